@@ -1,0 +1,67 @@
+"""Validation at the door: what public functions call on their arguments before any work is done."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from gradsculpt.errors import ArgumentError
+
+
+def at_least(name: str, value: float | Tensor, low: float) -> None:
+    """Raise `ArgumentError` unless every entry of `value` is finite and at least `low`."""
+    entries = torch.as_tensor(value)
+    if entries.numel() == 0 or not bool((torch.isfinite(entries) & (entries >= low)).all()):
+        raise ArgumentError(f"{name}={_short(value)} is out of range; pass a finite value of at least {low:g}.")
+
+
+def within(name: str, value: float, low: float, high: float) -> None:
+    """Raise `ArgumentError` unless `low <= value <= high`."""
+    if not low <= value <= high:
+        raise ArgumentError(f"{name}={value!r} is out of range; pass a value from {low:g} to {high:g}.")
+
+
+def one_of(name: str, value: str, choices: Sequence[str]) -> None:
+    """Raise `ArgumentError` unless `value` is one of `choices`."""
+    if value not in choices:
+        raise ArgumentError(f"{name}={value!r} is not known; choose from {', '.join(choices)}.")
+
+
+def images(name: str, x: Tensor) -> None:
+    """Raise `ArgumentError` unless `x` is a floating-point batch [N, C, H, W]."""
+    if x.ndim != 4:
+        raise ArgumentError(
+            f"{name} has shape {list(x.shape)}; a batch [N, C, H, W] is needed. "
+            "Add the batch dimension of a single image with x[None]."
+        )
+    if not x.is_floating_point():
+        raise ArgumentError(
+            f"{name} has dtype {x.dtype}, which has no gradient; convert it to floating point, "
+            "for instance x.float() / 255 for 8-bit images."
+        )
+
+
+def same_shape(first: str, a: Tensor, second: str, b: Tensor) -> None:
+    """Raise `ArgumentError` unless `a` and `b` have one shape."""
+    if a.shape != b.shape:
+        raise ArgumentError(
+            f"{first} has shape {list(a.shape)} but {second} has {list(b.shape)}; pass tensors of one shape."
+        )
+
+
+def labels(y: Tensor, batch: int, classes: int | None = None) -> None:
+    """Raise `ArgumentError` unless `y` holds one class index for each of `batch` images."""
+    if y.shape != (batch,) or y.is_floating_point():
+        raise ArgumentError(
+            f"class indices have shape {list(y.shape)} and dtype {y.dtype}; "
+            f"pass one integer for each image, shape [{batch}]."
+        )
+    if classes is not None and batch and not 0 <= int(y.min()) <= int(y.max()) < classes:
+        raise ArgumentError(
+            f"class indices run from {int(y.min())} to {int(y.max())} but the model has {classes} outputs; "
+            f"pass indices from 0 to {classes - 1}."
+        )
+
+
+def _short(value: float | Tensor) -> str:
+    return f"tensor of shape {list(value.shape)}" if isinstance(value, Tensor) else repr(value)

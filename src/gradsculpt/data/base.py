@@ -1,0 +1,83 @@
+"""What every source of images becomes: 8-bit arrays of one size, with labels, names and attention."""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+
+from gradsculpt.errors import DataError
+
+Bytes = npt.NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
+class ImageSet:
+    """Labelled images of one size, usually backed by a memory map.
+
+    Args:
+        images: uint8 [N, H, W, 3]. Rows of channels last, so that a batch becomes a channels_last tensor for free.
+        labels: int64 [N], indices into `classes`.
+        classes: Class names.
+        names: One name an image, to report it by; unique within a set.
+        attention: uint8 [N, H, W] or None: where a human would look, 0 (nowhere) to 255.
+    """
+
+    images: Bytes
+    labels: npt.NDArray[np.int64]
+    classes: tuple[str, ...]
+    names: tuple[str, ...]
+    attention: Bytes | None = None
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def subset(self, indices: npt.NDArray[np.int64]) -> "ImageSet":
+        """Return the images at `indices`, in that order, as a view that copies no pixels until a batch is read."""
+        return ImageSet(
+            images=_Rows(self.images, indices),  # type: ignore[arg-type]
+            labels=self.labels[indices],
+            classes=self.classes,
+            names=tuple(self.names[i] for i in indices),
+            attention=None if self.attention is None else _Rows(self.attention, indices),  # type: ignore[arg-type]
+        )
+
+
+@dataclass(frozen=True)
+class Skipped:
+    """A file that could not be used, and why."""
+
+    name: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Splits:
+    """The three parts of a data set: training, validation (cut from training), and the held-out test part."""
+
+    train: ImageSet
+    val: ImageSet
+    test: ImageSet
+    skipped: tuple[Skipped, ...] = field(default=())
+
+    def __post_init__(self) -> None:
+        for part in ("train", "val", "test"):
+            if len(getattr(self, part)) == 0:
+                raise DataError(
+                    f"the {part} part has no images, so there is nothing to work on; add images or change --val-fraction."
+                )
+
+
+class _Rows:
+    """Rows of an array picked by index, read only when indexed: a memory map stays on disk."""
+
+    def __init__(self, array: Bytes, rows: npt.NDArray[np.int64]) -> None:
+        self._array, self._rows = (array._array, array._rows[rows]) if isinstance(array, _Rows) else (array, rows)
+        self.shape = (len(self._rows), *array.shape[1:])
+        self.dtype = array.dtype
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def __getitem__(self, key: int | slice | npt.NDArray[np.int64]) -> Bytes:
+        picked: Bytes = self._array[self._rows[key]]
+        return picked

@@ -1,0 +1,28 @@
+"""The exceptions of gradsculpt: each message states the fact, the consequence and the remedy.
+
+The command line turns every `GradsculptError` into one line on standard error and exit status 2.
+"""
+
+
+class GradsculptError(Exception):
+    """Base class of every error that gradsculpt raises on purpose."""
+
+
+class ArgumentError(GradsculptError, ValueError):
+    """A value that was handed in cannot be used: wrong range, shape or type."""
+
+
+class DataError(GradsculptError):
+    """Images, labels or folders cannot be used as they are."""
+
+
+class ModelError(GradsculptError):
+    """A network cannot be built, adapted or used as asked."""
+
+
+class RunError(GradsculptError):
+    """A run directory is missing, incomplete, or in the way."""
+
+
+class ConvergenceError(GradsculptError):
+    """A numerical solver stopped before it could vouch for its result."""

@@ -1,0 +1,83 @@
+"""Between pixel values in [0, 1] and what a network takes."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from gradsculpt import checks
+from gradsculpt.errors import ArgumentError
+
+
+@dataclass(frozen=True)
+class InputSpace:
+    """The affine map between images in [0, 1] and a network's mean/std-normalised input.
+
+    Perturbations live in the space that a model takes; this class turns pixel units into it.
+
+    Args:
+        mean: Mean of each channel, in [0, 1] pixel units.
+        std: Standard deviation of each channel, in [0, 1] pixel units; positive.
+
+    Raises:
+        ArgumentError: If the lengths differ or an entry of `std` is not positive.
+
+    Example:
+        >>> space = InputSpace(mean=(0.5,), std=(0.25,))
+        >>> space.normalize(torch.full((1, 1, 1, 1), 0.75)).item()
+        1.0
+        >>> low, high = space.bounds
+        >>> (low.item(), high.item())
+        (-2.0, 2.0)
+        >>> space.pixels(0.5).item()
+        2.0
+    """
+
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "mean", _floats(self.mean))
+        object.__setattr__(self, "std", _floats(self.std))
+        if not self.mean or len(self.mean) != len(self.std):
+            raise ArgumentError(
+                f"mean has {len(self.mean)} channels but std has {len(self.std)}; give each one value a channel."
+            )
+        checks.at_least("std", min(self.std), 1e-12)
+
+    def normalize(self, x01: Tensor) -> Tensor:
+        """Map images in [0, 1] to model input; shape [N, C, H, W] is kept."""
+        mean, std = self._channels(x01)
+        return (x01 - mean) / std
+
+    def denormalize(self, z: Tensor) -> Tensor:
+        """Map model input to images in [0, 1]; the inverse of `normalize`, without clamping."""
+        mean, std = self._channels(z)
+        return z * std + mean
+
+    @property
+    def bounds(self) -> tuple[Tensor, Tensor]:
+        """The model input of a black and of a white pixel, each of shape [1, C, 1, 1]."""
+        edges = torch.tensor([0.0, 1.0])
+        low, high = (self.normalize(edge.expand(1, len(self.mean), 1, 1)) for edge in edges)
+        return low, high
+
+    def pixels(self, eps: float) -> Tensor:
+        """Turn a length in [0, 1] pixel units (8 / 255, say) into model units, shape [1, C, 1, 1]."""
+        return eps / torch.tensor(self.std).view(1, -1, 1, 1)
+
+    def _channels(self, like: Tensor) -> tuple[Tensor, Tensor]:
+        if like.ndim != 4 or like.shape[1] != len(self.mean):
+            raise ArgumentError(
+                f"images have shape {list(like.shape)}; this space needs [N, {len(self.mean)}, H, W]."
+            )
+        mean, std = (
+            torch.tensor(values, dtype=like.dtype, device=like.device).view(1, -1, 1, 1)
+            for values in (self.mean, self.std)
+        )
+        return mean, std
+
+
+def _floats(values: Sequence[float]) -> tuple[float, ...]:
+    return tuple(float(value) for value in values)
