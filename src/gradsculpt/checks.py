@@ -15,6 +15,13 @@ def at_least(name: str, value: float | Tensor, low: float) -> None:
         raise ArgumentError(f"{name}={_short(value)} is out of range; pass a finite value of at least {low:g}.")
 
 
+def positive(name: str, value: float | Tensor) -> None:
+    """Raise `ArgumentError` unless every entry of `value` is finite and greater than 0."""
+    entries = torch.as_tensor(value)
+    if entries.numel() == 0 or not bool((torch.isfinite(entries) & (entries > 0)).all()):
+        raise ArgumentError(f"{name}={_short(value)} is out of range; pass a finite value greater than 0.")
+
+
 def within(name: str, value: float, low: float, high: float) -> None:
     """Raise `ArgumentError` unless `low <= value <= high`."""
     if not low <= value <= high:

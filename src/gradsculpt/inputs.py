@@ -44,7 +44,7 @@ class InputSpace:
             raise ArgumentError(
                 f"mean has {len(self.mean)} channels but std has {len(self.std)}; give each one value a channel."
             )
-        checks.at_least("std", min(self.std), 1e-12)
+        checks.positive("std", min(self.std))
 
     def normalize(self, x01: Tensor) -> Tensor:
         """Map images in [0, 1] to model input; shape [N, C, H, W] is kept."""
@@ -69,9 +69,7 @@ class InputSpace:
 
     def _channels(self, like: Tensor) -> tuple[Tensor, Tensor]:
         if like.ndim != 4 or like.shape[1] != len(self.mean):
-            raise ArgumentError(
-                f"images have shape {list(like.shape)}; this space needs [N, {len(self.mean)}, H, W]."
-            )
+            raise ArgumentError(f"images have shape {list(like.shape)}; this space needs [N, {len(self.mean)}, H, W].")
         mean, std = (
             torch.tensor(values, dtype=like.dtype, device=like.device).view(1, -1, 1, 1)
             for values in (self.mean, self.std)

@@ -63,7 +63,8 @@ class Splits:
         for part in ("train", "val", "test"):
             if len(getattr(self, part)) == 0:
                 raise DataError(
-                    f"the {part} part has no images, so there is nothing to work on; add images or change --val-fraction."
+                    f"the {part} part has no images, so there is nothing to work on; "
+                    "add images or change --val-fraction."
                 )
 
 

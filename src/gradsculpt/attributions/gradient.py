@@ -1,0 +1,58 @@
+"""The plain input gradient: the map that gradsculpt trains networks for."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch.nn.functional as F
+from torch import Tensor
+
+from gradsculpt import checks
+from gradsculpt.attributions.base import Attribution, Model
+from gradsculpt.gradients import input_gradient, undisturbed
+
+Output = Literal["logit", "probability", "log_probability"]
+
+
+@dataclass(frozen=True)
+class Gradient(Attribution):
+    """The gradient of a class output with respect to the image ("simple gradient", "saliency").
+
+    One forward and one backward pass for a whole batch.
+
+    Args:
+        output: Which output of the class is differentiated: its logit, its probability after the softmax, or the
+            logarithm of that.
+
+    Raises:
+        ArgumentError: If x is no floating-point batch, a target is out of range, or the output is unknown.
+
+    Source: Simonyan et al. 2013; paper A (AdvGrad), section 3.1.
+    Deviation: paper A defines the map by the probability, its released code and paper B by the logit; the logit is
+        the default.
+
+    Example:
+        >>> import torch
+        >>> model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(4, 2))
+        >>> Gradient()(model, torch.zeros(1, 1, 2, 2)).shape
+        torch.Size([1, 1, 2, 2])
+    """
+
+    output: Output = "logit"
+
+    def __post_init__(self) -> None:
+        checks.one_of("output", self.output, ("logit", "probability", "log_probability"))
+
+    def __call__(self, model: Model, x: Tensor, target: Tensor | None = None, *, create_graph: bool = False) -> Tensor:
+        """Return the gradient of each image's class output, shape [N, C, H, W]."""
+        checks.images("x", x)
+
+        def class_output(inputs: Tensor) -> Tensor:
+            logits = model(inputs)
+            classes = logits.argmax(dim=1) if target is None else target.to(logits.device)
+            checks.labels(classes, *logits.shape)
+            scores = logits if self.output == "logit" else F.log_softmax(logits, dim=1)
+            picked = scores.gather(1, classes[:, None])[:, 0]
+            return picked.exp() if self.output == "probability" else picked
+
+        with undisturbed(model):
+            return input_gradient(class_output, x, create_graph=create_graph)[1]

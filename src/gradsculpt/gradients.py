@@ -1,0 +1,66 @@
+"""Derivatives with respect to the input: the only place that calls autograd."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, nn
+
+
+def input_gradient(
+    function: Callable[[Tensor], Tensor], x: Tensor, *, create_graph: bool = False
+) -> tuple[Tensor, Tensor]:
+    """Evaluate a per-sample function of a batch and its gradient at each sample.
+
+    One forward pass and one backward pass to the input; gradients of parameters are neither computed nor
+    accumulated.
+
+    Args:
+        function: Maps x [N, ...] to values [N], where value i depends on sample i alone (or, under batch
+            statistics, where the gradient of the sum is wanted).
+        x: The batch. It is never changed, and neither is its `requires_grad`.
+        create_graph: Keep the graph, so that the gradient can itself be differentiated, with respect to
+            parameters and, if x requires a gradient, with respect to x.
+
+    Returns:
+        The values [N] and the gradient of their sum, shaped like x. A function that ignores its input has gradient 0.
+
+    Example:
+        >>> values, gradient = input_gradient(lambda x: x.square().sum(dim=1), torch.tensor([[1.0, 2.0]]))
+        >>> values.tolist(), gradient.tolist()
+        ([5.0], [[2.0, 4.0]])
+    """
+    with torch.inference_mode(False), torch.enable_grad():
+        if x.is_inference():
+            x = x.clone()
+        point = x if create_graph and x.requires_grad else x.detach().requires_grad_()
+        values = function(point)
+        if not values.requires_grad:
+            return values, torch.zeros_like(point)
+        (gradient,) = torch.autograd.grad(values.sum(), point, create_graph=create_graph, materialize_grads=True)
+    return (values, gradient) if create_graph else (values.detach(), gradient)
+
+
+@contextmanager
+def undisturbed(model: object) -> Iterator[None]:
+    """Let forward passes inside the block leave no trace in the model or in the random state.
+
+    Every buffer (running statistics of BatchNorm, vectors of spectral normalisation, counters) is replaced by a
+    copy for the time of the block, and the random state is forked: a dropout mask drawn inside is drawn again by
+    the next pass outside. The mode of the model is not touched, so that batch statistics are used as in training.
+
+    Args:
+        model: A module; any other callable only has the random state forked.
+    """
+    modules = list(model.modules()) if isinstance(model, nn.Module) else []
+    originals = [(module, name, buffer) for module in modules for name, buffer in module.named_buffers(recurse=False)]
+    devices = {tensor.device for _, _, tensor in originals if tensor.device.type == "cuda"}
+    devices |= {p.device for module in modules[:1] for p in module.parameters() if p.device.type == "cuda"}
+    with torch.random.fork_rng(devices=sorted(devices, key=str)):
+        try:
+            for module, name, buffer in originals:
+                setattr(module, name, buffer.clone())
+            yield
+        finally:
+            for module, name, buffer in originals:
+                setattr(module, name, buffer)

@@ -1,0 +1,117 @@
+"""Penalties that follow a human's attention."""
+
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from gradsculpt import checks
+from gradsculpt.errors import ArgumentError
+from gradsculpt.penalties.base import Penalty, Size, per_sample
+from gradsculpt.penalties.norms import SquaredL2
+
+
+@dataclass(frozen=True)
+class Harmonization(Penalty):
+    """The squared L2 norm weight * sum of A~ g^2, which weighs a pixel more the less attention it got.
+
+    The attention map A of each image is bound with `given(attention)`; objectives do so for every batch.
+    With `positive=True`, A~ = max(A) - A + sigma, and h* is the convex penalty of Proposition 4. By default
+    A~ = max(A) / 2 - A, whose negative entries reward gradients where a human looked: h* is then indefinite and
+    has no convex conjugate, and `dual` is the step of the paper's experiments, 2 weight A~ g / |g|_2.
+    The maximum is each image's own.
+
+    Args:
+        weight: Units: model input squared per unit of loss if `positive`; model input otherwise, as the gradient is
+            normalised.
+        positive: Which of the paper's two weightings to use.
+        sigma: What keeps A~ positive where attention is at its maximum; only with `positive`.
+        attention: Non-negative maps that broadcast over [N, C, H, W], normally [N, 1, H, W].
+
+    Raises:
+        ArgumentError: If a number is negative, or an operation is called before attention is given.
+
+    Source: paper A (AdvGrad), section 4.3, Proposition 4; B.8 for the default.
+
+    Example:
+        >>> penalty = Harmonization(1.0, positive=True, sigma=0.5).given(torch.tensor([[[[0.0, 1.0]]]]))
+        >>> penalty.value(torch.ones(1, 1, 1, 2))
+        tensor([2.])
+    """
+
+    weight: float
+    positive: bool = False
+    sigma: float = 0.01
+    attention: Tensor | None = None
+
+    def __post_init__(self) -> None:
+        checks.at_least("weight", self.weight, 0.0)
+        checks.at_least("sigma", self.sigma, 0.0)
+
+    def given(self, attention: Tensor | None) -> "Harmonization":
+        """Return this penalty with the attention maps of a batch."""
+        return replace(self, attention=attention)
+
+    def value(self, g: Tensor) -> Tensor:
+        """Return weight * sum of A~ g^2, shape [N]; it can be negative unless `positive`."""
+        return per_sample(self._weights(g) * g.square())
+
+    def conjugate(self, delta: Tensor) -> Tensor:
+        """Return the sum of delta^2 / (4 weight A~), shape [N]; inf where an entry of A~ is negative."""
+        weights = self._weights(delta)
+        convex = SquaredL2(weights.clamp(min=0)).conjugate(delta)
+        return torch.where((weights < 0).flatten(1).any(dim=1), torch.inf, convex)
+
+    def dual(self, g: Tensor) -> Tensor:
+        """Return 2 weight A~ g, with g scaled to unit L2 norm for each image unless `positive`."""
+        return 2 * self._weights(g) * (g if self.positive else _unit(g))
+
+    def prox(self, v: Tensor, step: Size) -> Tensor:
+        """Return v / (1 + 2 step weight A~).
+
+        Raises:
+            ArgumentError: If the step is so long that h* plus the quadratic has no minimum.
+        """
+        checks.positive("step", step)
+        denominator = 1 + 2 * step * self._weights(v)
+        if bool((denominator <= 0).any()):
+            raise ArgumentError(
+                f"step={step!r} is too long for a penalty with negative weights: the proximal map does not exist. "
+                "Take a shorter step or pass positive=True."
+            )
+        return v / denominator
+
+    def conjugate_prox(self, v: Tensor, step: Size) -> Tensor:
+        """Return the proximal map of h.
+
+        Raises:
+            ArgumentError: If an entry of A~ is negative: h is then infinite everywhere.
+        """
+        weights = self._weights(v)
+        if bool((weights < 0).any()):
+            raise ArgumentError(
+                "this penalty has negative weights, so its conjugate is infinite and has no proximal map. "
+                "Pass positive=True."
+            )
+        return SquaredL2(weights).conjugate_prox(v, step)
+
+    def _weights(self, like: Tensor) -> Tensor:
+        if self.attention is None:
+            raise ArgumentError(
+                "Harmonization needs attention maps and none were given. Use data that has them (cells has), "
+                "or bind them with penalty.given(attention)."
+            )
+        attention = self.attention.to(like)
+        peak = attention.amax(dim=tuple(range(1, attention.ndim)), keepdim=True)
+        reverted = peak - attention + self.sigma if self.positive else peak / 2 - attention
+        return self.weight * reverted.expand_as(like)
+
+
+def _unit(g: Tensor) -> Tensor:
+    """Scale each sample to unit L2 norm; a zero sample stays zero."""
+    rows = g.flatten(1)
+    # Dividing the peak out first keeps the squares of huge and tiny entries within range.
+    peak = rows.abs().amax(dim=1, keepdim=True)
+    scaled = rows / torch.where(peak > 0, peak, 1.0)
+    norm = scaled.norm(dim=1, keepdim=True)
+    return (scaled / torch.where(norm > 0, norm, 1.0)).view_as(g)

@@ -1,0 +1,99 @@
+"""Penalties on groups of entries: whole patches of the map are kept or dropped together."""
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from gradsculpt import checks
+from gradsculpt.penalties.base import Penalty, Size, beyond, per_sample
+
+
+@dataclass(frozen=True)
+class GroupL21(Penalty):
+    """The group norm weight * sum over groups of |g_group|_2: maps that are sparse in whole patches.
+
+    Groups are the squares of a grid of `patch` x `patch` pixels that starts at the top left corner. Where the
+    patch does not divide the height or width, the groups at the lower and right edge are smaller.
+
+    Args:
+        weight: Weight of the norm, and radius of the L2 ball of every group of a perturbation. Units: model input.
+        patch: Side of a patch in pixels.
+        per_channel: Whether each channel of a patch is a group of its own, or all channels form one.
+
+    Raises:
+        ArgumentError: If the weight is negative or not finite, the patch is not positive, or a map is not [N, C, H, W].
+
+    Source: paper A (AdvGrad), section 4.3, Proposition 2, B.3; groups per channel as in its released code, across
+        channels as in that of MoreauGrad.
+    Deviation: the released code assumes 14 x 14 patches of 224 x 224 images; any size works here, and a group
+        whose gradient is zero gets no perturbation instead of a division by zero.
+
+    Example:
+        >>> GroupL21(1.0, patch=2).value(torch.ones(1, 1, 2, 3))  # a group of four and one of two
+        tensor([3.4142])
+    """
+
+    weight: float
+    patch: int = 14
+    per_channel: bool = True
+
+    def __post_init__(self) -> None:
+        checks.at_least("weight", self.weight, 0.0)
+        checks.at_least("patch", self.patch, 1)
+
+    def value(self, g: Tensor) -> Tensor:
+        """Return the weighted sum of the groups' L2 norms, shape [N]."""
+        return self.weight * per_sample(self.norms(g))
+
+    def conjugate(self, delta: Tensor) -> Tensor:
+        """Return 0 where every group of delta has an L2 norm of at most weight, else inf; shape [N]."""
+        outside = per_sample(beyond(self.norms(delta), self.weight)) > 0
+        return torch.where(outside, torch.inf, 0.0).to(delta.dtype)
+
+    def dual(self, g: Tensor) -> Tensor:
+        """Return g with every group scaled to the L2 norm weight; zero groups stay zero."""
+        norms = self._spread(self.norms(g), g)
+        return self.weight * torch.where(norms > 0, g / norms, 0.0)
+
+    def prox(self, v: Tensor, step: Size) -> Tensor:
+        """Return v with every group's norm shortened by step * weight, down to zero."""
+        checks.positive("step", step)
+        norms = self._spread(self.norms(v), v)
+        return v * torch.where(norms > 0, (1 - step * self.weight / norms).clamp(min=0), 0.0)
+
+    def conjugate_prox(self, v: Tensor, step: Size) -> Tensor:
+        """Return the projection: every group of v scaled down to the L2 norm weight where it is longer."""
+        checks.positive("step", step)
+        norms = self._spread(self.norms(v), v)
+        return v * torch.where(norms > self.weight, self.weight / norms, 1.0)
+
+    def norms(self, g: Tensor) -> Tensor:
+        """Return the L2 norm of each group, shape [N, C, rows, columns], or [N, 1, rows, columns] across channels."""
+        checks.images("the map", g)
+        # The largest magnitude of a group is divided out first: squares of huge or tiny entries would leave the range.
+        peak = self._pool(g.abs(), F.max_pool2d, torch.amax)
+        scaled = g / self._spread(torch.where(peak > 0, peak, 1.0), g)
+        return peak * self._pool(scaled.square(), _sum_pool2d, torch.sum).sqrt()
+
+    def _pool(self, t: Tensor, pool: "_Pool", across: "_Across") -> Tensor:
+        pooled = pool(t, self.patch, ceil_mode=True)
+        return pooled if self.per_channel else across(pooled, dim=1, keepdim=True)
+
+    def _spread(self, per_group: Tensor, like: Tensor) -> Tensor:
+        rows = per_group.repeat_interleave(self.patch, dim=2)[:, :, : like.shape[2]]
+        return rows.repeat_interleave(self.patch, dim=3)[..., : like.shape[3]]
+
+
+class _Pool(Protocol):
+    def __call__(self, t: Tensor, size: int, /, *, ceil_mode: bool) -> Tensor: ...
+
+
+class _Across(Protocol):
+    def __call__(self, t: Tensor, /, *, dim: int, keepdim: bool) -> Tensor: ...
+
+
+def _sum_pool2d(t: Tensor, size: int, /, *, ceil_mode: bool) -> Tensor:
+    return F.avg_pool2d(t, size, ceil_mode=ceil_mode, divisor_override=1)

@@ -1,0 +1,114 @@
+"""Penalties that act on every entry by itself: L1, squared L2, and their sum, the elastic net."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from gradsculpt import checks
+from gradsculpt.penalties.base import Penalty, Size, beyond, per_sample
+
+
+@dataclass(frozen=True)
+class ElasticNet(Penalty):
+    """The elastic net l1 |g|_1 + l2 |g|_2^2: sparse maps whose pattern is stable.
+
+    Its conjugate is the piecewise quadratic of paper A, Proposition 3, and `dual` is the one-step perturbation
+    l1 sign(g) + 2 l2 g of appendix B.3. With l2 = 0 it is `L1`, with l1 = 0 `SquaredL2`.
+
+    Args:
+        l1: Weight of the absolute values. Units: model input, as it is the size of the sign step.
+        l2: Weight of the squares. Units: model input squared per unit of loss.
+
+    Raises:
+        ArgumentError: If a weight is negative or not finite.
+
+    Source: paper A (AdvGrad), section 4.3, Proposition 3, B.3.
+
+    Example:
+        >>> ElasticNet(l1=0.5, l2=1.0).dual(torch.tensor([[2.0, -1.0, 0.0]]))
+        tensor([[ 4.5000, -2.5000,  0.0000]])
+    """
+
+    l1: Size
+    l2: Size
+
+    def __post_init__(self) -> None:
+        checks.at_least("l1", self.l1, 0.0)
+        checks.at_least("l2", self.l2, 0.0)
+
+    def value(self, g: Tensor) -> Tensor:
+        """Return l1 |g|_1 + l2 |g|_2^2, shape [N]."""
+        return per_sample(self.l1 * g.abs() + self.l2 * g.square())
+
+    def conjugate(self, delta: Tensor) -> Tensor:
+        """Return the sum of (|delta| - l1)_+^2 / (4 l2), shape [N]: 0 inside the box, inf outside it if l2 = 0."""
+        excess = beyond(delta.abs(), self.l1)
+        return per_sample(torch.where(excess > 0, excess.square() / (4 * self.l2), 0.0))
+
+    def dual(self, g: Tensor) -> Tensor:
+        """Return l1 sign(g) + 2 l2 g."""
+        return self.l1 * g.sign() + 2 * self.l2 * g
+
+    def prox(self, v: Tensor, step: Size) -> Tensor:
+        """Return v after soft thresholding by step l1 and shrinking by 1 + 2 step l2."""
+        checks.positive("step", step)
+        shrunk: Tensor = v.sign() * (v.abs() - step * self.l1).clamp(min=0) / (1 + 2 * step * self.l2)
+        return shrunk
+
+    def conjugate_prox(self, v: Tensor, step: Size) -> Tensor:
+        """Return v inside the box |v| <= l1, and beyond it the point drawn back towards the box."""
+        checks.positive("step", step)
+        excess = (v.abs() - self.l1).clamp(min=0)
+        # Written with the share of the excess that is kept, so that l2 = 0 is exactly the projection.
+        kept = 2 * self.l2 / (step + 2 * self.l2)
+        return v.sign() * (torch.minimum(v.abs(), torch.as_tensor(self.l1, dtype=v.dtype)) + kept * excess)
+
+
+@dataclass(frozen=True, init=False, repr=False)
+class L1(ElasticNet):
+    """The L1 norm weight |g|_1: sparse maps. Its one-step perturbation is that of FGSM, weight sign(g).
+
+    Args:
+        weight: Weight of the norm, and radius of the l-infinity ball of perturbations. Units: model input.
+
+    Raises:
+        ArgumentError: If the weight is negative or not finite.
+
+    Source: paper A (AdvGrad), section 4.1 and B.3.
+
+    Example:
+        >>> L1(0.01).dual(torch.tensor([[3.0, -2.0, 0.0]]))
+        tensor([[ 0.0100, -0.0100,  0.0000]])
+    """
+
+    def __init__(self, weight: Size) -> None:
+        super().__init__(l1=weight, l2=0.0)
+
+    def __repr__(self) -> str:
+        return f"L1({self.l1!r})"
+
+
+@dataclass(frozen=True, init=False, repr=False)
+class SquaredL2(ElasticNet):
+    """The squared L2 norm weight |g|_2^2: small, smooth maps; the control of the harmonization experiment.
+
+    Args:
+        weight: Weight of the squares; a tensor gives every entry its own (paper A, Proposition 4).
+            Units: model input squared per unit of loss.
+
+    Raises:
+        ArgumentError: If the weight is negative or not finite.
+
+    Source: paper A (AdvGrad), section 4.3, Proposition 4, C.3.1.
+
+    Example:
+        >>> SquaredL2(0.5).dual(torch.tensor([[3.0, -2.0]]))
+        tensor([[ 3., -2.]])
+    """
+
+    def __init__(self, weight: Size) -> None:
+        super().__init__(l1=0.0, l2=weight)
+
+    def __repr__(self) -> str:
+        return f"SquaredL2({self.l2!r})"

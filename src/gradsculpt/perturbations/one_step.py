@@ -1,0 +1,22 @@
+"""The exact maximiser of the linearised loss."""
+
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from gradsculpt.penalties import Penalty
+from gradsculpt.perturbations.base import LossGradient, Perturbation
+
+
+@dataclass(frozen=True)
+class OneStep(Perturbation):
+    """One gradient, one step: delta = dual(grad L), which maximises <delta, grad L> - h(delta).
+
+    Costs one forward and one backward pass. For `L1` it is FGSM without a random start.
+
+    Source: paper A (AdvGrad), Proposition 1 and B.3 ("fast").
+    """
+
+    def __call__(self, loss_gradient: LossGradient, x: Tensor, penalty: Penalty) -> Tensor:
+        """Return `penalty.dual` of the loss gradient at x."""
+        return penalty.dual(loss_gradient(x)[1])
