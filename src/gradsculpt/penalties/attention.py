@@ -7,8 +7,7 @@ from torch import Tensor
 
 from gradsculpt import checks
 from gradsculpt.errors import ArgumentError
-from gradsculpt.penalties.base import Penalty, Size, per_sample
-from gradsculpt.penalties.norms import SquaredL2
+from gradsculpt.penalties.base import Penalty, Size, matching, per_sample
 
 
 @dataclass(frozen=True)
@@ -59,7 +58,8 @@ class Harmonization(Penalty):
     def conjugate(self, delta: Tensor) -> Tensor:
         """Return the sum of delta^2 / (4 weight A~), shape [N]; inf where an entry of A~ is negative."""
         weights = self._weights(delta)
-        convex = SquaredL2(weights.clamp(min=0)).conjugate(delta)
+        # Divided before it is squared: the square of a tiny entry would be 0, and its cost 0 / 0 where A~ = 0.
+        convex = per_sample(torch.where(delta == 0, 0.0, delta * (delta / (4 * weights))))
         return torch.where((weights < 0).flatten(1).any(dim=1), torch.inf, convex)
 
     def dual(self, g: Tensor) -> Tensor:
@@ -73,7 +73,7 @@ class Harmonization(Penalty):
             ArgumentError: If the step is so long that h* plus the quadratic has no minimum.
         """
         checks.positive("step", step)
-        denominator = 1 + 2 * step * self._weights(v)
+        denominator = 1 + 2 * matching(step, v) * self._weights(v)
         if bool((denominator <= 0).any()):
             raise ArgumentError(
                 f"step={step!r} is too long for a penalty with negative weights: the proximal map does not exist. "
@@ -87,13 +87,14 @@ class Harmonization(Penalty):
         Raises:
             ArgumentError: If an entry of A~ is negative: h is then infinite everywhere.
         """
+        checks.positive("step", step)
         weights = self._weights(v)
         if bool((weights < 0).any()):
             raise ArgumentError(
                 "this penalty has negative weights, so its conjugate is infinite and has no proximal map. "
                 "Pass positive=True."
             )
-        return SquaredL2(weights).conjugate_prox(v, step)
+        return 2 * weights / (matching(step, v) + 2 * weights) * v
 
     def _weights(self, like: Tensor) -> Tensor:
         if self.attention is None:

@@ -44,6 +44,7 @@ class Penalty(ABC):
     def conjugate_prox(self, v: Tensor, step: Size) -> Tensor:
         """Return argmin over d of h(d) + |d - v|^2 / (2 step): a projection where h is an indicator; step > 0."""
         checks.positive("step", step)
+        step = matching(step, v)
         return v - step * self.prox(v / step, 1 / step)
 
     def given(self, attention: Tensor | None) -> "Penalty":
@@ -56,8 +57,13 @@ def per_sample(t: Tensor) -> Tensor:
     return t.flatten(1).sum(dim=1) if t.ndim > 1 else t.clone()
 
 
+def matching(size: Size, like: Tensor) -> Size:
+    """Return a size on the device and in the precision of a map, so that results keep the map's."""
+    return size.to(like) if isinstance(size, Tensor) else size
+
+
 def beyond(magnitude: Tensor, limit: Size) -> Tensor:
     """Return how far a magnitude passes its limit; an excess within rounding error of the limit counts as none."""
     excess = magnitude - limit
     rounding = 64 * torch.finfo(magnitude.dtype).eps * limit
-    return torch.where(excess > rounding, excess, 0.0)
+    return torch.where(excess <= rounding, 0.0, excess)

@@ -46,7 +46,7 @@ def minimise(evaluate: Evaluate, start: Tensor, tolerance: Tensor) -> Minimum:
     pairs: deque[tuple[Tensor, Tensor, Tensor]] = deque(maxlen=_MEMORY)
     unbounded = torch.zeros_like(value, dtype=torch.bool)
     for iteration in range(_ITERATIONS):
-        done = unbounded | (gradient.norm(dim=1) <= tolerance)
+        done = unbounded | ~(gradient.norm(dim=1) > tolerance)  # not a number stays one: there is nothing to seek
         if bool(done.all()):
             break
         direction = _two_loops(gradient, pairs)
@@ -93,10 +93,11 @@ def _line_search(
     target = _SLOPE_KEPT * (direction * gradient).sum(dim=1).abs()
     low, high, length = torch.zeros_like(first), torch.full_like(first, torch.inf), first
     falling = torch.zeros_like(target, dtype=torch.bool)
+    moving = (direction != 0).any(dim=1)
     for _ in range(_DOUBLINGS):
         slope = (direction * evaluate(point + length[:, None] * direction)[1]).sum(dim=1)
         falling = slope < -target
-        rising = ~(slope <= target)  # not a number counts as too far
+        rising = ~(slope <= target) & moving  # not a number counts as too far
         if not bool((falling | rising).any()):
             break
         low = torch.where(falling, length, low)

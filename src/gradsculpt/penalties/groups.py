@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from gradsculpt import checks
-from gradsculpt.penalties.base import Penalty, Size, beyond, per_sample
+from gradsculpt.penalties.base import Penalty, Size, beyond, matching, per_sample
 
 
 @dataclass(frozen=True)
@@ -50,33 +50,37 @@ class GroupL21(Penalty):
 
     def conjugate(self, delta: Tensor) -> Tensor:
         """Return 0 where every group of delta has an L2 norm of at most weight, else inf; shape [N]."""
-        outside = per_sample(beyond(self.norms(delta), self.weight)) > 0
-        return torch.where(outside, torch.inf, 0.0).to(delta.dtype)
+        inside = per_sample(beyond(self.norms(delta), self.weight)) == 0
+        return torch.where(inside, 0.0, torch.inf).to(delta.dtype)
 
     def dual(self, g: Tensor) -> Tensor:
         """Return g with every group scaled to the L2 norm weight; zero groups stay zero."""
         norms = self._spread(self.norms(g), g)
-        return self.weight * torch.where(norms > 0, g / norms, 0.0)
+        return self.weight * torch.where(norms == 0, 0.0, g / norms)
 
     def prox(self, v: Tensor, step: Size) -> Tensor:
         """Return v with every group's norm shortened by step * weight, down to zero."""
         checks.positive("step", step)
         norms = self._spread(self.norms(v), v)
-        return v * torch.where(norms > 0, (1 - step * self.weight / norms).clamp(min=0), 0.0)
+        kept = (norms - matching(step, v) * self.weight).clamp(min=0)
+        return v * torch.where(norms == 0, 0.0, kept / norms)
 
     def conjugate_prox(self, v: Tensor, step: Size) -> Tensor:
         """Return the projection: every group of v scaled down to the L2 norm weight where it is longer."""
         checks.positive("step", step)
         norms = self._spread(self.norms(v), v)
-        return v * torch.where(norms > self.weight, self.weight / norms, 1.0)
+        return torch.where(norms > self.weight, self.weight * (v / norms), v)
 
     def norms(self, g: Tensor) -> Tensor:
         """Return the L2 norm of each group, shape [N, C, rows, columns], or [N, 1, rows, columns] across channels."""
         checks.images("the map", g)
         # The largest magnitude of a group is divided out first: squares of huge or tiny entries would leave the range.
-        peak = self._pool(g.abs(), F.max_pool2d, torch.amax)
-        scaled = g / self._spread(torch.where(peak > 0, peak, 1.0), g)
-        return peak * self._pool(scaled.square(), _sum_pool2d, torch.sum).sqrt()
+        # The norm does not depend on it, so it counts as a constant when the norm is differentiated.
+        peak = self._pool(g.detach().abs(), F.max_pool2d, torch.amax)
+        scaled = g / self._spread(torch.where(peak == 0, 1.0, peak), g)
+        squares = self._pool(scaled.square(), _sum_pool2d, torch.sum)
+        # The derivative of the root at 0 would turn that of a zero group into NaN.
+        return peak * torch.where(squares == 0, 1.0, squares).sqrt()
 
     def _pool(self, t: Tensor, pool: "_Pool", across: "_Across") -> Tensor:
         pooled = pool(t, self.patch, ceil_mode=True)

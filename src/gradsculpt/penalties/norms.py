@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from gradsculpt import checks
-from gradsculpt.penalties.base import Penalty, Size, beyond, per_sample
+from gradsculpt.penalties.base import Penalty, Size, beyond, matching, per_sample
 
 
 @dataclass(frozen=True)
@@ -39,30 +39,39 @@ class ElasticNet(Penalty):
 
     def value(self, g: Tensor) -> Tensor:
         """Return l1 |g|_1 + l2 |g|_2^2, shape [N]."""
-        return per_sample(self.l1 * g.abs() + self.l2 * g.square())
+        l1, l2 = self._weights(g)
+        return per_sample(l1 * g.abs() + l2 * g.square())
 
     def conjugate(self, delta: Tensor) -> Tensor:
         """Return the sum of (|delta| - l1)_+^2 / (4 l2), shape [N]: 0 inside the box, inf outside it if l2 = 0."""
-        excess = beyond(delta.abs(), self.l1)
-        return per_sample(torch.where(excess > 0, excess.square() / (4 * self.l2), 0.0))
+        l1, l2 = self._weights(delta)
+        excess = beyond(delta.abs(), l1)
+        # Divided before it is squared: the square of a tiny excess would be 0, and its cost 0 / 0 if l2 = 0.
+        return per_sample(torch.where(excess == 0, 0.0, excess * (excess / (4 * l2))))
 
     def dual(self, g: Tensor) -> Tensor:
         """Return l1 sign(g) + 2 l2 g."""
-        return self.l1 * g.sign() + 2 * self.l2 * g
+        l1, l2 = self._weights(g)
+        return l1 * g.sign() + 2 * l2 * g
 
     def prox(self, v: Tensor, step: Size) -> Tensor:
         """Return v after soft thresholding by step l1 and shrinking by 1 + 2 step l2."""
         checks.positive("step", step)
-        shrunk: Tensor = v.sign() * (v.abs() - step * self.l1).clamp(min=0) / (1 + 2 * step * self.l2)
+        step, (l1, l2) = matching(step, v), self._weights(v)
+        shrunk: Tensor = v.sign() * (v.abs() - step * l1).clamp(min=0) / (1 + 2 * step * l2)
         return shrunk
 
     def conjugate_prox(self, v: Tensor, step: Size) -> Tensor:
         """Return v inside the box |v| <= l1, and beyond it the point drawn back towards the box."""
         checks.positive("step", step)
-        excess = (v.abs() - self.l1).clamp(min=0)
+        step, (l1, l2) = matching(step, v), self._weights(v)
+        excess = (v.abs() - l1).clamp(min=0)
         # Written with the share of the excess that is kept, so that l2 = 0 is exactly the projection.
-        kept = 2 * self.l2 / (step + 2 * self.l2)
-        return v.sign() * (torch.minimum(v.abs(), torch.as_tensor(self.l1, dtype=v.dtype)) + kept * excess)
+        kept = 2 * l2 / (step + 2 * l2)
+        return v.sign() * (v.abs().clamp(max=l1) + kept * excess)
+
+    def _weights(self, like: Tensor) -> tuple[Size, Size]:
+        return matching(self.l1, like), matching(self.l2, like)
 
 
 @dataclass(frozen=True, init=False, repr=False)

@@ -1,0 +1,1 @@
+"""The commands: thin, and importing what is heavy only when a command needs it."""

@@ -1,0 +1,15 @@
+"""Where commands write: tables and progress for people, plain lines for logs."""
+
+import sys
+
+from rich.console import Console
+
+
+def progress_console() -> Console:
+    """Return a console on standard error, for what is not the result."""
+    return Console(file=sys.stderr, soft_wrap=True)
+
+
+def result_console() -> Console:
+    """Return a console on standard output, for the result."""
+    return Console(file=sys.stdout)

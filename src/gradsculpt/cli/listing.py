@@ -1,0 +1,40 @@
+"""`gradsculpt list`."""
+
+from collections.abc import Iterable, Sequence
+
+from rich.table import Table
+
+from gradsculpt.cli.console import result_console
+from gradsculpt.cli.parser import RECIPES, command_parser
+
+
+def run(words: Sequence[str]) -> None:
+    """List data, models, recipes, attributions and metrics, one line each."""
+    parser = command_parser("list", "List data, models, recipes, attributions and metrics.")
+    parser.read(words)
+    from gradsculpt.attributions import ATTRIBUTIONS
+    from gradsculpt.data import SOURCES
+    from gradsculpt.metrics import METRICS
+    from gradsculpt.models import MODELS
+    from gradsculpt.penalties import PENALTIES
+
+    recipes = sorted(RECIPES.glob("*.yaml"))
+    sections: dict[str, Iterable[tuple[str, str]]] = {
+        "data": ((source.name, source.description) for source in SOURCES),
+        "models": MODELS,
+        "recipes": ((path.stem, path.read_text().splitlines()[0].lstrip("# ")) for path in recipes),
+        "penalties": ((cls.__name__, _first_line(cls.__doc__)) for cls in PENALTIES),
+        "attributions": ((cls.__name__.lower(), _first_line(cls.__doc__)) for cls in ATTRIBUTIONS),
+        "metrics": ((metric.name, metric.description) for metric in METRICS),
+    }
+    table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
+    for title, rows in sections.items():
+        table.add_row(f"[bold]{title}[/bold]", "")
+        for name, description in rows:
+            table.add_row(f"  {name}", description)
+        table.add_row("", "")
+    result_console().print(table)
+
+
+def _first_line(doc: str | None) -> str:
+    return (doc or "").strip().partition("\n")[0]

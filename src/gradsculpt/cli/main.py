@@ -1,0 +1,80 @@
+"""The `gradsculpt` command: finds the subcommand, and turns every failure into one line."""
+
+import difflib
+import importlib
+import sys
+import traceback
+from typing import NamedTuple
+
+from gradsculpt.errors import GradsculptError
+
+
+class Command(NamedTuple):
+    """A subcommand: its module is imported only when it is called."""
+
+    module: str
+    summary: str
+
+
+COMMANDS = {
+    "train": Command("gradsculpt.cli.train", "train a classifier and leave a run directory"),
+    "explain": Command("gradsculpt.cli.explain", "write heat maps, overlays and raw arrays of images"),
+    "evaluate": Command("gradsculpt.cli.evaluate", "score a run: accuracy, sparsity, robustness, ground truth"),
+    "compare": Command("gradsculpt.cli.compare", "put any number of runs on one self-contained page"),
+    "demo": Command("gradsculpt.cli.demo", "train, explain and compare two small networks in three minutes"),
+    "list": Command("gradsculpt.cli.listing", "list data, models, recipes, attributions and metrics"),
+}
+
+INTERRUPTED = 130
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run one command and return its exit status: 0, 2 for bad input, 130 when interrupted."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    debug = "--debug" in words
+    words = [word for word in words if word != "--debug"]
+    if not words or words[0] in ("-h", "--help"):
+        sys.stdout.write(_overview())
+        return 0
+    if words[0] == "--version":
+        from importlib.metadata import version
+
+        sys.stdout.write(f"gradsculpt {version('gradsculpt')}\n")
+        return 0
+    try:
+        module = importlib.import_module(_find(words[0]).module)
+        module.run(words[1:])
+    except GradsculptError as error:
+        if debug:
+            traceback.print_exc()
+        message = " ".join(str(error).split())
+        sys.stderr.write(f"gradsculpt: {message}\n")
+        return 2
+    except KeyboardInterrupt:
+        sys.stderr.write("gradsculpt: interrupted. What was finished is kept; train goes on with --resume.\n")
+        return INTERRUPTED
+    except BrokenPipeError:
+        return 0
+    return 0
+
+
+def _find(name: str) -> Command:
+    if name not in COMMANDS:
+        near = difflib.get_close_matches(name, COMMANDS, n=1)
+        hint = f" Did you mean {near[0]}?" if near else ""
+        raise GradsculptError(f"there is no command {name!r}.{hint} The commands are {', '.join(COMMANDS)}.")
+    return COMMANDS[name]
+
+
+def _overview() -> str:
+    width = max(map(len, COMMANDS))
+    rows = "\n".join(f"  {name:<{width}}  {command.summary}" for name, command in COMMANDS.items())
+    return (
+        "Train PyTorch image classifiers whose gradients are worth reading, and prove it.\n\n"
+        f"usage: gradsculpt COMMAND [options]\n\ncommands:\n{rows}\n\n"
+        "gradsculpt COMMAND --help tells a command's options; --debug shows the traceback of an error.\n"
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,72 @@
+"""Command lines from type hints: dashes for underscores, and one line for a mistake."""
+
+import argparse
+import re
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from gradsculpt.errors import ArgumentError
+
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore")
+    from jsonargparse import ArgumentParser, Namespace
+
+RECIPES = Path(__file__).parent.parent / "recipes"
+
+_OPTION = re.compile(r"--[A-Za-z][\w.]*")
+
+
+class Parser(ArgumentParser):  # type: ignore[misc]
+    """jsonargparse with options spelled with dashes, whose mistakes are `ArgumentError`s."""
+
+    def read(self, words: Sequence[str]) -> Namespace:
+        """Parse a command line.
+
+        Raises:
+            ArgumentError: If a word is not understood, in one line.
+        """
+        try:
+            return self.parse_args([_underscored(word) for word in words])
+        except argparse.ArgumentError as error:
+            raise ArgumentError(f"{_readable(str(error))} See {self.prog} --help.") from error
+
+    def build(self, namespace: Namespace) -> dict[str, Any]:
+        """Turn class paths and their arguments into objects, and return the values by name."""
+        try:
+            return dict(self.instantiate(namespace).as_dict())
+        except ValueError as error:
+            raise ArgumentError(str(error)) from error
+
+    def format_help(self) -> str:
+        """Spell the options in the help as they are documented, with dashes."""
+        return _OPTION.sub(lambda match: match[0].replace("_", "-"), super().format_help())
+
+
+def command_parser(command: str, description: str) -> Parser:
+    """Return an empty parser for a subcommand."""
+    return Parser(prog=f"gradsculpt {command}", description=description, exit_on_error=False)
+
+
+def recipe_path(name: str) -> Path:
+    """Return the file of a shipped recipe.
+
+    Raises:
+        ArgumentError: If there is none of that name.
+    """
+    path = RECIPES / f"{name}.yaml"
+    if not path.is_file():
+        known = ", ".join(sorted(recipe.stem for recipe in RECIPES.glob("*.yaml")))
+        raise ArgumentError(f"there is no recipe {name!r}; the recipes are {known}. --config takes a file of your own.")
+    return path
+
+
+def _underscored(word: str) -> str:
+    option, equals, value = word.partition("=")
+    return option.replace("-", "_").replace("__", "--", 1) + equals + value if option.startswith("--") else word
+
+
+def _readable(message: str) -> str:
+    """One line: without the line breaks of nested reports, and with options spelled as they are typed."""
+    return _OPTION.sub(lambda match: match[0].replace("_", "-"), " ".join(message.split())).rstrip(".") + "."

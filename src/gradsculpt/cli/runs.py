@@ -1,0 +1,81 @@
+"""Runs as the commands see them: the classifier, its settings, its data."""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from rich.console import Console
+
+from gradsculpt.attributions import ATTRIBUTIONS, Attribution
+from gradsculpt.cli.train import read_settings
+from gradsculpt.data import Splits
+from gradsculpt.errors import ArgumentError
+from gradsculpt.models import Classifier, load
+from gradsculpt.training import TrainSettings, open_data
+from gradsculpt.training.run import CONFIG
+
+
+@dataclass(frozen=True)
+class Run:
+    """A finished training.
+
+    Args:
+        path: The run directory.
+        classifier: In eval mode, on the CPU.
+        settings: What it was trained with.
+    """
+
+    path: Path
+    classifier: Classifier
+    settings: TrainSettings
+
+    @property
+    def name(self) -> str:
+        """The name of the directory."""
+        return self.path.resolve().name
+
+    def data(self, name: str | None, data_dir: Path | None, cache_dir: Path | None, console: Console) -> Splits:
+        """Return the run's own data, or another source seen at the run's image size.
+
+        Raises:
+            ArgumentError: If the classes are not those of the run.
+        """
+        settings = replace(
+            self.settings,
+            data_dir=data_dir or self.settings.data_dir,
+            cache_dir=cache_dir or self.settings.cache_dir,
+            image_size=self.classifier.image_size,
+        )
+        if name is not None and name != settings.data:
+            settings = replace(settings, data=name, train_count=None)
+        splits = open_data(settings, console)
+        if splits.test.classes != self.classifier.classes:
+            raise ArgumentError(
+                f"{settings.data} has the classes {', '.join(splits.test.classes[:5])}... but {self.path} was trained on "
+                f"{', '.join(self.classifier.classes[:5])}...; pass --data with the classes of the run."
+            )
+        return splits
+
+
+def open_run(path: Path) -> Run:
+    """Open a finished run.
+
+    Raises:
+        RunError: If the folder is no finished run.
+        ModelError: If its network cannot be built here.
+    """
+    classifier = load(path)
+    settings, _ = read_settings(["--config", str(path / CONFIG), "--out", str(path)])
+    return Run(path, classifier, settings)
+
+
+def attribution(name: str, output: str) -> Attribution:
+    """Return an attribution by its name in small letters.
+
+    Raises:
+        ArgumentError: If there is none of that name.
+    """
+    known = {cls.__name__.lower(): cls for cls in ATTRIBUTIONS}
+    if name.lower() not in known:
+        raise ArgumentError(f"--method {name} is not known; choose from {', '.join(known)}.")
+    made = known[name.lower()]()
+    return replace(made, output=output) if "output" in made.__dataclass_fields__ else made  # type: ignore[type-var,attr-defined]

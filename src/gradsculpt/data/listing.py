@@ -1,0 +1,136 @@
+"""What a folder of images holds: its parts, its classes, its files."""
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from gradsculpt.errors import DataError
+
+# HEIC is listed although plain Pillow cannot read it: such photographs are then reported, not silently left out.
+SUFFIXES = (
+    *(".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff"),
+    *(".ppm", ".pgm", ".pbm", ".pnm", ".tga", ".jp2", ".avif", ".heic", ".heif"),
+)
+_VALIDATION = ("val", "valid", "validation")
+_PARTS = ("train", *_VALIDATION, "test")
+
+
+@dataclass(frozen=True)
+class Parts:
+    """The folders that hold class folders; without val/ or test/, that part is cut from `train`."""
+
+    train: Path
+    val: Path | None = None
+    test: Path | None = None
+
+
+@dataclass(frozen=True)
+class Listing:
+    """The image files below one folder of class folders, by class and then by name.
+
+    Args:
+        classes: Class names; the index of a class is its label.
+        files: The files.
+        labels: Label of each file.
+        stray: Image files outside the class folders.
+    """
+
+    classes: tuple[str, ...]
+    files: tuple[Path, ...]
+    labels: tuple[int, ...]
+    stray: tuple[Path, ...]
+
+
+def find_parts(path: Path) -> Parts:
+    """Tell a folder with train/, val/ and test/ inside from one folder of class folders.
+
+    Raises:
+        DataError: If there is something to test on and nothing to train on, or two folders for validation.
+    """
+    found = _subfolders(path)
+    # Vehicles may come in classes "bus", "car" and "train": such a folder has images right inside.
+    only_parts = bool(found) and all(name in _PARTS for name in found)
+    parts = [name for name in found if name in _PARTS and (only_parts or _subfolders(path / name))]
+    if not parts:
+        return Parts(path)
+    if "train" not in parts:
+        raise DataError(
+            f"{path} has {parts[0]}/ but no train/ with class folders inside, so there is nothing to train on; "
+            "add train/, or give one folder of class folders."
+        )
+    val = [path / name for name in parts if name in _VALIDATION]
+    if len(val) > 1:
+        raise DataError(f"{path} has {val[0].name}/ and {val[1].name}/, which mean the same; keep one of them.")
+    return Parts(path / "train", val[0] if val else None, path / "test" if "test" in parts else None)
+
+
+def list_images(folder: Path, classes: tuple[str, ...] | None = None) -> Listing:
+    """List the image files of a folder of class folders; files of other kinds and hidden ones are passed over.
+
+    Args:
+        folder: The folder; images may lie at any depth in a class folder.
+        classes: Classes of the training images, which fix the labels; None to take those found here.
+
+    Raises:
+        DataError: If there are no images, no class folders, an empty one, a single class, or one not in `classes`.
+    """
+    found = _subfolders(folder)
+    stray = _stray(folder)
+    if not found:
+        fact = "has images but no class folders" if stray else "has no images and no class folders"
+        raise DataError(f"{folder} {fact}; put the images of each class into a folder named after the class.")
+    files = {name: tuple(_images(folder / name)) for name in found}
+    empty = [name for name in found if not files[name]]
+    if len(empty) == len(found):
+        raise DataError(f"{folder} has no images in its class folders ({some(found)}); add .jpg or .png files, say.")
+    if empty:
+        raise DataError(
+            f"{folder} has class folders without images ({some(empty)}), which cannot be learnt; "
+            "add images or remove these folders."
+        )
+    if classes is None and len(found) == 1:
+        raise DataError(f"{folder} has only one class ({found[0]}); a classifier needs at least two class folders.")
+    unknown = [name for name in found if classes is not None and name not in classes]
+    if unknown:
+        raise DataError(
+            f"{folder} has classes that the training images lack ({some(unknown)}), which no network could get "
+            "right; add them to the training images or remove them here."
+        )
+    classes = classes or tuple(found)
+    index = {name: label for label, name in enumerate(classes)}
+    labels = tuple(index[name] for name in found for _ in files[name])
+    return Listing(classes, tuple(file for name in found for file in files[name]), labels, stray)
+
+
+def some(names: list[str]) -> str:
+    """Join the first few of `names` for a message."""
+    return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
+
+
+def _subfolders(folder: Path) -> list[str]:
+    return sorted(entry.name for entry in os.scandir(folder) if entry.is_dir() and not _hidden(entry.name))
+
+
+def _stray(folder: Path) -> tuple[Path, ...]:
+    found = sorted(entry.name for entry in os.scandir(folder) if not entry.is_dir() and _is_image(entry.name))
+    return tuple(folder / name for name in found)
+
+
+def _images(folder: Path) -> Iterator[Path]:
+    seen: set[str] = set()
+    for here, below, files in os.walk(folder, followlinks=True):
+        # A link to a folder above itself would otherwise be followed until the path is too long.
+        real = os.path.realpath(here)
+        below[:] = [] if real in seen else sorted(name for name in below if not _hidden(name))
+        if real not in seen:
+            yield from (Path(here, name) for name in sorted(files) if _is_image(name))
+        seen.add(real)
+
+
+def _hidden(name: str) -> bool:
+    return name.startswith(".") or name == "__MACOSX"
+
+
+def _is_image(name: str) -> bool:
+    return not _hidden(name) and os.path.splitext(name)[1].lower() in SUFFIXES

@@ -1,0 +1,140 @@
+"""From a name such as `cells` or `folder:photos` to training, validation and test images."""
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from gradsculpt import checks
+from gradsculpt.data.base import ImageSet, Splits
+from gradsculpt.data.cache import Progress, Row, cached
+from gradsculpt.data.parallel import ordered
+from gradsculpt.data.sources import find_source
+from gradsculpt.data.splits import stratified_cut
+from gradsculpt.errors import ArgumentError, DataError
+
+# Training cells come from the user's seed, so that this one never meets it.
+CELLS_TEST_SEED = 2**31 - 1
+CELLS_TRAIN_COUNT = 2000
+
+
+def load_data(
+    name: str,
+    *,
+    data_dir: Path,
+    cache_dir: Path,
+    image_size: int | None = None,
+    val_fraction: float = 0.1,
+    seed: int = 0,
+    train_count: int | None = None,
+    strict: bool = False,
+    progress: Progress | None = None,
+) -> Splits:
+    """Read a set of images by name and split it.
+
+    Args:
+        name: The name of one of `SOURCES`.
+        data_dir: Where downloaded sets are or go.
+        cache_dir: Where decoded images are kept, to be memory-mapped.
+        image_size: Side of the images, in pixels; None for the source's own.
+        val_fraction: Share of each class of the training images to use for validation, 0 to 0.5.
+        seed: Chooses the validation images, and the training images of cells; never the test images.
+        train_count: Number of cells to draw for training and validation; a fourth as many are drawn for the test.
+        strict: Raise at the first file that cannot be decoded, instead of listing it in `skipped`.
+        progress: Called as `progress(done, total)` during long work.
+
+    Raises:
+        DataError: If the name is not known, or the source cannot be used.
+        ArgumentError: If a number is out of range.
+    """
+    source = find_source(name)
+    checks.within("val_fraction", val_fraction, 0.0, 0.5)
+    checks.within("seed", seed, 0, CELLS_TEST_SEED - 1)
+    size = source.image_size if image_size is None else image_size
+    checks.within("image_size", size, 8, 4096)
+    if train_count is not None and source.name != "cells":
+        raise ArgumentError(f"train_count={train_count} has no meaning for {name}, only for cells; leave it out.")
+    paths = (Path(data_dir).expanduser(), Path(cache_dir).expanduser())
+    request = _Request(name, *paths, size, val_fraction, seed, strict, progress)
+    try:
+        return _load_cells(request, train_count) if source.name == "cells" else _load(source.name, request)
+    except OSError as error:
+        raise DataError(f"{name} cannot be read ({error}); check that it is there and may be read.") from error
+
+
+@dataclass(frozen=True)
+class _Request:
+    """The checked arguments of `load_data`."""
+
+    name: str
+    data_dir: Path
+    cache_dir: Path
+    size: int
+    val_fraction: float
+    seed: int
+    strict: bool
+    progress: Progress | None
+
+
+def _load(source: str, request: _Request) -> Splits:
+    # Imported here because scikit-learn and torchvision are slow to import.
+    from gradsculpt.data.digits import load_digits
+    from gradsculpt.data.folder import load_folder
+    from gradsculpt.data.vision import load_cifar10, load_imagenette
+
+    size, val_fraction, seed = request.size, request.val_fraction, request.seed
+    if source == "digits":
+        return load_digits(size=size, val_fraction=val_fraction, seed=seed)
+    if source == "cifar10":
+        return load_cifar10(
+            data_dir=request.data_dir,
+            cache_dir=request.cache_dir,
+            size=size,
+            val_fraction=val_fraction,
+            seed=seed,
+            progress=request.progress,
+        )
+    if source == "imagenette":
+        return load_imagenette(
+            data_dir=request.data_dir,
+            cache_dir=request.cache_dir,
+            size=size,
+            val_fraction=val_fraction,
+            seed=seed,
+            strict=request.strict,
+            progress=request.progress,
+        )
+    return load_folder(
+        Path(request.name.removeprefix("folder:")),
+        size=size,
+        cache_dir=request.cache_dir,
+        val_fraction=val_fraction,
+        seed=seed,
+        strict=request.strict,
+        progress=request.progress,
+    )
+
+
+def _load_cells(request: _Request, train_count: int | None) -> Splits:
+    from gradsculpt.data import cells
+
+    count = CELLS_TRAIN_COUNT if train_count is None else train_count
+    checks.within("train_count", count, 40, 10**7)
+    total = count + count // 4
+    # The drawing code is part of what the pixels depend on.
+    code = hashlib.sha256(Path(cells.__file__).read_bytes()).hexdigest()
+
+    def part(name: str, count: int, seed: int, before: int) -> ImageSet:
+        def rows() -> Iterator[Row]:
+            drawn = ordered(lambda index: cells.draw(index, seed=seed, size=request.size), range(count))
+            for index, cell in enumerate(drawn):
+                yield Row(cell.image, cell.label, f"cells-s{seed}-{index:05d}", cell.truth)
+                if request.progress is not None:
+                    request.progress(before + index + 1, total)
+
+        identity = {"count": count, "seed": seed, "size": request.size, "code": code}
+        source = f"cells-{name}-{count}-{request.size}"
+        return cached(request.cache_dir, source, identity, cells.CLASSES, rows).images
+
+    train, val = stratified_cut(part("train", count, request.seed, 0), request.val_fraction, request.seed)
+    return Splits(train, val, part("test", count // 4, CELLS_TEST_SEED, count))

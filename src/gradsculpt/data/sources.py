@@ -1,0 +1,70 @@
+"""The names that `load_data` takes."""
+
+import difflib
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from gradsculpt.errors import DataError
+
+if TYPE_CHECKING:
+    from gradsculpt.data.augment import Augment
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where images can come from, as it is listed and with what it is trained on unless told otherwise.
+
+    Args:
+        name: What `load_data` takes; `folder:PATH` stands for any path.
+        description: One line.
+        image_size: Side of the images, in pixels.
+        flip: Whether training mirrors images at random.
+        crop: How far training shifts images at random, as a share of their side.
+    """
+
+    name: str
+    description: str
+    image_size: int
+    flip: bool
+    crop: float
+
+    def augment(self) -> "Augment":
+        """Return the augmentation that suits the source."""
+        from gradsculpt.data.augment import Augment
+
+        return Augment(flip=self.flip, crop=self.crop)
+
+
+SOURCES = (
+    # Reflection at the border would draw a second tail or border, which is another class.
+    Source("cells", "synthetic cells in 10 classes, with the true place of the evidence", 64, flip=True, crop=0.0),
+    Source("digits", "scikit-learn's 1,797 handwritten digits, without a download", 32, flip=False, crop=0.0625),
+    Source("cifar10", "60,000 small photographs in 10 classes, downloaded", 32, flip=True, crop=0.125),
+    Source("imagenette", "13,394 photographs in 10 easy classes of ImageNet, downloaded", 128, flip=True, crop=0.125),
+    Source(
+        "folder:PATH",
+        "your images: PATH/train and PATH/val or PATH/test, or one folder of class folders",
+        128,
+        flip=True,
+        crop=0.125,
+    ),
+)
+
+
+def find_source(name: str) -> Source:
+    """Return the source that `name` belongs to.
+
+    Raises:
+        DataError: If there is none.
+
+    Example:
+        >>> find_source("folder:photos").name
+        'folder:PATH'
+    """
+    for source in SOURCES:
+        if name == source.name or (source.name == "folder:PATH" and name.startswith("folder:") and name != "folder:"):
+            return source
+    names = [source.name for source in SOURCES]
+    close = difflib.get_close_matches(name.lower(), names, n=1)
+    hint = f"did you mean {close[0]}? " if close else ""
+    raise DataError(f"data {name!r} is not known, so there is nothing to read; {hint}choose from {', '.join(names)}.")

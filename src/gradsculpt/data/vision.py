@@ -1,0 +1,115 @@
+"""Sets that torchvision knows how to download."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from gradsculpt.data.base import Bytes, ImageSet, Splits
+from gradsculpt.data.cache import Progress, Row, cached
+from gradsculpt.data.folder import load_folder
+from gradsculpt.data.splits import stratified_cut
+from gradsculpt.errors import DataError
+
+_CIFAR10 = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
+_EDITIONS = (("160px", 160), ("320px", 320), ("full", 1 << 30))
+
+
+def load_cifar10(
+    *,
+    data_dir: Path,
+    cache_dir: Path,
+    size: int = 32,
+    val_fraction: float = 0.1,
+    seed: int = 0,
+    progress: Progress | None = None,
+) -> Splits:
+    """Return CIFAR-10, after downloading it to `data_dir` if it is not there; test is its own test part.
+
+    Raises:
+        DataError: If the download fails.
+    """
+    from torchvision import datasets
+
+    def part(train: bool) -> ImageSet:
+        name = "train" if train else "test"
+
+        def rows() -> Iterator[Row]:
+            source = _download("cifar10", data_dir, lambda: datasets.CIFAR10(data_dir, train=train, download=True))
+            for index, (image, label) in enumerate(zip(source.data, source.targets, strict=True)):
+                yield Row(_resize(image, size), int(label), f"{name}/{index:05d}")
+                if progress is not None:
+                    progress(index + 1, len(source.data))
+
+        return cached(cache_dir, f"cifar10-{name}-{size}", {"size": size}, _CIFAR10, rows).images
+
+    train, val = stratified_cut(part(train=True), val_fraction, seed)
+    return Splits(train, val, part(train=False))
+
+
+def load_imagenette(
+    *,
+    data_dir: Path,
+    cache_dir: Path,
+    size: int = 128,
+    val_fraction: float = 0.1,
+    seed: int = 0,
+    strict: bool = False,
+    progress: Progress | None = None,
+) -> Splits:
+    """Return ImageNette, after downloading it to `data_dir` if it is not there; test is its own validation part.
+
+    Of its three editions the smallest with sides of at least `size` is used, or one that is already there.
+
+    Raises:
+        DataError: If the download fails.
+    """
+    from torchvision import datasets
+
+    data_dir = Path(data_dir)
+    large_enough = [edition for edition, side in _EDITIONS if size <= side]
+    there = [edition for edition in large_enough if _edition_folder(data_dir, edition).is_dir()]
+    edition = (there or large_enough)[0]
+    source = _download(
+        "imagenette", data_dir, lambda: datasets.Imagenette(data_dir, split="train", size=edition, download=True)
+    )
+    splits = load_folder(
+        _edition_folder(data_dir, edition),
+        size=size,
+        cache_dir=cache_dir,
+        val_fraction=val_fraction,
+        seed=seed,
+        strict=strict,
+        progress=progress,
+    )
+    # The folders are named by WordNet number; people know the classes by their names.
+    readable = dict(zip(source.wnids, (names[0] for names in source.classes), strict=True))
+    classes = tuple(readable.get(name, name) for name in splits.train.classes)
+    train, val, test = (replace(part, classes=classes) for part in (splits.train, splits.val, splits.test))
+    return Splits(train, val, test, splits.skipped)
+
+
+def _edition_folder(data_dir: Path, edition: str) -> Path:
+    return data_dir / ("imagenette2" if edition == "full" else f"imagenette2-{edition.removesuffix('px')}")
+
+
+def _download(name: str, data_dir: Path, open_set: Callable[[], Any]) -> Any:
+    try:
+        data_dir.mkdir(parents=True, exist_ok=True)
+        return open_set()
+    # URLError is an OSError; RuntimeError is torchvision's word for a file that is missing or damaged.
+    except (OSError, RuntimeError, ValueError, EOFError) as error:
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise DataError(
+            f"{name} is not in {data_dir} and cannot be downloaded ({reason}); put the archive that torchvision "
+            "uses there by hand, or give a folder of images with folder:PATH."
+        ) from error
+
+
+def _resize(image: Bytes, size: int) -> Bytes:
+    if image.shape[:2] == (size, size):
+        return image
+    return np.asarray(Image.fromarray(image).resize((size, size), Image.Resampling.BICUBIC))

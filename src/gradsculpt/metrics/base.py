@@ -1,0 +1,113 @@
+"""What a metric is: a function that returns one value a sample, and what tables and law tests must know of it."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from inspect import Parameter, signature
+from typing import Generic, Literal, ParamSpec, TypeVar
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from gradsculpt.attributions.heatmap import magnitudes
+
+P = ParamSpec("P")
+R = TypeVar("R", bound="Tensor | dict[str, Tensor]")
+
+
+@dataclass(frozen=True)
+class Score:
+    """One number a sample: its name, unit, range and direction.
+
+    Args:
+        name: Name of the column; the metric's own name, or the key in the dict that the metric returns.
+        low: Least possible value with the metric's default options.
+        high: Largest possible value with the metric's default options.
+        better: Which direction is better, or None if neither is.
+        unit: Unit of the value; "fraction" for a share that a table may print in per cent, "" for a plain number.
+    """
+
+    name: str
+    low: float
+    high: float
+    better: Literal["higher", "lower"] | None
+    unit: str = ""
+
+    @property
+    def best(self) -> float | None:
+        """The best possible value, or None if no direction is better."""
+        return {"higher": self.high, "lower": self.low, None: None}[self.better]
+
+
+@dataclass(frozen=True, repr=False, eq=False)
+class Metric(Generic[P, R]):
+    """A metric function together with its scores; called like the function, whose signature and docstring it keeps.
+
+    Args:
+        function: Returns one value a sample: [N], or a dict of [N].
+        scores: What is returned: one `Score` for a tensor, one a key for a dict, in the same order.
+    """
+
+    function: Callable[P, R]
+    scores: tuple[Score, ...]
+
+    def __post_init__(self) -> None:
+        # functools.update_wrapper assigns attributes, which a frozen dataclass refuses.
+        vars(self).update({name: getattr(self.function, name) for name in _KEPT}, __wrapped__=self.function)
+
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
+        """Score a batch: the call is the function's own."""
+        return self.function(*args, **kwargs)
+
+    def __repr__(self) -> str:
+        return self.name
+
+    def __reduce__(self) -> str:
+        return self.name  # pickled by reference, as a function is
+
+    @property
+    def name(self) -> str:
+        """The name of the function."""
+        return self.function.__name__
+
+    @property
+    def description(self) -> str:
+        """The first line of the docstring."""
+        return (self.function.__doc__ or "").strip().partition("\n")[0]
+
+    @property
+    def needs(self) -> tuple[str, ...]:
+        """The names of the arguments that must be given: ("maps",), ("a", "b"), ("maps", "truth"), ..."""
+        parameters = signature(self.function).parameters.values()
+        return tuple(parameter.name for parameter in parameters if parameter.default is Parameter.empty)
+
+
+_KEPT = ("__module__", "__name__", "__qualname__", "__doc__")
+
+
+def metric(*scores: Score) -> Callable[[Callable[P, R]], Metric[P, R]]:
+    """Decorate a function that returns one value a sample, or a dict of them, as a `Metric` with these scores."""
+
+    def wrap(function: Callable[P, R]) -> Metric[P, R]:
+        return Metric(function, scores)
+
+    return wrap
+
+
+def rows(name: str, maps: Tensor) -> Tensor:
+    """Return the magnitudes of valid maps as one row a sample, [N, C * H * W], cut off from the autograd graph."""
+    return magnitudes(name, maps.detach()).flatten(1)
+
+
+def ascending(values: Tensor) -> Tensor:
+    """Sort each row of [N, M] upwards."""
+    if values.device.type == "cpu":  # NumPy's vectorised sort takes a twentieth of torch.sort's time
+        return torch.from_numpy(np.sort(values.numpy(), axis=1))
+    return torch.sort(values, dim=1).values
+
+
+def share(part: Tensor, whole: Tensor, dtype: torch.dtype) -> Tensor:
+    """Divide counts by counts; a share of nothing is 0."""
+    # Counts of more than 2,048 entries are not exact in half precision, so the division is done in a wider one.
+    wide = torch.float64 if dtype == torch.float64 else torch.float32
+    return (part.to(wide) / whole.clamp(min=1)).to(dtype)

@@ -1,0 +1,171 @@
+"""How alike two maps are."""
+
+import torch
+from torch import Tensor
+
+from gradsculpt import checks
+from gradsculpt.attributions.heatmap import channel_sum, finite_maps, magnitudes, unit_peak
+from gradsculpt.metrics.base import Score, metric
+
+_RADIUS = 5  # of the 11 x 11 window of Wang et al., whose standard deviation is 1.5 pixels
+
+
+@metric(Score("cosine", low=0.0, high=1.0, better="higher"))
+def cosine(a: Tensor, b: Tensor, signed: bool = False) -> Tensor:
+    """Cosine of the angle between two maps.
+
+    Args:
+        a: Attribution maps.
+        b: Attribution maps of the same shape.
+        signed: Compare the entries themselves instead of their magnitudes.
+
+    Shape:
+        Two of [N, H, W] or two of [N, C, H, W] to [N]. All entries count; pass heat maps to compare pixels.
+
+    Units:
+        None; multiplying a map by a positive number changes nothing.
+
+    Returns:
+        The cosine in [0, 1], in [-1, 1] with `signed`; 1 is the same direction. Two zero maps are alike, 1; a zero
+        map and another have nothing in common, 0.
+
+    Raises:
+        ArgumentError: If the shapes differ or a map is not finite.
+
+    Source:
+        Joo et al., AAAI 2023, Eq. (4) and the RPS metric.
+
+    Example:
+        >>> a, b = torch.tensor([[[3.0, 0.0]]]), torch.tensor([[[-3.0, 4.0]]])
+        >>> cosine(a, b), cosine(a, b, signed=True)
+        (tensor([0.6000]), tensor([-0.6000]))
+    """
+    first, second = _rows(a, b, signed)
+    return _cosine(first, second).to(_dtype(a, b))
+
+
+@metric(Score("pearson", low=-1.0, high=1.0, better="higher"))
+def pearson(a: Tensor, b: Tensor, signed: bool = False) -> Tensor:
+    """Pearson correlation coefficient of the entries of two maps.
+
+    Args:
+        a: Attribution maps.
+        b: Attribution maps of the same shape.
+        signed: Compare the entries themselves instead of their magnitudes.
+
+    Shape:
+        Two of [N, H, W] or two of [N, C, H, W] to [N]. All entries count; pass heat maps to compare pixels.
+
+    Units:
+        None; an increasing affine change of the compared values changes nothing.
+
+    Returns:
+        The coefficient in [-1, 1]; 1 for maps equal up to scale and offset. Where it is not defined: two constant
+        maps are alike, 1; a constant map and one that varies are not, 0.
+
+    Raises:
+        ArgumentError: If the shapes differ or a map is not finite.
+
+    Source:
+        Joo et al., AAAI 2023, the RPS metric.
+
+    Deviation:
+        Their released code divides the covariance by n and the variances by n - 1, so equal maps score (n - 1) / n.
+
+    Example:
+        >>> pearson(torch.tensor([[[1.0, 2.0, 3.0]]]), torch.tensor([[[-3.0, -2.0, -1.0]]]))
+        tensor([-1.])
+    """
+    first, second = (_centred(rows) for rows in _rows(a, b, signed))
+    return _cosine(first, second).to(_dtype(a, b))
+
+
+@metric(Score("ssim", low=-1.0, high=1.0, better="higher"))
+def ssim(a: Tensor, b: Tensor) -> Tensor:
+    """Structural similarity index of two maps as pictures of magnitudes.
+
+    The channels of [N, C, H, W] are added up in magnitude first, which makes one picture [H, W] a map. The dynamic
+    range L in the stabilising constants (0.01 L)^2 and (0.03 L)^2 is that of the pair: from 0, the least a magnitude
+    can be, to the largest value in either map. So the index is symmetric, does not change when both maps are
+    multiplied by one number, and depends on no other image. It does change when only one is: pass `heatmap(a)` and
+    `heatmap(b)` to compare maps of different scales.
+
+    The window is a Gaussian, 11 x 11 with standard deviation 1.5 pixels. Only windows that lie within the picture
+    count, as in scikit-image, which needs no padding rule. A side under 11 pixels gets the largest odd window
+    that fits it, its standard deviation reduced in proportion; with one pixel only luminance is compared.
+
+    Args:
+        a: Attribution maps.
+        b: Attribution maps of the same shape.
+
+    Shape:
+        Two of [N, H, W] or two of [N, C, H, W] to [N].
+
+    Units:
+        None.
+
+    Returns:
+        The index in [-1, 1]; 1 for equal pictures, which includes two equal constants and two zero maps.
+
+    Raises:
+        ArgumentError: If the shapes differ or a map is not finite.
+
+    Source:
+        Wang et al., "Image quality assessment", IEEE TIP 2004, Eq. (13); Gong et al., CVPR 2024, Fig. 5.
+
+    Example:
+        >>> a = torch.eye(16)[None]
+        >>> ssim(a, -3 * a), ssim(3 * a, -3 * a)
+        (tensor([0.3722]), tensor([1.]))
+    """
+    from torchmetrics.functional.image import structural_similarity_index_measure
+
+    checks.same_shape("a", a, "b", b)
+    if len(a) == 0:  # which torchmetrics cannot take
+        return a.new_zeros(0, dtype=_dtype(a, b))
+    pair = [channel_sum(unit) for unit in _shared_peak(magnitudes("a", a.detach()), magnitudes("b", b.detach()))]
+    first, second = (picture[:, None] for picture in _shared_peak(*pair))
+    height, width = first.shape[2:]
+    down, across = (min(_RADIUS, (side - 1) // 2) for side in (height, width))
+    _, index = structural_similarity_index_measure(
+        first,
+        second,
+        # torchmetrics makes the window int(3.5 sigma + 0.5) pixels wide on each side: 5 for 1.5, 0 for 0.1
+        sigma=tuple(max(0.3 * radius, 0.1) for radius in (down, across)),
+        data_range=1.0,
+        reduction="none",
+        return_full_image=True,
+    )
+    inside = index[:, 0, down : height - down, across : width - across]
+    return inside.mean(dim=(1, 2)).clamp(-1.0, 1.0).to(_dtype(a, b))
+
+
+def _rows(a: Tensor, b: Tensor, signed: bool) -> tuple[Tensor, Tensor]:
+    checks.same_shape("a", a, "b", b)
+    first, second = (unit_peak(finite_maps(name, maps.detach())).flatten(1) for name, maps in (("a", a), ("b", b)))
+    return (first, second) if signed else (first.abs(), second.abs())
+
+
+def _centred(rows: Tensor) -> Tensor:
+    # The minimum goes first: subtracting it is exact or nearly so, and a small variation on a large offset keeps its
+    # digits, which a rounded mean would spoil. Of a constant it leaves exactly 0.
+    lifted = unit_peak(rows - rows.amin(dim=1, keepdim=True))
+    return lifted - lifted.mean(dim=1, keepdim=True)
+
+
+def _cosine(a: Tensor, b: Tensor) -> Tensor:
+    norms = torch.linalg.vector_norm(a, dim=1), torch.linalg.vector_norm(b, dim=1)
+    product = norms[0] * norms[1]
+    angle = (a * b).sum(dim=1) / torch.where(product > 0, product, 1.0)
+    both_zero = (norms[0] == 0) & (norms[1] == 0)
+    return torch.where(both_zero, 1.0, angle).clamp(-1.0, 1.0)
+
+
+def _shared_peak(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
+    peak = torch.maximum(a.flatten(1).amax(dim=1), b.flatten(1).amax(dim=1))
+    safe = torch.where(peak > 0, peak, 1.0).view(-1, *[1] * (a.ndim - 1))
+    return a / safe, b / safe
+
+
+def _dtype(a: Tensor, b: Tensor) -> torch.dtype:
+    return torch.promote_types(a.dtype, b.dtype)

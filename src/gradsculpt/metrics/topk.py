@@ -1,0 +1,122 @@
+"""How far two maps agree on which entries matter most."""
+
+import torch
+from torch import Tensor
+
+from gradsculpt import checks
+from gradsculpt.errors import ArgumentError
+from gradsculpt.metrics.base import Score, ascending, metric, rows, share
+
+
+@metric(Score("topk_intersection", low=0.0, high=1.0, better="higher", unit="fraction"))
+def topk_intersection(a: Tensor, b: Tensor, k: float = 0.4, nonzero: bool = False) -> Tensor:
+    """Share of the first map's most important entries that are among the second map's.
+
+    Args:
+        a: Attribution maps before a change, such as an attack.
+        b: Attribution maps after it, of the same shape.
+        k: How many entries count, as a share in (0, 1]; see `topk_mask`.
+        nonzero: Take the share of each map's non-zero entries instead of all.
+
+    Shape:
+        Two of [N, H, W] or two of [N, C, H, W] to [N].
+
+    Units:
+        A fraction of the first map's top entries.
+
+    Returns:
+        The share in [0, 1], higher is more alike. With `nonzero`, a first map that is zero everywhere has no top
+        entries: 1 if the second has none either, else 0.
+
+    Raises:
+        ArgumentError: If the shapes differ, a map is not finite, or k is outside (0, 1].
+
+    Source:
+        Ghorbani et al., AAAI 2019; Gong et al., CVPR 2024, sections 5.2 and B.6 (`nonzero=True`).
+
+    Example:
+        >>> a, b = torch.tensor([[[4.0, -3.0, 2.0, 1.0]]]), torch.tensor([[[4.0, 1.0, 2.0, -3.0]]])
+        >>> topk_intersection(a, b, k=0.5)
+        tensor([0.5000])
+    """
+    both, first, second = _sizes(a, b, k, nonzero)
+    kept = share(both, first, torch.promote_types(a.dtype, b.dtype))
+    return torch.where((first == 0) & (second == 0), 1.0, kept)
+
+
+@metric(Score("topk_dice", low=0.0, high=1.0, better="higher", unit="fraction"))
+def topk_dice(a: Tensor, b: Tensor, k: float = 0.4, nonzero: bool = False) -> Tensor:
+    """Dice coefficient of the two sets of most important entries, 2 |A and B| / (|A| + |B|).
+
+    Args:
+        a: Attribution maps of one model.
+        b: Attribution maps of another, of the same shape.
+        k: How many entries count, as a share in (0, 1]; see `topk_mask`.
+        nonzero: Take the share of each map's non-zero entries instead of all.
+
+    Shape:
+        Two of [N, H, W] or two of [N, C, H, W] to [N].
+
+    Units:
+        A fraction.
+
+    Returns:
+        The coefficient in [0, 1], higher is more alike; symmetric. With `nonzero`, two maps that are zero everywhere
+        have equal, empty sets: 1.
+
+    Raises:
+        ArgumentError: If the shapes differ, a map is not finite, or k is outside (0, 1].
+
+    Source:
+        Gong et al., CVPR 2024, sections 5.2 and B.7 (`nonzero=True`).
+
+    Example:
+        >>> a, b = torch.tensor([[[4.0, -3.0, 0.0, 0.0]]]), torch.tensor([[[4.0, 1.0, 2.0, -3.0]]])
+        >>> topk_dice(a, b, k=0.5, nonzero=True)  # one entry of two against two of four
+        tensor([0.6667])
+    """
+    both, first, second = _sizes(a, b, k, nonzero)
+    total = first + second
+    return torch.where(total == 0, 1.0, share(2 * both, total, torch.promote_types(a.dtype, b.dtype)))
+
+
+def topk_mask(maps: Tensor, k: float, nonzero: bool = False, name: str = "maps") -> Tensor:
+    """Mark the entries of largest magnitude in each map.
+
+    Args:
+        maps: Attribution maps.
+        k: How many entries to mark, as a share in (0, 1] of all entries of a map; rounded to the nearest number
+            (halves up), and at least one.
+        nonzero: Take the share of the map's non-zero entries, and mark no zero.
+        name: What to call `maps` in an error.
+
+    Shape:
+        [N, H, W] or [N, C, H, W] to bool [N, H * W] or [N, C * H * W].
+
+    Returns:
+        The marks. Among equal magnitudes the entry that comes first in memory order is marked first.
+
+    Raises:
+        ArgumentError: If a map is not finite, or k is outside (0, 1].
+
+    Example:
+        >>> topk_mask(torch.tensor([[[1.0, 2.0], [-2.0, 2.0]]]), k=0.5)
+        tensor([[False,  True,  True, False]])
+    """
+    if not 0.0 < k <= 1.0:
+        raise ArgumentError(f"k={k!r} is not a share of the entries; pass a value above 0 and up to 1, 0.4 for 40%.")
+    values = rows(name, maps)
+    samples, size = values.shape
+    entries = (values > 0).sum(dim=1) if nonzero else torch.full((samples,), size, device=values.device)
+    # On the CPU in double precision: a share of a million entries is not exact in single, and some devices lack double.
+    wanted = (entries.cpu().double() * k + 0.5).long().clamp(min=1).to(values.device).minimum(entries)
+    threshold = ascending(values).gather(1, (size - wanted).clamp(max=size - 1)[:, None])
+    above, ties = values > threshold, values == threshold
+    room = wanted - above.sum(dim=1)
+    return above | (ties & (ties.cumsum(dim=1) <= room[:, None]))
+
+
+def _sizes(a: Tensor, b: Tensor, k: float, nonzero: bool) -> tuple[Tensor, Tensor, Tensor]:
+    checks.same_shape("a", a, "b", b)
+    first, second = topk_mask(a, k, nonzero, "a"), topk_mask(b, k, nonzero, "b")
+    return (first & second).sum(dim=1), first.sum(dim=1), second.sum(dim=1)

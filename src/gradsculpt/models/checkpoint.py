@@ -1,0 +1,265 @@
+"""Checkpoints of finished classifiers: safetensors for the weights, JSON for everything else, no pickle."""
+
+import json
+import os
+import platform
+import subprocess
+from collections.abc import Mapping
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from gradsculpt.errors import ArgumentError, GradsculptError, ModelError, RunError
+from gradsculpt.inputs import InputSpace
+from gradsculpt.models import trial
+from gradsculpt.models.classifier import Classifier
+from gradsculpt.models.networks import build as build_network
+
+WEIGHTS = "model.safetensors"
+DESCRIPTION = "model.json"
+FORMAT = 1
+
+# What a description has to hold, and of which type.
+_BUILD: dict[str, tuple[type, ...]] = {
+    "model": (str,),
+    "softplus": (int, float, type(None)),
+    "num_classes": (int,),
+    "image_size": (int,),
+}
+_LISTS: dict[str, tuple[type, ...]] = {"classes": (str,), "mean": (int, float), "std": (int, float)}
+
+
+def save(
+    folder: str | Path,
+    classifier: Classifier,
+    *,
+    build: Mapping[str, Any],
+    extra: Mapping[str, Any] | None = None,
+) -> None:
+    """Write a classifier to `model.safetensors` and `model.json` in a folder, which is made if need be.
+
+    Each file appears whole or not at all, the description last: where it is, there are weights.
+
+    Args:
+        folder: The run directory.
+        classifier: What to write; it may be on any device and is not changed.
+        build: How `gradsculpt.models.build` made the network: `model` (its name), `softplus`, `num_classes` and
+            `image_size`.
+        extra: More to note in `model.json` under "extra", the recipe for instance; what JSON cannot hold becomes text.
+
+    Raises:
+        ArgumentError: If `build` lacks an entry or contradicts the classifier.
+        ModelError: If the network holds state that safetensors cannot store.
+        RunError: If the files cannot be written.
+    """
+    from safetensors.torch import save as to_bytes
+
+    missing = set(_BUILD) - set(build)
+    if missing:
+        raise ArgumentError(
+            f"build lacks {', '.join(sorted(missing))}, without which nobody could load the run; "
+            "pass the arguments that made the network."
+        )
+    if (len(classifier.classes), classifier.image_size) != (build["num_classes"], build["image_size"]):
+        raise ArgumentError(
+            f"the classifier has {len(classifier.classes)} classes and image size {classifier.image_size}, but build "
+            f"says {build['num_classes']} and {build['image_size']}; pass the arguments that made the network."
+        )
+    description = {
+        "format": FORMAT,
+        "build": dict(build),
+        "classes": list(classifier.classes),
+        "mean": list(classifier.space.mean),
+        "std": list(classifier.space.std),
+        "versions": _versions(),
+        "git_revision": _git_revision(),
+        "extra": dict(extra or {}),
+    }
+    weights = to_bytes(_storable(classifier.network), metadata={"format": "pt"})
+    text = json.dumps(description, indent=2, default=str, ensure_ascii=False) + "\n"
+    _write(Path(folder) / WEIGHTS, weights)
+    _write(Path(folder) / DESCRIPTION, text.encode())
+
+
+def load(run: str | Path) -> Classifier:
+    """Load the classifier of a finished run, on the CPU and in eval mode.
+
+    No pickle is read, so a run from a stranger can be opened. A run whose model is `python:MODULE:FACTORY` imports and
+    calls that function, which is the user's own code: it must be importable here, and nothing is ever imported from
+    the run directory on its account.
+
+    Args:
+        run: The run directory, as `gradsculpt train --out` wrote it.
+
+    Returns:
+        The classifier; PyTorch's random state is as before.
+
+    Raises:
+        RunError: If the run is missing or unfinished, or a file of it is damaged.
+        ModelError: If the network cannot be built here, or the weights do not fit it.
+    """
+    folder = Path(run)
+    description = _read_description(folder)
+    options = description["build"]
+    state = _read_weights(folder / WEIGHTS)
+    try:
+        space = InputSpace(mean=description["mean"], std=description["std"])
+        with torch.random.fork_rng(devices=[]):
+            network = build_network(
+                options["model"],
+                num_classes=options["num_classes"],
+                image_size=options["image_size"],
+                softplus=options["softplus"],
+            )
+    except GradsculptError as error:
+        raise ModelError(f"{folder} cannot be loaded: {error}") from error
+    _fill(network, state, f"{options['model']} of {folder}", description.get("versions"))
+    return Classifier(network, space, description["classes"], options["image_size"]).eval()
+
+
+def _storable(network: nn.Module) -> dict[str, Tensor]:
+    """Return copies of the network's state: safetensors takes no two tensors that share memory."""
+    state = network.state_dict()
+    for key, value in state.items():
+        if not isinstance(value, Tensor) or value.layout != torch.strided or value.is_quantized:
+            raise ModelError(
+                f"the network's state {key!r} is no ordinary tensor ({type(value).__name__}), and safetensors stores "
+                "nothing else; keep it out of state_dict(), or turn it into a tensor."
+            )
+    return {key: value.detach().cpu().clone(memory_format=torch.contiguous_format) for key, value in state.items()}
+
+
+def _write(path: Path, content: bytes) -> None:
+    """Write a file whole or not at all."""
+    draft = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with draft.open("wb") as stream:
+            stream.write(content)
+            stream.flush()
+            os.fsync(stream.fileno())
+        draft.replace(path)
+    except OSError as error:
+        raise RunError(
+            f"{path} cannot be written ({error.strerror or error}), so the checkpoint is not saved. "
+            "Choose a folder that can be written to and has room."
+        ) from error
+    finally:
+        if draft.is_file():
+            draft.unlink()
+
+
+def _versions() -> dict[str, str]:
+    found = {"python": platform.python_version()}
+    for package in ("gradsculpt", "torch", "torchvision", "timm"):
+        try:
+            found[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def _git_revision() -> str | None:
+    """Return the commit that is checked out in the current directory, if there is one."""
+    try:
+        answer = subprocess.run(
+            ["git", "rev-parse", "--verify", "HEAD"], capture_output=True, text=True, timeout=10, check=False
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return answer.stdout.strip() if answer.returncode == 0 else None
+
+
+def _read_description(folder: Path) -> dict[str, Any]:
+    path = folder / DESCRIPTION
+    if folder.is_file():
+        raise RunError(f"{folder} is a file; pass the run directory that it lies in.")
+    if not folder.is_dir():
+        raise RunError(f"there is no run directory {folder}; pass the --out of a `gradsculpt train`.")
+    if not path.is_file():
+        raise RunError(
+            f"{folder} has no {DESCRIPTION}, so its training did not finish (or it is no run directory). "
+            f"Go on with it by `gradsculpt train --out {folder} --resume`."
+        )
+    try:
+        description = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise RunError(
+            f"{path} cannot be read ({trial.first_line(error)}), so nothing is known about the network. "
+            "Restore the file from where the run was made, or train again."
+        ) from error
+    problem = _problem(description)
+    if problem:
+        raise RunError(
+            f"{path} {problem}, so the network cannot be built. Restore the file from where the run was made, "
+            "train again, or upgrade gradsculpt if the run is newer."
+        )
+    return dict(description)
+
+
+def _problem(description: Any) -> str | None:
+    """Return what keeps a description from being used."""
+    if not isinstance(description, dict):
+        return "is not a JSON object"
+    if description.get("format") != FORMAT:
+        return f"has format {description.get('format')!r}, and this gradsculpt reads {FORMAT}"
+    build = description.get("build")
+    if not isinstance(build, dict):
+        return "has no usable entry build"
+    for key, kinds in _BUILD.items():
+        if key not in build or not isinstance(build[key], kinds):
+            return f"has no usable entry build.{key}"
+    for key, kinds in _LISTS.items():
+        entries = description.get(key)
+        if not isinstance(entries, list) or not entries or not all(isinstance(one, kinds) for one in entries):
+            return f"has no usable entry {key}"
+    if len(description["classes"]) != build["num_classes"]:
+        return f"names {len(description['classes'])} classes for a network with {build['num_classes']} outputs"
+    return None
+
+
+def _read_weights(path: Path) -> dict[str, Tensor]:
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    if not path.is_file():
+        raise RunError(f"{path} is missing, so there are no weights to load; copy the whole run directory.")
+    try:
+        return load_file(path)
+    except (SafetensorError, OSError, ValueError, KeyError) as error:
+        raise RunError(
+            f"{path} is damaged ({trial.first_line(error)}), so its weights cannot be trusted. Copy the file again "
+            "from where the run was made, or train again."
+        ) from error
+
+
+def _fill(network: nn.Module, state: Mapping[str, Tensor], what: str, versions: Any) -> None:
+    """Load weights into a network, and say in a few words how they do not fit."""
+    own = network.state_dict()
+    shapes = [key for key in own if key in state and own[key].shape != state[key].shape]
+    faults = [
+        *_fault("lacks", [key for key in own if key not in state]),
+        *_fault("has beyond the network", [key for key in state if key not in own]),
+        *_fault(
+            "has in another shape",
+            [f"{key} ({list(state[key].shape)}, the network needs {list(own[key].shape)})" for key in shapes],
+        ),
+    ]
+    if not faults:
+        try:
+            network.load_state_dict(dict(state))
+        except Exception as error:
+            faults = [f"raised {trial.first_line(error)}"]
+    if faults:
+        raise ModelError(
+            f"the weights do not fit the network {what}: the file {'; '.join(faults)}. It was saved with "
+            f"{versions}, here are {_versions()}; use those versions, and the same code for a network of your own."
+        )
+
+
+def _fault(words: str, keys: list[str]) -> list[str]:
+    more = f" and {len(keys) - 1} more" if len(keys) > 1 else ""
+    return [f"{words} {key}{more}" for key in keys[:1]]

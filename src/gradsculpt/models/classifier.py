@@ -1,0 +1,52 @@
+"""A network together with what its inputs and outputs mean."""
+
+from collections.abc import Sequence
+
+from torch import Tensor, nn
+
+from gradsculpt import checks
+from gradsculpt.inputs import InputSpace
+
+
+class Classifier(nn.Module):
+    """A network with its input space and class names; it takes images in [0, 1].
+
+    Methods that work in the network's own space take `.network` and normalised images; everybody else calls this.
+
+    Args:
+        network: Maps normalised images [N, C, H, W] to logits [N, K].
+        space: How images in [0, 1] are normalised.
+        classes: The K class names, in the order of the logits.
+        image_size: Height and width of the images that the network was built for.
+
+    Shape:
+        Images [N, C, H, W] in [0, 1] to logits [N, K].
+
+    Raises:
+        ArgumentError: On a call, if the images are not a floating-point batch with the channels of `space`.
+
+    Example:
+        >>> import torch
+        >>> network = nn.Sequential(nn.Flatten(), nn.Linear(12, 2))
+        >>> space = InputSpace(mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5))
+        >>> Classifier(network, space, classes=("cat", "dog"), image_size=2)(torch.rand(5, 3, 2, 2)).shape
+        torch.Size([5, 2])
+    """
+
+    network: nn.Module
+    space: InputSpace
+    classes: tuple[str, ...]
+    image_size: int
+
+    def __init__(self, network: nn.Module, space: InputSpace, classes: Sequence[str], image_size: int) -> None:
+        super().__init__()
+        self.network = network
+        self.space = space
+        self.classes = tuple(classes)
+        self.image_size = image_size
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return the logits [N, K] of images in [0, 1]."""
+        checks.images("images", images)
+        logits: Tensor = self.network(self.space.normalize(images))
+        return logits

@@ -1,0 +1,187 @@
+"""Twice differentiable networks: Softplus in place of ReLU-like activations."""
+
+import traceback
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
+
+from gradsculpt import checks
+from gradsculpt.errors import ModelError
+from gradsculpt.models import trial
+
+# Rectifiers (about the identity to the right of zero) with a jump in the value, the slope or the curvature.
+RECTIFIERS = (
+    nn.ReLU,
+    nn.ReLU6,
+    nn.LeakyReLU,
+    nn.PReLU,
+    nn.RReLU,
+    nn.ELU,
+    nn.CELU,
+    nn.SELU,
+    nn.Hardswish,
+    nn.Threshold,
+)
+_CALLS = {"relu", "relu6", "leaky_relu", "prelu", "rrelu", "elu", "celu", "selu", "hardswish", "threshold"}
+_CLAMPS = {"clamp": "min", "clamp_min": "min", "clip": "min", "hardtanh": "min_val"}
+_SIZES = (32, 64, 224)
+
+
+def to_softplus(network: nn.Module, beta: float = 3.0, *, example: Tensor | None = None) -> int:
+    """Swap every ReLU-like activation of a network for Softplus, in place.
+
+    Swapped are the rectifiers that are not twice differentiable: ReLU, ReLU6, LeakyReLU, PReLU, RReLU, ELU, CELU, SELU,
+    Hardswish, Threshold, and Hardtanh with lower end 0. Left alone are smooth activations (GELU, SiLU, Mish, Tanh,
+    Sigmoid, Softplus), and pieces with corners that Softplus could not stand in for: gates (Hardsigmoid), functions
+    bounded on both sides of 0 (Hardtanh), max pooling.
+
+    A swap reaches modules only. The network is therefore run once afterwards, and refused if its code still calls
+    a ReLU-like function such as `torch.relu` or `clamp(min=0)`. Corners written out by hand, `x * (x > 0)` say, are
+    not seen.
+
+    Args:
+        network: The network to change.
+        beta: Sharpness of Softplus; ReLU is the limit of a large beta.
+        example: A batch of the network's input, for the run; by default noise images [2, 3, S, S] of the first size S
+            among 32, 64 and 224 that the network takes.
+
+    Returns:
+        How many activation modules were swapped; a module that is used at several places counts once.
+
+    Raises:
+        ModelError: If there is nothing to swap, or a ReLU-like function remains; the network is then unchanged.
+        ArgumentError: If `beta` is below 0.001.
+
+    Source:
+        Joo et al., "Towards More Robust Interpretation via Local Gradient Alignment", 2023, experiments:
+        "We replaced all ReLU activations with Softplus(beta=3)".
+
+    Deviation:
+        The paper's networks have no activation but ReLU; here the other rectifiers are swapped as well.
+
+    Example:
+        >>> network = nn.Sequential(nn.Flatten(), nn.Linear(3 * 32 * 32, 8), nn.ReLU(), nn.Linear(8, 2))
+        >>> to_softplus(network)
+        1
+        >>> network[2]
+        Softplus(beta=3.0, threshold=20.0)
+    """
+    checks.at_least("the beta of Softplus", beta, 1e-3)
+    swapped = _swap(network, beta)
+    # From here on a refusal has to put the old modules back.
+    try:
+        remaining = _rectifier_calls(network, example)
+        if remaining:
+            raise ModelError(
+                f"the network calls {', '.join(remaining)} in its own code, where no swap can reach: it would not be "
+                "smooth. Give it a module for each use (self.act = nn.ReLU()), choose another network, or leave "
+                "Softplus out."
+            )
+        if not swapped:
+            raise ModelError(
+                "the network has no ReLU-like activation, so there is nothing to swap: it is as smooth already as "
+                "Softplus could make it. Leave Softplus out."
+            )
+    except ModelError:
+        for parent, name, old in swapped:
+            setattr(parent, name, old)
+        raise
+    for module in network.modules():
+        if isinstance(module, nn.TransformerEncoderLayer) and isinstance(module.activation, nn.Softplus):
+            # Otherwise its fused path for inference goes on computing the activation that it saw at construction.
+            module.activation_relu_or_gelu = 0
+    return len({id(old) for _, _, old in swapped})
+
+
+def _swap(network: nn.Module, beta: float) -> list[tuple[nn.Module, str, nn.Module]]:
+    """Replace the rectifiers; return (parent, name, old) for each place. What was shared stays shared."""
+    places = [
+        (parent, name, child)
+        for parent in network.modules()
+        for name, child in parent._modules.items()
+        if child is not None and _is_rectifier(child)
+    ]
+    new = {id(old): nn.Softplus(beta=beta).train(old.training) for _, _, old in places}
+    for parent, name, old in places:
+        setattr(parent, name, new[id(old)])
+    return places
+
+
+def _is_rectifier(module: nn.Module) -> bool:
+    # ReLU6 is a Hardtanh in torch, and some networks write it as one.
+    return isinstance(module, RECTIFIERS) or (isinstance(module, nn.Hardtanh) and module.min_val == 0)
+
+
+def _rectifier_calls(network: nn.Module, example: Tensor | None) -> list[str]:
+    """Run the network once and name the ReLU-like functions that it calls, with the line that does."""
+    for module in network.modules():
+        if isinstance(module, torch.jit.ScriptModule):
+            raise ModelError(
+                f"the network holds a TorchScript module ({module.original_name}), whose activations can be neither "
+                "seen nor swapped. Build the network from Python modules, or leave Softplus out."
+            )
+    failures = []
+    for x in [example] if example is not None else [trial.images(size, network) for size in _SIZES]:
+        calls = _Calls()
+        try:
+            with trial.untouched(network), calls:
+                network(x)
+        except Exception as error:
+            failures.append(f"{list(x.shape)}: {trial.first_line(error)}")
+        else:
+            return list(dict.fromkeys(calls.seen))
+    raise ModelError(
+        "the network could not be run to see whether it is smooth: "
+        f"{'; '.join(failures)}. Pass a batch that it takes as example=..."
+    )
+
+
+class _Calls(TorchFunctionMode):
+    """Notes every call of a ReLU-like function."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen: list[str] = []
+
+    def __torch_function__(
+        self,
+        func: Callable[..., Any],
+        types: Sequence[type],
+        args: Sequence[Any] = (),
+        kwargs: Mapping[str, Any] | None = None,
+    ) -> Any:
+        kwargs = kwargs or {}
+        # F.threshold is named _threshold, and relu_ is relu in place.
+        name = getattr(func, "__name__", "").strip("_")
+        if name in _CALLS or _cuts_at_zero(name, args, kwargs):
+            self.seen.append(name + _caller())
+        return func(*args, **kwargs)
+
+
+def _cuts_at_zero(name: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> bool:
+    tensors = [value for value in (*args, *kwargs.values()) if isinstance(value, Tensor)]
+    if not tensors or not tensors[0].is_floating_point():
+        return False
+    if name in _CLAMPS:
+        return _is_zero(kwargs.get(_CLAMPS[name], args[1] if len(args) > 1 else None))
+    return name in ("maximum", "max") and len(tensors) == 2 and any(_is_zero(tensor) for tensor in tensors)
+
+
+def _is_zero(value: Any) -> bool:
+    if isinstance(value, Tensor):
+        return value.numel() > 0 and not bool(value.any())
+    return isinstance(value, int | float) and value == 0
+
+
+def _caller() -> str:
+    """Return the line of the network's own code that is being run; nothing if that is all PyTorch's."""
+    for frame, line in traceback.walk_stack(None):
+        module = frame.f_globals.get("__name__", "")
+        if frame.f_code is _rectifier_calls.__code__:
+            break
+        if module != "torch" and not module.startswith("torch.") and module != __name__:
+            return f" ({module}:{line})"
+    return ""

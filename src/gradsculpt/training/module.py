@@ -1,0 +1,121 @@
+"""The Lightning module: batches and an objective in, a trained network out. It names no penalty."""
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from lightning.pytorch import LightningModule
+from torch import Tensor, nn
+from torchmetrics.classification import MulticlassAccuracy
+
+from gradsculpt.attributions import Gradient, heatmap
+from gradsculpt.data import Augment, Batch, to_float
+from gradsculpt.errors import RunError
+from gradsculpt.inputs import InputSpace
+from gradsculpt.metrics import gini
+from gradsculpt.objectives import Objective
+from gradsculpt.training.optimization import Optimization
+
+_MAPS_A_VALIDATION = 128
+
+
+class ClassifierModule(LightningModule):
+    """Trains a network with any objective.
+
+    Logs, for every epoch: `train_loss` and its terms, `train_accuracy` (on the inputs that the objective trained on),
+    `val_accuracy` and `val_cross_entropy` on clean images, and `val_gini`, the sparsity of the gradient maps of the
+    first validation images.
+
+    Args:
+        network: From normalised images to logits.
+        objective: What is minimised.
+        space: Between [0, 1] images and the network's input.
+        augment: Augmentation of the training batches.
+        optimization: Optimiser and schedule.
+        classes: Number of classes.
+        epochs: Length of the schedule.
+        seed: What augmentation and dropout derive their randomness from, together with the epoch: a resumed
+            training repeats what an uninterrupted one would have done.
+        channels_last: Memory layout of images and weights.
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        objective: Objective,
+        space: InputSpace,
+        augment: Augment,
+        optimization: Optimization,
+        *,
+        classes: int,
+        epochs: int,
+        seed: int = 0,
+        channels_last: bool = True,
+    ) -> None:
+        super().__init__()
+        layout = torch.channels_last if channels_last else torch.contiguous_format
+        self.network = network.to(memory_format=layout)  # type: ignore[call-overload]
+        self._layout = layout
+        self._objective, self._space, self._augment = objective, space, augment
+        self._optimization, self._epochs, self._seed = optimization, epochs, seed
+        self._val_accuracy = MulticlassAccuracy(classes, average="micro")
+        self._gradient = Gradient()
+
+    def configure_optimizers(self) -> Any:
+        """Build the optimiser and the schedule, stepped once an epoch."""
+        optimizer, schedule = self._optimization.build(self.network.parameters(), self._epochs)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "epoch"}}
+
+    def on_train_epoch_start(self) -> None:
+        """Derive the epoch's randomness from the seed and the epoch alone."""
+        torch.manual_seed(self._stream(self.current_epoch, self.global_rank))
+
+    def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> tuple[Tensor, Tensor, Tensor | None]:
+        """Turn 8-bit images into augmented, normalised network input, the whole batch at once."""
+        images = to_float(batch.images)
+        attention = None if batch.attention is None else to_float(batch.attention)
+        if self.trainer.training:
+            generator = torch.Generator(images.device).manual_seed(self._stream(self.global_step, self.global_rank))
+            images, attention = self._augment(images, attention, generator)
+        x = self._space.normalize(images).contiguous(memory_format=self._layout)
+        return x, batch.labels, attention
+
+    def training_step(self, batch: tuple[Tensor, Tensor, Tensor | None], batch_idx: int) -> Tensor:
+        """Evaluate the objective on a batch.
+
+        Raises:
+            RunError: If a term of the loss is not finite.
+        """
+        x, y, attention = batch
+        losses = self._objective(self.network, x, y, attention)
+        if not bool(losses.loss.isfinite()):
+            bad = [name for name, term in losses.terms.items() if not bool(term.isfinite())]
+            raise RunError(
+                f"the loss became {losses.loss.item()} in epoch {self.current_epoch + 1} through {', '.join(bad)}; "
+                "training cannot go on. Lower --lr or the weight of the penalty."
+            )
+        accuracy = (losses.logits.argmax(dim=1) == y).float().mean()
+        self.log_dict(
+            {"train_loss": losses.loss.detach(), "train_accuracy": accuracy}
+            | {f"train_{name}": term.detach() for name, term in losses.terms.items()},
+            on_step=False,
+            on_epoch=True,
+            batch_size=len(y),
+        )
+        return losses.loss
+
+    def validation_step(self, batch: tuple[Tensor, Tensor, Tensor | None], batch_idx: int) -> None:
+        """Measure accuracy and, on the first batch, the sparsity of the gradient maps."""
+        x, y, _ = batch
+        logits = self.network(x)
+        self._val_accuracy(logits, y)
+        self.log("val_accuracy", self._val_accuracy, prog_bar=True, batch_size=len(y))
+        self.log("val_cross_entropy", F.cross_entropy(logits, y), batch_size=len(y))
+        if batch_idx == 0:
+            few = slice(_MAPS_A_VALIDATION)
+            maps = heatmap(self._gradient(self.network, x[few], y[few]), clip=100.0)
+            self.log("val_gini", gini(maps).mean(), prog_bar=True, batch_size=len(maps))
+
+    def _stream(self, counter: int, rank: int) -> int:
+        """Return a seed for one epoch or step of one process."""
+        return (self._seed * 1_000_003 + counter * 1_009 + rank) % 2**63

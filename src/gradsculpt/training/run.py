@@ -1,0 +1,163 @@
+"""The run directory: what a training leaves behind, and how it is started, resumed and finished."""
+
+import os
+import warnings
+from collections.abc import Callable
+
+import torch
+from lightning.pytorch import Callback, Trainer, seed_everything
+from lightning.pytorch.callbacks import ModelCheckpoint, RichProgressBar
+from lightning.pytorch.loggers import TensorBoardLogger
+from rich.console import Console
+
+from gradsculpt.data import Splits, load_data, loader, pixel_statistics
+from gradsculpt.data.sources import find_source
+from gradsculpt.errors import RunError
+from gradsculpt.inputs import InputSpace
+from gradsculpt.models import Classifier, build, save
+from gradsculpt.training.module import ClassifierModule
+from gradsculpt.training.progress import EpochLines, MetricsTable
+from gradsculpt.training.settings import TrainSettings
+
+CONFIG = "config.yaml"
+
+
+def fit(settings: TrainSettings, config: str, console: Console) -> Classifier:
+    """Train a classifier and leave a run directory.
+
+    Args:
+        settings: What to train, on what, how long.
+        config: The text of config.yaml, from which the same training can be started again.
+        console: Where progress goes.
+
+    Returns:
+        The classifier with the weights of the epoch that was best on the validation images.
+
+    Raises:
+        GradsculptError: If the folder is in the way, or data, network or objective cannot be used.
+    """
+    _open_run(settings, config)
+    torch.set_num_threads(settings.threads or os.cpu_count() or 1)
+    splits = open_data(settings, console)
+    space = InputSpace(*pixel_statistics(splits.train))
+    seed_everything(settings.seed, verbose=False)
+    size = splits.train.images.shape[1]
+    recipe = {
+        "model": settings.model,
+        "softplus": settings.softplus,
+        "num_classes": len(splits.train.classes),
+        "image_size": size,
+    }
+    network = build(settings.model, num_classes=len(splits.train.classes), image_size=size, softplus=settings.softplus)
+    module = ClassifierModule(
+        network,
+        settings.objective,
+        space,
+        settings.augment or find_source(settings.data).augment(),
+        settings.optimization,
+        classes=len(splits.train.classes),
+        epochs=settings.epochs,
+        seed=settings.seed,
+        channels_last=settings.channels_last,
+    )
+    best = ModelCheckpoint(
+        settings.out / "checkpoints",
+        filename="best",
+        monitor="val_accuracy",
+        mode="max",
+        save_last=True,
+        enable_version_counter=False,
+    )
+    trainer = _trainer(settings, [best, MetricsTable(settings.out / "metrics.csv")], console)
+    last = settings.out / "checkpoints" / "last.ckpt"
+    drop_last = len(splits.train) >= 2 * settings.batch_size
+    with warnings.catch_warnings():
+        # Whole batches come straight from a memory map, so worker processes would only add copies.
+        warnings.filterwarnings("ignore", ".*does not have many workers.*")
+        warnings.filterwarnings("ignore", ".*Checkpoint directory .* exists and is not empty.*")
+        trainer.fit(
+            module,
+            loader(splits.train, settings.batch_size, shuffle=True, seed=settings.seed, drop_last=drop_last),
+            loader(splits.val, settings.batch_size, shuffle=False, seed=settings.seed),
+            ckpt_path=last if settings.resume and last.exists() else None,
+            weights_only=False,
+        )
+    if trainer.interrupted:
+        raise KeyboardInterrupt
+    state = torch.load(best.best_model_path or last, map_location="cpu", weights_only=False)["state_dict"]
+    network.load_state_dict({k.removeprefix("network."): v for k, v in state.items() if k.startswith("network.")})
+    classifier = Classifier(network.cpu().eval(), space, splits.train.classes, size)
+    score = None if best.best_model_score is None else float(best.best_model_score)
+    save(settings.out, classifier, build=recipe, extra={"recipe": settings.recipe, "val_accuracy": score})
+    return classifier
+
+
+def open_data(settings: TrainSettings, console: Console | None = None) -> Splits:
+    """Return the data of a run: the same split each time, decoded once."""
+    splits = load_data(
+        settings.data,
+        data_dir=settings.data_dir or settings.out / "data",
+        cache_dir=settings.cache_dir or settings.out / "cache",
+        image_size=settings.image_size,
+        val_fraction=settings.val_fraction,
+        seed=settings.seed,
+        train_count=settings.train_count,
+        strict=settings.strict,
+        progress=_reading(console) if console else None,
+    )
+    if console is not None:
+        counts = ", ".join(f"{len(getattr(splits, part))} {part}" for part in ("train", "val", "test"))
+        console.print(f"{settings.data}: {counts} images of {len(splits.train.classes)} classes", highlight=False)
+        if splits.skipped:
+            console.print(f"{len(splits.skipped)} unreadable images were skipped:", highlight=False)
+            for file in splits.skipped[:10]:
+                console.print(f"  {file.name}: {file.reason}", highlight=False)
+    return splits
+
+
+def _reading(console: Console) -> Callable[[int, int], None]:
+    """Report the decoding of images: a bar on a terminal, a line each tenth in a log."""
+    bar = console.status("reading images") if console.is_terminal else None
+    shown = -1
+
+    def report(done: int, total: int) -> None:
+        nonlocal shown
+        if bar is not None:
+            bar.update(f"reading images: {done} of {total}")
+            (bar.start if done < total else bar.stop)()
+        elif 10 * done // max(1, total) > shown:
+            shown = 10 * done // max(1, total)
+            console.print(f"reading images: {done} of {total}", highlight=False)
+
+    return report
+
+
+def _open_run(settings: TrainSettings, config: str) -> None:
+    if (settings.out / CONFIG).exists() and not settings.resume:
+        raise RunError(
+            f"{settings.out} already holds a run, which would be overwritten. Pass --resume to go on with it, "
+            "or another --out."
+        )
+    if settings.out.exists() and not settings.out.is_dir():
+        raise RunError(f"{settings.out} is a file, so no run can be written there. Pass another --out.")
+    settings.out.mkdir(parents=True, exist_ok=True)
+    (settings.out / CONFIG).write_text(config)
+
+
+def _trainer(settings: TrainSettings, callbacks: list[Callback], console: Console) -> Trainer:
+    progress: Callback = RichProgressBar(leave=True) if console.is_terminal else EpochLines(console)
+    return Trainer(
+        default_root_dir=settings.out,
+        max_epochs=settings.epochs,
+        accelerator={"cuda": "gpu"}.get(settings.device, settings.device),
+        devices=settings.devices,
+        num_nodes=settings.nodes,
+        precision=settings.precision,  # type: ignore[arg-type]
+        callbacks=[*callbacks, progress],
+        enable_progress_bar=console.is_terminal,
+        logger=TensorBoardLogger(settings.out, name="tensorboard", version="") if settings.tensorboard else False,
+        # Gradient maps are read during validation.
+        inference_mode=False,
+        num_sanity_val_steps=0,
+        enable_model_summary=False,
+    )

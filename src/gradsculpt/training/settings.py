@@ -1,0 +1,68 @@
+"""Everything that decides a training, in one place."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from gradsculpt.data import Augment
+from gradsculpt.objectives import CrossEntropy, Objective
+from gradsculpt.training.optimization import Optimization
+
+
+@dataclass(frozen=True)
+class TrainSettings:
+    """What `gradsculpt train` takes, and what a run's config.yaml holds.
+
+    Args:
+        out: Folder of the run; everything is written inside it.
+        data: cells, digits, cifar10, imagenette, or folder:PATH.
+        recipe: Name of the shipped recipe that the settings started from.
+        objective: What training minimises.
+        model: Network by name: see `gradsculpt list`.
+        softplus: Swap every ReLU-like activation for Softplus with this beta.
+        epochs: Passes over the training images.
+        batch_size: Images a step.
+        optimization: Optimiser and learning-rate schedule.
+        image_size: Side of the images in pixels; by default that of the data.
+        val_fraction: Share of the training images that is cut off for validation.
+        train_count: Number of training images to draw (cells).
+        augment: Augmentation of training batches; by default what suits the data.
+        data_dir: Where downloaded sets live or go; by default inside the run.
+        cache_dir: Where decoded images are cached; by default inside the run.
+        strict: Stop at the first unreadable image instead of skipping and counting it.
+        seed: Seed of the split, the weights, the order and the augmentation.
+        device: auto, cpu, cuda or mps.
+        devices: Number of devices on each machine.
+        nodes: Number of machines.
+        precision: Lightning's precision, such as 32-true or bf16-mixed.
+        threads: CPU threads; by default all cores.
+        channels_last: Memory layout of images and weights; faster for most networks.
+        tensorboard: Also log for TensorBoard (extra gradsculpt[tensorboard]).
+        resume: Go on where the run in `out` stopped, or start it.
+    """
+
+    out: Path
+    data: str = "cells"
+    recipe: str | None = None
+    objective: Objective = field(default_factory=CrossEntropy)
+    model: str = "lenet"
+    softplus: float | None = None
+    epochs: int = 20
+    batch_size: int = 64
+    optimization: Optimization = field(default_factory=Optimization)
+    image_size: int | None = None
+    val_fraction: float = 0.1
+    train_count: int | None = None
+    augment: Augment | None = None
+    data_dir: Path | None = None
+    cache_dir: Path | None = None
+    strict: bool = False
+    seed: int = 0
+    device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
+    devices: int = 1
+    nodes: int = 1
+    precision: str = "32-true"
+    threads: int | None = None
+    channels_last: bool = True
+    tensorboard: bool = False
+    resume: bool = False

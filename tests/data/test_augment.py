@@ -1,0 +1,193 @@
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import Tensor
+
+from gradsculpt.data.augment import Augment, to_float
+from gradsculpt.errors import ArgumentError
+
+NOTHING = Augment(flip=False, crop=0.0)
+
+
+def generator(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def numbered(batch: int, height: int, width: int, channels: int = 3) -> Tensor:
+    """Images in which every value occurs once."""
+    count = batch * channels * height * width
+    return torch.arange(count, dtype=torch.float64).reshape(batch, channels, height, width)
+
+
+def explanations(image: np.ndarray, changed: np.ndarray, pad: int) -> list[tuple[bool, int, int]]:
+    """All (mirrored, down, right) of which `changed` is the crop of the padded image: plain and slow."""
+    height, width = image.shape[1:]
+    found = []
+    padded = np.pad(image, ((0, 0), (pad, pad), (pad, pad)), mode="reflect")
+    for down in range(2 * pad + 1):
+        for right in range(2 * pad + 1):
+            crop = padded[:, down : down + height, right : right + width]
+            found += [(False, down, right)] if np.array_equal(crop, changed) else []
+            found += [(True, down, right)] if np.array_equal(crop[:, :, ::-1], changed) else []
+    return found
+
+
+@given(
+    flip=st.booleans(),
+    crop=st.sampled_from([0.0, 0.125, 0.3, 0.5]),
+    side=st.integers(1, 9),
+    seed=st.integers(0, 99),
+)
+def test_each_image_is_a_mirrored_crop_of_the_padded_image(flip: bool, crop: float, side: int, seed: int) -> None:
+    images = numbered(3, side, side)
+    changed, _ = Augment(flip=flip, crop=crop)(images, None, generator(seed))
+    for image, after in zip(images.numpy(), changed.numpy(), strict=True):
+        found = explanations(image, after, round(crop * side))
+        assert found
+        assert flip or any(not mirrored for mirrored, _, _ in found)
+
+
+@pytest.mark.parametrize("shape", [(4, 10), (10, 4), (1, 8)])
+def test_sides_may_differ(shape: tuple[int, int]) -> None:
+    images = numbered(8, *shape)
+    changed, _ = Augment(flip=True, crop=0.5)(images, None, generator())
+    for image, after in zip(images.numpy(), changed.numpy(), strict=True):
+        pads = [(round(0.5 * side),) * 2 for side in shape]
+        padded = np.pad(image, ((0, 0), *pads), mode="reflect")
+        assert any(
+            np.array_equal(window, after) or np.array_equal(window[:, :, ::-1], after)
+            for window in np.lib.stride_tricks.sliding_window_view(padded, image.shape)[0].reshape(-1, *image.shape)
+        )
+
+
+def test_all_shifts_and_both_directions_are_equally_likely() -> None:
+    images = numbered(1, 8, 8).expand(3000, 3, 8, 8)
+    changed, _ = Augment(flip=True, crop=0.125)(images, None, generator())
+    found = [explanations(images[0].numpy(), after, 1) for after in changed.numpy()[:1500]]
+    assert all(len(ways) == 1 for ways in found)
+    _, counts = np.unique([ways[0] for ways in found], axis=0, return_counts=True)
+    assert len(counts) == 2 * 3 * 3
+    # Expected 83 +- 9 each.
+    assert 45 < counts.min() < counts.max() < 125
+
+
+def test_no_change_is_no_change() -> None:
+    images = numbered(5, 6, 6)
+    assert torch.equal(NOTHING(images, None, generator())[0], images)
+
+
+@pytest.mark.parametrize("zoom", [(1.0, 1.0), (0.7, 1.6)])
+def test_attention_follows_its_image(zoom: tuple[float, float]) -> None:
+    images = torch.rand(6, 3, 16, 16, generator=generator())
+    changed, attention = Augment(crop=0.25, zoom=zoom)(images, images[:, :1], generator(3))
+    assert attention is not None
+    assert attention.shape == (6, 1, 16, 16)
+    torch.testing.assert_close(attention, changed[:, :1])
+    assert not torch.equal(changed, images)
+
+
+def test_whole_number_attention_keeps_its_type_when_zoomed() -> None:
+    attention = (torch.rand(4, 1, 16, 16, generator=generator()) * 255).byte()
+    images = attention.float().expand(4, 3, 16, 16)
+    changed, followed = Augment(zoom=(0.7, 1.6))(images, attention, generator())
+    assert followed is not None
+    assert followed.dtype == torch.uint8
+    assert (changed[:, :1] - followed).abs().max() <= 0.5
+
+
+def test_bytes_are_shifted_as_floats_are() -> None:
+    images = (torch.rand(6, 3, 16, 16, generator=generator()) * 255).byte()
+    augment = Augment(crop=0.25)
+    early = to_float(augment(images, None, generator(1))[0])
+    late = augment(to_float(images), None, generator(1))[0]
+    assert torch.equal(early, late)
+
+
+def test_zoom_of_nearly_one_agrees_with_the_fast_path() -> None:
+    images = torch.rand(8, 3, 32, 32, generator=generator(), dtype=torch.float64)
+    fast, _ = Augment(crop=0.125)(images, None, generator(5))
+    slow, _ = Augment(crop=0.125, zoom=(1.0, 1.0 + 1e-9))(images, None, generator(5))
+    # The two reflect at the centre and at the rim of the outermost pixel; elsewhere they agree.
+    torch.testing.assert_close(slow[..., 4:-4, 4:-4], fast[..., 4:-4, 4:-4], rtol=0, atol=1e-5)
+
+
+def test_zoom_magnifies_about_the_middle() -> None:
+    image = torch.zeros(1, 1, 32, 32)
+    image[..., 12:20, 12:20] = 1
+    magnified, _ = Augment(flip=False, crop=0.0, zoom=(2.0, 2.0))(image, None, generator())
+    assert magnified[0, 0, 9:23, 9:23].min() == 1
+    assert magnified.sum() == pytest.approx(4 * 64)
+    reduced, _ = Augment(flip=False, crop=0.0, zoom=(0.5, 0.5))(image, None, generator())
+    assert reduced[0, 0, 14:18, 14:18].min() == 1
+    assert reduced[0, 0, 8:24, 8:24].sum() == pytest.approx(16)
+
+
+def test_zoom_is_drawn_for_each_image_within_its_range() -> None:
+    # The distance of two lines tells the magnification.
+    image = torch.zeros(64, 1, 4, 128)
+    image[..., 50] = image[..., 78] = 1
+    changed, _ = Augment(flip=False, crop=0.0, zoom=(0.8, 1.25))(image, None, generator())
+    columns = torch.arange(128.0)
+    left, right = (
+        (line * place).sum(1) / line.sum(1)
+        for line, place in ((changed[:, 0, 2, :64], columns[:64]), (changed[:, 0, 2, 64:], columns[64:]))
+    )
+    zoom = (right - left) / 28
+    assert zoom.min() > 0.78
+    assert zoom.max() < 1.27
+    assert zoom.max() - zoom.min() > 0.3
+    assert 0.4 < (zoom < 1).float().mean() < 0.6
+
+
+@pytest.mark.parametrize("zoom", [(1.0, 1.0), (0.8, 1.2)])
+def test_the_generator_alone_decides(zoom: tuple[float, float]) -> None:
+    images = torch.rand(6, 3, 16, 16, generator=generator())
+    before = images.clone()
+    augment = Augment(zoom=zoom)
+    state = torch.get_rng_state()
+    first, again, other = (augment(images, None, generator(seed))[0] for seed in (0, 0, 1))
+    assert torch.equal(first, again)
+    assert not torch.equal(first, other)
+    assert torch.equal(images, before)
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+def test_any_setting_draws_as_much() -> None:
+    images = torch.rand(6, 3, 16, 16)
+    states = []
+    for augment in (NOTHING, Augment(), Augment(zoom=(0.5, 2.0))):
+        source = generator()
+        augment(images, None, source)
+        states.append(source.get_state())
+    assert torch.equal(states[0], states[1])
+    assert torch.equal(states[0], states[2])
+
+
+@pytest.mark.parametrize("zoom", [(1.0, 1.0), (0.8, 1.2)])
+@pytest.mark.parametrize("given_as", [torch.contiguous_format, torch.channels_last])
+def test_memory_format_out_is_channels_last(zoom: tuple[float, float], given_as: torch.memory_format) -> None:
+    images = torch.rand(6, 3, 16, 16, generator=generator())
+    changed, _ = Augment(zoom=zoom)(images.contiguous(memory_format=given_as), None, generator())
+    assert changed.is_contiguous(memory_format=torch.channels_last)
+    torch.testing.assert_close(changed, Augment(zoom=zoom)(images, None, generator())[0])
+
+
+def test_to_float() -> None:
+    images = torch.arange(256, dtype=torch.uint8).reshape(1, 4, 8, 8).to(memory_format=torch.channels_last)
+    floats = to_float(images)
+    assert floats.dtype == torch.float32
+    assert floats.is_contiguous(memory_format=torch.channels_last)
+    np.testing.assert_array_equal(floats.numpy(), images.numpy().astype(np.float32) / np.float32(255))
+
+
+@pytest.mark.parametrize("arguments", [{"crop": 0.6}, {"crop": -0.1}, {"zoom": (2.0, 1.0)}, {"zoom": (0.0, 1.0)}])
+def test_values_out_of_range(arguments: dict[str, float]) -> None:
+    with pytest.raises(ArgumentError, match=next(iter(arguments))):
+        Augment(**arguments)
+
+
+def test_attention_of_another_size() -> None:
+    with pytest.raises(ArgumentError, match=r"attention has shape \[2, 1, 4, 4\]"):
+        Augment()(torch.rand(2, 3, 8, 8), torch.rand(2, 1, 4, 4), generator())

@@ -1,0 +1,38 @@
+import numpy as np
+import pytest
+from sklearn import datasets
+
+from gradsculpt.data.digits import load_digits
+
+
+def test_parts_are_stratified_and_disjoint() -> None:
+    splits = load_digits()
+    parts = (splits.train, splits.val, splits.test)
+    assert sum(len(part) for part in parts) == 1797
+    assert len({name for part in parts for name in part.names}) == 1797
+    for part, low, high in zip(parts, (124, 13, 34), (133, 15, 38), strict=True):
+        counts = np.bincount(part.labels, minlength=10)
+        assert low <= counts.min() <= counts.max() <= high
+
+
+def test_the_test_part_does_not_depend_on_the_seed() -> None:
+    first, second = load_digits(seed=0), load_digits(seed=1)
+    assert first.test.names == second.test.names
+    assert first.val.names != second.val.names
+
+
+@pytest.mark.parametrize("size", [8, 32])
+def test_pixels_and_labels_are_those_of_the_source(size: int) -> None:
+    bunch = datasets.load_digits()
+    splits = load_digits(size=size)
+    for position in range(0, len(splits.test), 40):
+        image = splits.test.images[position]
+        index = int(splits.test.names[position].removeprefix("digits/"))
+        assert splits.test.labels[position] == bunch.target[index]
+        assert image.shape == (size, size, 3)
+        assert (image[..., :1] == image).all()
+        blocks = image[..., 0].reshape(8, size // 8, 8, size // 8).mean(axis=(1, 3))
+        # Enlarging rounds corners off, but keeps most of each pixel where it was.
+        assert np.corrcoef(blocks.ravel(), bunch.images[index].ravel())[0, 1] > 0.97
+        if size == 8:
+            assert np.abs(blocks - bunch.images[index] * 255 / 16).max() <= 0.5

@@ -1,0 +1,128 @@
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from gradsculpt.data import SOURCES, Splits, load_data
+from gradsculpt.data.cells import cells
+from gradsculpt.data.sources import find_source
+from gradsculpt.errors import ArgumentError, DataError, GradsculptError
+from tests.data.conftest import MakeFolder
+
+
+@pytest.fixture
+def load(tmp_path: Path) -> "partial[Splits]":
+    return partial(load_data, data_dir=tmp_path / "data", cache_dir=tmp_path / "cache")
+
+
+def test_digits(load: "partial[Splits]") -> None:
+    assert load("digits").train.images.shape[1:] == (32, 32, 3)
+    assert load("digits", image_size=16).train.images.shape[1:] == (16, 16, 3)
+
+
+def test_folder(load: "partial[Splits]", make_folder: MakeFolder) -> None:
+    folder = make_folder({"a": 10, "b": 10})
+    (folder / "a" / "bad.png").touch()
+    splits = load(f"folder:{folder}")
+    assert splits.train.images.shape == (16, 128, 128, 3)
+    assert [item.name for item in splits.skipped] == ["a/bad.png"]
+    with pytest.raises(DataError, match=r"bad\.png is empty"):
+        load(f"folder:{folder}", strict=True)
+
+
+def test_folder_in_the_home(load: "partial[Splits]", make_folder: MakeFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(make_folder({"a": 5, "b": 5}).parent))
+    assert len(load("folder:~/photos", image_size=8).train) == 6
+
+
+def test_cells(load: "partial[Splits]") -> None:
+    calls: list[tuple[int, int]] = []
+    splits = load("cells", image_size=16, train_count=40, progress=lambda *done: calls.append(done))
+    assert (len(splits.train), len(splits.val), len(splits.test)) == (30, 10, 10)
+    assert calls == [(done, 50) for done in range(1, 51)]
+    drawn = cells(40, seed=0, size=16)
+    for part in (splits.train, splits.val):
+        indices = [drawn.names.index(name) for name in part.names]
+        np.testing.assert_array_equal(part.images[np.arange(len(part))], drawn.images[indices])
+        np.testing.assert_array_equal(part.labels, drawn.labels[indices])
+        assert part.attention is not None
+        assert drawn.attention is not None
+        np.testing.assert_array_equal(part.attention[np.arange(len(part))], drawn.attention[indices])
+    assert not set(splits.test.names) & set(drawn.names)
+    assert len(np.unique(splits.test.labels)) == 10
+    calls.clear()
+    other = load("cells", image_size=16, train_count=40, seed=1, progress=lambda *done: calls.append(done))
+    assert len(calls) == 40  # New cells to train on, the same ones for the test.
+    assert other.test.names == splits.test.names
+    assert not set(other.train.names) & set(splits.train.names)
+
+
+@pytest.mark.parametrize(
+    ("name", "hint"),
+    [
+        ("cifar", "did you mean cifar10"),
+        ("Cells", "did you mean cells"),
+        ("imagnette", "did you mean imagenette"),
+        ("folder", "choose from cells, digits, cifar10, imagenette, folder:PATH"),
+        ("folder:", "choose from"),
+        ("xyzzy", "not known, so there is nothing to read; choose from"),
+    ],
+)
+def test_unknown_name(load: "partial[Splits]", name: str, hint: str) -> None:
+    with pytest.raises(DataError, match=hint) as raised:
+        load(name)
+    assert repr(name) in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {"val_fraction": 0.6},
+        {"val_fraction": -0.1},
+        {"seed": -1},
+        {"seed": 2**31 - 1},
+        {"image_size": 0},
+        {"train_count": 5},
+    ],
+)
+def test_numbers_out_of_range(load: "partial[Splits]", arguments: dict[str, float]) -> None:
+    with pytest.raises(ArgumentError, match=next(iter(arguments))):
+        load("cells", **arguments)
+
+
+def test_train_count_is_for_cells(load: "partial[Splits]") -> None:
+    with pytest.raises(ArgumentError, match="train_count=100 has no meaning for digits"):
+        load("digits", train_count=100)
+
+
+def test_an_unreadable_folder_is_an_error_of_ours(
+    load: "partial[Splits]", make_folder: MakeFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def forbidden(*_: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    folder = make_folder({"a": 5, "b": 5})
+    monkeypatch.setattr("gradsculpt.data.listing.os.scandir", forbidden)
+    with pytest.raises(GradsculptError, match="Permission denied"):
+        load(f"folder:{folder}")
+
+
+def test_no_validation_images(load: "partial[Splits]") -> None:
+    with pytest.raises(DataError, match="val part has no images"):
+        load("digits", val_fraction=0.0)
+
+
+def test_sources() -> None:
+    assert {source.name: source.image_size for source in SOURCES} == {
+        "cells": 64,
+        "digits": 32,
+        "cifar10": 32,
+        "imagenette": 128,
+        "folder:PATH": 128,
+    }
+    assert not find_source("digits").augment().flip
+    assert find_source("folder:x").augment().crop == 0.125
+    for source in SOURCES:
+        assert source.description
+        assert "\n" not in source.description
