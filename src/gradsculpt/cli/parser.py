@@ -18,7 +18,7 @@ RECIPES = Path(__file__).parent.parent / "recipes"
 _OPTION = re.compile(r"--[A-Za-z][\w.]*")
 
 
-class Parser(ArgumentParser):  # type: ignore[misc]
+class Parser(ArgumentParser):
     """jsonargparse with options spelled with dashes, whose mistakes are `ArgumentError`s."""
 
     def read(self, words: Sequence[str]) -> Namespace:
@@ -39,9 +39,9 @@ class Parser(ArgumentParser):  # type: ignore[misc]
         except ValueError as error:
             raise ArgumentError(str(error)) from error
 
-    def format_help(self) -> str:
+    def format_help(self, formatter: argparse.HelpFormatter | None = None) -> str:
         """Spell the options in the help as they are documented, with dashes."""
-        return _OPTION.sub(lambda match: match[0].replace("_", "-"), super().format_help())
+        return _OPTION.sub(lambda match: match[0].replace("_", "-"), super().format_help(formatter))
 
 
 def command_parser(command: str, description: str) -> Parser:

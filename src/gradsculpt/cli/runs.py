@@ -50,8 +50,8 @@ class Run:
         splits = open_data(settings, console)
         if splits.test.classes != self.classifier.classes:
             raise ArgumentError(
-                f"{settings.data} has the classes {', '.join(splits.test.classes[:5])}... but {self.path} was trained on "
-                f"{', '.join(self.classifier.classes[:5])}...; pass --data with the classes of the run."
+                f"{settings.data} has the classes {', '.join(splits.test.classes[:5])}... but {self.path} was trained "
+                f"on {', '.join(self.classifier.classes[:5])}...; pass --data with the classes of the run."
             )
         return splits
 

@@ -1,6 +1,7 @@
 """What every source of images becomes: 8-bit arrays of one size, with labels, names and attention."""
 
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -71,9 +72,11 @@ class Splits:
 class _Rows:
     """Rows of an array picked by index, read only when indexed: a memory map stays on disk."""
 
-    def __init__(self, array: Bytes, rows: npt.NDArray[np.int64]) -> None:
-        self._array, self._rows = (array._array, array._rows[rows]) if isinstance(array, _Rows) else (array, rows)
-        self.shape = (len(self._rows), *array.shape[1:])
+    def __init__(self, array: Any, rows: npt.NDArray[np.int64]) -> None:
+        if isinstance(array, _Rows):
+            array, rows = array._array, array._rows[rows]
+        self._array, self._rows = array, rows
+        self.shape = (len(rows), *array.shape[1:])
         self.dtype = array.dtype
 
     def __len__(self) -> int:

@@ -1,7 +1,7 @@
 """Scoring a classifier and its maps on images."""
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import torch
@@ -34,7 +34,7 @@ class Protocol:
         seed: Seed of the noise and of the bootstrap.
     """
 
-    attribution: Attribution = Gradient()
+    attribution: Attribution = field(default_factory=Gradient)
     target: Target = "true"
     eps: float = 8.0
     k: float = 0.4
@@ -98,7 +98,13 @@ def evaluate(
         for column, values in columns.items()
         if column in _COLUMNS and bool(_kept(column, columns).any())
     }
-    noted = {"images": done, "target": protocol.target, "eps": protocol.eps, "k": protocol.k, "seed": protocol.seed}
+    noted: dict[str, Any] = {
+        "images": done,
+        "target": protocol.target,
+        "eps": protocol.eps,
+        "k": protocol.k,
+        "seed": protocol.seed,
+    }
     noted["attribution"] = repr(protocol.attribution)
     return Scorecard(name, noted | dict(settings or {}), entries)
 

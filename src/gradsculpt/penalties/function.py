@@ -100,5 +100,6 @@ def _vouch(operation: str, residual: Tensor, tolerance: Tensor) -> None:
     if not worst <= 100:
         raise ConvergenceError(
             f"{operation} of this function did not converge: its optimality residual is {worst:.1g} times the "
-            "tolerance. Functions with kinks need a Penalty subclass with their prox in closed form; dual and value work as they are."
+            "tolerance. Functions with kinks need a Penalty subclass with their prox in closed form; dual and value "
+            "work as they are."
         )

@@ -54,7 +54,7 @@ class ClassifierModule(LightningModule):
     ) -> None:
         super().__init__()
         layout = torch.channels_last if channels_last else torch.contiguous_format
-        self.network = network.to(memory_format=layout)  # type: ignore[call-overload]
+        self.network = network.to(memory_format=layout)
         self._layout = layout
         self._objective, self._space, self._augment = objective, space, augment
         self._optimization, self._epochs, self._seed = optimization, epochs, seed

@@ -18,10 +18,12 @@ def contact_sheet(rows: Sequence[Sequence[Picture]], columns: Sequence[str], lab
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
+    from matplotlib.layout_engine import ConstrainedLayoutEngine
 
-    figure = Figure(figsize=(_CELL_INCHES * len(columns) + 0.9, _CELL_INCHES * len(rows) + 0.35), layout="constrained")
+    size = (_CELL_INCHES * len(columns) + 0.9, _CELL_INCHES * len(rows) + 0.35)
+    layout = ConstrainedLayoutEngine(w_pad=0.02, h_pad=0.02, wspace=0.01, hspace=0.01)
+    figure = Figure(figsize=size, layout=layout)
     FigureCanvasAgg(figure)
-    figure.get_layout_engine().set(w_pad=0.02, h_pad=0.02, wspace=0.01, hspace=0.01)  # type: ignore[union-attr]
     axes = figure.subplots(len(rows), len(columns), squeeze=False)
     for i, row in enumerate(rows):
         for j, picture in enumerate(row):
