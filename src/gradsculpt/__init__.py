@@ -1,1 +1,67 @@
-"""x."""
+"""Train PyTorch image classifiers whose gradients are worth reading, and prove it.
+
+    import gradsculpt as gs
+
+    objective = gs.objectives.AdversarialTraining(gs.penalties.ElasticNet(l1=0.01, l2=0.05))
+    loss = objective(model, x, y).loss
+
+Subpackages and the names below are imported when they are first used.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from gradsculpt import (
+        attributions,
+        data,
+        errors,
+        evaluation,
+        metrics,
+        models,
+        objectives,
+        penalties,
+        perturbations,
+        training,
+        visualize,
+    )
+    from gradsculpt.evaluation import Scorecard, evaluate
+    from gradsculpt.inputs import InputSpace
+    from gradsculpt.models import Classifier, load
+
+_HOMES = {
+    "Classifier": "gradsculpt.models",
+    "InputSpace": "gradsculpt.inputs",
+    "Scorecard": "gradsculpt.evaluation",
+    "evaluate": "gradsculpt.evaluation",
+    "load": "gradsculpt.models",
+}
+
+__all__ = [
+    "Classifier",
+    "InputSpace",
+    "Scorecard",
+    "attributions",
+    "data",
+    "errors",
+    "evaluate",
+    "evaluation",
+    "load",
+    "metrics",
+    "models",
+    "objectives",
+    "penalties",
+    "perturbations",
+    "training",
+    "visualize",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in __all__:
+        raise AttributeError(f"module 'gradsculpt' has no attribute {name!r}")
+    return getattr(import_module(_HOMES[name]), name) if name in _HOMES else import_module(f"gradsculpt.{name}")
+
+
+def __dir__() -> list[str]:
+    return __all__

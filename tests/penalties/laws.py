@@ -183,7 +183,7 @@ def _agree(found: float, expected: float) -> None:
     assert math.isclose(found, expected, rel_tol=1e-7, abs_tol=1e-7), f"{found} instead of {expected}"
 
 
-def _operations(penalty: Penalty, step: float):  # noqa: ANN202
+def _operations(penalty: Penalty, step: float):
     return (
         penalty.value,
         penalty.conjugate,

@@ -6,12 +6,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from gradsculpt.errors import ConvergenceError
+from gradsculpt.penalties import FunctionPenalty
 from tests.penalties import laws
 from tests.penalties.cases import CASES, CLOSED, NUMERICAL, SHAPE, STEPS, Case, map_of, maps, pairs
 from tests.penalties.cases import pseudo_huber as _pseudo_huber
-
-from gradsculpt.errors import ConvergenceError
-from gradsculpt.penalties import FunctionPenalty
 
 every = pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 closed = pytest.mark.parametrize("case", CLOSED, ids=lambda case: case.name)

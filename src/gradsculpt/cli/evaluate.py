@@ -65,8 +65,8 @@ def score(opened: Run, options: dict[str, Any], console: Console) -> Scorecard:
     return card
 
 
-def table(cards: Sequence[Scorecard]) -> Table:
-    """Return scorecards side by side, one column a run, grouped as in the cards."""
+def table(cards: Sequence[Scorecard], only: Sequence[str] | None = None) -> Table:
+    """Return scorecards side by side, one column a run, grouped as in the cards; `only` picks rows."""
     settings = cards[0].settings
     title = f"{settings.get('data')} {settings.get('split', '')}, {settings['images']} images; mean [95% interval]"
     grid = Table(title=title, title_justify="left")
@@ -76,7 +76,7 @@ def table(cards: Sequence[Scorecard]) -> Table:
         grid.add_column(card.name, justify="right")
     arrows = {"higher": "↑", "lower": "↓", None: ""}
     group = None
-    for name in dict.fromkeys(name for card in cards for name in card.entries):
+    for name in dict.fromkeys(name for card in cards for name in only or card.entries):
         first = next(card.entries[name] for card in cards if name in card.entries)
         if first.group != group and group is not None:
             grid.add_section()

@@ -75,7 +75,8 @@ class _Rows:
     def __init__(self, array: Any, rows: npt.NDArray[np.int64]) -> None:
         if isinstance(array, _Rows):
             array, rows = array._array, array._rows[rows]
-        self._array, self._rows = array, rows
+        self._array: Any = array
+        self._rows = rows
         self.shape = (len(rows), *array.shape[1:])
         self.dtype = array.dtype
 

@@ -311,40 +311,36 @@ _PARTS = {_BARRED: _bars, _CROSSED: _bars, **dict.fromkeys(_TAIL_ANGLES, _tails)
 
 def _background(rng: np.random.Generator, kind: str, size: int) -> Bytes:
     image = np.zeros((size, size, 3), np.uint8)
-    if kind == "none":
-        return image
     if kind == "blocks":
-        planes = _enlarged(255 * rng.uniform(0.2, 0.7, (3, 8, 8)), size)
-    else:
+        for channel, grid in enumerate(255 * rng.uniform(0.2, 0.7, (3, 8, 8))):
+            image[..., channel] = _enlarged(grid, size) + 0.5
+    elif kind == "waves":
         # Waves far from the middle are too short for the pixels of a small image: average finer ones.
         block = -(-_FINEST // size)
         middle = rng.uniform(_CANVAS / 4, _CANVAS * 3 / 4, 2)  # from the canvas' centre, so often out of sight
         place = (np.arange(size * block) + 0.5) * (_CANVAS / (size * block)) - _CANVAS / 2
         y, x = (((place - centre) ** 2).astype(np.float32) for centre in middle)
+        distance = np.sqrt(y[:, None] + x)
         stretch = rng.uniform(1e-4, 1e-3, (3, 1, 1)) * 180 / math.pi  # radians a unit
-        planes = _enlarged(stretch * (1 + rng.uniform(-0.3, 0.3, (3, 16, 16))), size * block)
-        planes *= np.sqrt(y[:, None] + x)
-        np.sin(planes, out=planes)
-        planes = 63.75 * _reduced(planes, block) + 63.75
-    for channel, plane in enumerate(planes + 0.5):
-        image[..., channel] = plane
+        for channel, grid in enumerate(stretch * (1 + rng.uniform(-0.3, 0.3, (3, 16, 16)))):
+            phase = _enlarged(grid, size * block) * distance
+            image[..., channel] = 63.75 * _reduced(np.sin(phase, out=phase), block) + 64.25
     return image
 
 
-def _enlarged(grids: npt.NDArray[np.float64], size: int) -> Floats:
-    """Resize [3, g, g] bilinearly to [3, size, size], mirrored about the outermost samples at the edges."""
-    end = grids.shape[1] + 1
-    padded = np.pad(grids, ((0, 0), (1, 1), (1, 1)), mode="reflect").astype(np.float32)
+def _enlarged(grid: npt.NDArray[np.float64], size: int) -> Floats:
+    """Resize [g, g] bilinearly to [size, size], mirrored about the outermost samples at the edges."""
+    box = (1, 1, len(grid) + 1, len(grid) + 1)
+    padded = Image.fromarray(np.pad(grid, 1, mode="reflect").astype(np.float32))
     # Not by matrix products: in a pool of workers, the threads of the linear algebra library stand in each other's way.
-    bilinear, box = Image.Resampling.BILINEAR, (1, 1, end, end)
-    return np.stack([np.asarray(Image.fromarray(grid).resize((size, size), bilinear, box)) for grid in padded])
+    return np.asarray(padded.resize((size, size), Image.Resampling.BILINEAR, box))
 
 
-def _reduced(planes: Floats, block: int) -> Floats:
-    """Average blocks of `block` x `block` pixels in the last two dimensions."""
+def _reduced(plane: Floats, block: int) -> Floats:
+    """Average blocks of `block` x `block` pixels."""
     if block == 1:
-        return planes
-    rows = sum((planes[..., i::block, :] for i in range(1, block)), planes[..., ::block, :])
-    total: Floats = sum((rows[..., i::block] for i in range(1, block)), rows[..., ::block])
+        return plane
+    rows = sum((plane[i::block] for i in range(1, block)), plane[::block])
+    total: Floats = sum((rows[:, i::block] for i in range(1, block)), rows[:, ::block])
     total /= block**2
     return total

@@ -1,6 +1,6 @@
 """Judgement: a model and data in, a scorecard out."""
 
-from gradsculpt.evaluation.evaluate import Protocol, evaluate
 from gradsculpt.evaluation.scorecard import Entry, Scorecard
+from gradsculpt.evaluation.scoring import Protocol, evaluate
 
 __all__ = ["Entry", "Protocol", "Scorecard", "evaluate"]

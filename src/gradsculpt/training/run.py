@@ -1,5 +1,6 @@
 """The run directory: what a training leaves behind, and how it is started, resumed and finished."""
 
+import logging
 import os
 import warnings
 from collections.abc import Callable
@@ -37,6 +38,8 @@ def fit(settings: TrainSettings, config: str, console: Console) -> Classifier:
         GradsculptError: If the folder is in the way, or data, network or objective cannot be used.
     """
     _open_run(settings, config)
+    # What Lightning says of itself is not news to who runs a command.
+    logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
     torch.set_num_threads(settings.threads or os.cpu_count() or 1)
     splits = open_data(settings, console)
     space = InputSpace(*pixel_statistics(splits.train))
@@ -74,6 +77,7 @@ def fit(settings: TrainSettings, config: str, console: Console) -> Classifier:
     with warnings.catch_warnings():
         # Whole batches come straight from a memory map, so worker processes would only add copies.
         warnings.filterwarnings("ignore", ".*does not have many workers.*")
+        warnings.filterwarnings("ignore", ".*LeafSpec.*")
         warnings.filterwarnings("ignore", ".*Checkpoint directory .* exists and is not empty.*")
         trainer.fit(
             module,
