@@ -23,7 +23,7 @@ from torch.utils.data import DataLoader, Subset
 from torchvision import transforms
 from torchvision.datasets import ImageFolder
 
-from gradsculpt.data import Augment, ImageSet, load_data, loader, to_float
+from gradsculpt.data import Augment, ImageSet, load_data, loader, to_input
 from gradsculpt.inputs import InputSpace
 
 SIZE, BATCH, SHARE = 128, 128, 0.125
@@ -48,7 +48,7 @@ def ours(images: ImageSet) -> int:
     seen = 0
     for batch in loader(images, BATCH, shuffle=True):
         changed, _ = augment(batch.images, None, generator)
-        seen += len(space.normalize(to_float(changed)))
+        seen += len(to_input(changed, space))
     return seen
 
 

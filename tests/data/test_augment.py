@@ -5,8 +5,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from gradsculpt.data.augment import Augment, to_float
+from gradsculpt.data.augment import Augment, to_float, to_input
 from gradsculpt.errors import ArgumentError
+from gradsculpt.inputs import InputSpace
 
 NOTHING = Augment(flip=False, crop=0.0)
 
@@ -97,12 +98,24 @@ def test_whole_number_attention_keeps_its_type_when_zoomed() -> None:
     assert (changed[:, :1] - followed).abs().max() <= 0.5
 
 
-def test_bytes_are_shifted_as_floats_are() -> None:
-    images = (torch.rand(6, 3, 16, 16, generator=generator()) * 255).byte()
-    augment = Augment(crop=0.25)
-    early = to_float(augment(images, None, generator(1))[0])
-    late = augment(to_float(images), None, generator(1))[0]
-    assert torch.equal(early, late)
+@pytest.mark.parametrize("zoom", [(1.0, 1.0), (0.8, 1.2)])
+@pytest.mark.parametrize("shape", [(16, 16), (6, 30), (1, 1), (2, 3)])
+@pytest.mark.parametrize("crop", [0.0, 0.25, 0.5])
+def test_bytes_are_changed_as_floats_are(zoom: tuple[float, float], shape: tuple[int, int], crop: float) -> None:
+    images = (torch.rand(9, 3, *shape, generator=generator()) * 255).byte()
+    augment = Augment(crop=crop, zoom=zoom)
+    early, early_attention = augment(images, images[:, 1:2], generator(1))
+    late, late_attention = augment(images.float(), images[:, 1:2].float(), generator(1))
+    assert early.dtype == early_attention.dtype == torch.uint8
+    assert torch.equal(early.float(), late.round())
+    assert torch.equal(early_attention.float(), late_attention.round())
+    assert early.is_contiguous(memory_format=torch.channels_last)
+
+
+def test_an_empty_batch_stays_empty() -> None:
+    for dtype in (torch.uint8, torch.float32):
+        images = torch.empty(0, 3, 8, 8, dtype=dtype)
+        assert Augment()(images, None, generator())[0].shape == (0, 3, 8, 8)
 
 
 def test_zoom_of_nearly_one_agrees_with_the_fast_path() -> None:
@@ -180,6 +193,21 @@ def test_to_float() -> None:
     assert floats.dtype == torch.float32
     assert floats.is_contiguous(memory_format=torch.channels_last)
     np.testing.assert_array_equal(floats.numpy(), images.numpy().astype(np.float32) / np.float32(255))
+
+
+@pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last])
+def test_to_input(memory_format: torch.memory_format) -> None:
+    images = (torch.rand(2, 3, 5, 7, generator=generator()) * 255).byte().contiguous(memory_format=memory_format)
+    before = images.clone()
+    mean, std = np.array([0.1, 0.5, 0.9]), np.array([0.2, 0.3, 0.4])
+    found = to_input(images, InputSpace(tuple(mean), tuple(std)))
+    expected = (images.numpy() / 255 - mean[:, None, None]) / std[:, None, None]
+    assert found.dtype == torch.float32
+    assert found.is_contiguous(memory_format=torch.channels_last)
+    np.testing.assert_allclose(found.numpy(), expected, atol=2e-6)
+    assert torch.equal(images, before)
+    with pytest.raises(ArgumentError, match="images have 1 channels but the space has 3"):
+        to_input(images[:, :1], InputSpace(tuple(mean), tuple(std)))
 
 
 @pytest.mark.parametrize("arguments", [{"crop": 0.6}, {"crop": -0.1}, {"zoom": (2.0, 1.0)}, {"zoom": (0.0, 1.0)}])

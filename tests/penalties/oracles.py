@@ -37,7 +37,7 @@ def supremum(function: Callable[[Tensor], Tensor], dimension: int, far: float = 
 def _along(function: Callable[[Tensor], Tensor], directions: Tensor, far: float) -> Tensor:
     """Return the supremum on the ray from 0 along each direction."""
     low, high = torch.zeros(len(directions), 1).double(), torch.full((len(directions), 1), far).double()
-    while float((high - low).max()) > 1e-9:
+    for _ in range(100):
         first, second = low + (high - low) / 3, high - (high - low) / 3
         rising = (function(first * directions) < function(second * directions))[:, None]
         low, high = torch.where(rising, first, low), torch.where(rising, high, second)

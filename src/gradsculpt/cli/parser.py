@@ -28,9 +28,23 @@ class Parser(ArgumentParser):
             ArgumentError: If a word is not understood, in one line.
         """
         try:
-            return self.parse_args([_underscored(word) for word in words])
+            return self.parse_args(self._spelled_out([_underscored(word) for word in words]))
         except argparse.ArgumentError as error:
             raise ArgumentError(f"{_readable(str(error))} See {self.prog} --help.") from error
+
+    def _spelled_out(self, words: list[str]) -> list[str]:
+        """Let a switch stand alone: --strict is --strict=true."""
+        switches = {
+            option
+            for action in self._actions
+            if getattr(action, "_typehint", None) is bool
+            for option in action.option_strings
+        }
+        following = [*words[1:], ""]
+        return [
+            f"{word}=true" if word in switches and after.lower() not in ("true", "false") else word
+            for word, after in zip(words, following, strict=True)
+        ]
 
     def build(self, namespace: Namespace) -> dict[str, Any]:
         """Turn class paths and their arguments into objects, and return the values by name."""

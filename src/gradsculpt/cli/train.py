@@ -1,5 +1,6 @@
 """`gradsculpt train`."""
 
+import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -27,18 +28,22 @@ def run(words: Sequence[str]) -> None:
 def read_settings(words: Sequence[str]) -> tuple[TrainSettings, str]:
     """Return the settings of a command line, and the text of the config.yaml that repeats it.
 
-    A recipe comes first, then a configuration file, then the flags; --resume starts from the run's own file.
+    A recipe comes first, then a configuration file, then the flags, in whatever order they are typed; --resume
+    starts from the run's own file. The text leaves out where a run is written and whether it was resumed.
 
     Raises:
         ArgumentError: If a word, a file or a value in it is not understood.
     """
     parser = train_parser()
-    parsed = parser.read([*_files(words), *words])
-    text = str(parser.dump(parsed, skip_link_targets=False))
+    files, flags = _files_first(words)
+    parsed = parser.read([*files, *flags])
+    kept = parsed.clone()
+    for name in ("out", "resume", "config"):
+        kept.pop(name, None)
+    text = str(parser.dump(kept, skip_validation=True))
     values = parser.build(parsed)
     values.pop("config", None)
-    names = set(Optimization.__dataclass_fields__)
-    optimization = Optimization(**{name: values.pop(name) for name in names})
+    optimization = Optimization(**{name: values.pop(name) for name in Optimization.__dataclass_fields__})
     return TrainSettings(**values, optimization=optimization), text
 
 
@@ -51,34 +56,37 @@ def train_parser() -> Parser:
     return parser
 
 
-def _files(words: Sequence[str]) -> list[str]:
-    """Return --config options for the recipe and for the run to resume, to go before everything else."""
-    recipe, out, config = (_option(words, name) for name in ("--recipe", "--out", "--config"))
+def _files_first(words: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Return --config options for the run to resume, the recipe and the user's file, and the other words."""
+    known = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
+    for name in ("--config", "--recipe", "--out"):
+        known.add_argument(name)
+    known.add_argument("--resume", nargs="?", const="true", default="false")
+    try:
+        named, _ = known.parse_known_args(words)
+    except argparse.ArgumentError:
+        return [], list(words)  # a flag without its value: the full parser says so
     files = []
-    if "--resume" in words and out is not None and (Path(out) / CONFIG).is_file():
-        files.append(str(Path(out) / CONFIG))
-    if config is not None and not Path(config).is_file():
-        raise ArgumentError(f"--config {config} is not a file; pass a YAML file of settings.")
-    if recipe is None and config is not None:
-        recipe = _recipe_in(Path(config))
+    if named.resume != "false" and named.out is not None and (Path(named.out) / CONFIG).is_file():
+        files.append(Path(named.out) / CONFIG)
+    recipe, rest = named.recipe, list(words)
+    if named.config is not None:
+        rest = [word for word in words if word not in ("--config", named.config, f"--config={named.config}")]
+        recipe = recipe or _recipe_in(Path(named.config))
     if recipe is not None:
-        files.append(str(recipe_path(recipe)))
-    return [word for file in files for word in ("--config", file)]
-
-
-def _option(words: Sequence[str], name: str) -> str | None:
-    value = None
-    for index, word in enumerate(words):
-        if word == name and index + 1 < len(words):
-            value = words[index + 1]
-        elif word.startswith(f"{name}="):
-            value = word.partition("=")[2]
-    return value
+        files.append(recipe_path(recipe))
+    if named.config is not None:
+        files.append(Path(named.config))
+    return [word for file in files for word in ("--config", str(file))], rest
 
 
 def _recipe_in(config: Path) -> str | None:
     try:
         content = yaml.safe_load(config.read_text())
+    except OSError as error:
+        raise ArgumentError(
+            f"--config {config} cannot be read ({error.strerror}); pass a YAML file of settings."
+        ) from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ArgumentError(f"{config} is not valid YAML: {error}") from error
+        raise ArgumentError(f"--config {config} is not valid YAML: {error}") from error
     return content.get("recipe") if isinstance(content, dict) else None

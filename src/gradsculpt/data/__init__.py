@@ -1,6 +1,6 @@
 """Where images come from: synthetic cells, folders, digits, torchvision's sets; the cache; batches of them."""
 
-from gradsculpt.data.augment import Augment, to_float
+from gradsculpt.data.augment import Augment, to_float, to_input
 from gradsculpt.data.base import ImageSet, Skipped, Splits
 from gradsculpt.data.batches import Batch, loader
 from gradsculpt.data.load import load_data
@@ -19,4 +19,5 @@ __all__ = [
     "loader",
     "pixel_statistics",
     "to_float",
+    "to_input",
 ]

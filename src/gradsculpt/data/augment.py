@@ -8,6 +8,7 @@ from torch.nn import functional
 
 from gradsculpt import checks
 from gradsculpt.errors import ArgumentError
+from gradsculpt.inputs import InputSpace
 
 
 def to_float(images: Tensor) -> Tensor:
@@ -18,6 +19,26 @@ def to_float(images: Tensor) -> Tensor:
         [[[[0.0, 1.0]]]]
     """
     return images.float().div_(255)
+
+
+def to_input(images: Tensor, space: InputSpace) -> Tensor:
+    """Turn uint8 images into model input; the same as `space.normalize(to_float(images))`, several times faster.
+
+    Shape: [N, C, H, W], the result in channels_last format.
+
+    Example:
+        >>> space = InputSpace(mean=(0.5,), std=(0.25,))
+        >>> to_input(torch.tensor([[[[0, 255]]]], dtype=torch.uint8), space).tolist()
+        [[[[-2.0, 2.0]]]]
+    """
+    batch, channels, height, width = images.shape
+    if channels != len(space.mean):
+        raise ArgumentError(f"images have {channels} channels but the space has {len(space.mean)}; pass one that fits.")
+    # One scale and shift for each value of a whole row: broadcasting over three channels is slow on a CPU.
+    rows = images.permute(0, 2, 3, 1).reshape(batch, height, width * channels)
+    mean, std = (torch.tensor(values, device=images.device).repeat(width) for values in (space.mean, space.std))
+    normalized = rows.mul(1 / (255 * std)).sub_(mean / std)
+    return normalized.view(batch, height, width, channels).permute(0, 3, 1, 2)
 
 
 @dataclass(frozen=True)
@@ -57,7 +78,7 @@ class Augment:
         """Return changed copies; the arguments are left as they are.
 
         Args:
-            images: [N, C, H, W], floating point, or uint8 if nothing is zoomed.
+            images: [N, C, H, W], floating point or uint8; on a CPU, uint8 is twice as fast.
             attention: [N, 1, H, W] of any type, or None.
             generator: The only source of randomness; the same number of draws is taken from it in any setting.
 
@@ -77,8 +98,8 @@ class Augment:
         mirrored = (unit[0] < 0.5) & self.flip
         down, right = (_shift(unit[i], round(self.crop * side)) for i, side in ((1, height), (2, width)))
         if self.zoom == (1.0, 1.0):
-            pixels = _source_pixels(height, width, mirrored, down, right)
-            return _pick(images, pixels), None if attention is None else _pick(attention, pixels)
+            moved = (mirrored, down, right)
+            return _move(images, *moved), None if attention is None else _move(attention, *moved)
         low, high = self.zoom
         grid = _source_grid(images, mirrored, down, right, low * (high / low) ** unit[3])
         return _sample(images, grid), None if attention is None else _sample(attention, grid)
@@ -89,15 +110,40 @@ def _shift(unit: Tensor, most: int) -> Tensor:
     return (unit * (2 * most + 1)).long().clamp_(max=2 * most) - most
 
 
-def _source_pixels(height: int, width: int, mirrored: Tensor, down: Tensor, right: Tensor) -> Tensor:
-    """Index into all N * H * W pixels of the one that goes to each place, [N, H, W]."""
-    device = down.device
+def _move(images: Tensor, mirrored: Tensor, down: Tensor, right: Tensor) -> Tensor:
+    """Mirror and shift each image by whole pixels: exact, and several times faster than sampling a grid."""
+    by_image = images.dtype == torch.uint8 and images.device.type == "cpu"
+    return (_move_by_image if by_image else _move_at_once)(images, mirrored, down, right)
+
+
+def _move_at_once(images: Tensor, mirrored: Tensor, down: Tensor, right: Tensor) -> Tensor:
+    """Gather whole pixels of the batch, in one operation."""
+    batch, channels, height, width = images.shape
+    device = images.device
     columns = torch.arange(width, device=device)
     columns = torch.where(mirrored[:, None], columns.flip(0), columns)
     rows = _reflect(torch.arange(height, device=device) + down[:, None], height)
     columns = _reflect(columns + right[:, None], width)
-    samples = torch.arange(len(down), device=device)[:, None, None]
-    return (samples * height + rows[:, :, None]) * width + columns[:, None, :]
+    samples = torch.arange(batch, device=device)[:, None, None]
+    pixels = (samples * height + rows[:, :, None]) * width + columns[:, None, :]
+    flat = images.permute(0, 2, 3, 1).reshape(-1, channels)
+    return flat.index_select(0, pixels.flatten()).view(batch, height, width, channels).permute(0, 3, 1, 2)
+
+
+def _move_by_image(images: Tensor, mirrored: Tensor, down: Tensor, right: Tensor) -> Tensor:
+    """Cut each image out of the padded batch, whole rows at a time."""
+    pixels = images.permute(0, 2, 3, 1)
+    height, width = images.shape[2:]
+    pad_y, pad_x = (int(shift.abs().max()) if len(shift) else 0 for shift in (down, right))
+    tall = pixels.index_select(1, _reflect(torch.arange(-pad_y, height + pad_y), height))
+    sides = tall[:, :, 1 : pad_x + 1], tall[:, :, width - 1 - pad_x : width - 1]
+    padded = torch.cat([sides[0].flip(2), tall, sides[1].flip(2)], dim=2)
+    moved = torch.empty(pixels.shape, dtype=images.dtype)
+    # Views and copies of single images cost a few microseconds each, far less than the gather saves.
+    for index, (mirror, y, x) in enumerate(zip(mirrored.tolist(), down.tolist(), right.tolist(), strict=True)):
+        cut = padded[index, pad_y + y : pad_y + y + height, pad_x + x : pad_x + x + width]
+        moved[index] = cut.flip(1) if mirror else cut
+    return moved.permute(0, 3, 1, 2)
 
 
 def _reflect(index: Tensor, count: int) -> Tensor:
@@ -105,17 +151,11 @@ def _reflect(index: Tensor, count: int) -> Tensor:
     return torch.where(index >= count, 2 * (count - 1) - index, index)
 
 
-def _pick(images: Tensor, pixels: Tensor) -> Tensor:
-    # One gather of whole pixels: on a CPU several times faster than sampling a grid, and exact.
-    channels = images.shape[1]
-    flat = images.permute(0, 2, 3, 1).reshape(-1, channels)
-    return flat.index_select(0, pixels.flatten()).view(*pixels.shape, channels).permute(0, 3, 1, 2)
-
-
 def _source_grid(images: Tensor, mirrored: Tensor, down: Tensor, right: Tensor, zoom: Tensor) -> Tensor:
     """Where each place is read from, in the coordinates of grid_sample, [N, H, W, 2]."""
     batch, _, height, width = images.shape
-    affine = torch.zeros(batch, 2, 3, device=images.device, dtype=images.dtype)
+    dtype = images.dtype if images.is_floating_point() else torch.float32
+    affine = torch.zeros(batch, 2, 3, device=images.device, dtype=dtype)
     affine[:, 0, 0] = torch.where(mirrored, -1.0, 1.0) / zoom
     affine[:, 1, 1] = 1 / zoom
     affine[:, 0, 2] = 2 * right / width

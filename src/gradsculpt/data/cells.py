@@ -9,6 +9,7 @@ import os
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -310,11 +311,10 @@ _PARTS = {_BARRED: _bars, _CROSSED: _bars, **dict.fromkeys(_TAIL_ANGLES, _tails)
 
 
 def _background(rng: np.random.Generator, kind: str, size: int) -> Bytes:
-    image = np.zeros((size, size, 3), np.uint8)
     if kind == "blocks":
-        for channel, grid in enumerate(255 * rng.uniform(0.2, 0.7, (3, 8, 8))):
-            image[..., channel] = _enlarged(grid, size) + 0.5
-    elif kind == "waves":
+        return np.array(_enlarged((255 * rng.uniform(0.2, 0.7, (8, 8, 3)) + 0.5).astype(np.uint8), size))
+    image = np.zeros((size, size, 3), np.uint8)
+    if kind == "waves":
         # Waves far from the middle are too short for the pixels of a small image: average finer ones.
         block = -(-_FINEST // size)
         middle = rng.uniform(_CANVAS / 4, _CANVAS * 3 / 4, 2)  # from the canvas' centre, so often out of sight
@@ -323,17 +323,17 @@ def _background(rng: np.random.Generator, kind: str, size: int) -> Bytes:
         distance = np.sqrt(y[:, None] + x)
         stretch = rng.uniform(1e-4, 1e-3, (3, 1, 1)) * 180 / math.pi  # radians a unit
         for channel, grid in enumerate(stretch * (1 + rng.uniform(-0.3, 0.3, (3, 16, 16)))):
-            phase = _enlarged(grid, size * block) * distance
+            phase = _enlarged(grid.astype(np.float32), size * block) * distance
             image[..., channel] = 63.75 * _reduced(np.sin(phase, out=phase), block) + 64.25
     return image
 
 
-def _enlarged(grid: npt.NDArray[np.float64], size: int) -> Floats:
-    """Resize [g, g] bilinearly to [size, size], mirrored about the outermost samples at the edges."""
-    box = (1, 1, len(grid) + 1, len(grid) + 1)
-    padded = Image.fromarray(np.pad(grid, 1, mode="reflect").astype(np.float32))
+def _enlarged(grid: npt.NDArray[Any], size: int) -> npt.NDArray[Any]:
+    """Resize float32 [g, g] or uint8 [g, g, 3] bilinearly, mirrored about the outermost samples at the edges."""
+    margins = ((1, 1), (1, 1), (0, 0))[: grid.ndim]
+    padded, end = Image.fromarray(np.pad(grid, margins, mode="reflect")), len(grid) + 1
     # Not by matrix products: in a pool of workers, the threads of the linear algebra library stand in each other's way.
-    return np.asarray(padded.resize((size, size), Image.Resampling.BILINEAR, box))
+    return np.asarray(padded.resize((size, size), Image.Resampling.BILINEAR, (1, 1, end, end)))
 
 
 def _reduced(plane: Floats, block: int) -> Floats:

@@ -28,7 +28,8 @@ class Harmonization(Penalty):
         attention: Non-negative maps that broadcast over [N, C, H, W], normally [N, 1, H, W].
 
     Raises:
-        ArgumentError: If a number is negative, or an operation is called before attention is given.
+        ArgumentError: If a number is negative, an operation is called before attention is given, or the attention
+            maps do not fit the gradient maps.
 
     Source: paper A (AdvGrad), section 4.3, Proposition 4; B.8 for the default.
 
@@ -48,8 +49,8 @@ class Harmonization(Penalty):
         checks.at_least("sigma", self.sigma, 0.0)
 
     def given(self, attention: Tensor | None) -> "Harmonization":
-        """Return this penalty with the attention maps of a batch."""
-        return replace(self, attention=attention)
+        """Return this penalty with the attention maps of a batch; None keeps the maps that are bound already."""
+        return self if attention is None else replace(self, attention=attention)
 
     def value(self, g: Tensor) -> Tensor:
         """Return weight * sum of A~ g^2, shape [N]; it can be negative unless `positive`."""
@@ -103,6 +104,14 @@ class Harmonization(Penalty):
                 "or bind them with penalty.given(attention)."
             )
         attention = self.attention.to(like)
+        # A map without its channel dimension would broadcast too, as channels of one image.
+        if attention.ndim != like.ndim or any(
+            a not in (1, b) for a, b in zip(attention.shape, like.shape, strict=True)
+        ):
+            raise ArgumentError(
+                f"attention has shape {list(attention.shape)}, which does not fit maps of shape {list(like.shape)}; "
+                "pass one map an image, [N, 1, H, W]."
+            )
         peak = attention.amax(dim=tuple(range(1, attention.ndim)), keepdim=True)
         reverted = peak - attention + self.sigma if self.positive else peak / 2 - attention
         return self.weight * reverted.expand_as(like)

@@ -152,6 +152,7 @@ def _trainer(settings: TrainSettings, callbacks: list[Callback], console: Consol
     progress: Callback = RichProgressBar(leave=True) if console.is_terminal else EpochLines(console)
     return Trainer(
         default_root_dir=settings.out,
+        log_every_n_steps=1,
         max_epochs=settings.epochs,
         accelerator={"cuda": "gpu"}.get(settings.device, settings.device),
         devices=settings.devices,

@@ -1,0 +1,186 @@
+"""The commands as a user calls them: what they write, and one line for each mistake."""
+
+import csv
+import json
+import re
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from gradsculpt.cli.main import COMMANDS, main
+from gradsculpt.cli.parser import RECIPES
+from gradsculpt.cli.train import read_settings
+
+TINY = ["--image-size", "16", "--batch-size", "32", "--threads", "1", "--epochs", "1"]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    path, pixels = tmp_path_factory.mktemp("photos"), np.random.default_rng(0)
+    for name, level in (("dark", 40), ("light", 200)):
+        (path / name).mkdir()
+        for i in range(20):
+            noise = pixels.integers(-20, 20, (20, 24, 3))
+            Image.fromarray((level + noise).astype(np.uint8)).save(path / name / f"{i:02}.png")
+    return path
+
+
+@pytest.fixture(scope="module")
+def run(folder, tmp_path_factory):
+    out = tmp_path_factory.mktemp("runs") / "standard"
+    assert main(["train", "--data", f"folder:{folder}", "--val-fraction", "0.2", *TINY, "--out", str(out)]) == 0
+    return out
+
+
+def test_explain_writes_maps_overlays_arrays_index_and_sheet(run, folder, tmp_path, capfd):
+    copy = tmp_path / "broken.png"
+    copy.write_bytes((folder / "dark" / "00.png").read_bytes()[:60])
+    out = tmp_path / "maps"
+    assert (
+        main(
+            ["explain", str(run), str(folder / "dark" / "01.png"), str(folder / "light"), str(copy), "--out", str(out)]
+        )
+        == 0
+    )
+    raw = np.load(out / "01.gradient.npy")
+    assert raw.shape == (3, 16, 16)
+    assert np.abs(raw).max() > 0
+    for suffix in ("png", "overlay.png"):
+        assert Image.open(out / f"01.gradient.{suffix}").size[0] >= 224
+    assert Image.open(out / "sheet.png").width > 200
+    with (out / "index.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == 21
+    assert len({row["image"] for row in rows}) == 21
+    error = capfd.readouterr().err
+    assert "broken.png" in error
+    assert "1 files could not be read" in error
+
+
+def test_explain_takes_samples_and_named_classes(run, tmp_path):
+    flags = ["explain", str(run), "--data", json.loads('"' + _data(run) + '"'), "--count", "3"]
+    assert main([*flags, "--target", "light", "--out", str(tmp_path / "a")]) == 0
+    with (tmp_path / "a" / "index.csv").open() as file:
+        assert {row["target"] for row in csv.DictReader(file)} == {"light"}
+    assert main([*flags, "--out", str(tmp_path / "b")]) == 0
+    with (tmp_path / "b" / "index.csv").open() as file:
+        assert all(row["target"] == row["true"] for row in csv.DictReader(file))
+
+
+def _data(run):
+    return next(line[6:] for line in (run / "config.yaml").read_text().splitlines() if line.startswith("data: "))
+
+
+def test_evaluate_prints_and_writes_the_scorecard(run, capfd):
+    assert main(["evaluate", str(run)]) == 0
+    card = json.loads((run / "scorecard.json").read_text())
+    assert {"accuracy", "gini", "ssim"} <= set(card["scores"])
+    assert card["settings"]["split"] == "test"
+    assert "accuracy" in capfd.readouterr().out
+
+
+def test_compare_writes_one_page(run, tmp_path):
+    page = tmp_path / "page.html"
+    assert main(["compare", str(run), str(run), "--out", str(page), "--count", "2", "--limit", "4"]) == 0
+    assert page.read_text(encoding="utf-8").count("<img") == 2 * (1 + 2 * 2) + 1
+
+
+def test_list_names_everything(capfd):
+    assert main(["list"]) == 0
+    shown = capfd.readouterr().out
+    for word in (
+        "cells",
+        "imagenette",
+        "lenet",
+        "efficientnet_b0",
+        "elastic-net",
+        "gradient",
+        "gini",
+        "five_band_scores",
+    ):
+        assert word in shown, word
+
+
+@pytest.mark.parametrize("name", sorted(path.stem for path in RECIPES.glob("*.yaml")))
+def test_every_recipe_states_its_source_and_can_be_read(name, tmp_path):
+    settings, _ = read_settings(["--recipe", name, "--out", str(tmp_path / "run")])
+    assert settings.recipe == name
+    assert "Source: paper" in (RECIPES / f"{name}.yaml").read_text()
+
+
+def test_flags_override_the_file_and_the_file_the_recipe(tmp_path):
+    file = tmp_path / "own.yaml"
+    file.write_text("recipe: l1\nepochs: 7\nlr: 0.5\n")
+    settings, text = read_settings(["--lr", "0.25", "--config", str(file), "--out", str(tmp_path / "run")])
+    assert (settings.epochs, settings.optimization.lr, settings.recipe) == (7, 0.25, "l1")
+    assert repr(settings.objective.penalty) == "L1(0.01)"
+    assert "lr: 0.25" in text
+    changed, _ = read_settings(["--recipe", "l1", "--objective.penalty.weight", "0.3", "--out", "x"])
+    assert repr(changed.objective.penalty) == "L1(0.3)"
+
+
+MISTAKES = [
+    (["trian"], "Did you mean train"),
+    (["train", "--out", "{tmp}/r", "--data", "cell"], "cell"),
+    (["train", "--out", "{tmp}/r", "--recipe", "lasso"], "no recipe 'lasso'.*elastic-net"),
+    (["train", "--out", "{tmp}/r", "--epochs", "ten"], "epochs"),
+    (["train", "--out", "{tmp}/r", "--bogus", "1"], "bogus"),
+    (["train", "--data", "digits"], "out"),
+    (["train", "--out", "{tmp}/r", "--config", "{tmp}/none.yaml"], "none.yaml cannot be read"),
+    (["train", "--out", "{tmp}/r", "--data", "digits", "--lr", "-1"], "lr=-1"),
+    (["train", "--out", "{tmp}/r", "--data", "folder:{tmp}/nowhere"], "nowhere"),
+    (["train", "--out", "{tmp}/r", "--data", "digits", "--model", "lennet"], "lenet"),
+    (["evaluate", "{tmp}/nowhere"], "nowhere"),
+    (["explain", "{tmp}/nowhere", "x.png", "--out", "{tmp}/m"], "nowhere"),
+]
+
+
+@pytest.mark.parametrize(("words", "said"), MISTAKES, ids=lambda value: str(value)[:40])
+def test_a_mistake_is_one_line_and_status_2(words, said, tmp_path, capfd):
+    assert main([word.replace("{tmp}", str(tmp_path)) for word in words]) == 2
+    error = capfd.readouterr().err.strip().splitlines()[-1]
+    assert error.startswith("gradsculpt: ")
+    assert re.search(said, error), error
+    assert "Traceback" not in error
+
+
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [
+        (["--target", "cat"], "cat is no class.*dark, light"),
+        (["--target", "true"], "true class of a file is not known"),
+        (["--method", "magic"], "magic.*gradient"),
+    ],
+)
+def test_explain_refuses_what_it_cannot_do(run, folder, tmp_path, capfd, flags, said):
+    words = ["explain", str(run), str(folder / "dark" / "01.png"), "--out", str(tmp_path / "m"), *flags]
+    assert main(words) == 2
+    assert re.search(said, capfd.readouterr().err)
+
+
+def test_debug_shows_the_traceback(capfd):
+    assert main(["--debug", "evaluate", "/nowhere/at/all"]) == 2
+    assert "Traceback" in capfd.readouterr().err
+
+
+def test_help_and_version_come_without_heavy_imports():
+    code = (
+        "import sys; from gradsculpt.cli.main import main; main(['--help']); main(['--version']); "
+        "print('torch' in sys.modules)"
+    )
+    shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert shown.strip().endswith("False")
+    assert all(name in shown for name in COMMANDS)
+
+
+@pytest.mark.parametrize("name", ["train", "evaluate", "explain", "compare", "list"])
+def test_the_help_of_a_command_spells_options_with_dashes(name, capfd):
+    with pytest.raises(SystemExit) as stopped:
+        main([name, "--help"])
+    assert stopped.value.code == 0
+    shown = capfd.readouterr().out
+    assert "--batch_size" not in shown
+    assert "usage: gradsculpt" in shown
