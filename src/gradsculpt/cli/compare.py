@@ -4,13 +4,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
+import numpy as np
 from rich.console import Console
 
 from gradsculpt.cli.console import progress_console, result_console
 from gradsculpt.cli.evaluate import add_protocol, score, table
 from gradsculpt.cli.parser import command_parser
 from gradsculpt.cli.runs import Run, open_run
+from gradsculpt.data import ImageSet
 from gradsculpt.errors import ArgumentError
 from gradsculpt.evaluation import Protocol, Scorecard
 from gradsculpt.report import RunView, Sample, read_curve, render, sample_maps
@@ -44,33 +45,32 @@ def compare(runs: Sequence[Run], options: dict[str, Any], console: Console, note
                 "Compare runs with the same classes."
             )
     options = {**options, "data": options["data"] or first.settings.data}
-    cards = [score(run, options, console) for run in runs]
-    samples, views = _samples(first, options, console), []
-    for opened, card in zip(runs, cards, strict=True):
-        here = samples if opened is first else _samples(opened, options, console)
-        protocol = Protocol(**{name: options[name] for name in Protocol.__dataclass_fields__})
-        maps = sample_maps(opened.classifier, here, protocol)
-        objective = repr(opened.settings.objective)
-        views.append(RunView(opened.name, objective, card, read_curve(opened.path), maps))
+    protocol = Protocol(**{name: options[name] for name in Protocol.__dataclass_fields__})
+    views: list[RunView] = []
+    shown: list[Sample] = []
+    for opened in runs:
+        splits = opened.data(options, console if opened is first else None)
+        card = score(opened, splits, options, console)
+        samples = _samples(getattr(splits, options["split"]), options["count"])
+        shown = shown or samples
+        maps = sample_maps(opened.classifier, samples, protocol)
+        views.append(RunView(opened.name, repr(opened.settings.objective), card, read_curve(opened.path), maps))
     options["out"].parent.mkdir(parents=True, exist_ok=True)
-    options["out"].write_text(render(views, samples, note), encoding="utf-8")
-    return cards
+    options["out"].write_text(render(views, shown, note), encoding="utf-8")
+    return [view.card for view in views]
 
 
-def _samples(opened: Run, options: dict[str, Any], console: Console) -> list[Sample]:
-    """Return evenly spaced images of the part that is scored; the same ones for every run."""
-    splits = opened.data(options["data"], options["data_dir"], options["cache_dir"], console)
-    part = getattr(splits, options["split"])
-    # One image a class for as long as there are classes, so that a page does not show ten of a kind.
-    order = torch.tensor([int((part.labels[:i] == label).sum()) for i, label in enumerate(part.labels)])
-    chosen = torch.argsort(order, stable=True)[: options["count"]].tolist()
-    attention = part.attention
+def _samples(images: ImageSet, count: int) -> list[Sample]:
+    """Return the first images of every class in turn, the same ones for every run."""
+    turn = np.array([(images.labels[:i] == label).sum() for i, label in enumerate(images.labels)])
+    chosen = np.sort(np.argsort(turn, kind="stable")[:count])
+    attention = images.attention
     return [
         Sample(
-            part.images[i],
-            int(part.labels[i]),
-            part.classes[part.labels[i]],
+            images.images[i],
+            int(images.labels[i]),
+            images.classes[images.labels[i]],
             None if attention is None else attention[i],
         )
-        for i in sorted(chosen)
+        for i in chosen
     ]

@@ -1,6 +1,6 @@
 """`gradsculpt evaluate`."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,7 @@ from rich.table import Table
 from gradsculpt.cli.console import progress_console, result_console
 from gradsculpt.cli.parser import Parser, command_parser
 from gradsculpt.cli.runs import Run, open_run
-from gradsculpt.data import loader
+from gradsculpt.data import Splits, loader
 from gradsculpt.evaluation import Protocol, Scorecard, evaluate
 from gradsculpt.evaluation.scorecard import FILE
 
@@ -24,7 +24,7 @@ def run(words: Sequence[str]) -> None:
     options = parser.build(parser.read(words))
     opened = open_run(options["run"])
     console = progress_console()
-    card = score(opened, options, console)
+    card = score(opened, opened.data(options, console), options, console)
     result_console().print(table([card]))
     console.print(f"Written to {opened.path / FILE}", highlight=False)
 
@@ -40,9 +40,8 @@ def add_protocol(parser: Parser) -> None:
     parser.add_class_arguments(Protocol)
 
 
-def score(opened: Run, options: dict[str, Any], console: Console) -> Scorecard:
+def score(opened: Run, splits: Splits, options: Mapping[str, Any], console: Console) -> Scorecard:
     """Score a run, write its scorecard and return it."""
-    splits = opened.data(options["data"], options["data_dir"], options["cache_dir"], console)
     images = getattr(splits, options["split"])
     total = min(len(images), options["limit"] or len(images))
     protocol = Protocol(**{name: options[name] for name in Protocol.__dataclass_fields__})

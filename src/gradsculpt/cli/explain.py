@@ -119,8 +119,7 @@ def _collect(opened: Run, options: dict[str, Any], console: Console) -> tuple[li
     if bool(options["images"]) == bool(options["data"]):
         raise ArgumentError("nothing to explain, or two things; pass image files or folders, or --data with --count.")
     if options["data"]:
-        splits = opened.data(options["data"], options["data_dir"], options["cache_dir"], console)
-        part = getattr(splits, options["split"])
+        part = getattr(opened.data(options, console), options["split"])
         chosen = np.unique(np.linspace(0, len(part) - 1, max(1, options["count"])).round().astype(np.int64))
         return [_Image(_plain(part.names[i]), part.images[i], int(part.labels[i])) for i in chosen], []
     images, unreadable = [], []

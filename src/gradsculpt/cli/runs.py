@@ -1,7 +1,9 @@
 """Runs as the commands see them: the classifier, its settings, its data."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 
@@ -33,20 +35,24 @@ class Run:
         """The name of the directory."""
         return self.path.resolve().name
 
-    def data(self, name: str | None, data_dir: Path | None, cache_dir: Path | None, console: Console) -> Splits:
+    def data(self, options: Mapping[str, Any], console: Console | None) -> Splits:
         """Return the run's own data, or another source seen at the run's image size.
+
+        Args:
+            options: `data`, `data_dir` and `cache_dir`, each None for the run's own.
+            console: Where progress goes; None for nowhere.
 
         Raises:
             ArgumentError: If the classes are not those of the run.
         """
         settings = replace(
             self.settings,
-            data_dir=data_dir or self.settings.data_dir,
-            cache_dir=cache_dir or self.settings.cache_dir,
+            data_dir=options["data_dir"] or self.settings.data_dir,
+            cache_dir=options["cache_dir"] or self.settings.cache_dir,
             image_size=self.classifier.image_size,
         )
-        if name is not None and name != settings.data:
-            settings = replace(settings, data=name, train_count=None)
+        if options["data"] not in (None, settings.data):
+            settings = replace(settings, data=options["data"], train_count=None)
         splits = open_data(settings, console)
         if splits.test.classes != self.classifier.classes:
             raise ArgumentError(

@@ -14,6 +14,7 @@ _MEMORY = 20
 _ITERATIONS = 1000
 _DOUBLINGS = 200
 _SLOPE_KEPT = 0.5
+_NARROW = 1e-15
 
 
 class Minimum(NamedTuple):
@@ -45,8 +46,9 @@ def minimise(evaluate: Evaluate, start: Tensor, tolerance: Tensor) -> Minimum:
     value, gradient = evaluate(point)
     pairs: deque[tuple[Tensor, Tensor, Tensor]] = deque(maxlen=_MEMORY)
     unbounded = torch.zeros_like(value, dtype=torch.bool)
+    stalled = unbounded
     for iteration in range(_ITERATIONS):
-        done = unbounded | ~(gradient.norm(dim=1) > tolerance)  # not a number stays one: there is nothing to seek
+        done = unbounded | stalled | ~(gradient.norm(dim=1) > tolerance)  # not a number stays one: nothing to seek
         if bool(done.all()):
             break
         direction = _two_loops(gradient, pairs)
@@ -57,6 +59,7 @@ def minimise(evaluate: Evaluate, start: Tensor, tolerance: Tensor) -> Minimum:
         length, endless = _line_search(evaluate, point, direction, gradient, first)
         unbounded = unbounded | (endless & ~done)
         moved = point + length[:, None] * direction
+        stalled = (moved == point).all(dim=1)  # at a kink the steps shrink to nothing
         value, ahead = evaluate(moved)
         step, change = moved - point, ahead - gradient
         curvature = (step * change).sum(dim=1)
@@ -104,4 +107,6 @@ def _line_search(
         high = torch.where(rising, length, high)
         midway = torch.where(high.isinf(), 2 * length, (low + high) / 2)
         length = torch.where(falling | rising, midway, length)
+        if bool((high - low <= _NARROW * high).all()):
+            break
     return length, falling & high.isinf()

@@ -56,7 +56,8 @@ class ClassifierModule(LightningModule):
         layout = torch.channels_last if channels_last else torch.contiguous_format
         self.network = network.to(memory_format=layout)
         self._layout = layout
-        self._objective, self._space, self._augment = objective, space, augment
+        self.space = space
+        self._objective, self._augment = objective, augment
         self._optimization, self._epochs, self._seed = optimization, epochs, seed
         self._val_accuracy = MulticlassAccuracy(classes, average="micro")
         self._gradient = Gradient()
@@ -77,7 +78,7 @@ class ClassifierModule(LightningModule):
         if self.trainer.training:
             generator = torch.Generator(images.device).manual_seed(self._stream(self.global_step, self.global_rank))
             images, attention = self._augment(images, attention, generator)
-        x = self._space.normalize(images).contiguous(memory_format=self._layout)
+        x = self.space.normalize(images).contiguous(memory_format=self._layout)
         return x, batch.labels, attention
 
     def training_step(self, batch: tuple[Tensor, Tensor, Tensor | None], batch_idx: int) -> Tensor:

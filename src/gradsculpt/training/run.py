@@ -4,6 +4,7 @@ import logging
 import os
 import warnings
 from collections.abc import Callable
+from pathlib import Path
 
 import torch
 from lightning.pytorch import Callback, Trainer, seed_everything
@@ -37,42 +38,63 @@ def fit(settings: TrainSettings, config: str, console: Console) -> Classifier:
     Raises:
         GradsculptError: If the folder is in the way, or data, network or objective cannot be used.
     """
-    _open_run(settings, config)
+    _keep_others(settings)
     # What Lightning says of itself is not news to who runs a command.
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
     torch.set_num_threads(settings.threads or os.cpu_count() or 1)
     splits = open_data(settings, console)
-    space = InputSpace(*pixel_statistics(splits.train))
-    seed_everything(settings.seed, verbose=False)
+    module = _module(settings, splits)
+    settings.out.mkdir(parents=True, exist_ok=True)
+    (settings.out / CONFIG).write_text(config)
+    best, last = _train(module, settings, splits, console)
+    state = torch.load(best.best_model_path or last, map_location="cpu", weights_only=True)["state_dict"]
+    network = module.network.cpu().eval()
+    network.load_state_dict({k.removeprefix("network."): v for k, v in state.items() if k.startswith("network.")})
     size = splits.train.images.shape[1]
-    recipe = {
-        "model": settings.model,
-        "softplus": settings.softplus,
-        "num_classes": len(splits.train.classes),
-        "image_size": size,
-    }
-    network = build(settings.model, num_classes=len(splits.train.classes), image_size=size, softplus=settings.softplus)
-    module = ClassifierModule(
-        network,
+    classifier = Classifier(network, module.space, splits.train.classes, size)
+    made = {"model": settings.model, "softplus": settings.softplus}
+    score = None if best.best_model_score is None else float(best.best_model_score)
+    save(
+        settings.out,
+        classifier,
+        build=made | {"num_classes": len(splits.train.classes), "image_size": size},
+        extra={"recipe": settings.recipe, "objective": repr(settings.objective), "val_accuracy": score},
+    )
+    return classifier
+
+
+def _module(settings: TrainSettings, splits: Splits) -> ClassifierModule:
+    """Build the network and everything that trains it, from the seed."""
+    classes, size = len(splits.train.classes), splits.train.images.shape[1]
+    seed_everything(settings.seed, verbose=False)
+    return ClassifierModule(
+        build(settings.model, num_classes=classes, image_size=size, softplus=settings.softplus),
         settings.objective,
-        space,
+        InputSpace(*pixel_statistics(splits.train)),
         settings.augment or find_source(settings.data).augment(),
         settings.optimization,
-        classes=len(splits.train.classes),
+        classes=classes,
         epochs=settings.epochs,
         seed=settings.seed,
         channels_last=settings.channels_last,
     )
+
+
+def _train(
+    module: ClassifierModule, settings: TrainSettings, splits: Splits, console: Console
+) -> tuple[ModelCheckpoint, Path]:
+    """Train, and return what remembers the best epoch and the checkpoint of the last one.
+
+    Raises:
+        KeyboardInterrupt: If the user stopped the training; the last whole epoch is kept.
+    """
+    folder = settings.out / "checkpoints"
     best = ModelCheckpoint(
-        settings.out / "checkpoints",
-        filename="best",
-        monitor="val_accuracy",
-        mode="max",
-        save_last=True,
-        enable_version_counter=False,
+        folder, filename="best", monitor="val_accuracy", mode="max", save_last=True, enable_version_counter=False
     )
     trainer = _trainer(settings, [best, MetricsTable(settings.out / "metrics.csv")], console)
-    last = settings.out / "checkpoints" / "last.ckpt"
+    last = folder / "last.ckpt"
+    # A last batch of a few images would make the statistics of BatchNorm jump.
     drop_last = len(splits.train) >= 2 * settings.batch_size
     with warnings.catch_warnings():
         # Whole batches come straight from a memory map, so worker processes would only add copies.
@@ -84,16 +106,11 @@ def fit(settings: TrainSettings, config: str, console: Console) -> Classifier:
             loader(splits.train, settings.batch_size, shuffle=True, seed=settings.seed, drop_last=drop_last),
             loader(splits.val, settings.batch_size, shuffle=False, seed=settings.seed),
             ckpt_path=last if settings.resume and last.exists() else None,
-            weights_only=False,
+            weights_only=True,
         )
     if trainer.interrupted:
         raise KeyboardInterrupt
-    state = torch.load(best.best_model_path or last, map_location="cpu", weights_only=False)["state_dict"]
-    network.load_state_dict({k.removeprefix("network."): v for k, v in state.items() if k.startswith("network.")})
-    classifier = Classifier(network.cpu().eval(), space, splits.train.classes, size)
-    score = None if best.best_model_score is None else float(best.best_model_score)
-    save(settings.out, classifier, build=recipe, extra={"recipe": settings.recipe, "val_accuracy": score})
-    return classifier
+    return best, last
 
 
 def open_data(settings: TrainSettings, console: Console | None = None) -> Splits:
@@ -136,7 +153,8 @@ def _reading(console: Console) -> Callable[[int, int], None]:
     return report
 
 
-def _open_run(settings: TrainSettings, config: str) -> None:
+def _keep_others(settings: TrainSettings) -> None:
+    """Refuse to write over a run or a file."""
     if (settings.out / CONFIG).exists() and not settings.resume:
         raise RunError(
             f"{settings.out} already holds a run, which would be overwritten. Pass --resume to go on with it, "
@@ -144,8 +162,6 @@ def _open_run(settings: TrainSettings, config: str) -> None:
         )
     if settings.out.exists() and not settings.out.is_dir():
         raise RunError(f"{settings.out} is a file, so no run can be written there. Pass another --out.")
-    settings.out.mkdir(parents=True, exist_ok=True)
-    (settings.out / CONFIG).write_text(config)
 
 
 def _trainer(settings: TrainSettings, callbacks: list[Callback], console: Console) -> Trainer:
