@@ -10,14 +10,14 @@ from gradsculpt.errors import ArgumentError
 
 def at_least(name: str, value: float | Tensor, low: float) -> None:
     """Raise `ArgumentError` unless every entry of `value` is finite and at least `low`."""
-    entries = torch.as_tensor(value)
+    entries = _entries(value)
     if entries.numel() == 0 or not bool((torch.isfinite(entries) & (entries >= low)).all()):
         raise ArgumentError(f"{name}={_short(value)} is out of range; pass a finite value of at least {low:g}.")
 
 
 def positive(name: str, value: float | Tensor) -> None:
     """Raise `ArgumentError` unless every entry of `value` is finite and greater than 0."""
-    entries = torch.as_tensor(value)
+    entries = _entries(value)
     if entries.numel() == 0 or not bool((torch.isfinite(entries) & (entries > 0)).all()):
         raise ArgumentError(f"{name}={_short(value)} is out of range; pass a finite value greater than 0.")
 
@@ -68,6 +68,11 @@ def labels(y: Tensor, batch: int, classes: int | None = None) -> None:
             f"class indices run from {int(y.min())} to {int(y.max())} but the model has {classes} outputs; "
             f"pass indices from 0 to {classes - 1}."
         )
+
+
+def _entries(value: float | Tensor) -> Tensor:
+    # In float64, as 1e-50 is positive and 1e50 finite.
+    return value if isinstance(value, Tensor) else torch.tensor(value, dtype=torch.float64)
 
 
 def _short(value: float | Tensor) -> str:

@@ -31,14 +31,19 @@ def input_gradient(
         ([5.0], [[2.0, 4.0]])
     """
     with torch.inference_mode(False), torch.enable_grad():
-        if x.is_inference():
-            x = x.clone()
+        x = differentiable(x)
         point = x if create_graph and x.requires_grad else x.detach().requires_grad_()
         values = function(point)
         if not values.requires_grad:
             return values, torch.zeros_like(point)
         (gradient,) = torch.autograd.grad(values.sum(), point, create_graph=create_graph, materialize_grads=True)
     return (values, gradient) if create_graph else (values.detach(), gradient)
+
+
+def differentiable(t: Tensor) -> Tensor:
+    """Return t, or a copy that autograd can record where t was made in inference mode."""
+    with torch.inference_mode(False):
+        return t.clone() if t.is_inference() else t
 
 
 @contextmanager
@@ -58,8 +63,9 @@ def undisturbed(model: object) -> Iterator[None]:
     devices |= {p.device for module in modules[:1] for p in module.parameters() if p.device.type == "cuda"}
     with torch.random.fork_rng(devices=sorted(devices, key=str)):
         try:
-            for module, name, buffer in originals:
-                setattr(module, name, buffer.clone())
+            with torch.inference_mode(False):  # or no backward pass could go through the copies
+                for module, name, buffer in originals:
+                    setattr(module, name, buffer.clone())
             yield
         finally:
             for module, name, buffer in originals:

@@ -44,7 +44,8 @@ class InputSpace:
             raise ArgumentError(
                 f"mean has {len(self.mean)} channels but std has {len(self.std)}; give each one value a channel."
             )
-        checks.positive("std", min(self.std))
+        for std in self.std:
+            checks.positive("std", std)
 
     def normalize(self, x01: Tensor) -> Tensor:
         """Map images in [0, 1] to model input; shape [N, C, H, W] is kept."""

@@ -78,6 +78,11 @@ def test_sixteen_bit_png(tmp_path: Path) -> None:
     same(save(Image.fromarray(RAMP.astype(np.uint16) * 257), tmp_path / "deep.png"), RAMP)
 
 
+def test_dark_sixteen_bits_stay_dark(tmp_path: Path) -> None:
+    path = save(Image.fromarray(RAMP.astype(np.uint16) * 128), tmp_path / "dark.png")
+    same(path, RAMP * (128 / 257), tolerance=1)
+
+
 def test_big_endian_sixteen_bit_tiff(tmp_path: Path) -> None:
     image = Image.frombytes("I;16B", (16, 16), (RAMP.astype(">u2") * 257).tobytes())
     same(save(image, tmp_path / "deep.tif"), RAMP)
@@ -217,6 +222,7 @@ def test_decompression_bomb(tmp_path: Path, side: int) -> None:
         decode(path, 8)
 
 
+@pytest.mark.filterwarnings("ignore:Corrupt EXIF")
 def test_damaged_metadata_does_not_lose_the_picture(tmp_path: Path) -> None:
     path = save(Image.fromarray(COLOURS), tmp_path / "odd.png", exif=b"Exif\0\0MM\0*\0\0\0\x08\xff\xff\x01")
     same(path, COLOURS)

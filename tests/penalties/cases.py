@@ -69,7 +69,7 @@ class Case:
         return self.plane or self.batch(1)
 
     def within_reach(self, g: Tensor) -> Tensor:
-        """Return a map that the case can be tried on: where a function is all but linear its conjugate has no digits."""
+        """Return a map that the case can be tried on: a function that is all but linear has no conjugate in floats."""
         return 2 * (g / 2).tanh() if self.numerical else g
 
     @property

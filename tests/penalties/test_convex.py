@@ -16,7 +16,7 @@ def quadratics(curvatures: Tensor, centres: Tensor) -> Evaluate:
 def test_minima_of_a_batch_of_unlike_functions() -> None:
     generator = torch.Generator().manual_seed(0)
     centres = torch.randn(4, 30, dtype=torch.float64, generator=generator)
-    curvatures = torch.logspace(0, 4, 30, dtype=torch.float64) * torch.tensor([[1e-6], [1.0], [1e6], [1.0]])
+    curvatures = torch.logspace(0, 3, 30, dtype=torch.float64) * torch.tensor([[1e-6], [1.0], [1e6], [1.0]])
     tolerance = 1e-11 * curvatures.amax(dim=1)
     found = minimise(quadratics(curvatures, centres), torch.zeros_like(centres), tolerance)
     assert (found.residual <= tolerance).all()

@@ -41,7 +41,7 @@ def test_elastic_net_worked_by_hand() -> None:
     # Beyond the box by 12, 4 and 0: (144 + 16) / 8 = 20; and <g, delta> = 37.5 + 4.5 = 22 + 20.
     assert net.conjugate(row(12.5, -4.5, 0.25)).item() == 20
     # Shrunk by step l1 = 1 and divided by 1 + 2 * 2 * 2 = 9.
-    assert net.prox(row(10, -0.5, -4.6), 2.0).tolist() == pytest.approx([[1.0, 0.0, -0.4]])
+    assert net.prox(row(10, -0.5, -4.6), 2.0)[0].tolist() == pytest.approx([1.0, 0.0, -0.4])
     # Of what lies beyond 0.5, 2 l2 / (step + 2 l2) = 4 / 5 is kept.
     assert net.conjugate_prox(row(0.3, 3.0, -5.5), 1.0)[0].tolist() == pytest.approx([0.3, 2.5, -4.5])
 
@@ -79,7 +79,8 @@ def test_squared_l2_with_a_weight_for_each_entry_is_proposition_4() -> None:
 
 def test_a_weight_of_zero_forbids_every_perturbation() -> None:
     for penalty in (L1(0.0), SquaredL2(0.0), ElasticNet(0.0, 0.0)):
-        assert penalty.conjugate(torch.tensor([[0.0], [1e-300], [-2.0]]).double()).tolist() == [0, math.inf, math.inf]
+        delta = torch.tensor([[0.0], [1e-300], [-2.0]], dtype=torch.float64)
+        assert penalty.conjugate(delta).tolist() == [0, math.inf, math.inf]
 
 
 def test_weights_in_another_precision_do_not_change_the_maps() -> None:

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from gradsculpt import checks
 from gradsculpt.attributions.base import Attribution, Model
-from gradsculpt.gradients import input_gradient, undisturbed
+from gradsculpt.gradients import differentiable, input_gradient, undisturbed
 
 Output = Literal["logit", "probability", "log_probability"]
 
@@ -48,7 +48,7 @@ class Gradient(Attribution):
 
         def class_output(inputs: Tensor) -> Tensor:
             logits = model(inputs)
-            classes = logits.argmax(dim=1) if target is None else target.to(logits.device)
+            classes = logits.argmax(dim=1) if target is None else differentiable(target).to(logits.device)
             checks.labels(classes, *logits.shape)
             scores = logits if self.output == "logit" else F.log_softmax(logits, dim=1)
             picked = scores.gather(1, classes[:, None])[:, 0]

@@ -18,7 +18,7 @@ def to_float(images: Tensor) -> Tensor:
         >>> to_float(torch.tensor([[[[0, 255]]]], dtype=torch.uint8)).tolist()
         [[[[0.0, 1.0]]]]
     """
-    return images.float().div_(255)
+    return images.to(torch.float32, copy=True).div_(255)
 
 
 def to_input(images: Tensor, space: InputSpace) -> Tensor:
@@ -37,7 +37,7 @@ def to_input(images: Tensor, space: InputSpace) -> Tensor:
     # One scale and shift for each value of a whole row: broadcasting over three channels is slow on a CPU.
     rows = images.permute(0, 2, 3, 1).reshape(batch, height, width * channels)
     mean, std = (torch.tensor(values, device=images.device).repeat(width) for values in (space.mean, space.std))
-    normalized = rows.mul(1 / (255 * std)).sub_(mean / std)
+    normalized = rows.to(torch.float32, copy=True).mul_(1 / (255 * std)).sub_(mean / std)
     return normalized.view(batch, height, width, channels).permute(0, 3, 1, 2)
 
 

@@ -29,9 +29,8 @@ def load_folder(
 ) -> Splits:
     """Read `path`/train with `path`/val or `path`/test or both, or else one folder of class folders.
 
-    With both val/ and test/ each is what its name says. If only one of them exists it is the held-out test part and
-    validation is cut from train/. Of a single folder of class folders, `val_fraction` becomes validation and as
-    much again test. Test images do not depend on `seed`.
+    If only one of val/ and test/ exists, it is the held-out test part, and validation is cut from train/. Of a single
+    folder of class folders, `val_fraction` becomes validation and as much again test; no seed changes the test.
 
     Args:
         path: The folder.

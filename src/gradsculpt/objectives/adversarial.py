@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from gradsculpt import checks
-from gradsculpt.gradients import input_gradient, undisturbed
+from gradsculpt.gradients import differentiable, input_gradient, undisturbed
 from gradsculpt.objectives.base import Losses, Model, Objective
 from gradsculpt.penalties import Penalty
 from gradsculpt.perturbations import OneStep, Perturbation
@@ -48,7 +48,7 @@ class AdversarialTraining(Objective):
         checks.images("x", x)
 
         def losses(inputs: Tensor) -> Tensor:
-            return F.cross_entropy(model(inputs), y, reduction="none")
+            return F.cross_entropy(model(inputs), differentiable(y), reduction="none")
 
         def loss_gradient(inputs: Tensor) -> tuple[Tensor, Tensor]:
             return input_gradient(losses, inputs)

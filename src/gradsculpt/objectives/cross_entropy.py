@@ -12,6 +12,8 @@ from gradsculpt.objectives.base import Losses, Model, Objective
 class CrossEntropy(Objective):
     """The cross entropy of the clean batch: standard training, the baseline of every table.
 
+    Source: paper A (AdvGrad), section 5, "standard training".
+
     Example:
         >>> import torch
         >>> losses = CrossEntropy()(torch.nn.Flatten(), torch.zeros(2, 2, 1, 1), torch.tensor([0, 1]))

@@ -101,12 +101,11 @@ def _line_search(
         slope = (direction * evaluate(point + length[:, None] * direction)[1]).sum(dim=1)
         falling = slope < -target
         rising = ~(slope <= target) & moving  # not a number counts as too far
-        if not bool((falling | rising).any()):
+        narrow = high.isfinite() & (high - low <= _NARROW * high)  # at a kink no length will do
+        if not bool(((falling | rising) & ~narrow).any()):
             break
         low = torch.where(falling, length, low)
         high = torch.where(rising, length, high)
         midway = torch.where(high.isinf(), 2 * length, (low + high) / 2)
         length = torch.where(falling | rising, midway, length)
-        if bool((high - low <= _NARROW * high).all()):
-            break
     return length, falling & high.isinf()

@@ -10,7 +10,7 @@ from gradsculpt import checks
 from gradsculpt.errors import ArgumentError, ConvergenceError
 from gradsculpt.gradients import input_gradient
 from gradsculpt.penalties.base import Penalty, Size
-from gradsculpt.penalties.convex import Evaluate, minimise
+from gradsculpt.penalties.convex import Minimum, minimise
 
 _ACCURACY = 1e-11
 
@@ -64,34 +64,41 @@ class FunctionPenalty(Penalty):
 
     def conjugate(self, delta: Tensor) -> Tensor:
         """Return sup over g of <g, delta> - fn(g), shape [N], accurate to about 1e-9; inf if unbounded."""
-        target = delta.detach().double().flatten(1)
+        target = _working_copy(delta)
 
         def objective(u: Tensor) -> Tensor:
             return self.value(u.view(delta.shape)) - (u * target).sum(dim=1)
 
         tolerance = _ACCURACY * (1 + target.norm(dim=1))
-        lowest = minimise(_evaluation(objective), torch.zeros_like(target), tolerance)
+        lowest = _minimum(objective, torch.zeros_like(target), tolerance)
         _vouch("conjugate", lowest.residual, tolerance)
         return -lowest.value.to(delta.dtype)
 
     def prox(self, v: Tensor, step: Size) -> Tensor:
         """Return argmin over u of fn(u) + |u - v|^2 / (2 step), accurate to about 1e-9, shaped like v."""
         checks.positive("step", step)
-        start = v.detach().double().flatten(1)
-        steps = torch.as_tensor(step, dtype=torch.float64, device=v.device).expand(v.shape).flatten(1)
+        start = _working_copy(v)
+        steps = _working_copy(torch.as_tensor(step, dtype=torch.float64, device=v.device).expand(v.shape))
 
         def objective(u: Tensor) -> Tensor:
             return self.value(u.view(v.shape)) + ((u - start).square() / (2 * steps)).sum(dim=1)
 
         # The objective is strongly convex with modulus 1 / step, so a gradient r bounds the error by step * |r|.
         tolerance = _ACCURACY * (1 + start.norm(dim=1)) / steps.amax(dim=1)
-        lowest = minimise(_evaluation(objective), start, tolerance)
+        lowest = _minimum(objective, start, tolerance)
         _vouch("prox", lowest.residual, tolerance)
         return lowest.point.to(v.dtype).view(v.shape)
 
 
-def _evaluation(objective: Callable[[Tensor], Tensor]) -> Evaluate:
-    return lambda u: input_gradient(objective, u)
+def _working_copy(t: Tensor) -> Tensor:
+    """Return rows in float64, which the solver can differentiate with even if t was made in inference mode."""
+    with torch.inference_mode(False):
+        return t.detach().to(torch.float64, copy=True).flatten(1)
+
+
+def _minimum(objective: Callable[[Tensor], Tensor], start: Tensor, tolerance: Tensor) -> Minimum:
+    with torch.inference_mode(False):
+        return minimise(lambda u: input_gradient(objective, u), start, tolerance)
 
 
 def _vouch(operation: str, residual: Tensor, tolerance: Tensor) -> None:
@@ -100,6 +107,6 @@ def _vouch(operation: str, residual: Tensor, tolerance: Tensor) -> None:
     if not worst <= 100:
         raise ConvergenceError(
             f"{operation} of this function did not converge: its optimality residual is {worst:.1g} times the "
-            "tolerance. Functions with kinks need a Penalty subclass with their prox in closed form; dual and value "
-            "work as they are."
+            "tolerance. Functions with kinks, or of very uneven curvature, need a Penalty subclass with their prox in "
+            "closed form; dual and value work as they are."
         )

@@ -1,0 +1,373 @@
+"""Adversarial training against a plain oracle, and what it must leave alone."""
+
+import copy
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from gradsculpt.errors import ArgumentError
+from gradsculpt.objectives import AdversarialTraining
+from gradsculpt.penalties import L1, ElasticNet, FunctionPenalty, GroupL21, Harmonization, Penalty, SquaredL2
+from tests.networks import SIDE, Recorder, batch, network, same_state, state
+
+ATTENTION = torch.rand(4, 1, SIDE, SIDE, dtype=torch.float64, generator=torch.Generator().manual_seed(9))
+
+
+def fgsm(g: np.ndarray, _: np.ndarray) -> np.ndarray:
+    return 0.05 * np.sign(g)
+
+
+def elastic(g: np.ndarray, _: np.ndarray) -> np.ndarray:
+    return 0.05 * np.sign(g) + 2 * 0.3 * g
+
+
+def squared(g: np.ndarray, _: np.ndarray) -> np.ndarray:
+    return 2 * 0.3 * g
+
+
+def group(g: np.ndarray, _: np.ndarray) -> np.ndarray:
+    delta = np.zeros_like(g)
+    for index in np.ndindex(g.shape[0], g.shape[1], 2, 2):
+        n, c, row, column = index
+        patch = (n, c, slice(4 * row, 4 * row + 4), slice(4 * column, 4 * column + 4))
+        delta[patch] = 0.2 * g[patch] / math.sqrt((g[patch] ** 2).sum())
+    return delta
+
+
+def harmonized(g: np.ndarray, attention: np.ndarray) -> np.ndarray:
+    delta = np.zeros_like(g)
+    for n in range(len(g)):
+        delta[n] = (0.5 * attention[n].max() - 2 * 0.5 * attention[n]) * g[n] / np.linalg.norm(g[n])
+    return delta
+
+
+ORACLES: list[tuple[Penalty, Any]] = [
+    (L1(0.05), fgsm),
+    (ElasticNet(0.05, 0.3), elastic),
+    (SquaredL2(0.3), squared),
+    (GroupL21(0.2, patch=4), group),
+    (Harmonization(0.5), harmonized),
+    (FunctionPenalty(lambda g: 0.3 * g.square().flatten(1).sum(dim=1)), squared),
+]
+oracles = pytest.mark.parametrize(
+    ("penalty", "oracle"), ORACLES, ids=[type(penalty).__name__ for penalty, _ in ORACLES]
+)
+
+
+def perturbed_by_hand(model: nn.Module, x: Tensor, y: Tensor, oracle: Any = fgsm) -> Tensor:
+    """Return x + delta, seeking delta on a copy of the model, with the random state put back."""
+    copied, random = copy.deepcopy(model), torch.get_rng_state()
+    leaf = x.clone().requires_grad_()
+    total = -F.log_softmax(copied(leaf), dim=1)[range(len(y)), y].sum()
+    total.backward()
+    torch.set_rng_state(random)
+    return x + torch.from_numpy(oracle(leaf.grad.numpy(), ATTENTION[: len(x)].numpy()))
+
+
+@oracles
+@pytest.mark.parametrize("mode", ["train", "eval"])
+def test_loss_and_gradients_are_those_of_cross_entropy_at_x_plus_delta(
+    penalty: Penalty, oracle: Any, mode: str
+) -> None:
+    model, (x, y) = network(dropout=0.3).train(mode == "train"), batch()
+    by_hand = copy.deepcopy(model)
+    torch.manual_seed(3)
+    expected_x = perturbed_by_hand(by_hand, x, y, oracle)
+    expected = F.cross_entropy(by_hand(expected_x), y)
+    expected.backward()
+    torch.manual_seed(3)
+    recorder = Recorder(model)
+    losses = AdversarialTraining(penalty)(recorder, x, y, ATTENTION)
+    losses.loss.backward()
+    torch.testing.assert_close(recorder.seen[-1], expected_x, rtol=1e-10, atol=1e-12)
+    torch.testing.assert_close(losses.loss, expected, rtol=1e-10, atol=0)
+    for found, wanted in zip(model.parameters(), by_hand.parameters(), strict=True):
+        torch.testing.assert_close(found.grad, wanted.grad, rtol=1e-10, atol=1e-10)
+    torch.testing.assert_close(losses.loss, F.cross_entropy(losses.logits, y))
+    assert losses.terms == {"adversarial_cross_entropy": losses.loss}
+
+
+def test_two_passes_and_the_first_is_on_the_clean_batch() -> None:
+    recorder, (x, y) = Recorder(network()), batch()
+    AdversarialTraining(L1(0.05))(recorder, x, y)
+    assert len(recorder.seen) == 2
+    assert torch.equal(recorder.seen[0], x)
+    torch.testing.assert_close((recorder.seen[1] - x).abs(), torch.full_like(x, 0.05))
+
+
+def test_running_statistics_are_those_of_one_pass() -> None:
+    model, (x, y) = network(), batch()
+    once = copy.deepcopy(model)
+    buffers = dict(model.named_buffers())
+    once(perturbed_by_hand(model, x, y))
+    AdversarialTraining(L1(0.05))(model, x, y)
+    assert model[1].num_batches_tracked == once[1].num_batches_tracked == 1
+    for name, buffer in model.named_buffers():
+        torch.testing.assert_close(buffer, once.get_buffer(name), rtol=1e-12, atol=0)
+        assert buffer is buffers[name]
+
+
+class Masks(nn.Module):
+    """Keeps the mask that dropout draws in every pass."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen: list[Tensor] = []
+
+    def forward(self, x: Tensor) -> Tensor:
+        mask = F.dropout(torch.ones_like(x), 0.5, self.training)
+        self.seen.append(mask)
+        return x * mask
+
+
+def test_both_passes_have_one_dropout_mask_and_draw_it_once() -> None:
+    masks = Masks()
+    model, (x, y) = nn.Sequential(masks, network(norm=False)), batch()
+    torch.manual_seed(0)
+    model(x)
+    after_one_pass = torch.get_rng_state()
+    masks.seen.clear()
+    torch.manual_seed(0)
+    AdversarialTraining(L1(0.05))(model, x, y)
+    assert torch.equal(torch.get_rng_state(), after_one_pass)
+    inner, outer = masks.seen
+    assert torch.equal(inner, outer)
+    assert 0 < inner.count_nonzero() < inner.numel()
+
+
+class BackwardRecorder(TorchDispatchMode):
+    """Keeps which gradients backward passes compute: of inputs, of weights."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.convolutions: list[list[bool]] = []
+        self.norms: list[list[bool]] = []
+        self.products = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        name = str(func)
+        if "convolution_backward" in name:
+            self.convolutions.append(list(args[-1]))
+        elif "batch_norm_backward" in name:
+            self.norms.append(list(args[-1]))
+        elif name == "aten.mm.default":
+            self.products += 1
+        return func(*args, **(kwargs or {}))
+
+
+def test_no_gradient_of_a_parameter_is_computed_on_the_way_to_delta() -> None:
+    model, (x, y) = network(), batch()
+    fired: list[str] = []
+    for name, parameter in model.named_parameters():
+        parameter.register_hook(lambda _, name=name: fired.append(name))
+    with BackwardRecorder() as recorder:
+        losses = AdversarialTraining(L1(0.05))(model, x, y)
+    assert recorder.convolutions == [[True, False, False]]
+    assert recorder.norms == [[True, False, False]]
+    assert recorder.products == 1  # of the linear layer's input; its weight would be another
+    assert fired == []
+    assert all(p.grad is None for p in model.parameters())
+    with BackwardRecorder() as recorder:  # the recorder does see what training computes
+        losses.loss.backward()
+    assert recorder.convolutions == [[False, True, True]]
+    assert len(fired) == 6
+
+
+def test_gradients_that_were_accumulated_stay() -> None:
+    model, (x, y) = network(), batch()
+    for parameter in model.parameters():
+        parameter.grad = torch.full_like(parameter, 3.0)
+    kept = [p.grad for p in model.parameters()]
+    AdversarialTraining(L1(0.05))(model, x, y)
+    assert all(p.grad is g and bool((g == 3).all()) for p, g in zip(model.parameters(), kept, strict=True))
+
+
+def test_parameters_mode_and_input_are_left_alone() -> None:
+    model, (x, y) = network(dropout=0.5), batch()
+    model[0].weight.requires_grad_(False)
+    model[1].eval()
+    before, clean = state(model), x.clone()
+    modes = [module.training for module in model.modules()]
+    AdversarialTraining(L1(0.05))(model, x, y)
+    assert [p.requires_grad for p in model.parameters()] == [False] + [True] * 5
+    assert [module.training for module in model.modules()] == modes
+    assert same_state(state(model), before)
+    assert torch.equal(x, clean)
+    assert not x.requires_grad
+
+
+def test_delta_is_a_constant() -> None:
+    model, (x, y) = network(), batch()
+    x.requires_grad_()
+    losses = AdversarialTraining(SquaredL2(0.3))(model, x, y)
+    losses.loss.backward()
+    assert x.grad is None
+
+
+def test_eval_mode_leaves_running_statistics() -> None:
+    model, (x, y) = network(dropout=0.5).eval(), batch()
+    before = state(model)
+    AdversarialTraining(L1(0.05))(model, x, y).loss.backward()
+    assert same_state(state(model), before)
+
+
+def test_delta_does_not_depend_on_batch_mates_or_batch_size() -> None:
+    recorder, (x, y) = Recorder(network().eval()), batch()
+    for penalty in (SquaredL2(0.3), GroupL21(0.2, patch=4), ElasticNet(0.05, 0.3)):
+        objective = AdversarialTraining(penalty)
+        objective(recorder, x, y)
+        whole = recorder.seen[-1]
+        objective(recorder, x[:1], y[:1])
+        torch.testing.assert_close(recorder.seen[-1], whole[:1])
+
+
+@pytest.mark.parametrize(("n", "channels"), [(1, 3), (4, 1), (1, 1)])
+def test_any_batch_size_and_number_of_channels(n: int, channels: int) -> None:
+    model, (x, y) = network(channels), batch(n, channels)
+    losses = AdversarialTraining(ElasticNet(0.05, 0.3))(model, x, y)
+    losses.loss.backward()
+    assert losses.logits.shape == (n, 3)
+    assert losses.loss.shape == ()
+    assert all(p.grad.isfinite().all() for p in model.parameters())
+
+
+def test_a_plain_callable_will_do() -> None:
+    weight, (x, y) = torch.randn(108, 3, dtype=torch.float64, requires_grad=True), batch()
+    losses = AdversarialTraining(L1(0.05))(lambda t: t.flatten(1) @ weight, x, y)
+    losses.loss.backward()
+    assert weight.grad.any()
+
+
+def test_a_frozen_network_will_do() -> None:
+    model, (x, y) = network().eval(), batch()
+    expected = AdversarialTraining(L1(0.05))(model, x, y).loss
+    found = AdversarialTraining(L1(0.05))(model.requires_grad_(False), x, y).loss
+    assert not found.requires_grad
+    torch.testing.assert_close(found, expected.detach())
+
+
+def test_channels_last() -> None:
+    model, (x, y) = network(), batch()
+    expected = AdversarialTraining(GroupL21(0.2, patch=4))(copy.deepcopy(model), x, y).loss
+    recorder = Recorder(model.to(memory_format=torch.channels_last))
+    last = x.to(memory_format=torch.channels_last)
+    found = AdversarialTraining(GroupL21(0.2, patch=4))(recorder, last, y).loss
+    torch.testing.assert_close(found, expected)
+    assert recorder.seen[-1].is_contiguous(memory_format=torch.channels_last)
+
+
+@pytest.mark.parametrize("penalty", [L1(0.05), ElasticNet(0.05, 0.3), GroupL21(0.2, patch=4)], ids=repr)
+def test_bf16_autocast(penalty: Penalty) -> None:
+    model, (x, y) = network().float(), batch()
+    x = x.float()
+    recorder = Recorder(model)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        losses = AdversarialTraining(penalty)(recorder, x, y)
+    losses.loss.backward()
+    assert recorder.seen[-1].dtype == torch.float32
+    assert recorder.seen[-1].isfinite().all()
+    assert all(p.grad is not None and p.grad.isfinite().all() and p.grad.dtype == p.dtype for p in model.parameters())
+    exact = AdversarialTraining(penalty)(network().float(), x, y)
+    torch.testing.assert_close(losses.loss, exact.loss, rtol=0.1, atol=0.02)
+
+
+@pytest.mark.parametrize("mode", [torch.no_grad, torch.inference_mode])
+def test_validation_without_gradients(mode: type) -> None:
+    model, (x, y) = network().eval(), batch()
+    expected = AdversarialTraining(L1(0.05))(model, x, y).loss.detach()
+    with mode():
+        found = AdversarialTraining(L1(0.05))(model, x.clone(), y.clone()).loss
+    torch.testing.assert_close(found, expected)
+
+
+@oracles
+def test_a_gradient_of_zero_gets_no_perturbation(penalty: Penalty, oracle: Any) -> None:
+    recorder, (x, y) = Recorder(lambda t: 0 * t.flatten(1)[:, :3]), batch()
+    losses = AdversarialTraining(penalty)(recorder, x, y, ATTENTION)
+    assert torch.equal(recorder.seen[-1], x)
+    assert losses.loss.item() == pytest.approx(math.log(3))
+
+
+def test_attention_is_given_with_the_batch_or_bound_before() -> None:
+    recorder, (x, y) = Recorder(network().eval()), batch()
+    AdversarialTraining(Harmonization(0.5))(recorder, x, y, ATTENTION)
+    with_batch = recorder.seen[-1]
+    bound = AdversarialTraining(Harmonization(0.5).given(ATTENTION))
+    bound(recorder, x, y)
+    assert torch.equal(recorder.seen[-1], with_batch)
+    bound(recorder, x, y, ATTENTION.flip(0))  # the batch's own maps go first
+    assert not torch.equal(recorder.seen[-1], with_batch)
+    with pytest.raises(ArgumentError, match="needs attention maps"):
+        AdversarialTraining(Harmonization(0.5))(recorder, x, y)
+
+
+def test_wrong_images_are_refused() -> None:
+    with pytest.raises(ArgumentError, match=r"x has shape \[3, 6, 6\]"):
+        AdversarialTraining(L1(0.05))(network(), torch.zeros(3, SIDE, SIDE), torch.tensor([0]))
+
+
+def two_pixels(x: Tensor) -> Tensor:
+    """A linear classifier of maps [N, 1, 1, 2] with two classes: the loss grows along (2, -0.5)."""
+    scores = x.flatten(1) @ torch.tensor([2.0, -0.5], dtype=torch.float64)
+    return torch.stack([-scores, torch.zeros_like(scores)], dim=1)
+
+
+@pytest.mark.parametrize(
+    "penalty",
+    [L1(0.3), SquaredL2(0.2), ElasticNet(0.2, 0.1), GroupL21(0.3, patch=2), GroupL21(0.3, patch=1)],
+    ids=repr,
+)
+def test_in_two_pixels_delta_is_the_best_point_of_a_grid(penalty: Penalty) -> None:
+    recorder = Recorder(two_pixels)
+    x, y = torch.tensor([[[[0.1, 0.4]]]], dtype=torch.float64), torch.tensor([0])
+    AdversarialTraining(penalty)(recorder, x, y)
+    delta = (recorder.seen[-1] - x).flatten()
+    # The loss log(1 + exp(s)) at s = 2 x1 - x2 / 2 = 0 has slope 1 / 2 along (2, -1/2).
+    slope = torch.tensor([1.0, -0.25], dtype=torch.float64)
+    axis = torch.linspace(-0.6, 0.6, 241, dtype=torch.float64)
+    grid = torch.cartesian_prod(axis, axis)
+    gains = grid @ slope - penalty.conjugate(grid.view(-1, 1, 1, 2))
+    attained = (delta @ slope - penalty.conjugate(delta.view(1, 1, 1, 2))).item()
+    assert attained >= gains.max().item() - 1e-9
+    assert attained == pytest.approx(gains.max().item(), abs=6e-3)  # the grid is 0.005 wide
+    assert (grid[gains.argmax()] - delta).norm() < 0.06
+
+
+def test_first_order_error_is_bounded_as_observation_1_says() -> None:
+    # A quadratic loss with curvature at most 3: |L(x + delta) - linearised L| <= 3 |delta|^2 / 2.
+    curvatures = torch.linspace(0.1, 3.0, 8, dtype=torch.float64)
+    x = torch.randn(8, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    loss = lambda t: 0.5 * (curvatures * t.square()).sum()  # noqa: E731
+    for penalty in (L1(0.1), GroupL21(0.1, patch=4), ElasticNet(0.1, 0.05)):
+        slope = curvatures * x
+        delta = penalty.dual(slope.view(1, 1, 2, 4)).flatten()
+        error = (loss(x + delta) - loss(x) - slope @ delta).abs()
+        assert 0 < error <= 3 * delta.square().sum() / 2
+
+
+def test_iterated_sign_ascent_finds_what_the_l1_dual_promises() -> None:
+    # Section 4.1: max over |delta| <= eps of L is L + eps |grad L|_1, up to the order of eps^2.
+    model, (x, y) = network().eval(), batch(1)
+
+    def loss(t: Tensor) -> Tensor:
+        return F.cross_entropy(model(t), y)
+
+    leaf = x.clone().requires_grad_()
+    (gradient,) = torch.autograd.grad(loss(leaf), leaf)
+    errors = []
+    for eps in (0.02, 0.01):
+        delta = torch.zeros_like(x)
+        for _ in range(20):
+            leaf = (x + delta).requires_grad_()
+            (step,) = torch.autograd.grad(loss(leaf), leaf)
+            delta = (delta + eps / 4 * step.sign()).clamp(-eps, eps)
+        promised = loss(x) + L1(eps).value(gradient)[0]
+        errors.append((loss(x + delta) - promised).abs().item())
+        assert errors[-1] < 0.2 * eps * gradient.abs().sum()
+    assert errors[0] / errors[1] == pytest.approx(4, rel=0.3)
