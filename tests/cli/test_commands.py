@@ -108,7 +108,7 @@ def test_list_names_everything(capfd):
 def test_every_recipe_states_its_source_and_can_be_read(name, tmp_path):
     settings, _ = read_settings(["--recipe", name, "--out", str(tmp_path / "run")])
     assert settings.recipe == name
-    assert "Source: paper" in (RECIPES / f"{name}.yaml").read_text()
+    assert "Source: Gong et al." in (RECIPES / f"{name}.yaml").read_text()
 
 
 def test_flags_override_the_file_and_the_file_the_recipe(tmp_path):

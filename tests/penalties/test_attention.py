@@ -1,4 +1,4 @@
-"""Harmonization: both weightings of paper A, and how attention is bound."""
+"""Harmonization: both weightings of AdvGrad, and how attention is bound."""
 
 import math
 

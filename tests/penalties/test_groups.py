@@ -1,4 +1,4 @@
-"""The group norm against loops over the groups, as paper A defines them."""
+"""The group norm against loops over the groups, as AdvGrad defines them."""
 
 import math
 

@@ -1,4 +1,4 @@
-"""L1, squared L2 and the elastic net: closed values of paper A, and what is refused."""
+"""L1, squared L2 and the elastic net: closed values of AdvGrad, and what is refused."""
 
 import dataclasses
 import math

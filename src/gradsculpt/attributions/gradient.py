@@ -26,9 +26,9 @@ class Gradient(Attribution):
     Raises:
         ArgumentError: If x is no floating-point batch, a target is out of range, or the output is unknown.
 
-    Source: Simonyan et al. 2013; paper A (AdvGrad), section 3.1.
-    Deviation: paper A defines the map by the probability, its released code and paper B by the logit; the logit is
-        the default.
+    Source: Simonyan et al. 2013; Gong et al., CVPR 2024 (AdvGrad), section 3.1.
+    Deviation: AdvGrad defines the map by the probability; its released code and local gradient alignment (AAAI 2023)
+        take the logit, and so does the default.
 
     Example:
         >>> import torch

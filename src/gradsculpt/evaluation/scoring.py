@@ -28,9 +28,9 @@ class Protocol:
 
     Args:
         attribution: The maps that are scored.
-        target: The class whose maps are read: the true one (paper A, section 3.1) or the predicted one.
+        target: The class whose maps are read: the true one (AdvGrad, section 3.1) or the predicted one.
         eps: Half-width of the uniform noise that tests robustness, in 8-bit pixel levels.
-        k: Share of the non-zero pixels whose overlap is counted (paper A, B.6).
+        k: Share of the non-zero pixels whose overlap is counted (AdvGrad, B.6).
         seed: Seed of the noise and of the bootstrap.
     """
 

@@ -1,4 +1,4 @@
-"""Adversarial training with the conjugate of a penalty: paper A's method."""
+"""Adversarial training with the conjugate of a penalty: the AdvGrad method."""
 
 from dataclasses import dataclass, field
 
@@ -27,7 +27,7 @@ class AdversarialTraining(Objective):
         penalty: h*, what the input gradients are to be small in.
         perturbation: How delta is found.
 
-    Source: paper A (AdvGrad), section 4.2, Proposition 1; B.3.
+    Source: Gong et al., CVPR 2024 (AdvGrad), section 4.2, Proposition 1; B.3.
     Deviation: the inner loss is summed over the batch, so delta does not depend on the batch size. h(delta) does not
         depend on the network, so it is left out of the reported loss. The released code updates running statistics in
         the inner pass too, and draws another dropout mask there.

@@ -12,7 +12,7 @@ from gradsculpt.objectives.base import Losses, Model, Objective
 class CrossEntropy(Objective):
     """The cross entropy of the clean batch: standard training, the baseline of every table.
 
-    Source: paper A (AdvGrad), section 5, "standard training".
+    Source: Gong et al., CVPR 2024 (AdvGrad), section 5, "standard training".
 
     Example:
         >>> import torch

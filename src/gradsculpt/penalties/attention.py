@@ -31,7 +31,7 @@ class Harmonization(Penalty):
         ArgumentError: If a number is negative, an operation is called before attention is given, or the attention
             maps do not fit the gradient maps.
 
-    Source: paper A (AdvGrad), section 4.3, Proposition 4; B.8 for the default.
+    Source: Gong et al., CVPR 2024 (AdvGrad), section 4.3, Proposition 4; B.8 for the default.
 
     Example:
         >>> penalty = Harmonization(1.0, positive=True, sigma=0.5).given(torch.tensor([[[[0.0, 1.0]]]]))

@@ -15,7 +15,7 @@ class Penalty(ABC):
     """A convex function h* of a gradient map g, with h its Fenchel conjugate.
 
     Every operation acts on each sample of a batch [N, ...] by itself. Training with perturbations that cost
-    h(delta) penalises the input gradient by h* to first order (paper A, Proposition 1), so one object serves
+    h(delta) penalises the input gradient by h* to first order (AdvGrad, Proposition 1), so one object serves
     adversarial training, direct penalties and sparse attributions alike.
 
     A subclass gives `value`, `conjugate`, `dual` and `prox`; `conjugate_prox` follows by Moreau's identity, and is

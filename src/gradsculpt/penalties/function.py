@@ -30,7 +30,7 @@ class FunctionPenalty(Penalty):
         ArgumentError: If fn returns another shape, or has no finite derivative where one is needed.
         ConvergenceError: If a numerical solution cannot be vouched for, for instance at a kink of fn.
 
-    Source: paper A (AdvGrad), section 4.2, Proposition 1, for a general h*.
+    Source: Gong et al., CVPR 2024 (AdvGrad), section 4.2, Proposition 1, for a general h*.
 
     Example:
         >>> penalty = FunctionPenalty(lambda g: g.square().sum(dim=1))

@@ -26,8 +26,8 @@ class GroupL21(Penalty):
     Raises:
         ArgumentError: If the weight is negative or not finite, the patch is not positive, or a map is not [N, C, H, W].
 
-    Source: paper A (AdvGrad), section 4.3, Proposition 2, B.3; groups per channel as in its released code, across
-        channels as in that of MoreauGrad.
+    Source: Gong et al., CVPR 2024 (AdvGrad), section 4.3, Proposition 2, B.3; groups per channel as in its released
+        code, across channels as in that of MoreauGrad.
     Deviation: the released code assumes 14 x 14 patches of 224 x 224 images; any size works here, and a group
         whose gradient is zero gets no perturbation instead of a division by zero.
 

@@ -13,7 +13,7 @@ from gradsculpt.penalties.base import Penalty, Size, beyond, matching, per_sampl
 class ElasticNet(Penalty):
     """The elastic net l1 |g|_1 + l2 |g|_2^2: sparse maps whose pattern is stable.
 
-    Its conjugate is the piecewise quadratic of paper A, Proposition 3, and `dual` is the one-step perturbation
+    Its conjugate is the piecewise quadratic of AdvGrad, Proposition 3, and `dual` is the one-step perturbation
     l1 sign(g) + 2 l2 g of appendix B.3. With l2 = 0 it is `L1`, with l1 = 0 `SquaredL2`.
 
     Args:
@@ -23,7 +23,7 @@ class ElasticNet(Penalty):
     Raises:
         ArgumentError: If a weight is negative or not finite.
 
-    Source: paper A (AdvGrad), section 4.3, Proposition 3, B.3.
+    Source: Gong et al., CVPR 2024 (AdvGrad), section 4.3, Proposition 3, B.3.
 
     Example:
         >>> ElasticNet(l1=0.5, l2=1.0).dual(torch.tensor([[2.0, -1.0, 0.0]]))
@@ -84,7 +84,7 @@ class L1(ElasticNet):
     Raises:
         ArgumentError: If the weight is negative or not finite.
 
-    Source: paper A (AdvGrad), section 4.1 and B.3.
+    Source: Gong et al., CVPR 2024 (AdvGrad), section 4.1 and B.3.
 
     Example:
         >>> L1(0.01).dual(torch.tensor([[3.0, -2.0, 0.0]]))
@@ -103,13 +103,13 @@ class SquaredL2(ElasticNet):
     """The squared L2 norm weight |g|_2^2: small, smooth maps; the control of the harmonization experiment.
 
     Args:
-        weight: Weight of the squares; a tensor gives every entry its own (paper A, Proposition 4).
+        weight: Weight of the squares; a tensor gives every entry its own (AdvGrad, Proposition 4).
             Units: model input squared per unit of loss.
 
     Raises:
         ArgumentError: If the weight is negative or not finite.
 
-    Source: paper A (AdvGrad), section 4.3, Proposition 4, C.3.1.
+    Source: Gong et al., CVPR 2024 (AdvGrad), section 4.3, Proposition 4, C.3.1.
 
     Example:
         >>> SquaredL2(0.5).dual(torch.tensor([[3.0, -2.0]]))

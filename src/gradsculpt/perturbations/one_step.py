@@ -14,7 +14,7 @@ class OneStep(Perturbation):
 
     Costs one forward and one backward pass. For `L1` it is FGSM without a random start.
 
-    Source: paper A (AdvGrad), Proposition 1 and B.3 ("fast").
+    Source: Gong et al., CVPR 2024 (AdvGrad), Proposition 1 and B.3 ("fast").
     """
 
     def __call__(self, loss_gradient: LossGradient, x: Tensor, penalty: Penalty) -> Tensor:
