@@ -77,6 +77,11 @@ def test_shipped_networks_give_logits(name: str, size: int) -> None:
     assert network(torch.randn(2, 3, size, size)).shape == (2, 7)
 
 
+def test_convnet_refuses_images_that_its_pooling_would_eat_up() -> None:
+    with pytest.raises(ModelError, match=r"8 x 8 images.*at least 16"):
+        build("convnet", num_classes=2, image_size=8)
+
+
 @pytest.mark.parametrize(
     ("name", "size"),
     [

@@ -76,14 +76,14 @@ def test_steps_can_differ_between_entries(case: Case, shape: tuple[int, ...]) ->
 
 @every
 @few
-@given(a=maps(), b=maps(), share=st.floats(0, 1))
+@given(a=maps(), b=maps(), share=st.integers(0, 16).map(lambda i: i / 16))
 def test_convexity(case: Case, a: Tensor, b: Tensor, share: float) -> None:
     laws.convex(case.batch(2), a, b, share)
 
 
 @every
 @few
-@given(a=maps(zeros=st.just(0.0)), b=maps(zeros=st.just(0.0)), share=st.floats(0, 1))
+@given(a=maps(zeros=st.just(0.0)), b=maps(zeros=st.just(0.0)), share=st.integers(0, 16).map(lambda i: i / 16))
 def test_convexity_of_the_conjugate_inside_its_domain(case: Case, a: Tensor, b: Tensor, share: float) -> None:
     penalty = case.batch(2)
     laws.convex(penalty, 0.9 * penalty.dual(a), 0.9 * penalty.dual(b), share)

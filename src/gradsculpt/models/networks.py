@@ -5,11 +5,13 @@ from torch import Tensor, nn
 from gradsculpt import checks
 from gradsculpt.errors import GradsculptError, ModelError
 from gradsculpt.models import sources, trial
+from gradsculpt.models.convnet import ConvNet
 from gradsculpt.models.lenet import LeNet
 from gradsculpt.models.smooth import to_softplus
 
 MODELS = (
     ("lenet", "four convolutions and two linear layers, for images of up to 64 pixels"),
+    ("convnet", "four convolutions with batch normalisation, for quick trials; that of the demo"),
     ("resnet18-cifar", "ResNet-18 with a 3 x 3 stem and no pooling in front, for images of 32 to 64 pixels"),
     ("resnet34", "ResNet-34 as in torchvision, for images of 64 pixels and more"),
     ("efficientnet_b0", "EfficientNet-B0 as in torchvision; its activations are smooth"),
@@ -75,6 +77,8 @@ def build(name: str, *, num_classes: int, image_size: int, softplus: float | Non
 def _construct(name: str, num_classes: int, image_size: int) -> nn.Module:
     if name == "lenet":
         return LeNet(num_classes, image_size)
+    if name == "convnet":
+        return ConvNet(num_classes, image_size)
     if name == "resnet18-cifar":
         return sources.resnet18_cifar(num_classes)
     if name in ("resnet34", "efficientnet_b0"):
