@@ -1,7 +1,7 @@
 """What a command costs before it does anything: `--help`, and a run from the command to its first step.
 
-The run's overhead is beside that of the shortest program that a user would write with Lightning: import it, make a network
-and fit one batch.
+The run's overhead is beside that of the shortest program that a user would write with Lightning: import it, make a
+network and fit one batch.
 
     python benchmarks/startup.py [--repeats 5]
 """

@@ -39,7 +39,8 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_flush_denormal(True)
     print(
-        f"torch {torch.__version__}, {torch.get_num_threads()} threads, {options.pairs} pairs; floor {FLOOR:.3f}, goal {GOAL}"
+        f"torch {torch.__version__}, {torch.get_num_threads()} threads, {options.pairs} pairs; "
+        f"floor {FLOOR:.3f}, goal {GOAL}"
     )
     for name in [options.case] if options.case else CASES:
         model, batch, size = CASES[name]

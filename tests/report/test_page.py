@@ -1,18 +1,21 @@
 """The page: self-contained, complete, escaped."""
 
+import io
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torch import nn
 
 from gradsculpt.data import Batch
 from gradsculpt.evaluation import Protocol, evaluate
 from gradsculpt.inputs import InputSpace
 from gradsculpt.models import Classifier
-from gradsculpt.report import RunView, Sample, read_curve, render, sample_maps
+from gradsculpt.report import RunView, Sample, read_curve, render, sample_maps, sheet
 
 
 class _Tags(HTMLParser):
@@ -34,7 +37,7 @@ class _Tags(HTMLParser):
 
 
 @pytest.fixture(scope="module")
-def page():
+def report():
     torch.manual_seed(0)
     samples = [
         Sample(np.full((8, 8, 3), 40 * i, np.uint8), i % 2, f"class <{i}>", np.full((8, 8), 102, np.uint8))
@@ -48,7 +51,12 @@ def page():
         card = evaluate(classifier, [batch], name=name, settings={"data": "toy", "split": "test"})
         curve = [{"epoch": "1", "val_accuracy": "0.5", "val_gini": "0.4"}]
         views.append(RunView(name, "L1(0.01)", card, curve, sample_maps(classifier, samples, Protocol())))
-    return render(views, samples, note="A note.")
+    return views, samples
+
+
+@pytest.fixture(scope="module")
+def page(report):
+    return render(*report, note="A note.")
 
 
 def test_the_page_is_well_formed_and_has_no_outside_links(page):
@@ -66,6 +74,15 @@ def test_names_are_escaped_and_scores_are_shown(page):
     assert "class &lt;1&gt;" in page
     for word in ("accuracy", "gini", "ssim", "A note."):
         assert word in page
+
+
+def test_the_sheet_has_a_column_a_run_and_one_for_the_truth_if_it_is_known(report):
+    views, samples = report
+    whole, blind = (
+        Image.open(io.BytesIO(sheet(views, shown))) for shown in (samples, [replace(s, truth=None) for s in samples])
+    )
+    assert whole.width > blind.width
+    assert abs(whole.height - blind.height) < 30
 
 
 def test_a_run_without_metrics_has_no_curve(tmp_path):

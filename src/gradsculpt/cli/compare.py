@@ -14,7 +14,7 @@ from gradsculpt.cli.runs import Run, open_run
 from gradsculpt.data import ImageSet
 from gradsculpt.errors import ArgumentError
 from gradsculpt.evaluation import Protocol, Scorecard
-from gradsculpt.report import RunView, Sample, read_curve, render, sample_maps
+from gradsculpt.report import RunView, Sample, read_curve, render, sample_maps, sheet
 
 
 def run(words: Sequence[str]) -> None:
@@ -28,7 +28,7 @@ def run(words: Sequence[str]) -> None:
     console = progress_console()
     cards = compare([open_run(path) for path in options["runs"]], options, console)
     result_console().print(table(cards))
-    console.print(f"The page is {options['out']}", highlight=False)
+    console.print(f"The page is {options['out']}, its maps alone {options['out'].with_suffix('.png')}", highlight=False)
 
 
 def compare(runs: Sequence[Run], options: dict[str, Any], console: Console, note: str = "") -> list[Scorecard]:
@@ -57,6 +57,7 @@ def compare(runs: Sequence[Run], options: dict[str, Any], console: Console, note
         views.append(RunView(opened.name, repr(opened.settings.objective), card, read_curve(opened.path), maps))
     options["out"].parent.mkdir(parents=True, exist_ok=True)
     options["out"].write_text(render(views, shown, note), encoding="utf-8")
+    options["out"].with_suffix(".png").write_bytes(sheet(views, shown))
     return [view.card for view in views]
 
 

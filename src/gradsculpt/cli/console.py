@@ -4,6 +4,8 @@ import sys
 
 from rich.console import Console
 
+_FILE_WIDTH = 160
+
 
 def progress_console() -> Console:
     """Return a console on standard error, for what is not the result."""
@@ -11,5 +13,5 @@ def progress_console() -> Console:
 
 
 def result_console() -> Console:
-    """Return a console on standard output, for the result."""
-    return Console(file=sys.stdout)
+    """Return a console on standard output, for the result; in a file, tables are as wide as they need to be."""
+    return Console(file=sys.stdout, width=None if sys.stdout.isatty() else _FILE_WIDTH)

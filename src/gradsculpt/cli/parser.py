@@ -4,6 +4,7 @@ import argparse
 import re
 import warnings
 from collections.abc import Sequence
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -40,10 +41,9 @@ class Parser(ArgumentParser):
             if getattr(action, "_typehint", None) is bool
             for option in action.option_strings
         }
-        following = [*words[1:], ""]
         return [
             f"{word}=true" if word in switches and after.lower() not in ("true", "false") else word
-            for word, after in zip(words, following, strict=True)
+            for word, after in zip_longest(words, words[1:], fillvalue="")
         ]
 
     def build(self, namespace: Namespace) -> dict[str, Any]:

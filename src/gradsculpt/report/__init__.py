@@ -1,5 +1,5 @@
 """Scorecards and maps in, one self-contained HTML page out."""
 
-from gradsculpt.report.page import Maps, RunView, Sample, read_curve, render, sample_maps
+from gradsculpt.report.page import Maps, RunView, Sample, read_curve, render, sample_maps, sheet
 
-__all__ = ["Maps", "RunView", "Sample", "read_curve", "render", "sample_maps"]
+__all__ = ["Maps", "RunView", "Sample", "read_curve", "render", "sample_maps", "sheet"]

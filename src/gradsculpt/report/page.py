@@ -10,15 +10,14 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from gradsculpt.data import to_float
 from gradsculpt.data.base import Bytes
 from gradsculpt.evaluation import Protocol, Scorecard
 from gradsculpt.models import Classifier
-from gradsculpt.visualize import colour, plain, png
+from gradsculpt.visualize import colour, contact_sheet, plain, png
 from gradsculpt.visualize.render import Picture
-
-_SIDE = 128
 
 
 @dataclass(frozen=True)
@@ -61,7 +60,7 @@ class RunView:
 
 def sample_maps(classifier: Classifier, samples: Sequence[Sample], protocol: Protocol) -> Maps:
     """Read the samples' maps as the scorecard's protocol reads them."""
-    x01 = to_float(torch.from_numpy(np.stack([sample.pixels for sample in samples])).permute(0, 3, 1, 2))
+    x01 = _batch(samples)
     labels = torch.tensor([sample.label for sample in samples])
     with torch.no_grad():
         predicted = classifier(x01).argmax(dim=1)
@@ -98,22 +97,21 @@ def render(views: Sequence[RunView], samples: Sequence[Sample], note: str = "") 
     environment = Environment(
         loader=FileSystemLoader(folder), autoescape=select_autoescape(), undefined=StrictUndefined, trim_blocks=True
     )
-    images = to_float(torch.from_numpy(np.stack([sample.pixels for sample in samples])).permute(0, 3, 1, 2))
     rows = [
         {
             "caption": sample.caption,
-            "image": _uri(png(picture, _SIDE)),
-            "truth": None if sample.truth is None else _uri(png(np.repeat(sample.truth[..., None], 3, axis=2), _SIDE)),
+            "image": _uri(png(picture)),
+            "truth": None if sample.truth is None else _uri(png(_grey(sample.truth))),
             "maps": [
                 {
-                    "clean": _uri(png(view.maps.clean[i], _SIDE)),
-                    "disturbed": _uri(png(view.maps.disturbed[i], _SIDE)),
+                    "clean": _uri(png(view.maps.clean[i])),
+                    "disturbed": _uri(png(view.maps.disturbed[i])),
                     "correct": view.maps.correct[i],
                 }
                 for view in views
             ],
         }
-        for i, (sample, picture) in enumerate(zip(samples, plain(images), strict=True))
+        for i, (sample, picture) in enumerate(zip(samples, plain(_batch(samples)), strict=True))
     ]
     return environment.get_template("page.html").render(
         views=views,
@@ -123,6 +121,25 @@ def render(views: Sequence[RunView], samples: Sequence[Sample], note: str = "") 
         curves=_uri(_curves(views)),
         settings=views[0].card.settings,
     )
+
+
+def sheet(views: Sequence[RunView], samples: Sequence[Sample]) -> bytes:
+    """Return the samples and their clean maps in every run as one PNG."""
+    images = plain(_batch(samples))
+    truths = [_grey(sample.truth) for sample in samples if sample.truth is not None]
+    known = {"truth": truths} if len(truths) == len(samples) else {}
+    columns = [images, *known.values(), *(view.maps.clean for view in views)]
+    headings = ["image", *known, *(view.name for view in views)]
+    return contact_sheet(list(zip(*columns, strict=True)), headings, [sample.caption for sample in samples])
+
+
+def _batch(samples: Sequence[Sample]) -> Tensor:
+    """Return the samples' pixels as [N, 3, S, S] in [0, 1]."""
+    return to_float(torch.from_numpy(np.stack([sample.pixels for sample in samples])).permute(0, 3, 1, 2))
+
+
+def _grey(values: Bytes) -> Picture:
+    return np.repeat(values[..., None], 3, axis=2)
 
 
 def _groups(views: Sequence[RunView]) -> dict[str, list[dict[str, Any]]]:
