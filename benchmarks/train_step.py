@@ -3,7 +3,7 @@
 Times whole steps (zero the gradients, objective, backward pass, optimiser) of the same network on the same batch,
 alternating in one process, and prints the median of the pairwise ratios with its quartiles. Counting passes, cross
 entropy is a forward pass, a backward pass to the input side and one to the weights: 3. A one-step perturbation adds a
-forward pass and a backward pass to the input: 5 / 3 = 1.667.
+forward pass and a backward pass to the input: 5 / 3 = 1.667. The process is prepared as the commands prepare theirs.
 
     python benchmarks/train_step.py [--pairs 30] [--case NAME]
 """
@@ -15,6 +15,7 @@ import time
 import torch
 from torch import nn
 
+from gradsculpt.cli.process import prepare
 from gradsculpt.models import build
 from gradsculpt.objectives import AdversarialTraining, CrossEntropy, Objective
 from gradsculpt.penalties import L1, ElasticNet, GroupL21, Harmonization, Penalty, SquaredL2
@@ -37,7 +38,7 @@ def main() -> None:
     parser.add_argument("--pairs", type=int, default=30)
     parser.add_argument("--case", choices=CASES, default=None)
     options = parser.parse_args()
-    torch.set_flush_denormal(True)
+    prepare()
     print(
         f"torch {torch.__version__}, {torch.get_num_threads()} threads, {options.pairs} pairs; "
         f"floor {FLOOR:.3f}, goal {GOAL}"

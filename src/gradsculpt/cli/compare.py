@@ -10,6 +10,7 @@ from rich.console import Console
 from gradsculpt.cli.console import progress_console, result_console
 from gradsculpt.cli.evaluate import add_protocol, score, table
 from gradsculpt.cli.parser import command_parser
+from gradsculpt.cli.process import prepare
 from gradsculpt.cli.runs import Run, open_run
 from gradsculpt.data import ImageSet
 from gradsculpt.errors import ArgumentError
@@ -19,6 +20,7 @@ from gradsculpt.report import RunView, Sample, read_curve, render, sample_maps, 
 
 def run(words: Sequence[str]) -> None:
     """Put any number of runs on one page."""
+    prepare()
     parser = command_parser("compare", "Score runs on the same images and put them on one self-contained page.")
     parser.add_argument("runs", type=Path, nargs="+", help="Run directories.")
     parser.add_argument("--out", type=Path, default=Path("report.html"), help="The page.")

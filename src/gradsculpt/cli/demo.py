@@ -5,12 +5,11 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-import torch
-
 from gradsculpt.cli.compare import compare
 from gradsculpt.cli.console import progress_console, result_console
 from gradsculpt.cli.evaluate import table
 from gradsculpt.cli.parser import command_parser
+from gradsculpt.cli.process import prepare
 from gradsculpt.cli.runs import open_run
 from gradsculpt.cli.train import read_settings
 from gradsculpt.evaluation import Protocol
@@ -37,7 +36,7 @@ def run(words: Sequence[str]) -> None:
     parser.add_argument("--out", type=Path, default=Path("demo"), help="Folder of the two runs and report.html.")
     parser.add_argument("--seed", type=int, default=0, help="Seed of everything.")
     options = parser.build(parser.read(words))
-    torch.set_flush_denormal(True)
+    prepare()
     console, started = progress_console(), time.monotonic()
     out = options["out"]
     for name, flags in _RUNS.items():

@@ -10,6 +10,7 @@ from rich.table import Table
 
 from gradsculpt.cli.console import progress_console, result_console
 from gradsculpt.cli.parser import Parser, command_parser
+from gradsculpt.cli.process import prepare
 from gradsculpt.cli.runs import Run, open_run
 from gradsculpt.data import Splits, loader
 from gradsculpt.evaluation import Protocol, Scorecard, evaluate
@@ -18,6 +19,7 @@ from gradsculpt.evaluation.scorecard import FILE
 
 def run(words: Sequence[str]) -> None:
     """Score a run and leave scorecard.json in it."""
+    prepare()
     parser = command_parser("evaluate", "Score a run's accuracy, and the sparsity, robustness and truth of its maps.")
     parser.add_argument("run", type=Path, help="Run directory.")
     add_protocol(parser)

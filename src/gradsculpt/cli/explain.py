@@ -15,6 +15,7 @@ from torch import Tensor
 from gradsculpt.attributions import Attribution
 from gradsculpt.cli.console import progress_console
 from gradsculpt.cli.parser import command_parser
+from gradsculpt.cli.process import prepare
 from gradsculpt.cli.runs import Run, attribution, open_run
 from gradsculpt.data import to_float
 from gradsculpt.data.base import Bytes
@@ -39,6 +40,7 @@ class _Image:
 
 def run(words: Sequence[str]) -> None:
     """Write heat maps, overlays and raw arrays of images."""
+    prepare()
     parser = command_parser("explain", "Write heat maps, overlays and raw arrays of images.")
     parser.add_argument("run", type=Path, help="Run directory.")
     parser.add_argument("images", type=Path, nargs="*", help="Image files, or folders of them.")

@@ -4,11 +4,11 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-import torch
 import yaml
 
 from gradsculpt.cli.console import progress_console
 from gradsculpt.cli.parser import Parser, command_parser, recipe_path
+from gradsculpt.cli.process import prepare
 from gradsculpt.errors import ArgumentError
 from gradsculpt.training import Optimization, TrainSettings, fit
 from gradsculpt.training.run import CONFIG
@@ -16,9 +16,7 @@ from gradsculpt.training.run import CONFIG
 
 def run(words: Sequence[str]) -> None:
     """Train a classifier and leave a run directory."""
-    # Softplus networks breed denormal numbers, which are many times slower; this only works before the first
-    # parallel operation of the process.
-    torch.set_flush_denormal(True)
+    prepare()
     settings, config = read_settings(words)
     console = progress_console()
     fit(settings, config, console)
