@@ -3,16 +3,19 @@
 import csv
 import json
 import re
+import shutil
 import subprocess
 import sys
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from gradsculpt.cli.main import COMMANDS, main
 from gradsculpt.cli.parser import RECIPES
 from gradsculpt.cli.train import read_settings
+from gradsculpt.models import load
 
 TINY = ["--image-size", "16", "--batch-size", "32", "--threads", "1", "--epochs", "1"]
 
@@ -184,3 +187,58 @@ def test_the_help_of_a_command_spells_options_with_dashes(name, capfd):
     shown = capfd.readouterr().out
     assert "--batch_size" not in shown
     assert "usage: gradsculpt" in shown
+
+
+CELLS = ["--data", "cells", "--train-count", "90", "--image-size", "16", "--model", "convnet", "--threads", "1"]
+
+
+@pytest.mark.parametrize("name", sorted(path.stem for path in RECIPES.glob("*.yaml")))
+def test_every_recipe_trains_and_its_run_is_scored_against_the_truth(name, tmp_path):
+    out = tmp_path / name
+    assert main(["train", "--recipe", name, *CELLS, "--epochs", "1", "--batch-size", "16", "--out", str(out)]) == 0
+    assert main(["evaluate", str(out), "--limit", "12"]) == 0
+    scores = json.loads((out / "scorecard.json").read_text())["scores"]
+    assert all(0 <= scores[row]["mean"] <= 1 for row in ("mass_on_evidence", "binary_precision", "five_band_recall"))
+
+
+def test_softplus_and_mixed_precision_train(tmp_path):
+    flags = ["--recipe", "elastic-net", "--softplus", "3", "--precision", "bf16-mixed", "--epochs", "1"]
+    assert main(["train", *CELLS, *flags, "--out", str(tmp_path / "run")]) == 0
+    assert any(isinstance(module, torch.nn.Softplus) for module in load(tmp_path / "run").modules())
+
+
+def test_harmonization_without_attention_says_what_is_missing(tmp_path, capfd):
+    flags = ["--data", "digits", "--image-size", "16", "--recipe", "harmonize", "--epochs", "1", "--threads", "1"]
+    assert main(["train", *flags, "--out", str(tmp_path / "run")]) == 2
+    assert "needs attention maps" in capfd.readouterr().err
+
+
+def test_the_demo_leaves_two_runs_and_a_page_and_can_be_repeated(tmp_path, monkeypatch, capfd):
+    from gradsculpt.cli import demo
+
+    monkeypatch.setattr(demo, "_COMMON", " ".join([*CELLS, "--epochs", "1", "--batch-size", "16"]))
+    for _ in range(2):
+        assert main(["demo", "--out", str(tmp_path)]) == 0
+        shown = capfd.readouterr().out
+        for word in ("standard", "elastic-net", "accuracy", "gini", "precision", "topk intersection"):
+            assert word in shown, word
+    assert (tmp_path / "report.html").stat().st_size > 10_000
+
+
+def test_a_training_that_could_not_start_leaves_nothing_in_the_way(tmp_path):
+    flags = ["train", *CELLS, "--epochs", "1", "--out", str(tmp_path / "run")]
+    assert main([*flags, "--model", "lennet"]) == 2
+    assert main(flags) == 0
+
+
+def test_a_bad_file_is_counted_and_ends_a_run_only_when_strict(folder, tmp_path, capfd):
+    copy = tmp_path / "photos"
+    shutil.copytree(folder, copy)
+    (copy / "dark" / "zz.jpg").write_bytes(b"not an image")
+    flags = ["train", "--data", f"folder:{copy}", "--val-fraction", "0.2", *TINY]
+    assert main([*flags, "--strict", "--out", str(tmp_path / "strict")]) == 2
+    assert "zz.jpg" in capfd.readouterr().err
+    assert main([*flags, "--out", str(tmp_path / "run")]) == 0
+    error = capfd.readouterr().err
+    assert "1 unreadable images were skipped" in error
+    assert "zz.jpg" in error
