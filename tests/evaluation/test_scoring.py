@@ -57,7 +57,8 @@ def test_scores_equal_plain_loops(classifier):
     assert card["gini"].mean == pytest.approx(np.mean(ginis), abs=1e-6)
     assert card["mass_on_evidence"].mean == pytest.approx(np.mean(mass), abs=1e-6)
     # The blank image has no evidence to find.
-    assert (card["gini"].images, card["mass_on_evidence"].images) == (5, 4)
+    assert (card["gini"].images, card["mass_on_evidence"].images, card["mass_on_evidence_all"].images) == (5, 4, 5)
+    assert card["mass_on_evidence_all"].mean == pytest.approx(card["mass_on_evidence"].mean * 4 / 5)
 
 
 def test_without_noise_every_map_survives(classifier):
@@ -82,7 +83,7 @@ def test_the_same_seed_gives_the_same_card_whatever_the_batches(classifier):
 def test_limit_and_missing_truth(classifier):
     card = evaluate(classifier, _batches(6, [4, 2], attention=False), limit=5)
     assert card["accuracy"].images == 5
-    assert not any(e.group == "ground truth" for e in card.entries.values())
+    assert not any("truth" in e.group for e in card.entries.values())
 
 
 def test_a_scorecard_survives_being_saved(classifier, tmp_path):

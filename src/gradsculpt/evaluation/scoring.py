@@ -1,50 +1,24 @@
 """Scoring a classifier and its maps on images."""
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from gradsculpt import checks
-from gradsculpt.attributions import Attribution, Gradient, heatmap
+from gradsculpt.attributions import heatmap
 from gradsculpt.data import Batch, to_float
 from gradsculpt.errors import ArgumentError
-from gradsculpt.evaluation.scorecard import Scorecard, entry
+from gradsculpt.evaluation.protocol import Protocol
+from gradsculpt.evaluation.scorecard import Entry, Scorecard, entry
 from gradsculpt.metrics import Score, binary_scores, cosine, five_band_scores, gini, ssim, topk_dice, topk_intersection
 from gradsculpt.models import Classifier
 
 Progress = Callable[[int, int | None], None]
-Target = Literal["true", "predicted"]
 
 _ACCURACY = Score("accuracy", 0.0, 1.0, "higher", "fraction")
 _MASS = Score("mass_on_evidence", 0.0, 1.0, "higher", "fraction")
-
-
-@dataclass(frozen=True)
-class Protocol:
-    """How maps are read and disturbed.
-
-    Args:
-        attribution: The maps that are scored.
-        target: The class whose maps are read: the true one (AdvGrad, section 3.1) or the predicted one.
-        eps: Half-width of the uniform noise that tests robustness, in 8-bit pixel levels.
-        k: Share of the non-zero pixels whose overlap is counted (AdvGrad, B.6).
-        seed: Seed of the noise and of the bootstrap.
-    """
-
-    attribution: Attribution = field(default_factory=Gradient)
-    target: Target = "true"
-    eps: float = 8.0
-    k: float = 0.4
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        checks.one_of("target", self.target, ("true", "predicted"))
-        checks.within("eps", self.eps, 0.0, 255.0)
-        checks.within("k", self.k, 0.0, 1.0)
-        checks.at_least("seed", self.seed, 0)
 
 
 def evaluate(
@@ -70,7 +44,7 @@ def evaluate(
 
     Returns:
         Means over the images with 95% bootstrap intervals. Ground-truth scores leave out images without any evidence
-        (the blank cells), for which precision and recall mean nothing; `images` of an entry tells how many are left.
+        (the blank cells), for which precision and recall mean nothing; rows that end in `_all` are over all images.
 
     Raises:
         ArgumentError: If there are no images, or labels do not fit the classifier.
@@ -78,14 +52,14 @@ def evaluate(
     protocol = protocol or Protocol()
     if limit is not None:
         checks.at_least("limit", limit, 1)
-    generator = torch.Generator().manual_seed(protocol.seed)
-    columns: dict[str, list[Tensor]] = {}
+    generator = protocol.generator()
+    rows: dict[str, list[Tensor]] = {}
     done = 0
     for batch in data:
         rest = slice(None if limit is None else limit - done)
         part = Batch(batch.images[rest], batch.labels[rest], None if batch.attention is None else batch.attention[rest])
-        for column, values in _score_batch(classifier, part, protocol, generator).items():
-            columns.setdefault(column, []).append(values)
+        for row, values in _score_batch(classifier, part, protocol, generator).items():
+            rows.setdefault(row, []).append(values.cpu())
         done += len(part.labels)
         if progress is not None:
             progress(done, limit)
@@ -93,54 +67,54 @@ def evaluate(
             break
     if not done:
         raise ArgumentError("there are no images to score; pass data with at least one batch.")
-    entries = {
-        column: entry(*_COLUMNS[column], torch.cat(values)[_kept(column, columns)], protocol.seed)
-        for column, values in columns.items()
-        if column in _COLUMNS and bool(_kept(column, columns).any())
-    }
-    noted: dict[str, Any] = {
-        "images": done,
-        "target": protocol.target,
-        "eps": protocol.eps,
-        "k": protocol.k,
-        "seed": protocol.seed,
-    }
-    noted["attribution"] = repr(protocol.attribution)
-    return Scorecard(name, noted | dict(settings or {}), entries)
+    noted = {"images": done, **vars(protocol), "attribution": repr(protocol.attribution)}
+    return Scorecard(name, noted | dict(settings or {}), _summaries(rows, protocol.seed))
 
 
-# Column of a scorecard: its group and what it measures. Intervals and tables need nothing else.
-_COLUMNS: dict[str, tuple[str, Score]] = {
+_ROWS: dict[str, tuple[str, Score]] = {
     "accuracy": ("accuracy", _ACCURACY),
     "gini": ("sparsity", gini.scores[0]),
     "topk_intersection": ("robustness", topk_intersection.scores[0]),
     "topk_dice": ("robustness", topk_dice.scores[0]),
     "ssim": ("robustness", ssim.scores[0]),
     "cosine": ("robustness", cosine.scores[0]),
-    "mass_on_evidence": ("ground truth", _MASS),
-    **{f"binary_{score.name}": ("ground truth", score) for score in binary_scores.scores},
-    **{f"five_band_{score.name}": ("ground truth", score) for score in five_band_scores.scores},
 }
+"""Rows of a scorecard that every set of images has: group, and what is measured."""
+
+_TRUTH_ROWS: dict[str, Score] = {
+    "mass_on_evidence": _MASS,
+    **{f"binary_{score.name}": score for score in binary_scores.scores},
+    **{f"five_band_{score.name}": score for score in five_band_scores.scores},
+}
+"""Rows of a set whose true regions are known."""
+
+
+def _summaries(rows: Mapping[str, list[Tensor]], seed: int) -> dict[str, Entry]:
+    """Summarise each row; those of the truth once without the images that hold no evidence, and once with them."""
+    values = {name: torch.cat(parts) for name, parts in rows.items()}
+    entries = {name: entry(group, score, values[name], seed) for name, (group, score) in _ROWS.items()}
+    evidence = values.get("has_evidence", torch.zeros(0, dtype=torch.bool))
+    if bool(evidence.any()):
+        known = {
+            name: entry("ground truth", score, values[name][evidence], seed) for name, score in _TRUTH_ROWS.items()
+        }
+        entries |= known
+        if not bool(evidence.all()):
+            group = "ground truth, images without evidence included"
+            entries |= {f"{name}_all": entry(group, each.score, values[name], seed) for name, each in known.items()}
+    return entries
 
 
 def _score_batch(
     classifier: Classifier, batch: Batch, protocol: Protocol, generator: torch.Generator
 ) -> dict[str, Tensor]:
-    """Return one value an image for each column."""
+    """Return one value an image for each row."""
     device = next(classifier.parameters()).device
     images, labels = to_float(batch.images.to(device)), batch.labels.to(device)
-    with torch.no_grad():
-        predicted = classifier(images).argmax(dim=1)
-    target = labels if protocol.target == "true" else predicted
-    noise = torch.rand(images.shape, generator=generator).to(device).mul_(2).sub_(1)
-    disturbed = (images + noise * (protocol.eps / 255)).clamp_(0, 1)
-    network, space = classifier.network, classifier.space
-    raw, raw_disturbed = (
-        protocol.attribution(network, space.normalize(inputs), target) for inputs in (images, disturbed)
-    )
-    before, after = heatmap(raw, clip=100.0), heatmap(raw_disturbed, clip=100.0)
+    reading = protocol.read(classifier, images, labels, generator)
+    before, after = heatmap(reading.clean, clip=100.0), heatmap(reading.disturbed, clip=100.0)
     values = {
-        "accuracy": (predicted == labels).float(),
+        "accuracy": (reading.predicted == labels).float(),
         "gini": gini(before),
         "topk_intersection": topk_intersection(before, after, protocol.k, nonzero=True),
         "topk_dice": topk_dice(before, after, protocol.k, nonzero=True),
@@ -148,7 +122,7 @@ def _score_batch(
         "cosine": cosine(before, after),
     }
     if batch.attention is not None:
-        values |= _truth_scores(raw, before, to_float(batch.attention.to(device)))
+        values |= _truth_scores(reading.clean, before, to_float(batch.attention.to(device)))
     return values
 
 
@@ -159,11 +133,3 @@ def _truth_scores(raw: Tensor, heat: Tensor, truth: Tensor) -> dict[str, Tensor]
     families = {"binary": binary_scores(heat, truth), "five_band": five_band_scores(raw, truth)}
     named = {f"{family}_{name}": values for family, scores in families.items() for name, values in scores.items()}
     return {"mass_on_evidence": mass} | named | {"has_evidence": evidence.flatten(1).any(dim=1)}
-
-
-def _kept(column: str, columns: Mapping[str, list[Tensor]]) -> Tensor:
-    """Tell which images a column's mean is over."""
-    everything = torch.ones(sum(map(len, columns[column])), dtype=torch.bool)
-    if _COLUMNS[column][0] != "ground truth":
-        return everything
-    return torch.cat(columns["has_evidence"]).cpu()

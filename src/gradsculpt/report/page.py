@@ -60,18 +60,9 @@ class RunView:
 
 def sample_maps(classifier: Classifier, samples: Sequence[Sample], protocol: Protocol) -> Maps:
     """Read the samples' maps as the scorecard's protocol reads them."""
-    x01 = _batch(samples)
     labels = torch.tensor([sample.label for sample in samples])
-    with torch.no_grad():
-        predicted = classifier(x01).argmax(dim=1)
-    target = labels if protocol.target == "true" else predicted
-    generator = torch.Generator().manual_seed(protocol.seed)
-    noise = torch.rand(x01.shape, generator=generator).mul_(2).sub_(1) * (protocol.eps / 255)
-    clean, disturbed = (
-        colour(protocol.attribution(classifier.network, classifier.space.normalize(inputs), target))
-        for inputs in (x01, (x01 + noise).clamp_(0, 1))
-    )
-    return Maps(clean, disturbed, (predicted == labels).tolist())
+    reading = protocol.read(classifier, _batch(samples), labels, protocol.generator())
+    return Maps(colour(reading.clean), colour(reading.disturbed), (reading.predicted == labels).tolist())
 
 
 def read_curve(run: Path) -> list[dict[str, str]]:

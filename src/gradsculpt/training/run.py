@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
+from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import Callback, Trainer, seed_everything
 from lightning.pytorch.callbacks import ModelCheckpoint, RichProgressBar
 from lightning.pytorch.loggers import TensorBoardLogger
@@ -166,19 +167,35 @@ def _keep_others(settings: TrainSettings) -> None:
 
 def _trainer(settings: TrainSettings, callbacks: list[Callback], console: Console) -> Trainer:
     progress: Callback = RichProgressBar(leave=True) if console.is_terminal else EpochLines(console)
-    return Trainer(
-        default_root_dir=settings.out,
-        log_every_n_steps=1,
-        max_epochs=settings.epochs,
-        accelerator={"cuda": "gpu"}.get(settings.device, settings.device),
-        devices=settings.devices,
-        num_nodes=settings.nodes,
-        precision=settings.precision,  # type: ignore[arg-type]
-        callbacks=[*callbacks, progress],
-        enable_progress_bar=console.is_terminal,
-        logger=TensorBoardLogger(settings.out, name="tensorboard", version="") if settings.tensorboard else False,
-        # Gradient maps are read during validation.
-        inference_mode=False,
-        num_sanity_val_steps=0,
-        enable_model_summary=False,
-    )
+    try:
+        return Trainer(
+            default_root_dir=settings.out,
+            log_every_n_steps=1,
+            max_epochs=settings.epochs,
+            accelerator={"cuda": "gpu"}.get(settings.device, settings.device),
+            devices=settings.devices,
+            num_nodes=settings.nodes,
+            precision=settings.precision,  # type: ignore[arg-type]
+            callbacks=[*callbacks, progress],
+            enable_progress_bar=console.is_terminal,
+            logger=_tensorboard(settings.out) if settings.tensorboard else False,
+            # Gradient maps are read during validation.
+            inference_mode=False,
+            num_sanity_val_steps=0,
+            enable_model_summary=False,
+        )
+    except (MisconfigurationException, ValueError) as error:
+        raise RunError(
+            f"--device {settings.device} --devices {settings.devices} --precision {settings.precision} cannot be had "
+            f"here: {error}"
+        ) from error
+
+
+def _tensorboard(folder: Path) -> TensorBoardLogger:
+    try:
+        return TensorBoardLogger(folder, name="tensorboard", version="")
+    except ModuleNotFoundError as error:
+        raise RunError(
+            "TensorBoard is not installed, so nothing can be logged for it. Run "
+            "`pip install 'gradsculpt[tensorboard]'`, or leave --tensorboard out."
+        ) from error

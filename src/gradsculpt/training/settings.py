@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from gradsculpt import checks
 from gradsculpt.data import Augment
 from gradsculpt.objectives import CrossEntropy, Objective
 from gradsculpt.training.optimization import Optimization
@@ -66,3 +67,9 @@ class TrainSettings:
     channels_last: bool = True
     tensorboard: bool = False
     resume: bool = False
+
+    def __post_init__(self) -> None:
+        for name in ("epochs", "batch_size", "devices", "nodes"):
+            checks.at_least(name, getattr(self, name), 1)
+        checks.at_least("threads", 1 if self.threads is None else self.threads, 1)
+        checks.at_least("seed", self.seed, 0)
