@@ -4,12 +4,13 @@ Both deliver normalised float batches of 128 x 128 images, mirrored and shifted 
 what torchvision's own training scripts do: ImageFolder, RandomHorizontalFlip, RandomCrop with padding, ToTensor and
 Normalize in a DataLoader; the faster of 0 and 2 worker processes counts. The two sides take turns in one process.
 
-    python benchmarks/input_pipeline.py [--data PATH] [--images 2048] [--rounds 5] [--threads 1]
+    python benchmarks/input_pipeline.py [--data PATH] [--images 2048] [--rounds 5] [--threads N]
 
-PATH is a folder of class folders (or one with train/ inside); without it, JPEG files are made in a temporary folder.
+Both sides have all cores, unless told otherwise. PATH is a folder of class folders (or one with train/ inside); without it, JPEG files are made in a temporary folder.
 """
 
 import argparse
+import os
 import statistics
 import tempfile
 import time
@@ -79,8 +80,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path)
     parser.add_argument("--images", type=int, default=2048)
     parser.add_argument("--rounds", type=int, default=5)
-    # More threads than idle processors slow the many small operations of the per-image side down out of proportion.
-    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--threads", type=int, default=os.cpu_count())
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     with tempfile.TemporaryDirectory() as temporary:

@@ -133,7 +133,7 @@ def _collect(opened: Run, options: dict[str, Any], console: Console) -> tuple[li
                 raise
             unreadable.append(str(error))
     if not images:
-        raise DataError(f"none of the files can be read: {'; '.join(unreadable[:3]) or 'the folders hold no images'}.")
+        raise DataError(f"none of the files can be read: {' '.join(unreadable[:3]) or 'the folders hold no images.'}")
     return images, unreadable
 
 
