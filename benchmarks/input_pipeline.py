@@ -6,7 +6,8 @@ Normalize in a DataLoader; the faster of 0 and 2 worker processes counts. The tw
 
     python benchmarks/input_pipeline.py [--data PATH] [--images 2048] [--rounds 5] [--threads N]
 
-Both sides have all cores, unless told otherwise. PATH is a folder of class folders (or one with train/ inside); without it, JPEG files are made in a temporary folder.
+Both sides have all cores, unless told otherwise. PATH is a folder of class folders (or one with train/ inside);
+without it, JPEG files are made in a temporary folder.
 """
 
 import argparse

@@ -64,9 +64,14 @@ def compare(runs: Sequence[Run], options: dict[str, Any], console: Console, note
 
 
 def _samples(images: ImageSet, count: int) -> list[Sample]:
-    """Return the first images of every class in turn, the same ones for every run."""
-    turn = np.array([(images.labels[:i] == label).sum() for i, label in enumerate(images.labels)])
-    chosen = np.sort(np.argsort(turn, kind="stable")[:count])
+    """Return images of every class in turn, the same ones for every run.
+
+    Each class starts one image further into itself than the class before: in a set with a rhythm, such as the
+    backgrounds of the cells, the first of every class would all be alike.
+    """
+    rank = np.array([(images.labels[:i] == label).sum() for i, label in enumerate(images.labels)])
+    turn = (rank - images.labels) % np.bincount(images.labels)[images.labels]
+    chosen = np.argsort(turn * len(images.classes) + images.labels, kind="stable")[:count]
     attention = images.attention
     return [
         Sample(
