@@ -8,6 +8,7 @@ import torch
 from rich.console import Console
 from safetensors.torch import load_file
 
+from gradsculpt.cli.main import INTERRUPTED, main
 from gradsculpt.cli.train import read_settings
 from gradsculpt.errors import RunError
 from gradsculpt.models import load
@@ -55,7 +56,7 @@ def test_the_written_config_gives_the_same_weights(finished, tmp_path):
     assert all(torch.equal(first[name], second[name]) for name in first)
 
 
-def test_an_interrupted_run_resumes_to_the_same_weights(finished, tmp_path, monkeypatch):
+def test_an_interrupted_run_resumes_to_the_same_weights(finished, tmp_path, monkeypatch, capfd):
     out = tmp_path / "stopped"
     start = ClassifierModule.on_train_epoch_start
 
@@ -65,8 +66,8 @@ def test_an_interrupted_run_resumes_to_the_same_weights(finished, tmp_path, monk
         start(self)
 
     monkeypatch.setattr(ClassifierModule, "on_train_epoch_start", stop)
-    with pytest.raises((KeyboardInterrupt, SystemExit)):
-        _train(out, "--recipe", "l1", "--epochs", "3")
+    assert main(["train", *FLAGS, "--recipe", "l1", "--epochs", "3", "--out", str(out)]) == INTERRUPTED
+    assert "--resume" in capfd.readouterr().err
     assert not (out / "model.json").exists()
     monkeypatch.undo()
     settings, config = read_settings(["--out", str(out), "--resume"])

@@ -2,6 +2,7 @@
 
 import logging
 import os
+import signal
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -102,15 +103,18 @@ def _train(
         warnings.filterwarnings("ignore", ".*does not have many workers.*")
         warnings.filterwarnings("ignore", ".*LeafSpec.*")
         warnings.filterwarnings("ignore", ".*Checkpoint directory .* exists and is not empty.*")
-        trainer.fit(
-            module,
-            loader(splits.train, settings.batch_size, shuffle=True, seed=settings.seed, drop_last=drop_last),
-            loader(splits.val, settings.batch_size, shuffle=False, seed=settings.seed),
-            ckpt_path=last if settings.resume and last.exists() else None,
-            weights_only=True,
-        )
-    if trainer.interrupted:
-        raise KeyboardInterrupt
+        try:
+            trainer.fit(
+                module,
+                loader(splits.train, settings.batch_size, shuffle=True, seed=settings.seed, drop_last=drop_last),
+                loader(splits.val, settings.batch_size, shuffle=False, seed=settings.seed),
+                ckpt_path=last if settings.resume and last.exists() else None,
+                weights_only=True,
+            )
+        except SystemExit as stopped:
+            # Lightning ends the process at Ctrl-C, and leaves the signal switched off.
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+            raise KeyboardInterrupt from stopped
     return best, last
 
 
