@@ -99,6 +99,7 @@ def test_list_names_everything(capfd):
         "imagenette",
         "lenet",
         "efficientnet_b0",
+        "gradsculpt[timm]",
         "elastic-net",
         "gradient",
         "gini",

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 
+from rich.markup import escape
 from rich.table import Table
 
 from gradsculpt.cli.console import result_console
@@ -31,7 +32,7 @@ def run(words: Sequence[str]) -> None:
     for title, rows in sections.items():
         table.add_row(f"[bold]{title}[/bold]", "")
         for name, description in rows:
-            table.add_row(f"  {name}", description)
+            table.add_row(f"  {name}", escape(description))
         table.add_row("", "")
     result_console().print(table)
 
