@@ -160,6 +160,7 @@ def test_a_mistake_is_one_line_and_status_2(words, said, tmp_path, capfd):
 @pytest.mark.parametrize(
     ("flags", "said"),
     [
+        (["--device", "mps"], "device mps cannot be had here.*cpu"),
         (["--target", "cat"], "cat is no class.*dark, light"),
         (["--target", "true"], "true class of a file is not known"),
         (["--method", "magic"], "magic.*gradient"),

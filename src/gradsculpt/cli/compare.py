@@ -28,7 +28,7 @@ def run(words: Sequence[str]) -> None:
     add_protocol(parser)
     options = parser.build(parser.read(words))
     console = progress_console()
-    cards = compare([open_run(path) for path in options["runs"]], options, console)
+    cards = compare([open_run(path, options["device"]) for path in options["runs"]], options, console)
     result_console().print(table(cards))
     console.print(f"The page is {options['out']}, its maps alone {options['out'].with_suffix('.png')}", highlight=False)
 

@@ -50,7 +50,7 @@ def run(words: Sequence[str]) -> None:
     console.rule("scoring")
     protocol = {"split": "test", "batch_size": 64, "limit": None, **vars(Protocol(seed=options["seed"]))}
     settings = {"data": None, "data_dir": None, "cache_dir": None, "count": 10, "out": out / "report.html"}
-    cards = compare([open_run(out / name) for name in _RUNS], protocol | settings, console, note=_NOTE)
+    cards = compare([open_run(out / name, "auto") for name in _RUNS], protocol | settings, console, note=_NOTE)
     result_console().print(table(cards, _SHOWN))
     console.print(
         f"{time.monotonic() - started:.0f} s. The maps are in {out / 'report.html'}: open it in a browser.",

@@ -10,7 +10,7 @@ from rich.table import Table
 
 from gradsculpt.cli.console import progress_console, result_console
 from gradsculpt.cli.parser import Parser, command_parser
-from gradsculpt.cli.process import prepare
+from gradsculpt.cli.process import DEVICES, prepare
 from gradsculpt.cli.runs import Run, open_run
 from gradsculpt.data import Splits, loader
 from gradsculpt.evaluation import Protocol, Scorecard, evaluate
@@ -24,7 +24,7 @@ def run(words: Sequence[str]) -> None:
     parser.add_argument("run", type=Path, help="Run directory.")
     add_protocol(parser)
     options = parser.build(parser.read(words))
-    opened = open_run(options["run"])
+    opened = open_run(options["run"], options["device"])
     console = progress_console()
     card = score(opened, opened.data(options, console), options, console)
     result_console().print(table([card]))
@@ -39,6 +39,7 @@ def add_protocol(parser: Parser) -> None:
     parser.add_argument("--split", type=str, choices=["test", "val", "train"], default="test", help="Part to score.")
     parser.add_argument("--limit", type=int | None, help="Use at most this many images.")
     parser.add_argument("--batch_size", type=int, default=64, help="Images at once.")
+    parser.add_argument("--device", type=str, choices=DEVICES, default="auto", help="Where to compute.")
     parser.add_class_arguments(Protocol)
 
 

@@ -15,7 +15,7 @@ from torch import Tensor
 from gradsculpt.attributions import Attribution
 from gradsculpt.cli.console import progress_console
 from gradsculpt.cli.parser import command_parser
-from gradsculpt.cli.process import prepare
+from gradsculpt.cli.process import DEVICES, prepare
 from gradsculpt.cli.runs import Run, attribution, open_run
 from gradsculpt.data import to_float
 from gradsculpt.data.base import Bytes
@@ -54,9 +54,10 @@ def run(words: Sequence[str]) -> None:
     parser.add_argument("--output", type=str, default="logit", help="logit, probability or log_probability.")
     parser.add_argument("--target", type=str | None, help="true, predicted (the default for files) or a class name.")
     parser.add_argument("--clip", type=float, default=99.0, help="Percentile of a map that becomes the brightest.")
+    parser.add_argument("--device", type=str, choices=DEVICES, default="auto", help="Where to compute.")
     parser.add_argument("--strict", action="store_true", help="Stop at the first unreadable file.")
     options = parser.build(parser.read(words))
-    opened, console = open_run(options["run"]), progress_console()
+    opened, console = open_run(options["run"], options["device"]), progress_console()
     methods = {name: attribution(name, options["output"]) for name in options["method"]}
     images, unreadable = _collect(opened, options, console)
     _explain(opened, images, methods, options, console)
@@ -74,16 +75,17 @@ def _explain(
     rows, labels, index = [], [], []
     for start in range(0, len(images), _BATCH):
         part = images[start : start + _BATCH]
-        x01 = to_float(torch.from_numpy(np.stack([image.pixels for image in part])).permute(0, 3, 1, 2))
+        pixels = torch.from_numpy(np.stack([image.pixels for image in part])).permute(0, 3, 1, 2)
+        x01 = to_float(pixels.to(classifier.device))
         with torch.no_grad():
             probabilities = classifier(x01).softmax(dim=1)
-        target = _targets(options["target"], part, probabilities, classifier.classes)
+        target = _targets(options["target"], part, probabilities, classifier.classes).to(classifier.device)
         pictures = [plain(x01)]
         for name, method in methods.items():
             maps = method(classifier.network, classifier.space.normalize(x01), target)
             heat, over = colour(maps, options["clip"]), overlay(x01, maps, options["clip"])
             for image, one, hot, laid in zip(part, maps, heat, over, strict=True):
-                np.save(out / f"{image.name}.{name}.npy", one.numpy())
+                np.save(out / f"{image.name}.{name}.npy", one.cpu().numpy())
                 (out / f"{image.name}.{name}.png").write_bytes(png(hot, _PICTURE_SIDE))
                 (out / f"{image.name}.{name}.overlay.png").write_bytes(png(laid, _PICTURE_SIDE))
             pictures += [heat, over]

@@ -5,6 +5,10 @@ import ctypes
 
 import torch
 
+from gradsculpt.errors import ArgumentError
+
+DEVICES = ("auto", "cpu", "cuda", "mps")
+
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # parameters of glibc's mallopt
 _LARGEST = 2**30
 
@@ -21,3 +25,18 @@ def prepare() -> None:
         mallopt = ctypes.CDLL(None).mallopt
         mallopt(_MMAP_THRESHOLD, _LARGEST)
         mallopt(_TRIM_THRESHOLD, 2 * _LARGEST - 1)
+
+
+def find_device(name: str) -> torch.device:
+    """Return the device of that name; auto takes the first accelerator there is.
+
+    Raises:
+        ArgumentError: If it cannot be had here.
+    """
+    there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
+    if name == "auto":
+        return torch.device(next(device for device, found in there.items() if found))
+    if not there.get(name, False):
+        found = ", ".join(device for device, available in there.items() if available)
+        raise ArgumentError(f"--device {name} cannot be had here; what there is: {found}. Pass one of these, or auto.")
+    return torch.device(name)

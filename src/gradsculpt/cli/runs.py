@@ -8,6 +8,7 @@ from typing import Any
 from rich.console import Console
 
 from gradsculpt.attributions import ATTRIBUTIONS, Attribution
+from gradsculpt.cli.process import find_device
 from gradsculpt.cli.train import read_settings
 from gradsculpt.data import Splits
 from gradsculpt.errors import ArgumentError
@@ -22,7 +23,7 @@ class Run:
 
     Args:
         path: The run directory.
-        classifier: In eval mode, on the CPU.
+        classifier: In eval mode.
         settings: What it was trained with.
     """
 
@@ -62,14 +63,15 @@ class Run:
         return splits
 
 
-def open_run(path: Path) -> Run:
-    """Open a finished run.
+def open_run(path: Path, device: str = "cpu") -> Run:
+    """Open a finished run, on a device.
 
     Raises:
+        ArgumentError: If the device cannot be had.
         RunError: If the folder is no finished run.
         ModelError: If its network cannot be built here.
     """
-    classifier = load(path)
+    classifier = load(path).to(find_device(device))
     settings, _ = read_settings(["--config", str(path / CONFIG), "--out", str(path)])
     return Run(path, classifier, settings)
 

@@ -109,7 +109,7 @@ def _score_batch(
     classifier: Classifier, batch: Batch, protocol: Protocol, generator: torch.Generator
 ) -> dict[str, Tensor]:
     """Return one value an image for each row."""
-    device = next(classifier.parameters()).device
+    device = classifier.device
     images, labels = to_float(batch.images.to(device)), batch.labels.to(device)
     reading = protocol.read(classifier, images, labels, generator)
     before, after = heatmap(reading.clean, clip=100.0), heatmap(reading.disturbed, clip=100.0)

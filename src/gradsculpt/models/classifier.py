@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+import torch
 from torch import Tensor, nn
 
 from gradsculpt import checks
@@ -44,6 +45,11 @@ class Classifier(nn.Module):
         self.space = space
         self.classes = tuple(classes)
         self.image_size = image_size
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return next((parameter.device for parameter in self.parameters()), torch.device("cpu"))
 
     def forward(self, images: Tensor) -> Tensor:
         """Return the logits [N, K] of images in [0, 1]."""

@@ -61,8 +61,9 @@ class RunView:
 def sample_maps(classifier: Classifier, samples: Sequence[Sample], protocol: Protocol) -> Maps:
     """Read the samples' maps as the scorecard's protocol reads them."""
     labels = torch.tensor([sample.label for sample in samples])
-    reading = protocol.read(classifier, _batch(samples), labels, protocol.generator())
-    return Maps(colour(reading.clean), colour(reading.disturbed), (reading.predicted == labels).tolist())
+    device = classifier.device
+    reading = protocol.read(classifier, _batch(samples).to(device), labels.to(device), protocol.generator())
+    return Maps(colour(reading.clean), colour(reading.disturbed), (reading.predicted.cpu() == labels).tolist())
 
 
 def read_curve(run: Path) -> list[dict[str, str]]:
