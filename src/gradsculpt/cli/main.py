@@ -21,7 +21,7 @@ COMMANDS = {
     "explain": Command("gradsculpt.cli.explain", "write heat maps, overlays and raw arrays of images"),
     "evaluate": Command("gradsculpt.cli.evaluate", "score a run: accuracy, sparsity, robustness, ground truth"),
     "compare": Command("gradsculpt.cli.compare", "put any number of runs on one self-contained page"),
-    "demo": Command("gradsculpt.cli.demo", "train, explain and compare two small networks in three minutes"),
+    "demo": Command("gradsculpt.cli.demo", "train, explain and compare two small networks in about two minutes"),
     "list": Command("gradsculpt.cli.listing", "list data, models, recipes, attributions and metrics"),
 }
 
