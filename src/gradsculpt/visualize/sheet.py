@@ -3,6 +3,8 @@
 import io
 from collections.abc import Sequence
 
+from PIL import Image
+
 from gradsculpt.visualize.render import Picture
 
 _CELL_INCHES = 1.15
@@ -37,6 +39,8 @@ def contact_sheet(rows: Sequence[Sequence[Picture]], columns: Sequence[str], lab
                 axis.set_title(columns[j], fontsize=8)
             if j == 0:
                 axis.set_ylabel(labels[i], fontsize=7)
-    stream = io.BytesIO()
-    figure.savefig(stream, format="png", dpi=110)
-    return stream.getvalue()
+    drawn, small = io.BytesIO(), io.BytesIO()
+    figure.savefig(drawn, format="png", dpi=110)
+    # A palette makes the file less than half as large, and the colours of the maps are few anyway.
+    Image.open(drawn).convert("RGB").quantize(256, dither=Image.Dither.NONE).save(small, "PNG", optimize=True)
+    return small.getvalue()
