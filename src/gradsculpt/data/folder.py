@@ -79,6 +79,7 @@ class _Reader:
     progress: Progress | None
 
     def read(self, folder: Path, listing: Listing) -> Cached:
+        """Return the listed images of a folder, from the cache if nothing has changed, with what could not be used."""
         names = [self._name(file) for file in listing.files]
         facts = [(name, *_size_and_time(file)) for name, file in zip(names, listing.files, strict=True)]
         # Two folders of one name must not push each other out of the cache.
