@@ -109,9 +109,10 @@ def test_value_objects() -> None:
 
 @pytest.mark.parametrize("weight", [-0.1, math.nan, math.inf, torch.tensor([0.1, -0.1])])
 def test_weights_out_of_range_are_refused(weight: float | Tensor) -> None:
-    for build in (L1, SquaredL2, lambda w: ElasticNet(w, 0.1), lambda w: ElasticNet(0.1, w)):
-        with pytest.raises(ArgumentError, match=r"l[12]=(tensor|-0\.1|nan|inf).*at least 0"):
-            build(weight)
+    for name, kind in (("weight", L1), ("weight", SquaredL2), ("l1", ElasticNet), ("l2", ElasticNet)):
+        others = {"l1": 0.1, "l2": 0.1} if kind is ElasticNet else {}
+        with pytest.raises(ArgumentError, match=rf"{name}=(tensor|-0\.1|nan|inf).*at least 0"):
+            kind(**{**others, name: weight})
 
 
 @pytest.mark.parametrize("step", [0.0, -1.0, math.nan])

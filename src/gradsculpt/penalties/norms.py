@@ -92,6 +92,7 @@ class L1(ElasticNet):
     """
 
     def __init__(self, weight: Size) -> None:
+        checks.at_least("weight", weight, 0.0)
         super().__init__(l1=weight, l2=0.0)
 
     def __repr__(self) -> str:
@@ -117,6 +118,7 @@ class SquaredL2(ElasticNet):
     """
 
     def __init__(self, weight: Size) -> None:
+        checks.at_least("weight", weight, 0.0)
         super().__init__(l1=0.0, l2=weight)
 
     def __repr__(self) -> str:
