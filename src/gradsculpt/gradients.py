@@ -6,6 +6,9 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
+Model = Callable[[Tensor], Tensor]
+"""Any callable from images [N, C, H, W] to logits [N, K]."""
+
 
 def input_gradient(
     function: Callable[[Tensor], Tensor], x: Tensor, *, create_graph: bool = False

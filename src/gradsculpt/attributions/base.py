@@ -1,12 +1,10 @@
 """How a map is read from a model."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
 
 from torch import Tensor
 
-Model = Callable[[Tensor], Tensor]
-"""Any callable from images [N, C, H, W] to logits [N, K]."""
+from gradsculpt.gradients import Model
 
 
 class Attribution(ABC):

@@ -7,8 +7,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from gradsculpt import checks
-from gradsculpt.attributions.base import Attribution, Model
-from gradsculpt.gradients import differentiable, input_gradient, undisturbed
+from gradsculpt.attributions.base import Attribution
+from gradsculpt.gradients import Model, differentiable, input_gradient, undisturbed
 
 Output = Literal["logit", "probability", "log_probability"]
 

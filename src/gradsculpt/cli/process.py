@@ -18,7 +18,7 @@ def prepare() -> None:
 
     Softplus networks breed denormal numbers, which are many times slower than others: they are flushed to zero, which
     PyTorch can only arrange before its threads start. And memory that was freed is kept: by default glibc returns every
-    activation map to the system and gets it back page by page, which costs a LeNet step a seventh of its time.
+    activation map to the system and gets it back page by page, which is slow.
     """
     torch.set_flush_denormal(True)
     with contextlib.suppress(OSError, AttributeError):  # not glibc: the system's own ways

@@ -1,9 +1,9 @@
 """What training minimises."""
 
 from gradsculpt.objectives.adversarial import AdversarialTraining
-from gradsculpt.objectives.base import Losses, Model, Objective
+from gradsculpt.objectives.base import Losses, Objective
 from gradsculpt.objectives.cross_entropy import CrossEntropy
 
 OBJECTIVES: tuple[type[Objective], ...] = (CrossEntropy, AdversarialTraining)
 
-__all__ = ["OBJECTIVES", "AdversarialTraining", "CrossEntropy", "Losses", "Model", "Objective"]
+__all__ = ["OBJECTIVES", "AdversarialTraining", "CrossEntropy", "Losses", "Objective"]

@@ -7,8 +7,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from gradsculpt import checks
-from gradsculpt.gradients import differentiable, input_gradient, undisturbed
-from gradsculpt.objectives.base import Losses, Model, Objective
+from gradsculpt.gradients import Model, differentiable, input_gradient, undisturbed
+from gradsculpt.objectives.base import Losses, Objective
 from gradsculpt.penalties import Penalty
 from gradsculpt.perturbations import OneStep, Perturbation
 

@@ -1,13 +1,11 @@
 """What training minimises."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
 from dataclasses import dataclass
 
 from torch import Tensor
 
-Model = Callable[[Tensor], Tensor]
-"""Any callable from images [N, C, H, W] to logits [N, K]."""
+from gradsculpt.gradients import Model
 
 
 @dataclass(frozen=True)

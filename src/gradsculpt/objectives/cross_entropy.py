@@ -5,7 +5,8 @@ from dataclasses import dataclass
 import torch.nn.functional as F
 from torch import Tensor
 
-from gradsculpt.objectives.base import Losses, Model, Objective
+from gradsculpt.gradients import Model
+from gradsculpt.objectives.base import Losses, Objective
 
 
 @dataclass(frozen=True)
