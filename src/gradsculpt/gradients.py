@@ -43,14 +43,57 @@ def input_gradient(
     return (values, gradient) if create_graph else (values.detach(), gradient)
 
 
+class Recording:
+    """A forward pass that keeps its graph: its input gradients can be read, and read again.
+
+    Args:
+        function: Maps x [N, ...] to an output.
+        x: The batch. It is never changed, and neither is its `requires_grad`.
+        tracked: Whether input gradients will be read; without, this is nothing but the forward pass.
+        twice: Whether these gradients will themselves be differentiated.
+
+    Attributes:
+        output: What the function returned, with its graph.
+    """
+
+    def __init__(
+        self, function: Callable[[Tensor], Tensor], x: Tensor, *, tracked: bool = True, twice: bool = False
+    ) -> None:
+        with torch.inference_mode(False):
+            self._point = differentiable(x).detach().requires_grad_() if tracked else x
+            self.output = function(self._point)
+
+    def gradient(self, values: Tensor, *, create_graph: bool = False) -> Tensor:
+        """Return the gradient of the sum of values, which were computed from the output, shaped like x.
+
+        The graph is kept, so that a loss of the output can still be propagated back to the parameters.
+        """
+        (gradient,) = torch.autograd.grad(
+            values.sum(), self._point, create_graph=create_graph, retain_graph=True, materialize_grads=True
+        )
+        return gradient
+
+    def hessian_product(self, gradient: Tensor, vector: Tensor) -> Tensor:
+        """Return the derivative of <gradient, vector> by x, with a graph; the gradient must have one."""
+        return self.gradient(gradient * vector, create_graph=True)
+
+
 def differentiable(t: Tensor) -> Tensor:
     """Return t, or a copy that autograd can record where t was made in inference mode."""
     with torch.inference_mode(False):
         return t.clone() if t.is_inference() else t
 
 
+def random_state() -> dict[str, Tensor]:
+    """Return the state of PyTorch's random generators, of the CPU and of every CUDA device in use."""
+    found = {"cpu": torch.get_rng_state()}
+    if torch.cuda.is_available():
+        found |= {f"cuda:{i}": torch.cuda.get_rng_state(i) for i in range(torch.cuda.device_count())}
+    return found
+
+
 @contextmanager
-def undisturbed(model: object) -> Iterator[None]:
+def undisturbed(model: object, *, random: dict[str, Tensor] | None = None) -> Iterator[None]:
     """Let forward passes inside the block leave no trace in the model or in the random state.
 
     Every buffer (running statistics of BatchNorm, vectors of spectral normalisation, counters) is replaced by a
@@ -59,6 +102,7 @@ def undisturbed(model: object) -> Iterator[None]:
 
     Args:
         model: A module; any other callable only has the random state forked.
+        random: The random state to start the block with, from `random_state`; by default the one there is.
     """
     modules = list(model.modules()) if isinstance(model, nn.Module) else []
     originals = [(module, name, buffer) for module in modules for name, buffer in module.named_buffers(recurse=False)]
@@ -69,6 +113,8 @@ def undisturbed(model: object) -> Iterator[None]:
             with torch.inference_mode(False):  # or no backward pass could go through the copies
                 for module, name, buffer in originals:
                     setattr(module, name, buffer.clone())
+            for device, state in (random or {}).items():
+                torch.set_rng_state(state) if device == "cpu" else torch.cuda.set_rng_state(state, device)
             yield
         finally:
             for module, name, buffer in originals:

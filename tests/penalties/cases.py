@@ -16,6 +16,7 @@ from gradsculpt.penalties import (
     GroupL21,
     Harmonization,
     Penalty,
+    ScaledPenalty,
     SquaredL2,
 )
 
@@ -115,6 +116,9 @@ CASES: tuple[Case, ...] = (
         lambda i: Harmonization(0.6, positive=True, sigma=0.0).given(_BANK[i]),
         plane=Harmonization(0.6, positive=True, sigma=0.0).given(_FLAT_ATTENTION),
     ),
+    _fixed(ScaledPenalty(ElasticNet(0.3, 0.7), 0.4)),
+    _fixed(ScaledPenalty(SquaredL2(0.7), 2.5)),
+    _fixed(ScaledPenalty(L1(0.3), 0.0)),
     _fixed(FunctionPenalty(pseudo_huber), name="FunctionPenalty(pseudo-Huber)"),
     _fixed(FunctionPenalty(log_cosh), name="FunctionPenalty(log-cosh)"),
     _fixed(FunctionPenalty(quartic), name="FunctionPenalty(quartic)"),

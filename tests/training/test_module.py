@@ -68,6 +68,7 @@ def test_bad_rates_are_refused():
 class _Trainer:
     def __init__(self, training):
         self.training, self.global_step, self.global_rank, self.current_epoch = training, 7, 0, 0
+        self.num_training_batches = 10
 
 
 def _prepared(module, batch, training):
@@ -102,7 +103,7 @@ def test_batches_are_normalised_and_only_training_batches_are_augmented(monkeypa
 
 
 class _Broken(CrossEntropy):
-    def __call__(self, model, x, y, attention=None):
+    def __call__(self, model, x, y, attention=None, *, generator=None):
         good = super().__call__(model, x, y).loss
         return Losses(good * math.nan, model(x), {"cross_entropy": good, "alignment": good * math.nan})
 
@@ -110,5 +111,7 @@ class _Broken(CrossEntropy):
 def test_a_loss_that_is_not_finite_names_its_term(monkeypatch):
     module = _module(_Broken())
     monkeypatch.setattr(type(module), "current_epoch", property(lambda self: 4))
+    monkeypatch.setattr(type(module), "trainer", property(lambda self: _Trainer(training=True)))
+    monkeypatch.setattr(type(module), "global_rank", property(lambda self: 0))
     with pytest.raises(RunError, match=r"nan in epoch 5 through alignment; .*--lr"):
         module.training_step((torch.zeros(2, 3, 8, 8), torch.tensor([0, 1]), None), 0)

@@ -1,9 +1,41 @@
 """What training minimises."""
 
 from gradsculpt.objectives.adversarial import AdversarialTraining
-from gradsculpt.objectives.base import Losses, Objective
+from gradsculpt.objectives.alignment import LocalGradientAlignment
+from gradsculpt.objectives.base import Losses, Objective, Scaled, Sum
 from gradsculpt.objectives.cross_entropy import CrossEntropy
+from gradsculpt.objectives.entropy import MaxEntropy
+from gradsculpt.objectives.gradient_penalty import GradientPenalty
+from gradsculpt.objectives.hessian import HessianNorm
+from gradsculpt.objectives.moment import Moment, Pixels, Ramp, Setting, ramp, warmup
 
-OBJECTIVES: tuple[type[Objective], ...] = (CrossEntropy, AdversarialTraining)
+OBJECTIVES: tuple[type[Objective], ...] = (
+    CrossEntropy,
+    AdversarialTraining,
+    GradientPenalty,
+    LocalGradientAlignment,
+    HessianNorm,
+    MaxEntropy,
+    Sum,
+    Scaled,
+)
 
-__all__ = ["OBJECTIVES", "AdversarialTraining", "CrossEntropy", "Losses", "Objective"]
+__all__ = [
+    "OBJECTIVES",
+    "AdversarialTraining",
+    "CrossEntropy",
+    "GradientPenalty",
+    "HessianNorm",
+    "LocalGradientAlignment",
+    "Losses",
+    "MaxEntropy",
+    "Moment",
+    "Objective",
+    "Pixels",
+    "Ramp",
+    "Scaled",
+    "Setting",
+    "Sum",
+    "ramp",
+    "warmup",
+]

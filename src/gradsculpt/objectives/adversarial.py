@@ -1,24 +1,25 @@
 """Adversarial training with the conjugate of a penalty: the AdvGrad method."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from typing import ClassVar
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
-from gradsculpt import checks
-from gradsculpt.gradients import Model, differentiable, input_gradient, undisturbed
-from gradsculpt.objectives.base import Losses, Objective
+from gradsculpt.gradients import undisturbed
+from gradsculpt.objectives.base import DataTerm
+from gradsculpt.objectives.passes import Passes
 from gradsculpt.penalties import Penalty
 from gradsculpt.perturbations import OneStep, Perturbation
 
 
 @dataclass(frozen=True)
-class AdversarialTraining(Objective):
+class AdversarialTraining(DataTerm):
     """Cross entropy at x + delta, where delta nearly maximises L(x + delta) - h(delta).
 
     To first order this trains with L + h*(grad L): the input gradient is penalised without differentiating twice.
     A step costs the passes of the perturbation (two for `OneStep`) and one training step on x + delta.
+    `0.5 * AdversarialTraining(penalty)` is `AdversarialTraining(0.5 * penalty)`.
 
     While delta is sought, running statistics, random state, mode and parameter gradients stay as they are; batch
     statistics are those of training, and a dropout mask is the same as in the training pass that follows.
@@ -42,21 +43,21 @@ class AdversarialTraining(Objective):
 
     penalty: Penalty
     perturbation: Perturbation = field(default_factory=OneStep)
+    name: ClassVar[str] = "adversarial_cross_entropy"
 
-    def __call__(self, model: Model, x: Tensor, y: Tensor, attention: Tensor | None = None) -> Losses:
-        """Return the mean cross entropy at x + delta, and the logits there."""
-        checks.images("x", x)
-
-        def losses(inputs: Tensor) -> Tensor:
-            return F.cross_entropy(model(inputs), differentiable(y), reduction="none")
-
-        def loss_gradient(inputs: Tensor) -> tuple[Tensor, Tensor]:
-            return input_gradient(losses, inputs)
-
-        with undisturbed(model):
-            delta = self.perturbation(loss_gradient, x, self.penalty.given(attention))
+    def logits(self, passes: Passes) -> Tensor:
+        """Return the logits at x + delta."""
+        with undisturbed(passes.model):
+            delta = self.perturbation(passes.loss_gradient, passes.x, self.penalty.given(passes.attention))
         with torch.no_grad():
-            perturbed = x + delta
-        logits = model(perturbed)
-        loss = F.cross_entropy(logits, y)
-        return Losses(loss, logits, {"adversarial_cross_entropy": loss})
+            perturbed = passes.x + delta
+        return passes.model(self.perturbation.watch(perturbed))
+
+    def scaled(self, factor: float) -> "AdversarialTraining":
+        """Return adversarial training with the penalty times a factor."""
+        return self if factor == 1 else replace(self, penalty=factor * self.penalty)
+
+    @property
+    def replays(self) -> int:
+        """How many steps in a row want the same batch."""
+        return self.perturbation.replays

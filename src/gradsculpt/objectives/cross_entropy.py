@@ -1,17 +1,19 @@
 """The cross entropy: standard training."""
 
 from dataclasses import dataclass
+from typing import ClassVar
 
-import torch.nn.functional as F
 from torch import Tensor
 
-from gradsculpt.gradients import Model
-from gradsculpt.objectives.base import Losses, Objective
+from gradsculpt.objectives.base import DataTerm
+from gradsculpt.objectives.passes import Passes
 
 
 @dataclass(frozen=True)
-class CrossEntropy(Objective):
+class CrossEntropy(DataTerm):
     """The cross entropy of the clean batch: standard training, the baseline of every table.
+
+    In a sum it changes nothing: it is the data term of every objective that brings no other.
 
     Source: Gong et al., CVPR 2024 (AdvGrad), section 5, "standard training".
 
@@ -22,8 +24,12 @@ class CrossEntropy(Objective):
         0.6931
     """
 
-    def __call__(self, model: Model, x: Tensor, y: Tensor, attention: Tensor | None = None) -> Losses:
-        """Return the mean cross entropy at x; attention is not used."""
-        logits = model(x)
-        loss = F.cross_entropy(logits, y)
-        return Losses(loss, logits, {"cross_entropy": loss})
+    name: ClassVar[str] = "cross_entropy"
+
+    def logits(self, passes: Passes) -> Tensor:
+        """Return the logits of the clean batch."""
+        return passes.clean.output
+
+    def scaled(self, factor: float) -> "CrossEntropy":
+        """Return the cross entropy as it is: there is no penalty to scale."""
+        return self

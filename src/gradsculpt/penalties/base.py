@@ -1,6 +1,7 @@
 """The penalty: a convex function of a gradient map, and what follows from it by convex duality."""
 
 from abc import ABC, abstractmethod
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -50,6 +51,69 @@ class Penalty(ABC):
     def given(self, attention: Tensor | None) -> "Penalty":
         """Return the penalty for a batch whose attention maps are known; most penalties ignore them."""
         return self
+
+    def __mul__(self, factor: float) -> "Penalty":
+        return ScaledPenalty(self, factor)
+
+    __rmul__ = __mul__
+
+
+@dataclass(frozen=True)
+class ScaledPenalty(Penalty):
+    """A penalty times a number: c h*, whose conjugate is c h(delta / c); `2 * L1(0.01)` makes one.
+
+    Args:
+        penalty: h*.
+        factor: c, at least 0. With 0 nothing is penalised, and no perturbation but 0 is free.
+
+    Raises:
+        ArgumentError: If the factor is negative or not finite.
+
+    Source: Rockafellar 1970, theorem 16.1.
+
+    Example:
+        >>> from gradsculpt.penalties import L1
+        >>> (2 * L1(0.25)).dual(torch.tensor([[3.0, -2.0]]))
+        tensor([[ 0.5000, -0.5000]])
+    """
+
+    penalty: Penalty
+    factor: float
+
+    def __post_init__(self) -> None:
+        checks.at_least("factor", self.factor, 0.0)
+
+    def value(self, g: Tensor) -> Tensor:
+        """Return c h*(g), shape [N]."""
+        return self.factor * self.penalty.value(g)
+
+    def conjugate(self, delta: Tensor) -> Tensor:
+        """Return c h(delta / c), shape [N]; inf where its domain ends, which for c = 0 is at 0."""
+        if self.factor == 0:
+            # A number that is not one stays so: it is no perturbation of 0.
+            moved = (delta != 0).flatten(1).any(dim=1)
+            return torch.where(moved, torch.inf, per_sample(torch.zeros_like(delta)))
+        return self.factor * self.penalty.conjugate(delta / self.factor)
+
+    def dual(self, g: Tensor) -> Tensor:
+        """Return c times the dual of the penalty."""
+        return self.factor * self.penalty.dual(g)
+
+    def prox(self, v: Tensor, step: Size) -> Tensor:
+        """Return the proximal map of the penalty with a step c times as long."""
+        checks.positive("step", step)
+        return self.penalty.prox(v, self.factor * step) if self.factor else v.clone()
+
+    def conjugate_prox(self, v: Tensor, step: Size) -> Tensor:
+        """Return c times the proximal map of h at v / c with step / c."""
+        checks.positive("step", step)
+        if self.factor == 0:
+            return 0.0 * v
+        return self.factor * self.penalty.conjugate_prox(v / self.factor, step / self.factor)
+
+    def given(self, attention: Tensor | None) -> Penalty:
+        """Return the scaled penalty with the attention maps of a batch."""
+        return ScaledPenalty(self.penalty.given(attention), self.factor)
 
 
 def per_sample(t: Tensor) -> Tensor:

@@ -23,3 +23,12 @@ class Perturbation(ABC):
             x: The clean batch [N, C, H, W].
             penalty: The penalty h*, with attention bound where it needs it.
         """
+
+    @property
+    def replays(self) -> int:
+        """How many training steps in a row want the same batch."""
+        return 1
+
+    def watch(self, inputs: Tensor) -> Tensor:
+        """Return the perturbed batch for the training pass; a solver that learns from that pass attaches to it here."""
+        return inputs

@@ -13,7 +13,7 @@ from gradsculpt.data import Augment, Batch, to_float, to_input
 from gradsculpt.errors import RunError
 from gradsculpt.inputs import InputSpace
 from gradsculpt.metrics import gini
-from gradsculpt.objectives import Objective
+from gradsculpt.objectives import Moment, Objective
 from gradsculpt.training.optimization import Optimization
 
 _MAPS_A_VALIDATION = 128
@@ -61,6 +61,7 @@ class ClassifierModule(LightningModule):
         self._optimization, self._epochs, self._seed = optimization, epochs, seed
         self._val_accuracy = MulticlassAccuracy(classes, average="micro")
         self._gradient = Gradient()
+        self._batches = 0
 
     def configure_optimizers(self) -> Any:
         """Build the optimiser and the schedule, stepped once an epoch."""
@@ -70,12 +71,14 @@ class ClassifierModule(LightningModule):
     def on_train_epoch_start(self) -> None:
         """Derive the epoch's randomness from the seed and the epoch alone."""
         torch.manual_seed(self._stream(self.current_epoch, self.global_rank))
+        self._batches = 0
 
     def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> tuple[Tensor, Tensor, Tensor | None]:
         """Turn 8-bit images into augmented, normalised network input, the whole batch at once."""
         images, attention = batch.images, batch.attention
         if self.trainer.training:
-            generator = torch.Generator(images.device).manual_seed(self._stream(self.global_step, self.global_rank))
+            # Steps that want the same batch get it changed in the same way.
+            generator = self._generator(images.device, self._step // self._objective.replays)
             # Moving 8-bit pixels is several times cheaper than moving floating-point ones.
             images, attention = self._augment(images, attention, generator)
         x = to_input(images, self.space).contiguous(memory_format=self._layout)
@@ -88,7 +91,9 @@ class ClassifierModule(LightningModule):
             RunError: If a term of the loss is not finite.
         """
         x, y, attention = batch
-        losses = self._objective(self.network, x, y, attention)
+        objective = self._objective.at(Moment(self._step / self._steps_an_epoch, self._step, self.space))
+        losses = objective(self.network, x, y, attention, generator=self._generator(x.device, -1 - self._step))
+        self._batches += 1
         if not bool(losses.loss.isfinite()):
             bad = [name for name, term in losses.terms.items() if not bool(term.isfinite())]
             raise RunError(
@@ -116,6 +121,18 @@ class ClassifierModule(LightningModule):
             few = slice(_MAPS_A_VALIDATION)
             maps = heatmap(self._gradient(self.network, x[few], y[few]), clip=100.0)
             self.log("val_gini", gini(maps).mean(), prog_bar=True, batch_size=len(maps))
+
+    @property
+    def _steps_an_epoch(self) -> int:
+        return int(self.trainer.num_training_batches)
+
+    @property
+    def _step(self) -> int:
+        """Batches before this one; not optimiser steps, of which one may take several batches."""
+        return self.current_epoch * self._steps_an_epoch + self._batches
+
+    def _generator(self, device: torch.device, counter: int) -> torch.Generator:
+        return torch.Generator(device).manual_seed(self._stream(counter, self.global_rank))
 
     def _stream(self, counter: int, rank: int) -> int:
         """Return a seed for one epoch or step of one process."""

@@ -1,0 +1,42 @@
+"""Confident networks have uneven gradients: a reward for uncertain predictions."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from torch import Tensor
+
+from gradsculpt.objectives.base import Regulariser
+from gradsculpt.objectives.moment import Weight, check_weight, resolved
+from gradsculpt.objectives.passes import Passes
+
+
+@dataclass(frozen=True)
+class MaxEntropy(Regulariser):
+    """Minus weight times the entropy of the predicted probabilities, which keeps a network from being too sure.
+
+    Costs nothing beside cross entropy: the pass at x is shared. The term is at most 0, and at least
+    -weight log(K).
+
+    Args:
+        weight: Weight of the entropy, in nats.
+
+    Source: Pereyra et al. 2017, equation 1; Joo et al., AAAI 2023 (local gradient alignment), Figure 1 ("MaxEnt").
+
+    Example:
+        >>> import torch
+        >>> losses = MaxEntropy(1.0)(torch.nn.Flatten(), torch.zeros(2, 2, 1, 1), torch.tensor([0, 1]))
+        >>> round(losses.terms["negative_entropy"].item(), 4)
+        -0.6931
+    """
+
+    weight: Weight
+    names: ClassVar[tuple[str, ...]] = ("negative_entropy",)
+
+    def __post_init__(self) -> None:
+        check_weight("weight", self.weight)
+
+    def terms(self, passes: Passes) -> dict[str, Tensor]:
+        """Return the weighted negative entropy."""
+        log_probabilities = passes.clean.output.log_softmax(dim=1)
+        negative_entropy = (log_probabilities.exp() * log_probabilities).sum(dim=1).mean()
+        return {"negative_entropy": resolved(self.weight) * negative_entropy}

@@ -1,0 +1,90 @@
+"""The forward passes of one training step, which its terms share."""
+
+from functools import cached_property
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from gradsculpt import checks
+from gradsculpt.gradients import Model, Recording, differentiable, input_gradient
+
+
+class Passes:
+    """One batch on its way through a network; what several terms of a loss read is computed once.
+
+    Args:
+        model: Any callable from [N, C, H, W] to logits [N, K].
+        x: What the model takes, [N, C, H, W].
+        y: Class indices [N].
+        attention: Maps that accompany the images, [N, 1 or C, H, W].
+        generator: Source of randomness; without one, it is derived from PyTorch's own.
+        recorded: Whether input gradients will be read from the pass at x.
+    """
+
+    def __init__(
+        self,
+        model: Model,
+        x: Tensor,
+        y: Tensor,
+        attention: Tensor | None = None,
+        *,
+        generator: torch.Generator | None = None,
+        recorded: bool = True,
+    ) -> None:
+        checks.images("x", x)
+        self.model, self.x, self.y, self.attention = model, differentiable(x), differentiable(y), attention
+        self._generator, self._recorded = generator, recorded
+
+    @cached_property
+    def clean(self) -> Recording:
+        """The pass at x; it is the training pass if the data term asks for it first."""
+        return Recording(self.model, self.x, tracked=self._recorded)
+
+    @property
+    def is_recorded(self) -> bool:
+        """Whether the pass at x is kept for terms that read input gradients from it."""
+        return self._recorded
+
+    @cached_property
+    def clean_logit_gradient(self) -> Tensor:
+        """The gradient of the true class's logit at x, [N, C, H, W], without a graph."""
+        return self.clean.gradient(self.logit(self.clean.output))
+
+    def part(self, count: int) -> "Passes":
+        """Return the first images of the batch, with passes of their own."""
+        attention = None if self.attention is None else self.attention[:count]
+        return Passes(self.model, self.x[:count], self.y[:count], attention, generator=self.generator)
+
+    def logit(self, logits: Tensor) -> Tensor:
+        """Return the logit of each image's true class, [N]."""
+        return logits.gather(1, self.y[:, None])[:, 0]
+
+    def losses(self, logits: Tensor) -> Tensor:
+        """Return the cross entropy of each image, [N]."""
+        return F.cross_entropy(logits, self.y, reduction="none")
+
+    def loss_gradient(self, inputs: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the cross entropy of each image [N] and its gradient at `inputs`, without a graph."""
+        if inputs is self.x and self._recorded:
+            values = self.losses(self.clean.output)
+            return values.detach(), self.clean.gradient(values)
+        return input_gradient(lambda point: self.losses(self.model(point)), inputs)
+
+    @cached_property
+    def generator(self) -> torch.Generator:
+        """The source of randomness of this step, on the device of x."""
+        if self._generator is not None:
+            return self._generator
+        seed = int(torch.randint(2**62, ()))
+        return torch.Generator(self.x.device).manual_seed(seed)
+
+    def uniform(self) -> Tensor:
+        """Return noise between -1 and 1, shaped like x."""
+        noise = torch.empty_like(self.x, requires_grad=False)
+        return noise.uniform_(-1, 1, generator=self.generator)
+
+    def gaussian(self) -> Tensor:
+        """Return standard normal noise, shaped like x."""
+        noise = torch.empty_like(self.x, requires_grad=False)
+        return noise.normal_(generator=self.generator)
