@@ -17,7 +17,7 @@ SOURCE = Path(gradsculpt.__file__).parent
 ROWS: tuple[frozenset[str], ...] = tuple(
     frozenset(row.split())
     for row in (
-        "errors checks inputs gradients",
+        "errors checks inputs gradients kernels",
         "penalties perturbations",
         "attributions objectives",
         "attacks metrics",
@@ -36,6 +36,7 @@ SAME_ROW = frozenset(
         ("inputs", "checks"),
         ("gradients", "errors"),
         ("gradients", "checks"),
+        ("gradients", "kernels"),
         ("perturbations", "penalties"),  # a perturbation is sought for a penalty
         ("training", "data"),
         ("training", "models"),

@@ -1,10 +1,12 @@
 """Derivatives with respect to the input: the only place that calls autograd."""
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 
 import torch
 from torch import Tensor, nn
+
+from gradsculpt.kernels import Reading, TwiceDifferentiable
 
 Model = Callable[[Tensor], Tensor]
 """Any callable from images [N, C, H, W] to logits [N, K]."""
@@ -61,16 +63,22 @@ class Recording:
     ) -> None:
         with torch.inference_mode(False):
             self._point = differentiable(x).detach().requires_grad_() if tracked else x
-            self.output = function(self._point)
+            self._reading = Reading(self._point)
+            with TwiceDifferentiable(self._reading) if tracked else nullcontext():
+                self.output = function(self._point)
 
     def gradient(self, values: Tensor, *, create_graph: bool = False) -> Tensor:
         """Return the gradient of the sum of values, which were computed from the output, shaped like x.
 
         The graph is kept, so that a loss of the output can still be propagated back to the parameters.
         """
-        (gradient,) = torch.autograd.grad(
-            values.sum(), self._point, create_graph=create_graph, retain_graph=True, materialize_grads=True
-        )
+        self._reading.inputs_only = True
+        try:
+            (gradient,) = torch.autograd.grad(
+                values.sum(), self._point, create_graph=create_graph, retain_graph=True, materialize_grads=True
+            )
+        finally:
+            self._reading.inputs_only = False
         return gradient
 
     def hessian_product(self, gradient: Tensor, vector: Tensor) -> Tensor:

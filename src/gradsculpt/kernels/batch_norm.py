@@ -1,0 +1,132 @@
+"""Batch normalisation by the statistics of the batch, with a short second derivative."""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd import Function
+
+from gradsculpt.kernels.base import Reading
+
+_forward = torch.ops.aten.native_batch_norm.default
+_backward = torch.ops.aten.native_batch_norm_backward.default
+
+
+def batch_norm(
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor,
+    running: tuple[Tensor | None, Tensor | None],
+    momentum: float,
+    eps: float,
+    reading: Reading,
+) -> Tensor:
+    """Return x [N, C, ...] normalised per channel, differentiable to any order; running statistics are updated."""
+    result: Tensor = _Normalise.apply(x, weight, bias, running, momentum, eps, reading)
+    return result
+
+
+class _Normalise(Function):
+    """weight (x - mean) r + bias, with r = (variance + eps)^(-1/2)."""
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        x: Tensor,
+        weight: Tensor,
+        bias: Tensor,
+        running: tuple[Tensor | None, Tensor | None],
+        momentum: float,
+        eps: float,
+        reading: Reading,
+    ) -> Tensor:
+        result, mean, r = _forward(x, weight, bias, *running, True, momentum, eps)
+        ctx.save_for_backward(x, weight)
+        ctx.mean, ctx.r, ctx.eps, ctx.reading = mean, r, eps, reading
+        return result  # type: ignore[no-any-return]
+
+    @staticmethod
+    def backward(ctx: Any, g: Tensor) -> tuple[Tensor | None, ...]:
+        x, weight = ctx.saved_tensors
+        rest = (None,) * 4
+        if not torch.is_grad_enabled():
+            wanted = [True, not ctx.reading.inputs_only, not ctx.reading.inputs_only]
+            return *_backward(g, x, weight, None, None, ctx.mean, ctx.r, True, ctx.eps, wanted), *rest
+        gx = _Gradient.apply(g, x, weight, ctx.mean, ctx.r, ctx.eps)
+        if ctx.reading.inputs_only:
+            return gx, None, None, *rest
+        normalised, _ = _normalised(x, ctx.eps)
+        return gx, _sum(g * normalised), _sum(g), *rest
+
+
+class _Gradient(Function):
+    """The gradient of x: weight r (g - mean(g) - x^ mean(g x^)), linear and symmetric in g."""
+
+    @staticmethod
+    def forward(ctx: Any, g: Tensor, x: Tensor, weight: Tensor, mean: Tensor, r: Tensor, eps: float) -> Tensor:
+        gx, along, _ = _backward(g, x, weight, None, None, mean, r, True, eps, [True, True, True])
+        ctx.save_for_backward(g, x, weight, gx)
+        ctx.mean, ctx.r, ctx.along, ctx.eps = mean, r, along, eps
+        return gx  # type: ignore[no-any-return]
+
+    @staticmethod
+    def backward(ctx: Any, v: Tensor) -> tuple[Tensor | None, ...]:
+        g, x, weight, gx = ctx.saved_tensors
+        if torch.is_grad_enabled():
+            return *_second(v, g, x, weight, ctx.eps), None, None, None
+        # With S = <v, gx>: dS/dg is the same map applied to v, and
+        # dS/dx = -(r / M) (S r (x - mean) + sum(v x^) gx + sum(g x^) gv), for each channel.
+        gv, v_along, _ = _backward(v, x, weight, None, None, ctx.mean, ctx.r, True, ctx.eps, [True, True, True])
+        count = x.numel() // x.shape[1]
+        product = _sum(v * gx)
+        scale = ctx.r / count
+        on_x = -scale * product * ctx.r
+        result = torch.addcmul(_wide(-on_x * ctx.mean, x), x, _wide(on_x, x))
+        result.addcmul_(gx, _wide(-scale * v_along, x)).addcmul_(gv, _wide(-scale * ctx.along, x))
+        # S is linear in the weight; where a weight is 0, its own share is summed up without it.
+        safe = weight.where(weight != 0, 1)
+        g_weight = product / safe
+        if bool((weight == 0).any()):
+            ones = torch.ones_like(weight)
+            unit = _backward(g, x, ones, None, None, ctx.mean, ctx.r, True, ctx.eps, [True, False, False])[0]
+            g_weight = _sum(v * unit)
+        return gv, result, g_weight, None, None, None
+
+
+def _second(v: Tensor, g: Tensor, x: Tensor, weight: Tensor, eps: float) -> tuple[Tensor, Tensor, Tensor]:
+    """Return the derivatives of <v, gx> by g, x and weight, out of operations that can be differentiated again."""
+    normalised, r = _normalised(x, eps)
+
+    def project(t: Tensor) -> Tensor:
+        return t - _mean(t) - normalised * _mean(t * normalised)
+
+    g_flat, v_flat = project(g), project(v)
+    scale = _wide(weight, x) * r
+    on_weight = _mean(v * g_flat) * r
+    on_x = normalised * on_weight * _wide(weight, x) + r * (
+        _mean(v * normalised) * scale * g_flat + _mean(g * normalised) * scale * v_flat
+    )
+    count = x.numel() // x.shape[1]
+    return scale * v_flat, -on_x, count * on_weight.flatten()
+
+
+def _normalised(x: Tensor, eps: float) -> tuple[Tensor, Tensor]:
+    centred = x - _mean(x)
+    r = (_mean(centred.square()) + eps).rsqrt()
+    return centred * r, r
+
+
+def _others(t: Tensor) -> list[int]:
+    return [dimension for dimension in range(t.ndim) if dimension != 1]
+
+
+def _sum(t: Tensor) -> Tensor:
+    return t.sum(_others(t))
+
+
+def _mean(t: Tensor) -> Tensor:
+    return t.mean(_others(t), keepdim=True)
+
+
+def _wide(channels: Tensor, like: Tensor) -> Tensor:
+    return channels.view(1, -1, *[1] * (like.ndim - 2))

@@ -1,0 +1,46 @@
+"""Softplus whose slope is computed once, and serves every order of derivative."""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd import Function
+
+_sigmoid_backward = torch.ops.aten.sigmoid_backward.default
+
+
+def softplus(z: Tensor, beta: float) -> Tensor:
+    """Return log(1 + exp(beta z)) / beta, differentiable to any order.
+
+    PyTorch's own goes through log1p, which costs ten times as much as the logarithm on CPUs; here the sum
+    1 + exp(-|beta z|) is rounded, so that values are exact to float precision beside 1 / beta.
+    """
+    result: Tensor = _Softplus.apply(z, beta)[0]
+    return result
+
+
+class _Softplus(Function):
+    """The value a and the slope s = sigmoid(beta z), of which a' = s and s' = beta s (1 - s)."""
+
+    @staticmethod
+    def forward(ctx: Any, z: Tensor, beta: float) -> tuple[Tensor, Tensor]:
+        slope = (z * beta).sigmoid_()
+        # log(1 + exp(-|t|)) is -log of the larger of sigmoid(t) and 1 - sigmoid(t).
+        value = torch.maximum(slope, 1 - slope).log_().div_(-beta).add_(z.clamp(min=0))
+        ctx.save_for_backward(slope)
+        ctx.beta = beta
+        ctx.set_materialize_grads(False)
+        return value, slope
+
+    @staticmethod
+    def backward(ctx: Any, g: Tensor | None, g_slope: Tensor | None) -> tuple[Tensor | None, None]:
+        (slope,) = ctx.saved_tensors
+        if g_slope is None:
+            return None if g is None else g * slope, None
+        if torch.is_grad_enabled():
+            curved = ctx.beta * g_slope * (slope * (1 - slope))
+            return curved if g is None else curved + g * slope, None
+        curved = _sigmoid_backward(g_slope, slope)
+        if g is None:
+            return curved.mul_(ctx.beta), None
+        return torch.mul(g, slope).add_(curved, alpha=ctx.beta), None
