@@ -2,9 +2,12 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
+from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.autograd import Function
+from torch.autograd.function import once_differentiable
 
 from gradsculpt.kernels import Reading, TwiceDifferentiable
 
@@ -52,18 +55,18 @@ class Recording:
         function: Maps x [N, ...] to an output.
         x: The batch. It is never changed, and neither is its `requires_grad`.
         tracked: Whether input gradients will be read; without, this is nothing but the forward pass.
-        twice: Whether these gradients will themselves be differentiated.
+        order: The highest derivative that will be taken; 2, for a gradient that is differentiated once, saves memory.
 
     Attributes:
         output: What the function returned, with its graph.
     """
 
     def __init__(
-        self, function: Callable[[Tensor], Tensor], x: Tensor, *, tracked: bool = True, twice: bool = False
+        self, function: Callable[[Tensor], Tensor], x: Tensor, *, tracked: bool = True, order: int = 3
     ) -> None:
         with torch.inference_mode(False):
             self._point = differentiable(x).detach().requires_grad_() if tracked else x
-            self._reading = Reading(self._point)
+            self._reading = Reading(self._point, order)
             with TwiceDifferentiable(self._reading) if tracked else nullcontext():
                 self.output = function(self._point)
 
@@ -84,6 +87,41 @@ class Recording:
     def hessian_product(self, gradient: Tensor, vector: Tensor) -> Tensor:
         """Return the derivative of <gradient, vector> by x, with a graph; the gradient must have one."""
         return self.gradient(gradient * vector, create_graph=True)
+
+
+def settled(loss: Tensor, model: object) -> Tensor:
+    """Propagate a loss back to the parameters of a model at once, and return it with these gradients attached.
+
+    The graph of the loss is freed; `backward` on what is returned, or on a sum with it, hands the gradients over, once.
+    A model that is no module, or that runs in half precision with a loss that is still to be scaled, is left alone.
+    """
+    parameters = [p for p in model.parameters() if p.requires_grad] if isinstance(model, nn.Module) else []
+    kind = loss.device.type
+    scaled = torch.is_autocast_enabled(kind) and torch.get_autocast_dtype(kind) == torch.float16
+    if not parameters or scaled or not loss.requires_grad:
+        return loss
+    gradients = torch.autograd.grad(loss, parameters, allow_unused=True)
+    result: Tensor = _Settled.apply(loss.detach(), gradients, *parameters)
+    return result
+
+
+class _Settled(Function):
+    """A number whose gradients are known."""
+
+    @staticmethod
+    def forward(ctx: Any, value: Tensor, gradients: tuple[Tensor | None, ...], *parameters: Tensor) -> Tensor:
+        ctx.gradients = gradients
+        return value.clone()
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, g: Tensor) -> tuple[Tensor | None, ...]:
+        gradients, ctx.gradients = ctx.gradients, None
+        if gradients is None:
+            raise RuntimeError("this loss was propagated back already, and its graph is gone; evaluate it again.")
+        if not bool(g == 1):
+            gradients = tuple(None if gradient is None else gradient * g for gradient in gradients)
+        return None, None, *gradients
 
 
 def differentiable(t: Tensor) -> Tensor:

@@ -13,10 +13,12 @@ class Reading:
     told only that its weights have gradients. Here it can look.
 
     Args:
-        point: The inputs of the pass. They are a leaf of its own, whose gradient nobody wants but who sets
-            `inputs_only`.
+        point: The inputs of the pass. They are a leaf of its own, whose gradient is wanted only while `inputs_only` is
+            set.
+        order: The highest derivative that will be taken.
         inputs_only: Whether gradients of the inputs are being read, and none of parameters.
     """
 
     point: Tensor | None = None
+    order: int = 3
     inputs_only: bool = field(default=False, init=False)

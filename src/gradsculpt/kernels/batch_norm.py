@@ -52,7 +52,7 @@ class _Normalise(Function):
         if not torch.is_grad_enabled():
             wanted = [True, not ctx.reading.inputs_only, not ctx.reading.inputs_only]
             return *_backward(g, x, weight, None, None, ctx.mean, ctx.r, True, ctx.eps, wanted), *rest
-        gx = _Gradient.apply(g, x, weight, ctx.mean, ctx.r, ctx.eps)
+        gx = _Gradient.apply(g, x, weight, ctx.mean, ctx.r, ctx.eps, ctx.reading.order)
         if ctx.reading.inputs_only:
             return gx, None, None, *rest
         normalised, _ = _normalised(x, ctx.eps)
@@ -63,17 +63,23 @@ class _Gradient(Function):
     """The gradient of x: weight r (g - mean(g) - x^ mean(g x^)), linear and symmetric in g."""
 
     @staticmethod
-    def forward(ctx: Any, g: Tensor, x: Tensor, weight: Tensor, mean: Tensor, r: Tensor, eps: float) -> Tensor:
+    def forward(
+        ctx: Any, g: Tensor, x: Tensor, weight: Tensor, mean: Tensor, r: Tensor, eps: float, order: int
+    ) -> Tensor:
         gx, along, _ = _backward(g, x, weight, None, None, mean, r, True, eps, [True, True, True])
-        ctx.save_for_backward(g, x, weight, gx)
+        # A second derivative can do without g, a sixth of what would be kept in memory.
+        ctx.whole = order > 2 or bool((weight == 0).any())
+        ctx.save_for_backward(x, weight, gx, *([g] if ctx.whole else []))
         ctx.mean, ctx.r, ctx.along, ctx.eps = mean, r, along, eps
         return gx  # type: ignore[no-any-return]
 
     @staticmethod
     def backward(ctx: Any, v: Tensor) -> tuple[Tensor | None, ...]:
-        g, x, weight, gx = ctx.saved_tensors
+        x, weight, gx, *kept = ctx.saved_tensors
         if torch.is_grad_enabled():
-            return *_second(v, g, x, weight, ctx.eps), None, None, None
+            if not ctx.whole:
+                raise RuntimeError("this pass was recorded for second derivatives; record it for a higher order.")
+            return *_second(v, kept[0], x, weight, ctx.eps), None, None, None, None
         # With S = <v, gx>: dS/dg is the same map applied to v, and
         # dS/dx = -(r / M) (S r (x - mean) + sum(v x^) gx + sum(g x^) gv), for each channel.
         gv, v_along, _ = _backward(v, x, weight, None, None, ctx.mean, ctx.r, True, ctx.eps, [True, True, True])
@@ -83,14 +89,17 @@ class _Gradient(Function):
         on_x = -scale * product * ctx.r
         result = torch.addcmul(_wide(-on_x * ctx.mean, x), x, _wide(on_x, x))
         result.addcmul_(gx, _wide(-scale * v_along, x)).addcmul_(gv, _wide(-scale * ctx.along, x))
-        # S is linear in the weight; where a weight is 0, its own share is summed up without it.
-        safe = weight.where(weight != 0, 1)
-        g_weight = product / safe
-        if bool((weight == 0).any()):
-            ones = torch.ones_like(weight)
-            unit = _backward(g, x, ones, None, None, ctx.mean, ctx.r, True, ctx.eps, [True, False, False])[0]
-            g_weight = _sum(v * unit)
-        return gv, result, g_weight, None, None, None
+        return gv, result, _weight_gradient(ctx, v, product), None, None, None, None
+
+
+def _weight_gradient(ctx: Any, v: Tensor, product: Tensor) -> Tensor:
+    """Return dS / dweight: S is linear in the weight, but where a weight is 0 its share has to be summed up anew."""
+    x, weight, _, *kept = ctx.saved_tensors
+    if not ctx.whole:
+        direct: Tensor = product / weight
+        return direct
+    unit = torch.ones_like(weight)
+    return _sum(v * _backward(kept[0], x, unit, None, None, ctx.mean, ctx.r, True, ctx.eps, [True, False, False])[0])
 
 
 def _second(v: Tensor, g: Tensor, x: Tensor, weight: Tensor, eps: float) -> tuple[Tensor, Tensor, Tensor]:

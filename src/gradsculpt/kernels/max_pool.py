@@ -13,6 +13,10 @@ Window = tuple[list[int], list[int], list[int], list[int], bool]
 """Kernel size, stride, padding, dilation, and whether the last window may hang over the edge."""
 
 
+Like = tuple[torch.Size, torch.memory_format]
+"""Shape and memory format of a map; the map itself would be kept in memory for nothing else."""
+
+
 def max_pool(x: Tensor, window: Window) -> Tensor:
     """Return the maxima of x [N, C, H, W], differentiable to any order; which entry is largest counts as fixed."""
     result: Tensor = _MaxPool.apply(x, window)
@@ -32,17 +36,18 @@ class _MaxPool(Function):
     @staticmethod
     def backward(ctx: Any, g: Tensor) -> tuple[Tensor, None]:
         x, indices = ctx.saved_tensors
-        return _Scatter.apply(g, x.detach(), indices, ctx.window), None
+        return _Scatter.apply(g, indices, _like(x), ctx.window), None
 
 
 class _Scatter(Function):
     """Puts entries back to where they were picked, and adds up what meets."""
 
     @staticmethod
-    def forward(ctx: Any, g: Tensor, like: Tensor, indices: Tensor, window: Window) -> Tensor:
+    def forward(ctx: Any, g: Tensor, indices: Tensor, like: Like, window: Window) -> Tensor:
         ctx.save_for_backward(indices)
         ctx.window, ctx.like = window, like
-        return _backward(g, like, *window, indices)  # type: ignore[no-any-return]
+        shape, layout = like
+        return _backward(g, torch.empty(shape, dtype=g.dtype, device=g.device, memory_format=layout), *window, indices)  # type: ignore[no-any-return]
 
     @staticmethod
     def backward(ctx: Any, v: Tensor) -> tuple[Tensor, None, None, None]:
@@ -54,7 +59,7 @@ class _Pick(Function):
     """Picks the entries at given indices."""
 
     @staticmethod
-    def forward(ctx: Any, v: Tensor, indices: Tensor, like: Tensor, window: Window) -> Tensor:
+    def forward(ctx: Any, v: Tensor, indices: Tensor, like: Like, window: Window) -> Tensor:
         ctx.save_for_backward(indices)
         ctx.window, ctx.like = window, like
         if indices.is_contiguous():
@@ -67,4 +72,9 @@ class _Pick(Function):
     @staticmethod
     def backward(ctx: Any, g: Tensor) -> tuple[Tensor, None, None, None]:
         (indices,) = ctx.saved_tensors
-        return _Scatter.apply(g, ctx.like, indices, ctx.window), None, None, None
+        return _Scatter.apply(g, indices, ctx.like, ctx.window), None, None, None
+
+
+def _like(x: Tensor) -> Like:
+    channels_last = x.is_contiguous(memory_format=torch.channels_last) and not x.is_contiguous()
+    return x.shape, torch.channels_last if channels_last else torch.contiguous_format

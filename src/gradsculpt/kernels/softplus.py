@@ -3,10 +3,25 @@
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.autograd import Function
 
 _sigmoid_backward = torch.ops.aten.sigmoid_backward.default
+
+
+class Softplus(nn.Softplus):
+    """`torch.nn.Softplus` at a fraction of its cost on CPUs; elsewhere it is the same.
+
+    Source: Joo et al., AAAI 2023 (local gradient alignment), experiments, for its use in place of ReLU.
+
+    Example:
+        >>> round(Softplus(beta=3.0)(torch.zeros(())).item(), 4)
+        0.231
+    """
+
+    def forward(self, input: Tensor) -> Tensor:
+        """Return the Softplus of every entry."""
+        return softplus(input, self.beta) if input.device.type == "cpu" else super().forward(input)
 
 
 def softplus(z: Tensor, beta: float) -> Tensor:

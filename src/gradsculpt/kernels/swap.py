@@ -92,8 +92,8 @@ def _max_pool2d(
 ) -> Tensor | None:
     if input.ndim != 4 or return_indices:
         return None
-    sizes = (kernel_size, stride or kernel_size, padding, dilation)
-    return max_pool(input, (*(list(_pair(size)) for size in sizes), ceil_mode))
+    kernel, step, pad, dilate = (list(_pair(size)) for size in (kernel_size, stride or kernel_size, padding, dilation))
+    return max_pool(input, (kernel, step, pad, dilate, ceil_mode))
 
 
 def _flatten(reading: Reading, input: Tensor, start_dim: int = 0, end_dim: int = -1) -> Tensor | None:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from gradsculpt import checks
+from gradsculpt import checks, kernels
 from gradsculpt.errors import ModelError
 from gradsculpt.models import trial
 
@@ -104,7 +104,7 @@ def _swap(network: nn.Module, beta: float) -> list[tuple[nn.Module, str, nn.Modu
         for name, child in parent._modules.items()
         if child is not None and _is_rectifier(child)
     ]
-    new = {id(old): nn.Softplus(beta=beta).train(old.training) for _, _, old in places}
+    new = {id(old): kernels.Softplus(beta=beta).train(old.training) for _, _, old in places}
     for parent, name, old in places:
         setattr(parent, name, new[id(old)])
     return places
@@ -157,7 +157,9 @@ class _Calls(TorchFunctionMode):
         # F.threshold is named _threshold, and relu_ is relu in place.
         name = getattr(func, "__name__", "").strip("_")
         if name in _CALLS or _cuts_at_zero(name, args, kwargs):
-            self.seen.append(name + _caller())
+            caller = _caller()
+            if not caller.startswith(f" ({kernels.__name__}."):
+                self.seen.append(name + caller)
         return func(*args, **kwargs)
 
 

@@ -66,13 +66,23 @@ class LocalGradientAlignment(SecondOrder):
             checks.at_least("eps", self.eps, 0.0)
         checks.one_of("noise", self.noise, ("uniform", "gaussian", "gradient", "gradient_sign"))
 
+    @property
+    def differentiates_clean(self) -> bool:
+        """Only a gradient at x that is not detached is propagated back through the pass there."""
+        return not self.detach_source and self.share == 1
+
+    def read(self, passes: Passes) -> None:
+        """Read the gradient at x."""
+        if self.share == 1:
+            _ = passes.clean_logit_gradient
+
     def dear_terms(self, passes: Passes) -> dict[str, Tensor]:
         """Return the weighted criteria."""
         if self.detach_source:
             source = passes.clean_logit_gradient
         else:
             source = passes.clean.gradient(passes.logit(passes.clean.output), create_graph=True)
-        neighbour = Recording(passes.model, passes.x + self._delta(passes, source.detach()), twice=True)
+        neighbour = Recording(passes.model, passes.x + self._delta(passes, source.detach()), order=2)
         other = neighbour.gradient(passes.logit(neighbour.output), create_graph=True)
         return {
             "l2_alignment": resolved(self.l2) * _distance(source, other, squared=self.squared).mean(),

@@ -51,6 +51,10 @@ class Passes:
         """The gradient of the true class's logit at x, [N, C, H, W], without a graph."""
         return self.clean.gradient(self.logit(self.clean.output))
 
+    def forget(self) -> None:
+        """Drop the pass at x; what was read from it stays."""
+        self.__dict__.pop("clean", None)
+
     def part(self, count: int) -> "Passes":
         """Return the first images of the batch, with passes of their own."""
         attention = None if self.attention is None else self.attention[:count]

@@ -36,8 +36,9 @@ class SecondOrder(Regulariser):
 
     def terms(self, passes: Passes) -> dict[str, Tensor]:
         """Return the weighted terms of the share of the batch."""
-        count = max(1, round(self.share * len(passes.x)))
-        return self.dear_terms(passes if count == len(passes.x) else passes.part(count))
+        if self.share == 1:
+            return self.dear_terms(passes)
+        return self.dear_terms(passes.part(max(1, round(self.share * len(passes.x)))))
 
     @abstractmethod
     def dear_terms(self, passes: Passes) -> dict[str, Tensor]:
