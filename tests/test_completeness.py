@@ -13,6 +13,7 @@ from gradsculpt.attributions import ATTRIBUTIONS
 from gradsculpt.objectives import OBJECTIVES
 from gradsculpt.penalties import PENALTIES
 from gradsculpt.perturbations import PERTURBATIONS
+from tests.objectives.cases import untried
 from tests.penalties.cases import LAWFUL, missing
 from tests.perturbations.test_perturbations import SOLVERS
 
@@ -113,3 +114,7 @@ def test_every_penalty_is_under_the_laws() -> None:
 
 def test_every_perturbation_is_under_the_laws() -> None:
     assert {type(solver) for solver in SOLVERS} == set(PERTURBATIONS)
+
+
+def test_every_objective_is_under_the_laws_and_is_trained_with() -> None:
+    assert untried() == set()

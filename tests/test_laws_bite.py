@@ -1,14 +1,30 @@
-"""Each law, handed a penalty that is wrong in one way, fails; handed the right one, it passes."""
+"""Each law, handed a penalty or an objective that is wrong in one way, fails; handed the right one, it passes."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pytest
 import torch
 from torch import Tensor
 
+from gradsculpt.objectives import (
+    CrossEntropy,
+    GradientPenalty,
+    HessianNorm,
+    LocalGradientAlignment,
+    Losses,
+    MaxEntropy,
+    Objective,
+    Scaled,
+    Sum,
+)
+from gradsculpt.objectives.base import Part
+from gradsculpt.objectives.passes import Passes
 from gradsculpt.penalties import ElasticNet, GroupL21, SquaredL2
 from gradsculpt.penalties.base import Size
+from tests.networks import batch, network
+from tests.objectives import laws as sums
+from tests.objectives import oracles
 from tests.penalties import laws
 from tests.penalties.cases import SHAPE, map_of
 
@@ -132,6 +148,26 @@ class AcrossTheBatch(ElasticNet):
         return super().dual(g) / len(g)
 
 
+class AscentAsLongAsTheGradient(ElasticNet):
+    def ascent(self, g: Tensor) -> Tensor:
+        return g
+
+
+class AscentDownhill(ElasticNet):
+    def ascent(self, g: Tensor) -> Tensor:
+        return -super().ascent(g)
+
+
+class AscentOfTheBatch(GroupL21):
+    def ascent(self, g: Tensor) -> Tensor:
+        return g / g.norm()
+
+
+class AscentOfGroups(GroupL21):
+    def ascent(self, g: Tensor) -> Tensor:
+        return self.dual(g) / self.weight
+
+
 class ReadsMemory(ElasticNet):
     def dual(self, g: Tensor) -> Tensor:
         return super().dual(g.as_strided(g.shape, torch.empty(g.shape).stride(), g.storage_offset()))
@@ -185,6 +221,10 @@ BITES = [
     bite(laws.dual_is_the_gradient, DualScaled, DENSE),
     bite(laws.dual_is_the_gradient, DualWithoutTwo, DENSE),
     bite(laws.differentiable_at_zero, DividesByZero, G),
+    bite(laws.ascent_is_the_steepest_step, AscentAsLongAsTheGradient, G),
+    bite(laws.ascent_is_the_steepest_step, AscentDownhill, G),
+    bite(laws.ascent_is_the_steepest_step, AscentOfTheBatch, G),
+    bite(laws.ascent_is_the_steepest_step, AscentOfGroups, G),
     bite(laws.zero_stays_zero, NotZeroAtZero, G, 0.5),
     bite(laws.zero_stays_zero, DividesByZero, G, 0.5),
     bite(laws.shapes_and_dtypes_are_kept, SinglePrecision, G, 0.5),
@@ -236,3 +276,193 @@ def test_every_law_is_handed_something_wrong() -> None:
     }
     assert public == {case.law.__name__ for case in BITES} | {"batch_mates_do_not_matter"}
     assert G.shape[1:] == SHAPE
+
+
+# Objectives.
+
+
+class AlignmentWithoutHalf(LocalGradientAlignment):
+    def dear_terms(self, passes: Passes) -> dict[str, Tensor]:
+        found = super().dear_terms(passes)
+        return found | {"cosine_alignment": 2 * found["cosine_alignment"]}
+
+
+class AlignmentWithoutSquare(LocalGradientAlignment):
+    def dear_terms(self, passes: Passes) -> dict[str, Tensor]:
+        return replace(as_given(self), squared=False).dear_terms(passes)
+
+
+class AlignmentWithAttachedSource(LocalGradientAlignment):
+    differentiates_clean = True
+
+    def dear_terms(self, passes: Passes) -> dict[str, Tensor]:
+        return replace(as_given(self), detach_source=False).dear_terms(passes)
+
+
+class AlignmentTooNear(LocalGradientAlignment):
+    def dear_terms(self, passes: Passes) -> dict[str, Tensor]:
+        return replace(as_given(self), eps=0.15).dear_terms(passes)
+
+
+class HessianWithoutSquare(HessianNorm):
+    def dear_terms(self, passes: Passes) -> dict[str, Tensor]:
+        return {name: (0.4 * value).sqrt() for name, value in super().dear_terms(passes).items()}
+
+
+class HessianTimesAConstant(HessianNorm):
+    def dear_terms(self, passes: Passes) -> dict[str, Tensor]:
+        return {name: value.detach() for name, value in super().dear_terms(passes).items()}
+
+
+class PenaltyOfTheSum(GradientPenalty):
+    def dear_terms(self, passes: Passes) -> dict[str, Tensor]:
+        return {name: len(passes.x) * value for name, value in super().dear_terms(passes).items()}
+
+
+class EntropyOfTheOtherSign(MaxEntropy):
+    def terms(self, passes: Passes) -> dict[str, Tensor]:
+        return {name: -value for name, value in super().terms(passes).items()}
+
+
+def as_given(alignment: LocalGradientAlignment) -> LocalGradientAlignment:
+    return LocalGradientAlignment(alignment.l2, alignment.cosine, alignment.eps)
+
+
+def alignment(objective: Objective) -> None:
+    model, (x, y) = oracles.network(), oracles.images()
+    terms = objective(model, x, y, generator=torch.Generator().manual_seed(4)).terms
+    noise = oracles.uniform(x, 4)
+    for name, weights in (("l2_alignment", {"l2": 0.2}), ("cosine_alignment", {"cosine": 0.7})):
+        oracle = oracles.alignment(oracles.plain(model), x, y, lambda g, i: 0.3 * noise[i], **weights)
+        oracles.agrees(terms[name], model, oracle)
+
+
+def hessian(objective: Objective) -> None:
+    model, (x, y) = oracles.network(), oracles.images()
+    term = objective(model, x, y, generator=torch.Generator().manual_seed(4)).terms["hessian_norm"]
+    term = term + 0 * model[0].weight.sum()  # a term without a graph is wrong, but no error of PyTorch's
+    oracles.agrees(term, model, oracles.hessian_norm(oracles.plain(model), x, y, oracles.normal(x, 4), 0.4))
+
+
+def penalty(objective: Objective) -> None:
+    model, (x, y) = oracles.network(), oracles.images()
+    term = objective(model, x, y).terms["gradient_penalty"]
+    written = lambda g, i: (float(0.7 * (g * g).sum()), 2 * 0.7 * g)  # noqa: E731
+    oracles.agrees(term, model, oracles.gradient_penalty(oracles.plain(model), x, y, written))
+
+
+def entropy(objective: Objective) -> None:
+    model, (x, y) = oracles.network(), oracles.images()
+    term = objective(model, x, y).terms["negative_entropy"]
+    oracles.agrees(term, model, oracles.negative_entropy(oracles.plain(model), x, y, 0.4))
+
+
+ORACLES: list[tuple[Callable[[Objective], None], Objective, Objective]] = [
+    *(
+        (alignment, LocalGradientAlignment(0.2, 0.7, 0.3), wrong(0.2, 0.7, 0.3))
+        for wrong in (
+            AlignmentWithoutHalf,
+            AlignmentWithoutSquare,
+            AlignmentWithAttachedSource,
+            AlignmentTooNear,
+        )
+    ),
+    (hessian, HessianNorm(0.4), HessianWithoutSquare(0.4)),
+    (hessian, HessianNorm(0.4), HessianTimesAConstant(0.4)),
+    (penalty, GradientPenalty(SquaredL2(0.7)), PenaltyOfTheSum(SquaredL2(0.7))),
+    (entropy, MaxEntropy(0.4), EntropyOfTheOtherSign(0.4)),
+]
+
+
+@pytest.mark.parametrize(("law", "right", "wrong"), ORACLES, ids=lambda value: type(value).__name__)
+def test_the_oracle_tells_right_from_wrong(
+    law: Callable[[Objective], None], right: Objective, wrong: Objective
+) -> None:
+    law(right)
+    with pytest.raises(AssertionError):
+        law(wrong)
+
+
+class DropsTheLast(Sum):
+    def parts(self) -> tuple[Part, ...]:
+        return super().parts()[:-1]
+
+
+class AddsTwice(Sum):
+    def parts(self) -> tuple[Part, ...]:
+        return (*super().parts(), super().parts()[0])
+
+
+class ScalesEverything(Scaled):
+    def __call__(self, *arguments: object, **options: object) -> Losses:
+        found = self.objective(*arguments, **options)  # type: ignore[arg-type]
+        terms = {name: self.factor * value for name, value in found.terms.items()}
+        return Losses(self.factor * found.loss, found.logits, terms)
+
+
+class Forgetful(CrossEntropy):
+    def __add__(self, other: object) -> Objective:
+        return DropsTheLast((self, other))  # type: ignore[arg-type]
+
+
+class Replaced(CrossEntropy):
+    """Its own data term is lost in a sum."""
+
+    def __add__(self, other: object) -> Objective:
+        return GradientPenalty(SquaredL2(0.1)) + other  # type: ignore[operator]
+
+
+class Greedy(MaxEntropy):
+    def __add__(self, other: object) -> Objective:
+        return AddsTwice((self, other))  # type: ignore[arg-type]
+
+
+class Deaf(MaxEntropy):
+    def __mul__(self, factor: object) -> Objective:
+        return self
+
+    __rmul__ = __mul__
+
+
+class Loud(MaxEntropy):
+    def __mul__(self, factor: object) -> Objective:
+        return ScalesEverything(self, factor)  # type: ignore[arg-type]
+
+    __rmul__ = __mul__
+
+
+class Hidden(MaxEntropy):
+    """Has a part of the loss that no term tells of."""
+
+    def __call__(self, *arguments: object, **options: object) -> Losses:
+        found = super().__call__(*arguments, **options)  # type: ignore[arg-type]
+        return replace(found, loss=found.loss + 0.1)
+
+
+def adding(objective: Objective, model: torch.nn.Module, x: Tensor, y: Tensor) -> None:
+    sums.adding_keeps_one_data_term(objective, LocalGradientAlignment(0.2, 0.7, 0.3), MaxEntropy(0.4), model, x, y)
+
+
+adding.__name__ = sums.adding_keeps_one_data_term.__name__
+
+SUMS: list[tuple[Callable[..., None], Objective, Objective]] = [
+    (adding, CrossEntropy(), Forgetful()),
+    (adding, CrossEntropy(), Replaced()),
+    (sums.cross_entropy_is_neutral, MaxEntropy(0.4), Greedy(0.4)),
+    (sums.a_factor_scales_all_but_the_cross_entropy, MaxEntropy(0.4), Deaf(0.4)),
+    (sums.a_factor_scales_all_but_the_cross_entropy, MaxEntropy(0.4), Loud(0.4)),
+    (sums.terms_sum_to_the_loss, MaxEntropy(0.4), Hidden(0.4)),
+]
+
+
+@pytest.mark.parametrize(("law", "right", "wrong"), SUMS, ids=lambda value: type(value).__name__)
+def test_the_law_of_sums_bites(law: Callable[..., None], right: Objective, wrong: Objective) -> None:
+    model, (x, y) = network(), batch()
+    law(right, model, x, y)
+    with pytest.raises(AssertionError):
+        law(wrong, model, x, y)
+
+
+def test_every_law_of_sums_is_handed_something_wrong() -> None:
+    public = {name for name, law in vars(sums).items() if callable(law) and law.__module__ == sums.__name__}
+    assert public - {"evaluate", "close"} == {law.__name__ for law, _, _ in SUMS}

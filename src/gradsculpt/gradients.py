@@ -58,6 +58,7 @@ class Recording:
         order: The highest derivative that will be taken; 2, for a gradient that is differentiated once, saves memory.
 
     Attributes:
+        point: The leaf that the pass started from: x without its history.
         output: What the function returned, with its graph.
     """
 
@@ -65,10 +66,10 @@ class Recording:
         self, function: Callable[[Tensor], Tensor], x: Tensor, *, tracked: bool = True, order: int = 3
     ) -> None:
         with torch.inference_mode(False):
-            self._point = differentiable(x).detach().requires_grad_() if tracked else x
-            self._reading = Reading(self._point, order)
+            self.point = differentiable(x).detach().requires_grad_() if tracked else x
+            self._reading = Reading(self.point, order)
             with TwiceDifferentiable(self._reading) if tracked else nullcontext():
-                self.output = function(self._point)
+                self.output = function(self.point)
 
     def gradient(self, values: Tensor, *, create_graph: bool = False) -> Tensor:
         """Return the gradient of the sum of values, which were computed from the output, shaped like x.
@@ -78,7 +79,7 @@ class Recording:
         self._reading.inputs_only = True
         try:
             (gradient,) = torch.autograd.grad(
-                values.sum(), self._point, create_graph=create_graph, retain_graph=True, materialize_grads=True
+                values.sum(), self.point, create_graph=create_graph, retain_graph=True, materialize_grads=True
             )
         finally:
             self._reading.inputs_only = False
@@ -89,20 +90,38 @@ class Recording:
         return self.gradient(gradient * vector, create_graph=True)
 
 
-def settled(loss: Tensor, model: object) -> Tensor:
-    """Propagate a loss back to the parameters of a model at once, and return it with these gradients attached.
+def settled(loss: Tensor, *, apart: Tensor | None = None) -> Tensor:
+    """Propagate a loss back to its leaves at once, and return it with nothing but their gradients attached.
 
     The graph of the loss is freed; `backward` on what is returned, or on a sum with it, hands the gradients over, once.
-    A model that is no module, or that runs in half precision with a loss that is still to be scaled, is left alone.
+    The loss is returned as it is where that would change something: if a leaf has hooks, which would be called twice,
+    or in float16, where a loss is scaled before it is propagated.
+
+    Args:
+        loss: A scalar.
+        apart: A leaf whose gradient is not wanted.
     """
-    parameters = [p for p in model.parameters() if p.requires_grad] if isinstance(model, nn.Module) else []
     kind = loss.device.type
-    scaled = torch.is_autocast_enabled(kind) and torch.get_autocast_dtype(kind) == torch.float16
-    if not parameters or scaled or not loss.requires_grad:
+    half = torch.is_autocast_enabled(kind) and torch.get_autocast_dtype(kind) == torch.float16
+    leaves = [leaf for leaf in _leaves(loss) if leaf is not apart]
+    if not leaves or half or any(leaf._backward_hooks for leaf in leaves):
         return loss
-    gradients = torch.autograd.grad(loss, parameters, allow_unused=True)
-    result: Tensor = _Settled.apply(loss.detach(), gradients, *parameters)
+    result: Tensor = _Settled.apply(loss.detach(), torch.autograd.grad(loss, leaves, allow_unused=True), *leaves)
     return result
+
+
+def _leaves(loss: Tensor) -> list[Tensor]:
+    """Return the leaves that a loss was computed from, each once."""
+    waiting, seen, found = [loss.grad_fn], set(), []
+    while waiting:
+        node = waiting.pop()
+        if node is None or node in seen:
+            continue
+        seen.add(node)
+        if hasattr(node, "variable"):
+            found.append(node.variable)
+        waiting += [following for following, _ in node.next_functions]
+    return found
 
 
 class _Settled(Function):

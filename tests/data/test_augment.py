@@ -89,6 +89,22 @@ def test_attention_follows_its_image(zoom: tuple[float, float]) -> None:
     assert not torch.equal(changed, images)
 
 
+@pytest.mark.parametrize("zoom", [(1.0, 1.0), (0.7, 1.6)])
+@pytest.mark.parametrize("dtype", [torch.float16, torch.float64, torch.uint8, torch.bool])
+@pytest.mark.parametrize("pixels", [torch.uint8, torch.float32])
+def test_maps_of_any_type_may_have_channels(zoom: tuple[float, float], dtype: torch.dtype, pixels: torch.dtype) -> None:
+    images = (torch.rand(6, 3, 16, 16, generator=generator()) * 200).to(pixels)
+    maps = images[:, [0, 1, 2, 0, 1]].to(dtype)
+    before = maps.clone()
+    changed, followed = Augment(crop=0.25, zoom=zoom)(images, maps, generator(3))
+    assert followed is not None
+    assert (followed.dtype, followed.shape) == (dtype, maps.shape)
+    assert torch.equal(maps, before)
+    if dtype != torch.bool:
+        expected = changed[:, [0, 1, 2, 0, 1]].double()
+        torch.testing.assert_close(followed.double(), expected, atol=1.6 if dtype != pixels else 1e-3, rtol=0)
+
+
 def test_whole_number_attention_keeps_its_type_when_zoomed() -> None:
     attention = (torch.rand(4, 1, 16, 16, generator=generator()) * 255).byte()
     images = attention.float().expand(4, 3, 16, 16)
@@ -219,3 +235,6 @@ def test_values_out_of_range(arguments: dict[str, float]) -> None:
 def test_attention_of_another_size() -> None:
     with pytest.raises(ArgumentError, match=r"attention has shape \[2, 1, 4, 4\]"):
         Augment()(torch.rand(2, 3, 8, 8), torch.rand(2, 1, 4, 4), generator())
+    for shape in ((2, 8, 8), (3, 1, 8, 8), (2, 0, 8, 8)):
+        with pytest.raises(ArgumentError, match="attention has shape"):
+            Augment()(torch.rand(2, 3, 8, 8), torch.rand(shape), generator())

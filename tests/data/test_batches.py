@@ -6,9 +6,15 @@ import torch
 from lightning import LightningModule, Trainer
 from torch import Tensor
 
+from gradsculpt.data import Augment
 from gradsculpt.data.base import ImageSet
 from gradsculpt.data.batches import Batch, Shuffle, loader
 from gradsculpt.errors import ArgumentError
+from gradsculpt.inputs import InputSpace
+from gradsculpt.objectives import AdversarialTraining
+from gradsculpt.penalties import L1
+from gradsculpt.perturbations import Free
+from gradsculpt.training import ClassifierModule, Optimization
 
 
 @pytest.fixture(params=[False, True], ids=["plain", "attention"])
@@ -30,6 +36,16 @@ def test_batches_in_order(image_set: ImageSet) -> None:
         assert (batch.attention is None) == (image_set.attention is None)
         if batch.attention is not None and image_set.attention is not None:
             np.testing.assert_array_equal(batch.attention.numpy(), image_set.attention[rows][:, None])
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.float16])
+def test_maps_may_have_channels_and_any_type(noise: np.ndarray, dtype: type) -> None:
+    maps = np.random.default_rng(1).uniform(0, 200, (12, 16, 16, 5)).astype(dtype)
+    whole = ImageSet(noise, np.zeros(12, np.int64), ("a",), tuple(map(str, range(12))), maps)
+    batch = next(iter(loader(whole.subset(np.array([7, 2])), 2, shuffle=False)))
+    assert batch.attention is not None
+    assert batch.attention.numpy().dtype == dtype
+    np.testing.assert_array_equal(batch.attention.numpy(), maps[[7, 2]].transpose(0, 3, 1, 2))
 
 
 def test_images_are_channels_last_and_free_to_change(image_set: ImageSet) -> None:
@@ -122,6 +138,109 @@ def test_lightning_moves_batches_and_repeats_the_order_after_resuming(tmp_path: 
     assert len({tuple(order) for order in straight}) == 3
     first = train(1)
     assert first + train(3, resume=tmp_path / "1.ckpt") == straight
+
+
+def marks(
+    image_set: ImageSet, replays: int, epochs: int, size: int, *, drop_last: bool = False
+) -> list[list[list[int]]]:
+    """Return which images each batch of each epoch holds."""
+    batches = loader(image_set, size, shuffle=True, seed=4, drop_last=drop_last, replays=replays)
+    names = {image.tobytes(): i for i, image in enumerate(image_set.images)}
+    found = []
+    for epoch in range(epochs):
+        batches.sampler.set_epoch(epoch)  # type: ignore[attr-defined]
+        assert len(batches) == len(list(batches))
+        found.append([[names[row.numpy().tobytes()] for row in b.images.permute(0, 2, 3, 1)] for b in batches])
+    return found
+
+
+@pytest.mark.parametrize("drop_last", [False, True])
+@pytest.mark.parametrize("size", [1, 3, 5, 7, 20])
+@pytest.mark.parametrize("replays", [2, 3, 8])
+def test_each_batch_is_replayed_and_each_image_comes_once_in_so_many_epochs(
+    image_set: ImageSet, replays: int, size: int, drop_last: bool
+) -> None:
+    if drop_last and size > 12:
+        pytest.skip("there is no full batch")
+    steps = 12 // size if drop_last else -(-12 // size)
+    found = marks(image_set, replays, 2 * replays, size, drop_last=drop_last)
+    assert [len(epoch) for epoch in found] == [steps] * (2 * replays)  # as many as without replays
+    stream = [batch for epoch in found for batch in epoch]
+    # Step t has the batch t // replays of the stream of passes, whatever the epochs' ends.
+    visits = stream[::replays]
+    assert stream == [batch for batch in visits for _ in range(replays)]
+    passes = [visits[:steps], visits[steps:]]
+    for seen in ([i for batch in batches for i in batch] for batches in passes):
+        assert len(set(seen)) == len(seen) == (steps * size if drop_last else 12)
+    assert drop_last or size >= 12 or passes[0] != passes[1]
+    ordinary = marks(image_set, 1, 2, size, drop_last=drop_last)
+    assert passes == ordinary  # the passes have the order that epochs have without replays
+
+
+def test_an_epoch_of_replays_depends_on_seed_and_epoch_alone(image_set: ImageSet) -> None:
+    found = marks(image_set, 3, 6, 5)
+    batches = loader(image_set, 5, shuffle=True, seed=4, replays=3)
+    for epoch in (4, 1, 5):
+        batches.sampler.set_epoch(epoch)  # type: ignore[attr-defined]
+        first = [batch.labels.tolist() for batch in batches]
+        assert first == [batch.labels.tolist() for batch in batches]
+        assert first == [[int(image_set.labels[i]) for i in batch] for batch in found[epoch]]
+    assert [len(batch) for epoch in found for batch in epoch] == 3 * [5] + 3 * [5] + 3 * [2] + 3 * [5] + 3 * [5] + 3 * [
+        2
+    ]
+
+
+class Augmented(ClassifierModule):
+    """Writes down the inputs of every step, after augmentation."""
+
+    seen: list[Tensor]
+
+    def training_step(self, batch: tuple[Tensor, Tensor, Tensor | None], batch_idx: int) -> Tensor:
+        self.seen.append(batch[0].clone())
+        return super().training_step(batch, batch_idx)
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_replays_of_a_batch_are_augmented_alike_across_the_ends_of_epochs_and_after_resuming(
+    tmp_path: Path, image_set: ImageSet
+) -> None:
+    objective = AdversarialTraining(L1(0.1), Free(3))
+
+    def train(epochs: int, resume: Path | None = None) -> list[Tensor]:
+        torch.manual_seed(0)
+        size = image_set.images[0].size
+        network = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(size, 3))
+        space, augment = InputSpace((0.5,) * 3, (0.25,) * 3), Augment(flip=True, crop=0.25)
+        module = Augmented(network, objective, space, augment, Optimization(), classes=3, epochs=6, seed=2)
+        module.seen = []
+        trainer = Trainer(
+            max_epochs=epochs,
+            accelerator="cpu",
+            logger=False,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+            enable_checkpointing=False,
+        )
+        batches = loader(image_set, 3, shuffle=True, seed=4, replays=objective.replays)
+        trainer.fit(module, batches, ckpt_path=resume, weights_only=True)
+        trainer.save_checkpoint(tmp_path / f"{epochs}.ckpt")
+        return module.seen
+
+    straight = train(6)
+    assert len(straight) == 6 * 4  # four steps an epoch, which three does not divide
+    for group in (straight[i : i + 3] for i in range(0, len(straight), 3)):
+        assert all(torch.equal(x, group[0]) for x in group)
+    firsts = straight[::3]
+    assert not any(torch.equal(a, b) for i, a in enumerate(firsts) for b in firsts[:i])
+    parts = train(1) + train(6, resume=tmp_path / "1.ckpt")
+    assert all(torch.equal(a, b) for a, b in zip(parts, straight, strict=True))
+
+
+def test_replays_need_an_order_of_their_own(image_set: ImageSet) -> None:
+    with pytest.raises(ArgumentError, match=r"replays=2 without shuffle.*shuffle=True"):
+        loader(image_set, 5, shuffle=False, replays=2)
+    with pytest.raises(ArgumentError, match="replays=0"):
+        loader(image_set, 5, shuffle=True, replays=0)
 
 
 def test_batch_size_must_be_positive(image_set: ImageSet) -> None:

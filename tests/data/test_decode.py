@@ -4,9 +4,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import ExifTags, Image
 
-from gradsculpt.data.decode import decode
+from gradsculpt.data.decode import decode, decode_grey, decode_with_size
 from gradsculpt.errors import DataError
 
 RAMP = np.arange(256, dtype=np.uint8).reshape(16, 16)
@@ -226,3 +226,75 @@ def test_decompression_bomb(tmp_path: Path, side: int) -> None:
 def test_damaged_metadata_does_not_lose_the_picture(tmp_path: Path) -> None:
     path = save(Image.fromarray(COLOURS), tmp_path / "odd.png", exif=b"Exif\0\0MM\0*\0\0\0\x08\xff\xff\x01")
     same(path, COLOURS)
+
+
+def grey(path: Path, expected: np.ndarray) -> None:
+    found = decode_grey(path)
+    assert found.dtype == np.uint8
+    np.testing.assert_array_equal(found, expected)
+
+
+MASK = RAMP > 99
+WHITE_ON_BLACK = np.where(MASK, 255, 0)
+
+
+def test_grey_keeps_its_values_and_shape(tmp_path: Path) -> None:
+    tall = np.vstack([RAMP, RAMP])
+    grey(save(Image.fromarray(tall), tmp_path / "grey.png"), tall)
+    grey(save(Image.fromarray(np.stack([tall] * 3, 2)), tmp_path / "rgb.png"), tall)
+    grey(save(Image.fromarray(tall // 2), tmp_path / "dim.png"), tall // 2)  # Not stretched.
+
+
+def test_masks_of_zero_and_one(tmp_path: Path) -> None:
+    grey(save(Image.fromarray(MASK), tmp_path / "1bit.png"), WHITE_ON_BLACK)
+    grey(save(Image.fromarray(MASK.astype(np.uint8)), tmp_path / "8bit.png"), WHITE_ON_BLACK)
+    grey(save(Image.fromarray(MASK.astype(np.uint16)), tmp_path / "16bit.png"), WHITE_ON_BLACK)
+    grey(save(Image.fromarray(MASK.astype(np.float32)), tmp_path / "float.tif"), WHITE_ON_BLACK)
+    grey(save(Image.fromarray(np.zeros_like(RAMP)), tmp_path / "none.png"), np.zeros_like(RAMP))
+
+
+def test_grey_of_16_bits(tmp_path: Path) -> None:
+    grey(save(Image.fromarray(RAMP.astype(np.uint16)), tmp_path / "small.png"), RAMP)
+    grey(save(Image.fromarray(RAMP.astype(np.uint16) * 257), tmp_path / "large.png"), RAMP)
+
+
+def test_transparent_is_looked_at_nowhere(tmp_path: Path) -> None:
+    white = np.full_like(RAMP, 255)
+    grey(save(Image.fromarray(np.dstack([white, RAMP])), tmp_path / "la.png"), RAMP)
+    # What colour a hidden pixel has is no matter.
+    hidden = np.dstack([white, white, np.where(MASK, 255, 0).astype(np.uint8), np.where(MASK, 255, 0).astype(np.uint8)])
+    grey(save(Image.fromarray(hidden), tmp_path / "rgba.png"), WHITE_ON_BLACK)
+
+
+def test_a_coloured_map_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"jet\.png is coloured.*shades of grey"):
+        decode_grey(save(Image.fromarray(COLOURS), tmp_path / "jet.png"))
+    palette = Image.fromarray(MASK.astype(np.uint8)).convert("P")
+    palette.putpalette([0, 0, 0, 128, 0, 0])
+    with pytest.raises(DataError, match=r"voc\.png is coloured"):
+        decode_grey(save(palette, tmp_path / "voc.png"))
+
+
+def test_grey_jpeg_is_not_taken_for_coloured(tmp_path: Path) -> None:
+    path = save(Image.fromarray(np.stack([RAMP] * 3, 2)), tmp_path / "rgb.jpg", quality=60)
+    assert np.abs(decode_grey(path).astype(int) - RAMP).mean() < 8
+    tinted = np.stack([RAMP // 2, RAMP // 2 + 9, RAMP // 2], 2)
+    grey(save(Image.fromarray(tinted), tmp_path / "tinted.png"), RAMP // 2 + 3)
+
+
+def test_a_map_is_turned_upright(tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = 8
+    grey(save(Image.fromarray(RAMP[:5]), tmp_path / "turned.png", exif=exif), np.rot90(RAMP[:5]))
+
+
+@pytest.mark.parametrize(("orientation", "size"), [(1, (40, 30)), (3, (40, 30)), (6, (30, 40)), (8, (30, 40))])
+@pytest.mark.parametrize("suffix", ["jpg", "png"])
+def test_the_size_told_is_that_of_the_upright_file(
+    tmp_path: Path, orientation: int, size: tuple[int, int], suffix: str
+) -> None:
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = orientation
+    path = save(Image.new("RGB", (40, 30)), tmp_path / f"a.{suffix}", exif=exif)
+    pixels, found = decode_with_size(path, 4)  # A JPEG is decoded at less than its size.
+    assert (pixels.shape, found) == ((4, 4, 3), size)

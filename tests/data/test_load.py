@@ -61,10 +61,11 @@ def test_cells(load: "partial[Splits]") -> None:
 @pytest.mark.parametrize(
     ("name", "hint"),
     [
+        ("cub", "did you mean cub-gha"),
         ("cifar", "did you mean cifar10"),
         ("Cells", "did you mean cells"),
         ("imagnette", "did you mean imagenette"),
-        ("folder", "choose from cells, digits, cifar10, imagenette, folder:PATH"),
+        ("folder", "choose from cells, digits, cifar10, imagenette, cub-gha, folder:PATH"),
         ("folder:", "choose from"),
         ("xyzzy", "not known, so there is nothing to read; choose from"),
     ],
@@ -91,9 +92,45 @@ def test_numbers_out_of_range(load: "partial[Splits]", arguments: dict[str, floa
         load("cells", **arguments)
 
 
-def test_train_count_is_for_cells(load: "partial[Splits]") -> None:
-    with pytest.raises(ArgumentError, match="train_count=100 has no meaning for digits"):
-        load("digits", train_count=100)
+def test_train_count_thins_the_training_part_alone(load: "partial[Splits]") -> None:
+    whole, thin = load("digits", image_size=8), load("digits", image_size=8, train_count=100)
+    assert len(thin.train) == 100
+    assert set(thin.train.names) < set(whole.train.names)
+    assert np.bincount(thin.train.labels).tolist() == [10] * 10
+    assert (thin.val.names, thin.test.names) == (whole.val.names, whole.test.names)
+    assert load("digits", image_size=8, train_count=100, seed=1).train.names != thin.train.names
+    for count, words in ((9999, "there are only 129"), (9, "10 classes")):
+        with pytest.raises(ArgumentError, match=rf"train_count={count} .*{words}"):
+            load("digits", image_size=8, train_count=count)
+
+
+def test_the_seed_chooses_which_training_images_stay(load: "partial[Splits]", make_folder: MakeFolder) -> None:
+    folder = make_folder({f"{part}/{name}": 20 for part in ("train", "val", "test") for name in "ab"})
+    first, again, other = (load(f"folder:{folder}", image_size=8, train_count=10, seed=seed) for seed in (0, 0, 1))
+    assert len(first.train) == 10
+    assert first.train.names == again.train.names != other.train.names
+    assert (len(first.val), first.val.names, first.test.names) == (40, other.val.names, other.test.names)
+
+
+@pytest.mark.parametrize(
+    ("name", "options"), [("digits", {}), ("cells", {"train_count": 200}), ("digits", {"train_count": 90})]
+)
+def test_shuffled_labels(load: "partial[Splits]", name: str, options: dict[str, int]) -> None:
+    plain, shuffled = (load(name, image_size=16, shuffle_labels=shuffle, **options) for shuffle in (False, True))
+    for part in ("train", "val"):
+        before, after = getattr(plain, part), getattr(shuffled, part)
+        assert before.names == after.names
+        assert sorted(before.labels) == sorted(after.labels)
+        assert (before.labels == after.labels).mean() < 0.5
+        np.testing.assert_array_equal(before.images[0], after.images[0])
+        assert (before.attention is None) == (after.attention is None)
+        if before.attention is not None:
+            np.testing.assert_array_equal(before.attention[3], after.attention[3])
+    np.testing.assert_array_equal(plain.test.labels, shuffled.test.labels)
+    again = load(name, image_size=16, shuffle_labels=True, **options)
+    np.testing.assert_array_equal(again.train.labels, shuffled.train.labels)
+    other = load(name, image_size=16, shuffle_labels=True, **options | {"seed": 1})
+    assert other.train.labels.tolist() != shuffled.train.labels.tolist()
 
 
 def test_an_unreadable_folder_is_an_error_of_ours(
@@ -119,6 +156,7 @@ def test_sources() -> None:
         "digits": 32,
         "cifar10": 32,
         "imagenette": 128,
+        "cub-gha": 224,
         "folder:PATH": 128,
     }
     assert not find_source("digits").augment().flip

@@ -12,8 +12,10 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from gradsculpt.errors import ArgumentError
-from gradsculpt.objectives import AdversarialTraining
+from gradsculpt.objectives import AdversarialTraining, GradientPenalty, warmup
+from gradsculpt.objectives.moment import Moment
 from gradsculpt.penalties import L1, ElasticNet, FunctionPenalty, GroupL21, Harmonization, Penalty, SquaredL2
+from gradsculpt.perturbations import Free, Iterative, LossGradient, Momentum, Noise, OneStep, Perturbation
 from tests.networks import SIDE, Recorder, batch, network, same_state, state
 
 ATTENTION = torch.rand(4, 1, SIDE, SIDE, dtype=torch.float64, generator=torch.Generator().manual_seed(9))
@@ -91,6 +93,165 @@ def test_loss_and_gradients_are_those_of_cross_entropy_at_x_plus_delta(
         torch.testing.assert_close(found.grad, wanted.grad, rtol=1e-10, atol=1e-10)
     torch.testing.assert_close(losses.loss, F.cross_entropy(losses.logits, y))
     assert losses.terms == {"adversarial_cross_entropy": losses.loss}
+
+
+SEARCHES = (Iterative(steps=3, step_size=0.02), Iterative(steps=3, keep="last"), Momentum(steps=3))
+"""Solvers of several passes."""
+
+searches = pytest.mark.parametrize("search", SEARCHES, ids=repr)
+
+
+@pytest.mark.parametrize("mode", ["train", "eval"])
+def test_pgd_in_a_plain_loop(mode: str) -> None:
+    model, (x, y) = network(dropout=0.3).train(mode == "train"), batch()
+    by_hand = copy.deepcopy(model)
+    torch.manual_seed(3)
+    delta = torch.zeros_like(x)
+    for step in range(4):
+        copied = copy.deepcopy(by_hand)
+        with torch.random.fork_rng():
+            leaf = (x + delta).requires_grad_()
+            F.cross_entropy(copied(leaf), y).backward()
+        sign = leaf.grad.sign()
+        delta = 0.05 * sign if step == 0 else (delta + 0.02 * sign).clamp(-0.05, 0.05)
+    expected = F.cross_entropy(by_hand(x + delta), y)
+    expected.backward()
+    torch.manual_seed(3)
+    recorder = Recorder(model)
+    losses = AdversarialTraining(L1(0.05), Iterative(4, 0.02, keep="last"))(recorder, x, y)
+    losses.loss.backward()
+    torch.testing.assert_close(recorder.seen[-1], x + delta, rtol=1e-10, atol=1e-12)
+    torch.testing.assert_close(losses.loss, expected, rtol=1e-10, atol=0)
+    for found, wanted in zip(model.parameters(), by_hand.parameters(), strict=True):
+        torch.testing.assert_close(found.grad, wanted.grad, rtol=1e-10, atol=1e-10)
+    for name, buffer in model.named_buffers():
+        torch.testing.assert_close(buffer, by_hand.get_buffer(name), rtol=1e-12, atol=0)
+
+
+def test_a_search_finds_more_than_one_step() -> None:
+    model, (x, y) = network().eval(), batch()
+    for penalty in (L1(0.3), GroupL21(0.6, patch=4), ElasticNet(0.1, 0.5)):
+        worth = []
+        for perturbation in (OneStep(), Iterative(steps=12, step_size=0.2)):
+            recorder = Recorder(model)
+            logits = AdversarialTraining(penalty, perturbation)(recorder, x, y).logits
+            delta = recorder.seen[-1] - x
+            worth.append(F.cross_entropy(logits, y, reduction="none") - penalty.conjugate(0.9999999 * delta))
+        assert bool((worth[1] >= worth[0] - 1e-6).all())
+        assert bool((worth[1] > worth[0] + 1e-5).any())
+
+
+@searches
+def test_all_passes_have_one_dropout_mask_and_draw_it_once(search: Perturbation) -> None:
+    masks = Masks()
+    model, (x, y) = nn.Sequential(masks, network(norm=False)), batch()
+    torch.manual_seed(0)
+    model(x)
+    after_one_pass = torch.get_rng_state()
+    masks.seen.clear()
+    torch.manual_seed(0)
+    AdversarialTraining(L1(0.05), search)(model, x, y)
+    assert torch.equal(torch.get_rng_state(), after_one_pass)
+    assert len(masks.seen) >= 4
+    assert all(torch.equal(mask, masks.seen[0]) for mask in masks.seen)
+
+
+def test_the_last_iterate_is_judged_by_a_forward_pass_alone() -> None:
+    model, (x, y) = network(), batch()
+    for search, backward in ((Iterative(steps=3), 3), (Iterative(steps=3, keep="last"), 3), (Momentum(steps=3), 3)):
+        with BackwardRecorder() as recorder:
+            losses = AdversarialTraining(L1(0.05), search)(model, x, y)
+        assert recorder.convolutions == backward * [[True, False, False]]
+        assert losses.loss.requires_grad
+
+
+@searches
+def test_the_pass_at_the_clean_batch_is_shared_with_regularisers(search: Perturbation) -> None:
+    (x, y), counts = batch(), []
+    for penalty in (None, GradientPenalty(SquaredL2(1.0))):
+        recorder = Recorder(network())
+        objective = AdversarialTraining(L1(0.05), search)
+        (objective if penalty is None else objective + penalty)(recorder, x, y).loss.backward()
+        counts.append(len(recorder.seen))
+    assert counts[0] == counts[1] == (5 if search == SEARCHES[0] else 4)
+
+
+@searches
+@pytest.mark.parametrize("penalty", [L1(0.05), ElasticNet(0.05, 0.3), GroupL21(0.2, patch=4)], ids=repr)
+def test_searches_under_bf16_autocast(search: Perturbation, penalty: Penalty) -> None:
+    model, (x, y) = network().float().to(memory_format=torch.channels_last), batch()
+    x = x.float().contiguous(memory_format=torch.channels_last)
+    recorder = Recorder(model)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        losses = AdversarialTraining(penalty, search)(recorder, x, y)
+    losses.loss.backward()
+    assert recorder.seen[-1].dtype == torch.float32
+    assert recorder.seen[-1].isfinite().all()
+    assert recorder.seen[-1].is_contiguous(memory_format=torch.channels_last)
+    assert all(p.grad.isfinite().all() for p in model.parameters())
+
+
+class Users(Perturbation):
+    """A solver of a user's own, who has no use for randomness."""
+
+    def __call__(self, loss_gradient: LossGradient, x: Tensor, penalty: Penalty) -> Tensor:  # type: ignore[override]
+        return penalty.dual(-x)
+
+
+def test_a_users_own_solver_will_do() -> None:
+    recorder, (x, y) = Recorder(network()), batch()
+    AdversarialTraining(L1(0.05), Users())(recorder, x, y)
+    torch.testing.assert_close(recorder.seen[0], x - 0.05 * x.sign())
+
+
+def noise_of(objective: Any, seed: int | None = 0) -> Tensor:
+    recorder, (x, y) = Recorder(network(dropout=0.5)), batch()
+    generator = None if seed is None else torch.Generator().manual_seed(seed)
+    objective(recorder, x, y, generator=generator).loss.backward()
+    assert len(recorder.seen) == 1
+    return recorder.seen[0] - x
+
+
+def test_noise_is_added_in_one_pass_from_the_generator() -> None:
+    objective = AdversarialTraining(perturbation=Noise(0.1))
+    first = noise_of(objective)
+    assert 0.05 < first.std() < 0.2
+    assert torch.equal(noise_of(objective), first)
+    assert not torch.equal(noise_of(objective, 1), first)
+    assert torch.equal(noise_of(AdversarialTraining(L1(7.0), Noise(0.1))), first)
+
+
+def test_noise_without_a_generator_is_new_in_each_step() -> None:
+    objective = AdversarialTraining(perturbation=Noise(0.1))
+    torch.manual_seed(0)
+    first, second = noise_of(objective, None), noise_of(objective, None)
+    torch.manual_seed(0)
+    assert torch.equal(noise_of(objective, None), first)
+    assert not torch.equal(second, first)
+
+
+@pytest.mark.parametrize("perturbation", [OneStep(), *SEARCHES, Free(2)], ids=repr)
+def test_what_needs_no_randomness_takes_none(perturbation: Perturbation) -> None:
+    model, (x, y) = network(), batch()
+    generator = torch.Generator().manual_seed(0)
+    before, default = generator.get_state(), torch.get_rng_state()
+    AdversarialTraining(L1(0.05), perturbation)(model, x, y, generator=generator)
+    assert torch.equal(generator.get_state(), before)
+    assert torch.equal(torch.get_rng_state(), default)
+
+
+def test_noise_is_scaled_like_a_penalty() -> None:
+    whole = noise_of(AdversarialTraining(perturbation=Noise(0.1)))
+    torch.testing.assert_close(noise_of(0.5 * AdversarialTraining(perturbation=Noise(0.1))), whole / 2)
+    torch.testing.assert_close(noise_of(0.5 * AdversarialTraining(L1(0.1), Noise(0.1))), whole / 2)
+    ramped = (warmup(4) * AdversarialTraining(perturbation=Noise(0.1))).at(Moment(epoch=1.0))
+    torch.testing.assert_close(noise_of(ramped), whole / 4)
+
+
+@pytest.mark.parametrize("perturbation", [OneStep(), *SEARCHES, Free(2)], ids=repr)
+def test_others_need_a_penalty(perturbation: Perturbation) -> None:
+    with pytest.raises(ArgumentError, match=r"no penalty.*AdversarialTraining\(L1\(0.01\)\)"):
+        AdversarialTraining(perturbation=perturbation)
 
 
 def test_two_passes_and_the_first_is_on_the_clean_batch() -> None:

@@ -89,6 +89,22 @@ def differentiable_at_zero(penalty: Penalty, like: Tensor) -> None:
     dual_is_the_gradient(penalty, torch.zeros_like(like))
 
 
+def ascent_is_the_steepest_step(penalty: Penalty, g: Tensor) -> None:
+    """ascent(g) has unit size, in L2 or l-infinity, and gains most among such steps; 0 stays 0."""
+    step = penalty.ascent(g)
+    size, gained = step.flatten(1), dot(step, g)
+    norms = ((size.norm(dim=1), g.flatten(1).norm(dim=1)), (size.abs().amax(dim=1), g.flatten(1).abs().sum(dim=1)))
+    some = g.flatten(1).any(dim=1).double()
+    for unit, steepest in norms:
+        if bool((unit - some).abs().max() <= TOLERANCE):
+            close(gained, steepest)
+            break
+    else:
+        raise AssertionError("the step has unit size in neither norm")
+    for factor in (1e-3, 1e3):
+        close(penalty.ascent(factor * g), step)
+
+
 def zero_stays_zero(penalty: Penalty, like: Tensor, step: float) -> None:
     """A gradient of zero costs nothing, and gets no perturbation."""
     zero = torch.zeros_like(like)
@@ -96,6 +112,7 @@ def zero_stays_zero(penalty: Penalty, like: Tensor, step: float) -> None:
         penalty.value(zero),
         penalty.conjugate(zero),
         penalty.dual(zero),
+        penalty.ascent(zero),
         penalty.prox(zero, step),
         penalty.conjugate_prox(zero, step),
     ):
@@ -105,7 +122,7 @@ def zero_stays_zero(penalty: Penalty, like: Tensor, step: float) -> None:
 def shapes_and_dtypes_are_kept(penalty: Penalty, g: Tensor, step: float) -> None:
     for per_sample in (penalty.value(g), penalty.conjugate(g)):
         assert (per_sample.shape, per_sample.dtype, per_sample.device) == (g.shape[:1], g.dtype, g.device)
-    for mapped in (penalty.dual(g), penalty.prox(g, step), penalty.conjugate_prox(g, step)):
+    for mapped in (penalty.dual(g), penalty.ascent(g), penalty.prox(g, step), penalty.conjugate_prox(g, step)):
         assert (mapped.shape, mapped.dtype, mapped.device) == (g.shape, g.dtype, g.device)
         assert not mapped.requires_grad
 
@@ -144,7 +161,7 @@ def batch_mates_do_not_matter(penalty: Penalty, alone: list[Penalty], g: Tensor,
 
 def finite(penalty: Penalty, g: Tensor, step: float) -> None:
     """Huge, tiny and zero entries give finite maps and values; h may be inf, but is always a number."""
-    for operation in (penalty.value, penalty.dual, lambda t: penalty.prox(t, step)):
+    for operation in (penalty.value, penalty.dual, penalty.ascent, lambda t: penalty.prox(t, step)):
         assert bool(operation(g).isfinite().all())
     assert bool(penalty.conjugate_prox(g, step).isfinite().all())
     assert not bool(penalty.conjugate(g).isnan().any())
@@ -188,6 +205,7 @@ def _operations(penalty: Penalty, step: float):
         penalty.value,
         penalty.conjugate,
         penalty.dual,
+        penalty.ascent,
         lambda t: penalty.prox(t, step),
         lambda t: penalty.conjugate_prox(t, step),
     )

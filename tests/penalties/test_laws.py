@@ -106,6 +106,12 @@ def test_value_is_differentiable_where_groups_are_zero(case: Case, g: Tensor) ->
     laws.dual_is_the_gradient(case.batch(2), g)
 
 
+@every
+@given(g=maps())
+def test_ascent_is_the_steepest_step(case: Case, g: Tensor) -> None:
+    laws.ascent_is_the_steepest_step(case.batch(2), g)
+
+
 @pytest.mark.parametrize("case", [case for case in CASES if case.zero], ids=lambda case: case.name)
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_zero_stays_zero(case: Case, dtype: torch.dtype) -> None:

@@ -53,6 +53,21 @@ def test_one_step_perturbations_are_those_of_appendix_b3() -> None:
     np.testing.assert_allclose(L1(0.1).dual(torch.from_numpy(g)), 0.1 * np.sign(g), rtol=1e-15)
 
 
+def test_gradients_are_normalised_as_appendix_b4_says() -> None:
+    g = torch.tensor([[3.0, -4.0, 0.0], [0.0, 0.0, 0.0], [0.0, 0.0, -1e-300]], dtype=torch.float64)
+    signs = [[1, -1, 0], [0, 0, 0], [0, 0, -1]]
+    units = [[0.6, -0.8, 0], [0, 0, 0], [0, 0, -1]]
+    for sharp in (L1(0.1), ElasticNet(0.1, 0.0), ElasticNet(0.1, torch.zeros(3)), 2 * L1(0.1)):
+        assert sharp.ascent(g).tolist() == signs
+    for smooth in (
+        ElasticNet(0.1, 0.05),
+        SquaredL2(0.1),
+        ElasticNet(0.1, torch.tensor([0.0, 0.0, 0.1])),
+        2 * SquaredL2(1),
+    ):
+        torch.testing.assert_close(smooth.ascent(g), torch.tensor(units, dtype=torch.float64))
+
+
 def test_l1_conjugate_is_the_indicator_of_the_box() -> None:
     penalty = L1(0.3)
     assert penalty.conjugate(torch.tensor([[0.3, -0.3], [0.1, 0.0], [0.31, 0.0]])).tolist() == [0, 0, math.inf]

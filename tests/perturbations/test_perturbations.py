@@ -1,61 +1,74 @@
 """Every solver of the inner maximum, on losses whose maximum is known."""
 
+import copy
+import pickle
+
 import pytest
 import torch
+from jsonargparse import ArgumentParser
 from torch import Tensor
 
-from gradsculpt.penalties import L1, Harmonization, Penalty, SquaredL2
-from gradsculpt.perturbations import PERTURBATIONS, OneStep, Perturbation
+from gradsculpt.penalties import L1, ElasticNet, GroupL21, Harmonization, SquaredL2
+from gradsculpt.perturbations import PERTURBATIONS, Free, Iterative, Momentum, Noise, OneStep, Perturbation
 from tests.penalties.cases import CASES, SHAPE, Case, map_of
 from tests.penalties.laws import close, dot
 from tests.penalties.oracles import supremum
+from tests.perturbations.losses import Curved, Linear, gain
 
-SOLVERS: tuple[Perturbation, ...] = (OneStep(),)
+SOLVERS: tuple[Perturbation, ...] = (
+    OneStep(),
+    Iterative(steps=3),
+    Iterative(steps=3, step_size=0.5, start="zero", relative=True),
+    Iterative(steps=2, keep="last"),
+    Momentum(steps=3, decay=0.9),
+    Free(replays=2),
+    Noise(0.1),
+)
+MAXIMISERS = tuple(solver for solver in SOLVERS if solver.needs_penalty)
+PASSES = {OneStep(): 1, Iterative(): 8, Iterative(steps=1): 1, Iterative(keep="last"): 7, Momentum(): 10}
+"""How many forward and backward passes a solver takes."""
+
 solvers = pytest.mark.parametrize("solver", SOLVERS, ids=repr)
+maximisers = pytest.mark.parametrize("solver", MAXIMISERS, ids=repr)
 every = pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 
-
-class Linear:
-    """The loss <slope, x> of each sample, and its gradient; counts its calls."""
-
-    def __init__(self, slope: Tensor) -> None:
-        self.slope, self.calls = slope, 0
-
-    def __call__(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        self.calls += 1
-        return dot(self.slope, x), self.slope.clone()
-
-
-def gain(loss: Linear, penalty: Penalty, x: Tensor, delta: Tensor) -> Tensor:
-    """The objective of the inner problem: loss at x + delta, less the cost of delta."""
-    return loss(x + delta)[0] - penalty.conjugate(delta)
+SLOPE, X = map_of(1, 3, 0.5, 0.3, False), map_of(2, 3, 1.0, 0.0, False)
 
 
 def test_every_public_solver_is_tested() -> None:
     assert {type(solver) for solver in SOLVERS} == set(PERTURBATIONS)
 
 
-@solvers
+@maximisers
 @every
 def test_perturbations_are_worth_their_cost(solver: Perturbation, case: Case) -> None:
-    loss, x, penalty = Linear(map_of(1, 2, 0.5, 0.3, False)), map_of(2, 2, 1.0, 0.0, False), case.batch(2)
+    loss, x, penalty = Linear(SLOPE[:2]), X[:2], case.batch(2)
     delta = solver(loss, x, penalty)
-    assert delta.shape == x.shape
-    assert delta.dtype == x.dtype
-    assert not delta.requires_grad
     assert bool((gain(loss, penalty, x, delta) >= gain(loss, penalty, x, torch.zeros_like(x)) - 1e-9).all())
 
 
 @every
-def test_one_step_attains_the_maximum_of_proposition_1(case: Case) -> None:
-    loss, x, penalty = Linear(map_of(1, 2, 0.5, 0.3, False)), map_of(2, 2, 1.0, 0.0, False), case.batch(2)
-    delta = OneStep()(loss, x, penalty)
+@pytest.mark.parametrize("solver", [OneStep(), Iterative(steps=3), Momentum(3)], ids=repr)
+def test_the_maximum_of_proposition_1_is_attained(solver: Perturbation, case: Case) -> None:
+    loss, x, penalty = Linear(SLOPE[:2]), X[:2], case.batch(2)
+    delta = solver(loss, x, penalty)
     best = gain(loss, penalty, x, delta)
     close(best, loss(x)[0] + penalty.value(loss.slope), scale=dot(loss.slope.abs(), x.abs()))
     for seed in range(5):  # and nothing near or far does better
         for size in (1e-3, 0.1, 2.0):
             other = delta + size * map_of(seed, 2, 1.0, 0.0, False)
             assert bool((gain(loss, penalty, x, other) <= best + 1e-9).all())
+
+
+@every
+@pytest.mark.parametrize("solver", [Iterative(steps=4, keep="last"), Momentum(4)], ids=repr)
+def test_on_a_linear_loss_many_steps_are_one_step(solver: Perturbation, case: Case) -> None:
+    # The size of the gradient must not matter: a proximal step of another length would leave the maximum.
+    for size in (1.0, 1e-2, 30.0):
+        loss = Linear(case.within_reach(size * SLOPE[:2]))
+        torch.testing.assert_close(
+            solver(loss, X[:2], case.batch(2)), OneStep()(loss, X[:2], case.batch(2)), rtol=1e-6, atol=1e-7
+        )
 
 
 @pytest.mark.parametrize(
@@ -73,16 +86,9 @@ def test_one_step_attains_what_a_search_of_the_plane_finds(case: Case) -> None:
 
 
 def test_one_step_asks_for_one_gradient_at_the_clean_batch() -> None:
-    loss, x = Linear(map_of(1, 2, 0.5, 0.3, False)), map_of(2, 2, 1.0, 0.0, False)
-    seen = []
-
-    def watched(inputs: Tensor) -> tuple[Tensor, Tensor]:
-        seen.append(inputs)
-        return loss(inputs)
-
-    delta = OneStep()(watched, x, L1(0.1))
-    assert len(seen) == 1
-    assert torch.equal(seen[0], x)
+    loss = Linear(SLOPE)
+    delta = OneStep()(loss, X, L1(0.1))
+    assert len(loss.asked) == 1
     assert torch.equal(delta, 0.1 * loss.slope.sign())
 
 
@@ -95,25 +101,91 @@ def test_one_step_follows_the_indefinite_harmonization() -> None:
         torch.testing.assert_close(delta[n], 2 * 0.5 * weights * loss.slope[n] / loss.slope[n].norm())
 
 
+@pytest.mark.parametrize("solver", [*PASSES, Free(3), Noise(0.1)], ids=repr)
+def test_passes_are_counted(solver: Perturbation) -> None:
+    loss = Curved(SLOPE)
+    solver(loss, X, ElasticNet(0.1, 0.3))
+    assert len(loss.asked) == PASSES.get(solver, 0)
+
+
 @solvers
+def test_the_first_pass_is_at_the_clean_batch_itself(solver: Perturbation) -> None:
+    # Not at a copy: what others have computed there can then be shared.
+    loss, x = Curved(SLOPE), X.clone().requires_grad_()
+    delta = solver(loss, x, ElasticNet(0.1, 0.3))
+    assert all(asked is x for asked in loss.asked[:1])
+    assert not any(asked.requires_grad for asked in loss.asked[1:])
+    assert not delta.requires_grad
+
+
+@maximisers
 def test_a_flat_loss_gets_no_perturbation(solver: Perturbation) -> None:
-    x = map_of(2, 2, 1.0, 0.0, False)
     for case in CASES:
         if case.zero:
-            assert not solver(Linear(torch.zeros_like(x)), x, case.batch(2)).any()
+            assert not solver(Linear(torch.zeros_like(X[:2])), X[:2], case.batch(2)).any()
 
 
 @solvers
-def test_batch_mates_do_not_matter(solver: Perturbation) -> None:
-    slope, x = map_of(1, 3, 0.5, 0.3, False), map_of(2, 3, 1.0, 0.0, False)
-    whole = solver(Linear(slope), x, SquaredL2(0.3))
+@every
+def test_samples_without_a_gradient_stay_finite(solver: Perturbation, case: Case) -> None:
+    slope = SLOPE[:2].clone()
+    slope[0] = 0
+    delta = solver(Linear(slope), X[:2], case.batch(2))
+    assert bool(delta.isfinite().all())
+
+
+@maximisers
+@pytest.mark.parametrize("penalty", [SquaredL2(0.3), L1(0.1), GroupL21(0.2, patch=2)], ids=repr)
+def test_batch_mates_do_not_matter(solver: Perturbation, penalty: SquaredL2 | L1 | GroupL21) -> None:
+    scale = torch.tensor([1.0, 1e3, 1e-3], dtype=torch.float64).view(3, 1, 1, 1)
+    slope = scale * SLOPE
+    whole = solver(Curved(slope), X, penalty)
     for i in range(3):
-        torch.testing.assert_close(solver(Linear(slope[i : i + 1]), x[i : i + 1], SquaredL2(0.3)), whole[i : i + 1])
+        torch.testing.assert_close(solver(Curved(slope[i : i + 1]), X[i : i + 1], penalty), whole[i : i + 1])
 
 
 @solvers
 def test_the_clean_batch_is_never_changed(solver: Perturbation) -> None:
-    slope, x = map_of(1, 2, 0.5, 0.3, False), map_of(2, 2, 1.0, 0.0, False)
-    before = x.clone()
-    solver(Linear(slope), x, L1(0.1)).fill_(7)
-    assert torch.equal(x, before)
+    x = X.clone()
+    solver(Curved(SLOPE), x, L1(0.1)).fill_(7)
+    assert torch.equal(x, X)
+
+
+@solvers
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32, torch.float64])
+@pytest.mark.parametrize("n", [1, 3])
+def test_shape_dtype_and_layout_are_kept(solver: Perturbation, dtype: torch.dtype, n: int) -> None:
+    slope, x = SLOPE[:n].to(dtype), X[:n].to(dtype).contiguous(memory_format=torch.channels_last)
+    for penalty in (L1(0.1), SquaredL2(0.3), GroupL21(0.2, patch=2)):
+        delta = solver(Curved(slope.contiguous(memory_format=torch.channels_last)), x, penalty)
+        assert (delta.shape, delta.dtype) == (x.shape, dtype)
+        assert (x + delta).is_contiguous(memory_format=torch.channels_last)
+
+
+@pytest.mark.parametrize("solver", [s for s in MAXIMISERS if not isinstance(s, Free)], ids=repr)
+def test_what_is_not_a_number_is_not_hidden(solver: Perturbation) -> None:
+    slope = SLOPE.clone()
+    slope[1, 0, 2, 2] = torch.nan
+    delta = solver(Linear(slope), X, ElasticNet(0.1, 0.3))
+    assert bool(delta[1].isnan().any())
+    assert bool(delta[[0, 2]].isfinite().all())
+
+
+@solvers
+def test_solvers_are_values(solver: Perturbation) -> None:
+    for other in (copy.deepcopy(solver), pickle.loads(pickle.dumps(solver))):
+        assert other == solver
+        assert hash(other) == hash(solver)
+        assert repr(other) == repr(solver)
+
+
+@solvers
+def test_the_command_line_can_name_them(solver: Perturbation) -> None:
+    parser = ArgumentParser(exit_on_error=False)
+    parser.add_argument("--solver", type=Perturbation)
+    public = {name: value for name, value in vars(solver).items() if name[0] != "_"}
+    arguments = [f"--solver=gradsculpt.perturbations.{type(solver).__name__}"]
+    config = parser.parse_args(arguments + [f"--solver.{name}={value}" for name, value in public.items()])
+    assert parser.instantiate_classes(config).solver == solver
+    again = parser.parse_string(parser.dump(config))
+    assert parser.instantiate_classes(again).solver == solver

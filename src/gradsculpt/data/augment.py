@@ -79,7 +79,7 @@ class Augment:
 
         Args:
             images: [N, C, H, W], floating point or uint8; on a CPU, uint8 is twice as fast.
-            attention: [N, 1, H, W] of any type, or None.
+            attention: [N, any number of channels, H, W] of any type, or None.
             generator: The only source of randomness; the same number of draws is taken from it in any setting.
 
         Returns:
@@ -89,10 +89,10 @@ class Augment:
             ArgumentError: If height and width of images and attention differ.
         """
         batch, _, height, width = images.shape
-        if attention is not None and attention.shape != (batch, 1, height, width):
+        if attention is not None and (attention.ndim != 4 or attention[:, :1].shape != images[:, :1].shape):
             raise ArgumentError(
                 f"attention has shape {list(attention.shape)} but the images have {list(images.shape)}; "
-                f"pass attention of shape {[batch, 1, height, width]}."
+                f"pass attention of shape {[batch, 1, height, width]}, or with more channels."
             )
         unit = torch.rand(4, batch, generator=generator, device=generator.device).to(images.device)
         mirrored = (unit[0] < 0.5) & self.flip
@@ -164,8 +164,8 @@ def _source_grid(images: Tensor, mirrored: Tensor, down: Tensor, right: Tensor, 
 
 
 def _sample(images: Tensor, grid: Tensor) -> Tensor:
-    values = images if images.is_floating_point() else images.to(grid.dtype)
-    sampled = functional.grid_sample(values, grid, padding_mode="reflection", align_corners=False)
+    # The grid has the type of the images, which maps need not share.
+    sampled = functional.grid_sample(images.to(grid.dtype), grid, padding_mode="reflection", align_corners=False)
     if not images.is_floating_point():
-        sampled = sampled.round_().to(images.dtype)
-    return sampled.contiguous(memory_format=torch.channels_last)
+        sampled.round_()
+    return sampled.to(images.dtype).contiguous(memory_format=torch.channels_last)

@@ -20,14 +20,15 @@ class ImageSet:
         labels: int64 [N], indices into `classes`.
         classes: Class names.
         names: One name an image, to report it by; unique within a set.
-        attention: uint8 [N, H, W] or None: where a human would look, 0 (nowhere) to 255.
+        attention: Maps that accompany the images, [N, H, W], or [N, H, W, C] where they have channels; None for none.
+            uint8 says where a human would look, 0 (nowhere) to 255; maps of other types are taken as they are.
     """
 
     images: Bytes
     labels: npt.NDArray[np.int64]
     classes: tuple[str, ...]
     names: tuple[str, ...]
-    attention: Bytes | None = None
+    attention: npt.NDArray[Any] | None = None
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -53,12 +54,21 @@ class Skipped:
 
 @dataclass(frozen=True)
 class Splits:
-    """The three parts of a data set: training, validation (cut from training), and the held-out test part."""
+    """The three parts of a data set: training, validation (cut from training), and the held-out test part.
+
+    Args:
+        train: What is trained on.
+        val: What the epoch is chosen by.
+        test: What is only scored.
+        skipped: Files that were left out.
+        notes: What else a user should know about the data, a sentence each.
+    """
 
     train: ImageSet
     val: ImageSet
     test: ImageSet
     skipped: tuple[Skipped, ...] = field(default=())
+    notes: tuple[str, ...] = field(default=())
 
     def __post_init__(self) -> None:
         for part in ("train", "val", "test"):
@@ -83,6 +93,6 @@ class _Rows:
     def __len__(self) -> int:
         return len(self._rows)
 
-    def __getitem__(self, key: int | slice | npt.NDArray[np.int64]) -> Bytes:
-        picked: Bytes = self._array[self._rows[key]]
+    def __getitem__(self, key: int | slice | npt.NDArray[np.int64]) -> npt.NDArray[Any]:
+        picked: npt.NDArray[Any] = self._array[self._rows[key]]
         return picked

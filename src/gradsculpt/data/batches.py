@@ -1,15 +1,17 @@
 """Batches of an image set as tensors, in an order that a resumed training repeats."""
 
 from collections.abc import Iterator, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, Sampler
+from torch.utils.data import BatchSampler, DataLoader, Dataset, Sampler
 
 from gradsculpt import checks
-from gradsculpt.data.base import Bytes, ImageSet
+from gradsculpt.data.base import ImageSet
+from gradsculpt.errors import ArgumentError
 
 
 class Batch(NamedTuple):
@@ -18,7 +20,7 @@ class Batch(NamedTuple):
     Args:
         images: uint8 [N, 3, H, W] in channels_last format.
         labels: int64 [N].
-        attention: uint8 [N, 1, H, W], or None if the set has none.
+        attention: Maps in the type of the set, [N, 1 or C, H, W], or None if the set has none.
     """
 
     images: Tensor
@@ -45,7 +47,7 @@ class ImageSetDataset(Dataset[Batch]):
         return Batch(
             images=_gather(self.image_set.images, chosen).permute(0, 3, 1, 2),
             labels=torch.from_numpy(self.image_set.labels[chosen]),
-            attention=None if attention is None else _gather(attention, chosen).unsqueeze(1),
+            attention=None if attention is None else _maps(attention, chosen),
         )
 
 
@@ -75,8 +77,58 @@ class Shuffle(Sampler[int]):
         return iter(order.tolist())
 
 
+class Replay:
+    """Batches of which each comes several times in a row, in epochs that are as long as ever.
+
+    Epochs visit a part of the data each: `replays` of them are one pass, in one order, over all batches, and the batch
+    of a step follows from the number of steps since the start. Where the replays do not divide the steps of an epoch,
+    a batch that ends one epoch goes on in the next.
+
+    Args:
+        batches: The batches of a pass; their sampler has `epoch` and `set_epoch`.
+        replays: How many times in a row each comes.
+
+    Source: Shafahi et al., NeurIPS 2019 ("Adversarial training for free!"), algorithm 1.
+
+    Example:
+        >>> [list(batch) for batch in Replay(BatchSampler(Shuffle(6, seed=0), 2, drop_last=False), replays=2)]
+        [[3, 2], [3, 2], [5, 4]]
+    """
+
+    def __init__(self, batches: BatchSampler, replays: int) -> None:
+        self.batches, self.replays = batches, replays
+
+    def __len__(self) -> int:
+        return len(self.batches)
+
+    def __iter__(self) -> Iterator[list[int]]:
+        # A generator, as a loader is asked for its batches before it is told the epoch, when a training is resumed.
+        sampler: Any = self.batches.sampler
+        epoch = sampler.epoch
+        sampler.set_epoch(epoch // self.replays)
+        order = list(self.batches)
+        sampler.set_epoch(epoch)
+        first = epoch % self.replays * len(order)
+        yield from (order[(first + step) // self.replays] for step in range(len(order)))
+
+
+class ReplayLoader(DataLoader[Any]):
+    """A loader that hands out each batch several times in a row, as `Replay` says.
+
+    It is a loader with an ordinary sampler, so that Lightning can share that sampler out among processes.
+    """
+
+    def __init__(self, *args: Any, replays: int = 1, **options: Any) -> None:
+        self.replays = replays
+        super().__init__(*args, **options)
+
+    @property
+    def _index_sampler(self) -> Any:
+        return Replay(self.batch_sampler, self.replays)  # type: ignore[arg-type]
+
+
 def loader(
-    image_set: ImageSet, batch_size: int, *, shuffle: bool, seed: int = 0, drop_last: bool = False
+    image_set: ImageSet, batch_size: int, *, shuffle: bool, seed: int = 0, drop_last: bool = False, replays: int = 1
 ) -> DataLoader[Any]:
     """Return a loader of `Batch`es.
 
@@ -86,12 +138,21 @@ def loader(
         shuffle: Take the images in the order of `Shuffle`; otherwise as they are in the set.
         seed: Seed of that order.
         drop_last: Leave out a last batch that is not full.
+        replays: How many times in a row each batch comes, in epochs that stay as long as they are; more than one only
+            in the order of `Shuffle`.
 
     Raises:
-        ArgumentError: If `batch_size` is not positive.
+        ArgumentError: If `batch_size` or `replays` is not positive, or batches are to be replayed in the order of the
+            set.
     """
     checks.at_least("batch_size", batch_size, 1)
-    return DataLoader(
+    checks.at_least("replays", replays, 1)
+    if replays > 1 and not shuffle:
+        raise ArgumentError(
+            f"replays={replays} without shuffle would leave out most of the images of each epoch. Pass shuffle=True."
+        )
+    make = DataLoader if replays == 1 else partial(ReplayLoader, replays=replays)
+    return make(
         ImageSetDataset(image_set),
         batch_size=batch_size,
         sampler=Shuffle(len(image_set), seed) if shuffle else None,
@@ -105,6 +166,11 @@ def _as_is(batch: Any) -> Any:
     return batch
 
 
-def _gather(array: Bytes, chosen: np.ndarray[Any, np.dtype[np.int64]]) -> Tensor:
+def _maps(array: np.ndarray[Any, np.dtype[Any]], chosen: np.ndarray[Any, np.dtype[np.int64]]) -> Tensor:
+    maps = _gather(array, chosen)
+    return maps.unsqueeze(1) if maps.ndim == 3 else maps.permute(0, 3, 1, 2)
+
+
+def _gather(array: np.ndarray[Any, np.dtype[Any]], chosen: np.ndarray[Any, np.dtype[np.int64]]) -> Tensor:
     # One indexed read of the memory map; row by row in the order of the disk was no faster.
     return torch.from_numpy(np.ascontiguousarray(array[chosen]))

@@ -1,8 +1,11 @@
-"""One image file, of whatever kind, to an 8-bit RGB square."""
+"""One image file, of whatever kind, to an 8-bit RGB square; one map file to 8-bit grey."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 from PIL import ExifTags, Image, UnidentifiedImageError
 
 from gradsculpt.data.base import Bytes
@@ -10,6 +13,9 @@ from gradsculpt.errors import DataError
 
 # Pillow's own threshold for a warning; twice this is an error there. A set of images has no use for either.
 PIXEL_LIMIT = 89_478_485
+
+# Lossy compression tints grey pixels a little.
+_GREY_TOLERANCE = 16
 
 _TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -20,6 +26,7 @@ _TURNS = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
+_SIDEWAYS = (5, 6, 7, 8)
 
 
 def decode(path: Path, size: int) -> Bytes:
@@ -39,11 +46,74 @@ def decode(path: Path, size: int) -> Bytes:
     Raises:
         DataError: If the file is missing, empty, no image, corrupt, truncated or larger than `PIXEL_LIMIT` pixels.
     """
+    return decode_with_size(path, size)[0]
+
+
+def decode_with_size(path: Path, size: int) -> tuple[Bytes, tuple[int, int]]:
+    """Return what `decode` does, with the width and height of the whole image as it is displayed."""
+    with _opened(path) as image:
+        width, height = image.size
+        # A JPEG can be decoded at 1/2, 1/4 or 1/8 of its size; twice the target leaves the resampling enough.
+        image.draft(None, (2 * size, 2 * size))
+        image.load()
+        square = _square(_rgb(path, image), size, image.size)
+        whole = (height, width) if _orientation(image) in _SIDEWAYS else (width, height)
+        return np.array(_upright(square, image), dtype=np.uint8), whole
+
+
+def decode_grey(path: Path) -> Bytes:
+    """Read a greyscale map or mask, upright and of its own size.
+
+    Values are 0...255, or 0 and 1 for a mask, which become 0 and 255; integers of more bits that exceed 255 are taken
+    as 0...65535 and floating-point values as 0...1. Where the map is transparent it is 0.
+
+    Returns:
+        uint8 [height, width].
+
+    Raises:
+        DataError: If the file is coloured, or cannot be read as an image.
+    """
+    with _opened(path) as image:
+        image.load()
+        grey = np.asarray(_upright(Image.fromarray(_grey(path, image)), image))
+        return np.where(grey > 0, np.uint8(255), grey) if grey.max() == 1 else grey
+
+
+def cut_square(grey: Bytes, size: int, like: tuple[int, int]) -> Bytes:
+    """Cut a map as `decode` cuts its image.
+
+    Args:
+        grey: uint8 [height, width]: a map of a whole image, at any scale.
+        size: Side of the square.
+        like: Width and height of the upright image.
+
+    Returns:
+        uint8 [size, size].
+    """
+    return np.array(_square(Image.fromarray(grey), size, like), dtype=np.uint8)
+
+
+def middle_square(width: int, height: int) -> tuple[float, float, int]:
+    """Return left, top and side of the square that `decode` keeps of an upright image.
+
+    Example:
+        >>> middle_square(40, 30)
+        (5.0, 0.0, 30)
+    """
+    side = min(width, height)
+    return (width - side) / 2, (height - side) / 2, side
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[Image.Image]:
+    """Open an image; whatever goes wrong until it is closed is a `DataError` that names the file."""
     try:
         if path.stat().st_size == 0:
             raise DataError(f"{path} is empty (0 bytes); replace or remove it.")
         with Image.open(path) as image:
-            return _square(path, image, size)
+            if image.width * image.height > PIXEL_LIMIT:
+                raise DataError(_too_large(path))
+            yield image
     except DataError:
         raise
     except FileNotFoundError:
@@ -57,20 +127,20 @@ def decode(path: Path, size: int) -> Bytes:
         raise DataError(f"{path} cannot be decoded ({_first_line(error)}); replace or remove it.") from error
 
 
-def _square(path: Path, image: Image.Image, size: int) -> Bytes:
-    if image.width * image.height > PIXEL_LIMIT:
-        raise DataError(_too_large(path))
-    # A JPEG can be decoded at 1/2, 1/4 or 1/8 of its size; twice the target leaves the resampling enough to average.
-    image.draft(None, (2 * size, 2 * size))
-    image.load()
-    rgb = _rgb(path, image)
-    side = min(rgb.size)
-    left, top = (rgb.width - side) / 2, (rgb.height - side) / 2
-    rgb = rgb.resize((size, size), Image.Resampling.BICUBIC, box=(left, top, left + side, top + side))
+def _square(image: Image.Image, size: int, like: tuple[int, int]) -> Image.Image:
+    """Scale the middle square of an image of the size `like`, which this is, or a scaled copy of it."""
+    left, top, side = middle_square(*like)
+    across, down = image.width, image.height
+    # Multiplied before it is divided: exact where nothing is scaled.
+    horizontal = left * across / like[0], (left + side) * across / like[0]
+    vertical = top * down / like[1], (top + side) * down / like[1]
+    box = (horizontal[0], vertical[0], horizontal[1], vertical[1])
+    return image.resize((size, size), Image.Resampling.BICUBIC, box=box)
+
+
+def _upright(pixels: Image.Image, image: Image.Image) -> Image.Image:
     turn = _TURNS.get(_orientation(image))
-    if turn is not None:
-        rgb = rgb.transpose(turn)
-    return np.array(rgb, dtype=np.uint8)
+    return pixels if turn is None else pixels.transpose(turn)
 
 
 def _rgb(path: Path, image: Image.Image) -> Image.Image:
@@ -81,6 +151,23 @@ def _rgb(path: Path, image: Image.Image) -> Image.Image:
         white = Image.new("RGBA", layer.size, "white")
         return Image.alpha_composite(white, layer).convert("RGB")
     return image.convert("RGB")
+
+
+def _grey(path: Path, image: Image.Image) -> Bytes:
+    if image.mode.startswith(("I", "F")):
+        values = np.asarray(image)
+        small = image.mode.startswith("I") and values.min() >= 0 and values.max() <= 255
+        return np.array(values, dtype=np.uint8) if small else _to_8_bits(path, image)
+    if image.mode in ("1", "L") and not image.has_transparency_data:
+        return np.array(image.convert("L"), dtype=np.uint8)
+    layers: npt.NDArray[np.int64] = np.array(image.convert("RGBA"), dtype=np.int64)
+    colours, opaque = layers[..., :3], layers[..., 3]
+    if (np.ptp(colours, axis=2) > _GREY_TOLERANCE)[opaque > 0].any():
+        raise DataError(
+            f"{path} is coloured, so it does not say how much each pixel was looked at; save it in shades of grey, "
+            "black where nobody looked."
+        )
+    return np.array(np.rint(colours.mean(axis=2) * opaque / 255), dtype=np.uint8)
 
 
 def _to_8_bits(path: Path, image: Image.Image) -> Bytes:

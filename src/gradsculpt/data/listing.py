@@ -1,7 +1,7 @@
 """What a folder of images holds: its parts, its classes, its files."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,6 +12,8 @@ SUFFIXES = (
     *(".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff"),
     *(".ppm", ".pgm", ".pbm", ".pnm", ".tga", ".jp2", ".avif", ".heic", ".heif"),
 )
+# Maps of where a human looked, one an image: no class and no part.
+ATTENTION = "attention"
 _VALIDATION = ("val", "valid", "validation")
 _PARTS = ("train", *_VALIDATION, "test")
 
@@ -66,7 +68,7 @@ def find_parts(path: Path) -> Parts:
 
 
 def list_images(folder: Path, classes: tuple[str, ...] | None = None) -> Listing:
-    """List the image files of a folder of class folders; files of other kinds and hidden ones are passed over.
+    """List the image files of a folder of class folders; other files, hidden ones and attention/ are passed over.
 
     Args:
         folder: The folder; images may lie at any depth in a class folder.
@@ -80,7 +82,7 @@ def list_images(folder: Path, classes: tuple[str, ...] | None = None) -> Listing
     if not found:
         fact = "has images but no class folders" if stray else "has no images and no class folders"
         raise DataError(f"{folder} {fact}; put the images of each class into a folder named after the class.")
-    files = {name: tuple(_images(folder / name)) for name in found}
+    files = {name: tuple(files_below(folder / name, is_image)) for name in found}
     empty = [name for name in found if not files[name]]
     if len(empty) == len(found):
         raise DataError(f"{folder} has no images in its class folders ({some(found)}); add .jpg or .png files, say.")
@@ -109,28 +111,32 @@ def some(names: list[str]) -> str:
 
 
 def _subfolders(folder: Path) -> list[str]:
-    return sorted(entry.name for entry in os.scandir(folder) if entry.is_dir() and not _hidden(entry.name))
+    found = (entry.name for entry in os.scandir(folder) if entry.is_dir() and not is_hidden(entry.name))
+    return sorted(name for name in found if name != ATTENTION)
 
 
 def _stray(folder: Path) -> tuple[Path, ...]:
-    found = sorted(entry.name for entry in os.scandir(folder) if not entry.is_dir() and _is_image(entry.name))
+    found = sorted(entry.name for entry in os.scandir(folder) if not entry.is_dir() and is_image(entry.name))
     return tuple(folder / name for name in found)
 
 
-def _images(folder: Path) -> Iterator[Path]:
+def files_below(folder: Path, wanted: Callable[[str], bool]) -> Iterator[Path]:
+    """Yield the files below a folder whose names are `wanted`, in order of name."""
     seen: set[str] = set()
     for here, below, files in os.walk(folder, followlinks=True):
         # A link to a folder above itself would otherwise be followed until the path is too long.
         real = os.path.realpath(here)
-        below[:] = [] if real in seen else sorted(name for name in below if not _hidden(name))
+        below[:] = [] if real in seen else sorted(name for name in below if not is_hidden(name))
         if real not in seen:
-            yield from (Path(here, name) for name in sorted(files) if _is_image(name))
+            yield from (Path(here, name) for name in sorted(files) if wanted(name))
         seen.add(real)
 
 
-def _hidden(name: str) -> bool:
+def is_hidden(name: str) -> bool:
+    """Whether a file or folder is none of the user's."""
     return name.startswith(".") or name == "__MACOSX"
 
 
-def _is_image(name: str) -> bool:
-    return not _hidden(name) and os.path.splitext(name)[1].lower() in SUFFIXES
+def is_image(name: str) -> bool:
+    """Whether a file goes by its name as an image."""
+    return not is_hidden(name) and os.path.splitext(name)[1].lower() in SUFFIXES

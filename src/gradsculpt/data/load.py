@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from gradsculpt import checks
@@ -10,8 +10,8 @@ from gradsculpt.data.base import ImageSet, Splits
 from gradsculpt.data.cache import Progress, Row, cached
 from gradsculpt.data.parallel import ordered
 from gradsculpt.data.sources import find_source
-from gradsculpt.data.splits import stratified_cut
-from gradsculpt.errors import ArgumentError, DataError
+from gradsculpt.data.splits import shuffled_labels, stratified_cut, stratified_subset
+from gradsculpt.errors import DataError
 
 # Training cells come from the user's seed, so that this one never meets it.
 CELLS_TEST_SEED = 2**31 - 1
@@ -27,6 +27,7 @@ def load_data(
     val_fraction: float = 0.1,
     seed: int = 0,
     train_count: int | None = None,
+    shuffle_labels: bool = False,
     strict: bool = False,
     progress: Progress | None = None,
 ) -> Splits:
@@ -39,7 +40,11 @@ def load_data(
         image_size: Side of the images, in pixels; None for the source's own.
         val_fraction: Share of each class of the training images to use for validation, 0 to 0.5.
         seed: Chooses the validation images, and the training images of cells; never the test images.
-        train_count: Number of cells to draw for training and validation; a fourth as many are drawn for the test.
+        train_count: Number of training images to keep, the same share of each class, once validation is cut off;
+            the seed chooses them. Of cells, which are drawn, the number for training and validation, to which a
+            fourth as many are added for the test.
+        shuffle_labels: Permute the labels of the training images among them, and those of the validation images
+            likewise, by the seed; images keep their attention, and test images their labels.
         strict: Raise at the first file that cannot be decoded, instead of listing it in `skipped`.
         progress: Called as `progress(done, total)` during long work.
 
@@ -52,14 +57,17 @@ def load_data(
     checks.within("seed", seed, 0, CELLS_TEST_SEED - 1)
     size = source.image_size if image_size is None else image_size
     checks.within("image_size", size, 8, 4096)
-    if train_count is not None and source.name != "cells":
-        raise ArgumentError(f"train_count={train_count} has no meaning for {name}, only for cells; leave it out.")
     paths = (Path(data_dir).expanduser(), Path(cache_dir).expanduser())
     request = _Request(name, *paths, size, val_fraction, seed, strict, progress)
     try:
-        return _load_cells(request, train_count) if source.name == "cells" else _load(source.name, request)
+        splits = _load_cells(request, train_count) if source.name == "cells" else _load(source.name, request)
     except OSError as error:
         raise DataError(f"{name} cannot be read ({error}); check that it is there and may be read.") from error
+    if train_count is not None and source.name != "cells":
+        splits = replace(splits, train=stratified_subset(splits.train, train_count, seed))
+    if shuffle_labels:
+        splits = replace(splits, train=shuffled_labels(splits.train, seed), val=shuffled_labels(splits.val, seed))
+    return splits
 
 
 @dataclass(frozen=True)
@@ -78,6 +86,7 @@ class _Request:
 
 def _load(source: str, request: _Request) -> Splits:
     # Imported here because scikit-learn and torchvision are slow to import.
+    from gradsculpt.data.cub_gha import load_cub_gha
     from gradsculpt.data.digits import load_digits
     from gradsculpt.data.folder import load_folder
     from gradsculpt.data.vision import load_cifar10, load_imagenette
@@ -96,6 +105,16 @@ def _load(source: str, request: _Request) -> Splits:
         )
     if source == "imagenette":
         return load_imagenette(
+            data_dir=request.data_dir,
+            cache_dir=request.cache_dir,
+            size=size,
+            val_fraction=val_fraction,
+            seed=seed,
+            strict=request.strict,
+            progress=request.progress,
+        )
+    if source == "cub-gha":
+        return load_cub_gha(
             data_dir=request.data_dir,
             cache_dir=request.cache_dir,
             size=size,

@@ -42,8 +42,15 @@ SOURCES = (
     Source("cifar10", "60,000 small photographs in 10 classes, downloaded", 32, flip=True, crop=0.125),
     Source("imagenette", "13,394 photographs in 10 easy classes of ImageNet, downloaded", 128, flip=True, crop=0.125),
     Source(
+        "cub-gha",
+        "11,780 photographs of 200 kinds of birds, with gaze maps, brought by you",
+        224,
+        flip=True,
+        crop=0.125,
+    ),
+    Source(
         "folder:PATH",
-        "your images: PATH/train and PATH/val or PATH/test, or one folder of class folders",
+        "your images: PATH/train and PATH/val or PATH/test, or one folder of class folders; PATH/attention for maps",
         128,
         flip=True,
         crop=0.125,

@@ -1,10 +1,13 @@
-"""Which images train, which choose the model, and which are held out."""
+"""Which images train, with which labels; which choose the model, and which are held out."""
+
+from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
 
 from gradsculpt import checks
 from gradsculpt.data.base import ImageSet
+from gradsculpt.errors import ArgumentError
 
 # The test part must stay the same images when a run is repeated with another seed: an evaluation would
 # otherwise score a network on what it was trained with.
@@ -42,3 +45,59 @@ def stratified_cut(images: ImageSet, fraction: float, seed: int) -> tuple[ImageS
         order = np.random.default_rng([seed, int(label)]).permutation(members)
         is_cut[order[: min(wanted, len(members) - 1)]] = True
     return images.subset(np.flatnonzero(~is_cut)), images.subset(np.flatnonzero(is_cut))
+
+
+def stratified_subset(images: ImageSet, count: int, seed: int) -> ImageSet:
+    """Keep some images, each class in proportion, at random but repeatably.
+
+    Every class keeps at least one image. The subset of a smaller count is part of that of a larger one.
+
+    Args:
+        images: What to choose from.
+        count: How many to keep.
+        seed: Chooses which.
+
+    Returns:
+        A view, in the order that the images had.
+
+    Raises:
+        ArgumentError: If there are fewer images than `count`, or more classes.
+
+    Example:
+        >>> labels = np.array([0, 0, 0, 0, 1, 1])
+        >>> six = ImageSet(np.zeros((6, 2, 2, 3), np.uint8), labels, ("cat", "dog"), tuple("abcdef"))
+        >>> stratified_subset(six, 3, seed=0).labels.tolist()
+        [0, 0, 1]
+    """
+    present, sizes = np.unique(images.labels, return_counts=True)
+    if not len(present) <= count <= len(images):
+        fact = f"there are only {len(images)}" if count > len(images) else f"they are of {len(present)} classes"
+        raise ArgumentError(
+            f"train_count={count} training images cannot be had, as {fact}; "
+            f"pass a number from {len(present)} to {len(images)}."
+        )
+    place = np.empty(len(images))
+    for label, size in zip(present, sizes, strict=True):
+        generator = np.random.default_rng([seed, int(label), 1])
+        members = generator.permutation(np.flatnonzero(images.labels == label))
+        # Where the images of a class stand when all classes are spread evenly over one line, its first in front.
+        place[members] = (np.arange(size) + 0.5) / size
+        place[members[0]] = -1
+    # Classes of one size stand at the same places: the order between them is drawn, not alphabetical.
+    tie = np.random.default_rng([seed, 0, 2]).permutation(len(images))
+    chosen = np.lexsort((tie, place))[:count]
+    return images.subset(np.sort(chosen))
+
+
+def shuffled_labels(images: ImageSet, seed: int) -> ImageSet:
+    """Permute the labels among the images, which keep their names and attention.
+
+    Each class keeps its number of images. The same seed gives the same permutation.
+
+    Example:
+        >>> labels = np.array([0, 0, 0, 1, 1, 1])
+        >>> six = ImageSet(np.zeros((6, 2, 2, 3), np.uint8), labels, ("cat", "dog"), tuple("abcdef"))
+        >>> shuffled_labels(six, seed=1).labels.tolist()
+        [0, 0, 1, 1, 1, 0]
+    """
+    return replace(images, labels=np.random.default_rng([seed, 0, 3]).permutation(images.labels))

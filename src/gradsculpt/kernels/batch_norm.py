@@ -112,9 +112,8 @@ def _second(v: Tensor, g: Tensor, x: Tensor, weight: Tensor, eps: float) -> tupl
     g_flat, v_flat = project(g), project(v)
     scale = _wide(weight, x) * r
     on_weight = _mean(v * g_flat) * r
-    on_x = normalised * on_weight * _wide(weight, x) + r * (
-        _mean(v * normalised) * scale * g_flat + _mean(g * normalised) * scale * v_flat
-    )
+    along = _mean(v * normalised) * scale * g_flat + _mean(g * normalised) * scale * v_flat
+    on_x = r * (normalised * on_weight * _wide(weight, x) + along)
     count = x.numel() // x.shape[1]
     return scale * v_flat, -on_x, count * on_weight.flatten()
 

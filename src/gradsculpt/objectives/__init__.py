@@ -2,11 +2,13 @@
 
 from gradsculpt.objectives.adversarial import AdversarialTraining
 from gradsculpt.objectives.alignment import LocalGradientAlignment
-from gradsculpt.objectives.base import Losses, Objective, Scaled, Sum
+from gradsculpt.objectives.base import Lesson, Losses, Objective, Scaled, Sum
 from gradsculpt.objectives.cross_entropy import CrossEntropy
+from gradsculpt.objectives.distillation import ExplanationDistillation
 from gradsculpt.objectives.entropy import MaxEntropy
 from gradsculpt.objectives.gradient_penalty import GradientPenalty
 from gradsculpt.objectives.hessian import HessianNorm
+from gradsculpt.objectives.input_gradient_alignment import InputGradientAlignment
 from gradsculpt.objectives.moment import Moment, Pixels, Ramp, Setting, ramp, warmup
 
 OBJECTIVES: tuple[type[Objective], ...] = (
@@ -15,6 +17,8 @@ OBJECTIVES: tuple[type[Objective], ...] = (
     GradientPenalty,
     LocalGradientAlignment,
     HessianNorm,
+    InputGradientAlignment,
+    ExplanationDistillation,
     MaxEntropy,
     Sum,
     Scaled,
@@ -24,8 +28,11 @@ __all__ = [
     "OBJECTIVES",
     "AdversarialTraining",
     "CrossEntropy",
+    "ExplanationDistillation",
     "GradientPenalty",
     "HessianNorm",
+    "InputGradientAlignment",
+    "Lesson",
     "LocalGradientAlignment",
     "Losses",
     "MaxEntropy",

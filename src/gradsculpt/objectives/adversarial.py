@@ -6,11 +6,12 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from gradsculpt.errors import ArgumentError
 from gradsculpt.gradients import undisturbed
 from gradsculpt.objectives.base import DataTerm
 from gradsculpt.objectives.passes import Passes
-from gradsculpt.penalties import Penalty
-from gradsculpt.perturbations import OneStep, Perturbation
+from gradsculpt.penalties import L1, Penalty
+from gradsculpt.perturbations import InnerLoss, OneStep, Perturbation
 
 
 @dataclass(frozen=True)
@@ -18,15 +19,19 @@ class AdversarialTraining(DataTerm):
     """Cross entropy at x + delta, where delta nearly maximises L(x + delta) - h(delta).
 
     To first order this trains with L + h*(grad L): the input gradient is penalised without differentiating twice.
-    A step costs the passes of the perturbation (two for `OneStep`) and one training step on x + delta.
-    `0.5 * AdversarialTraining(penalty)` is `AdversarialTraining(0.5 * penalty)`.
+    A step costs the passes of the perturbation (two for `OneStep`, none for `Free` and `Noise`) and one training step
+    on x + delta. `0.5 * AdversarialTraining(penalty)` is `AdversarialTraining(0.5 * penalty)`; `Noise`, which follows
+    no penalty, becomes half as large.
 
     While delta is sought, running statistics, random state, mode and parameter gradients stay as they are; batch
     statistics are those of training, and a dropout mask is the same as in the training pass that follows.
 
     Args:
-        penalty: h*, what the input gradients are to be small in.
+        penalty: h*, what the input gradients are to be small in. Only `Noise` does without, and ignores one.
         perturbation: How delta is found.
+
+    Raises:
+        ArgumentError: If there is no penalty for a perturbation that needs one.
 
     Source: Gong et al., CVPR 2024 (AdvGrad), section 4.2, Proposition 1; B.3.
     Deviation: the inner loss is summed over the batch, so delta does not depend on the batch size. h(delta) does not
@@ -41,23 +46,48 @@ class AdversarialTraining(DataTerm):
         >>> losses.loss.backward()
     """
 
-    penalty: Penalty
+    penalty: Penalty | None = None
     perturbation: Perturbation = field(default_factory=OneStep)
     name: ClassVar[str] = "adversarial_cross_entropy"
 
+    def __post_init__(self) -> None:
+        if self.penalty is None and self.perturbation.needs_penalty:
+            raise ArgumentError(
+                f"there is no penalty, so {self.perturbation!r} does not know what a perturbation costs. "
+                "Pass one, for instance AdversarialTraining(L1(0.01)); only Noise does without."
+            )
+
     def logits(self, passes: Passes) -> Tensor:
         """Return the logits at x + delta."""
-        with undisturbed(passes.model):
-            delta = self.perturbation(passes.loss_gradient, passes.x, self.penalty.given(passes.attention))
+
+        def loss_gradient(inputs: Tensor) -> tuple[Tensor, Tensor]:
+            with undisturbed(passes.model):  # each pass by itself, so that all draw the mask of the training pass
+                return passes.loss_gradient(inputs)
+
+        def values(inputs: Tensor) -> Tensor:
+            with undisturbed(passes.model), torch.no_grad():
+                return passes.losses(passes.model(inputs))
+
+        loss = InnerLoss(loss_gradient, values)
+        random = {"generator": passes.generator} if self.perturbation.needs_randomness else {}
+        delta = self.perturbation(loss, passes.x, self._penalty.given(passes.attention), **random)
         with torch.no_grad():
             perturbed = passes.x + delta
         return passes.model(self.perturbation.watch(perturbed))
 
     def scaled(self, factor: float) -> "AdversarialTraining":
-        """Return adversarial training with the penalty times a factor."""
-        return self if factor == 1 else replace(self, penalty=factor * self.penalty)
+        """Return adversarial training with the penalty, and noise that follows no penalty, times a factor."""
+        if factor == 1:
+            return self
+        penalty = None if self.penalty is None else factor * self.penalty
+        return replace(self, penalty=penalty, perturbation=self.perturbation.scaled(factor))
 
     @property
     def replays(self) -> int:
         """How many steps in a row want the same batch."""
         return self.perturbation.replays
+
+    @property
+    def _penalty(self) -> Penalty:
+        # Nothing is free but delta = 0, for a perturbation that does not ask.
+        return L1(0.0) if self.penalty is None else self.penalty

@@ -9,7 +9,7 @@ from gradsculpt import checks
 from gradsculpt.gradients import Recording
 from gradsculpt.objectives.moment import Setting, Weight, check_weight, resolved
 from gradsculpt.objectives.passes import Passes
-from gradsculpt.objectives.second_order import SecondOrder
+from gradsculpt.objectives.second_order import SecondOrder, cosine, length
 from gradsculpt.penalties import Size
 
 Noise = Literal["uniform", "gaussian", "gradient", "gradient_sign"]
@@ -86,7 +86,7 @@ class LocalGradientAlignment(SecondOrder):
         other = neighbour.gradient(passes.logit(neighbour.output), create_graph=True)
         return {
             "l2_alignment": resolved(self.l2) * _distance(source, other, squared=self.squared).mean(),
-            "cosine_alignment": resolved(self.cosine) * ((1 - _cosine(source, other)) / 2).mean(),
+            "cosine_alignment": resolved(self.cosine) * ((1 - cosine(source, other)) / 2).mean(),
         }
 
     def _delta(self, passes: Passes, source: Tensor) -> Tensor:
@@ -97,22 +97,10 @@ class LocalGradientAlignment(SecondOrder):
         if self.noise == "gaussian":
             return eps * passes.gaussian()
         direction = source if self.noise == "gradient" else source.sign()
-        length = _norm(direction).view(-1, 1, 1, 1)
-        return eps * direction / length.where(length > 0, 1)
+        size = length(direction).view(-1, 1, 1, 1)
+        return eps * direction / size.where(size > 0, 1)
 
 
 def _distance(a: Tensor, b: Tensor, *, squared: bool) -> Tensor:
     difference = (a - b).flatten(1)
-    return difference.square().sum(dim=1) if squared else _norm(difference)
-
-
-def _norm(t: Tensor) -> Tensor:
-    # vector_norm has the subgradient 0 at 0, where the root of a sum of squares would give NaN.
-    length: Tensor = t.flatten(1).norm(dim=1)
-    return length
-
-
-def _cosine(a: Tensor, b: Tensor) -> Tensor:
-    """Return the cosine of each pair, 0 if one of them is zero."""
-    product = _norm(a) * _norm(b)
-    return (a * b).flatten(1).sum(dim=1) / product.where(product > 0, 1)
+    return difference.square().sum(dim=1) if squared else length(difference)

@@ -11,9 +11,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from gradsculpt.errors import ArgumentError
-from gradsculpt.gradients import Model, random_state, undisturbed
+from gradsculpt.gradients import Model, random_state, settled, undisturbed
 from gradsculpt.objectives.moment import Moment, Setting, Weight, check_weight, resolved
 from gradsculpt.objectives.passes import Passes
+from gradsculpt.penalties import Penalty
 
 
 @dataclass(frozen=True)
@@ -22,7 +23,7 @@ class Losses:
 
     Args:
         loss: What to call `backward` on; a scalar, averaged over the batch.
-        logits: [N, K], of the inputs on which the data term was computed.
+        logits: [N, K], of the inputs on which the data term was computed, without a graph.
         terms: The parts whose sum is the loss, by name.
     """
 
@@ -61,20 +62,35 @@ class Objective(ABC):  # noqa: B024 - its kinds, not it, have abstract methods
             ArgumentError: If x is no batch of images, or the objective has schedules that were not resolved.
         """
         data, regularisers = _sorted(self.parts())
-        active = [(factor, term) for factor, term in regularisers if factor]
-        passes = Passes(model, x, y, attention, generator=generator, recorded=bool(active))
+        active = [term for factor, term in regularisers if factor]
+        if active and not torch.is_grad_enabled():
+            with torch.inference_mode(False), torch.enable_grad():  # the terms are made of gradients
+                losses = self(model, x, y, attention, generator=generator)
+            terms = {name: term.detach() for name, term in losses.terms.items()}
+            return Losses(losses.loss.detach(), losses.logits, terms)
+        # An adversarial data term reads the loss's gradient from the pass at x that the terms share.
+        recorded = any(term.reads_gradients or data is not None for term in active)
+        passes = Passes(model, x, y, attention, generator=generator, recorded=recorded)
+        if active and generator is None:
+            _ = passes.generator  # drawn here, and not where the random state will be put back
         start = random_state() if active else None
         logits = passes.clean.output if data is None else data.logits(passes)
         loss = F.cross_entropy(logits, passes.y)
+        if active and not any(term.differentiates_clean for term in active):
+            # The largest part of the memory is freed before the terms take theirs.
+            with undisturbed(model, random=start):
+                for term in active:
+                    term.read(passes)
+            loss = settled(loss, apart=passes.forget())
         terms = {"cross_entropy" if data is None else data.name: loss}
         names: Counter[str] = Counter()
-        with undisturbed(model if active else None, random=start):
-            for factor, term in regularisers:
+        for factor, term in regularisers:
+            with undisturbed(model if factor else None, random=start):
                 values = term.terms(passes) if factor else dict.fromkeys(term.names, loss.detach().new_zeros(()))
-                for name, value in values.items():
-                    names[name] += 1
-                    terms[name if names[name] == 1 else f"{name}_{names[name]}"] = factor * value
-        return Losses(cast(Tensor, sum(terms.values())), logits, terms)
+            for name, value in values.items():
+                names[name] += 1
+                terms[name if names[name] == 1 else f"{name}_{names[name]}"] = factor * value
+        return Losses(cast(Tensor, sum(terms.values())), logits.detach(), terms)
 
     def at(self, moment: Moment) -> "Objective":
         """Return the objective with every schedule and every size in pixel levels replaced by its value.
@@ -93,6 +109,28 @@ class Objective(ABC):  # noqa: B024 - its kinds, not it, have abstract methods
         """How many steps in a row want the same batch."""
         return 1
 
+    @property
+    def lesson(self) -> "Lesson | None":
+        """What a teacher has to be trained for before this can train a network; None if no teacher is wanted."""
+        return next((found for objective in self.members() if (found := objective.lesson)), None)
+
+    def taught(self, teacher: Model) -> "Objective":
+        """Return the objective with its trained teacher, a callable from [N, C, H, W] to logits; most want none."""
+        found = {field.name: getattr(self, field.name) for field in fields(cast(Any, self))}
+        inner = {name: value.taught(teacher) for name, value in found.items() if isinstance(value, Objective)}
+        return replace(cast(Any, self), **inner) if inner else self
+
+    @property
+    def follows_attention(self) -> bool:
+        """Whether a penalty in it follows the attention that accompanies the images."""
+        found = [getattr(self, field.name) for field in fields(cast(Any, self))]
+        return any(_follows(value) for value in found) or any(inner.follows_attention for inner in self.members())
+
+    def members(self) -> "tuple[Objective, ...]":
+        """Return the objectives that this one is put together from, as they were given."""
+        found = (getattr(self, field.name) for field in fields(cast(Any, self)))
+        return tuple(value for value in found if isinstance(value, Objective))
+
     def parts(self) -> "tuple[Part, ...]":
         """Return the data terms and regularisers that the objective is made of, each with its factor."""
         return ((1.0, self),)
@@ -104,6 +142,23 @@ class Objective(ABC):  # noqa: B024 - its kinds, not it, have abstract methods
         return Scaled(self, factor) if isinstance(factor, int | float | Setting) else NotImplemented
 
     __rmul__ = __mul__
+
+
+@dataclass(frozen=True)
+class Lesson:
+    """What an objective wants from another network, its teacher, before it can train one.
+
+    Args:
+        teacher: What the teacher is trained with.
+        epochs: How long; by default as long as the network itself.
+        samples: Noisy copies of an image in its explanation, a SmoothGrad map.
+        sigma: Standard deviation of that noise, as a share of the range from black to white.
+    """
+
+    teacher: Objective
+    epochs: int | None
+    samples: int
+    sigma: float
 
 
 Part = tuple[float, Objective]
@@ -128,6 +183,16 @@ class Regulariser(Objective):
     """An objective that adds terms to the cross entropy."""
 
     names: ClassVar[tuple[str, ...]]
+    reads_gradients: ClassVar[bool] = True
+    """Whether its terms are made of input gradients."""
+
+    @property
+    def differentiates_clean(self) -> bool:
+        """Whether the terms are propagated back through the pass at x; if none is, its memory is freed early."""
+        return True
+
+    def read(self, passes: Passes) -> None:
+        """Read what the terms will need from the pass at x, before it is forgotten."""
 
     @abstractmethod
     def terms(self, passes: Passes) -> dict[str, Tensor]:
@@ -189,10 +254,26 @@ class Sum(Objective):
         object.__setattr__(self, "objectives", tuple(self.objectives))
         if not self.objectives:
             raise ArgumentError("a sum of no objectives trains nothing; pass at least one.")
+        pupils = [objective for objective in self.objectives if objective.lesson]
+        if len(pupils) > 1:
+            raise ArgumentError(f"{len(pupils)} of the objectives want a teacher, and there is one; keep one of them.")
+        if pupils and self.follows_attention:
+            raise ArgumentError(
+                "one objective follows human attention and another the explanations of its teacher, and only one kind "
+                "of map can accompany the images. Leave one of the two objectives out."
+            )
 
     def at(self, moment: Moment) -> Objective:
         """Return the sum with every setting replaced by its value."""
         return Sum(tuple(objective.at(moment) for objective in self.objectives))
+
+    def taught(self, teacher: Model) -> Objective:
+        """Return the sum with the trained teacher of the objective that wants one."""
+        return Sum(tuple(objective.taught(teacher) for objective in self.objectives))
+
+    def members(self) -> tuple[Objective, ...]:
+        """Return the objectives."""
+        return tuple(self.objectives)
 
     def parts(self) -> tuple[Part, ...]:
         """Return the parts of all objectives."""
@@ -219,3 +300,11 @@ def _sorted(parts: tuple[Part, ...]) -> tuple[DataTerm | None, list[tuple[float,
             "is taken once. Keep one of them, with a penalty that says all: ElasticNet is L1 plus SquaredL2."
         )
     return (data[0] if data else None), regularisers
+
+
+def _follows(value: object) -> bool:
+    """Tell whether a value is a penalty that does something with attention maps."""
+    if not isinstance(value, Penalty):
+        return False
+    inner = [v for v in vars(value).values() if isinstance(v, Penalty)]
+    return any(map(_follows, inner)) if inner else type(value).given is not Penalty.given

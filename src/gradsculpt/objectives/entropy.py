@@ -31,6 +31,7 @@ class MaxEntropy(Regulariser):
 
     weight: Weight
     names: ClassVar[tuple[str, ...]] = ("negative_entropy",)
+    reads_gradients: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         check_weight("weight", self.weight)

@@ -51,9 +51,10 @@ class Passes:
         """The gradient of the true class's logit at x, [N, C, H, W], without a graph."""
         return self.clean.gradient(self.logit(self.clean.output))
 
-    def forget(self) -> None:
-        """Drop the pass at x; what was read from it stays."""
-        self.__dict__.pop("clean", None)
+    def forget(self) -> Tensor | None:
+        """Drop the pass at x, and return the leaf that it started from; what was read from it stays."""
+        clean: Recording | None = self.__dict__.pop("clean", None)
+        return None if clean is None else clean.point
 
     def part(self, count: int) -> "Passes":
         """Return the first images of the batch, with passes of their own."""

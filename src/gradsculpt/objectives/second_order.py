@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from torch import Tensor
 
 from gradsculpt import checks
+from gradsculpt.errors import ArgumentError
 from gradsculpt.objectives.base import Objective, Regulariser, Scaled
 from gradsculpt.objectives.moment import Moment
 from gradsculpt.objectives.passes import Passes
@@ -35,7 +36,16 @@ class SecondOrder(Regulariser):
         return Scaled(replace(self, every=1).at(moment), self.every if moment.step % self.every == 0 else 0.0)
 
     def terms(self, passes: Passes) -> dict[str, Tensor]:
-        """Return the weighted terms of the share of the batch."""
+        """Return the weighted terms of the share of the batch.
+
+        Raises:
+            ArgumentError: If it is to be computed at some steps only, and the step is not known.
+        """
+        if self.every > 1:
+            raise ArgumentError(
+                f"{type(self).__name__} counts at every {self.every} steps, and the step is not known. "
+                "Call objective.at(Moment(epoch, step)) and use what it returns."
+            )
         if self.share == 1:
             return self.dear_terms(passes)
         return self.dear_terms(passes.part(max(1, round(self.share * len(passes.x)))))
@@ -43,3 +53,16 @@ class SecondOrder(Regulariser):
     @abstractmethod
     def dear_terms(self, passes: Passes) -> dict[str, Tensor]:
         """Return the weighted terms, averaged over the images of these passes."""
+
+
+def length(t: Tensor) -> Tensor:
+    """Return the L2 norm of each sample, [N]; its subgradient at 0 is 0."""
+    found: Tensor = t.flatten(1).norm(dim=1)  # a root of a sum of squares would have the gradient NaN at 0
+    return found
+
+
+def cosine(a: Tensor, b: Tensor) -> Tensor:
+    """Return the cosine of each pair of samples, [N]; 0 if one of them is zero."""
+    product = length(a) * length(b)
+    found: Tensor = (a * b).flatten(1).sum(dim=1) / product.where(product > 0, 1)
+    return found

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from gradsculpt import checks
 from gradsculpt.errors import ArgumentError
-from gradsculpt.penalties.base import Penalty, Size, matching, per_sample
+from gradsculpt.penalties.base import Penalty, Size, matching, per_sample, unit
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ class Harmonization(Penalty):
 
     def dual(self, g: Tensor) -> Tensor:
         """Return 2 weight A~ g, with g scaled to unit L2 norm for each image unless `positive`."""
-        return 2 * self._weights(g) * (g if self.positive else _unit(g))
+        return 2 * self._weights(g) * (g if self.positive else unit(g))
 
     def prox(self, v: Tensor, step: Size) -> Tensor:
         """Return v / (1 + 2 step weight A~).
@@ -93,15 +93,16 @@ class Harmonization(Penalty):
         if bool((weights < 0).any()):
             raise ArgumentError(
                 "this penalty has negative weights, so its conjugate is infinite and has no proximal map. "
-                "Pass positive=True."
+                "Pass positive=True, or seek the perturbation with OneStep, which needs none."
             )
         return 2 * weights / (matching(step, v) + 2 * weights) * v
 
     def _weights(self, like: Tensor) -> Tensor:
         if self.attention is None:
             raise ArgumentError(
-                "Harmonization needs attention maps and none were given. Use data that has them (cells has), "
-                "or bind them with penalty.given(attention)."
+                "Harmonization needs attention maps and none were given. Use data that has them (cells and cub-gha "
+                "have; a folder of images has if maps, masks or boxes lie in its attention/, as "
+                "attention/train/cat/x.png for train/cat/x.jpg), or bind them with penalty.given(attention)."
             )
         attention = self.attention.to(like)
         # A map without its channel dimension would broadcast too, as channels of one image.
@@ -115,13 +116,3 @@ class Harmonization(Penalty):
         peak = attention.amax(dim=tuple(range(1, attention.ndim)), keepdim=True)
         reverted = peak - attention + self.sigma if self.positive else peak / 2 - attention
         return self.weight * reverted.expand_as(like)
-
-
-def _unit(g: Tensor) -> Tensor:
-    """Scale each sample to unit L2 norm; a zero sample stays zero."""
-    rows = g.flatten(1)
-    # Dividing the peak out first keeps the squares of huge and tiny entries within range.
-    peak = rows.abs().amax(dim=1, keepdim=True)
-    scaled = rows / torch.where(peak > 0, peak, 1.0)
-    norm = scaled.norm(dim=1, keepdim=True)
-    return (scaled / torch.where(norm > 0, norm, 1.0)).view_as(g)

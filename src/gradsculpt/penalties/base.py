@@ -20,7 +20,8 @@ class Penalty(ABC):
     adversarial training, direct penalties and sparse attributions alike.
 
     A subclass gives `value`, `conjugate`, `dual` and `prox`; `conjugate_prox` follows by Moreau's identity, and is
-    worth overriding by a closed form where the identity would subtract nearly equal numbers.
+    worth overriding by a closed form where the identity would subtract nearly equal numbers. `ascent` is worth
+    overriding where perturbations are measured in another norm than L2.
     """
 
     @abstractmethod
@@ -47,6 +48,10 @@ class Penalty(ABC):
         checks.positive("step", step)
         step = matching(step, v)
         return v - step * self.prox(v / step, 1 / step)
+
+    def ascent(self, g: Tensor) -> Tensor:
+        """Return the direction of a step uphill along g: unit L2 norm for each sample, 0 where g is 0."""
+        return unit(g)
 
     def given(self, attention: Tensor | None) -> "Penalty":
         """Return the penalty for a batch whose attention maps are known; most penalties ignore them."""
@@ -111,6 +116,10 @@ class ScaledPenalty(Penalty):
             return 0.0 * v
         return self.factor * self.penalty.conjugate_prox(v / self.factor, step / self.factor)
 
+    def ascent(self, g: Tensor) -> Tensor:
+        """Return the direction that the penalty itself has."""
+        return self.penalty.ascent(g)
+
     def given(self, attention: Tensor | None) -> Penalty:
         """Return the scaled penalty with the attention maps of a batch."""
         return ScaledPenalty(self.penalty.given(attention), self.factor)
@@ -119,6 +128,16 @@ class ScaledPenalty(Penalty):
 def per_sample(t: Tensor) -> Tensor:
     """Sum over everything but the batch dimension: [N, ...] to [N]."""
     return t.flatten(1).sum(dim=1) if t.ndim > 1 else t.clone()
+
+
+def unit(g: Tensor) -> Tensor:
+    """Scale each sample to unit L2 norm; a zero sample stays zero."""
+    # Dividing the peak out first keeps the squares of huge and tiny entries within range.
+    entries = tuple(range(1, g.ndim))
+    peak = g.abs().amax(dim=entries, keepdim=True)
+    scaled = g / torch.where(peak > 0, peak, 1.0)
+    norm = torch.linalg.vector_norm(scaled, dim=entries, keepdim=True)
+    return scaled / torch.where(norm > 0, norm, 1.0)
 
 
 def matching(size: Size, like: Tensor) -> Size:

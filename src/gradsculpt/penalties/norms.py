@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from gradsculpt import checks
-from gradsculpt.penalties.base import Penalty, Size, beyond, matching, per_sample
+from gradsculpt.penalties.base import Penalty, Size, beyond, matching, per_sample, unit
 
 
 @dataclass(frozen=True)
@@ -69,6 +69,10 @@ class ElasticNet(Penalty):
         # Written with the share of the excess that is kept, so that l2 = 0 is exactly the projection.
         kept = 2 * l2 / (step + 2 * l2)
         return v.sign() * (v.abs().clamp(max=l1) + kept * excess)
+
+    def ascent(self, g: Tensor) -> Tensor:
+        """Return g scaled to unit L2 norm for each sample; with l2 = 0, where perturbations fill a box, its sign."""
+        return unit(g) if bool(torch.as_tensor(self.l2).any()) else g.sign()
 
     def _weights(self, like: Tensor) -> tuple[Size, Size]:
         return matching(self.l1, like), matching(self.l2, like)

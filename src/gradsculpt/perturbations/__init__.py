@@ -1,8 +1,22 @@
 """Solvers of the inner maximum of adversarial training, for any penalty."""
 
-from gradsculpt.perturbations.base import LossGradient, Perturbation
+from gradsculpt.perturbations.base import InnerLoss, LossGradient, Perturbation
+from gradsculpt.perturbations.free import Free
+from gradsculpt.perturbations.iterative import Iterative
+from gradsculpt.perturbations.momentum import Momentum
+from gradsculpt.perturbations.noise import Noise
 from gradsculpt.perturbations.one_step import OneStep
 
-PERTURBATIONS: tuple[type[Perturbation], ...] = (OneStep,)
+PERTURBATIONS: tuple[type[Perturbation], ...] = (OneStep, Iterative, Momentum, Free, Noise)
 
-__all__ = ["PERTURBATIONS", "LossGradient", "OneStep", "Perturbation"]
+__all__ = [
+    "PERTURBATIONS",
+    "Free",
+    "InnerLoss",
+    "Iterative",
+    "LossGradient",
+    "Momentum",
+    "Noise",
+    "OneStep",
+    "Perturbation",
+]

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
 from gradsculpt.penalties import Penalty
@@ -17,6 +18,8 @@ class OneStep(Perturbation):
     Source: Gong et al., CVPR 2024 (AdvGrad), Proposition 1 and B.3 ("fast").
     """
 
-    def __call__(self, loss_gradient: LossGradient, x: Tensor, penalty: Penalty) -> Tensor:
+    def __call__(
+        self, loss_gradient: LossGradient, x: Tensor, penalty: Penalty, *, generator: torch.Generator | None = None
+    ) -> Tensor:
         """Return `penalty.dual` of the loss gradient at x."""
         return penalty.dual(loss_gradient(x)[1])

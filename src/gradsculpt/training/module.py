@@ -82,7 +82,7 @@ class ClassifierModule(LightningModule):
             # Moving 8-bit pixels is several times cheaper than moving floating-point ones.
             images, attention = self._augment(images, attention, generator)
         x = to_input(images, self.space).contiguous(memory_format=self._layout)
-        return x, batch.labels, None if attention is None else to_float(attention)
+        return x, batch.labels, None if attention is None else _maps(attention)
 
     def training_step(self, batch: tuple[Tensor, Tensor, Tensor | None], batch_idx: int) -> Tensor:
         """Evaluate the objective on a batch.
@@ -137,3 +137,8 @@ class ClassifierModule(LightningModule):
     def _stream(self, counter: int, rank: int) -> int:
         """Return a seed for one epoch or step of one process."""
         return (self._seed * 1_000_003 + counter * 1_009 + rank) % 2**63
+
+
+def _maps(attention: Tensor) -> Tensor:
+    """Return maps as float32: 8-bit ones as 0 to 1, others with the values that they have."""
+    return to_float(attention) if attention.dtype == torch.uint8 else attention.to(torch.float32)

@@ -5,12 +5,13 @@ import os
 import signal
 import warnings
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import torch
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import Callback, Trainer, seed_everything
-from lightning.pytorch.callbacks import ModelCheckpoint, RichProgressBar
+from lightning.pytorch.callbacks import LambdaCallback, ModelCheckpoint, RichProgressBar
 from lightning.pytorch.loggers import TensorBoardLogger
 from rich.console import Console
 
@@ -19,6 +20,7 @@ from gradsculpt.data.sources import find_source
 from gradsculpt.errors import RunError
 from gradsculpt.inputs import InputSpace
 from gradsculpt.models import Classifier, build, save
+from gradsculpt.training.distillation import taught
 from gradsculpt.training.module import ClassifierModule
 from gradsculpt.training.progress import EpochLines, MetricsTable
 from gradsculpt.training.settings import TrainSettings
@@ -29,33 +31,51 @@ CONFIG = "config.yaml"
 def fit(settings: TrainSettings, config: str, console: Console) -> Classifier:
     """Train a classifier and leave a run directory.
 
+    With several devices, the command that called this is run once for each of them; the first process alone writes
+    the run and speaks.
+
     Args:
         settings: What to train, on what, how long.
         config: The text of config.yaml, from which the same training can be started again.
         console: Where progress goes.
 
     Returns:
-        The classifier with the weights of the epoch that was best on the validation images.
+        The classifier with the weights of the epoch that was best on the validation images; of the last epoch if labels
+        are shuffled.
 
     Raises:
         GradsculptError: If the folder is in the way, or data, network or objective cannot be used.
     """
-    _keep_others(settings)
+    first = _is_first_process()
+    if first:
+        _keep_others(settings)
+    console.quiet = console.quiet or not first
     # What Lightning says of itself is not news to who runs a command.
-    logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
+    for part in ("lightning.pytorch", "lightning.fabric"):
+        logging.getLogger(part).setLevel(logging.ERROR)
     torch.set_num_threads(settings.threads or os.cpu_count() or 1)
     splits = open_data(settings, console)
-    module = _module(settings, splits)
-    settings.out.mkdir(parents=True, exist_ok=True)
-    (settings.out / CONFIG).write_text(config)
+    objective = settings.objective
+    if objective.lesson is not None:
+        if first:
+            _claim(settings, config)  # now, so that a run can be resumed whose teacher was interrupted
+        progress = _progress(console, "explaining images")
+        splits, objective = taught(settings, config, splits, console, progress, fit)
+    module = _module(replace(settings, objective=objective), splits)
+    if first:
+        _claim(settings, config)
     best, last = _train(module, settings, splits, console)
-    state = torch.load(best.best_model_path or last, map_location="cpu", weights_only=True)["state_dict"]
+    # Where labels are shuffled, validation is chance in every epoch, and the last one has learnt most by heart.
+    chosen = last if settings.shuffle_labels else best.best_model_path or last
+    state = torch.load(chosen, map_location="cpu", weights_only=True)["state_dict"]
     network = module.network.cpu().eval()
     network.load_state_dict({k.removeprefix("network."): v for k, v in state.items() if k.startswith("network.")})
     size = splits.train.images.shape[1]
     classifier = Classifier(network, module.space, splits.train.classes, size)
+    if not first:
+        return classifier
     made = {"model": settings.model, "softplus": settings.softplus}
-    score = None if best.best_model_score is None else float(best.best_model_score)
+    score = None if settings.shuffle_labels or best.best_model_score is None else float(best.best_model_score)
     save(
         settings.out,
         classifier,
@@ -63,6 +83,12 @@ def fit(settings: TrainSettings, config: str, console: Console) -> Classifier:
         extra={"recipe": settings.recipe, "objective": repr(settings.objective), "val_accuracy": score},
     )
     return classifier
+
+
+def _claim(settings: TrainSettings, config: str) -> None:
+    """Make the folder of the run, with what its training can be started from again."""
+    settings.out.mkdir(parents=True, exist_ok=True)
+    (settings.out / CONFIG).write_text(config)
 
 
 def _module(settings: TrainSettings, splits: Splits) -> ClassifierModule:
@@ -91,10 +117,10 @@ def _train(
         KeyboardInterrupt: If the user stopped the training; the last whole epoch is kept.
     """
     folder = settings.out / "checkpoints"
-    best = ModelCheckpoint(
-        folder, filename="best", monitor="val_accuracy", mode="max", save_last=True, enable_version_counter=False
-    )
-    trainer = _trainer(settings, [best, MetricsTable(settings.out / "metrics.csv")], console)
+    best = ModelCheckpoint(folder, filename="best", monitor="val_accuracy", mode="max", enable_version_counter=False)
+    # With save_last in the above, "last" would be the last epoch that was the best so far.
+    latest = ModelCheckpoint(folder, filename="last", enable_version_counter=False)
+    trainer = _trainer(settings, [best, latest, MetricsTable(settings.out / "metrics.csv")], console)
     last = folder / "last.ckpt"
     # A last batch of a few images would make the statistics of BatchNorm jump.
     drop_last = len(splits.train) >= 2 * settings.batch_size
@@ -106,7 +132,14 @@ def _train(
         try:
             trainer.fit(
                 module,
-                loader(splits.train, settings.batch_size, shuffle=True, seed=settings.seed, drop_last=drop_last),
+                loader(
+                    splits.train,
+                    settings.batch_size,
+                    shuffle=True,
+                    seed=settings.seed,
+                    drop_last=drop_last,
+                    replays=settings.objective.replays,
+                ),
                 loader(splits.val, settings.batch_size, shuffle=False, seed=settings.seed),
                 ckpt_path=last if settings.resume and last.exists() else None,
                 weights_only=True,
@@ -128,8 +161,9 @@ def open_data(settings: TrainSettings, console: Console | None = None) -> Splits
         val_fraction=settings.val_fraction,
         seed=settings.seed,
         train_count=settings.train_count,
+        shuffle_labels=settings.shuffle_labels,
         strict=settings.strict,
-        progress=_reading(console) if console else None,
+        progress=_progress(console, "reading images") if console else None,
     )
     if console is not None:
         counts = ", ".join(f"{len(getattr(splits, part))} {part}" for part in ("train", "val", "test"))
@@ -138,24 +172,32 @@ def open_data(settings: TrainSettings, console: Console | None = None) -> Splits
             console.print(f"{len(splits.skipped)} unreadable images were skipped:", highlight=False)
             for file in splits.skipped[:10]:
                 console.print(f"  {file.name}: {file.reason}", highlight=False)
+        for note in splits.notes:
+            console.print(f"note: {note}", highlight=False)
     return splits
 
 
-def _reading(console: Console) -> Callable[[int, int], None]:
-    """Report the decoding of images: a bar on a terminal, a line each tenth in a log."""
-    bar = console.status("reading images") if console.is_terminal else None
+def _progress(console: Console, work: str) -> Callable[[int, int], None]:
+    """Report work on images: a bar on a terminal, a line each tenth in a log."""
+    bar = console.status(work) if console.is_terminal else None
     shown = -1
 
     def report(done: int, total: int) -> None:
         nonlocal shown
         if bar is not None:
-            bar.update(f"reading images: {done} of {total}")
+            bar.update(f"{work}: {done} of {total}")
             (bar.start if done < total else bar.stop)()
         elif 10 * done // max(1, total) > shown:
             shown = 10 * done // max(1, total)
-            console.print(f"reading images: {done} of {total}", highlight=False)
+            console.print(f"{work}: {done} of {total}", highlight=False)
 
     return report
+
+
+def _is_first_process() -> bool:
+    """Tell whether this process is the first of those that train together, by what their launcher has told it."""
+    ranks = [os.environ.get(name) for name in ("RANK", "SLURM_PROCID", "LOCAL_RANK")]
+    return next((rank for rank in ranks if rank), "0") == "0" and os.environ.get("NODE_RANK", "0") == "0"
 
 
 def _keep_others(settings: TrainSettings) -> None:
@@ -171,11 +213,17 @@ def _keep_others(settings: TrainSettings) -> None:
 
 def _trainer(settings: TrainSettings, callbacks: list[Callback], console: Console) -> Trainer:
     progress: Callback = RichProgressBar(leave=True) if console.is_terminal else EpochLines(console)
+    if settings.threads is not None:
+        # Lightning divides the cores among processes on one machine, whatever number was asked for.
+        threads = settings.threads
+        callbacks = [*callbacks, LambdaCallback(on_fit_start=lambda *_: torch.set_num_threads(threads))]
     try:
         return Trainer(
             default_root_dir=settings.out,
             log_every_n_steps=1,
             max_epochs=settings.epochs,
+            accumulate_grad_batches=settings.accumulate,
+            gradient_clip_val=settings.clip,
             accelerator={"cuda": "gpu"}.get(settings.device, settings.device),
             devices=settings.devices,
             num_nodes=settings.nodes,

@@ -16,17 +16,22 @@ class TrainSettings:
 
     Args:
         out: Folder of the run; everything is written inside it.
-        data: cells, digits, cifar10, imagenette, or folder:PATH.
+        data: cells, digits, cifar10, imagenette, cub-gha, or folder:PATH.
         recipe: Name of the shipped recipe that the settings started from.
         objective: What training minimises.
         model: Network by name: see `gradsculpt list`.
         softplus: Swap every ReLU-like activation for Softplus with this beta.
         epochs: Passes over the training images.
         batch_size: Images a step.
+        accumulate: Batches an optimiser step; their gradients are averaged.
+        clip: Largest L2 norm of the gradient of all parameters; a longer one is scaled down to it.
         optimization: Optimiser and learning-rate schedule.
         image_size: Side of the images in pixels; by default that of the data.
         val_fraction: Share of the training images that is cut off for validation.
-        train_count: Number of training images to draw (cells).
+        train_count: Number of training images to keep, the same share of each class, once validation is cut off; of
+            cells, the number to draw for training and validation.
+        shuffle_labels: Permute the labels of training and validation images, for the data randomisation test: what
+            is learnt is then by heart. The run keeps the last epoch, as no validation tells a better one.
         augment: Augmentation of training batches; by default what suits the data.
         data_dir: Where downloaded sets live or go; by default inside the run.
         cache_dir: Where decoded images are cached; by default inside the run.
@@ -50,10 +55,13 @@ class TrainSettings:
     softplus: float | None = None
     epochs: int = 20
     batch_size: int = 64
+    accumulate: int = 1
+    clip: float | None = None
     optimization: Optimization = field(default_factory=Optimization)
     image_size: int | None = None
     val_fraction: float = 0.1
     train_count: int | None = None
+    shuffle_labels: bool = False
     augment: Augment | None = None
     data_dir: Path | None = None
     cache_dir: Path | None = None
@@ -69,7 +77,8 @@ class TrainSettings:
     resume: bool = False
 
     def __post_init__(self) -> None:
-        for name in ("epochs", "batch_size", "devices", "nodes"):
+        for name in ("epochs", "batch_size", "accumulate", "devices", "nodes"):
             checks.at_least(name, getattr(self, name), 1)
+        checks.positive("clip", 1.0 if self.clip is None else self.clip)
         checks.at_least("threads", 1 if self.threads is None else self.threads, 1)
         checks.at_least("seed", self.seed, 0)

@@ -1,0 +1,64 @@
+"""Trainings of a few steps, as `gradsculpt train` sets them up."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from rich.console import Console
+from torch import Tensor, nn
+
+from gradsculpt.data import Augment, loader
+from gradsculpt.data.base import ImageSet
+from gradsculpt.inputs import InputSpace
+from gradsculpt.objectives import Objective
+from gradsculpt.training import ClassifierModule, Optimization, TrainSettings
+from gradsculpt.training.run import _trainer
+
+SIDE, CLASSES = 8, 3
+
+
+def images(count: int = 16) -> ImageSet:
+    """Return noise with labels, and maps of what is important in it."""
+    pixels = np.random.default_rng(0)
+    return ImageSet(
+        pixels.integers(0, 256, (count, SIDE, SIDE, 3), dtype=np.uint8),
+        pixels.integers(0, CLASSES, count),
+        ("a", "b", "c"),
+        tuple(map(str, range(count))),
+        pixels.random((count, SIDE, SIDE, 3), dtype=np.float32),
+    )
+
+
+def network(*, norm: bool = True) -> nn.Sequential:
+    """Return a network in float32: convolution, batch norm, softplus, pooling, convolution, softplus, linear."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(1)
+        layers = [nn.Conv2d(3, 6, 3), nn.BatchNorm2d(6) if norm else nn.Identity(), nn.Softplus(), nn.MaxPool2d(2)]
+        return nn.Sequential(*layers, nn.Conv2d(6, 8, 2), nn.Softplus(), nn.Flatten(), nn.Linear(32, CLASSES))
+
+
+def train(out: Path, objective: Objective, model: nn.Module, *, lr: float = 0.1, **settings: Any) -> dict[str, float]:
+    """Train a network in place with plain gradient descent, in the order of the images, and return what was logged."""
+    chosen = TrainSettings(
+        **{"out": out, "objective": objective, "epochs": 1, "batch_size": 4, "device": "cpu", "threads": 1} | settings,
+        optimization=Optimization("sgd", lr=lr, momentum=0.0, weight_decay=0.0, schedule="constant"),
+    )
+    module = ClassifierModule(
+        model,
+        objective,
+        InputSpace((0.5,) * 3, (0.25,) * 3),
+        Augment(flip=False, crop=0.0),
+        chosen.optimization,
+        classes=CLASSES,
+        epochs=chosen.epochs,
+        channels_last=chosen.channels_last,
+    )
+    trainer = _trainer(chosen, [], Console(quiet=True))
+    trainer.fit(module, loader(images(), chosen.batch_size, shuffle=False))
+    return {name: float(value) for name, value in trainer.callback_metrics.items()}
+
+
+def weights(model: nn.Module) -> Tensor:
+    """Return all parameters in one row."""
+    return torch.cat([p.detach().flatten() for p in model.parameters()])

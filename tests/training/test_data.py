@@ -1,0 +1,133 @@
+"""What a run makes of its data: fewer images, shuffled labels, attention beside the images."""
+
+import io
+import math
+
+import numpy as np
+import pytest
+import torch
+from lightning import Trainer
+from PIL import Image
+from rich.console import Console
+from safetensors.torch import load_file
+
+from gradsculpt.cli.train import read_settings
+from gradsculpt.data import Augment, ImageSet, loader
+from gradsculpt.errors import ArgumentError
+from gradsculpt.inputs import InputSpace
+from gradsculpt.objectives import CrossEntropy
+from gradsculpt.training import ClassifierModule, Optimization, fit, open_data
+
+DIGITS = ["--data", "digits", "--image-size", "8", "--batch-size", "64", "--threads", "1"]
+
+
+def settings_of(*words):
+    return read_settings([*words])[0]
+
+
+def train(*words):
+    text = io.StringIO()
+    settings, config = read_settings([*words])
+    fit(settings, config, Console(file=text, width=500))
+    return text.getvalue()
+
+
+def test_flags_reach_the_data(tmp_path):
+    out = ["--out", str(tmp_path)]
+    plain = open_data(settings_of(*DIGITS, *out))
+    thin = open_data(settings_of(*DIGITS, *out, "--train-count", "60"))
+    shuffled = open_data(settings_of(*DIGITS, *out, "--shuffle-labels"))
+    assert (len(thin.train), len(thin.val)) == (60, len(plain.val))
+    assert shuffled.train.names == plain.train.names
+    assert shuffled.train.labels.tolist() != plain.train.labels.tolist()
+    assert shuffled.test.labels.tolist() == plain.test.labels.tolist()
+
+
+@pytest.mark.parametrize("shuffle", [False, True])
+def test_shuffled_labels_keep_the_last_epoch(tmp_path, shuffle, monkeypatch):
+    # A validation accuracy that falls from epoch to epoch.
+    def worse(self, batch, batch_idx):
+        self.log("val_accuracy", 1.0 - self.current_epoch / 10, batch_size=1)
+
+    monkeypatch.setattr(ClassifierModule, "validation_step", worse)
+    flags = ["--shuffle-labels"] if shuffle else []
+    train(*DIGITS, "--train-count", "64", "--epochs", "3", "--out", str(tmp_path), *flags)
+    saved = load_file(tmp_path / "model.safetensors")
+    for name, kept in (("best", not shuffle), ("last", shuffle)):
+        checkpoint = torch.load(tmp_path / "checkpoints" / f"{name}.ckpt", weights_only=True)
+        assert checkpoint["epoch"] == (0 if name == "best" else 2)
+        state = checkpoint["state_dict"]
+        assert all(torch.equal(value, state[f"network.{key}"]) for key, value in saved.items()) == kept
+
+
+class Watch(CrossEntropy):
+    """Keeps what it is given."""
+
+    def __call__(self, model, x, y, attention=None, *, generator=None):
+        seen.append((x, attention))
+        return super().__call__(model, x, y, attention, generator=generator)
+
+
+seen: list = []
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("dtype", [np.uint8, np.float16])
+def test_maps_with_channels_travel_from_the_set_to_the_objective(dtype):
+    generator = np.random.default_rng(0)
+    images = generator.integers(0, 256, (12, 8, 8, 3), dtype=np.uint8)
+    whole = ImageSet(images, np.arange(12) % 4, tuple("abcd"), tuple(map(str, range(12))), images.astype(dtype))
+    network = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(192, 4))
+    module = ClassifierModule(
+        network, Watch(), InputSpace((0.0,) * 3, (1.0,) * 3), Augment(), Optimization(), classes=4, epochs=1
+    )
+    seen.clear()
+    quiet = {
+        "logger": False,
+        "enable_progress_bar": False,
+        "enable_model_summary": False,
+        "enable_checkpointing": False,
+    }
+    Trainer(max_epochs=1, accelerator="cpu", **quiet).fit(module, loader(whole, 6, shuffle=True, seed=0))
+    assert len(seen) == 2
+    for x, attention in seen:
+        assert attention.dtype == torch.float32
+        # 8-bit maps are shares of 255, others are as they are.
+        torch.testing.assert_close(attention, x if dtype == np.uint8 else 255 * x, atol=1e-4, rtol=0)
+
+
+@pytest.fixture
+def photos(tmp_path):
+    """Two classes of ten noisy pictures of 20 x 16 pixels."""
+    generator = np.random.default_rng(0)
+    for name in ("cat", "dog"):
+        (tmp_path / "photos" / name).mkdir(parents=True)
+        for index in range(10):
+            pixels = generator.integers(0, 256, (16, 20, 3), dtype=np.uint8)
+            Image.fromarray(pixels).save(tmp_path / "photos" / name / f"{index}.png")
+    return tmp_path / "photos"
+
+
+def harmonize(photos, out):
+    words = ["--recipe", "harmonize", "--epochs", "1", "--image-size", "16", "--model", "convnet", "--threads", "1"]
+    return train("--data", f"folder:{photos}", "--out", str(out), *words)
+
+
+def test_harmonization_follows_maps_and_boxes_beside_the_images(photos, tmp_path):
+    (photos / "attention/cat").mkdir(parents=True)
+    (photos / "attention/dog").mkdir()
+    for index in range(10):
+        grey = np.zeros((8, 10), np.uint8)
+        grey[2:5, 3:6] = 255
+        Image.fromarray(grey).save(photos / f"attention/cat/{index}.png")
+        if index < 7:
+            (photos / f"attention/dog/{index}.txt").write_text("4 4 12 12\n")
+    text = harmonize(photos, tmp_path / "run")
+    assert "note: 3 of 20 images have no attention map (the first is dog/7.png)" in text
+    assert "unreadable" not in text
+    assert math.isfinite(float((tmp_path / "run/metrics.csv").read_text().split("\n")[1].split(",")[1]))
+
+
+def test_harmonization_without_attention_says_where_to_put_it(photos, tmp_path):
+    with pytest.raises(ArgumentError, match=r"needs attention maps.*attention/train/cat/x\.png for train/cat/x\.jpg"):
+        harmonize(photos, tmp_path / "run")

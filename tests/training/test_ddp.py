@@ -1,0 +1,61 @@
+"""Two processes that train together."""
+
+import contextlib
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from gradsculpt.models import load
+
+ROOT = Path(__file__).parents[2]
+pytestmark = pytest.mark.skipif(not hasattr(os, "killpg"), reason="processes are ended by group")
+LAUNCHERS = ("RANK", "LOCAL_RANK", "NODE_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """Return where both processes have written, and what they said."""
+    out = tmp_path_factory.mktemp("ddp")
+    clean = {name: value for name, value in os.environ.items() if name not in LAUNCHERS}
+    done = subprocess.Popen(
+        [sys.executable, "-m", "tests.training.two_processes", str(out)],
+        cwd=ROOT,
+        env=clean | {"OMP_NUM_THREADS": "1"},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    try:
+        said = done.communicate(timeout=120)[1]
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(done.pid, signal.SIGKILL)  # the other process too, if one of them hangs
+    assert done.returncode == 0, said
+    return out, said
+
+
+def test_two_processes_are_one_with_twice_the_batch(trained: tuple[Path, str]) -> None:
+    gaps = json.loads((trained[0] / "gaps.json").read_text())
+    assert set(gaps) == {"cross entropy", "adversarial", "alignment", "sum"}
+    for name, (apart, moved) in gaps.items():
+        assert moved > 0.05, name
+        assert apart < 1e-5, name
+
+
+def test_the_command_trains_on_two_devices_and_writes_one_run(trained: tuple[Path, str]) -> None:
+    run, said = trained[0] / "run", trained[1]
+    with (run / "metrics.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [row["epoch"] for row in rows] == ["1", "2"]
+    assert [row["step"] for row in rows] == ["10", "20"]  # half of the 1295 images, in batches of 64
+    assert sorted(path.name for path in (run / "checkpoints").iterdir()) == ["best.ckpt", "last.ckpt"]
+    assert load(run).classes == tuple("0123456789")
+    for once in ("The run is in", "epoch 1/2", "epoch 2/2", "digits: "):
+        assert said.count(once) == 1, said

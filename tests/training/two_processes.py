@@ -1,0 +1,51 @@
+"""Trains by the command in two processes, and then by hand in one and in two; a test runs it in a process of its own.
+
+At the first training with two devices Lightning starts this module again, as it does with the command. By hand, a batch
+is the whole set, so that it does not matter which process gets which images.
+"""
+
+import json
+import os
+import sys
+import warnings
+from pathlib import Path
+
+import torch
+
+from gradsculpt.cli.main import main
+from gradsculpt.objectives import AdversarialTraining, CrossEntropy, GradientPenalty, LocalGradientAlignment, Objective
+from gradsculpt.penalties import L1, SquaredL2
+from tests.training.small import network, train, weights
+
+OBJECTIVES: dict[str, Objective] = {
+    "cross entropy": CrossEntropy(),
+    "adversarial": AdversarialTraining(L1(0.05)),
+    "alignment": LocalGradientAlignment(0.1, 1.0, eps=0.5, noise="gradient"),
+    "sum": AdversarialTraining(L1(0.05)) + GradientPenalty(SquaredL2(0.1)),
+}
+
+COMMAND = (
+    "train --data digits --image-size 8 --batch-size 64 --epochs 2 --recipe l1 --device cpu --devices 2 --threads 1"
+)
+
+
+def compare(folder: Path) -> dict[str, list[float]]:
+    """Return how far weights are apart after both trainings, and how far they have moved."""
+    start, gaps = weights(network(norm=False)), {}
+    for name, objective in OBJECTIVES.items():
+        one, two = network(norm=False), network(norm=False)
+        train(folder, objective, one, batch_size=16, epochs=3)
+        train(folder, objective, two, batch_size=8, epochs=3, devices=2)
+        gaps[name] = [(weights(two) - weights(one)).norm().item(), (weights(one) - start).norm().item()]
+    return gaps
+
+
+if __name__ == "__main__":
+    torch.set_num_threads(1)
+    warnings.simplefilter("ignore")
+    out = Path(sys.argv[1])
+    if status := main([*COMMAND.split(), "--out", str(out / "run")]):
+        sys.exit(status)
+    found = compare(out / "by hand")
+    if os.environ["LOCAL_RANK"] == "0":
+        (out / "gaps.json").write_text(json.dumps(found))
