@@ -112,7 +112,21 @@ def test_list_names_everything(capfd):
 def test_every_recipe_states_its_source_and_can_be_read(name, tmp_path):
     settings, _ = read_settings(["--recipe", name, "--out", str(tmp_path / "run")])
     assert settings.recipe == name
-    assert "Source: Gong et al." in (RECIPES / f"{name}.yaml").read_text()
+    source = re.search(r"# Source: (.+)", (RECIPES / f"{name}.yaml").read_text())
+    assert source is not None
+    assert source[1].startswith(("Gong et al., CVPR 2024", "Joo et al., AAAI 2023"))
+
+
+def test_the_recipes_of_local_gradient_alignment_have_the_published_settings():
+    settings, _ = read_settings(["--recipe", "aga-l2-cos", "--data", "cifar10", "--model", "lenet", "--out", "x"])
+    expected = (
+        "LocalGradientAlignment(every=1, share=1.0, l2=0.01, cosine=1.0, eps=Pixels(levels=4.0), noise='uniform', "
+    )
+    assert repr(settings.objective) == expected + "noise='uniform', detach_source=True, squared=True)"
+    optimization = settings.optimization
+    assert (settings.epochs, settings.batch_size, settings.softplus) == (300, 128, 3.0)
+    assert (optimization.optimizer, optimization.lr, optimization.weight_decay) == ("adam", 1e-3, 4e-5)
+    assert (optimization.schedule, optimization.milestones) == ("step", (100, 150))
 
 
 def test_flags_override_the_file_and_the_file_the_recipe(tmp_path):

@@ -12,7 +12,8 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from gradsculpt.errors import ArgumentError
-from gradsculpt.objectives import AdversarialTraining, GradientPenalty, warmup
+from gradsculpt.inputs import InputSpace
+from gradsculpt.objectives import AdversarialTraining, GradientPenalty, PixelBounds, warmup
 from gradsculpt.objectives.moment import Moment
 from gradsculpt.penalties import L1, ElasticNet, FunctionPenalty, GroupL21, Harmonization, Penalty, SquaredL2
 from gradsculpt.perturbations import Free, Iterative, LossGradient, Momentum, Noise, OneStep, Perturbation
@@ -532,3 +533,18 @@ def test_iterated_sign_ascent_finds_what_the_l1_dual_promises() -> None:
         errors.append((loss(x + delta) - promised).abs().item())
         assert errors[-1] < 0.2 * eps * gradient.abs().sum()
     assert errors[0] / errors[1] == pytest.approx(4, rel=0.3)
+
+
+def test_bounds_clamp_the_perturbed_batch() -> None:
+    recorder, (x, y) = Recorder(network()), batch()
+    low, high = torch.full((1, 3, 1, 1), -0.5, dtype=x.dtype), torch.full((1, 3, 1, 1), 0.75, dtype=x.dtype)
+    AdversarialTraining(L1(0.05), bounds=(low, high))(recorder, x, y)
+    assert recorder.seen[-1].min() == -0.5
+    assert recorder.seen[-1].max() == 0.75
+    space = InputSpace((0.5,) * 3, (0.25,) * 3)
+    resolved = AdversarialTraining(L1(0.05), bounds=PixelBounds()).at(Moment(space=space))
+    resolved(recorder, 10 * x, y)
+    assert recorder.seen[-1].min() == -2.0
+    assert recorder.seen[-1].max() == 2.0
+    with pytest.raises(ArgumentError, match=r"space=\.\.\."):
+        AdversarialTraining(L1(0.05), bounds=PixelBounds()).at(Moment())

@@ -9,7 +9,9 @@ from torch import nn
 from gradsculpt.data import Augment, Batch
 from gradsculpt.errors import ArgumentError, RunError
 from gradsculpt.inputs import InputSpace
-from gradsculpt.objectives import CrossEntropy, Losses
+from gradsculpt.objectives import AdversarialTraining, CrossEntropy, Losses
+from gradsculpt.penalties import L1
+from gradsculpt.perturbations import Free
 from gradsculpt.training import ClassifierModule, Optimization
 
 
@@ -115,3 +117,27 @@ def test_a_loss_that_is_not_finite_names_its_term(monkeypatch):
     monkeypatch.setattr(type(module), "global_rank", property(lambda self: 0))
     with pytest.raises(RunError, match=r"nan in epoch 5 through alignment; .*--lr"):
         module.training_step((torch.zeros(2, 3, 8, 8), torch.tensor([0, 1]), None), 0)
+
+
+def test_a_checkpoint_has_what_perturbations_carry():
+    free = Free(2)
+    module = _module(0.5 * AdversarialTraining(L1(0.1), free))
+    free.restore(torch.full((2, 3, 8, 8), 0.25))
+    checkpoint = {}
+    module.on_save_checkpoint(checkpoint)
+    other = Free(2)
+    _module(AdversarialTraining(L1(0.1), other) + CrossEntropy()).on_load_checkpoint(checkpoint)
+    assert torch.equal(other.carried, torch.full((2, 3, 8, 8), 0.25))
+
+
+def test_a_cosine_schedule_can_be_resumed_with_another_length():
+    optimizer, schedule = Optimization(lr=1.0).build([nn.Parameter(torch.zeros(1))], 2)
+    for _ in range(2):
+        optimizer.step()
+        schedule.step()
+    state = schedule.state_dict()
+    optimizer, schedule = Optimization(lr=1.0).build([nn.Parameter(torch.zeros(1))], 8)
+    schedule.load_state_dict(state)
+    optimizer.step()
+    schedule.step()
+    assert optimizer.param_groups[0]["lr"] == pytest.approx((1 + math.cos(math.pi * 3 / 8)) / 2)

@@ -53,7 +53,7 @@ class Run:
             image_size=self.classifier.image_size,
         )
         if options["data"] not in (None, settings.data):
-            settings = replace(settings, data=options["data"], train_count=None)
+            settings = replace(settings, data=options["data"], train_count=None, shuffle_labels=False)
         splits = open_data(settings, console)
         if splits.test.classes != self.classifier.classes:
             raise ArgumentError(

@@ -9,7 +9,7 @@ from gradsculpt.objectives.entropy import MaxEntropy
 from gradsculpt.objectives.gradient_penalty import GradientPenalty
 from gradsculpt.objectives.hessian import HessianNorm
 from gradsculpt.objectives.input_gradient_alignment import InputGradientAlignment
-from gradsculpt.objectives.moment import Moment, Pixels, Ramp, Setting, ramp, warmup
+from gradsculpt.objectives.moment import Moment, PixelBounds, Pixels, Ramp, Setting, ramp, warmup
 
 OBJECTIVES: tuple[type[Objective], ...] = (
     CrossEntropy,
@@ -38,6 +38,7 @@ __all__ = [
     "MaxEntropy",
     "Moment",
     "Objective",
+    "PixelBounds",
     "Pixels",
     "Ramp",
     "Scaled",

@@ -9,6 +9,7 @@ from torch import Tensor
 from gradsculpt.errors import ArgumentError
 from gradsculpt.gradients import undisturbed
 from gradsculpt.objectives.base import DataTerm
+from gradsculpt.objectives.moment import Setting, resolved
 from gradsculpt.objectives.passes import Passes
 from gradsculpt.penalties import L1, Penalty
 from gradsculpt.perturbations import InnerLoss, OneStep, Perturbation
@@ -29,6 +30,8 @@ class AdversarialTraining(DataTerm):
     Args:
         penalty: h*, what the input gradients are to be small in. Only `Noise` does without, and ignores one.
         perturbation: How delta is found.
+        bounds: Smallest and largest model input, to which x + delta is clamped: `space.bounds`, or `PixelBounds()` in
+            trainings that know the space. None leaves it as it is, as the paper does.
 
     Raises:
         ArgumentError: If there is no penalty for a perturbation that needs one.
@@ -48,6 +51,7 @@ class AdversarialTraining(DataTerm):
 
     penalty: Penalty | None = None
     perturbation: Perturbation = field(default_factory=OneStep)
+    bounds: tuple[Tensor, Tensor] | Setting | None = None
     name: ClassVar[str] = "adversarial_cross_entropy"
 
     def __post_init__(self) -> None:
@@ -73,6 +77,9 @@ class AdversarialTraining(DataTerm):
         delta = self.perturbation(loss, passes.x, self._penalty.given(passes.attention), **random)
         with torch.no_grad():
             perturbed = passes.x + delta
+            if self.bounds is not None:
+                low, high = resolved(self.bounds)
+                perturbed = perturbed.clamp(low.to(perturbed), high.to(perturbed))
         return passes.model(self.perturbation.watch(perturbed))
 
     def scaled(self, factor: float) -> "AdversarialTraining":
@@ -81,6 +88,10 @@ class AdversarialTraining(DataTerm):
             return self
         penalty = None if self.penalty is None else factor * self.penalty
         return replace(self, penalty=penalty, perturbation=self.perturbation.scaled(factor))
+
+    def perturbations(self) -> tuple[Perturbation, ...]:
+        """Return the one solver."""
+        return (self.perturbation,)
 
     @property
     def replays(self) -> int:

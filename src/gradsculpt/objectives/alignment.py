@@ -1,7 +1,7 @@
 """Local gradient alignment: neighbouring images should have the same gradient."""
 
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, cast
 
 from torch import Tensor
 
@@ -90,7 +90,7 @@ class LocalGradientAlignment(SecondOrder):
         }
 
     def _delta(self, passes: Passes, source: Tensor) -> Tensor:
-        eps: Size = resolved(self.eps)
+        eps = cast(Size, resolved(self.eps))
         eps = eps.to(source) if isinstance(eps, Tensor) else eps
         if self.noise == "uniform":
             return eps * passes.uniform()

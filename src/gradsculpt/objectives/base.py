@@ -15,6 +15,7 @@ from gradsculpt.gradients import Model, random_state, settled, undisturbed
 from gradsculpt.objectives.moment import Moment, Setting, Weight, check_weight, resolved
 from gradsculpt.objectives.passes import Passes
 from gradsculpt.penalties import Penalty
+from gradsculpt.perturbations import Perturbation
 
 
 @dataclass(frozen=True)
@@ -130,6 +131,10 @@ class Objective(ABC):  # noqa: B024 - its kinds, not it, have abstract methods
         """Return the objectives that this one is put together from, as they were given."""
         found = (getattr(self, field.name) for field in fields(cast(Any, self)))
         return tuple(value for value in found if isinstance(value, Objective))
+
+    def perturbations(self) -> tuple[Perturbation, ...]:
+        """Return the solvers of adversarial data terms, which may carry something from step to step."""
+        return tuple(solver for objective in self.members() for solver in objective.perturbations())
 
     def parts(self) -> "tuple[Part, ...]":
         """Return the data terms and regularisers that the objective is made of, each with its factor."""

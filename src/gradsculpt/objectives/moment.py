@@ -35,11 +35,11 @@ class Setting(ABC):
     """A number of an objective that depends on the moment of the training; `Objective.at` puts its value in."""
 
     @abstractmethod
-    def at(self, moment: Moment) -> Size:
+    def at(self, moment: Moment) -> Size | tuple[Tensor, Tensor]:
         """Return the value at that moment."""
 
 
-Number = TypeVar("Number", bound=float | Tensor)
+Number = TypeVar("Number", bound=float | Tensor | tuple[Tensor, Tensor])
 Weight = float | Setting
 """A number, or a schedule of one."""
 
@@ -130,6 +130,31 @@ class Pixels(Setting):
                 "Evaluate objective.at(Moment(space=...)), or pass space.pixels(levels / 255) instead."
             )
         return moment.space.pixels(self.levels / 255)
+
+
+@dataclass(frozen=True)
+class PixelBounds(Setting):
+    """From black to white, whatever the network's input space makes of them: `bounds=PixelBounds()`.
+
+    Raises:
+        ArgumentError: In use, if the moment names no space.
+
+    Source: Madry et al., ICLR 2018, section 2: perturbed images stay images.
+
+    Example:
+        >>> low, high = PixelBounds().at(Moment(space=InputSpace(mean=(0.5,), std=(0.25,))))
+        >>> low.item(), high.item()
+        (-2.0, 2.0)
+    """
+
+    def at(self, moment: Moment) -> tuple[Tensor, Tensor]:
+        """Return the bounds in model units, one for each channel, [1, C, 1, 1]."""
+        if moment.space is None:
+            raise ArgumentError(
+                "the space of the network's inputs is not known, and neither are its bounds. "
+                "Evaluate objective.at(Moment(space=...)), or pass bounds=space.bounds."
+            )
+        return moment.space.bounds
 
 
 def check_weight(name: str, value: Weight) -> None:

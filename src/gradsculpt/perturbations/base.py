@@ -67,6 +67,14 @@ class Perturbation(ABC):
         """Return the perturbed batch for the training pass; a solver that learns from that pass attaches to it here."""
         return inputs
 
+    @property
+    def carried(self) -> Tensor | None:
+        """What is remembered from step to step, for a checkpoint; most solvers remember nothing."""
+        return None
+
+    def restore(self, carried: Tensor | None) -> None:  # noqa: B027 - there is nothing to take up for most
+        """Take up what a checkpoint holds."""
+
     def scaled(self, factor: float) -> "Perturbation":
         """Return the solver for a penalty that was multiplied by a factor: itself, if it follows the penalty."""
         return self

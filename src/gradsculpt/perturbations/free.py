@@ -85,6 +85,15 @@ class Free(Perturbation):
         self._carried.waiting = delta, penalty
         return delta.clone()
 
+    @property
+    def carried(self) -> Tensor | None:
+        """The perturbations that the next batch starts with."""
+        return self._carried.delta
+
+    def restore(self, carried: Tensor | None) -> None:
+        """Start the next batch with these perturbations."""
+        self._carried.delta = carried
+
     def watch(self, inputs: Tensor) -> Tensor:
         """Return the batch in such a way that a backward pass through it moves delta."""
         waiting, self._carried.waiting = self._carried.waiting, None

@@ -68,6 +68,15 @@ class ClassifierModule(LightningModule):
         optimizer, schedule = self._optimization.build(self.network.parameters(), self._epochs)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "epoch"}}
 
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Keep what perturbations carry from step to step, so that a resumed training has it."""
+        checkpoint["carried"] = [solver.carried for solver in self._objective.perturbations()]
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Give perturbations back what they carried."""
+        for solver, carried in zip(self._objective.perturbations(), checkpoint.get("carried", []), strict=False):
+            solver.restore(carried)
+
     def on_train_epoch_start(self) -> None:
         """Derive the epoch's randomness from the seed and the epoch alone."""
         torch.manual_seed(self._stream(self.current_epoch, self.global_rank))
@@ -107,6 +116,7 @@ class ClassifierModule(LightningModule):
             on_step=False,
             on_epoch=True,
             batch_size=len(y),
+            sync_dist=True,
         )
         return losses.loss
 
@@ -116,11 +126,11 @@ class ClassifierModule(LightningModule):
         logits = self.network(x)
         self._val_accuracy(logits, y)
         self.log("val_accuracy", self._val_accuracy, prog_bar=True, batch_size=len(y))
-        self.log("val_cross_entropy", F.cross_entropy(logits, y), batch_size=len(y))
+        self.log("val_cross_entropy", F.cross_entropy(logits, y), batch_size=len(y), sync_dist=True)
         if batch_idx == 0:
             few = slice(_MAPS_A_VALIDATION)
             maps = heatmap(self._gradient(self.network, x[few], y[few]), clip=100.0)
-            self.log("val_gini", gini(maps).mean(), prog_bar=True, batch_size=len(maps))
+            self.log("val_gini", gini(maps).mean(), prog_bar=True, batch_size=len(maps), sync_dist=True)
 
     @property
     def _steps_an_epoch(self) -> int:

@@ -2,11 +2,12 @@
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from math import cos, pi
 from typing import Literal
 
 from torch import nn
 from torch.optim import SGD, Adam, AdamW, Optimizer
-from torch.optim.lr_scheduler import CosineAnnealingLR, LinearLR, LRScheduler, MultiStepLR, SequentialLR
+from torch.optim.lr_scheduler import LambdaLR, LinearLR, LRScheduler, MultiStepLR, SequentialLR
 
 from gradsculpt import checks
 
@@ -60,6 +61,7 @@ _OPTIMIZERS: dict[str, Callable[[Optimization, Iterable[nn.Parameter]], Optimize
 
 _SCHEDULES: dict[str, Callable[[Optimization, Optimizer, int], LRScheduler]] = {
     "constant": lambda o, optimizer, epochs: MultiStepLR(optimizer, milestones=[]),
-    "cosine": lambda o, optimizer, epochs: CosineAnnealingLR(optimizer, T_max=epochs),
+    # In closed form: a checkpoint then holds nothing of the length, and a resumed training can be given another.
+    "cosine": lambda o, optimizer, epochs: LambdaLR(optimizer, lambda done: (1 + cos(pi * min(1, done / epochs))) / 2),
     "step": lambda o, optimizer, epochs: MultiStepLR(optimizer, milestones=list(o.milestones), gamma=o.gamma),
 }

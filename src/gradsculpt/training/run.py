@@ -57,6 +57,11 @@ def fit(settings: TrainSettings, config: str, console: Console) -> Classifier:
     splits = open_data(settings, console)
     objective = settings.objective
     if objective.lesson is not None:
+        if settings.devices * settings.nodes > 1:
+            raise RunError(
+                f"{type(objective).__name__} trains a teacher first, whose maps one process computes; "
+                f"--devices {settings.devices} --nodes {settings.nodes} cannot share them. Leave both at 1."
+            )
         if first:
             _claim(settings, config)  # now, so that a run can be resumed whose teacher was interrupted
         progress = _progress(console, "explaining images")

@@ -22,7 +22,7 @@ class TrainSettings:
         model: Network by name: see `gradsculpt list`.
         softplus: Swap every ReLU-like activation for Softplus with this beta.
         epochs: Passes over the training images.
-        batch_size: Images a step.
+        batch_size: Images a batch, on each device.
         accumulate: Batches an optimiser step; their gradients are averaged.
         clip: Largest L2 norm of the gradient of all parameters; a longer one is scaled down to it.
         optimization: Optimiser and learning-rate schedule.
