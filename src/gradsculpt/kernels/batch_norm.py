@@ -68,9 +68,9 @@ class _Gradient(Function):
     ) -> Tensor:
         gx, along, _ = _backward(g, x, weight, None, None, mean, r, True, eps, [True, True, True])
         # A second derivative can do without g, a sixth of what would be kept in memory.
-        ctx.whole = order > 2 or bool((weight == 0).any())
+        ctx.whole = "zero" if bool((weight == 0).any()) else "order" if order > 2 else None
         ctx.save_for_backward(x, weight, gx, *([g] if ctx.whole else []))
-        ctx.mean, ctx.r, ctx.along, ctx.eps = mean, r, along, eps
+        ctx.mean, ctx.r, ctx.along, ctx.eps, ctx.order = mean, r, along, eps, order
         return gx  # type: ignore[no-any-return]
 
     @staticmethod
@@ -79,7 +79,9 @@ class _Gradient(Function):
         if torch.is_grad_enabled():
             if not ctx.whole:
                 raise RuntimeError("this pass was recorded for second derivatives; record it for a higher order.")
-            return *_second(v, kept[0], x, weight, ctx.eps), None, None, None, None
+            if ctx.whole == "zero":
+                return *_plain_second(v, kept[0], x, weight, ctx.eps), None, None, None, None
+            return *_second(ctx, v, kept[0], x, weight, gx), None, None, None, None
         # With S = <v, gx>: dS/dg is the same map applied to v, and
         # dS/dx = -(r / M) (S r (x - mean) + sum(v x^) gx + sum(g x^) gv), for each channel.
         gv, v_along, _ = _backward(v, x, weight, None, None, ctx.mean, ctx.r, True, ctx.eps, [True, True, True])
@@ -95,15 +97,29 @@ class _Gradient(Function):
 def _weight_gradient(ctx: Any, v: Tensor, product: Tensor) -> Tensor:
     """Return dS / dweight: S is linear in the weight, but where a weight is 0 its share has to be summed up anew."""
     x, weight, _, *kept = ctx.saved_tensors
-    if not ctx.whole:
+    if ctx.whole != "zero":
         direct: Tensor = product / weight
         return direct
     unit = torch.ones_like(weight)
     return _sum(v * _backward(kept[0], x, unit, None, None, ctx.mean, ctx.r, True, ctx.eps, [True, False, False])[0])
 
 
-def _second(v: Tensor, g: Tensor, x: Tensor, weight: Tensor, eps: float) -> tuple[Tensor, Tensor, Tensor]:
-    """Return the derivatives of <v, gx> by g, x and weight, out of operations that can be differentiated again."""
+def _second(ctx: Any, v: Tensor, g: Tensor, x: Tensor, weight: Tensor, gx: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Return the derivatives of S = <v, gx> by g, x and weight, as `backward` does, with a graph."""
+    ones = torch.ones_like(weight)
+    normalised = _Normalise.apply(x, ones, torch.zeros_like(ones), (None, None), 0.0, ctx.eps, Reading())
+    r = (x.var(_others(x), unbiased=False) + ctx.eps).rsqrt()
+    gv = _Gradient.apply(v, x, weight, ctx.mean, ctx.r, ctx.eps, ctx.order - 1)
+    product = _sum(v * gx)
+    scale = -r * (x.shape[1] / x.numel())
+    on_x = _wide(scale * product, x) * normalised
+    on_x = torch.addcmul(on_x, gx, _wide(scale * _sum(v * normalised), x))
+    on_x = torch.addcmul(on_x, gv, _wide(scale * _sum(g * normalised), x))
+    return gv, on_x, product / weight
+
+
+def _plain_second(v: Tensor, g: Tensor, x: Tensor, weight: Tensor, eps: float) -> tuple[Tensor, Tensor, Tensor]:
+    """Return the same out of plain operations, which do not divide by the weight."""
     normalised, r = _normalised(x, eps)
 
     def project(t: Tensor) -> Tensor:
