@@ -10,20 +10,24 @@ from gradsculpt.cli.parser import RECIPES, command_parser
 
 
 def run(words: Sequence[str]) -> None:
-    """List data, models, recipes, attributions and metrics, one line each."""
-    parser = command_parser("list", "List data, models, recipes, attributions and metrics.")
+    """List data, models, recipes, the parts of objectives, attributions and metrics, one line each."""
+    parser = command_parser("list", "List data, models, recipes, the parts of objectives, attributions and metrics.")
     parser.read(words)
     from gradsculpt.attributions import ATTRIBUTIONS
     from gradsculpt.data import SOURCES
     from gradsculpt.metrics import METRICS
     from gradsculpt.models import MODELS
+    from gradsculpt.objectives import OBJECTIVES
     from gradsculpt.penalties import PENALTIES
+    from gradsculpt.perturbations import PERTURBATIONS
 
     recipes = sorted(RECIPES.glob("*.yaml"))
     sections: dict[str, Iterable[tuple[str, str]]] = {
         "data": ((source.name, source.description) for source in SOURCES),
         "models": MODELS,
         "recipes": ((path.stem, path.read_text().splitlines()[0].lstrip("# ")) for path in recipes),
+        "objectives": ((cls.__name__, _first_line(cls.__doc__)) for cls in OBJECTIVES),
+        "perturbations": ((cls.__name__, _first_line(cls.__doc__)) for cls in PERTURBATIONS),
         "penalties": ((cls.__name__, _first_line(cls.__doc__)) for cls in PENALTIES),
         "attributions": ((cls.__name__.lower(), _first_line(cls.__doc__)) for cls in ATTRIBUTIONS),
         "metrics": ((metric.name, metric.description) for metric in METRICS),

@@ -5,7 +5,7 @@ the networks on test images that no training saw. Finished runs are not trained 
 started. Writes `runs.csv`, one row a run, and `table.md`, means with the half-width of three seeds' range and the
 difference to standard training in units of the pooled spread.
 
-    python benchmarks/training_methods.py --runs DIR --out results/training-methods --cifar folder:cifar10-jpg
+    python results/training-methods/measure.py --runs DIR --cifar cifar10
 """
 
 import argparse
@@ -60,9 +60,9 @@ ROWS: dict[str, tuple[Row, ...]] = {
             "gini",
             1,
         ),
-        Row("harmonize", ("--recipe", "harmonize"), "overlap", 1),
-        Row("harmonize-positive", ("--recipe", "harmonize-positive"), "overlap", 1),
-        Row("l2-control", ("--recipe", "l2-control"), "overlap", 0),
+        Row("harmonize", ("--recipe", "harmonize", f"{P}weight", "4"), "overlap", 1),
+        Row("harmonize-positive", ("--recipe", "harmonize-positive", f"{P}weight", "10"), "overlap", 1),
+        Row("l2-control", ("--recipe", "l2-control", f"{P}weight", "0.3"), "overlap", 0),
         Row("noise", ("--recipe", "noise"), "gini", 0),
     ),
     "cifar10": (
@@ -108,7 +108,7 @@ def main() -> None:
     """Train what is missing, score it and write the tables."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--runs", type=Path, required=True, help="where the runs are kept")
-    parser.add_argument("--out", type=Path, default=Path("results/training-methods"))
+    parser.add_argument("--out", type=Path, default=Path(__file__).parent)
     parser.add_argument("--cifar", default="cifar10", help="CIFAR-10, as the commands take it")
     parser.add_argument("--tables", nargs="*", choices=ROWS, default=list(ROWS))
     parser.add_argument("--only", nargs="*", default=None, help="names of methods")
