@@ -10,6 +10,7 @@ difference to standard training in units of the pooled spread.
 
 import argparse
 import csv
+import io
 import os
 import statistics
 import subprocess
@@ -19,13 +20,16 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
 import torch
+from PIL import Image
 
 import gradsculpt as gs
 from gradsculpt.attributions import Gradient, heatmap
-from gradsculpt.data import load_data, loader, to_float
+from gradsculpt.data import ImageSet, load_data, loader, to_float
 from gradsculpt.metrics import binary_scores, cosine, gini, ssim
 from gradsculpt.penalties import GroupL21
+from gradsculpt.visualize import colour, contact_sheet, plain
 
 SEEDS = (0, 1, 2)
 
@@ -84,17 +88,19 @@ ROWS: dict[str, tuple[Row, ...]] = {
     ),
 }
 
+ALIGNED = ("--recipe", "aga-l2-cos")
 ROWS["savings"] = (
     Row("cross entropy", ("--recipe", "standard"), "rps", 0),
     *(
         Row(
             f"every {k}, share {p:g}",
-            ("--recipe", "aga-l2-cos", "--objective.every", str(k), "--objective.share", str(p)),
+            (*ALIGNED, "--objective.every", str(k), "--objective.share", str(p)),
             "rps",
             1,
         )
         for k, p in ((1, 1.0), (2, 1.0), (4, 1.0), (8, 1.0), (1, 0.5), (1, 0.25))
     ),
+    Row("bf16", (*ALIGNED, "--precision", "bf16-mixed"), "rps", 1),
 )
 COSINE = ("--schedule", "cosine", "--weight-decay", "4e-5")
 CELLS = "--data cells --train-count 900 --image-size 48 --model convnet --epochs 10 --batch-size 32"
@@ -134,6 +140,8 @@ def main() -> None:
             if (folder := run_folder(table, row, seed, options)).joinpath("model.json").exists()
         ]
         write(options.out, table, results)
+        if table != "savings":
+            draw(options.out, table, options)
 
 
 def run_folder(table: str, row: Row, seed: int, options: argparse.Namespace) -> Path:
@@ -165,15 +173,11 @@ def score(table: str, folder: Path, options: argparse.Namespace) -> dict[str, fl
     evidence; `group_gini` the Gini index of the lengths of 4 x 4 patches of the gradient.
     """
     classifier = gs.load(folder)
-    name = "cells" if table == "cells" else options.cifar
-    count = {"train_count": 900} if table == "cells" else {}
-    splits = load_data(
-        name, data_dir=options.runs, cache_dir=options.runs / "cache", image_size=classifier.image_size, **count
-    )
+    test = test_images(table, classifier.image_size, options)
     generator = torch.Generator().manual_seed(0)
     rows: dict[str, list[torch.Tensor]] = {}
     patches = GroupL21(1.0, patch=4)
-    for batch in loader(splits.test.subset(spread(len(splits.test), 2000)), 100, shuffle=False):
+    for batch in loader(test.subset(spread(len(test), 2000)), 100, shuffle=False):
         images, y = to_float(batch.images), batch.labels
         noise = (torch.rand(images.shape, generator=generator) * 2 - 1) * 16 / 255
         clean, noisy = (
@@ -198,6 +202,35 @@ def score(table: str, folder: Path, options: argparse.Namespace) -> dict[str, fl
     with (folder / "metrics.csv").open() as file:
         scores["seconds"] = sum(float(line["seconds"]) for line in csv.DictReader(file))
     return scores
+
+
+def draw(out: Path, table: str, options: argparse.Namespace) -> None:
+    """Draw the heat maps of the first seed's networks: an image a row, a method a column."""
+    rows = [row for row in ROWS[table] if (run_folder(table, row, options.seeds[0], options) / "model.json").exists()]
+    classifiers = [gs.load(run_folder(table, row, options.seeds[0], options)) for row in rows]
+    test = test_images(table, classifiers[0].image_size, options)
+    chosen = [int(np.flatnonzero(test.labels == label)[0]) for label in (1, 3, 5, 6, 7)]
+    batch = next(iter(loader(test.subset(np.array(chosen)), len(chosen), shuffle=False)))
+    images = to_float(batch.images)
+    columns = [plain(images)]
+    names = ["image"]
+    if batch.attention is not None:
+        columns.append(colour(to_float(batch.attention)[:, 0], clip=100.0))
+        names.append("truth")
+    for row, classifier in zip(rows, classifiers, strict=True):
+        maps = Gradient()(classifier.network, classifier.space.normalize(images), batch.labels)
+        columns.append(colour(heatmap(maps)))
+        names.append(row.name)
+    pictures = [[column[i] for column in columns] for i in range(len(chosen))]
+    sheet = Image.open(io.BytesIO(contact_sheet(pictures, names, [test.classes[test.labels[i]] for i in chosen])))
+    sheet.convert("RGB").quantize(128).save(out / f"{table}.png", optimize=True)
+
+
+def test_images(table: str, size: int, options: argparse.Namespace) -> ImageSet:
+    """Return the test images of a table."""
+    name = "cells" if table == "cells" else options.cifar
+    count = {"train_count": 900} if table == "cells" else {}
+    return load_data(name, data_dir=options.runs, cache_dir=options.runs / "cache", image_size=size, **count).test
 
 
 def spread(total: int, most: int) -> torch.Tensor:

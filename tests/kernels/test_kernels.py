@@ -1,5 +1,6 @@
 """Each kernel against PyTorch's own function: values, and derivatives of the first, second and third order."""
 
+import warnings
 from collections.abc import Callable
 
 import pytest
@@ -184,3 +185,15 @@ def test_autocast_reaches_the_kernels() -> None:
     assert gradient.dtype == torch.float32
     gradient.square().sum().backward()
     assert all(parameter.grad is None or parameter.grad.dtype == torch.float32 for parameter in model.parameters())
+
+
+def test_training_with_denormal_numbers_is_warned_of_once() -> None:
+    layer, x = Softplus(3.0), torch.zeros(1)
+    with pytest.warns(UserWarning, match=r"Call torch\.set_flush_denormal\(True\)"):
+        layer(x)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        layer(x)
+        Softplus(3.0).eval()(x)
+        torch.set_flush_denormal(True)
+        Softplus(3.0)(x)

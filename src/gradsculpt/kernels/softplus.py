@@ -1,5 +1,6 @@
 """Softplus whose slope is computed once, and serves every order of derivative."""
 
+import warnings
 from typing import Any
 
 import torch
@@ -19,9 +20,26 @@ class Softplus(nn.Softplus):
         0.231
     """
 
+    _checked = False
+
     def forward(self, input: Tensor) -> Tensor:
-        """Return the Softplus of every entry."""
+        """Return the Softplus of every entry.
+
+        In training on a CPU it warns, once, if the processor was not told to take denormal numbers for 0.
+        """
+        if self.training and not self._checked and input.device.type == "cpu":
+            self._checked = True
+            _warn_of_denormals()
         return softplus(input, self.beta) if input.device.type == "cpu" else super().forward(input)
+
+
+def _warn_of_denormals() -> None:
+    if float(torch.tensor(1e-40) * 1.0) > 0:
+        warnings.warn(
+            "Softplus networks breed denormal numbers in training, and CPUs compute with these many times more slowly. "
+            "Call torch.set_flush_denormal(True) before anything else is computed; the gradsculpt commands do.",
+            stacklevel=1,
+        )
 
 
 def softplus(z: Tensor, beta: float) -> Tensor:
