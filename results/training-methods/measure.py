@@ -105,8 +105,8 @@ ROWS["savings"] = (
 COSINE = ("--schedule", "cosine", "--weight-decay", "4e-5")
 CELLS = "--data cells --train-count 900 --image-size 48 --model convnet --epochs 10 --batch-size 32"
 SMALL = "--image-size 32 --train-count 4500 --model convnet --epochs 8 --batch-size 64"
-LENET = "--image-size 32 --train-count 4500 --model lenet --softplus 3 --epochs 10 --batch-size 128"
-TRAINING = {"cells": CELLS.split(), "cifar10": SMALL.split(), "savings": LENET.split()}
+CURVED = "--image-size 32 --train-count 4500 --model convnet --softplus 3 --epochs 12 --batch-size 64"
+TRAINING = {"cells": CELLS.split(), "cifar10": SMALL.split(), "savings": CURVED.split()}
 MEASURES = ("accuracy", "gini", "group_gini", "overlap", "rps", "ssim", "seconds")
 
 
