@@ -71,10 +71,10 @@ ROWS: dict[str, tuple[Row, ...]] = {
     ),
     "cifar10": (
         Row("standard-softplus", ("--recipe", "standard", "--softplus", "3"), "rps", 0),
-        Row("aga-l2", ("--recipe", "aga-l2"), "rps", 1),
+        Row("aga-l2", ("--recipe", "aga-l2", "--objective.l2", "5"), "rps", 1),
         Row("aga-cos", ("--recipe", "aga-cos"), "rps", 1),
-        Row("aga-l2-cos", ("--recipe", "aga-l2-cos"), "rps", 1),
-        Row("hessian", ("--recipe", "hessian"), "rps", 1),
+        Row("aga-l2-cos", ("--recipe", "aga-l2-cos", "--objective.l2", "5"), "rps", 1),
+        Row("hessian", ("--recipe", "hessian", "--objective.weight", "0.05"), "rps", 1),
         Row("iga", ("--recipe", "iga"), "rps", 1),
         Row("atex", ("--recipe", "atex"), "rps", 1),
         Row("max-entropy", ("--recipe", "max-entropy"), "rps", 0),

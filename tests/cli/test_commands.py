@@ -12,8 +12,10 @@ import pytest
 import torch
 from PIL import Image
 
+from gradsculpt.attributions import ATTRIBUTIONS
 from gradsculpt.cli.main import COMMANDS, main
 from gradsculpt.cli.parser import RECIPES
+from gradsculpt.cli.runs import attribution
 from gradsculpt.cli.train import read_settings
 from gradsculpt.models import load
 
@@ -264,3 +266,10 @@ def test_a_bad_file_is_counted_and_ends_a_run_only_when_strict(folder, tmp_path,
     error = capfd.readouterr().err
     assert "1 unreadable images were skipped" in error
     assert "zz.jpg" in error
+
+
+def test_every_attribution_reads_the_output_that_was_asked_for():
+    for cls in ATTRIBUTIONS:
+        made = attribution(cls.__name__.lower(), "log_probability")
+        assert type(made) is cls
+        assert "log_probability" in repr(made)

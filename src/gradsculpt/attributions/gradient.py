@@ -46,13 +46,21 @@ class Gradient(Attribution):
         """Return the gradient of each image's class output, shape [N, C, H, W]."""
         checks.images("x", x)
 
-        def class_output(inputs: Tensor) -> Tensor:
-            logits = model(inputs)
-            classes = logits.argmax(dim=1) if target is None else differentiable(target).to(logits.device)
-            checks.labels(classes, *logits.shape)
-            scores = logits if self.output == "logit" else F.log_softmax(logits, dim=1)
-            picked = scores.gather(1, classes[:, None])[:, 0]
-            return picked.exp() if self.output == "probability" else picked
+        def output(inputs: Tensor) -> Tensor:
+            return class_output(model(inputs), target, self.output)
 
         with undisturbed(model):
-            return input_gradient(class_output, x, create_graph=create_graph)[1]
+            return input_gradient(output, x, create_graph=create_graph)[1]
+
+
+def class_output(logits: Tensor, target: Tensor | None, output: Output) -> Tensor:
+    """Return one output of each image's class, [N], from logits [N, K].
+
+    Raises:
+        ArgumentError: If a target is out of range.
+    """
+    classes = logits.argmax(dim=1) if target is None else differentiable(target).to(logits.device)
+    checks.labels(classes, *logits.shape)
+    scores = logits if output == "logit" else F.log_softmax(logits, dim=1)
+    picked = scores.gather(1, classes[:, None])[:, 0]
+    return picked.exp() if output == "probability" else picked

@@ -1,5 +1,6 @@
 """Runs as the commands see them: the classifier, its settings, its data."""
 
+import inspect
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -7,7 +8,7 @@ from typing import Any
 
 from rich.console import Console
 
-from gradsculpt.attributions import ATTRIBUTIONS, Attribution
+from gradsculpt.attributions import ATTRIBUTIONS, Attribution, Gradient
 from gradsculpt.cli.process import find_device
 from gradsculpt.cli.train import read_settings
 from gradsculpt.data import Splits
@@ -85,5 +86,11 @@ def attribution(name: str, output: str) -> Attribution:
     known = {cls.__name__.lower(): cls for cls in ATTRIBUTIONS}
     if name.lower() not in known:
         raise ArgumentError(f"--method {name} is not known; choose from {', '.join(known)}.")
-    made = known[name.lower()]()
-    return replace(made, output=output) if "output" in made.__dataclass_fields__ else made  # type: ignore[type-var,attr-defined]
+    cls = known[name.lower()]
+    takes = inspect.signature(cls).parameters
+    settings: dict[str, Any] = {}
+    if "output" in takes:
+        settings["output"] = output
+    elif "base" in takes:
+        settings["base"] = Gradient(output)  # type: ignore[arg-type]
+    return cls(**settings)

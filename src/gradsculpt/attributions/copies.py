@@ -1,0 +1,49 @@
+"""Many altered copies of a batch, read a few at a time: what smoothing and integrating have in common."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor
+
+from gradsculpt import checks
+from gradsculpt.attributions.base import Attribution
+from gradsculpt.gradients import Model, differentiable, undisturbed
+
+
+@contextmanager
+def arithmetic(create_graph: bool) -> Iterator[None]:
+    """Give tensors computed inside the block a graph if it is wanted and none otherwise, whatever the caller set."""
+    with torch.inference_mode(False), torch.set_grad_enabled(create_graph):
+        yield
+
+
+def source(x: Tensor, create_graph: bool) -> Tensor:
+    """Return the images that maps are computed from: with their history if the maps shall have a graph."""
+    checks.images("x", x)
+    return differentiable(x) if create_graph else differentiable(x).detach()
+
+
+def clean_classes(model: Model, x: Tensor, target: Tensor | None) -> Tensor:
+    """Return the class indices [N] of a batch: those given, or the classes predicted for the images as they are."""
+    if target is not None:
+        checks.labels(target, len(x))
+        return differentiable(target).to(x.device)
+    with undisturbed(model), torch.no_grad():
+        found = model(x.detach()).argmax(dim=1)
+    if torch.is_autocast_enabled(x.device.type):
+        # Some versions of PyTorch would use the weights that were cast without a graph again, in passes that need one.
+        torch.clear_autocast_cache()
+    return found
+
+
+def groups(count: int, images: int, batch_size: int) -> Iterator[range]:
+    """Split `count` copies of a batch into groups of at most `batch_size` images, but at least one copy."""
+    size = max(1, batch_size // max(1, images))
+    return (range(start, min(start + size, count)) for start in range(0, count, size))
+
+
+def read(base: Attribution, model: Model, points: Tensor, target: Tensor, *, create_graph: bool) -> Tensor:
+    """Return the maps of copies [S, N, C, H, W] of a batch with classes [N], all in one pass, at least in float32."""
+    maps = base(model, points.flatten(0, 1), target.repeat(len(points)), create_graph=create_graph)
+    return maps.to(torch.promote_types(maps.dtype, torch.float32)).reshape(*points.shape[:2], *maps.shape[1:])

@@ -1,0 +1,219 @@
+"""Maps of which only the largest entries are kept, and SmoothGrad of such maps with its certificate."""
+
+import math
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from gradsculpt import checks
+from gradsculpt.attributions.base import Attribution
+from gradsculpt.attributions.copies import arithmetic, source
+from gradsculpt.attributions.gradient import Gradient, Output
+from gradsculpt.attributions.smoothed import Smoothed
+from gradsculpt.errors import ArgumentError
+from gradsculpt.gradients import Model, differentiable
+
+
+@dataclass(frozen=True)
+class Sparsified(Attribution):
+    """The entries of a map with the largest magnitudes; all others become 0.
+
+    Each image is treated by itself. Among equal magnitudes, the entry that comes first is kept.
+
+    Args:
+        base: The attribution that is sparsified.
+        keep: Share of the entries that are kept, rounded to the nearest number but at least one.
+        saturated: None keeps the entries as they are. A share turns them into magnitudes in [0, 1]: this share of
+            the entries becomes 1, and what is kept beside it is divided by the smallest magnitude among them. With
+            `saturated=keep`, a map consists of 0 and 1, and its derivative is 0.
+
+    Raises:
+        ArgumentError: If a share is not in (0, 1], `saturated` is greater than `keep`, x is no floating-point batch, or
+            a target is out of range.
+
+    Source: Levine et al. 2019 (Certifiably robust interpretation), section 3, with tau = keep and gamma = saturated.
+    Deviation: An entry that is 0 stays 0, even if there are fewer others than the share.
+
+    Example:
+        >>> import torch
+        >>> x = torch.tensor([[[[4.0, -3.0, 2.0, 1.0]]]])
+        >>> square = lambda x: x.flatten(1).square().sum(dim=1, keepdim=True)
+        >>> Sparsified(keep=0.5)(square, x)
+        tensor([[[[ 8., -6.,  0.,  0.]]]])
+        >>> Sparsified(keep=0.5, saturated=0.25)(square, x)
+        tensor([[[[1.0000, 0.7500, 0.0000, 0.0000]]]])
+    """
+
+    base: Attribution = field(default_factory=Gradient)
+    keep: float = 0.1
+    saturated: float | None = None
+
+    def __post_init__(self) -> None:
+        _share("keep", self.keep)
+        if self.saturated is not None:
+            _share("saturated", self.saturated)
+            if self.saturated > self.keep:
+                raise ArgumentError(
+                    f"saturated={self.saturated!r} is greater than keep={self.keep!r}, but only entries that are kept "
+                    "can become 1; pass a smaller share, or keep more."
+                )
+
+    def __call__(self, model: Model, x: Tensor, target: Tensor | None = None, *, create_graph: bool = False) -> Tensor:
+        """Return the sparsified maps, shape [N, C, H, W]."""
+        maps = self.base(model, x, target, create_graph=create_graph)
+        with arithmetic(create_graph):
+            maps = differentiable(maps)
+            flat = maps.flatten(1)
+            size = flat.abs()
+            # NaN entries are handed on, where a comparison would turn them into zeros.
+            kept = _largest(size.detach(), self.keep) | size.isnan()
+            values = flat if self.saturated is None else _saturate(size, self.saturated)
+            return torch.where(kept, values, 0.0).view_as(maps)
+
+
+@dataclass(frozen=True, init=False, repr=False)
+class SparsifiedGradient(Sparsified):
+    """The sparsified simple gradient: the entries of the gradient with the largest magnitudes.
+
+    Args:
+        keep: Share of the entries that are kept.
+        output: Which output of the class is differentiated, as of `Gradient`.
+
+    Raises:
+        ArgumentError: If the share is not in (0, 1], the output is unknown, or the input is not valid.
+
+    Source: Gong et al., CVPR 2024 (AdvGrad), figure 1; Levine et al. 2019, section 3.
+
+    Example:
+        >>> SparsifiedGradient(keep=0.05)
+        SparsifiedGradient(keep=0.05, base=Gradient(output='logit'))
+    """
+
+    def __init__(self, keep: float = 0.1, *, output: Output = "logit") -> None:
+        super().__init__(Gradient(output), keep)
+
+    def __repr__(self) -> str:
+        return f"SparsifiedGradient(keep={self.keep!r}, base={self.base!r})"
+
+
+@dataclass(frozen=True, init=False, repr=False)
+class SparsifiedSmoothGrad(Smoothed):
+    """Sparsified SmoothGrad: the mean over noisy copies of sparsified gradients, whose largest entries stay largest.
+
+    The gradient of each noisy copy is sparsified and scaled to [0, 1] before the mean is taken; only then does a
+    certificate follow (`certified_overlap`).
+
+    Args:
+        samples: Number of noisy copies.
+        sigma: Standard deviation of the noise, as a share of the image's own range.
+        keep: Share of the entries that are kept in each copy.
+        saturated: Share of the entries that become 1 in each copy; equal to `keep`, this is the method of 0 and 1, and
+            smaller, its relaxed variant. See `Sparsified`.
+        output: Which output of the class is differentiated, as of `Gradient`.
+        seed: Seed of the noise.
+        batch_size: Images in one pass.
+
+    Raises:
+        ArgumentError: If a number is out of range, the output is unknown, or the input is not valid.
+
+    Source: Levine et al. 2019 (Certifiably robust interpretation), section 3; settings of the code of MoreauGrad.
+
+    Example:
+        >>> SparsifiedSmoothGrad(samples=64).base
+        Sparsified(base=Gradient(output='logit'), keep=0.1, saturated=0.01)
+    """
+
+    def __init__(
+        self,
+        samples: int = 256,
+        sigma: float = 0.1,
+        keep: float = 0.1,
+        saturated: float = 0.01,
+        *,
+        output: Output = "logit",
+        seed: int = 0,
+        batch_size: int = 32,
+    ) -> None:
+        super().__init__(
+            Sparsified(Gradient(output), keep, saturated), samples, sigma, seed=seed, batch_size=batch_size
+        )
+
+    def __repr__(self) -> str:
+        return f"SparsifiedSmoothGrad(samples={self.samples!r}, sigma={self.sigma!r}, base={self.base!r})"
+
+    def certified_overlap(
+        self, x: Tensor, maps: Tensor, radius: float, k: float = 0.4, confidence: float = 0.95
+    ) -> Tensor:
+        """Return a lower bound on the share of the top entries that no small perturbation can displace, [N].
+
+        With probability `confidence` over the noise, for each image by itself: for every perturbation of L2 length at
+        most `radius`, the top entries of its map share at least this part with the top entries of the expected map
+        (over all noise, of the same class and with noise of the same standard deviation) of the perturbed image.
+
+        Args:
+            x: The images, [N, C, H, W].
+            maps: Their maps by this attribution, [N, C, H, W].
+            radius: L2 length of the perturbation.
+            k: Share of the entries that count as the top, rounded to the nearest number but at least one.
+            confidence: Probability with which the bound holds, in (0, 1).
+
+        Units:
+            `radius` is in the units that the model takes.
+
+        Returns:
+            Shares in [0, 1]; higher is more robust, and 0 certifies nothing.
+
+        Raises:
+            ArgumentError: If a number is out of range or maps and images differ in shape.
+
+        Source: Levine et al. 2019, section 3: a mean of values in [0, 1] over Gaussian noise moves by at most
+            radius / sigma on the scale of the normal quantile; Hoeffding's inequality bounds the error of the samples.
+        Deviation: The observed map is compared with the expected one of the perturbed image, as a perturbation chosen
+            with knowledge of the noise could spoil an estimate there.
+        """
+        checks.same_shape("maps", maps, "x", x)
+        checks.at_least("radius", radius, 0.0)
+        _share("k", k)
+        if not 0.0 < confidence < 1.0:
+            raise ArgumentError(
+                f"confidence={confidence!r} is no probability of an estimate; pass one between 0 and 1."
+            )
+        with arithmetic(create_graph=False):
+            ranked = source(maps, create_graph=False).flatten(1).double().sort(dim=1, descending=True).values
+            total = ranked.shape[1]
+            top = _count(k, total)
+            # If fewer than i of the top stay, an entry of rank i or better falls behind one of rank 2 top - i + 1.
+            rival = torch.arange(2 * top - 1, top - 1, -1, device=x.device)
+            above, below = ranked[:, :top], ranked[:, rival.clamp(max=total - 1)]
+            error = math.sqrt(math.log(2 * total / (1 - confidence)) / (2 * self.samples))
+            quantile = torch.special.ndtri
+            gap = quantile((above - error).clamp(min=0.0)) - quantile((below + error).clamp(max=1.0))
+            moved = 2 * radius / self.noise_level(source(x, create_graph=False)).double().flatten(1)
+            certified: Tensor = (gap > moved) | (rival >= total)
+            return certified.double().mean(dim=1)
+
+
+def _share(name: str, value: float) -> None:
+    checks.positive(name, value)
+    checks.within(name, value, 0.0, 1.0)
+
+
+def _count(share: float, total: int) -> int:
+    return max(1, int(share * total + 0.5))
+
+
+def _largest(size: Tensor, share: float) -> Tensor:
+    """Mark the largest of each row [N, D] exactly, the first ones among equals."""
+    count = _count(share, size.shape[1])
+    level = torch.topk(size, count, dim=1).values[:, -1:]
+    above, equal = size > level, size == level
+    missing = count - above.sum(dim=1, keepdim=True)
+    return above | (equal & (equal.cumsum(dim=1) <= missing))
+
+
+def _saturate(size: Tensor, share: float) -> Tensor:
+    """Divide the magnitudes [N, D] by the smallest of the largest share, and cut at 1."""
+    level = torch.topk(size, _count(share, size.shape[1]), dim=1).values[:, -1:]
+    ramp = size / torch.where(level > 0, level, 1.0)
+    return torch.where(size >= level, (size > 0).to(size.dtype), ramp)

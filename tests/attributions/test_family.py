@@ -1,0 +1,148 @@
+"""What every attribution keeps to, whatever its map: laws over the whole tuple."""
+
+import pytest
+import torch
+from tests.networks import Recorder, batch, network, same_state, state
+from torch import nn
+
+from gradsculpt.attributions import ATTRIBUTIONS, Attribution, IntegratedGradients, Smoothed
+from gradsculpt.errors import ArgumentError
+
+FEW: dict[str, int] = {"samples": 3, "steps": 3}
+
+
+def small(cls: type[Attribution]) -> Attribution:
+    """Build a member as the commands do, but with few copies."""
+    made = cls()
+    for name, value in FEW.items():
+        if hasattr(made, name):
+            made = cls(**{name: value})
+    return made
+
+
+MEMBERS = [small(cls) for cls in ATTRIBUTIONS]
+members = pytest.mark.parametrize("attribution", MEMBERS, ids=[type(member).__name__ for member in MEMBERS])
+
+
+@members
+def test_one_finite_map_an_image_that_is_repeated_by_a_second_call(attribution: Attribution) -> None:
+    model, (x, y) = network().eval(), batch()
+    maps = attribution(model, x, y)
+    assert maps.shape == x.shape
+    assert maps.isfinite().all()
+    assert maps.flatten(1).any(dim=1).all()
+    assert torch.equal(attribution(model, x, y), maps)
+    assert attribution(network().eval().float(), x.float(), y).dtype == torch.float32
+
+
+@members
+@pytest.mark.parametrize("wrong", [100.0, torch.nan])
+def test_batch_mates_do_not_matter(attribution: Attribution, wrong: float) -> None:
+    model, (x, y) = network().eval(), batch(3)
+    expected = attribution(model, x, y)[0]
+    other = x.clone()
+    other[1:] *= wrong
+    torch.testing.assert_close(attribution(model, other, y)[0], expected, rtol=1e-10, atol=1e-12)
+    torch.testing.assert_close(attribution(model, x[:1], y[:1])[0], expected, rtol=1e-10, atol=1e-12)
+    assert bool(attribution(model, other, y)[1].isnan().any()) == (wrong != 100.0)
+
+
+@members
+@pytest.mark.parametrize("create_graph", [False, True])
+def test_nothing_is_left_behind(attribution: Attribution, create_graph: bool) -> None:
+    model, (x, y) = network(dropout=0.5), batch()
+    before, copy, random = state(model), x.clone(), torch.get_rng_state()
+    maps = attribution(model, x, None if create_graph else y, create_graph=create_graph)
+    assert torch.equal(x, copy)
+    assert not x.requires_grad
+    assert same_state(state(model), before)
+    assert torch.equal(torch.get_rng_state(), random)
+    assert all(module.training and not module._forward_hooks for module in model.modules())
+    assert all(parameter.grad is None for parameter in model.parameters())
+    assert maps.requires_grad == create_graph
+
+
+@members
+def test_no_target_means_the_class_predicted_for_the_clean_image(attribution: Attribution) -> None:
+    model, (x, _) = network().eval(), batch(5)
+    predicted = model(x).argmax(dim=1)
+    assert len(set(predicted.tolist())) > 1
+    assert torch.equal(attribution(model, x), attribution(model, x, predicted))
+    assert not torch.equal(attribution(model, x), attribution(model, x, (predicted + 1) % 3))
+
+
+@members
+def test_maps_can_be_differentiated_further(attribution: Attribution) -> None:
+    model, (x, y) = network(channels=1, norm=False), batch(2, channels=1)
+    x.requires_grad_()
+    assert torch.autograd.gradcheck(lambda t: attribution(model, t, y, create_graph=True), x, fast_mode=True)
+    parameter = next(model.parameters())
+    loss = attribution(model, x.detach(), y, create_graph=True).square().sum()
+    (found,) = torch.autograd.grad(loss, parameter)
+    change = torch.full_like(parameter, 1e-6)
+    sums = []
+    for sign in (1, -1):
+        with torch.no_grad():
+            parameter.add_(change, alpha=sign)
+        sums.append(attribution(model, x.detach(), y).square().sum())
+        with torch.no_grad():
+            parameter.sub_(change, alpha=sign)
+    torch.testing.assert_close(found.sum() * 2e-6, sums[0] - sums[1], rtol=1e-4, atol=1e-12)
+
+
+@members
+@pytest.mark.parametrize("mode", [torch.no_grad, torch.inference_mode])
+def test_works_where_gradients_are_off(attribution: Attribution, mode: type) -> None:
+    model, (x, y) = network().eval(), batch()
+    expected = attribution(model, x, y)
+    with mode():
+        for create_graph in (False, True):
+            found = attribution(model, x.clone(), y.clone(), create_graph=create_graph)
+            torch.testing.assert_close(found, expected)
+
+
+@members
+def test_frozen_networks_plain_callables_and_other_layouts(attribution: Attribution) -> None:
+    model, (x, y) = network().eval(), batch()
+    expected = attribution(model, x, y)
+    model.requires_grad_(False)
+    assert torch.equal(attribution(model, x, y), expected)
+    assert torch.equal(attribution(lambda t: model(t), x, y), expected)
+    torch.testing.assert_close(attribution(model, x.to(memory_format=torch.channels_last), y), expected)
+    inplace = nn.Sequential(nn.Conv2d(3, 3, 3), nn.ReLU(inplace=True), nn.Flatten(), nn.Linear(48, 3)).double()
+    assert attribution(inplace, x, y).isfinite().all()
+
+
+@members
+def test_autocast_leaves_the_way_to_the_parameters(attribution: Attribution) -> None:
+    model, (x, _) = network(norm=False).float(), batch()
+    with torch.autocast("cpu", torch.bfloat16):
+        maps = attribution(model, x.float(), create_graph=True)
+        assert maps.dtype == torch.float32
+        gradients = torch.autograd.grad(maps.square().sum(), list(model.parameters())[:1])
+    assert gradients[0].any()
+
+
+@members
+def test_wrong_arguments_are_refused(attribution: Attribution) -> None:
+    model, (x, y) = network().eval(), batch()
+    with pytest.raises(ArgumentError, match=r"x has shape \[3, 6, 6\]"):
+        attribution(model, x[0], y[:1])
+    with pytest.raises(ArgumentError, match=r"dtype torch\.uint8"):
+        attribution(model, x.byte(), y)
+    with pytest.raises(ArgumentError, match=r"one integer for each image, shape \[4\]"):
+        attribution(model, x, y[:2])
+    with pytest.raises(ArgumentError, match=r"from 0 to 3 but the model has 3 outputs"):
+        attribution(model, x, torch.tensor([0, 1, 3, 2]))
+
+
+@pytest.mark.parametrize("cls", [Smoothed, IntegratedGradients])
+def test_passes_are_no_larger_than_asked_and_do_not_change_the_map(cls: type) -> None:
+    model, (x, y) = network().eval(), batch(2)
+    several = {"samples" if cls is Smoothed else "steps": 7}
+    expected = cls(**several, batch_size=1000)(model, x, y)
+    for batch_size, sizes in ((5, [4, 4, 4, 2]), (1, [2] * 7)):
+        recorder = Recorder(model)
+        found = cls(**several, batch_size=batch_size)(recorder, x, y)
+        torch.testing.assert_close(found, expected, rtol=1e-10, atol=1e-12)
+        assert [len(seen) for seen in recorder.seen] == sizes
