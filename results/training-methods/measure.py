@@ -2,8 +2,8 @@
 
 Trains through `gradsculpt train`, one thread a training, as many trainings at once as there are processes, and scores
 the networks on test images that no training saw. Finished runs are not trained again, so it can be stopped and
-started. Writes `runs.csv`, one row a run, and `table.md`, means with the half-width of three seeds' range and the
-difference to standard training in units of the pooled spread.
+started. Writes one row a run to TABLE-runs.csv, the tables into README.md (means of the seeds, and half the range of
+the seeds), and the maps of the first seed to TABLE.png.
 
     python results/training-methods/measure.py --runs DIR --cifar cifar10
 """
@@ -169,7 +169,7 @@ def score(table: str, folder: Path, options: argparse.Namespace) -> dict[str, fl
     """Score the maps of true classes on the test images.
 
     `rps` is the cosine of the heat maps of an image and of a copy with uniform noise of 16 levels (paper B's headline
-    measure, one draw for each of up to 2,000 images); `overlap` the precision of the maps' top band on the cells'
+    measure, one draw for each of up to 1,000 images); `overlap` the precision of the maps' top band on the cells'
     evidence; `group_gini` the Gini index of the lengths of 4 x 4 patches of the gradient.
     """
     classifier = gs.load(folder)
@@ -177,7 +177,7 @@ def score(table: str, folder: Path, options: argparse.Namespace) -> dict[str, fl
     generator = torch.Generator().manual_seed(0)
     rows: dict[str, list[torch.Tensor]] = {}
     patches = GroupL21(1.0, patch=4)
-    for batch in loader(test.subset(spread(len(test), 2000)), 100, shuffle=False):
+    for batch in loader(test.subset(spread(len(test), 1000)), 100, shuffle=False):
         images, y = to_float(batch.images), batch.labels
         noise = (torch.rand(images.shape, generator=generator) * 2 - 1) * 16 / 255
         clean, noisy = (
@@ -255,7 +255,10 @@ def write(out: Path, table: str, results: list[dict[str, object]]) -> None:
             continue
         cells = [summary([float(str(r[m])) for r in mine if m in r], m) for m in measures]
         lines.append(f"| {row.name} | " + " | ".join(cells) + f" | {moved(table, row, mine, results)} |")
-    (out / f"{table}.md").write_text("\n".join(lines) + "\n")
+    page = out / "README.md"
+    before, rest = page.read_text().split(f"<!-- {table} -->\n")
+    after = rest.split("<!-- end -->\n", 1)[1]
+    page.write_text(f"{before}<!-- {table} -->\n" + "\n".join(lines) + f"\n<!-- end -->\n{after}")
     print("\n".join(lines), flush=True)
 
 
@@ -265,7 +268,8 @@ def summary(values: list[float], measure: str) -> str:
         return ""
     if measure == "seconds":
         return f"{statistics.mean(values):.0f}"
-    return f"{100 * statistics.mean(values):.1f} ± {50 * (max(values) - min(values)):.1f}"
+    spread_of_seeds = f" ± {50 * (max(values) - min(values)):.1f}" if len(values) > 1 else ""
+    return f"{100 * statistics.mean(values):.1f}{spread_of_seeds}"
 
 
 def moved(table: str, row: Row, mine: list[dict[str, object]], results: list[dict[str, object]]) -> str:
@@ -276,6 +280,8 @@ def moved(table: str, row: Row, mine: list[dict[str, object]], results: list[dic
     values = [float(str(r[row.measure])) for r in mine]
     if row.name == baseline or not theirs:
         return ""
+    if min(len(values), len(theirs)) == 1:
+        return "one seed"
     gap = max(min(values) - max(theirs), min(theirs) - max(values))
     way = "up" if statistics.mean(values) > statistics.mean(theirs) else "down"
     return f"{row.measure} {way}, ranges apart" if gap > 0 else f"{row.measure} {way}, ranges overlap"
