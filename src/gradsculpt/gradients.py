@@ -1,6 +1,6 @@
 """Derivatives with respect to the input: the only place that calls autograd."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from typing import Any
 
@@ -48,6 +48,37 @@ def input_gradient(
     return (values, gradient) if create_graph else (values.detach(), gradient)
 
 
+def local_gradients(
+    function: Callable[..., Tensor], inputs: Sequence[Tensor], g: Tensor, wanted: Sequence[bool]
+) -> list[Tensor | None]:
+    """Return the gradients of <g, function(*inputs)> with respect to those inputs that are wanted, None for the others.
+
+    Each input counts by itself, also where two are one tensor. Where gradients are enabled the result has a graph.
+    """
+    create_graph = torch.is_grad_enabled()
+    with torch.enable_grad():
+        points = [t.view_as(t) if create_graph else t.detach().requires_grad_(w) for t, w in zip(inputs, wanted, strict=True)]
+        value = function(*points)
+        asked = [point for point, w in zip(points, wanted, strict=True) if w]
+        found = iter(torch.autograd.grad(value, asked, g.to(value.dtype), create_graph=create_graph, allow_unused=True))
+    return [next(found) if w else None for w in wanted]
+
+
+def pullback(function: Callable[[Tensor], Tensor], x: Tensor) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
+    """Return function(x) and the map that pulls a gradient of it back to x, both with a graph if gradients are enabled."""
+    create_graph = torch.is_grad_enabled()
+    with torch.enable_grad():
+        point = x.view_as(x) if create_graph and x.requires_grad else x.detach().requires_grad_()
+        value = function(point)
+
+    def pull(g: Tensor) -> Tensor:
+        with torch.enable_grad():
+            (found,) = torch.autograd.grad(value, point, g, create_graph=create_graph, retain_graph=True)
+        return found
+
+    return value if create_graph else value.detach(), pull
+
+
 class Recording:
     """A forward pass that keeps its graph: its input gradients can be read, and read again.
 
@@ -88,6 +119,15 @@ class Recording:
     def hessian_product(self, gradient: Tensor, vector: Tensor) -> Tensor:
         """Return the derivative of <gradient, vector> by x, with a graph; the gradient must have one."""
         return self.gradient(gradient * vector, create_graph=True)
+
+
+def product(output: Tensor, point: Tensor, vector: Tensor) -> Tensor:
+    """Return the derivative of <output, vector> by the point that the output was computed from; the graph is kept.
+
+    Of a gradient at a point, this is a product with the Hessian.
+    """
+    (found,) = torch.autograd.grad(output, point, vector, retain_graph=True, materialize_grads=True)
+    return found
 
 
 def settled(loss: Tensor, *, apart: Tensor | None = None) -> Tensor:

@@ -2,10 +2,12 @@
 
 from gradsculpt.attributions.base import Attribution
 from gradsculpt.attributions.gradient import Gradient
-from gradsculpt.attributions.heatmap import heatmap
+from gradsculpt.attributions.heatmap import heatmap, signed_heatmap
 from gradsculpt.attributions.input_gradient import InputXGradient
 from gradsculpt.attributions.integrated import IntegratedGradients
+from gradsculpt.attributions.moreau import Info, MoreauGrad
 from gradsculpt.attributions.smoothed import Smoothed, SmoothGrad, SmoothGradSquared, VarGrad
+from gradsculpt.attributions.solvers import DualAveraging, ProximalGradient, Solver
 from gradsculpt.attributions.sparsified import Sparsified, SparsifiedGradient, SparsifiedSmoothGrad
 
 ATTRIBUTIONS: tuple[type[Attribution], ...] = (
@@ -17,6 +19,7 @@ ATTRIBUTIONS: tuple[type[Attribution], ...] = (
     VarGrad,
     SparsifiedGradient,
     SparsifiedSmoothGrad,
+    MoreauGrad,
     Smoothed,
     Sparsified,
 )
@@ -24,15 +27,21 @@ ATTRIBUTIONS: tuple[type[Attribution], ...] = (
 __all__ = [
     "ATTRIBUTIONS",
     "Attribution",
+    "DualAveraging",
     "Gradient",
+    "Info",
     "InputXGradient",
     "IntegratedGradients",
+    "MoreauGrad",
+    "ProximalGradient",
     "SmoothGrad",
     "SmoothGradSquared",
     "Smoothed",
+    "Solver",
     "Sparsified",
     "SparsifiedGradient",
     "SparsifiedSmoothGrad",
     "VarGrad",
     "heatmap",
+    "signed_heatmap",
 ]

@@ -1,0 +1,110 @@
+"""The Moreau envelope of a class output: what is minimised, sample by sample of the noise."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from gradsculpt.attributions.copies import groups
+from gradsculpt.attributions.gradient import Output, class_output
+from gradsculpt.gradients import Model, input_gradient
+from gradsculpt.penalties.base import Penalty, per_sample
+
+
+class Objective(NamedTuple):
+    """The penalised envelope of each image at a perturbation, over the same noise as at the perturbation 0.
+
+    Args:
+        value: Mean class output + |delta|^2 / (2 lambda) + penalty, [N].
+        standard_error: Of `value`, from the spread over the noise, [N].
+        decrease: The value at 0 minus `value`, [N]; positive for a perturbation that lowers it.
+        decrease_error: Standard error of `decrease`, [N]; small, as both share their noise.
+    """
+
+    value: Tensor
+    standard_error: Tensor
+    decrease: Tensor
+    decrease_error: Tensor
+
+
+@dataclass(frozen=True)
+class Envelope:
+    """Minimise over delta: the mean of f(x + delta + noise) over the noise + |delta|^2 / (2 lambda) + penalty(delta).
+
+    Args:
+        model: Maps images to logits.
+        x: The images, [N, C, H, W], without history.
+        target: Their classes, [N].
+        output: What f is: an output of the class.
+        level: Standard deviation of the noise of each image, [N, 1, 1, 1].
+        lambda_: lambda.
+        penalty: The penalty of delta, or None.
+        samples: Noisy copies of an image for one gradient; without noise a single copy is read.
+        batch_size: Images in one pass.
+    """
+
+    model: Model
+    x: Tensor
+    target: Tensor
+    output: Output
+    level: Tensor
+    lambda_: float
+    penalty: Penalty | None
+    samples: int
+    batch_size: int
+
+    def of(self, chosen: Tensor) -> "Envelope":
+        """Return the problem of some of the images, given by their indices."""
+        return replace(self, x=self.x[chosen], target=self.target[chosen], level=self.level[chosen])
+
+    @property
+    def smooth(self) -> bool:
+        """Whether there is noise, so that values and gradients are means over samples."""
+        return bool((self.level > 0).any())
+
+    def shrink(self, v: Tensor) -> Tensor:
+        """Return the minimiser of |delta - v|^2 / (2 lambda) + penalty(delta), given v = -lambda times a gradient of f."""
+        return v if self.penalty is None else self.penalty.prox(v, self.lambda_)
+
+    def smooth_gradient(self, delta: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        """Return the mean over fresh noise of f, [N], and of its gradient at x + delta, [N, C, H, W]."""
+        # Noise that was averaged away would leave sums of rounding errors behind: one sample is enough without it.
+        samples = self.samples if self.smooth else 1
+        total, slope = torch.zeros(()), torch.zeros(())
+        for noise in self.noise(samples, generator):
+            points = self.x + delta + self.level * noise
+            values, gradient = input_gradient(self.scores, points.flatten(0, 1))
+            total = total + values.view(points.shape[:2]).sum(dim=0)
+            slope = slope + gradient.view(points.shape).sum(dim=0)
+        return total / samples, slope / samples
+
+    def objective(self, delta: Tensor, samples: int, generator: torch.Generator) -> Objective:
+        """Return the objective at delta and at 0, over the same noise, with standard errors."""
+        samples = samples if self.smooth else 1
+        here, there = [], []
+        with torch.no_grad():
+            for noise in self.noise(samples, generator):
+                for found, shift in ((here, delta), (there, torch.zeros_like(delta))):
+                    points = self.x + shift + self.level * noise
+                    found.append(self.scores(points.flatten(0, 1)).view(points.shape[:2]).double())
+            values, differences = torch.cat(here), torch.cat(there) - torch.cat(here)
+            cost = per_sample(delta.double().square()) / (2 * self.lambda_)
+            if self.penalty is not None:
+                cost = cost + self.penalty.value(delta).double()
+        error = samples**-0.5
+        spreads = (t.std(dim=0) * error if samples > 1 else torch.zeros_like(t[0]) for t in (values, differences))
+        value_error, difference_error = spreads
+        return Objective(values.mean(dim=0) + cost, value_error, differences.mean(dim=0) - cost, difference_error)
+
+    def scores(self, inputs: Tensor) -> Tensor:
+        """Return the class output of each of several copies of the images, [S N]."""
+        return class_output(self.model(inputs), self.target.repeat(len(inputs) // len(self.target)), self.output)
+
+    def noise(self, samples: int, generator: torch.Generator) -> Iterator[Tensor]:
+        """Yield groups of noise of standard deviation 1, [S, 1, C, H, W], the same for every image of a batch."""
+        for group in groups(samples, len(self.x), self.batch_size):
+            # Drawn one by one, since what a generator gives for two at once is not what it gives one after the other.
+            drawn = [torch.randn(self.x.shape[1:], generator=generator, dtype=torch.float32) for _ in group]
+            yield torch.stack(drawn).to(self.x)[:, None]
