@@ -38,6 +38,7 @@ SAME_ROW = frozenset(
         ("gradients", "checks"),
         ("gradients", "kernels"),
         ("perturbations", "penalties"),  # a perturbation is sought for a penalty
+        ("attacks", "metrics"),  # an attack is judged by a metric
         ("training", "data"),
         ("training", "models"),
         ("viewer", "cli"),  # a page in the browser is opened by a command, and shares its console

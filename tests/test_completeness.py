@@ -9,6 +9,7 @@ import types
 
 import pytest
 
+from gradsculpt.attacks import ATTACKS
 from gradsculpt.attributions import ATTRIBUTIONS
 from gradsculpt.objectives import OBJECTIVES
 from gradsculpt.penalties import PENALTIES
@@ -22,6 +23,7 @@ TUPLES: dict[str, tuple[type, ...]] = {
     "perturbations": PERTURBATIONS,
     "objectives": OBJECTIVES,
     "attributions": ATTRIBUTIONS,
+    "attacks": ATTACKS,
 }
 
 # Runs in a fresh process, where no test has defined a subclass: imports every module, then looks at the classes.
@@ -60,6 +62,7 @@ BASES = {
     "perturbations": "Perturbation",
     "objectives": "Objective",
     "attributions": "Attribution",
+    "attacks": "Attack",
 }
 
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from gradsculpt import (
+        attacks,
         attributions,
         data,
         errors,
@@ -41,6 +42,7 @@ __all__ = [
     "Classifier",
     "InputSpace",
     "Scorecard",
+    "attacks",
     "attributions",
     "data",
     "errors",

@@ -1,7 +1,7 @@
 """Derivatives with respect to the input: the only place that calls autograd."""
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 import torch
@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 
-from gradsculpt.kernels import Reading, TwiceDifferentiable
+from gradsculpt.kernels import Folded, Reading, TwiceDifferentiable
 
 Model = Callable[[Tensor], Tensor]
 """Any callable from images [N, C, H, W] to logits [N, K]."""
@@ -57,15 +57,22 @@ def local_gradients(
     """
     create_graph = torch.is_grad_enabled()
     with torch.enable_grad():
-        points = [t.view_as(t) if create_graph else t.detach().requires_grad_(w) for t, w in zip(inputs, wanted, strict=True)]
+        pairs = zip(inputs, wanted, strict=True)
+        points = [t.view_as(t) if create_graph else t.detach().requires_grad_(w) for t, w in pairs]
         value = function(*points)
         asked = [point for point, w in zip(points, wanted, strict=True) if w]
         found = iter(torch.autograd.grad(value, asked, g.to(value.dtype), create_graph=create_graph, allow_unused=True))
     return [next(found) if w else None for w in wanted]
 
 
+def gradient_at(values: Tensor, point: Tensor, *, create_graph: bool = False) -> Tensor:
+    """Return the gradient of the sum of values by something on the way to them, shaped like it."""
+    (found,) = torch.autograd.grad(values.sum(), point, create_graph=create_graph, materialize_grads=True)
+    return found
+
+
 def pullback(function: Callable[[Tensor], Tensor], x: Tensor) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
-    """Return function(x) and the map that pulls a gradient of it back to x, both with a graph if gradients are enabled."""
+    """Return function(x) and what pulls a gradient of it back to x, both with a graph if gradients are enabled."""
     create_graph = torch.is_grad_enabled()
     with torch.enable_grad():
         point = x.view_as(x) if create_graph and x.requires_grad else x.detach().requires_grad_()
@@ -181,6 +188,28 @@ class _Settled(Function):
         if not bool(g == 1):
             gradients = tuple(None if gradient is None else gradient * g for gradient in gradients)
         return None, None, *gradients
+
+
+def repeated(model: object) -> AbstractContextManager[object]:
+    """Make input gradients cheaper inside a block that passes through the same network many times.
+
+    From the second pass on, batch normalisation by fixed statistics and activations are folded into the convolutions
+    before them (`kernels.Folded`); in training mode, and for whatever else cannot be folded, nothing changes. The
+    context manager can be entered again, and remembers what it learnt.
+
+    Inside the block parameters have no gradients, so that this is for maps and attacks, not for losses.
+
+    Args:
+        model: The module that will be called, by itself or within a function.
+
+    Example:
+        >>> model = nn.Sequential(nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2), nn.ReLU(), nn.Flatten()).eval()
+        >>> with repeated(model):
+        ...     found = [input_gradient(lambda x: model(x).sum(dim=1), torch.rand(2, 1, 4, 4))[1] for _ in range(3)]
+        >>> [gradient.shape == (2, 1, 4, 4) for gradient in found]
+        [True, True, True]
+    """
+    return Folded(model)
 
 
 def differentiable(t: Tensor) -> Tensor:

@@ -7,7 +7,16 @@ import torch
 from tests.networks import Recorder, batch, network, same_state, state
 from torch import nn
 
-from gradsculpt.attributions import ATTRIBUTIONS, Attribution, IntegratedGradients, MoreauGrad, Smoothed
+from gradsculpt.attributions import (
+    ATTRIBUTIONS,
+    LRP,
+    Attribution,
+    DeepLift,
+    GradCAM,
+    IntegratedGradients,
+    MoreauGrad,
+    Smoothed,
+)
 from gradsculpt.errors import ArgumentError
 
 FEW: dict[str, int] = {"samples": 3, "steps": 3}
@@ -29,7 +38,7 @@ members = pytest.mark.parametrize("attribution", MEMBERS, ids=[type(member).__na
 def test_one_finite_map_an_image_that_is_repeated_by_a_second_call(attribution: Attribution) -> None:
     model, (x, y) = network().eval(), batch()
     maps = attribution(model, x, y)
-    assert maps.shape == x.shape
+    assert maps.shape == (x[:, :1] if isinstance(attribution, GradCAM) else x).shape
     assert maps.isfinite().all()
     assert maps.flatten(1).any(dim=1).all()
     assert torch.equal(attribution(model, x, y), maps)
@@ -51,7 +60,8 @@ def test_batch_mates_do_not_matter(attribution: Attribution, wrong: float) -> No
 @members
 @pytest.mark.parametrize("create_graph", [False, True])
 def test_nothing_is_left_behind(attribution: Attribution, create_graph: bool) -> None:
-    model, (x, y) = network(dropout=0.5), batch()
+    # Relevance and the rescale rule are not defined under batch statistics, and say so.
+    model, (x, y) = network(dropout=0.5, norm=not isinstance(attribution, LRP | DeepLift)), batch()
     before, copy, random = state(model), x.clone(), torch.get_rng_state()
     maps = attribution(model, x, None if create_graph else y, create_graph=create_graph)
     assert torch.equal(x, copy)
@@ -108,7 +118,8 @@ def test_frozen_networks_plain_callables_and_other_layouts(attribution: Attribut
     expected = attribution(model, x, y)
     model.requires_grad_(False)
     assert torch.equal(attribution(model, x, y), expected)
-    assert torch.equal(attribution(lambda t: model(t), x, y), expected)
+    if not isinstance(attribution, GradCAM):
+        assert torch.equal(attribution(lambda t: model(t), x, y), expected)
     torch.testing.assert_close(attribution(model, x.to(memory_format=torch.channels_last), y), expected)
     inplace = nn.Sequential(nn.Conv2d(3, 3, 3), nn.ReLU(inplace=True), nn.Flatten(), nn.Linear(48, 3)).double()
     assert attribution(inplace, x, y).isfinite().all()

@@ -53,7 +53,7 @@ def test_closed_form_of_a_linear_function(penalty: Penalty | None, sigma: float)
     g = weights.T[y].view_as(x)
     for dtype, rounding in ((torch.float64, 1e-14), (torch.float32, 1e-6)):
         attribution = MoreauGrad(penalty, lambda_=0.7, sigma=sigma, samples=5, steps=400, tolerance=1e-15)
-        found, info = attribution(lambda t, w=weights.to(dtype): t.flatten(1) @ w, x.to(dtype), y, return_info=True)
+        found, info = attribution(lambda t: t.flatten(1) @ weights.to(t), x.to(dtype), y, return_info=True)
         expected = g if penalty is None else penalty.prox(0.7 * g, 0.7) / 0.7
         torch.testing.assert_close(found, expected.to(dtype), rtol=rounding, atol=rounding * 10)
         if penalty is not None:
@@ -288,7 +288,7 @@ def test_a_zero_map_and_a_constant_function_are_solved_at_once() -> None:
         (lambda: MoreauGrad(batch_size=0), r"batch_size=0"),
         (
             lambda: MoreauGrad(solver=ProximalGradient()),
-            r"sigma=0.1 gradients are means over fresh noise.*DualAveraging",
+            r"sigma=0.1 makes gradients means over fresh noise.*DualAveraging",
         ),
         (lambda: ProximalGradient(step_size=0.0), r"step_size=0.0"),
         (lambda: ProximalGradient(accelerated=True), r"pass a step_size"),

@@ -1,16 +1,16 @@
-"""Cosine, Pearson and SSIM against plain NumPy, SciPy and scikit-image, and where they are not defined."""
+"""Cosine, Pearson, Spearman and SSIM against plain NumPy, SciPy and scikit-image, and where they are not defined."""
 
 import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy.stats import pearsonr
+from scipy.stats import pearsonr, spearmanr
 from skimage.metrics import structural_similarity
 from torch import Tensor
 
 from gradsculpt.errors import ArgumentError
-from gradsculpt.metrics import Metric, cosine, pearson, ssim
+from gradsculpt.metrics import Metric, cosine, pearson, spearman, ssim
 
 SHAPES = st.tuples(st.integers(1, 3), st.integers(1, 3), st.integers(1, 6), st.integers(2, 6))
 
@@ -38,7 +38,43 @@ def test_pearson_equals_scipy(seed: int, shape: tuple[int, ...], signed: bool) -
     np.testing.assert_allclose(pearson(torch.from_numpy(a), torch.from_numpy(b), signed), expected, atol=1e-9)
 
 
-@pytest.mark.parametrize("measure", [cosine, pearson])
+@settings(deadline=None, max_examples=40)
+@given(seed=st.integers(0, 1000), shape=SHAPES, signed=st.booleans(), levels=st.sampled_from([2, 3, 1000]))
+def test_spearman_equals_scipy(seed: int, shape: tuple[int, ...], signed: bool, levels: int) -> None:
+    a, b = (np.round(m * levels / 2) for m in pair(seed, shape))  # few levels make many ties
+    a.reshape(len(a), -1)[:, 0] = 7.0  # no map is constant
+    b.reshape(len(b), -1)[:, -1] = -9.0
+    u, v = (a, b) if signed else (np.abs(a), np.abs(b))
+    expected = [
+        spearmanr(x.ravel(), y.ravel()).statistic if x.size > 1 and np.ptp(x) and np.ptp(y) else None
+        for x, y in zip(u, v, strict=True)
+    ]
+    found = spearman(torch.from_numpy(a), torch.from_numpy(b), signed).tolist()
+    for value, truth in zip(found, expected, strict=True):
+        assert truth is None or value == pytest.approx(truth, abs=1e-9)
+
+
+def test_spearman_of_large_single_precision_maps_equals_scipy() -> None:
+    a, b = (torch.from_numpy(m).float() for m in pair(1, (2, 3, 90, 110)))
+    b = a + b
+    expected = [spearmanr(x.abs().flatten(), y.abs().flatten()).statistic for x, y in zip(a, b, strict=True)]
+    np.testing.assert_allclose(spearman(a, b), expected, atol=1e-6)
+
+
+def test_spearman_sees_nothing_but_the_order() -> None:
+    maps = torch.rand(2, 1, 9, 9, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    torch.testing.assert_close(spearman(maps, maps.exp() ** 9), torch.ones(2, dtype=torch.float64))
+    torch.testing.assert_close(spearman(maps, 1 / (0.1 + maps)), -torch.ones(2, dtype=torch.float64))
+
+
+def test_spearman_of_constant_maps() -> None:
+    constant, varying = torch.full((1, 5, 7), 0.1), torch.arange(35.0).view(1, 5, 7)
+    assert spearman(constant, varying).item() == 0
+    assert spearman(varying, constant).item() == 0
+    assert spearman(constant, 3 * constant).item() == 1
+
+
+@pytest.mark.parametrize("measure", [cosine, pearson, spearman])
 def test_zero_maps(measure: Metric[..., Tensor]) -> None:
     maps = torch.tensor([[[1.0, 2.0, 4.0]], [[0.0, 0.0, 0.0]]])
     assert measure(maps, torch.zeros_like(maps)).tolist() == [0, 1]
@@ -137,7 +173,7 @@ def test_ssim_range_is_each_pairs_own() -> None:
     torch.testing.assert_close(ssim(a * loud, b * loud), ssim(a, b), atol=1e-4, rtol=0)
 
 
-@pytest.mark.parametrize("measure", [cosine, pearson, ssim])
+@pytest.mark.parametrize("measure", [cosine, pearson, spearman, ssim])
 def test_bad_arguments_are_named(measure: Metric[..., Tensor]) -> None:
     good, bad = torch.zeros(1, 4, 4), torch.full((1, 4, 4), float("nan"))
     with pytest.raises(ArgumentError, match="b holds NaN"):

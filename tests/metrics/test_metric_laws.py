@@ -13,17 +13,35 @@ from gradsculpt.errors import ArgumentError
 from gradsculpt.metrics import METRICS, Metric, Score, metric
 
 AnyMetric = Metric[..., Any]
-Inputs = dict[str, Tensor]
+Inputs = dict[str, Any]
 
-MAP_NEEDS = {("maps",), ("a", "b"), ("maps", "truth")}
+MAP_NEEDS = {
+    ("maps",),
+    ("a", "b"),
+    ("maps", "truth"),
+    ("maps", "gaze"),
+    ("model", "x", "y", "maps"),
+    ("logits", "y"),
+}
+OF_ANY_SCALE = {"a", "b", "maps", "gaze"}
+CLASSES = 3
 ON_MAPS: list[AnyMetric] = [each for each in METRICS if each.needs in MAP_NEEDS]
-SYMMETRIC = {"cosine", "pearson", "ssim", "topk_dice"}
+SYMMETRIC = {"cosine", "pearson", "spearman", "ssim", "stability", "topk_dice"}
 
 
 def inputs(each: AnyMetric, seed: int, shape: tuple[int, ...], dtype: torch.dtype = torch.float32) -> Inputs:
     generator = torch.Generator().manual_seed(seed)
     made: Inputs = {}
     for name in each.needs:
+        if name == "model":
+            made[name] = classifier
+            continue
+        if name == "y":
+            made[name] = torch.randint(0, CLASSES, shape[:1], generator=generator)
+            continue
+        if name == "logits":
+            made[name] = 5 * torch.randn(shape[0], CLASSES, generator=generator, dtype=torch.float64).to(dtype)
+            continue
         if name == "truth":
             levels = torch.randint(0, 3, (shape[0], *shape[-2:]), generator=generator)
             made[name] = torch.tensor([0.0, 0.4, 0.9])[levels]
@@ -32,8 +50,29 @@ def inputs(each: AnyMetric, seed: int, shape: tuple[int, ...], dtype: torch.dtyp
         kept = torch.rand(shape, generator=generator) < 0.7
         maps = maps * kept  # zeros and ties
         maps[torch.rand(shape[0], generator=generator) < 0.2] = 0  # and whole maps of zeros
+        if name == "gaze":
+            maps = maps.abs() if maps.ndim == 3 else maps[:, :1].abs()
+        if name == "x" and maps.ndim == 3:
+            maps = maps[:, None]
         made[name] = maps.to(dtype)
     return made
+
+
+def classifier(x: Tensor) -> Tensor:
+    """Three smooth functions of an image of any size and dtype."""
+    rows = x.double().flatten(1)
+    weights = torch.cos(torch.arange(CLASSES * rows.shape[1], dtype=torch.float64)).view(CLASSES, -1)
+    return 2 * torch.tanh(rows @ weights.T)
+
+
+def batch(arguments: Inputs) -> Tensor:
+    """Return the argument whose dtype and number of samples the scores have."""
+    found: Tensor = next(part for part in arguments.values() if isinstance(part, Tensor))
+    return found
+
+
+def tensors(arguments: Inputs) -> dict[str, Tensor]:
+    return {name: part for name, part in arguments.items() if isinstance(part, Tensor)}
 
 
 def values(each: AnyMetric, arguments: Inputs) -> dict[str, Tensor]:
@@ -43,7 +82,7 @@ def values(each: AnyMetric, arguments: Inputs) -> dict[str, Tensor]:
 
 def law_returns_the_stated_scores(each: AnyMetric, arguments: Inputs) -> None:
     result = values(each, arguments)
-    maps = arguments[each.needs[0]]
+    maps = batch(arguments)
     assert list(result) == [score.name for score in each.scores]
     assert all(value.shape == (len(maps),) and value.dtype == maps.dtype for value in result.values())
 
@@ -56,8 +95,8 @@ def law_stays_in_the_stated_range(each: AnyMetric, arguments: Inputs) -> None:
 
 def law_does_not_depend_on_batch_mates(each: AnyMetric, arguments: Inputs) -> None:
     together = values(each, arguments)
-    for i in range(len(arguments[each.needs[0]])):
-        alone = values(each, {name: part[i : i + 1] for name, part in arguments.items()})
+    for i in range(len(batch(arguments))):
+        alone = values(each, {**arguments, **{name: part[i : i + 1] for name, part in tensors(arguments).items()}})
         for name, value in alone.items():
             torch.testing.assert_close(value[0], together[name][i], atol=2e-5, rtol=0)
 
@@ -80,21 +119,23 @@ def law_is_symmetric(each: AnyMetric, arguments: Inputs) -> None:
 
 
 def law_common_scale_changes_nothing(each: AnyMetric, arguments: Inputs) -> None:
-    scaled = {name: part if name == "truth" else part * 2.0**-20 for name, part in arguments.items()}
+    scaled = {name: part * 2.0**-20 if name in OF_ANY_SCALE else part for name, part in arguments.items()}
     expected = values(each, arguments)
     for name, value in values(each, scaled).items():
         torch.testing.assert_close(value, expected[name], atol=2e-5, rtol=0)
 
 
 def law_inputs_are_not_changed(each: AnyMetric, arguments: Inputs) -> None:
-    before = {name: part.clone() for name, part in arguments.items()}
+    before = {name: part.clone() for name, part in tensors(arguments).items()}
     each(**arguments)
-    assert all(torch.equal(part, before[name]) for name, part in arguments.items())
+    assert all(torch.equal(part, before[name]) for name, part in tensors(arguments).items())
 
 
 def law_nan_is_refused_by_name(each: AnyMetric, arguments: Inputs) -> None:
-    for name in each.needs:
-        spoilt = {**arguments, name: arguments[name].clone()}
+    for name, part in tensors(arguments).items():
+        if not part.is_floating_point():
+            continue
+        spoilt = {**arguments, name: part.clone()}
         spoilt[name].view(-1)[0] = float("nan")
         with pytest.raises(ArgumentError, match=f"^{name} "):
             each(**spoilt)
@@ -130,9 +171,10 @@ def test_other_dtypes(each: AnyMetric, dtype: torch.dtype) -> None:
     arguments = inputs(each, 0, (3, 3, 16, 12), dtype)
     law_returns_the_stated_scores(each, arguments)
     law_stays_in_the_stated_range(each, arguments)
-    expected = values(each, {name: part.double() for name, part in arguments.items()})
+    double = {name: part.double() for name, part in tensors(arguments).items() if part.is_floating_point()}
+    expected = values(each, {**arguments, **double})
     for name, value in values(each, arguments).items():
-        torch.testing.assert_close(value.double(), expected[name], atol=1e-2, rtol=0)
+        torch.testing.assert_close(value.double(), expected[name], atol=1e-2, rtol=1e-2)
 
 
 @pytest.mark.parametrize("each", ON_MAPS, ids=repr)
@@ -145,7 +187,9 @@ def test_one_pixel_and_an_empty_batch(each: AnyMetric) -> None:
 
 @pytest.mark.parametrize("each", ON_MAPS, ids=repr)
 def test_maps_that_carry_a_graph_are_scored_without_one(each: AnyMetric) -> None:
-    arguments = {name: part.requires_grad_(name != "truth") for name, part in inputs(each, 2, (2, 3, 4, 4)).items()}
+    arguments = inputs(each, 2, (2, 3, 4, 4))
+    for name, part in tensors(arguments).items():
+        part.requires_grad_(part.is_floating_point() and name != "truth")
     assert not any(value.requires_grad for value in values(each, arguments).values())
 
 

@@ -3,9 +3,12 @@
 import io
 
 import numpy as np
+import pytest
 import torch
 from PIL import Image
 
+from gradsculpt.attributions import heatmap, signed_heatmap
+from gradsculpt.errors import ArgumentError
 from gradsculpt.visualize import colour, contact_sheet, overlay, plain, png
 
 
@@ -46,3 +49,53 @@ def test_a_contact_sheet_is_a_picture_as_wide_as_its_columns():
     rows = [[np.full((8, 8, 3), 60 * j, np.uint8) for j in range(4)] for _ in range(2)]
     image = Image.open(io.BytesIO(contact_sheet(rows, ["a", "b", "c", "d"], ["one", "two"])))
     assert image.width > image.height
+
+
+def test_a_signed_heat_map_adds_channels_with_their_signs():
+    maps = np.random.default_rng(1).normal(size=(2, 3, 5, 7))
+    for found, one in zip(signed_heatmap(torch.from_numpy(maps), clip=90.0).numpy(), maps, strict=True):
+        sums = one.sum(axis=0)
+        np.testing.assert_allclose(found, np.clip(sums / np.percentile(np.abs(sums), 90), -1, 1), atol=1e-12)
+    positive = torch.rand(2, 3, 5, 7)
+    torch.testing.assert_close(signed_heatmap(positive), heatmap(positive))
+    assert not signed_heatmap(torch.zeros(1, 3, 2, 2)).any()
+
+
+def test_signs_are_told_apart_by_red_and_blue():
+    maps = torch.tensor([[[-2.0, 0.0, 2.0]]])
+    blue, white, red = colour(maps, signed=True, clip=100.0)[0][0].astype(int)
+    assert blue[2] - blue[0] > 80
+    assert red[0] - red[2] > 80
+    assert white.min() > 240
+    laid = overlay(torch.full((1, 3, 1, 3), 0.5), maps, signed=True, clip=100.0)[0][0].astype(int)
+    assert laid[0, 2] - laid[0, 0] > 50
+    assert laid[2, 0] - laid[2, 2] > 50
+    assert (laid[1] == 128).all()
+
+
+@pytest.mark.parametrize("signed", [False, True])
+def test_the_top_share_is_the_largest_pixels_and_nothing_else(signed):
+    maps = torch.randn(2, 1, 10, 10, generator=torch.Generator().manual_seed(0))
+    nothing = colour(torch.zeros(1, 1, 1, 1), signed=signed)[0][0, 0]
+    for picture, values in zip(colour(maps, signed=signed, top=0.07, clip=50.0), maps.abs().flatten(1), strict=True):
+        shown = (picture != nothing).any(axis=2).ravel()
+        assert set(np.flatnonzero(shown)) == set(values.topk(7).indices.tolist())
+    with pytest.raises(ArgumentError, match="share"):
+        colour(maps, top=0.0)
+
+
+def sheet(side, **words):
+    rows = [[np.full((side, side, 3), 60 * j, np.uint8) for j in range(2)] for _ in range(2)]
+    headings = ["image", "a heading with many words that has to be broken into several lines"]
+    return Image.open(io.BytesIO(contact_sheet(rows, headings, ["one", "two"], **words)))
+
+
+def test_a_sheet_of_photographs_keeps_its_colours():
+    assert sheet(16).mode == "P"
+    assert sheet(200).mode == "RGB"
+
+
+def test_captions_and_a_note_stand_below_the_pictures():
+    bare, told = sheet(16), sheet(16, captions=[["", "cat"], ["", "dog"]], note="red is more")
+    assert told.width == bare.width
+    assert told.height > bare.height + 20

@@ -1,14 +1,15 @@
 """Many altered copies of a batch, read a few at a time: what smoothing and integrating have in common."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 import torch
 from torch import Tensor
 
 from gradsculpt import checks
 from gradsculpt.attributions.base import Attribution
-from gradsculpt.gradients import Model, differentiable, undisturbed
+from gradsculpt.attributions.gradient import Gradient
+from gradsculpt.gradients import Model, differentiable, repeated, undisturbed
 
 
 @contextmanager
@@ -16,6 +17,13 @@ def arithmetic(create_graph: bool) -> Iterator[None]:
     """Give tensors computed inside the block a graph if it is wanted and none otherwise, whatever the caller set."""
     with torch.inference_mode(False), torch.set_grad_enabled(create_graph):
         yield
+
+
+def passes(base: Attribution, model: Model, create_graph: bool) -> AbstractContextManager[object]:
+    """Return a block in which the many passes of an attribution cost less, if it makes plain ones and no graph."""
+    while not isinstance(base, Gradient) and isinstance(inner := getattr(base, "base", None), Attribution):
+        base = inner
+    return repeated(model) if isinstance(base, Gradient) and not create_graph else nullcontext()
 
 
 def source(x: Tensor, create_graph: bool) -> Tensor:

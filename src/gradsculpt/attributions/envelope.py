@@ -65,7 +65,7 @@ class Envelope:
         return bool((self.level > 0).any())
 
     def shrink(self, v: Tensor) -> Tensor:
-        """Return the minimiser of |delta - v|^2 / (2 lambda) + penalty(delta), given v = -lambda times a gradient of f."""
+        """Return the delta that is least in |delta - v|^2 / (2 lambda) + penalty(delta)."""
         return v if self.penalty is None else self.penalty.prox(v, self.lambda_)
 
     def smooth_gradient(self, delta: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:

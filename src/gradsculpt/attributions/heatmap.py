@@ -50,6 +50,36 @@ def heatmap(maps: Tensor, clip: float = 99.0) -> Tensor:
     return (sums / safe).clamp(max=1.0).to(maps.dtype)
 
 
+def signed_heatmap(maps: Tensor, clip: float = 99.0) -> Tensor:
+    """Turn attribution maps into heat maps with a sign: one value in [-1, 1] a pixel, each image scaled by itself.
+
+    The channels are added with their signs; then the `clip`-th percentile of the magnitudes of these sums becomes 1,
+    as in `heatmap`. Where channels disagree, their sum is smaller than the sum of magnitudes that `heatmap` shows.
+
+    Args:
+        maps: Attribution maps, [N, C, H, W] or [N, H, W], in any units.
+        clip: Percentile of the magnitudes of the image's own channel sums that becomes 1; 100 cuts nothing.
+
+    Shape:
+        [N, C, H, W] or [N, H, W] to [N, H, W].
+
+    Units:
+        None: 0 is no attribution, 1 and -1 the cut-off.
+
+    Returns:
+        Heat maps in [-1, 1], in the dtype of `maps`.
+
+    Raises:
+        ArgumentError: If `maps` is not a batch of finite floating-point maps, or `clip` is outside [0, 100].
+
+    Example:
+        >>> signed_heatmap(torch.tensor([[[[1.0, -2.0]], [[1.0, -2.0]]]]), clip=100.0)
+        tensor([[[ 0.5000, -1.0000]]])
+    """
+    sums = channel_sum(unit_peak(finite_maps("maps", maps)))
+    return (heatmap(sums, clip) * sums.sign()).to(maps.dtype)
+
+
 def finite_maps(name: str, maps: Tensor) -> Tensor:
     """Return maps [N, H, W] or [N, C, H, W], half precision widened to float32; raise `ArgumentError` if unusable."""
     if maps.ndim not in (3, 4) or 0 in maps.shape[1:]:

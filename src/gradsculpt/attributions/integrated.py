@@ -9,7 +9,7 @@ from torch import Tensor
 
 from gradsculpt import checks
 from gradsculpt.attributions.base import Attribution
-from gradsculpt.attributions.copies import arithmetic, clean_classes, groups, read, source
+from gradsculpt.attributions.copies import arithmetic, clean_classes, groups, passes, read, source
 from gradsculpt.attributions.gradient import Gradient, Output, class_output
 from gradsculpt.errors import ArgumentError
 from gradsculpt.gradients import Model, undisturbed
@@ -67,17 +67,19 @@ class IntegratedGradients(Attribution):
 
     def __call__(self, model: Model, x: Tensor, target: Tensor | None = None, *, create_graph: bool = False) -> Tensor:
         """Return the integrated gradients, shape [N, C, H, W]."""
+        base = Gradient(self.output)
         with arithmetic(create_graph):
             x = source(x, create_graph)
             target = clean_classes(model, x, target)
-            start, base = self._start(x), Gradient(self.output)
+            start = self.start(x)
             way, total = x - start, torch.zeros(())
             positions, weights = (torch.from_numpy(part) for part in quadrature(self.rule, self.steps))
-            for group in groups(self.steps, len(x), self.batch_size):
-                places = positions[group.start : group.stop].to(x).view(-1, 1, 1, 1, 1)
-                maps = read(base, model, start + places * way, target, create_graph=create_graph)
-                weighted = weights[group.start : group.stop].to(maps).view(-1, 1, 1, 1, 1) * maps
-                total = total.to(maps) + weighted.sum(dim=0)
+            with passes(base, model, create_graph):
+                for group in groups(self.steps, len(x), self.batch_size):
+                    places = positions[group.start : group.stop].to(x).view(-1, 1, 1, 1, 1)
+                    maps = read(base, model, start + places * way, target, create_graph=create_graph)
+                    weighted = weights[group.start : group.stop].to(maps).view(-1, 1, 1, 1, 1) * maps
+                    total = total.to(maps) + weighted.sum(dim=0)
             return (way * total).to(x.dtype)
 
     def completeness(self, model: Model, x: Tensor, target: Tensor | None, maps: Tensor) -> Tensor:
@@ -100,12 +102,12 @@ class IntegratedGradients(Attribution):
             x = source(x, create_graph=False)
             target = clean_classes(model, x, target)
             values = []
-            for inputs in (x, self._start(x)):
+            for inputs in (x, self.start(x)):
                 with undisturbed(model):
                     values.append(class_output(model(inputs), target, self.output))
             return maps.detach().flatten(1).sum(dim=1) - (values[0] - values[1])
 
-    def _start(self, x: Tensor) -> Tensor:
+    def start(self, x: Tensor) -> Tensor:
         """Return the baseline of every image, [N, C, H, W]."""
         baseline = torch.as_tensor(self.baseline, dtype=x.dtype, device=x.device)
         try:

@@ -105,8 +105,12 @@ class MoreauGrad(Attribution):
         checks.one_of("output", self.output, ("logit", "probability", "log_probability"))
         checks.at_least("seed", self.seed, 0)
         checks.at_least("batch_size", self.batch_size, 1)
-        if self.solver is not None:
-            self.solver.check(self.sigma)
+        if self.solver is not None and self.sigma > 0 and not self.solver.takes_noise:
+            raise ArgumentError(
+                f"sigma={self.sigma!r} makes gradients means over fresh noise, which hides the curvature that the "
+                f"steps of {self.solver!r} follow; pass ProximalGradient(step_size=0.1), DualAveraging(), which has no "
+                "step size, or sigma=0."
+            )
 
     @overload
     def __call__(

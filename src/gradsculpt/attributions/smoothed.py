@@ -9,7 +9,7 @@ from torch import Tensor
 
 from gradsculpt import checks
 from gradsculpt.attributions.base import Attribution
-from gradsculpt.attributions.copies import arithmetic, clean_classes, groups, read, source
+from gradsculpt.attributions.copies import arithmetic, clean_classes, groups, passes, read, source
 from gradsculpt.attributions.gradient import Gradient, Output
 from gradsculpt.gradients import Model
 
@@ -70,19 +70,24 @@ class Smoothed(Attribution):
         with arithmetic(create_graph):
             x = source(x, create_graph)
             target = clean_classes(model, x, target)
-            mean, spread, count = torch.zeros(()), torch.zeros(()), 0
-            for noisy in self._copies(x):
-                maps = read(self.base, model, noisy, target, create_graph=create_graph)
-                maps = maps.square() if self.kind == "square" else maps
-                # Means and squared deviations of groups are merged: a sum of squares minus a squared sum would cancel.
-                part, share = maps.mean(dim=0), len(maps) / (count + len(maps))
-                change = part - mean.to(part)
-                if self.kind == "variance":
-                    within = (maps - part).square().sum(dim=0)
-                    spread = spread.to(part) + within + change.square() * (count * share)
-                mean = mean.to(part) + change * share
-                count += len(maps)
-            return (spread / self.samples if self.kind == "variance" else mean).to(x.dtype)
+            with passes(self.base, model, create_graph):
+                return self._statistic(model, x, target, create_graph).to(x.dtype)
+
+    def _statistic(self, model: Model, x: Tensor, target: Tensor, create_graph: bool) -> Tensor:
+        """Return the mean or variance over the copies, [N, C, H, W]."""
+        mean, spread, count = torch.zeros(()), torch.zeros(()), 0
+        for noisy in self._copies(x):
+            maps = read(self.base, model, noisy, target, create_graph=create_graph)
+            maps = maps.square() if self.kind == "square" else maps
+            # Means and squared deviations of groups are merged: a sum of squares minus a squared sum would cancel.
+            part, share = maps.mean(dim=0), len(maps) / (count + len(maps))
+            change = part - mean.to(part)
+            if self.kind == "variance":
+                within = (maps - part).square().sum(dim=0)
+                spread = spread.to(part) + within + change.square() * (count * share)
+            mean = mean.to(part) + change * share
+            count += len(maps)
+        return spread / self.samples if self.kind == "variance" else mean
 
     def noise_level(self, x: Tensor) -> Tensor:
         """Return the standard deviation of the noise of each image in model units, [N, 1, 1, 1]."""

@@ -19,8 +19,10 @@ best answer so far; "dual" is the gradient of f that this answer goes with."""
 class Solver(ABC):
     """Finds the perturbation at which a Moreau envelope attains its value."""
 
-    def check(self, sigma: float) -> None:
-        """Raise `ArgumentError` if the solver cannot cope with noise of this size."""
+    @property
+    def takes_noise(self) -> bool:
+        """Whether gradients may be means over fresh noise."""
+        return True
 
     @abstractmethod
     def start(self, problem: Envelope, delta: Tensor) -> State:
@@ -145,13 +147,10 @@ class ProximalGradient(Solver):
             raise ArgumentError("accelerated steps of an adaptive size may diverge; pass a step_size as well.")
         checks.at_least("average", self.average, 1)
 
-    def check(self, sigma: float) -> None:
-        """Refuse to adapt the step to gradients that are full of noise."""
-        if self.step_size is None and sigma > 0:
-            raise ArgumentError(
-                f"with sigma={sigma!r} gradients are means over fresh noise, which hides the curvature that an adaptive "
-                "step follows; pass ProximalGradient(step_size=0.1), DualAveraging(), which has none, or sigma=0."
-            )
+    @property
+    def takes_noise(self) -> bool:
+        """False if the step is adaptive: noise would hide the curvature that it follows."""
+        return self.step_size is not None
 
     def start(self, problem: Envelope, delta: Tensor) -> State:
         """Start with the step that would solve a linear f at once, where the step is adaptive."""

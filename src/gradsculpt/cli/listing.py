@@ -16,7 +16,7 @@ def run(words: Sequence[str]) -> None:
     from gradsculpt.attributions import ATTRIBUTIONS
     from gradsculpt.data import SOURCES
     from gradsculpt.metrics import METRICS
-    from gradsculpt.models import MODELS
+    from gradsculpt.models import MODELS, PRETRAINED
     from gradsculpt.objectives import OBJECTIVES
     from gradsculpt.penalties import PENALTIES
     from gradsculpt.perturbations import PERTURBATIONS
@@ -25,6 +25,7 @@ def run(words: Sequence[str]) -> None:
     sections: dict[str, Iterable[tuple[str, str]]] = {
         "data": ((source.name, source.description) for source in SOURCES),
         "models": MODELS,
+        "networks with weights": ((f"pretrained:{name}", text) for name, text in PRETRAINED),
         "recipes": ((path.stem, path.read_text().splitlines()[0].lstrip("# ")) for path in recipes),
         "objectives": ((cls.__name__, _first_line(cls.__doc__)) for cls in OBJECTIVES),
         "perturbations": ((cls.__name__, _first_line(cls.__doc__)) for cls in PERTURBATIONS),

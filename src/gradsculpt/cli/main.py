@@ -19,6 +19,7 @@ class Command(NamedTuple):
 COMMANDS = {
     "train": Command("gradsculpt.cli.train", "train a classifier and leave a run directory"),
     "explain": Command("gradsculpt.cli.explain", "write heat maps, overlays and raw arrays of images"),
+    "features": Command("gradsculpt.cli.features", "write the image that raises each class's logit the most"),
     "evaluate": Command("gradsculpt.cli.evaluate", "score a run: accuracy, sparsity, robustness, ground truth"),
     "compare": Command("gradsculpt.cli.compare", "put any number of runs on one self-contained page"),
     "demo": Command("gradsculpt.cli.demo", "train, explain and compare two small networks in about two minutes"),

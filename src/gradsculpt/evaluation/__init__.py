@@ -1,7 +1,29 @@
 """Judgement: a model and data in, a scorecard out."""
 
+from gradsculpt.evaluation.diff_roar import DIFF_ROAR, DiffRoar, diff_roar
+from gradsculpt.evaluation.masked import masked_images
 from gradsculpt.evaluation.protocol import Protocol, Reading
+from gradsculpt.evaluation.randomization import SANITY_SCORES, Randomization, data_randomization, randomization
+from gradsculpt.evaluation.retraining import Retraining
 from gradsculpt.evaluation.scorecard import Entry, Scorecard
 from gradsculpt.evaluation.scoring import evaluate
+from gradsculpt.evaluation.stages import Stage, find_stages
 
-__all__ = ["Entry", "Protocol", "Reading", "Scorecard", "evaluate"]
+__all__ = [
+    "DIFF_ROAR",
+    "SANITY_SCORES",
+    "DiffRoar",
+    "Entry",
+    "Protocol",
+    "Randomization",
+    "Reading",
+    "Retraining",
+    "Scorecard",
+    "Stage",
+    "data_randomization",
+    "diff_roar",
+    "evaluate",
+    "find_stages",
+    "masked_images",
+    "randomization",
+]

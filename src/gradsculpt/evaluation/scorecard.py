@@ -3,15 +3,19 @@
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
-from gradsculpt.errors import RunError
+from gradsculpt.errors import ArgumentError, RunError
 from gradsculpt.metrics import Score
+
+if TYPE_CHECKING:
+    import pandas
+    from matplotlib.figure import Figure
 
 FILE = "scorecard.json"
 
@@ -23,7 +27,7 @@ class Entry:
     """One line of a scorecard.
 
     Args:
-        group: accuracy, sparsity, robustness or ground truth.
+        group: What it belongs to: accuracy, sparsity, robustness-random, and so on.
         score: What was measured: its name, range, direction and unit.
         mean: Mean over the images.
         low: Lower end of the 95% bootstrap interval of the mean.
@@ -46,6 +50,35 @@ class Entry:
 
 
 @dataclass(frozen=True)
+class Curve:
+    """A score as it changes with a setting.
+
+    Args:
+        title: What the score is.
+        x_label: What is set, with its unit.
+        y_label: What is measured, with its unit.
+        x: The settings: numbers, or names of stages.
+        mean: Mean over the images at each.
+        low: Lower end of the 95% bootstrap interval.
+        high: Upper end.
+    """
+
+    title: str
+    x_label: str
+    y_label: str
+    x: tuple[float | str, ...]
+    mean: tuple[float, ...]
+    low: tuple[float, ...]
+    high: tuple[float, ...]
+
+    @classmethod
+    def from_json(cls, content: Mapping[str, Any]) -> "Curve":
+        """Return the curve that was written as a dictionary, with lists for tuples."""
+        known: dict[str, Any] = {key: tuple(v) if isinstance(v, list) else v for key, v in content.items()}
+        return cls(**known)
+
+
+@dataclass(frozen=True)
 class Scorecard:
     """The scores of one classifier on one set of images.
 
@@ -53,11 +86,20 @@ class Scorecard:
         name: What was scored, for tables.
         settings: How: data, split, number of images, size of the perturbation, seed.
         entries: The scores by name, in the order of the table.
+        curves: Scores against a setting, by name.
+
+    Example:
+        >>> from gradsculpt.metrics import gini
+        >>> sparsity = Entry("sparsity", gini.scores[0], mean=0.5, low=0.4, high=0.6, images=8)
+        >>> print(Scorecard("mine", {}, {"gini": sparsity}))
+        mine
+          gini  0.500 [0.400, 0.600]
     """
 
     name: str
     settings: Mapping[str, Any]
     entries: Mapping[str, Entry]
+    curves: Mapping[str, Curve] = field(default_factory=dict)
 
     def __getitem__(self, name: str) -> Entry:
         return self.entries[name]
@@ -67,12 +109,48 @@ class Scorecard:
         width = max(map(len, self.entries), default=0)
         return "\n".join([self.name, *(f"  {name:<{width}}  {entry}" for name, entry in self.entries.items())])
 
+    def to_pandas(self) -> "pandas.DataFrame":
+        """Return the table as a data frame: a row a score, with its group, mean, interval, direction and unit.
+
+        Raises:
+            ArgumentError: If pandas is not installed.
+        """
+        try:
+            import pandas
+        except ImportError as error:
+            raise ArgumentError(
+                f"a data frame needs the package pandas, which cannot be imported ({error}); install it with: "
+                "pip install 'gradsculpt[pandas]'"
+            ) from error
+        columns = {
+            name: {
+                "group": entry.group,
+                "mean": entry.mean,
+                "low": entry.low,
+                "high": entry.high,
+                "images": entry.images,
+                "better": entry.score.better,
+                "unit": entry.score.unit,
+            }
+            for name, entry in self.entries.items()
+        }
+        frame = pandas.DataFrame.from_dict(columns, orient="index")
+        frame.index.name = self.name
+        return frame
+
+    def plot(self) -> "Figure":
+        """Return the scores as a figure, each on its own range with its interval, and the curves beside them."""
+        from gradsculpt.evaluation.plot import plot
+
+        return plot([self])
+
     def save(self, path: Path) -> None:
         """Write the scorecard as JSON."""
         content = {
             "name": self.name,
             "settings": dict(self.settings),
             "scores": {name: asdict(entry) for name, entry in self.entries.items()},
+            "curves": {name: asdict(curve) for name, curve in self.curves.items()},
         }
         path.write_text(json.dumps(content, indent=2, default=str) + "\n")
 
@@ -88,7 +166,8 @@ class Scorecard:
             entries = {
                 name: Entry(**{**entry, "score": Score(**entry["score"])}) for name, entry in content["scores"].items()
             }
-            return cls(content["name"], content["settings"], entries)
+            curves = {name: Curve.from_json(curve) for name, curve in content.get("curves", {}).items()}
+            return cls(content["name"], content["settings"], entries, curves)
         except FileNotFoundError as error:
             raise RunError(f"there is no {path}; write it with `gradsculpt evaluate {path.parent}`.") from error
         except (ValueError, KeyError, TypeError) as error:

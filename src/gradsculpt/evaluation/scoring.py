@@ -1,45 +1,53 @@
 """Scoring a classifier and its maps on images."""
 
-from collections.abc import Callable, Iterable, Mapping
+import hashlib
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from gradsculpt import checks
-from gradsculpt.attributions import heatmap
-from gradsculpt.data import Batch, to_float
+from gradsculpt.data import to_float
 from gradsculpt.errors import ArgumentError
+from gradsculpt.evaluation.groups import ALL, CURVES, GROUPS
 from gradsculpt.evaluation.protocol import Protocol
-from gradsculpt.evaluation.scorecard import Entry, Scorecard, entry
-from gradsculpt.metrics import Score, binary_scores, cosine, five_band_scores, gini, ssim, topk_dice, topk_intersection
+from gradsculpt.evaluation.scorecard import Curve, Entry, Scorecard, entry
+from gradsculpt.evaluation.subject import Subject
+from gradsculpt.evaluation.values import Header, Values
+from gradsculpt.inputs import InputSpace
 from gradsculpt.models import Classifier
 
 Progress = Callable[[int, int | None], None]
 
-_ACCURACY = Score("accuracy", 0.0, 1.0, "higher", "fraction")
-_MASS = Score("mass_on_evidence", 0.0, 1.0, "higher", "fraction")
-
 
 def evaluate(
-    classifier: Classifier,
-    data: Iterable[Batch],
+    classifier: nn.Module,
+    data: Iterable[Any],
     protocol: Protocol | None = None,
     *,
+    space: InputSpace | None = None,
     name: str = "classifier",
     settings: Mapping[str, Any] | None = None,
     limit: int | None = None,
+    folder: Path | None = None,
     progress: Progress | None = None,
 ) -> Scorecard:
-    """Score a classifier: accuracy, sparsity and robustness of its maps, and agreement with the truth if known.
+    """Score a classifier: accuracy, and sparsity, robustness, fidelity, truth and sanity of its maps.
 
     Args:
-        classifier: Takes [0, 1] images; used in the mode it is in, normally eval.
-        data: Batches of 8-bit images with labels and, where known, truth maps as attention.
-        protocol: How maps are read and disturbed; the default if None.
+        classifier: A `Classifier`, or any module from images [N, C, H, W] to logits [N, K]; used in the mode it is in,
+            normally eval.
+        data: Batches of images with labels and, where known, truth maps: tuples of images
+            [N, C, H, W], in 8 bits or in [0, 1], labels [N], and truth maps [N, 1, H, W] or [N, H, W].
+        protocol: What is scored and how; the default if None.
+        space: How a module that is no `Classifier` wants images in [0, 1] normalised; None for as they are.
         name: Name of the scorecard.
         settings: More to note in the scorecard.
         limit: Use at most this many images; None for all.
+        folder: Where per-image values are written as they come, and `scorecard.csv` in the end. An evaluation that was
+            interrupted there goes on, if classifier, protocol and settings are the same.
         progress: Called as `progress(done, total)` after each batch; total is `limit`.
 
     Returns:
@@ -48,88 +56,117 @@ def evaluate(
 
     Raises:
         ArgumentError: If there are no images, or labels do not fit the classifier.
+        RunError: If the folder cannot be written to.
+
+    Example:
+        >>> model = nn.Sequential(nn.Flatten(), nn.Linear(3 * 16, 2))
+        >>> batches = [(torch.rand(4, 3, 4, 4), torch.tensor([0, 1, 0, 1]))]
+        >>> card = evaluate(model, batches, name="mine")
+        >>> 0 <= card["gini"].mean < 1
+        True
     """
     protocol = protocol or Protocol()
     if limit is not None:
         checks.at_least("limit", limit, 1)
-    generator = protocol.generator()
-    rows: dict[str, list[Tensor]] = {}
-    done = 0
-    for batch in data:
-        rest = slice(None if limit is None else limit - done)
-        part = Batch(batch.images[rest], batch.labels[rest], None if batch.attention is None else batch.attention[rest])
-        for row, values in _score_batch(classifier, part, protocol, generator).items():
-            rows.setdefault(row, []).append(values.cpu())
-        done += len(part.labels)
+    noted = {**vars(protocol), "attribution": repr(protocol.attribution), **dict(settings or {})}
+    values = Values(folder, {**noted, "limit": limit, "classifier": _fingerprint(classifier)} if folder else None)
+    generator, done = protocol.generator(), 0
+    for images, labels, truth in _batches(data, limit):
+        subject = _subject(classifier, space, protocol, (images, labels, truth), generator, done)
+        done += len(labels)
+        if done > len(values):
+            values.append(_measured(subject, protocol))
         if progress is not None:
             progress(done, limit)
-        if done == limit:
-            break
     if not done:
         raise ArgumentError("there are no images to score; pass data with at least one batch.")
-    noted = {"images": done, **vars(protocol), "attribution": repr(protocol.attribution)}
-    return Scorecard(name, noted | dict(settings or {}), _summaries(rows, protocol.seed))
+    card = Scorecard(name, {"images": done, **noted}, _entries(values, protocol), _curves(values, protocol))
+    values.finish()
+    return card
 
 
-_ROWS: dict[str, tuple[str, Score]] = {
-    "accuracy": ("accuracy", _ACCURACY),
-    "gini": ("sparsity", gini.scores[0]),
-    "topk_intersection": ("robustness", topk_intersection.scores[0]),
-    "topk_dice": ("robustness", topk_dice.scores[0]),
-    "ssim": ("robustness", ssim.scores[0]),
-    "cosine": ("robustness", cosine.scores[0]),
-}
-"""Rows of a scorecard that every set of images has: group, and what is measured."""
-
-_TRUTH_ROWS: dict[str, Score] = {
-    "mass_on_evidence": _MASS,
-    **{f"binary_{score.name}": score for score in binary_scores.scores},
-    **{f"five_band_{score.name}": score for score in five_band_scores.scores},
-}
-"""Rows of a set whose true regions are known."""
+def _batches(data: Iterable[Any], limit: int | None) -> Iterator[tuple[Tensor, Tensor, Tensor | None]]:
+    """Yield images in [0, 1], labels and truth, no more than `limit` images in all."""
+    done = 0
+    for batch in data:
+        images, labels, truth = (*batch, None)[:3]
+        rest = slice(None if limit is None else limit - done)
+        images, labels = to_float(images[rest]), labels[rest]
+        checks.images("images", images)
+        checks.labels(labels, len(images))
+        truth = None if truth is None else to_float(truth[rest])
+        yield images, labels, truth[:, None] if truth is not None and truth.ndim == 3 else truth
+        done += len(labels)
+        if done == limit:
+            return
 
 
-def _summaries(rows: Mapping[str, list[Tensor]], seed: int) -> dict[str, Entry]:
-    """Summarise each row; those of the truth once without the images that hold no evidence, and once with them."""
-    values = {name: torch.cat(parts) for name, parts in rows.items()}
-    entries = {name: entry(group, score, values[name], seed) for name, (group, score) in _ROWS.items()}
-    evidence = values.get("has_evidence", torch.zeros(0, dtype=torch.bool))
-    if bool(evidence.any()):
-        known = {
-            name: entry("ground truth", score, values[name][evidence], seed) for name, score in _TRUTH_ROWS.items()
-        }
-        entries |= known
-        if not bool(evidence.all()):
-            group = "ground truth, images without evidence included"
-            entries |= {f"{name}_all": entry(group, each.score, values[name], seed) for name, each in known.items()}
+def _subject(
+    classifier: nn.Module,
+    space: InputSpace | None,
+    protocol: Protocol,
+    batch: tuple[Tensor, Tensor, Tensor | None],
+    generator: torch.Generator,
+    start: int,
+) -> Subject:
+    images, labels, truth = batch
+    channels = images.shape[1]
+    if not isinstance(classifier, Classifier):
+        space = space or InputSpace((0.0,) * channels, (1.0,) * channels)
+        classifier = Classifier(classifier, space, (), images.shape[-1]).train(classifier.training)
+    device = classifier.device
+    noise = protocol.noise(images.shape, generator)
+    moved = (images.to(device), labels.to(device), None if truth is None else truth.to(device), noise.to(device))
+    return Subject(classifier, protocol, *moved, start)
+
+
+def _measured(subject: Subject, protocol: Protocol) -> dict[Header, Tensor]:
+    """Return the columns of a batch, with NaN for images that were not measured."""
+    found = {}
+    for group in GROUPS:
+        if group in protocol.groups:
+            for column in GROUPS[group](subject):
+                whole = torch.full((len(subject),), torch.nan, dtype=torch.float64)
+                whole[: len(column.values)] = column.values.detach().double().cpu()
+                found[Header(group, column.score, column.point)] = whole
+    return found
+
+
+def _entries(values: Values, protocol: Protocol) -> dict[str, Entry]:
+    entries: dict[str, Entry] = {}
+    for header, column in values.columns().items():
+        name, known = header.score.name, column[column.isfinite()]
+        whole = entries.get(name.removesuffix(ALL))
+        # Where nothing was left out there is nothing to add, and without any evidence there is no truth to find.
+        repeated = name.endswith(ALL) and (whole is None or whole.images == len(known))
+        if header.point is None and len(known) and not repeated:
+            group = f"{header.group}, images without evidence included" if name.endswith(ALL) else header.group
+            entries[name] = entry(group, header.score, known, protocol.seed)
     return entries
 
 
-def _score_batch(
-    classifier: Classifier, batch: Batch, protocol: Protocol, generator: torch.Generator
-) -> dict[str, Tensor]:
-    """Return one value an image for each row."""
-    device = classifier.device
-    images, labels = to_float(batch.images.to(device)), batch.labels.to(device)
-    reading = protocol.read(classifier, images, labels, generator)
-    before, after = heatmap(reading.clean, clip=100.0), heatmap(reading.disturbed, clip=100.0)
-    values = {
-        "accuracy": (reading.predicted == labels).float(),
-        "gini": gini(before),
-        "topk_intersection": topk_intersection(before, after, protocol.k, nonzero=True),
-        "topk_dice": topk_dice(before, after, protocol.k, nonzero=True),
-        "ssim": ssim(before, after),
-        "cosine": cosine(before, after),
+def _curves(values: Values, protocol: Protocol) -> dict[str, Curve]:
+    points: dict[str, list[tuple[float | str, Entry]]] = {}
+    for header, column in values.columns().items():
+        known = column[column.isfinite()]
+        if header.point is not None and len(known):
+            found = entry(header.group, header.score, known, protocol.seed)
+            points.setdefault(header.point.curve, []).append((header.point.x, found))
+    return {
+        name: Curve(
+            *CURVES[name],
+            tuple(x for x, _ in known),
+            *(tuple(getattr(e, end) for _, e in known) for end in ("mean", "low", "high")),
+        )
+        for name, known in points.items()
     }
-    if batch.attention is not None:
-        values |= _truth_scores(reading.clean, before, to_float(batch.attention.to(device)))
-    return values
 
 
-def _truth_scores(raw: Tensor, heat: Tensor, truth: Tensor) -> dict[str, Tensor]:
-    evidence = truth[:, 0] > 0.7
-    total = heat.flatten(1).sum(dim=1)
-    mass = (heat * evidence).flatten(1).sum(dim=1) / total.clamp(min=torch.finfo(heat.dtype).tiny)
-    families = {"binary": binary_scores(heat, truth), "five_band": five_band_scores(raw, truth)}
-    named = {f"{family}_{name}": values for family, scores in families.items() for name, values in scores.items()}
-    return {"mass_on_evidence": mass} | named | {"has_evidence": evidence.flatten(1).any(dim=1)}
+def _fingerprint(classifier: nn.Module) -> str:
+    """Return what tells one state of a module from another."""
+    digest = hashlib.sha256()
+    for key, tensor in classifier.state_dict().items():
+        if isinstance(tensor, Tensor):
+            digest.update(key.encode())
+            digest.update(tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()

@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.autograd import Function
+from torch.overrides import handle_torch_function, has_torch_function_unary
 
 _sigmoid_backward = torch.ops.aten.sigmoid_backward.default
 
@@ -48,6 +49,9 @@ def softplus(z: Tensor, beta: float) -> Tensor:
     PyTorch's own goes through log1p, which costs ten times as much as the logarithm on CPUs; here the sum
     1 + exp(-|beta z|) is rounded, so that values are exact to float precision beside 1 / beta.
     """
+    if has_torch_function_unary(z):  # or it would be hidden from modes that look for activations
+        seen: Tensor = handle_torch_function(softplus, (z,), z, beta)
+        return seen
     result: Tensor = _Softplus.apply(z, beta)[0]
     return result
 

@@ -7,8 +7,17 @@ unit), what it needs, and its one-line description.
 from torch import Tensor
 
 from gradsculpt.metrics.base import Metric, Score, metric
-from gradsculpt.metrics.similarity import cosine, pearson, ssim
+from gradsculpt.metrics.calibration import brier, calibration_error, negative_log_likelihood
+from gradsculpt.metrics.connectedness import connectedness
+from gradsculpt.metrics.curvature import hessian_norm, upper_bound
+from gradsculpt.metrics.fidelity import deletion, deletion_curve, inserted, insertion, insertion_curve
+from gradsculpt.metrics.gaze import gaze_overlap
+from gradsculpt.metrics.linearization import linearization_error
+from gradsculpt.metrics.region_perturbation import aopc_morf, morf_curve, relative_drop
+from gradsculpt.metrics.robustness import local_lipschitz, max_sensitivity, rps
+from gradsculpt.metrics.similarity import cosine, pearson, spearman, ssim
 from gradsculpt.metrics.sparsity import gini
+from gradsculpt.metrics.stability import stability
 from gradsculpt.metrics.topk import topk_dice, topk_intersection, topk_mask
 from gradsculpt.metrics.truth import binary_scores, five_band_scores
 
@@ -16,25 +25,61 @@ METRICS: tuple[Metric[..., Tensor] | Metric[..., dict[str, Tensor]], ...] = (
     gini,
     cosine,
     pearson,
+    spearman,
     ssim,
     topk_intersection,
     topk_dice,
     five_band_scores,
     binary_scores,
+    gaze_overlap,
+    connectedness,
+    insertion,
+    deletion,
+    aopc_morf,
+    brier,
+    negative_log_likelihood,
+    stability,
+    rps,
+    local_lipschitz,
+    max_sensitivity,
+    upper_bound,
+    hessian_norm,
+    linearization_error,
 )
 
 __all__ = [
     "METRICS",
     "Metric",
     "Score",
+    "aopc_morf",
     "binary_scores",
+    "brier",
+    "calibration_error",
+    "connectedness",
     "cosine",
+    "deletion",
+    "deletion_curve",
     "five_band_scores",
+    "gaze_overlap",
     "gini",
+    "hessian_norm",
+    "inserted",
+    "insertion",
+    "insertion_curve",
+    "linearization_error",
+    "local_lipschitz",
+    "max_sensitivity",
     "metric",
+    "morf_curve",
+    "negative_log_likelihood",
     "pearson",
+    "relative_drop",
+    "rps",
+    "spearman",
     "ssim",
+    "stability",
     "topk_dice",
     "topk_intersection",
     "topk_mask",
+    "upper_bound",
 ]

@@ -1,5 +1,6 @@
 """How alike two maps are."""
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -7,6 +8,7 @@ from gradsculpt import checks
 from gradsculpt.attributions.heatmap import channel_sum, finite_maps, magnitudes, unit_peak
 from gradsculpt.metrics.base import Score, metric
 
+_LUMINANCE, _CONTRAST = 0.01**2, 0.03**2  # for a dynamic range of 1
 _RADIUS = 5  # of the 11 x 11 window of Wang et al., whose standard deviation is 1.5 pixels
 
 
@@ -80,6 +82,43 @@ def pearson(a: Tensor, b: Tensor, signed: bool = False) -> Tensor:
     return _cosine(first, second).to(_dtype(a, b))
 
 
+@metric(Score("spearman", low=-1.0, high=1.0, better="higher"))
+def spearman(a: Tensor, b: Tensor, signed: bool = False) -> Tensor:
+    """Spearman rank correlation coefficient of the entries of two maps: how far these are in the same order.
+
+    Equal entries share the mean of their ranks. The coefficient is that of Pearson between the ranks.
+
+    Args:
+        a: Attribution maps.
+        b: Attribution maps of the same shape.
+        signed: Rank the entries themselves instead of their magnitudes.
+
+    Shape:
+        Two of [N, H, W] or two of [N, C, H, W] to [N]. All entries count; pass heat maps to compare pixels.
+
+    Units:
+        None; an increasing change of the compared values, linear or not, changes nothing.
+
+    Returns:
+        The coefficient in [-1, 1]; 1 for the same order. Where it is not defined: two constant maps are alike, 1; a
+        constant map and one that varies are not, 0.
+
+    Raises:
+        ArgumentError: If the shapes differ or a map is not finite.
+
+    Source:
+        Adebayo et al., NeurIPS 2018 (Sanity checks for saliency maps).
+
+    Example:
+        >>> spearman(torch.tensor([[[1.0, 2.0, 3.0]]]), torch.tensor([[[-10.0, -1000.0, 100.0]]]))
+        tensor([0.5000])
+    """
+    checks.same_shape("a", a, "b", b)
+    entries = (finite_maps(name, maps.detach()).flatten(1) for name, maps in (("a", a), ("b", b)))
+    first, second = (_centred_ranks(values if signed else values.abs()) for values in entries)
+    return _cosine(first, second).to(_dtype(a, b))
+
+
 @metric(Score("ssim", low=-1.0, high=1.0, better="higher"))
 def ssim(a: Tensor, b: Tensor) -> Tensor:
     """Structural similarity index of two maps as pictures of magnitudes.
@@ -118,25 +157,21 @@ def ssim(a: Tensor, b: Tensor) -> Tensor:
         >>> ssim(a, -3 * a), ssim(3 * a, -3 * a)
         (tensor([0.3722]), tensor([1.]))
     """
-    from torchmetrics.functional.image import structural_similarity_index_measure
-
     checks.same_shape("a", a, "b", b)
-    if len(a) == 0:  # which torchmetrics cannot take
-        return a.new_zeros(0, dtype=_dtype(a, b))
+    if not a.numel():
+        return a.new_zeros(len(a), dtype=_dtype(a, b))
     pair = [channel_sum(unit) for unit in _shared_peak(magnitudes("a", a.detach()), magnitudes("b", b.detach()))]
-    first, second = (picture[:, None] for picture in _shared_peak(*pair))
-    height, width = first.shape[2:]
-    down, across = (min(_RADIUS, (side - 1) // 2) for side in (height, width))
-    _, index = structural_similarity_index_measure(
-        first,
-        second,
-        # torchmetrics makes the window int(3.5 sigma + 0.5) pixels wide on each side: 5 for 1.5, 0 for 0.1
-        sigma=tuple(max(0.3 * radius, 0.1) for radius in (down, across)),
-        data_range=1.0,
-        reduction="none",
-        return_full_image=True,
-    )
-    inside = index[:, 0, down : height - down, across : width - across]
+    first, second = (picture.to(_wide(a, b)) for picture in _shared_peak(*pair))
+    # Moments about the means of the pictures cancel less.
+    centre = ((first + second) / 2).mean(dim=(1, 2), keepdim=True)
+    one, other = first - centre, second - centre
+    down, across = (_window(side, first) for side in first.shape[1:])
+    stacked = torch.stack([one, other, one * one, other * other, one * other])
+    means = (down @ stacked @ across.T).unbind()
+    variance, covariance = means[2] + means[3] - means[0] ** 2 - means[1] ** 2, means[4] - means[0] * means[1]
+    left, right = means[0] + centre, means[1] + centre
+    luminance = (2 * left * right + _LUMINANCE) / (left**2 + right**2 + _LUMINANCE)
+    inside = luminance * (2 * covariance + _CONTRAST) / (variance.clamp(min=0) + _CONTRAST)
     return inside.mean(dim=(1, 2)).clamp(-1.0, 1.0).to(_dtype(a, b))
 
 
@@ -153,6 +188,28 @@ def _centred(rows: Tensor) -> Tensor:
     return lifted - lifted.mean(dim=1, keepdim=True)
 
 
+def _centred_ranks(rows: Tensor) -> Tensor:
+    """Return the ranks of the entries of each row of [N, M], those of equal ones averaged, minus their mean."""
+    size = rows.shape[1]
+    if rows.device.type == "cpu":  # NumPy's vectorised sort is several times faster than torch.sort
+        order = torch.from_numpy(np.argsort(rows.numpy(), axis=1))
+        ordered = rows.gather(1, order)
+    else:
+        ordered, order = torch.sort(rows, dim=1)
+    steps = ordered[:, 1:] != ordered[:, :-1]
+    place = torch.arange(size, device=rows.device).expand_as(order)
+    # The first and the last place of the run of equal entries that a place belongs to.
+    first, last = place.clone(), place.clone()
+    first[:, 1:] = torch.where(steps, place[:, 1:], 0)
+    last[:, :-1] = torch.where(steps, place[:, :-1], size - 1)
+    first = first.cummax(dim=1).values
+    last = last.flip(1).cummin(dim=1).values.flip(1)
+    # Some devices lack double precision, in which the sums over a million ranks are exact.
+    wide = torch.float64 if rows.device.type == "cpu" else torch.float32
+    shared = (first + last - (size - 1)).to(wide) / max(1, size)
+    return torch.empty_like(shared).scatter_(1, order, shared)
+
+
 def _cosine(a: Tensor, b: Tensor) -> Tensor:
     norms = torch.linalg.vector_norm(a, dim=1), torch.linalg.vector_norm(b, dim=1)
     product = norms[0] * norms[1]
@@ -165,6 +222,21 @@ def _shared_peak(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
     peak = torch.maximum(a.flatten(1).amax(dim=1), b.flatten(1).amax(dim=1))
     safe = torch.where(peak > 0, peak, 1.0).view(-1, *[1] * (a.ndim - 1))
     return a / safe, b / safe
+
+
+def _window(side: int, like: Tensor) -> Tensor:
+    """Return the matrix that averages a picture's side by the Gaussian window, a row for each place of the window."""
+    radius = min(_RADIUS, (side - 1) // 2)
+    offsets = torch.arange(-radius, radius + 1, dtype=torch.float64)
+    weights = torch.exp(-0.5 * (offsets / max(0.3 * radius, 0.1)).square())
+    rows = torch.zeros(side - 2 * radius, side, dtype=torch.float64)
+    for place, row in enumerate(rows):
+        row[place : place + 2 * radius + 1] = weights / weights.sum()
+    return rows.to(like)
+
+
+def _wide(a: Tensor, b: Tensor) -> torch.dtype:
+    return torch.promote_types(_dtype(a, b), torch.float32)
 
 
 def _dtype(a: Tensor, b: Tensor) -> torch.dtype:

@@ -1,10 +1,25 @@
-"""Networks by name, smooth activations, and checkpoints."""
+"""Networks by name, with weights of others, smooth activations, and checkpoints."""
 
 from gradsculpt.models.checkpoint import load, save
 from gradsculpt.models.classifier import Classifier
 from gradsculpt.models.convnet import ConvNet
 from gradsculpt.models.lenet import LeNet
 from gradsculpt.models.networks import MODELS, build
+from gradsculpt.models.pretrained import PRETRAINED, imagenet_classes, pretrained
 from gradsculpt.models.smooth import to_softplus
+from gradsculpt.models.weights import with_weights
 
-__all__ = ["MODELS", "Classifier", "ConvNet", "LeNet", "build", "load", "save", "to_softplus"]
+__all__ = [
+    "MODELS",
+    "PRETRAINED",
+    "Classifier",
+    "ConvNet",
+    "LeNet",
+    "build",
+    "imagenet_classes",
+    "load",
+    "pretrained",
+    "save",
+    "to_softplus",
+    "with_weights",
+]

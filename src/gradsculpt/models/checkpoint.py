@@ -17,6 +17,7 @@ from gradsculpt.inputs import InputSpace
 from gradsculpt.models import trial
 from gradsculpt.models.classifier import Classifier
 from gradsculpt.models.networks import build as build_network
+from gradsculpt.models.state import fill
 
 WEIGHTS = "model.safetensors"
 DESCRIPTION = "model.json"
@@ -116,7 +117,13 @@ def load(run: str | Path) -> Classifier:
             )
     except GradsculptError as error:
         raise ModelError(f"{folder} cannot be loaded: {error}") from error
-    _fill(network, state, f"{options['model']} of {folder}", description.get("versions"))
+    faults = fill(network, state)
+    if faults:
+        raise ModelError(
+            f"the weights do not fit the network {options['model']} of {folder}: the file {'; '.join(faults)}. It was "
+            f"saved with {description.get('versions')}, here are {_versions()}; use those versions, and the same code "
+            "for a network of your own."
+        )
     return Classifier(network, space, description["classes"], options["image_size"]).eval()
 
 
@@ -234,32 +241,3 @@ def _read_weights(path: Path) -> dict[str, Tensor]:
             f"{path} is damaged ({trial.first_line(error)}), so its weights cannot be trusted. Copy the file again "
             "from where the run was made, or train again."
         ) from error
-
-
-def _fill(network: nn.Module, state: Mapping[str, Tensor], what: str, versions: Any) -> None:
-    """Load weights into a network, and say in a few words how they do not fit."""
-    own = network.state_dict()
-    shapes = [key for key in own if key in state and own[key].shape != state[key].shape]
-    faults = [
-        *_fault("lacks", [key for key in own if key not in state]),
-        *_fault("has beyond the network", [key for key in state if key not in own]),
-        *_fault(
-            "has in another shape",
-            [f"{key} ({list(state[key].shape)}, the network needs {list(own[key].shape)})" for key in shapes],
-        ),
-    ]
-    if not faults:
-        try:
-            network.load_state_dict(dict(state))
-        except Exception as error:
-            faults = [f"raised {trial.first_line(error)}"]
-    if faults:
-        raise ModelError(
-            f"the weights do not fit the network {what}: the file {'; '.join(faults)}. It was saved with "
-            f"{versions}, here are {_versions()}; use those versions, and the same code for a network of your own."
-        )
-
-
-def _fault(words: str, keys: list[str]) -> list[str]:
-    more = f" and {len(keys) - 1} more" if len(keys) > 1 else ""
-    return [f"{words} {key}{more}" for key in keys[:1]]

@@ -52,8 +52,21 @@ def build(name: str, *, num_classes: int, image_size: int, softplus: float | Non
     """
     checks.at_least("num_classes", num_classes, 1)
     checks.at_least("image_size", image_size, 1)
+    network = construct(name, num_classes, image_size)
+    x = trial.images(image_size, network)
+    check_logits(name, network, x, num_classes)
+    if softplus is not None:
+        try:
+            to_softplus(network, softplus, example=x)
+        except ModelError as error:
+            raise ModelError(f"{name} with Softplus: {error}") from error
+    return network
+
+
+def construct(name: str, num_classes: int, image_size: int) -> nn.Module:
+    """Make a network as `build` does, without running it."""
     try:
-        network = _construct(name, num_classes, image_size)
+        network = _make(name, num_classes, image_size)
     except GradsculptError:
         raise
     except Exception as error:
@@ -64,17 +77,10 @@ def build(name: str, *, num_classes: int, image_size: int, softplus: float | Non
     for module in network.modules():
         if vars(module).get("inplace") is True:
             vars(module)["inplace"] = False
-    x = trial.images(image_size, network)
-    _check_logits(name, network, x, num_classes)
-    if softplus is not None:
-        try:
-            to_softplus(network, softplus, example=x)
-        except ModelError as error:
-            raise ModelError(f"{name} with Softplus: {error}") from error
     return network
 
 
-def _construct(name: str, num_classes: int, image_size: int) -> nn.Module:
+def _make(name: str, num_classes: int, image_size: int) -> nn.Module:
     if name == "lenet":
         return LeNet(num_classes, image_size)
     if name == "convnet":
@@ -92,7 +98,8 @@ def _construct(name: str, num_classes: int, image_size: int) -> nn.Module:
     raise ModelError(f"there is no network {name!r}; choose from {', '.join(key for key, _ in MODELS)}.{hint}")
 
 
-def _check_logits(name: str, network: nn.Module, x: Tensor, num_classes: int) -> None:
+def check_logits(name: str, network: nn.Module, x: Tensor, num_classes: int | None = None) -> int:
+    """Run a network once and return its number of outputs, which have to be as many as there are classes."""
     size = x.shape[-1]
     try:
         with trial.untouched(network):
@@ -102,9 +109,11 @@ def _check_logits(name: str, network: nn.Module, x: Tensor, num_classes: int) ->
             f"{name} cannot take {size} x {size} images, as a batch {list(x.shape)} ({trial.first_line(error)}). "
             "Pass another image size, or choose another network."
         ) from error
-    if not isinstance(logits, Tensor) or logits.shape != (len(x), num_classes):
-        came = f"shape {list(logits.shape)}" if isinstance(logits, Tensor) else f"a {type(logits).__name__}"
+    shape = list(logits.shape) if isinstance(logits, Tensor) else None
+    if shape is None or len(shape) != 2 or shape != [len(x), num_classes or shape[1]]:
+        came = f"a {type(logits).__name__}" if shape is None else f"shape {shape}"
         raise ModelError(
-            f"{name} gives {came} for images {list(x.shape)}, where logits {[len(x), num_classes]} are needed: one row "
-            "an image, one column a class. Choose a classifier, or return its logits alone."
+            f"{name} gives {came} for images {list(x.shape)}, where logits [{len(x)}, {num_classes or 'classes'}] are "
+            "needed: one row an image, one column a class. Choose a classifier, or return its logits alone."
         )
+    return shape[1]

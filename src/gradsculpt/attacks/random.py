@@ -1,0 +1,97 @@
+"""The control of every attack: noise of the same size."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from gradsculpt import checks
+from gradsculpt.attacks.base import Attack, Bounds, check_bounds, edges, valid
+from gradsculpt.attacks.victim import keeps
+from gradsculpt.attributions import Attribution
+from gradsculpt.gradients import Model, undisturbed
+
+Kind = Literal["uniform", "gaussian"]
+
+
+@dataclass(frozen=True)
+class RandomPerturbation(Attack):
+    """Adds noise that knows nothing of the model but that the predicted class is kept.
+
+    An image whose class the noise changes gets other noise, up to `tries` times, and else stays as it is.
+
+    Args:
+        eps: Size of the noise: a number, or a tensor that broadcasts over [N, C, H, W], such as
+            `space.pixels(4 / 255)`.
+        kind: "uniform" draws every entry from -eps to eps; "gaussian" scales Gaussian noise of each image to the L2
+            length 1 and multiplies it by eps, which is the control of attacks in L2. Gaussian noise of standard
+            deviation sigma has about the length sigma * sqrt(C * H * W).
+        bounds: Least and greatest value of the images, (low, high), such as `space.bounds`; None does not cut off.
+        seed: Seed of the noise, which is the same for every image of a batch.
+        tries: How often noise is drawn.
+
+    Shape: [N, C, H, W] to [N, C, H, W].
+
+    Units: eps and bounds are in the units that the model takes.
+
+    Raises:
+        ArgumentError: If a number is out of range, the kind is unknown, or eps or bounds do not fit the images.
+
+    Source: Joo et al., AAAI 2023, the RPS metric (uniform); the Gaussian attack of MoreauGrad's released code.
+    Deviation: MoreauGrad's noise is a standard deviation times the range of the whole batch, and may change the class.
+
+    Example:
+        >>> from gradsculpt.attributions import Gradient
+        >>> x, y = torch.zeros(1, 1, 1, 2), torch.tensor([0])
+        >>> RandomPerturbation(0.1)(lambda x: 1 - x.flatten(1).square(), Gradient(), x, y).abs().max() <= 0.1
+        tensor(True)
+    """
+
+    eps: float | Tensor
+    kind: Kind = "uniform"
+    bounds: Bounds | None = None
+    seed: int = 0
+    tries: int = 10
+
+    def __post_init__(self) -> None:
+        checks.at_least("eps", self.eps, 0.0)
+        checks.one_of("kind", self.kind, tuple(_NOISES))
+        check_bounds(self.bounds)
+        checks.at_least("seed", self.seed, 0)
+        checks.at_least("tries", self.tries, 1)
+
+    def __call__(self, model: Model, attribution: Attribution, x: Tensor, y: Tensor) -> Tensor:
+        """Return the images with noise, shape [N, C, H, W]; the attribution is not used."""
+        x, y, eps = valid(x, y, self.eps, self.bounds)
+        noise = torch.Generator().manual_seed(self.seed)
+        with torch.inference_mode(False), torch.no_grad(), undisturbed(model):
+            found = x.clone()
+            low, high = edges(x, self.bounds)
+            waiting = torch.arange(len(x), device=x.device)
+            classes = model(x).argmax(dim=1) if len(x) else waiting
+            for _ in range(self.tries):
+                if not len(waiting):
+                    break
+                tried = (x + eps * _NOISES[self.kind](noise, x[:1]).to(x))[waiting]
+                if low is not None and high is not None:
+                    # A clean image may lie outside the bounds by rounding.
+                    least, most = torch.minimum(low, x)[waiting], torch.maximum(high, x)[waiting]
+                    tried = torch.maximum(torch.minimum(tried, most), least)
+                kept = keeps(model(tried), classes[waiting])
+                found[waiting[kept]] = tried[kept]
+                waiting = waiting[~kept]
+        return found
+
+
+def _uniform(noise: torch.Generator, like: Tensor) -> Tensor:
+    return 2 * torch.rand(like.shape, generator=noise, dtype=torch.float32) - 1
+
+
+def _gaussian(noise: torch.Generator, like: Tensor) -> Tensor:
+    drawn = torch.randn(like.shape, generator=noise, dtype=torch.float32)
+    scaled: Tensor = drawn / torch.linalg.vector_norm(drawn)
+    return scaled
+
+
+_NOISES = {"uniform": _uniform, "gaussian": _gaussian}

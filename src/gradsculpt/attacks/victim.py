@@ -1,0 +1,168 @@
+"""The network under attack: its maps, its predictions, and gradients of both with respect to the images alone."""
+
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from gradsculpt.attacks.twin import SmoothTwin
+from gradsculpt.attributions import Attribution
+from gradsculpt.errors import ModelError
+from gradsculpt.gradients import Model, differentiable, input_gradient, undisturbed
+from gradsculpt.kernels import Reading, TwiceDifferentiable
+
+
+class Look(NamedTuple):
+    """What the real network gives for a batch: maps [N, C, H, W], and logits [N, K]."""
+
+    maps: Tensor
+    logits: Tensor
+
+
+class Victim:
+    """A network and an attribution of it, seen by an attack.
+
+    Args:
+        model: Any callable from [N, C, H, W] to logits [N, K].
+        attribution: What reads the maps.
+        smooth_beta: Take slopes from the network with Softplus of this sharpness in place of ReLU; None takes the
+            network as it is.
+    """
+
+    def __init__(self, model: Model, attribution: Attribution, smooth_beta: float | None) -> None:
+        self._attribution = attribution
+        self._real = Watched(model, None, fast=False)
+        self._sloped = Watched(model, smooth_beta, fast=True)
+        self._slow = Watched(model, smooth_beta, fast=False)
+        self._same = smooth_beta is None
+
+    def look(self, x: Tensor, y: Tensor) -> Look:
+        """Read the maps of classes y at x from the real network: the passes of the attribution, no more."""
+        self._real.start(x)
+        maps = self._attribution(self._real, x, y).detach()
+        return Look(maps, self._real.logits(x).detach())
+
+    def slope(
+        self, x: Tensor, y: Tensor, classes: Tensor, loss: Callable[[Tensor], Tensor]
+    ) -> tuple[Look, Tensor, Tensor]:
+        """Differentiate a loss of the maps at x.
+
+        Where the real network has lost its class, what is differentiated is how far the class is behind.
+
+        Args:
+            x: The images [N, C, H, W].
+            y: The classes of the maps, [N].
+            classes: The classes to keep, [N].
+            loss: Of maps [N, C, H, W], gives [N].
+
+        Returns:
+            What the real network gives, whether each class is kept [N], and the gradient, shaped like x.
+        """
+        seen: list[Look] = [] if self._same else [self.look(x, y)]
+
+        def function(point: Tensor) -> Tensor:
+            self._sloped.start(point)
+            maps = self._attribution(self._sloped, point, y, create_graph=True)
+            logits = self._sloped.logits(point)
+            if self._same:
+                seen.append(Look(maps.detach(), logits.detach()))
+            kept = keeps(seen[0].logits, classes)
+            values = loss(maps)
+            # Only where it is needed: a backward pass of zeros costs as much as any.
+            return values if bool(kept.all()) else torch.where(kept, values, _behind(logits, classes))
+
+        try:
+            _, gradient = input_gradient(function, x)
+        except ModelError:
+            # An attribution with rules of its own may know PyTorch's functions only, and refuse the fast kernels.
+            if self._sloped is self._slow:
+                raise
+            self._sloped = self._slow
+            return self.slope(x, y, classes, loss)
+        return seen[0], keeps(seen[0].logits, classes), gradient
+
+
+class Watched(nn.Module):
+    """A network whose forward passes can be differentiated by the images alone, and whose last logits are kept.
+
+    Attributions see the network's own parts under their own names, so that what they do to these is done to it.
+
+    Args:
+        model: The network, or any callable.
+        smooth_beta: Sharpness of Softplus in place of ReLU, or None.
+        fast: Whether maps are going to be differentiated.
+    """
+
+    def __init__(self, model: Model, smooth_beta: float | None, *, fast: bool) -> None:
+        super().__init__()
+        self._watch = _Watch(model, smooth_beta, fast)
+        if isinstance(model, nn.Module):
+            # The very same dictionaries, so that a buffer that is replaced here is replaced there. From here on no
+            # attribute may be set, as it could land in them.
+            shared = {name: getattr(model, name) for name in ("_modules", "_parameters", "_buffers", "training")}
+            vars(self).update(shared)
+
+    def start(self, point: Tensor) -> None:
+        """Say which images the logits will be asked for."""
+        self._watch.point, self._watch.found = point, None
+
+    def logits(self, point: Tensor) -> Tensor:
+        """Return the logits of these images: those of a pass that has been, or of one of their own."""
+        found, self._watch.point, self._watch.found = self._watch.found, None, None
+        if found is not None:
+            return found
+        with undisturbed(self), torch.inference_mode(False), torch.set_grad_enabled(point.requires_grad):
+            return self.forward(differentiable(point))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the logits."""
+        watch = self._watch
+        with ExitStack() as modes:
+            if watch.fast:
+                reading = Reading()
+                reading.inputs_only = True
+                modes.enter_context(TwiceDifferentiable(reading))
+            if watch.smooth_beta is not None:
+                modes.enter_context(SmoothTwin(watch.smooth_beta))
+            logits = watch.model(x)
+        point = watch.point
+        if point is not None and x.shape == point.shape and (x is point or x.equal(point)):
+            watch.found = logits
+        return logits
+
+
+@dataclass
+class _Watch:
+    """What a watched network is and has seen, kept apart from its parts."""
+
+    model: Model
+    smooth_beta: float | None
+    fast: bool
+    point: Tensor | None = None
+    found: Tensor | None = None
+
+
+def keeps(logits: Tensor, classes: Tensor) -> Tensor:
+    """Return whether each image has its class, [N]; NaN has none."""
+    return (logits.argmax(dim=1) == classes) & logits.isfinite().all(dim=1)
+
+
+def _behind(logits: Tensor, classes: Tensor) -> Tensor:
+    """Return the largest other logit minus that of the class, [N]."""
+    own = logits.gather(1, classes[:, None])
+    others = logits.scatter(1, classes[:, None], -torch.inf)
+    return others.amax(dim=1) - own[:, 0]
+
+
+def refuse_flat(gradient: Tensor, kept: Tensor) -> None:
+    """Raise `ModelError` if maps of a whole batch have no derivative at all."""
+    if bool(kept.any()) and not bool(gradient[kept].any()):
+        raise ModelError(
+            "the maps do not change with the images (their derivative is exactly 0 at every image), as of networks "
+            "with ReLU, which are piecewise linear, so no gradient leads the attack. Pass smooth_beta=20, say, to take "
+            "slopes from the same network with Softplus and judge the result on the network itself. If it is smooth, "
+            "the attribution is not (guided backpropagation, say): use RandomPerturbation."
+        )

@@ -1,0 +1,216 @@
+"""DiffROAR: whether the pixels that a map marks teach a new network more than those that it does not."""
+
+import csv
+import hashlib
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, is_dataclass, replace
+from itertools import chain
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from gradsculpt import checks
+from gradsculpt.attributions import Attribution
+from gradsculpt.data import ImageSet, loader, pixel_statistics, to_float
+from gradsculpt.errors import ArgumentError, RunError
+from gradsculpt.evaluation.masked import Masked, Ranks, fixed_generator, ranks_of
+from gradsculpt.evaluation.retraining import Train
+from gradsculpt.gradients import Model
+from gradsculpt.metrics import Score
+from gradsculpt.models import Classifier
+
+DIFF_ROAR = Score("diff_roar", -1.0, 1.0, "higher", "fraction")
+LEVELS = tuple(tenth / 10 for tenth in range(1, 10))
+
+_COLUMNS = ("key", "k", "which", "seed", "accuracy")
+_Cell = tuple[float, str, int]
+
+
+@dataclass(frozen=True, eq=False)
+class DiffRoar:
+    """Accuracies of networks retrained on what a map keeps of the images.
+
+    Args:
+        levels: Shares of the pixels that were kept.
+        seeds: Seeds of the retrainings.
+        top: Test accuracy where the most important pixels were kept, [levels, seeds].
+        bottom: Test accuracy where the least important ones were.
+    """
+
+    levels: tuple[float, ...]
+    seeds: tuple[int, ...]
+    top: Tensor
+    bottom: Tensor
+
+    @property
+    def values(self) -> Tensor:
+        """DiffROAR of every level and seed, [levels, seeds] in [-1, 1], higher is better; of a random map about 0."""
+        return self.top - self.bottom
+
+    @property
+    def mean(self) -> float:
+        """The mean over all levels and seeds."""
+        return float(self.values.mean())
+
+
+def diff_roar(
+    classifier: Classifier,
+    train_set: ImageSet,
+    test_set: ImageSet,
+    attribution: Attribution,
+    train: Train,
+    *,
+    levels: Sequence[float] = LEVELS,
+    seeds: Sequence[int] = (0, 1, 2),
+    target: Literal["true", "predicted"] = "true",
+    fill: Sequence[float] | None = None,
+    batch_size: int = 64,
+    out: Path | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> DiffRoar:
+    """Retrain on the most and on the least important pixels, and subtract the accuracies.
+
+    Training and test images are both masked, by the maps that the classifier has for them. Averaged over levels that
+    lie symmetrically about a half, keeping k per cent or removing k per cent gives the same number.
+
+    Args:
+        classifier: Whose maps are judged; used in the mode it is in.
+        train_set: What networks are retrained on.
+        test_set: What they are tested on.
+        attribution: The maps; reads the classifier's network.
+        train: Makes a network from images and a seed; `Retraining(settings)` for one trained as a run is.
+        levels: Shares of the pixels to keep.
+        seeds: Seeds of the retrainings; the same for top and bottom.
+        target: Class whose maps are read: the true one (as in the released code and in AdvGrad), in which case masks
+            of test images may tell of the class; or the predicted one.
+        fill: Colour of the other pixels, one value a channel in [0, 1]; by default the mean of the training images.
+        batch_size: Images a pass where maps are read and networks tested.
+        out: CSV file of the accuracies, written after each retraining. Those that are in it already are not repeated,
+            unless the classifier, the images, the maps or the training differ from what they were.
+        progress: Called as `progress(done, total)` after each retraining.
+
+    Returns:
+        Accuracies and their differences, in [-1, 1]: above 0 if the map ranks pixels that tell the classes apart
+        higher, about 0 for a random map.
+
+    Raises:
+        ArgumentError: If a level is not in (0, 1), or a list is empty.
+        RunError: If `out` is no table of DiffROAR.
+
+    Source: Shah et al., NeurIPS 2021; Gong et al., CVPR 2024, section 5.2, B.5.
+    """
+    checks.one_of("target", target, ("true", "predicted"))
+    cells = _cells(levels, seeds)
+    colour = pixel_statistics(train_set)[0] if fill is None else tuple(fill)
+    key = _key(classifier, train_set, test_set, repr(attribution), target, str(colour), _name(train))
+    known = {cell: found for cell, found in _read(out, key).items() if cell in cells}
+    sets = train_set, test_set
+    generator = fixed_generator()
+    ranks = [
+        _all_ranks(classifier, each, attribution, target, batch_size, generator)
+        for each in sets
+        if len(known) < len(cells)
+    ]
+    for cell in cells:
+        if cell not in known:
+            learnt, tested = (_masked(*pair, cell, colour) for pair in zip(sets, ranks, strict=True))
+            known[cell] = _accuracy(train(learnt, cell[2]), tested, batch_size)
+            _append(out, key, cell, known[cell])
+        if progress is not None:
+            progress(len(known), len(cells))
+    top, bottom = (
+        torch.tensor([[known[level, which, seed] for seed in seeds] for level in levels]) for which in ("top", "bottom")
+    )
+    return DiffRoar(tuple(levels), tuple(seeds), top, bottom)
+
+
+def _cells(levels: Sequence[float], seeds: Sequence[int]) -> list[_Cell]:
+    """Return what is retrained, one seed after the other, so that an interrupted table has whole seeds."""
+    if not levels or not seeds or not all(0 < level < 1 for level in levels):
+        raise ArgumentError(
+            f"levels={tuple(levels)}, seeds={tuple(seeds)}: pass at least one of each; levels are shares of the pixels "
+            "above 0 and below 1."
+        )
+    return [(level, which, seed) for seed in seeds for level in levels for which in ("top", "bottom")]
+
+
+def _masked(image_set: ImageSet, ranks: Ranks, cell: _Cell, fill: Sequence[float]) -> ImageSet:
+    level, which, _ = cell
+    return replace(image_set, images=Masked(image_set.images, ranks, level, which, fill))  # type: ignore[arg-type]
+
+
+def _all_ranks(
+    classifier: Classifier,
+    image_set: ImageSet,
+    attribution: Attribution,
+    target: str,
+    batch_size: int,
+    generator: torch.Generator,
+) -> Ranks:
+    found = []
+    for batch in loader(image_set, batch_size, shuffle=False):
+        x = classifier.space.normalize(to_float(batch.images.to(classifier.device)))
+        classes = batch.labels.to(x.device) if target == "true" else None
+        found.append(ranks_of(attribution(classifier.network, x, classes), generator))
+    ranks: Ranks = np.concatenate(found)  # type: ignore[assignment]
+    return ranks
+
+
+def _accuracy(model: Model, image_set: ImageSet, batch_size: int) -> float:
+    device = next((p.device for p in model.parameters()), None) if isinstance(model, nn.Module) else None
+    right = 0
+    with torch.no_grad():
+        for batch in loader(image_set, batch_size, shuffle=False):
+            predicted = model(to_float(batch.images.to(device))).argmax(dim=1)
+            right += int((predicted.cpu() == batch.labels).sum())
+    return right / len(image_set)
+
+
+def _name(train: Train) -> str:
+    """Return what tells trainings apart, as far as it can be known."""
+    return repr(train) if is_dataclass(train) else str(getattr(train, "__qualname__", type(train).__qualname__))
+
+
+def _key(classifier: Classifier, train_set: ImageSet, test_set: ImageSet, *words: str) -> str:
+    """Return a digest of everything that decides the accuracies, apart from level and seed."""
+    digest = hashlib.sha256("\n".join(words).encode())
+    digest.update(repr(classifier).encode())
+    for name, tensor in chain(classifier.named_parameters(), classifier.named_buffers()):
+        digest.update(name.encode())
+        digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
+    for part in (train_set, test_set):
+        digest.update(repr((part.images.shape, part.names, pixel_statistics(part))).encode())
+        digest.update(np.ascontiguousarray(part.labels).tobytes())
+    return digest.hexdigest()[:16]
+
+
+def _rows(out: Path | None) -> Iterable[Mapping[str, str]]:
+    if out is None or not out.exists():
+        return []
+    with out.open(newline="") as file:
+        reader = csv.DictReader(file)
+        if tuple(reader.fieldnames or ()) != _COLUMNS:
+            raise RunError(f"{out} is no table of DiffROAR, and would be overwritten; pass another file as out.")
+        return list(reader)
+
+
+def _read(out: Path | None, key: str) -> dict[_Cell, float]:
+    rows = (row for row in _rows(out) if row["key"] == key)
+    return {(float(row["k"]), row["which"], int(row["seed"])): float(row["accuracy"]) for row in rows}
+
+
+def _append(out: Path | None, key: str, cell: _Cell, accuracy: float) -> None:
+    """Add a line to the table; it is written beside it and renamed, so that no half of one is ever read."""
+    if out is None:
+        return
+    rows = [*_rows(out), dict(zip(_COLUMNS, (key, *map(str, cell), str(accuracy)), strict=True))]
+    out.parent.mkdir(parents=True, exist_ok=True)
+    draft = out.with_name(f".{out.name}.part")
+    with draft.open("w", newline="") as file:
+        writer = csv.DictWriter(file, _COLUMNS)
+        writer.writeheader()
+        writer.writerows(rows)
+    draft.replace(out)

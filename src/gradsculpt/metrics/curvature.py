@@ -1,0 +1,204 @@
+"""How curved a network's outputs are in its input, which bounds how much a gradient changes nearby."""
+
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from gradsculpt import checks
+from gradsculpt.attributions.copies import arithmetic, clean_classes, source
+from gradsculpt.attributions.gradient import Gradient, Output, class_output
+from gradsculpt.gradients import Model, Recording, undisturbed
+from gradsculpt.metrics.base import Score, metric
+from gradsculpt.metrics.neighbours import Bounds, length, neighbours, noisy_maps, wide
+from gradsculpt.metrics.similarity import cosine
+from gradsculpt.penalties import Size
+
+Probe = Literal["rademacher", "gaussian"]
+_INFINITE = float("inf")
+
+
+@metric(
+    Score("hessian_norm", low=0.0, high=_INFINITE, better=None),
+    Score("standard_error", low=0.0, high=_INFINITE, better=None),
+    Score("squared_hessian_norm", low=0.0, high=_INFINITE, better=None),
+)
+def hessian_norm(
+    model: Model,
+    x: Tensor,
+    y: Tensor | None,
+    probes: int = 10,
+    *,
+    probe: Probe = "rademacher",
+    output: Output = "logit",
+    seed: int = 0,
+) -> dict[str, Tensor]:
+    """Frobenius norm of the Hessian of a class output in the input, estimated from products with random vectors.
+
+    One forward pass, one backward pass, and one backward pass through it for each probe. The mean of |H v|^2 over
+    vectors v whose entries are independent with mean 0 and variance 1 is |H|_F^2, without bias; its root is biased
+    downwards, by little once the standard error is small. For a network of ReLUs the Hessian is 0 wherever it exists.
+
+    Args:
+        model: Used in the mode it is in; its state does not change.
+        x: The images as the model takes them. A batch goes in one piece, with its graph.
+        y: Classes [N]; None for the predicted ones.
+        probes: Number of random vectors, at least 2; every image sees the same.
+        probe: Entries of -1 and 1, whose estimate varies less, or standard normal ones.
+        output: Which output of the class, as of `Gradient`.
+        seed: Seed of the vectors.
+
+    Shape:
+        [N, C, H, W] to three of [N].
+
+    Units:
+        Output units per model unit squared; squared_hessian_norm in the square of that.
+
+    Returns:
+        hessian_norm, the root of the mean; its standard_error (by the delta method); and squared_hessian_norm, the
+        mean itself. All at least 0. Neither direction is better by itself: the norm falls with the scale of a network.
+
+    Raises:
+        ArgumentError: If a number is out of range, a name is unknown, or x or y is no batch of images and classes.
+
+    Source:
+        Hutchinson 1990; Joo et al., AAAI 2023 (local gradient alignment), Theorem 6 and its discussion.
+
+    Deviation:
+        Their released test divides the sum over probes by the size of the noise instead of the number of probes.
+
+    Example:
+        >>> model = lambda x: x.flatten(1).square().cumsum(1)  # the last output has the Hessian 2 I
+        >>> norms = hessian_norm(model, torch.rand(1, 1, 2, 2), torch.tensor([3]))
+        >>> norms["hessian_norm"], norms["standard_error"]
+        (tensor([4.]), tensor([0.]))
+    """
+    checks.at_least("probes", probes, 2)
+    with arithmetic(create_graph=True), undisturbed(model):
+        x = source(x, create_graph=False)
+        lengths = _lengths(_Curvature(model, x, clean_classes(model, x, y), output), probes, probe, seed)
+    norm, scaled = _root_mean_square(lengths.to(wide(x)))
+    spread = (scaled.square() - 1).square().sum(dim=0).div(probes * (probes - 1)).sqrt()
+    return {"hessian_norm": norm, "standard_error": norm * spread / 2, "squared_hessian_norm": norm.square()}
+
+
+@metric(
+    Score("cosine_criterion", low=0.0, high=1.0, better="lower"),
+    Score("bound", low=0.0, high=_INFINITE, better="lower"),
+    Score("directional_bound", low=0.0, high=_INFINITE, better="lower"),
+)
+def upper_bound(
+    model: Model,
+    x: Tensor,
+    y: Tensor | None,
+    eps: Size,
+    draws: int = 10,
+    probes: int = 10,
+    *,
+    bounds: Bounds | None = None,
+    probe: Probe = "rademacher",
+    output: Output = "logit",
+    seed: int = 0,
+    batch_size: int = 32,
+) -> dict[str, Tensor]:
+    """Cosine criterion between gradients at an image and near it, beside its bounds by curvature over gradient.
+
+    With g the class output, H its Hessian at x and d a random change of the image, (1 - cos(grad g(x + d),
+    grad g(x))) / 2 <= |H d| / |grad g(x + d)| <= |d| |H|_F / |grad g(x + d)|. None depends on the scale of g.
+
+    Args:
+        model: Used in the mode it is in; its state does not change.
+        x: The images as the model takes them. A batch goes in one piece, with its graph, for the Hessian.
+        y: Classes [N]; None for the predicted ones.
+        eps: Half-width of the uniform noise d, the same for every image; a tensor gives every channel its own.
+        draws: Number of changes d.
+        probes: Number of random vectors for |H|_F.
+        bounds: Smallest and largest model input, to which x + d is clamped: `space.bounds`.
+        probe: Kind of the vectors, as of `hessian_norm`.
+        output: Which output of the class, as of `Gradient`.
+        seed: Seed of noise and vectors.
+        batch_size: Images in one pass of the gradients at x + d.
+
+    Shape: [N, C, H, W] to three of [N].
+
+    Units: None; eps and bounds in model units.
+
+    Returns:
+        Means over the draws, lower is steadier: cosine_criterion in [0, 1]; bound, with |d| |H|_F; directional_bound,
+        with |H d|. They hold up to terms in |d|^2. Where the gradient at x + d is 0, the theorem says nothing, and 1
+        stands for the bounds; the criterion is 1/2 if one gradient is 0, and 0 if both are.
+
+    Raises:
+        ArgumentError: If a number is out of range, a name is unknown, or x or y is no batch of images and classes.
+
+    Source:
+        Joo et al., AAAI 2023 (local gradient alignment), Definition 4, Theorem 6; Figure 3(b), directional_bound.
+
+    Deviation:
+        Their released test draws Gaussian noise and divides the sum of |H v|^2 by the size of the noise.
+
+    Example:
+        >>> model = lambda x: x.flatten(1).square().cumsum(1)
+        >>> scores = upper_bound(model, torch.ones(1, 1, 2, 2), torch.tensor([3]), eps=0.01)
+        >>> bool(scores["cosine_criterion"] < scores["directional_bound"] < scores["bound"])
+        True
+    """
+    checks.at_least("probes", probes, 1)
+    with arithmetic(create_graph=True), undisturbed(model):
+        x = source(x, create_graph=False)
+        y = clean_classes(model, x, y)
+        curvature = _Curvature(model, x, y, output)
+        norm, _ = _root_mean_square(_lengths(curvature, probes, probe, seed))
+        found = []
+        for points in neighbours(x, eps, draws, bounds, seed, batch_size):
+            near = noisy_maps(Gradient(output), model, points, y)
+            along = torch.stack([length(curvature.product(d)[None])[0] for d in points - x])
+            found.append(_criterion_and_bounds(curvature.gradient.to(near), near, length(points - x) * norm, along))
+    means = torch.cat(found, dim=1).mean(dim=1).to(wide(x))
+    return {score.name: mean for score, mean in zip(upper_bound.scores, means, strict=True)}
+
+
+def _criterion_and_bounds(clean: Tensor, near: Tensor, bound: Tensor, along: Tensor) -> Tensor:
+    """Return the cosine criterion of gradients near an image [S, N, ...] and both of its bounds, [3, S, N]."""
+    angle = cosine(clean.repeat(len(near), 1, 1, 1), near.flatten(0, 1), signed=True).view(near.shape[:2])
+    steep = length(near)
+    safe = torch.where(steep > 0, steep, 1.0)
+    return torch.stack([(1 - angle) / 2, *(torch.where(steep > 0, change / safe, 1.0) for change in (bound, along))])
+
+
+class _Curvature:
+    """The Hessian of a class output at a batch, for as many products with vectors as are wanted."""
+
+    def __init__(self, model: Model, x: Tensor, y: Tensor, output: Output) -> None:
+        self._pass = Recording(lambda point: class_output(model(point), y, output), x, order=2)
+        values = self._pass.output
+        constant = not values.requires_grad
+        self._gradient = torch.zeros_like(x) if constant else self._pass.gradient(values, create_graph=True)
+        self.gradient = self._gradient.detach()
+
+    def product(self, vectors: Tensor) -> Tensor:
+        """Return H v for each image, shaped like x, without a graph."""
+        if not self._gradient.requires_grad:  # of a linear function, whose gradient is known without x
+            return torch.zeros_like(self.gradient)
+        return self._pass.gradient(self._gradient * vectors)
+
+
+def _lengths(curvature: _Curvature, probes: int, probe: Probe, seed: int) -> Tensor:
+    """Return |H v| of every image for every probe v, [probes, N]."""
+    checks.one_of("probe", probe, ("rademacher", "gaussian"))
+    checks.at_least("seed", seed, 0)
+    generator = torch.Generator().manual_seed(seed)
+    like, found = curvature.gradient, []
+    for _ in range(probes):
+        vector = torch.randn(like.shape[1:], generator=generator)
+        vector = torch.where(vector < 0, -1.0, 1.0) if probe == "rademacher" else vector
+        found.append(length(curvature.product(vector.to(like).expand_as(like))[None])[0])
+    return torch.stack(found)
+
+
+def _root_mean_square(lengths: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the root mean square over the probes [N], and the lengths over it [probes, N], 1 where all are 0."""
+    peak = lengths.amax(dim=0)  # taken out first, so that no square overflows or vanishes
+    root = (lengths / torch.where(peak > 0, peak, 1.0)).square().mean(dim=0).sqrt()
+    safe = torch.where(peak > 0, peak * root, 1.0)
+    return peak * root, torch.where(peak > 0, lengths / safe, 1.0)

@@ -1,0 +1,158 @@
+"""Networks by name with weights that somebody else trained."""
+
+import logging
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from gradsculpt.errors import GradsculptError, ModelError
+from gradsculpt.inputs import InputSpace
+from gradsculpt.models import trial
+from gradsculpt.models.classifier import Classifier
+from gradsculpt.models.networks import check_logits, construct
+from gradsculpt.models.pretrained import imagenet_classes
+from gradsculpt.models.state import fill, read_state
+
+DEFAULT = "default"
+
+_IMAGENET = 1000
+
+
+@dataclass(frozen=True)
+class _Habits:
+    """What a network's published weights expect: mean, std and side of the images."""
+
+    mean: tuple[float, ...] = (0.485, 0.456, 0.406)
+    std: tuple[float, ...] = (0.229, 0.224, 0.225)
+    side: int = 224
+
+
+def with_weights(
+    name: str,
+    weights: str | Path,
+    *,
+    space: InputSpace | None = None,
+    image_size: int | None = None,
+    classes: tuple[str, ...] | None = None,
+) -> Classifier:
+    """Return a network by name with weights from a file, or with its own published ones, as a classifier.
+
+    The number of classes is read from the weights. No pickle is executed.
+
+    Args:
+        name: A name that `build` takes, such as torchvision:resnet18, timm:convnext_tiny or python:MODULE:FACTORY.
+        weights: A .safetensors file or a state dict saved by `torch.save`; or "default" for the weights that
+            torchvision or timm publish for the network, which are downloaded unless they are there already, or for
+            those that a function of your own has put into its network.
+        space: Mean and standard deviation; by default those of the published weights, or ImageNet's.
+        image_size: Side of the images; by default that of the published weights, or 224.
+        classes: Names of the outputs; by default ImageNet's for 1000 outputs, and else their indices as text.
+
+    Returns:
+        The classifier on the CPU, in eval mode; PyTorch's random state is as before.
+
+    Raises:
+        ModelError: If the network cannot be built, or the weights cannot be had or do not fit it.
+    """
+    habits = _habits(name)
+    side = habits.side if image_size is None else image_size
+    with torch.random.fork_rng(devices=[]):
+        network = construct(name, _IMAGENET, side)
+        state = _published(name) if str(weights) == DEFAULT else read_state(Path(weights))
+        if state is not None:
+            outputs = _outputs(network, state)
+            network = network if outputs == _IMAGENET else construct(name, outputs, side)
+            faults = fill(network, state)
+            if faults:
+                raise ModelError(
+                    f"the weights {weights} do not fit the network {name}: the file {'; '.join(faults)}. Name the "
+                    "network that they were trained for."
+                )
+    count = check_logits(name, network, trial.images(side, network))
+    if classes is None:
+        classes = imagenet_classes() if count == _IMAGENET else tuple(str(i) for i in range(count))
+    elif len(classes) != count:
+        raise ModelError(f"{name} has {count} outputs but {len(classes)} classes were named; name each output once.")
+    return Classifier(network, space or InputSpace(habits.mean, habits.std), classes, side).eval()
+
+
+def _outputs(network: nn.Module, state: Mapping[str, Tensor]) -> int:
+    """Return the number of outputs that weights are for, given a network with 1000 of them."""
+    found = {
+        len(state[key])
+        for key, own in network.state_dict().items()
+        if own.ndim and len(own) == _IMAGENET and key in state and state[key].ndim == own.ndim
+        if state[key].shape[1:] == own.shape[1:]
+    }
+    return found.pop() if len(found) == 1 else _IMAGENET
+
+
+def _habits(name: str) -> _Habits:
+    prefix, _, rest = name.partition(":")
+    if prefix == "torchvision":
+        from torchvision import models
+
+        if rest in models.list_models(module=models):
+            preset: Any = models.get_model_weights(rest).DEFAULT.transforms()
+            mean, std, side = tuple(preset.mean), tuple(preset.std), int(preset.crop_size[0])
+            # Their published weights see pixels in -1...1; torchvision converts within the network.
+            return _Habits((0.5,) * 3, (0.5,) * 3, side) if rest in _CENTRED else _Habits(mean, std, side)
+    if prefix == "timm":
+        try:
+            from timm.models import get_pretrained_cfg
+        except ImportError:
+            return _Habits()  # construct says what is missing
+        found = get_pretrained_cfg(rest)
+        if found is not None:
+            return _Habits(tuple(found.mean), tuple(found.std), int(found.input_size[-1]))
+    return _Habits()
+
+
+_CENTRED = ("googlenet", "inception_v3")
+
+
+def _published(name: str) -> dict[str, Tensor] | None:
+    """Return the weights that are published for a network, or None where its own are to be kept."""
+    prefix, _, rest = name.partition(":")
+    try:
+        if prefix == "torchvision":
+            from torchvision import models
+
+            found: Any = models.get_model_weights(rest).DEFAULT
+            state = found.get_state_dict(
+                progress=sys.stderr.isatty(), check_hash=True, weights_only=True, map_location="cpu"
+            )
+            return dict(state)
+        if prefix == "timm":
+            import timm
+
+            with _quiet("huggingface_hub"):
+                return dict(timm.create_model(rest, pretrained=True).state_dict())
+    except GradsculptError:
+        raise
+    except Exception as error:
+        raise ModelError(
+            f"the published weights of {name} cannot be had ({trial.first_line(error)}). They are downloaded once: "
+            "connect to the internet, or pass a file with a state dict of the network."
+        ) from error
+    if prefix == "python":
+        return None
+    raise ModelError(f"no weights are published for {name}; pass a file with a state dict of the network.")
+
+
+@contextmanager
+def _quiet(package: str) -> Iterator[None]:
+    """Keep a package from logging each of its retries; what comes of them is told in one line."""
+    logger = logging.getLogger(package)
+    level = logger.level
+    logger.setLevel(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)

@@ -1,0 +1,355 @@
+"""What every attack keeps to: laws over the tuple, on several attributions."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from gradsculpt.attacks import (
+    ATTACKS,
+    Attack,
+    Manipulation,
+    MassCenterAttack,
+    RandomPerturbation,
+    TargetedManipulation,
+    TopKAttack,
+    UntargetedManipulation,
+)
+from gradsculpt.attributions import Attribution, Gradient, InputXGradient, IntegratedGradients, SmoothGrad
+from gradsculpt.errors import ArgumentError, ModelError
+from gradsculpt.gradients import Model
+from tests.attacks import oracles
+from tests.networks import Recorder, batch, network, same_state, state
+
+EPS, SEVERAL = 0.3, 6
+FOLLOWING: list[Manipulation] = [
+    TargetedManipulation(EPS, steps=SEVERAL),
+    TargetedManipulation(EPS, steps=SEVERAL, distance="cosine", optimizer="sign", restarts=1),
+    UntargetedManipulation(EPS, steps=SEVERAL, optimizer="sign"),
+    TopKAttack(3.0, steps=SEVERAL),
+    TopKAttack(EPS, k=0.1, steps=SEVERAL, nonzero=True, norm="linf", optimizer="adam"),
+    MassCenterAttack(EPS, steps=SEVERAL),
+    MassCenterAttack(3.0, steps=SEVERAL, norm="l2", patience=3),
+]
+MEMBERS: list[Attack] = [*FOLLOWING, RandomPerturbation(EPS), RandomPerturbation(3.0, "gaussian")]
+MAPS: list[Attribution] = [Gradient(), InputXGradient(), SmoothGrad(samples=2), IntegratedGradients(steps=2)]
+every = pytest.mark.parametrize("attack", MEMBERS, ids=repr)
+following = pytest.mark.parametrize("attack", FOLLOWING, ids=repr)
+every_map = pytest.mark.parametrize("attribution", MAPS, ids=[type(member).__name__ for member in MAPS])
+
+
+def size(attack: Attack, delta: Tensor) -> Tensor:
+    """Return how far the images were moved, in units of eps."""
+    l2 = getattr(attack, "norm", None) == "l2" or getattr(attack, "kind", None) == "gaussian"
+    flat = (delta / attack.eps).flatten(1)  # type: ignore[attr-defined]
+    found: Tensor = torch.linalg.vector_norm(flat, dim=1) if l2 else flat.abs().amax(dim=1)
+    return found
+
+
+def judged(
+    attack: Attack, attribution: Attribution, model: Model, x: Tensor, attacked: Tensor, y: Tensor
+) -> list[float]:
+    """Score attacked images by the oracle of the attack's goal."""
+    maps = [attribution(model, t, y).numpy() for t in (x, attacked)]
+    pairs = list(zip(*maps, strict=True))
+    if isinstance(attack, TargetedManipulation):
+        target = oracles.frame(x.shape[2], x.shape[3], 1)
+        if attack.distance == "mse":
+            return [oracles.target_mse(b, target) for _, b in pairs]
+        return [1 - oracles.cosine(oracles.picture(b), target) for _, b in pairs]
+    if isinstance(attack, UntargetedManipulation):
+        return [oracles.cosine(a, b) for a, b in pairs]
+    if isinstance(attack, TopKAttack):
+        return [oracles.topk_share(a, b, attack.k) for a, b in pairs]
+    return [oracles.mass_shift(a, b) for a, b in pairs]
+
+
+@every_map
+@every
+def test_inside_eps_and_bounds_with_the_class_kept_and_nothing_left_behind(
+    attack: Attack, attribution: Attribution
+) -> None:
+    model, (x, y) = network(dropout=0.5).eval(), batch()
+    x = x.clamp(-1, 1)
+    before, copy, random = state(model), x.clone(), torch.get_rng_state()
+    bounded = replace(attack, bounds=(-1.0, torch.ones(1, 3, 1, 1)))  # type: ignore[type-var]
+    attacked = bounded(model, attribution, x, y)
+    assert attacked.shape == x.shape
+    assert attacked.dtype == x.dtype
+    assert not attacked.requires_grad
+    assert attacked.data_ptr() != x.data_ptr()
+    assert (size(attack, attacked - x) <= 1 + 1e-6).all()
+    assert attacked.abs().max() <= 1
+    assert torch.equal(model(attacked).argmax(dim=1), model(x).argmax(dim=1))
+    assert torch.equal(bounded(model, attribution, x, y), attacked)
+    assert torch.equal(x, copy)
+    assert not x.requires_grad
+    assert same_state(state(model), before)
+    assert torch.equal(torch.get_rng_state(), random)
+    assert all(p.grad is None and p.requires_grad for p in model.parameters())
+    assert all(not m.training and not m._forward_hooks and not m._forward_pre_hooks for m in model.modules())
+
+
+@every_map
+@following
+def test_better_for_the_attacker_by_the_paper_s_measure_and_never_worse(
+    attack: Manipulation, attribution: Attribution
+) -> None:
+    model, (x, y) = network().eval(), batch()
+    attacked, scores = attack.run(model, attribution, x, y)
+    if not getattr(attack, "nonzero", False):
+        np.testing.assert_allclose(scores, judged(attack, attribution, model, x, attacked, y), rtol=1e-6, atol=1e-12)
+    start, clean = replace(attack, steps=0).run(model, attribution, x, y)  # type: ignore[call-arg]
+    assert torch.equal(start, x)
+    assert (scores <= clean).all()
+    assert (scores < clean).any()
+
+
+@every_map
+@every
+def test_batch_mates_do_not_matter(attack: Attack, attribution: Attribution) -> None:
+    model, (x, y) = network().eval(), batch(3)
+    expected = attack(model, attribution, x, y)
+    other = x.clone()
+    other[1:] *= -1.5
+    for found in (attack(model, attribution, other, y), attack(model, attribution, x[:1], y[:1])):
+        torch.testing.assert_close(found[0], expected[0], rtol=1e-6, atol=1e-8)
+
+
+@following
+def test_beats_noise_of_the_same_size(attack: Manipulation) -> None:
+    model, (x, y) = network().eval(), batch(8)
+    kind = "gaussian" if attack.norm == "l2" else "uniform"
+    attacked, scores = replace(attack, steps=20).run(model, Gradient(), x, y)  # type: ignore[call-arg]
+    noisy = [RandomPerturbation(attack.eps, kind, seed=seed)(model, Gradient(), x, y) for seed in range(3)]  # type: ignore[arg-type]
+    if getattr(attack, "nonzero", False):
+        return
+    control = np.mean([judged(attack, Gradient(), model, x, noise, y) for noise in noisy])
+    assert scores.mean() < control
+    assert (attacked != x).flatten(1).any(dim=1).all()
+
+
+@every
+def test_no_room_no_images_and_frozen_networks(attack: Attack) -> None:
+    model, (x, y) = network().eval(), batch(3)
+    still = replace(attack, eps=0.0)  # type: ignore[type-var]
+    assert torch.equal(still(model, Gradient(), x, y), x)
+    assert attack(model, Gradient(), x[:0], y[:0]).shape == (0, 3, 6, 6)
+    expected = attack(model, Gradient(), x, y)
+    model.requires_grad_(False)
+    torch.testing.assert_close(attack(lambda t: model(t), Gradient(), x, y), expected)
+    with torch.inference_mode():
+        torch.testing.assert_close(attack(model, Gradient(), x.clone(), y.clone()), expected)
+    with torch.no_grad():
+        torch.testing.assert_close(attack(model, Gradient(), x, y), expected)
+
+
+@every
+def test_one_channel_and_images_that_are_not_square(attack: Attack) -> None:
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Conv2d(1, 3, 3), nn.Tanh(), nn.Flatten(), nn.Linear(3 * 3 * 6, 3)).double().eval()
+    x = torch.randn(2, 1, 5, 8, dtype=torch.float64)
+    y = torch.tensor([0, 2])
+    attacked = attack(model, Gradient(), x, y)
+    assert (size(attack, attacked - x) <= 1 + 1e-6).all()
+    assert (attacked != x).flatten(1).any(dim=1).all()
+
+
+@every
+def test_eps_can_be_a_tensor(attack: Attack) -> None:
+    model, (x, y) = network().eval(), batch(3)
+    eps = torch.tensor([0.1, 0.0, 0.4]).view(1, 3, 1, 1)
+    attacked = replace(attack, eps=eps)(model, Gradient(), x, y)  # type: ignore[type-var]
+    delta = attacked - x
+    assert not delta[:, 1].any()
+    assert delta[:, [0, 2]].any()
+    assert (size(replace(attack, eps=1.0), delta[:, [0, 2]] / eps.double()[:, [0, 2]]) <= 1 + 1e-6).all()  # type: ignore[type-var]
+
+
+def test_maps_of_a_class_that_is_not_predicted_are_attacked_and_the_predicted_class_is_kept() -> None:
+    model, (x, _) = network().eval(), batch(4)
+    predicted = model(x).argmax(dim=1)
+    other = (predicted + 1) % 3
+    attacked, scores = TargetedManipulation(EPS, steps=SEVERAL).run(model, Gradient(), x, other)
+    assert torch.equal(model(attacked).argmax(dim=1), predicted)
+    expected = judged(TargetedManipulation(EPS), Gradient(), model, x, attacked, other)
+    np.testing.assert_allclose(scores, expected, rtol=1e-6)
+
+
+class Cliff(nn.Module):
+    """Keeps its class in a small neighbourhood of 0 alone."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.inner = network(channels=1, norm=False).eval()
+
+    def forward(self, x: Tensor) -> Tensor:
+        logits = self.inner(x)
+        return torch.cat([10 - 30 * x.square().flatten(1).sum(dim=1, keepdim=True) + logits[:, :1], logits[:, 1:]], 1)
+
+
+@pytest.mark.parametrize("attack", [a for a in FOLLOWING if not isinstance(a, TopKAttack)], ids=repr)
+def test_what_lost_its_class_is_led_back(attack: Manipulation) -> None:
+    model, x = Cliff(), 0.01 * batch(2, channels=1)[0]
+    y = model(x).argmax(dim=1)
+    assert not y.any()
+    recorder = Recorder(model)
+    attacked = replace(attack, steps=40, patience=None)(recorder, Gradient(), x, y)  # type: ignore[call-arg]
+    assert not model(attacked).argmax(dim=1).any()
+    lost = torch.stack([model(seen).argmax(dim=1) != 0 for seen in recorder.seen if len(seen) == len(x)])
+    assert (lost[:-1] & ~lost[1:]).any()
+
+
+def test_an_image_that_is_done_costs_nothing_any_more() -> None:
+    model, (x, y) = network().eval(), batch(4)
+    recorder = Recorder(model)
+    eps = torch.tensor([0.0, 0.3, 0.0, 0.3]).view(4, 1, 1, 1)
+    TargetedManipulation(eps, steps=3)(recorder, Gradient(), x, y)
+    assert [len(seen) for seen in recorder.seen] == [4, 2, 2, 2, 2]
+    recorder = Recorder(model)
+    TopKAttack(0.3, steps=50, patience=2, step_size=1e-9)(recorder, Gradient(), x, y)
+    assert [len(seen) for seen in recorder.seen] == [4, 4, 4]
+
+
+@pytest.mark.parametrize(("attribution", "extra"), [(Gradient(), 0), (SmoothGrad(samples=2), 1)], ids=["same", "own"])
+@pytest.mark.parametrize("smooth_beta", [None, 5.0])
+def test_the_passes_that_are_needed_and_no_more(
+    attribution: Attribution, extra: int, smooth_beta: float | None
+) -> None:
+    model, (x, y) = network().eval(), batch(2)
+    recorder = Recorder(model)
+    TargetedManipulation(EPS, steps=5, smooth_beta=smooth_beta)(recorder, attribution, x, y)
+    each = 1 + extra
+    assert len(recorder.seen) == each + 5 * each * (2 if smooth_beta else 1) + each
+
+
+class Picky(Gradient):
+    """Knows PyTorch's own convolution only."""
+
+    def __call__(self, model: Model, x: Tensor, target: Tensor | None = None, *, create_graph: bool = False) -> Tensor:
+        with torch.enable_grad():
+            node = model(x.detach().requires_grad_()).grad_fn
+        while node is not None and "Convol" not in type(node).__name__:
+            node = node.next_functions[0][0] if "Addmm" not in type(node).__name__ else node.next_functions[1][0]
+        if type(node).__name__ != "ConvolutionBackward0":
+            raise ModelError("not one of PyTorch's functions")
+        return super().__call__(model, x, target, create_graph=create_graph)
+
+
+def test_attributions_that_refuse_the_fast_kernels_are_attacked_without() -> None:
+    model, (x, y) = network().eval(), batch(2)
+    attack = TargetedManipulation(EPS, steps=3)
+    torch.testing.assert_close(attack(model, Picky(), x, y), attack(model, Gradient(), x, y))
+
+
+def rectified(inplace: bool = False) -> nn.Sequential:
+    torch.manual_seed(3)
+    layers = [
+        nn.Conv2d(3, 8, 3),
+        nn.ReLU(inplace),
+        nn.Conv2d(8, 8, 3),
+        nn.LeakyReLU(0.1),
+        nn.Flatten(),
+        nn.Linear(32, 3),
+    ]
+    return nn.Sequential(*layers).double().eval()
+
+
+@following
+def test_networks_with_relu_need_a_smooth_twin_and_are_judged_themselves(attack: Manipulation) -> None:
+    model, (x, y) = rectified(), batch(4)
+    with pytest.raises(ModelError, match=r"derivative is exactly 0 .* Pass smooth_beta=20"):
+        attack(model, Gradient(), x, y)
+    smooth = replace(attack, smooth_beta=10.0, steps=20)  # type: ignore[call-arg]
+    attacked, scores = smooth.run(model, Gradient(), x, y)
+    assert torch.equal(model(attacked).argmax(dim=1), model(x).argmax(dim=1))
+    _, clean = replace(smooth, steps=0).run(model, Gradient(), x, y)  # type: ignore[call-arg]
+    assert (scores <= clean).all()
+    assert (scores < clean).any()
+    if not getattr(attack, "nonzero", False):
+        np.testing.assert_allclose(scores, judged(attack, Gradient(), model, x, attacked, y), rtol=1e-6, atol=1e-12)
+    torch.testing.assert_close(smooth(rectified(inplace=True), Gradient(), x, y), attacked)
+
+
+def test_noise_that_changes_the_class_is_drawn_again_and_given_up_in_the_end() -> None:
+    x = torch.full((2, 1, 1, 2), 0.0)
+    x[1] = 5.0
+    y = torch.zeros(2, dtype=torch.long)
+
+    def model(t: Tensor) -> Tensor:  # class 0 wherever the first entry is not positive, or large
+        first = t[:, 0, 0, 0]
+        return torch.stack([torch.zeros_like(first), first * (2 - first)], dim=1)
+
+    found = RandomPerturbation(1.0)(model, Gradient(), x, y)
+    assert (found != x).flatten(1).any(dim=1).all()
+    assert found[0, 0, 0, 0] <= 0
+    never = RandomPerturbation(1.0)(
+        lambda t: torch.stack([0 * t[:, 0, 0, 0], t.abs().sum((1, 2, 3))], 1), Gradient(), x, y
+    )
+    assert torch.equal(never[0], x[0])
+    assert not torch.equal(never[1], x[1])
+
+
+def test_another_seed_gives_other_noise_and_other_starts() -> None:
+    model, (x, y) = network().eval(), batch(2)
+    for attack in (RandomPerturbation(EPS), UntargetedManipulation(EPS, steps=2)):
+        assert not torch.equal(attack(model, Gradient(), x, y), replace(attack, seed=1)(model, Gradient(), x, y))
+
+
+def test_restarts_never_harm_the_attack() -> None:
+    model, (x, y) = network().eval(), batch(6)
+    attack = TargetedManipulation(EPS, steps=4)
+    one, several = (replace(attack, restarts=n).run(model, Gradient(), x, y)[1] for n in (0, 3))
+    assert (several <= one).all()
+    assert (several < one).any()
+
+
+@pytest.mark.parametrize(
+    ("wrong", "told"),
+    [
+        ({"eps": -1.0}, "eps=-1.0 is out of range"),
+        ({"bounds": (1.0, 0.0)}, "the bounds leave no room"),
+        ({"seed": -1}, "seed=-1"),
+        ({"steps": -1}, "steps=-1"),
+        ({"optimizer": "sgd"}, "optimizer='sgd' is not known; choose from adam, sign, gradient"),
+        ({"norm": "l3"}, "norm='l3' is not known"),
+        ({"step_size": 0.0}, "step_size=0.0"),
+        ({"restarts": -1}, "restarts=-1"),
+        ({"patience": 0}, "patience=0"),
+        ({"smooth_beta": 0.0}, "smooth_beta|beta"),
+        ({"distance": "l1"}, "distance='l1' is not known"),
+    ],
+)
+def test_wrong_settings_are_refused(wrong: dict[str, object], told: str) -> None:
+    with pytest.raises(ArgumentError, match=told):
+        TargetedManipulation(**{"eps": EPS, **wrong})  # type: ignore[arg-type]
+
+
+def test_wrong_arguments_are_refused() -> None:
+    model, (x, y) = network().eval(), batch()
+    with pytest.raises(ArgumentError, match=r"k=0\.0"):
+        TopKAttack(EPS, k=0.0)
+    with pytest.raises(ArgumentError, match="kind='salt'"):
+        RandomPerturbation(EPS, "salt")  # type: ignore[arg-type]
+    attack = TargetedManipulation(EPS, steps=1)
+    for images, labels, told in (
+        (x[0], y, "a batch"),
+        (x, y[:2], "one integer for each image"),
+        (x.long(), y, "dtype"),
+    ):
+        with pytest.raises(ArgumentError, match=told):
+            attack(model, Gradient(), images, labels)
+    with pytest.raises(ArgumentError, match=r"eps has shape \[2\]"):
+        replace(attack, eps=torch.ones(2))(model, Gradient(), x, y)
+    with pytest.raises(ArgumentError, match="outside the bounds"):
+        replace(attack, bounds=(0.0, 1.0))(model, Gradient(), x, y)
+    with pytest.raises(ArgumentError, match=r"target map has shape \[7, 7\]"):
+        replace(attack, target_map=torch.ones(7, 7))(model, Gradient(), x, y)
+
+
+def test_every_attack_is_under_the_laws() -> None:
+    assert {type(attack) for attack in MEMBERS} == set(ATTACKS)
+    assert len({repr(attack) for attack in MEMBERS}) == len(MEMBERS)
+    assert repr(TargetedManipulation(0.5, steps=7)) == "TargetedManipulation(eps=0.5, steps=7)"

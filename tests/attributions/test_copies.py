@@ -1,0 +1,73 @@
+"""Many passes through one network: folded where they are plain, and no larger than asked."""
+
+import pytest
+import torch
+from tests.networks import batch, network, same_state, state
+from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from gradsculpt import gradients, kernels
+from gradsculpt.attributions import Attribution, Gradient, InputXGradient, IntegratedGradients, Smoothed, Sparsified
+from gradsculpt.attributions.copies import passes
+
+FAST = [
+    Smoothed(samples=6, batch_size=4),
+    Smoothed(Sparsified(), 6, batch_size=4),
+    IntegratedGradients(6, batch_size=4),
+]
+
+
+class Other(Attribution):
+    """An attribution that may look at maps inside the network."""
+
+    def __call__(
+        self, model: nn.Module, x: Tensor, target: Tensor | None = None, *, create_graph: bool = False
+    ) -> Tensor:
+        return torch.zeros_like(x)
+
+
+class Largest(TorchDispatchMode):
+    """Notes how many images the largest call of an operation had."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.images, self.normalisations = 0, 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):  # type: ignore[no-untyped-def]
+        if "convolution" in str(func):
+            self.images = max(self.images, args[0].shape[0])
+        self.normalisations += "batch_norm" in str(func)
+        return func(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize("attribution", FAST, ids=lambda member: type(member).__name__)
+def test_folding_changes_no_map_and_no_state(attribution: Attribution, monkeypatch: pytest.MonkeyPatch) -> None:
+    model, (x, y) = network().eval(), batch(2)
+    before = state(model)
+    with Largest() as folded:
+        found = attribution(model, x, y)
+    assert same_state(state(model), before)
+    assert all(parameter.grad is None for parameter in model.parameters())
+    monkeypatch.setattr(kernels.Folded, "__enter__", lambda self: self)
+    monkeypatch.setattr(kernels.Folded, "__exit__", lambda self, *error: None)
+    with Largest() as plain:
+        torch.testing.assert_close(found, attribution(model, x, y), rtol=1e-10, atol=1e-12)
+    assert folded.images == plain.images == 4
+    assert 0 < folded.normalisations < plain.normalisations
+
+
+def test_passes_are_folded_only_where_they_are_plain() -> None:
+    model = network().eval()
+    for base in (Gradient(), InputXGradient(), Sparsified(InputXGradient(Gradient("probability")))):
+        assert isinstance(passes(base, model, create_graph=False), kernels.Folded)
+        assert not isinstance(passes(base, model, create_graph=True), kernels.Folded)
+    for base in (Other(), Sparsified(Other())):
+        assert not isinstance(passes(base, model, create_graph=False), kernels.Folded)
+    assert isinstance(gradients.repeated(model), kernels.Folded)
+
+
+def test_a_network_in_training_mode_is_left_to_its_batch_statistics() -> None:
+    model, (x, y) = network(), batch(2)
+    with Largest() as calls:
+        Smoothed(samples=6, batch_size=4)(model, x, y)
+    assert calls.normalisations == 6  # three passes, there and back

@@ -1,0 +1,195 @@
+"""Relevance propagation against a plain loop and zennit, and the sum that it keeps."""
+
+import itertools
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+import torchvision
+import zennit.composites
+import zennit.core
+import zennit.rules
+import zennit.torchvision
+import zennit.types
+from tests.networks import batch, network
+from torch import Tensor, nn
+from zennit.canonizers import SequentialMergeBatchNorm
+
+from gradsculpt.attributions import LRP
+from gradsculpt.errors import ArgumentError, ModelError
+
+LOW, HIGH = -4.0, 4.0
+
+
+def shaken(model: nn.Module) -> nn.Module:
+    """Give batch normalisation statistics and weights of both signs."""
+    generator = torch.Generator().manual_seed(5)
+    for module in model.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            for tensor in (module.running_mean, module.weight, module.bias):
+                tensor.data.normal_(generator=generator)
+            module.running_var.uniform_(0.5, 2.0, generator=generator)
+            module.eps = 1e-12  # zennit leaves it in the layer that it merges
+    return model.eval()
+
+
+def plain(
+    layers: list[tuple[np.ndarray, np.ndarray]], x: np.ndarray, target: int, low: float, high: float
+) -> np.ndarray:
+    """Propagate through linear layers and ReLUs, unit by unit."""
+    activations = [x]
+    for i, (w, b) in enumerate(layers):
+        z = w @ activations[-1] + b
+        activations.append(z if i == len(layers) - 1 else np.maximum(z, 0))
+    relevance = np.zeros(len(activations[-1]))
+    relevance[target] = 1
+    for depth in range(len(layers) - 1, -1, -1):
+        (w, _), a = layers[depth], activations[depth]
+        below = np.zeros(len(a))
+        for j in range(len(w)):
+            if depth:
+                shares = [max(a[i] * w[j, i], 0) for i in range(len(a))]
+            else:
+                shares = [a[i] * w[j, i] - low * max(w[j, i], 0) - high * min(w[j, i], 0) for i in range(len(a))]
+            if relevance[j]:
+                shares = shares if sum(shares) else list(np.abs(w[j]))
+                below += relevance[j] * np.array(shares) / sum(shares)
+        relevance = below
+    return relevance
+
+
+def test_it_is_the_plain_loop() -> None:
+    torch.manual_seed(0)
+    sizes = [108, 9, 7, 3]
+    linears = [nn.Linear(a, b).double() for a, b in itertools.pairwise(sizes)]
+    model = nn.Sequential(nn.Flatten(), linears[0], nn.ReLU(), linears[1], nn.ReLU(), linears[2])
+    layers = [(layer.weight.detach().numpy(), layer.bias.detach().numpy()) for layer in linears]
+    x, y = batch()
+    found = LRP((LOW, HIGH))(model, x, y)
+    for n in range(len(x)):
+        expected = plain(layers, x[n].flatten().numpy(), int(y[n]), LOW, HIGH)
+        np.testing.assert_allclose(found[n].flatten().numpy(), expected, rtol=1e-9, atol=1e-14)
+
+
+class Positive(zennit.core.BasicHook):  # type: ignore[misc]
+    """Splits in proportion to positive parts, for sums and averages."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            input_modifiers=[lambda t: t.clamp(min=0)],
+            param_modifiers=[zennit.rules.NoMod()],
+            output_modifiers=[lambda t: t],
+            gradient_mapper=lambda g, outputs: [g / (output + 1e-300) for output in outputs],
+            reducer=lambda inputs, gradients: inputs[0] * gradients[0],
+        )
+
+
+def by_zennit(model: nn.Module, x: Tensor, y: Tensor, canonizer: object) -> Tensor:
+    rules = [
+        (zennit.types.Activation, zennit.rules.Pass()),
+        (zennit.types.BatchNorm, zennit.rules.Pass()),
+        ((zennit.core.Sum if hasattr(zennit.core, "Sum") else zennit.layer.Sum, zennit.types.AvgPool), Positive()),
+        (zennit.types.Linear, zennit.rules.ZPlus(stabilizer=1e-12, zero_params="bias")),
+    ]
+    low, high = (torch.full_like(x, bound) for bound in (LOW, HIGH))
+    first = [(zennit.types.Convolution, zennit.rules.ZBox(low, high, stabilizer=1e-12, zero_params="bias"))]
+    composite = zennit.composites.SpecialFirstLayerMapComposite(rules, first, canonizers=[canonizer])
+    x = x.clone().requires_grad_()
+    with composite.context(model) as modified:
+        return torch.autograd.grad(modified(x), x, torch.eye(model(x).shape[1], dtype=x.dtype)[y])[0]
+
+
+def chain(activation: Callable[[], nn.Module]) -> nn.Module:
+    torch.manual_seed(0)
+    # Where every entry is negative zennit loses the relevance of an average.
+    pool = nn.MaxPool2d(3) if activation is nn.SiLU else nn.AvgPool2d(3)
+    return shaken(nn.Sequential(
+        nn.Conv2d(3, 6, 3, padding=1), nn.BatchNorm2d(6), activation(), nn.MaxPool2d(2),
+        nn.Conv2d(6, 8, 3, padding=1, groups=2, bias=False), nn.BatchNorm2d(8), activation(), pool,
+        nn.Flatten(), nn.Linear(8, 3),
+    ).double())  # fmt: skip
+
+
+def residual() -> nn.Module:
+    torch.manual_seed(0)
+    block = torchvision.models.resnet.BasicBlock
+    model = torchvision.models.ResNet(block, [1, 2, 1, 1], num_classes=3)
+    for module in model.modules():  # few channels, or it would take long
+        if isinstance(module, nn.Conv2d):
+            module.weight.data = module.weight.data * 0.7
+    return shaken(model.double())
+
+
+@pytest.mark.parametrize("activation", [nn.ReLU, lambda: nn.ReLU(inplace=True), nn.SiLU, nn.Softplus])
+def test_on_a_chain_it_is_zennits(activation: Callable[[], nn.Module]) -> None:
+    model, (x, y) = chain(activation), batch()
+    expected = by_zennit(model, x, y, SequentialMergeBatchNorm())
+    found = LRP((LOW, HIGH))(model, x, y)
+    torch.testing.assert_close(found, expected, rtol=1e-6, atol=1e-9)
+
+
+def test_on_a_residual_network_it_is_zennits() -> None:
+    model = residual()
+    x, y = (
+        torch.randn(2, 3, 40, 40, generator=torch.Generator().manual_seed(0)).double().clamp(LOW, HIGH),
+        torch.tensor([0, 2]),
+    )
+    expected = by_zennit(model, x, y, zennit.torchvision.ResNetCanonizer())
+    torch.testing.assert_close(LRP((LOW, HIGH))(model, x, y), expected, rtol=1e-6, atol=1e-9)
+
+
+def test_residual_networks_conserve_relevance() -> None:
+    torch.manual_seed(0)
+    model = shaken(torchvision.models.resnet18())
+    x = torch.randn(2, 3, 64, 64)
+    for bounds in (None, (LOW, HIGH)):
+        maps = LRP(bounds)(model, x)
+        assert (maps.sum((1, 2, 3)) - 1).abs().max() < 1e-4
+        assert maps.min() >= 0
+
+
+def test_bounds_go_with_what_is_done_to_the_images_first() -> None:
+    model, (x, y) = chain(nn.ReLU), batch()
+    x = x.clamp(LOW, HIGH)
+    expected = LRP((LOW, HIGH))(model, x, y)
+    mean, std = torch.tensor([0.1, -0.2, 0.3]).view(3, 1, 1).double(), 0.5
+    shift = lambda t: t * std + mean  # noqa: E731
+    inner = LRP((shift(torch.full_like(x, LOW)), shift(torch.full_like(x, HIGH))))(model, shift(x), y)
+    torch.testing.assert_close(LRP((LOW, HIGH))(lambda t: model(shift(t)), x, y), inner)
+    padded = nn.Sequential(nn.ZeroPad2d(1), *chain(nn.ReLU))
+    padded[1].padding = (0, 0)
+    torch.testing.assert_close(LRP((LOW, HIGH))(padded, x, y), expected)
+    flipped = LRP((LOW, HIGH))(lambda t: model(-(t.neg())), x, y)
+    torch.testing.assert_close(flipped, expected)
+
+
+def test_bounds_default_to_each_images_channels_and_reach_to_what_is_outside() -> None:
+    model, (x, y) = chain(nn.ReLU), batch()
+    ends = (x.amin((2, 3), keepdim=True), x.amax((2, 3), keepdim=True))
+    torch.testing.assert_close(LRP()(model, x, y), LRP(ends)(model, x, y))
+    inside = (torch.minimum(x, torch.tensor(-0.5)), torch.maximum(x, torch.tensor(0.5)))
+    torch.testing.assert_close(LRP((-0.5, 0.5))(model, x, y), LRP(inside)(model, x, y))
+
+
+def test_where_nothing_contributes_the_magnitudes_decide() -> None:
+    x = torch.tensor([[[[1.0, 2.0]], [[3.0, 0.0]]]]).double()
+    weight = torch.tensor([[-1.0, -3.0, 0.0, -4.0]]).double()
+    found = LRP()(lambda t: F.linear(F.linear(t.flatten(1), torch.eye(4).double()), weight), x)
+    torch.testing.assert_close(found.sum((1, 2, 3)), torch.ones(1).double())
+    both = LRP((0.0, 4.0))(lambda t: (-t.flatten(1)) @ torch.eye(4)[:, :1].double(), x, torch.tensor([0]))
+    assert both.flatten().tolist() == [1, 0, 0, 0] or torch.isclose(both.sum(), torch.ones(()).double())
+
+
+def test_what_has_no_rule_is_refused() -> None:
+    model, (x, y) = network().eval(), batch()
+    with pytest.raises(ModelError, match=r"relevance is not conserved: a map adds up to .* instead of 1"):
+        LRP()(lambda t: model(t * t.mean((2, 3), keepdim=True).sigmoid()), x, y)
+    with pytest.raises(ModelError, match=r"call model\.eval\(\) first"):
+        LRP()(network(), x, y)
+    for wrong in ((1.0, 0.0), (0.0, float("inf")), (0.0,)):
+        with pytest.raises(ArgumentError, match="bounds"):
+            LRP(wrong)  # type: ignore[arg-type]
+    with pytest.raises(ArgumentError, match=r"the bounds do not broadcast to the images \[4, 3, 6, 6\]"):
+        LRP((torch.zeros(4), torch.ones(4)))(model, x, y)

@@ -1,0 +1,185 @@
+"""`gradsculpt explain` over several methods and networks, and methods with settings."""
+
+import csv
+import re
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torchvision.models import shufflenet_v2_x0_5
+
+from gradsculpt.attributions import Gradient, Smoothed, SmoothGrad, Sparsified
+from gradsculpt.cli.main import main
+from gradsculpt.cli.runs import attribution, open_classifier
+from gradsculpt.cli.settings import canonical, from_words
+from gradsculpt.data.decode import decode
+from gradsculpt.errors import ArgumentError
+from gradsculpt.inputs import InputSpace
+from gradsculpt.models import Classifier, build, save
+from gradsculpt.penalties import L1, GroupL21, Penalty
+
+NETWORK = "torchvision:shufflenet_v2_x0_5"
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("explain")
+    pixels = np.random.default_rng(0)
+    for name in ("one", "two"):
+        Image.fromarray(pixels.integers(0, 256, (40, 50, 3), dtype=np.uint8)).save(folder / f"{name}.png")
+    torch.manual_seed(0)
+    torch.save(shufflenet_v2_x0_5(num_classes=3).state_dict(), folder / "w.pth")
+    kind = {"model": "lenet", "num_classes": 2, "image_size": 32, "softplus": None}
+    network = build("lenet", num_classes=2, image_size=32)
+    classifier = Classifier(network, InputSpace((0.5,) * 3, (0.5,) * 3), ("cat", "dog"), 32)
+    save(folder / "run", classifier, build=kind)
+    (folder / "run" / "config.yaml").write_text("data: digits\n")
+    return folder
+
+
+def explain(place, *words, out):
+    given = [str(place / word) if (place / word).exists() else word for word in words]
+    return main(["explain", *given, "--out", str(out)])
+
+
+def rows(out):
+    with (out / "index.csv").open() as file:
+        return list(csv.DictReader(file))
+
+
+def test_several_methods_over_several_networks(place, tmp_path):
+    words = ["run", NETWORK, "one.png", "two.png", "--weights", "w.pth", "--image-size", "48"]
+    methods = ["--method", "gradient", "SmoothGrad(samples=2, sigma=0.3)"]
+    assert explain(place, *words, *methods, out=tmp_path) == 0
+    found = rows(tmp_path)
+    assert {(row["image"], row["network"], row["method"]) for row in found} == {
+        (image, network, method)
+        for image in ("one", "two")
+        for network in ("run", "shufflenet_v2_x0_5")
+        for method in ("gradient", "smoothgrad:samples=2,sigma=0.3")
+    }
+    assert len({row["array"] for row in found}) == 8
+    for row in found:
+        raw = np.load(tmp_path / row["array"])
+        assert raw.shape == ((3, 32, 32) if row["network"] == "run" else (3, 48, 48))
+        for suffix in (".png", ".overlay.png"):
+            assert Image.open(tmp_path / row["array"].replace(".npy", suffix)).width >= 224
+        assert row["target"] == row["predicted"] in (("cat", "dog") if row["network"] == "run" else ("0", "1", "2"))
+    assert Image.open(tmp_path / "sheet.png").width > 500
+
+
+def test_a_map_is_what_the_library_computes(place, tmp_path):
+    words = [NETWORK, "one.png", "--weights", "w.pth", "--image-size", "48", "--target", "2"]
+    assert explain(place, *words, "--method", "smoothgrad:samples=3,seed=5", out=tmp_path) == 0
+    opened = open_classifier(NETWORK, weights=str(place / "w.pth"), image_size=48)
+    pixels = torch.from_numpy(decode(place / "one.png", 48)).permute(2, 0, 1)[None] / 255
+    x = opened.classifier.space.normalize(pixels)
+    expected = SmoothGrad(samples=3, seed=5)(opened.classifier.network, x, torch.tensor([2]))
+    np.testing.assert_allclose(np.load(tmp_path / "one.smoothgrad-samples=3-seed=5.npy"), expected[0], atol=1e-6)
+
+
+def test_the_share_that_is_shown_and_the_sign(place, tmp_path):
+    words = ["run", "one.png"]
+    assert explain(place, *words, "--top-k", "0.1", out=tmp_path / "top") == 0
+    picture = np.asarray(Image.open(tmp_path / "top" / "one.gradient.png"))[::7, ::7]
+    assert (picture.sum(axis=2) > picture.sum(axis=2).min()).sum() == round(0.1 * 32 * 32)
+    assert explain(place, *words, "--signed", out=tmp_path / "signed") == 0
+    picture = np.asarray(Image.open(tmp_path / "signed" / "one.gradient.png")).astype(int)[::7, ::7]
+    sums = np.load(tmp_path / "signed" / "one.gradient.npy").sum(axis=0)
+    strong = np.abs(sums) > np.quantile(np.abs(sums), 0.8)
+    assert ((picture[..., 0] > picture[..., 2]) == (sums > 0))[strong].all()
+
+
+def test_the_network_can_be_named_by_an_option(place, tmp_path):
+    words = ["one.png", "--model", NETWORK, "--weights", "w.pth", "--image-size", "48"]
+    assert explain(place, *words, out=tmp_path) == 0
+    assert [row["network"] for row in rows(tmp_path)] == ["shufflenet_v2_x0_5"]
+
+
+def test_options_may_stand_before_images(place, tmp_path):
+    words = ["--clip", "95", "run", "--signed", "one.png", "--strict", "--target", "cat", "two.png"]
+    assert explain(place, *words, out=tmp_path) == 0
+    assert [row["target"] for row in rows(tmp_path)] == ["cat", "cat"]
+
+
+def test_networks_of_one_name_are_told_apart(place, tmp_path):
+    assert explain(place, "run", "run", "one.png", out=tmp_path) == 0
+    assert [row["network"] for row in rows(tmp_path)] == ["run", "run-2"]
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["run", "one.png", "--method", "smothgrad"], "smothgrad is not known.*Did you mean smoothgrad"),
+        (
+            ["run", "one.png", "--method", "smoothgrad:sample=3"],
+            "no setting 'sample'.*samples=50.*Did you mean samples",
+        ),
+        (["run", "one.png", "--method", "smoothgrad:samples=few"], "samples=few cannot be used.*whole number"),
+        (["run", "one.png", "--method", "smoothgrad:samples=0"], "samples=0 is out of range"),
+        (["run", "one.png", "--method", "smoothgrad(samples=3"], "bracket"),
+        (["run", "one.png", "--method", "smoothed:kind=median"], "one of mean, square, variance"),
+        (["run", "one.png", "--method", "smoothed:base=gradien"], "gradien is not known.*Did you mean gradient"),
+        (["run", "one.png", "--signed", "--absolute"], "exclude each other"),
+        (["run", "one.png", "--top-k", "2"], "--top-k 2 is no share"),
+        (["run", "one.png", "--clip", "101"], "clip=101"),
+        (["run", "one.png", "--target", "cats"], "cats is no class.*cat, dog.*Did you mean cat"),
+        (["run", "one.png", "--weights", "w.pth"], "1 --weights for 0 networks"),
+        (["run", "one.png", "--image-size", "48"], "--image-size is only for"),
+        (["run", "three.png"], "no file or folder three.png"),
+        (["run", "--strict"], "nothing to explain"),
+        ([NETWORK, "one.png"], "has no weights.*--weights FILE"),
+        ([NETWORK, "one.png", "--weights", "none.pth"], "no file of weights none.pth"),
+        ([NETWORK, "one.png", "--weights", "w.pth", "--weights", "w.pth"], "2 --weights for 1 networks"),
+        ([NETWORK, "one.png", "--weights", "w.pth", "--mean", "0.5"], "--mean has 1 numbers and --std 0"),
+        (["torchvision:squeezenet1_1", "one.png", "--weights", "w.pth"], "do not fit the network"),
+        (["pretrained:resnet", "one.png"], "no pretrained network 'resnet'"),
+        (["resnet18", "one.png"], "no run directory resnet18.*Did you mean torchvision:resnet18"),
+        (["--strict"], "no network is named"),
+    ],
+    ids=lambda value: " ".join(value)[-40:] if isinstance(value, list) else None,
+)
+def test_a_mistake_is_one_line_and_writes_no_map(place, tmp_path, capfd, words, said):
+    assert explain(place, *words, out=tmp_path / "maps") == 2
+    lines = capfd.readouterr().err.strip().splitlines()
+    assert len(lines) == 1
+    assert re.search(said, lines[0]), lines[0]
+    assert not list(tmp_path.glob("maps/*.npy"))
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("gradient", Gradient()),
+        ("Gradient:output=probability", Gradient("probability")),
+        ("smoothed(base=sparsified:keep=0.2, samples=3)", Smoothed(Sparsified(keep=0.2), samples=3)),
+        ("sparsified:saturated=none,keep=.5", Sparsified(keep=0.5)),
+        ("smoothed:kind='square'", Smoothed(kind="square")),
+        ("smoothed:smoothed(samples=2),4", Smoothed(Smoothed(samples=2), 4)),
+    ],
+)
+def test_settings_in_words(text, expected):
+    assert attribution(text) == expected
+
+
+def test_penalties_in_words():
+    assert from_words("l1(0.1)", Penalty, "--penalty") == L1(0.1)
+    made = from_words("groupl21:weight=0.1,patch=4,per_channel=false", Penalty, "--penalty")
+    assert repr(made) == repr(GroupL21(0.1, patch=4, per_channel=False))
+    with pytest.raises(ArgumentError, match="--penalty l1 needs weight"):
+        from_words("l1", Penalty, "--penalty")
+
+
+def test_a_method_has_one_spelling():
+    assert canonical("SmoothGrad( samples=4,sigma = 0.1 )") == canonical("smoothgrad:samples=4,sigma=0.1")
+    assert canonical("Gradient()") == "gradient"
+
+
+def test_a_named_output_reaches_the_innermost_map():
+    assert "log_probability" in repr(attribution("smoothed:base=sparsified", "log_probability"))
+
+
+def test_a_progress_line_counts_maps(place, tmp_path, capfd):
+    assert explain(place, "run", "one.png", "two.png", "--method", "gradient", "inputxgradient", out=tmp_path) == 0
+    assert "4 of 4 maps" in capfd.readouterr().err
