@@ -1,10 +1,13 @@
 """Many passes through one network: folded where they are plain, and no larger than asked."""
 
+import weakref
+
 import pytest
 import torch
 from tests.networks import batch, network, same_state, state
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 from gradsculpt import gradients, kernels
 from gradsculpt.attributions import Attribution, Gradient, InputXGradient, IntegratedGradients, Smoothed, Sparsified
@@ -40,6 +43,26 @@ class Largest(TorchDispatchMode):
         return func(*args, **(kwargs or {}))
 
 
+class Peak(TorchDispatchMode):
+    """Counts the bytes of all tensors that are made, and alive, inside it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.alive: dict[int, int] = {}
+        self.most = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):  # type: ignore[no-untyped-def]
+        result = func(*args, **(kwargs or {}))
+        for tensor in tree_leaves(result):
+            if isinstance(tensor, Tensor):
+                storage = tensor.untyped_storage()
+                if storage._cdata not in self.alive:
+                    self.alive[storage._cdata] = storage.nbytes()
+                    weakref.finalize(storage, self.alive.pop, storage._cdata, None)
+        self.most = max(self.most, sum(self.alive.values()))
+        return result
+
+
 @pytest.mark.parametrize("attribution", FAST, ids=lambda member: type(member).__name__)
 def test_folding_changes_no_map_and_no_state(attribution: Attribution, monkeypatch: pytest.MonkeyPatch) -> None:
     model, (x, y) = network().eval(), batch(2)
@@ -56,14 +79,26 @@ def test_folding_changes_no_map_and_no_state(attribution: Attribution, monkeypat
     assert 0 < folded.normalisations < plain.normalisations
 
 
-def test_passes_are_folded_only_where_they_are_plain() -> None:
+def test_passes_are_folded_only_where_they_are_plain_and_several() -> None:
     model = network().eval()
     for base in (Gradient(), InputXGradient(), Sparsified(InputXGradient(Gradient("probability")))):
         assert isinstance(passes(base, model, create_graph=False), kernels.Folded)
+        assert not isinstance(passes(base, model, create_graph=False, times=1), kernels.Folded)
         assert not isinstance(passes(base, model, create_graph=True), kernels.Folded)
     for base in (Other(), Sparsified(Other())):
         assert not isinstance(passes(base, model, create_graph=False), kernels.Folded)
     assert isinstance(gradients.repeated(model), kernels.Folded)
+
+
+@pytest.mark.parametrize("made", [Smoothed, IntegratedGradients])
+def test_memory_is_bounded_by_the_passes_and_not_by_the_copies(made: type) -> None:
+    model, (x, y) = network().eval().float(), batch(1)
+    peaks = []
+    for count in (16, 64):
+        with Peak() as peak:
+            made(**{"samples" if made is Smoothed else "steps": count}, batch_size=8)(model, x.float(), y)
+        peaks.append(peak.most)
+    assert peaks[1] < 1.05 * peaks[0]
 
 
 def test_a_network_in_training_mode_is_left_to_its_batch_statistics() -> None:

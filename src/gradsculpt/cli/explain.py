@@ -46,7 +46,7 @@ def run(words: Sequence[str]) -> None:
     """Write heat maps, overlays and raw arrays of images."""
     prepare()
     parser = _parser()
-    options, console = parser.build(parser.read(_options_last(parser, words))), progress_console()
+    options, console = parser.build(parser.read(options_last(parser, words))), progress_console()
     if options["signed"] and options["absolute"]:
         raise ArgumentError("--signed and --absolute exclude each other; pass one, or none for --absolute.")
     rendering = Rendering(options["clip"], options["signed"], options["top_k"])
@@ -95,7 +95,7 @@ def _parser() -> Parser:
     return parser
 
 
-def _options_last(parser: Parser, words: Sequence[str]) -> list[str]:
+def options_last(parser: Parser, words: Sequence[str]) -> list[str]:
     """Put networks and images in front of the options, as the parser sees them only while they stand together."""
     takes = {option: action.nargs for action in parser._actions for option in action.option_strings}
     front: list[str] = []
@@ -178,7 +178,7 @@ def _explain(
                 batch = part[start : start + step]
                 pixels = torch.from_numpy(np.stack([image.pixels for image in batch])).permute(0, 3, 1, 2)
                 x01 = to_float(pixels.to(subject.classifier.device))
-                target, verdicts = _judged(subject.classifier, x01, batch, wanted)
+                target, verdicts = judged(subject.classifier, x01, batch, wanted)
                 for method, attribute in known.items():
                     maps = _maps(subject, x01, target, method, attribute)
                     folder.add(subject.name, method, batch, x01, verdicts, maps)
@@ -192,7 +192,7 @@ def _maps(subject: Subject, x01: Tensor, target: Tensor, method: str, attribute:
         raise ModelError(f"{method} cannot explain {subject.name}: {error}") from error
 
 
-def _judged(
+def judged(
     classifier: Classifier, x01: Tensor, images: Sequence[NamedImage], wanted: str | None
 ) -> tuple[Tensor, list[Verdict]]:
     """Return the classes to explain, [N], and what is to be said of them."""

@@ -10,11 +10,15 @@ from gradsculpt.cli.parser import RECIPES, command_parser
 
 
 def run(words: Sequence[str]) -> None:
-    """List data, models, recipes, the parts of objectives, attributions and metrics, one line each."""
-    parser = command_parser("list", "List data, models, recipes, the parts of objectives, attributions and metrics.")
+    """List data, models, recipes, the parts of objectives, attributions, attacks, metrics and groups of scores."""
+    parser = command_parser(
+        "list", "List data, models, recipes, the parts of objectives, attributions, attacks and metrics."
+    )
     parser.read(words)
     from gradsculpt.attributions import ATTRIBUTIONS
+    from gradsculpt.cli.attack import short_names
     from gradsculpt.data import SOURCES
+    from gradsculpt.evaluation.groups import GROUPS
     from gradsculpt.metrics import METRICS
     from gradsculpt.models import MODELS, PRETRAINED
     from gradsculpt.objectives import OBJECTIVES
@@ -31,7 +35,11 @@ def run(words: Sequence[str]) -> None:
         "perturbations": ((cls.__name__, _first_line(cls.__doc__)) for cls in PERTURBATIONS),
         "penalties": ((cls.__name__, _first_line(cls.__doc__)) for cls in PENALTIES),
         "attributions": ((cls.__name__.lower(), _first_line(cls.__doc__)) for cls in ATTRIBUTIONS),
+        "attacks": ((name, _first_line(cls.__doc__)) for name, cls in short_names().items()),
         "metrics": ((metric.name, metric.description) for metric in METRICS),
+        "groups of scores": (
+            (name, _first_line(group.__doc__).removeprefix("Yield ")) for name, group in GROUPS.items()
+        ),
     }
     table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
     for title, rows in sections.items():

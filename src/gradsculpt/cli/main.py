@@ -14,16 +14,30 @@ class Command(NamedTuple):
 
     module: str
     summary: str
+    interrupted: str = "What was finished is kept."
 
 
 COMMANDS = {
-    "train": Command("gradsculpt.cli.train", "train a classifier and leave a run directory"),
+    "train": Command(
+        "gradsculpt.cli.train",
+        "train a classifier and leave a run directory",
+        "What was finished is kept; train --resume goes on with it.",
+    ),
     "explain": Command("gradsculpt.cli.explain", "write heat maps, overlays and raw arrays of images"),
     "features": Command("gradsculpt.cli.features", "write the image that raises each class's logit the most"),
-    "evaluate": Command("gradsculpt.cli.evaluate", "score a run: accuracy, sparsity, robustness, ground truth"),
-    "compare": Command("gradsculpt.cli.compare", "put any number of runs on one self-contained page"),
+    "attack": Command("gradsculpt.cli.attack", "change images so that their maps change and their classes do not"),
+    "evaluate": Command(
+        "gradsculpt.cli.evaluate",
+        "score a network: accuracy, sparsity, robustness, fidelity, sanity",
+        "What was finished is kept; the same command goes on where it stopped.",
+    ),
+    "compare": Command(
+        "gradsculpt.cli.compare",
+        "put any number of runs on one self-contained page",
+        "What was finished is kept; the same command goes on where it stopped.",
+    ),
     "demo": Command("gradsculpt.cli.demo", "train, explain and compare two small networks in about two minutes"),
-    "list": Command("gradsculpt.cli.listing", "list data, models, recipes, attributions and metrics"),
+    "list": Command("gradsculpt.cli.listing", "list data, models, recipes, attributions, attacks and metrics"),
 }
 
 INTERRUPTED = 130
@@ -52,7 +66,7 @@ def main(arguments: list[str] | None = None) -> int:
         sys.stderr.write(f"gradsculpt: {message}\n")
         return 2
     except KeyboardInterrupt:
-        sys.stderr.write("gradsculpt: interrupted. What was finished is kept; train goes on with --resume.\n")
+        sys.stderr.write(f"gradsculpt: interrupted. {_find(words[0]).interrupted}\n")
         return INTERRUPTED
     except BrokenPipeError:
         return 0

@@ -7,6 +7,7 @@ import types
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
+from gradsculpt.attacks import ATTACKS, Attack
 from gradsculpt.attributions import ATTRIBUTIONS, Attribution
 from gradsculpt.errors import ArgumentError, GradsculptError
 from gradsculpt.penalties import PENALTIES, Penalty
@@ -14,7 +15,11 @@ from gradsculpt.penalties import PENALTIES, Penalty
 Supplied = Callable[[type], Mapping[str, Any]]
 """What a class is given without its being written down, if the words do not say otherwise."""
 
-_FAMILIES: dict[type, tuple[type, ...]] = {Attribution: ATTRIBUTIONS, Penalty: PENALTIES}
+_FAMILIES: dict[type, tuple[type, ...]] = {
+    Attribution: ATTRIBUTIONS,
+    Attack: ATTACKS,
+    Penalty: PENALTIES,
+}
 _WORDS = {"none": None, "null": None, "true": True, "false": False}
 
 
@@ -25,7 +30,7 @@ def from_words(text: str, family: type, option: str, supplied: Supplied = lambda
 
     Args:
         text: What was typed.
-        family: `Attribution` or `Penalty`.
+        family: `Attribution`, `Attack` or `Penalty`.
         option: Where it was typed, for messages.
         supplied: What each class is given beside the words.
 

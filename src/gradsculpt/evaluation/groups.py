@@ -170,7 +170,7 @@ def sanity(subject: Subject) -> Iterator[Column]:
     if not count:
         return
     given = (subject.classifier.network, protocol.attribution, subject.x[:count], subject.target[:count])
-    found = randomization(*given, protocol.seed, k=protocol.k)
+    found = randomization(*given, protocol.seed, protocol.stages, k=protocol.k)
     for name in ("ssim", "spearman", "topk_intersection"):
         score = Score(f"randomized_{name}", -1.0 if name != "topk_intersection" else 0.0, 1.0, "lower")
         yield Column(score, found.values[name].mean(dim=0))

@@ -59,7 +59,9 @@ class Protocol:
         attack_images: How many images are attacked, the first ones.
         smooth_beta: Sharpness of the Softplus through which networks are attacked whose maps have no slope.
         steps: Shares of pixels at which insertion, deletion and AOPC look at the network.
-        sanity_images: For how many images the weights are randomised, the first ones; at most a batch.
+        sanity_images: For how many images the weights are randomised, the first ones.
+        stages: Into how many stages the modules are merged whose weights are randomised one after the other; None
+            takes each by itself.
         seed: Seed of the noise and of the bootstrap.
 
     Raises:
@@ -80,6 +82,7 @@ class Protocol:
     smooth_beta: float = 20.0
     steps: int = 20
     sanity_images: int = 16
+    stages: int | None = None
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -93,6 +96,8 @@ class Protocol:
         checks.at_least("smooth_beta", self.smooth_beta, 1e-3)
         for name in ("draws", "attack_steps", "attack_images", "steps", "sanity_images"):
             checks.at_least(name, getattr(self, name), 1)
+        if self.stages is not None:
+            checks.at_least("stages", self.stages, 1)
         checks.at_least("seed", self.seed, 0)
 
     @classmethod

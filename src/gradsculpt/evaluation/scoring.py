@@ -1,7 +1,7 @@
 """Scoring a classifier and its maps on images."""
 
 import hashlib
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +31,7 @@ def evaluate(
     name: str = "classifier",
     settings: Mapping[str, Any] | None = None,
     limit: int | None = None,
+    names: Sequence[str] | None = None,
     folder: Path | None = None,
     progress: Progress | None = None,
 ) -> Scorecard:
@@ -46,8 +47,9 @@ def evaluate(
         name: Name of the scorecard.
         settings: More to note in the scorecard.
         limit: Use at most this many images; None for all.
+        names: Names of the images for the table of values, in the order of the data; None counts from 0.
         folder: Where per-image values are written as they come, and `scorecard.csv` in the end. An evaluation that was
-            interrupted there goes on, if classifier, protocol and settings are the same.
+            interrupted there goes on, if classifier, protocol, settings and names are the same.
         progress: Called as `progress(done, total)` after each batch; total is `limit`.
 
     Returns:
@@ -69,13 +71,16 @@ def evaluate(
     if limit is not None:
         checks.at_least("limit", limit, 1)
     noted = {**vars(protocol), "attribution": repr(protocol.attribution), **dict(settings or {})}
-    values = Values(folder, {**noted, "limit": limit, "classifier": _fingerprint(classifier)} if folder else None)
+    state = {**noted, "limit": limit, "names": names and list(names), "classifier": _fingerprint(classifier, space)}
+    values = Values(folder, state if folder else None)
     generator, done = protocol.generator(), 0
     for images, labels, truth in _batches(data, limit):
         subject = _subject(classifier, space, protocol, (images, labels, truth), generator, done)
         done += len(labels)
         if done > len(values):
-            values.append(_measured(subject, protocol))
+            new = slice(len(values) - done, None)  # those before were measured before an interruption
+            chosen = [str(i) for i in range(done)] if names is None else names[:done]
+            values.append(chosen[new], {header: found[new] for header, found in _measured(subject, protocol).items()})
         if progress is not None:
             progress(done, limit)
     if not done:
@@ -162,9 +167,9 @@ def _curves(values: Values, protocol: Protocol) -> dict[str, Curve]:
     }
 
 
-def _fingerprint(classifier: nn.Module) -> str:
-    """Return what tells one state of a module from another."""
-    digest = hashlib.sha256()
+def _fingerprint(classifier: nn.Module, space: InputSpace | None) -> str:
+    """Return what tells one state of a module from another, and one activation or normalisation."""
+    digest = hashlib.sha256(f"{classifier!r} {getattr(classifier, 'space', space)!r} {classifier.training}".encode())
     for key, tensor in classifier.state_dict().items():
         if isinstance(tensor, Tensor):
             digest.update(key.encode())

@@ -1,8 +1,9 @@
 """The per-image values behind a scorecard, written as they come, so that an interrupted evaluation goes on."""
 
 import csv
+import io
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -17,6 +18,7 @@ from gradsculpt.metrics import Score
 VALUES = "scorecard.csv"
 _DRAFT = "scorecard.part.csv"
 _NOTE = "scorecard.part.json"
+_IMAGE = "image"
 
 
 class Header(NamedTuple):
@@ -49,6 +51,7 @@ class Values:
         self._settings = json.loads(json.dumps(dict(settings or {}), default=str))
         self._headers: dict[str, Header] = {}
         self._rows: list[dict[str, float]] = []
+        self._names: list[str] = []
         if folder is not None:
             try:
                 folder.mkdir(parents=True, exist_ok=True)
@@ -63,12 +66,14 @@ class Values:
     def __len__(self) -> int:
         return len(self._rows)
 
-    def append(self, columns: Mapping[Header, Tensor]) -> None:
-        """Add the images of a batch, given as columns of one length, and write them down."""
+    def append(self, names: Sequence[str], columns: Mapping[Header, Tensor]) -> None:
+        """Add some images by name, given as columns of as many values, and write them down."""
         lists = {header.name: values.double().cpu().tolist() for header, values in columns.items()}
-        rows = [dict(zip(lists, row, strict=True)) for row in zip(*lists.values(), strict=True)]
-        rows = [{name: value for name, value in row.items() if value == value} for row in rows]
+        rows: list[dict[str, float]] = [
+            {key: values[i] for key, values in lists.items() if values[i] == values[i]} for i in range(len(names))
+        ]
         self._rows += rows
+        self._names += names
         new = {header.name: header for header in columns if header.name not in self._headers}
         self._headers |= new
         if self._folder is None:
@@ -76,8 +81,8 @@ class Values:
         if new:
             self._rewrite(self._folder)
         else:
-            with (self._folder / _DRAFT).open("a", newline="") as file:
-                csv.DictWriter(file, list(self._headers)).writerows(rows)
+            with (self._folder / _DRAFT).open("a", newline="", encoding="utf-8") as file:
+                csv.DictWriter(file, [_IMAGE, *self._headers]).writerows(_named(names, rows))
 
     def columns(self) -> dict[Header, Tensor]:
         """Return every column, float64 [N], with NaN for what was not measured."""
@@ -97,26 +102,36 @@ class Values:
             name: {"group": h.group, "score": asdict(h.score), "point": h.point} for name, h in self._headers.items()
         }
         # The table goes first: a note without its rows would promise what is not there.
-        with (folder / _DRAFT).open("w", newline="") as file:
-            writer = csv.DictWriter(file, list(self._headers))
+        with (folder / _DRAFT).open("w", newline="", encoding="utf-8") as file:
+            writer = csv.DictWriter(file, [_IMAGE, *self._headers])
             writer.writeheader()
-            writer.writerows(self._rows)
-        (folder / _NOTE).write_text(json.dumps({"settings": self._settings, "headers": headers}))
+            writer.writerows(_named(self._names, self._rows))
+        (folder / _NOTE).write_text(json.dumps({"settings": self._settings, "headers": headers}), encoding="utf-8")
 
     def _take_over(self, folder: Path) -> None:
         """Read what an interrupted evaluation with the same settings wrote, up to a line that was cut off."""
         if not (folder / _NOTE).is_file() or not (folder / _DRAFT).is_file():
             return
         try:
-            note, text = json.loads((folder / _NOTE).read_text()), (folder / _DRAFT).read_text()
+            note = json.loads((folder / _NOTE).read_text(encoding="utf-8"))
+            text = (folder / _DRAFT).read_text(encoding="utf-8")
             if note["settings"] != self._settings:
                 return
             found = {
                 name: Header(h["group"], Score(**h["score"]), Point(*h["point"]) if h["point"] else None)
                 for name, h in note["headers"].items()
             }
-            rows = list(csv.DictReader(text[: text.rfind("\n") + 1].splitlines()))
-            self._rows = [{name: float(value) for name, value in row.items() if value} for row in rows]
-            self._headers = found
-        except (ValueError, KeyError, TypeError):
-            self._rows, self._headers = [], {}
+            # A row that was cut off in the middle of the file has fields that are no numbers.
+            rows = list(csv.DictReader(io.StringIO(text[: text.rfind("\n") + 1]), restval="missing"))
+            names = [row.pop(_IMAGE) for row in rows]
+            values = [{name: float(value) for name, value in row.items() if value} for row in rows]
+            if not all(row.keys() <= found.keys() for row in values):
+                return
+            self._names, self._rows, self._headers = names, values, found
+        except (ValueError, KeyError, TypeError, AttributeError, csv.Error):
+            return
+
+
+def _named(names: Iterable[str], rows: Iterable[Mapping[str, float]]) -> Iterator[dict[str, str | float]]:
+    for name, row in zip(names, rows, strict=True):
+        yield {_IMAGE: name, **row}

@@ -13,7 +13,7 @@ from torch.utils.weak import WeakIdKeyDictionary
 
 from gradsculpt.kernels.convolution import Geometry
 from gradsculpt.kernels.folding import Normalisation, Vector, activation, in_place, normalisation, same
-from gradsculpt.kernels.fused import Cut, convolve
+from gradsculpt.kernels.fused import Cut, arranged, convolve
 
 Function = Callable[..., Any]
 Arguments = tuple[Sequence[Any], Mapping[str, Any]]
@@ -98,7 +98,8 @@ class Folded(TorchFunctionMode):
             return torch.conv2d(*args, **kwargs)
         link: _Link | None = self._links.get(weight)  # type: ignore[no-untyped-call]
         if link is None or link.version != weight._version:
-            result = torch.conv2d(*args, **kwargs)
+            # Laid out as later passes will be, which is faster already.
+            result = torch.conv2d(*_replaced(args, x, arranged(x)), **_replaced(kwargs, x, arranged(x)))
             link = self._links[weight] = _Link(weight._version, Vector.of(bias))
             self._watch(result, link, "convolved")
             return result

@@ -22,12 +22,18 @@ def convolve(x: Tensor, weight: Tensor, bias: Tensor, geometry: Geometry, cut: C
     return result
 
 
+def arranged(x: Tensor) -> Tensor:
+    """Return x in the memory format that convolutions are fastest in."""
+    return x.contiguous(memory_format=_LAST) if x.device.type == "cpu" else x
+
+
 class _Convolve(Function):
     """Values that are cut are their own mask, and of the input nothing but its shape is kept."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, geometry: Geometry, cut: Cut | None) -> Tensor:
-        x = x.contiguous(memory_format=_LAST) if x.device.type == "cpu" else x
+        ctx.contiguous = x.is_contiguous()
+        x = arranged(x)
         rows = _by_rows(x, weight, geometry)
         result = geometry.convolve(_rows(x) if rows else x, weight, bias)
         if rows:
@@ -48,10 +54,11 @@ class _Convolve(Function):
         # Memory that nobody touches costs nothing.
         like = torch.empty(ctx.shape, dtype=g.dtype, device=g.device, memory_format=_LAST)
         wanted = (True, False, False)
-        if not ctx.rows:
-            return ctx.geometry.gradients(g, like, ctx.weight, wanted)[0], None, None, None, None
-        found = ctx.geometry.gradients(_rows(g), _rows(like), ctx.weight, wanted)[0]
-        return _maps(found, len(like)), None, None, None, None
+        if ctx.rows:
+            g = _maps(ctx.geometry.gradients(_rows(g), _rows(like), ctx.weight, wanted)[0], len(like))
+        else:
+            g = ctx.geometry.gradients(g, like, ctx.weight, wanted)[0]
+        return g.contiguous() if ctx.contiguous else g, None, None, None, None
 
 
 def _through(g: Tensor, values: Tensor, cut: Cut) -> Tensor:

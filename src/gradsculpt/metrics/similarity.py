@@ -1,5 +1,7 @@
 """How alike two maps are."""
 
+import math
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -9,6 +11,7 @@ from gradsculpt.attributions.heatmap import channel_sum, finite_maps, magnitudes
 from gradsculpt.metrics.base import Score, metric
 
 _LUMINANCE, _CONTRAST = 0.01**2, 0.03**2  # for a dynamic range of 1
+_CACHED = 50_000  # entries
 _RADIUS = 5  # of the 11 x 11 window of Wang et al., whose standard deviation is 1.5 pixels
 
 
@@ -160,19 +163,49 @@ def ssim(a: Tensor, b: Tensor) -> Tensor:
     checks.same_shape("a", a, "b", b)
     if not a.numel():
         return a.new_zeros(len(a), dtype=_dtype(a, b))
-    pair = [channel_sum(unit) for unit in _shared_peak(magnitudes("a", a.detach()), magnitudes("b", b.detach()))]
-    first, second = (picture.to(_wide(a, b)) for picture in _shared_peak(*pair))
+    # A few pictures at a time, so that their moments stay in the cache.
+    size = max(1, _CACHED // a[0].numel())
+    parts = zip(torch.split(a.detach(), size), torch.split(b.detach(), size), strict=True)
+    return torch.cat([_ssim(*_pictures(*part)) for part in parts]).clamp(-1.0, 1.0).to(_dtype(a, b))
+
+
+def _pictures(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
+    """Return magnitudes [N, H, W] on the range of each pair, from 0 to 1."""
+    first, second = magnitudes("a", a), magnitudes("b", b)
+    if first.ndim == 4:  # scaled before they are added up as well, for huge and tiny entries
+        first, second = (channel_sum(unit) for unit in _shared_peak(first, second))
+    first, second = _shared_peak(first, second)
+    return first.to(_wide(a, b)), second.to(_wide(a, b))
+
+
+def _ssim(first: Tensor, second: Tensor) -> Tensor:
     # Moments about the means of the pictures cancel less.
-    centre = ((first + second) / 2).mean(dim=(1, 2), keepdim=True)
+    centre = (first + second).mean(dim=(1, 2), keepdim=True) / 2
     one, other = first - centre, second - centre
-    down, across = (_window(side, first) for side in first.shape[1:])
-    stacked = torch.stack([one, other, one * one, other * other, one * other])
-    means = (down @ stacked @ across.T).unbind()
-    variance, covariance = means[2] + means[3] - means[0] ** 2 - means[1] ** 2, means[4] - means[0] * means[1]
-    left, right = means[0] + centre, means[1] + centre
-    luminance = (2 * left * right + _LUMINANCE) / (left**2 + right**2 + _LUMINANCE)
-    inside = luminance * (2 * covariance + _CONTRAST) / (variance.clamp(min=0) + _CONTRAST)
-    return inside.mean(dim=(1, 2)).clamp(-1.0, 1.0).to(_dtype(a, b))
+    moments = torch.cat([one, other, one * one + other * other, one * other])
+    left, right, squares, product = _blurred(_blurred(moments, 1), 2).chunk(4)
+    variance = (squares - left * left - right * right).clamp_(min=0)
+    covariance = product - left * right
+    left, right = left + centre, right + centre
+    luminance = (2 * left * right + _LUMINANCE) / (left * left + right * right + _LUMINANCE)
+    return (luminance * (2 * covariance + _CONTRAST) / (variance + _CONTRAST)).mean(dim=(1, 2))
+
+
+def _blurred(pictures: Tensor, dim: int) -> Tensor:
+    """Average one side by the Gaussian window, wherever all of it lies within the picture."""
+    side = pictures.shape[dim]
+    radius = min(_RADIUS, (side - 1) // 2)
+    sigma = max(0.3 * radius, 0.1)
+    weights = [math.exp(-0.5 * (i / sigma) ** 2) for i in range(radius + 1)]
+    weights = [weight / (weights[0] + 2 * sum(weights[1:])) for weight in weights]
+    length = side - 2 * radius
+    # Sums of shifted views: a convolution with one channel is what the libraries are slowest at.
+    total = pictures.narrow(dim, radius, length) * weights[0]
+    pair = torch.empty_like(total)
+    for i, weight in enumerate(weights[1:], start=1):
+        ends = pictures.narrow(dim, radius - i, length), pictures.narrow(dim, radius + i, length)
+        total.add_(torch.add(*ends, out=pair), alpha=weight)
+    return total
 
 
 def _rows(a: Tensor, b: Tensor, signed: bool) -> tuple[Tensor, Tensor]:
@@ -222,17 +255,6 @@ def _shared_peak(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
     peak = torch.maximum(a.flatten(1).amax(dim=1), b.flatten(1).amax(dim=1))
     safe = torch.where(peak > 0, peak, 1.0).view(-1, *[1] * (a.ndim - 1))
     return a / safe, b / safe
-
-
-def _window(side: int, like: Tensor) -> Tensor:
-    """Return the matrix that averages a picture's side by the Gaussian window, a row for each place of the window."""
-    radius = min(_RADIUS, (side - 1) // 2)
-    offsets = torch.arange(-radius, radius + 1, dtype=torch.float64)
-    weights = torch.exp(-0.5 * (offsets / max(0.3 * radius, 0.1)).square())
-    rows = torch.zeros(side - 2 * radius, side, dtype=torch.float64)
-    for place, row in enumerate(rows):
-        row[place : place + 2 * radius + 1] = weights / weights.sum()
-    return rows.to(like)
 
 
 def _wide(a: Tensor, b: Tensor) -> torch.dtype:

@@ -181,9 +181,9 @@ def class_features(
         if progress is not None:
             progress(next(steps), len(parts) * search.ascent.steps)
 
-    # Layers that draw random numbers, such as dropout in training mode, draw the same in every call.
+    # On a CPU, layers that draw random numbers, as dropout does in training mode, draw the same in every call.
     random = {"cpu": torch.Generator().manual_seed(search.ascent.seed).get_state()}
-    with torch.inference_mode(False), torch.no_grad(), undisturbed(model):
+    with torch.inference_mode(False), torch.no_grad(), undisturbed(model, random=random):
         found = [search(part, advance) for part in parts]
     return ClassFeatures(*(torch.cat(tensors) for tensors in zip(*found, strict=True)))
 

@@ -1,0 +1,195 @@
+"""The plots of the page, as SVG: scores against a setting, sparsity against accuracy, and the epochs of training."""
+
+import io
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from gradsculpt.evaluation import Scorecard
+from gradsculpt.evaluation.plot import COLOURS, STYLES, lines
+from gradsculpt.evaluation.scorecard import Curve
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+Epochs = Sequence[Mapping[str, str]]
+"""Rows of metrics.csv, by column."""
+
+# About as wide as the screen of a phone, so that the letters are not made smaller there; wider screens enlarge them.
+_WIDTH, _HEIGHT = 3.7, 2.5
+_LEGEND_LETTERS, _LEGEND_LINE = 52, 0.16
+_TICKS = 12
+
+_SECTIONS = {
+    "Robustness of the maps": {
+        "noise_cosine": "Higher is better: the maps of noisy images point the same way as those of clean ones.",
+        "topk_attack": "Higher is better: more of the most important pixels stay important under the attack.",
+        "topk_attack_ssim": "Higher is better: the map of the attacked image looks like that of the clean one.",
+    },
+    "Fidelity of the maps": {
+        "insertion": "A curve that rises early is better: the pixels that the map puts first make the class.",
+        "deletion": "A curve that falls early is better: without the pixels that the map puts first the class is gone.",
+    },
+    "Sanity of the maps": {
+        "cascade_ssim": "A curve that falls is better: a map that stays the same while what was learnt is taken away, "
+        "layer by layer, does not show what was learnt.",
+    },
+}
+_TRAINING = {
+    "val_accuracy": ("validation accuracy", "accuracy (%)", 100.0),
+    "val_gini": ("validation sparsity", "Gini index of the maps", 1.0),
+}
+
+
+@dataclass(frozen=True)
+class Plot:
+    """A plot: what it shows, in words, how to read it, and its SVG."""
+
+    title: str
+    caption: str
+    svg: bytes
+
+
+def plots(names: Sequence[str], cards: Sequence[Scorecard], epochs: Sequence[Epochs]) -> dict[str, list[Plot]]:
+    """Return the plots for which there are data, by section.
+
+    Args:
+        names: What the runs are called in the legends; unique.
+        cards: Their scorecards.
+        epochs: Rows of their metrics.csv; empty for none.
+    """
+    sections: dict[str, list[Plot]] = {}
+    for section, captions in _SECTIONS.items():
+        known = [
+            _curve_plot(names, curves, caption)
+            for name, caption in captions.items()
+            for curves in _comparable([card.curves.get(name) for card in cards])
+        ]
+        sections[section] = known
+    sections["Sparsity against accuracy"] = _trade_off(names, cards)
+    sections["Training"] = _training(names, epochs)
+    return {section: found for section, found in sections.items() if found}
+
+
+def _comparable(curves: Sequence[Curve | None]) -> list[list[Curve | None]]:
+    """Split the curves of the runs into those that share an axis: stages of other networks are other places."""
+    axes = list(dict.fromkeys(curve.x if isinstance(curve.x[0], str) else () for curve in curves if curve is not None))
+    if axes == [()]:
+        return [list(curves)]
+    return [[curve if curve is not None and curve.x == x else None for curve in curves] for x in axes]
+
+
+def _curve_plot(names: Sequence[str], curves: Sequence[Curve | None], caption: str) -> Plot:
+    first = next(curve for curve in curves if curve is not None)
+    blank = (math.nan,) * len(first.x)
+    # A run without the curve takes its turn, so that each run has one colour in all plots.
+    absent = replace(first, mean=blank, low=blank, high=blank)
+    shown = [i for i, curve in enumerate(curves) if curve is not None]
+    figure, axis = _figure([names[i] for i in shown], taller=isinstance(first.x[0], str))
+    lines(axis, {name: curve or absent for name, curve in zip(names, curves, strict=True)})
+    axis.set_title("")
+    if (legend := axis.get_legend()) is not None:
+        legend.remove()
+    if isinstance(first.x[0], str):
+        _thin(axis, [str(x) for x in first.x])
+    svg = _svg(figure, [axis.lines[i] for i in shown], [names[i] for i in shown])
+    return Plot(first.title, f"{caption} Bands are 95% intervals.", svg)
+
+
+def _thin(axis: "Axes", stages: Sequence[str]) -> None:
+    """Name a dozen stages at most, the first and the last among them; the others keep a small tick."""
+    count = min(_TICKS, len(stages))
+    places = sorted({round(i * (len(stages) - 1) / max(1, count - 1)) for i in range(count)})
+    axis.set_xticks(places, [_short(stages[i]) for i in places], rotation=60, ha="right", rotation_mode="anchor")
+    axis.set_xticks(range(len(stages)), minor=True)
+    axis.tick_params(axis="x", labelsize=6)
+
+
+def _short(name: str, letters: int = 18) -> str:
+    return name if len(name) <= letters else "…" + name[1 - letters :]
+
+
+def _trade_off(names: Sequence[str], cards: Sequence[Scorecard]) -> list[Plot]:
+    shown = [i for i, card in enumerate(cards) if {"accuracy", "gini"} <= set(card.entries)]
+    if len(shown) < 2:
+        return []
+    figure, axis = _figure([names[i] for i in shown])
+    handles = []
+    for i in shown:
+        x, y = cards[i]["gini"], cards[i]["accuracy"]
+        bars = axis.errorbar(
+            [x.mean],
+            [100 * y.mean],
+            xerr=[[x.mean - x.low], [x.high - x.mean]],
+            yerr=[[100 * (y.mean - y.low)], [100 * (y.high - y.mean)]],
+            fmt=STYLES[i % len(STYLES)][0],
+            color=COLOURS[i % len(COLOURS)],
+            markersize=5,
+            linewidth=1,
+            capsize=2,
+        )
+        handles.append(bars)
+    _label(axis, "Gini index of the maps (0 even, 1 sparse)", "accuracy (%)")
+    caption = "Up is more accurate, right is sparser: the top right corner is best. Bars are 95% intervals."
+    return [
+        Plot("accuracy against the sparsity of the maps", caption, _svg(figure, handles, [names[i] for i in shown]))
+    ]
+
+
+def _training(names: Sequence[str], epochs: Sequence[Epochs]) -> list[Plot]:
+    found = []
+    for column, (title, y_label, scale) in _TRAINING.items():
+        points = [
+            [(int(row["epoch"]), scale * float(row[column])) for row in rows if row.get(column)] for rows in epochs
+        ]
+        shown = [i for i, known in enumerate(points) if known]
+        if not shown:
+            continue
+        figure, axis = _figure([names[i] for i in shown])
+        for i in shown:
+            style, colour = STYLES[i % len(STYLES)], COLOURS[i % len(COLOURS)]
+            axis.plot(*zip(*points[i], strict=True), style, color=colour, markersize=3)
+        axis.xaxis.get_major_locator().set_params(integer=True)
+        _label(axis, "epoch", y_label)
+        svg = _svg(figure, axis.lines, [names[i] for i in shown])
+        found.append(Plot(title, "On the validation part, after each epoch.", svg))
+    return found
+
+
+def _figure(names: Sequence[str], *, taller: bool = False) -> "tuple[Figure, Axes]":
+    """Return a figure with room below for the legend."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    rows = math.ceil(len(names) / _columns(names))
+    height = _HEIGHT + _LEGEND_LINE * rows + (0.6 if taller else 0.0)
+    figure = Figure(figsize=(_WIDTH, height), layout="constrained")
+    FigureCanvasAgg(figure)
+    return figure, figure.subplots()
+
+
+def _columns(names: Sequence[str]) -> int:
+    return max(1, min(len(names), _LEGEND_LETTERS // (max(map(len, names)) + 8)))
+
+
+def _label(axis: "Axes", x_label: str, y_label: str) -> None:
+    axis.set_xlabel(x_label, fontsize=8)
+    axis.set_ylabel(y_label, fontsize=8)
+    axis.tick_params(labelsize=7)
+    axis.grid(alpha=0.3)
+
+
+def _svg(figure: "Figure", handles: Sequence[Any], names: Sequence[str]) -> bytes:
+    """Return the figure with a legend below the axis, where it hides no line."""
+    import matplotlib
+
+    # A dollar sign would begin a formula.
+    labels = [name.replace("$", r"\$") for name in names]
+    figure.legend(handles, labels, loc="outside lower center", ncols=_columns(names), fontsize=7)
+    stream = io.BytesIO()
+    # Letters stay letters, which are sharp at any size, and the ids do not change from one writing to the next.
+    with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": "gradsculpt"}):
+        figure.savefig(stream, format="svg", metadata={"Date": None})
+    return stream.getvalue()
