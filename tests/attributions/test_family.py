@@ -5,7 +5,8 @@ from typing import Any
 import pytest
 import torch
 from tests.networks import Recorder, batch, network, same_state, state
-from torch import nn
+from torch import Tensor, nn
+from torchvision.models import VisionTransformer
 
 from gradsculpt.attributions import (
     ATTRIBUTIONS,
@@ -13,6 +14,7 @@ from gradsculpt.attributions import (
     Attribution,
     DeepLift,
     GradCAM,
+    GuidedBackprop,
     IntegratedGradients,
     MoreauGrad,
     Smoothed,
@@ -158,3 +160,48 @@ def test_passes_are_no_larger_than_asked_and_do_not_change_the_map(cls: type) ->
         found = cls(**several, batch_size=batch_size)(recorder, x, y)
         torch.testing.assert_close(found, expected, rtol=1e-10, atol=1e-12)
         assert [len(seen) for seen in recorder.seen] == sizes
+
+
+@members
+def test_hooks_of_others_are_called_and_stay(attribution: Attribution) -> None:
+    model, (x, y) = network(norm=False).eval(), batch()
+    expected = attribution(model, x, y)
+    seen: list[torch.Size] = []
+    model[0].register_forward_hook(lambda module, inputs, output: seen.append(output.shape))
+    torch.testing.assert_close(attribution(model, x, y), expected, rtol=1e-10, atol=1e-12)
+    assert seen
+    assert len(model[0]._forward_hooks) == 1
+
+
+@members
+def test_nothing_is_left_behind_by_a_failure(attribution: Attribution) -> None:
+    class Failing(nn.Module):
+        def forward(self, t: Tensor) -> Tensor:
+            raise ZeroDivisionError
+
+    model, (x, y) = network(norm=False).eval(), batch()
+    expected = attribution(model, x, y)
+    broken = nn.Sequential(*model[:-1], Failing(), model[-1])
+    before = state(broken)
+    with pytest.raises(ZeroDivisionError):
+        attribution(broken, x, y)
+    assert same_state(state(broken), before)
+    assert not any(module._forward_hooks or module._forward_pre_hooks for module in broken.modules())
+    assert all(parameter.grad is None for parameter in broken.parameters())
+    torch.testing.assert_close(attribution(model, x, y), expected)
+
+
+GRADIENT_FAMILY = [a for a in MEMBERS if not isinstance(a, GuidedBackprop | DeepLift | GradCAM | LRP)]
+
+
+@pytest.mark.parametrize("attribution", GRADIENT_FAMILY, ids=[type(member).__name__ for member in GRADIENT_FAMILY])
+def test_vision_transformers(attribution: Attribution) -> None:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        model = VisionTransformer(8, 4, num_layers=1, num_heads=2, hidden_dim=8, mlp_dim=16, num_classes=3).double()
+        nn.init.normal_(model.heads.head.weight)
+    x = torch.randn(2, 3, 8, 8, generator=torch.Generator().manual_seed(3), dtype=torch.float64)
+    maps = attribution(model.eval(), x, torch.tensor([0, 2]))
+    assert maps.isfinite().all()
+    assert maps.flatten(1).any(dim=1).all()
+    torch.testing.assert_close(attribution(model, x[1:], torch.tensor([2]))[0], maps[1], rtol=1e-8, atol=1e-10)

@@ -8,7 +8,7 @@ from torch import nn
 from gradsculpt.data import Batch
 from gradsculpt.errors import ArgumentError, RunError
 from gradsculpt.evaluation import Protocol, Scorecard, evaluate
-from gradsculpt.evaluation.scorecard import entry
+from gradsculpt.evaluation.entries import entry
 from gradsculpt.inputs import InputSpace
 from gradsculpt.metrics import Score
 from gradsculpt.models import Classifier

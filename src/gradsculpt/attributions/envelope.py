@@ -83,7 +83,8 @@ class Envelope:
     def objective(self, delta: Tensor, samples: int, generator: torch.Generator) -> Objective:
         """Return the objective at delta and at 0, over the same noise, with standard errors."""
         samples = samples if self.smooth else 1
-        here, there = [], []
+        here: list[Tensor] = []
+        there: list[Tensor] = []
         with torch.no_grad():
             for noise in self.noise(samples, generator):
                 for found, shift in ((here, delta), (there, torch.zeros_like(delta))):

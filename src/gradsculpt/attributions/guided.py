@@ -7,9 +7,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from gradsculpt import checks
 from gradsculpt.attributions.base import Attribution
-from gradsculpt.attributions.propagation import Call, Propagation
+from gradsculpt.attributions.copies import source
+from gradsculpt.attributions.propagation import CLAMPS, Call, Propagation
 from gradsculpt.gradients import Model
+
+CUTS = frozenset({"relu", "relu6", "hardtanh"}) | CLAMPS.keys()
+"""Rectifiers whose output is positive just where their input is."""
 
 
 @dataclass(frozen=True)
@@ -36,16 +41,29 @@ class GuidedBackprop(Attribution):
 
     def __call__(self, model: Model, x: Tensor, target: Tensor | None = None, *, create_graph: bool = False) -> Tensor:
         """Return the guided gradients, shape [N, C, H, W]."""
-        return _Guided().maps(model, x, target, create_graph=create_graph)[0]
+        checks.images("x", x)
+        # The layout that convolutions, and above all pooling, are faster in on CPUs.
+        inputs = x if create_graph else source(x, create_graph).contiguous(memory_format=torch.channels_last)
+        maps = _Guided().maps(model, inputs, target, create_graph=create_graph)[0]
+        return maps.contiguous() if x.is_contiguous() else maps
 
 
 class _Guided(Propagation):
     """Rectifiers propagate by the guided rule."""
 
     def called(self, call: Call) -> Any:
-        return self.ruled(call, _guide) if call.is_rectifier else super().called(call)
+        if not call.is_rectifier:
+            return super().called(call)
+        cuts = call.name in CUTS
+        return self.ruled(call, _guide_by_output if cuts else _guide, with_inputs=not cuts, with_output=cuts)
 
 
-def _guide(inputs: Sequence[Tensor], g: Tensor) -> tuple[Tensor]:
-    (z, *_), passed = inputs, g.relu()
-    return (torch.where(z > 0, passed, 0.0).to(z.dtype),)
+def _guide(saved: Sequence[Tensor], g: Tensor) -> tuple[Tensor]:
+    z = saved[0]
+    return (torch.where(z > 0, g.relu(), 0.0).to(z.dtype),)
+
+
+def _guide_by_output(saved: Sequence[Tensor], g: Tensor) -> tuple[Tensor]:
+    """Propagate by the output, which is positive where the pre-activation is, and which the next layer keeps anyway."""
+    passed = torch.ops.aten.threshold_backward(g, saved[-1].detach(), 0)
+    return (passed.relu() if torch.is_grad_enabled() else passed.relu_(),)

@@ -1,18 +1,20 @@
 """Layer-wise relevance propagation: what arrives at a unit is split among those it was computed from."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.utils.weak import WeakTensorKeyDictionary
 
 from gradsculpt import checks
 from gradsculpt.attributions.base import Attribution
 from gradsculpt.attributions.copies import source
 from gradsculpt.attributions.propagation import Call, Propagation, depends, tolerance
+from gradsculpt.attributions.reach import ARRANGING, Reach
+from gradsculpt.attributions.shares import averaged, box, positive, split, summands
 from gradsculpt.errors import ArgumentError, ModelError
 from gradsculpt.gradients import Model, pullback
 
@@ -21,12 +23,10 @@ POOLING = frozenset(f"{kind}avg_pool{n}d" for kind in ("", "adaptive_") for n in
 SCALING = frozenset({"mul", "multiply", "div", "divide", "true_divide", "rsub", "neg"})
 DROPOUT = frozenset({"dropout", "dropout1d", "dropout2d", "dropout3d"})
 SUMS = frozenset({"add", "sub"})
-
-_FLOOR, _CEILING = 1e-18, 1e6
+MAXIMA = frozenset(f"{kind}max_pool{n}d" for kind in ("", "adaptive_") for n in (1, 2, 3))
+PADDING = frozenset({"pad", "constant_pad_nd"})
 
 Bounds = tuple[Tensor | float, Tensor | float]
-Parts = tuple[Tensor, Callable[[Tensor], tuple[Tensor, ...]]]
-"""What units add up from contributions that are not negative, and how shares of these units go back to the inputs."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,9 @@ class LRP(Attribution):
     - Activations, dropout, and scaling or adding constants pass relevance on; max pooling gives it to the winner.
     - Batch normalisation is merged into the convolution that it follows, and passes relevance on elsewhere.
     - Average pooling and the sum of two activations are layers with weights 1 under z+.
-    - Where nothing contributes positively, the magnitudes decide: of the weights in a layer, of the summands in a sum.
+    - Where nothing contributes positively, the magnitudes decide: of the weights in a layer, of the summands in a sum;
+      and where these are 0 too, all parts are equal.
+    - Padding by constants, like biases, gets nothing.
 
     So the entries of a map add up to 1, for residual networks too. They are not negative.
 
@@ -112,8 +114,9 @@ class _Relevance(Propagation):
     def __init__(self, bounds: Bounds | None) -> None:
         super().__init__()
         self._bounds = bounds
-        # By output; a layer must not know its own, which knows the layer.
-        self._layers: dict[int, tuple[Tensor, _Layer]] = {}
+        # By output, for as long as it is in use; a layer must not know its own, which knows the layer.
+        self._layers = WeakTensorKeyDictionary()
+        self._reach = Reach()
         # What was computed from the images without any weights, with its range.
         self._ranges: dict[int, tuple[Tensor, Tensor, Tensor]] = {}
 
@@ -136,47 +139,69 @@ class _Relevance(Propagation):
         if not any(active):
             return super().called(call)
         if call.name in WEIGHTED and active[0] and not any(active[1:]):
-            return self._weighted(call)
+            result = self._weighted(call)
+            self._reach.weighted(call, result)
+            return result
         result = self._unweighted(call, active)
         if isinstance(result, Tensor) and sum(active) == 1:
             self._follow(call, active.index(True), result)
         return result
 
     def _weighted(self, call: Call) -> Tensor:
-        known, layer = self._ranges.get(id(call.tensors[0])), _Layer()
-
-        def linear(x: Tensor, weight: Tensor) -> Tensor:
-            args = (x, weight, None, *call.args[3:])[: max(2, len(call.args))]
-            named = {key: value for key, value in call.kwargs.items() if key not in ("input", "weight", "bias")}
-            return call.function(*args, **named)  # type: ignore[no-any-return]
+        known, layer, reach = self._ranges.get(id(call.tensors[0])), _Layer(), self._reach.of(call.tensors[0])
 
         def rule(inputs: Sequence[Tensor], g: Tensor) -> tuple[Tensor, ...]:
             x, weight = (_wide(t) for t in inputs[:2])
             if layer.signs is not None:
                 weight = weight * layer.signs.to(weight)
             if known is None:
-                return _split(_wide(g), _layer(linear, x, weight))
-            return _split(_wide(g), _box(linear, x, weight, known[1].to(x), known[2].to(x)))
+                return split(_wide(g), positive(call.unbiased, x, weight, reach))
+            return split(_wide(g), box(call.unbiased, x, weight, known[1].to(x), known[2].to(x), reach))
 
         output = self.ruled(call, rule)
         if not call.name.startswith("conv_transpose"):
-            self._layers[id(output)] = (output, layer)
+            self._layers[output] = layer
         return output
 
     def _unweighted(self, call: Call, active: list[bool]) -> Any:
+        place = active.index(True)
         if call.name == "batch_norm":
-            return self._batch_norm(call)
+            return self._passed(call, 0, self._batch_norm(call))
         if call.name in SUMS and len(active) == 2 and all(active):
-            return self.ruled(call, _sum_rule(call))
-        if call.name in POOLING and active == [True]:
-            return self.ruled(call, lambda inputs, g: _split(_wide(g), _pool(call.of, _wide(inputs[0]))))
+            a, b = call.tensors
+            result = self.ruled(call, _sum(call, (self._reach.of(a), self._reach.of(b))))
+            self._reach.added(a, b, result)
+            return result
+        if len(active) == 1 and call.name in POOLING | MAXIMA:
+            return self._pooled(call)
+        if len(active) == 1 and call.name in PADDING:
+            result = super().called(call)
+            self._reach.padded(call, result)
+            return result
         constant = call.name in SUMS | SCALING | DROPOUT and sum(active) == 1
         if constant and call.name in ("div", "divide", "true_divide") and not active[0]:
             return super().called(call)
         if call.is_activation or constant:
-            place = active.index(True)
-            return self.ruled(call, lambda inputs, g: (*[None] * place, g.sum_to_size(inputs[place].shape)))
-        return super().called(call)
+            shape, before = call.tensors[place].shape, [None] * place
+            rule = lambda _, g: (*before, g.sum_to_size(shape))  # noqa: E731
+            return self._passed(call, place, self.ruled(call, rule, with_inputs=False))
+        return self._passed(call, place, super().called(call)) if call.name in ARRANGING else super().called(call)
+
+    def _passed(self, call: Call, place: int, result: Any) -> Any:
+        self._reach.passed(call, place, result)
+        return result
+
+    def _pooled(self, call: Call) -> Any:
+        reach = self._reach.of(call.tensors[0])
+        if call.name in POOLING:
+            rule = lambda inputs, g: split(_wide(g), averaged(call.of, _wide(inputs[0]), reach))  # noqa: E731
+        elif reach is not None and not call.kwargs.get("return_indices", False):
+            rule = _max_pool(call, reach)
+        else:
+            return super().called(call)
+        result = self.ruled(call, rule)
+        self._reach.pooled(call, result)
+        return result
 
     def _batch_norm(self, call: Call) -> Any:
         if call.argument(5, "training", False):
@@ -185,11 +210,11 @@ class _Relevance(Propagation):
                 "so relevance cannot be given to each; call model.eval() first."
             )
         place = 3 if call.function is F.batch_norm else 1
-        before, weight = self._layers.get(id(call.tensors[0])), call.argument(place, "weight")
-        if before is not None and weight is not None and bool((weight < 0).any()):
-            output, layer = before
-            layer.signs = torch.where(weight.detach() < 0, -1.0, 1.0).view(-1, *[1] * (output.ndim - 1))
-        return self.ruled(call, lambda inputs, g: (g,))
+        before, weight = call.tensors[0], call.argument(place, "weight")
+        layer = self._layers.get(before)
+        if layer is not None and weight is not None and bool((weight < 0).any()):
+            layer.signs = torch.where(weight.detach() < 0, -1.0, 1.0).view(-1, *[1] * (before.ndim - 1))
+        return self.ruled(call, lambda _, g: (g,), with_inputs=False)
 
     def _follow(self, call: Call, place: int, result: Tensor) -> None:
         """Keep the range of what is computed from the images on the way to the first weights."""
@@ -204,92 +229,27 @@ class _Relevance(Propagation):
         self._ranges[id(result)] = (result, torch.minimum(*ends), torch.maximum(*ends))
 
 
-def _split(g: Tensor, ways: Iterable[Parts]) -> tuple[Tensor, ...]:
-    """Split relevance in proportion to contributions, and in the next way where there are none."""
-    found: tuple[Tensor, ...] = ()
-    for total, back in ways:
-        # The quotient tells by its size whether relevance meets units without contributions, in one pass less.
-        share = g / total.clamp(min=_FLOOR)
-        complete = bool(share.detach().amax() < _CEILING)
-        if not complete:
-            known = total > torch.finfo(total.dtype).tiny
-            share = torch.where(known, g / torch.where(known, total, 1.0), 0.0)
-            g = torch.where(known, 0.0, g)
-        parts = back(share)
-        found = tuple(a + b for a, b in zip(found, parts, strict=True)) if found else parts
-        if complete or not bool(g.any()):
-            break
-    return found
+def _max_pool(call: Call, reach: Tensor) -> Callable[[Sequence[Tensor], Tensor], tuple[Tensor]]:
+    """Return the rule that gives relevance to the largest of the entries that depend on the images."""
+
+    def rule(inputs: Sequence[Tensor], g: Tensor) -> tuple[Tensor]:
+        _, pull = pullback(call.of, inputs[0].masked_fill(~reach, -torch.inf))
+        return (pull(g),)
+
+    return rule
 
 
-def _layer(linear: Callable[[Tensor, Tensor], Tensor], x: Tensor, weight: Tensor) -> Iterable[Parts]:
-    """Yield the z+ rule, and that of the magnitudes of the weights."""
-    if bool(x.detach().amin() >= 0):
-        yield _contributions(linear, [(x, weight.clamp(min=0))])
-    else:
-        yield _contributions(linear, [(x.clamp(min=0), weight.clamp(min=0)), (x.clamp(max=0), weight.clamp(max=0))])
-    yield _contributions(linear, [(torch.ones_like(x), weight.abs())])
-
-
-def _box(
-    linear: Callable[[Tensor, Tensor], Tensor], x: Tensor, weight: Tensor, low: Tensor, high: Tensor
-) -> Iterable[Parts]:
-    """Yield the zB rule, as two sums of which no term is negative, and that of the magnitudes of the weights."""
-    yield _contributions(linear, [(x - low, weight.clamp(min=0)), (x - high, weight.clamp(max=0))])
-    yield _contributions(linear, [(torch.ones_like(x), weight.abs())])
-
-
-def _contributions(linear: Callable[[Tensor, Tensor], Tensor], pairs: list[tuple[Tensor, Tensor]]) -> Parts:
-    """Return the sum of a layer's products of inputs and weights, and how shares of it go back to the inputs."""
-    totals, pulls = zip(*(pullback(partial(_swapped, linear, w), a) for a, w in pairs), strict=True)
-
-    def back(share: Tensor) -> tuple[Tensor, ...]:
-        products = [a * pull(share) for (a, _), pull in zip(pairs, pulls, strict=True)]
-        return (products[0] if len(products) == 1 else products[0] + products[1],)
-
-    return totals[0] if len(totals) == 1 else totals[0] + totals[1], back
-
-
-def _swapped(linear: Callable[[Tensor, Tensor], Tensor], weight: Tensor, x: Tensor) -> Tensor:
-    return linear(x, weight)
-
-
-def _pool(function: Callable[..., Tensor], x: Tensor) -> Iterable[Parts]:
-    """Yield the ways to split relevance among the entries that are averaged."""
-    for entries in _CONTRIBUTIONS:
-        yield _averaged(function, entries(x))
-
-
-def _averaged(function: Callable[..., Tensor], a: Tensor) -> Parts:
-    total, pull = pullback(function, a)
-    return total, lambda share: (a * pull(share),)
-
-
-def _sum_rule(call: Call) -> Callable[[Sequence[Tensor], Tensor], tuple[Tensor, ...]]:
+def _sum(call: Call, reaches: tuple[Tensor | None, Tensor | None]) -> Callable[..., tuple[Tensor, ...]]:
     factor = call.argument(2, "alpha", 1) * (-1 if call.name == "sub" else 1)
 
     def rule(inputs: Sequence[Tensor], g: Tensor) -> tuple[Tensor, ...]:
         a, b = _wide(inputs[0]), _wide(inputs[1])
-        parts = _split(_wide(g), _summands(a, b if factor == 1 else factor * b))
+        parts = split(_wide(g), summands(a, b if factor == 1 else factor * b, reaches))
         return tuple(part.sum_to_size(t.shape) for part, t in zip(parts, inputs, strict=True))
 
     return rule
 
 
-def _summands(a: Tensor, b: Tensor) -> Iterable[Parts]:
-    """Yield the ways to split relevance between two summands."""
-    for entries in _CONTRIBUTIONS:
-        yield _added(entries(a), entries(b))
-
-
-def _added(a: Tensor, b: Tensor) -> Parts:
-    return a + b, lambda share: (a * share, b * share)
-
-
 def _wide(t: Tensor) -> Tensor:
     """Return a tensor of at least single precision: relevance is made of many small parts."""
     return t.to(torch.promote_types(t.dtype, torch.float32))
-
-
-_CONTRIBUTIONS: tuple[Callable[[Tensor], Tensor], ...] = (torch.relu, torch.abs, torch.ones_like)
-"""What entries of weight 1 contribute: the positive ones, or if none is, all by size, or if all are 0, all alike."""

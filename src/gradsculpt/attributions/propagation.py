@@ -81,12 +81,22 @@ class Call:
             *args, **{key: next(waiting) if isinstance(v, Tensor) else v for key, v in self.kwargs.items()}
         )
 
+    def unbiased(self, x: Tensor, weight: Tensor, groups: int | None = None) -> Tensor:
+        """Call a layer that has weights with other inputs and weights, and without its bias."""
+        args = (x, weight, None, *self.args[3:])[: max(2, len(self.args))]
+        kwargs = {key: value for key, value in self.kwargs.items() if key not in ("input", "weight", "bias")}
+        if groups is not None:
+            args = (*args[:6], groups, *args[7:])[: len(args)]
+            kwargs |= {"groups": groups} if "groups" in kwargs else {}
+        return self.function(*args, **kwargs)  # type: ignore[no-any-return]
+
 
 @dataclass
 class _Switch:
-    """Whether rules are in force; they are for one backward pass."""
+    """Whether rules are in force, which they are for one backward pass, and whether there will be another."""
 
     on: bool = True
+    again: bool = False
 
 
 class Propagation(TorchFunctionMode):
@@ -113,15 +123,16 @@ class Propagation(TorchFunctionMode):
         """Answer a call of the network; a subclass says how, with `ruled` or the function itself."""
         return call.of(*call.tensors)
 
-    def ruled(self, call: Call, rule: Rule, *, with_output: bool = False) -> Tensor:
+    def ruled(self, call: Call, rule: Rule, *, with_inputs: bool = True, with_output: bool = False) -> Tensor:
         """Call a function and let its output propagate by a rule, which may leave out gradients of last inputs.
 
-        The rule gets the output after the inputs if it asks for it.
+        The rule gets the output after the inputs if it asks for it. One that says that it does without the inputs may
+        get them or not, so that they need not be kept.
         """
         tensors = call.tensors
         kind = tensors[0].device.type
         casts = (kind, torch.is_autocast_enabled(kind), torch.get_autocast_dtype(kind))
-        result: Tensor = _Ruled.apply(call.of, rule, self._switch, casts, with_output, *tensors)
+        result: Tensor = _Ruled.apply(call.of, rule, self._switch, casts, (with_inputs, with_output), *tensors)
         return result
 
     def maps(
@@ -134,6 +145,7 @@ class Propagation(TorchFunctionMode):
             [N]; and the classes [N].
         """
         checks.images("x", x)
+        self._switch.again = create_graph
         classes = []
 
         def output(inputs: Tensor) -> Tensor:
@@ -167,6 +179,10 @@ class Propagation(TorchFunctionMode):
         if self._overwritten:
             args, kwargs = self.current(tuple(args)), self.current(dict(kwargs))
         call, overwritten = _out_of_place(func, tuple(args), dict(kwargs))
+        if func is Tensor.view and not any(isinstance(value, torch.dtype) for value in (*args, *kwargs.values())):
+            # Maps may be laid out otherwise than the network laid out the images, where a view is a copy.
+            func = Tensor.reshape
+            call = replace(call, function=func)
         recorded = torch.is_grad_enabled() and any(tensor.requires_grad for tensor in call.tensors)
         if not (recorded or (self.without_gradients and call.tensors)):
             return func(*args, **kwargs)
@@ -201,11 +217,11 @@ class _Ruled(Function):
         rule: Rule,
         switch: _Switch,
         casts: tuple[str, bool, torch.dtype],
-        with_output: bool,
+        kept: tuple[bool, bool],
         *inputs: Tensor,
     ) -> Tensor:
         output = function(*inputs)
-        ctx.save_for_backward(*inputs, *([output] if with_output else []))
+        ctx.save_for_backward(*(inputs if kept[0] or switch.again else ()), *([output] if kept[1] else []))
         ctx.is_ruled, ctx.count = True, len(inputs)
         ctx.function, ctx.rule, ctx.switch, ctx.casts = function, rule, switch, casts
         return output
@@ -213,14 +229,14 @@ class _Ruled(Function):
     @staticmethod
     def backward(ctx: Any, g: Tensor) -> tuple[Tensor | None, ...]:
         saved = ctx.saved_tensors
-        inputs, rest = saved[: ctx.count], (None,) * 5
+        rest = (None,) * 5
         kind, enabled, dtype = ctx.casts
         if ctx.switch.on:
             with torch.autocast(kind, enabled=False):
                 found = list(ctx.rule(saved, g))
-            return *rest, *found, *[None] * (len(inputs) - len(found))
+            return *rest, *found, *[None] * (ctx.count - len(found))
         with torch.autocast(kind, dtype=dtype, enabled=enabled, cache_enabled=False):
-            return *rest, *local_gradients(ctx.function, inputs, g, ctx.needs_input_grad[5:])
+            return *rest, *local_gradients(ctx.function, saved[: ctx.count], g, ctx.needs_input_grad[5:])
 
 
 def tolerance(values: Tensor, x: Tensor) -> float:

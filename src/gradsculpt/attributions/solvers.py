@@ -190,4 +190,5 @@ class ProximalGradient(Solver):
 
 
 def _length(t: Tensor) -> Tensor:
-    return torch.linalg.vector_norm(t, dim=(1, 2, 3), keepdim=True)
+    length: Tensor = torch.linalg.vector_norm(t, dim=(1, 2, 3), keepdim=True)
+    return length

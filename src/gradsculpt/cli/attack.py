@@ -302,11 +302,11 @@ class _Sheet:
         self._rows += [list(row) for row in zip(*parts, strict=True)][:shown]
         for image, was, now, row in list(zip(batch, before.verdicts, after.verdicts, rows, strict=True))[:shown]:
             self._labels.append(image.label or image.name)
-            said = [
-                f"{each.predicted} ({row[f'probability_{when}']})" for each, when in ((was, "before"), (now, "after"))
-            ]
             overlap = f"SSIM {float(row['ssim']):.2f}, top-k {float(row['topk']):.0%}"
-            self._captions.append([*said, was.target, overlap, f"up to {float(row['linf']):.2g} of 255"])
+            own = f"{was.target} ({was.probability:.0%})"
+            self._captions.append(
+                [was.predicted, now.predicted, own, overlap, f"up to {float(row['linf']):.2g} of 255"]
+            )
 
     def png(self) -> bytes:
         """Return the sheet."""

@@ -7,14 +7,15 @@ from typing import Any
 import numpy as np
 from rich.console import Console
 
+from gradsculpt import checks
 from gradsculpt.cli.console import progress_console, result_console
-from gradsculpt.cli.evaluate import add_protocol, score, table
+from gradsculpt.cli.evaluate import add_protocol, read_protocol, score, table
 from gradsculpt.cli.parser import command_parser
 from gradsculpt.cli.process import prepare
-from gradsculpt.cli.runs import Run, open_run
+from gradsculpt.cli.runs import Run, Subject, open_run
 from gradsculpt.data import ImageSet
 from gradsculpt.errors import ArgumentError
-from gradsculpt.evaluation import Protocol, Scorecard
+from gradsculpt.evaluation import Scorecard
 from gradsculpt.report import RunView, Sample, read_curve, render, sample_maps, sheet
 
 
@@ -22,10 +23,10 @@ def run(words: Sequence[str]) -> None:
     """Put any number of runs on one page."""
     prepare()
     parser = command_parser("compare", "Score runs on the same images and put them on one self-contained page.")
-    parser.add_argument("runs", type=Path, nargs="+", help="Run directories.")
+    parser.add_argument("runs", type=Path, nargs="+", help="Run directories; the others are set against the first.")
     parser.add_argument("--out", type=Path, default=Path("report.html"), help="The page.")
     parser.add_argument("--count", type=int, default=8, help="Images whose maps are shown.")
-    add_protocol(parser)
+    add_protocol(parser, words)
     options = parser.build(parser.read(words))
     console = progress_console()
     cards = compare([open_run(path, options["device"]) for path in options["runs"]], options, console)
@@ -39,6 +40,7 @@ def compare(runs: Sequence[Run], options: dict[str, Any], console: Console, note
     Raises:
         ArgumentError: If the runs know different classes, or take images of different sizes of different data.
     """
+    checks.at_least("--count", options["count"], 1)
     first = runs[0]
     for other in runs[1:]:
         if other.classifier.classes != first.classifier.classes:
@@ -47,15 +49,15 @@ def compare(runs: Sequence[Run], options: dict[str, Any], console: Console, note
                 "Compare runs with the same classes."
             )
     options = {**options, "data": options["data"] or first.settings.data}
-    protocol = Protocol(**{name: options[name] for name in Protocol.__dataclass_fields__})
     views: list[RunView] = []
     shown: list[Sample] = []
     for opened in runs:
+        subject = Subject(opened.name, opened.classifier, opened)
         splits = opened.data(options, console if opened is first else None)
-        card = score(opened, splits, options, console)
+        card = score(subject, splits, options, console)
         samples = _samples(getattr(splits, options["split"]), options["count"])
         shown = shown or samples
-        maps = sample_maps(opened.classifier, samples, protocol)
+        maps = sample_maps(opened.classifier, samples, read_protocol(options, subject))
         views.append(RunView(opened.name, repr(opened.settings.objective), card, read_curve(opened.path), maps))
     options["out"].parent.mkdir(parents=True, exist_ok=True)
     options["out"].write_text(render(views, shown, note), encoding="utf-8")

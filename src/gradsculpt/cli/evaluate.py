@@ -226,16 +226,20 @@ def table(cards: Sequence[Scorecard], only: Sequence[str] | None = None) -> Tabl
         if first is not None:
             groups.setdefault(first.group, []).append(name)
     for group, names in groups.items():
-        known = [card.entries[name] for name in names for card in cards if name in card.entries]
-        counts = {entry.images for entry in known} - {settings["images"]}
+        spans = {name: _span(cards, name) for name in names}
+        shared = len(set(spans.values())) == 1
         grid.add_section()
-        grid.add_row(f"[bold]{group}[/bold]" + (f" ({_span(counts)} images)" if counts else ""))
+        grid.add_row(f"[bold]{group}[/bold]{spans[names[0]] if shared else ''}")
         for name in names:
             values = (str(card.entries[name]) if name in card.entries else "-" for card in cards)
             better = next(card.entries[name].score.better for card in cards if name in card.entries)
-            grid.add_row(f"  {name.replace('_', ' ')} {_ARROWS[better]}", *values)
+            grid.add_row(f"  {name.replace('_', ' ')} {_ARROWS[better]}{'' if shared else spans[name]}", *values)
     return grid
 
 
-def _span(counts: set[int]) -> str:
-    return f"{min(counts)} to {max(counts)}" if len(counts) > 1 else f"{min(counts)}"
+def _span(cards: Sequence[Scorecard], name: str) -> str:
+    """Return over how many images a score is, where that is not all of them."""
+    counts = sorted({card.entries[name].images for card in cards if name in card.entries})
+    if {card.settings["images"] for card in cards} == set(counts):
+        return ""
+    return f" ({' to '.join(map(str, dict.fromkeys((counts[0], counts[-1]))))} images)"

@@ -1,17 +1,19 @@
 """Judgement: a model and data in, a scorecard out."""
 
 from gradsculpt.evaluation.diff_roar import DIFF_ROAR, DiffRoar, diff_roar
+from gradsculpt.evaluation.entries import Curve, Entry
 from gradsculpt.evaluation.masked import masked_images
 from gradsculpt.evaluation.protocol import Protocol, Reading
 from gradsculpt.evaluation.randomization import SANITY_SCORES, Randomization, data_randomization, randomization
 from gradsculpt.evaluation.retraining import Retraining
-from gradsculpt.evaluation.scorecard import Entry, Scorecard
+from gradsculpt.evaluation.scorecard import Scorecard
 from gradsculpt.evaluation.scoring import evaluate
 from gradsculpt.evaluation.stages import Stage, find_stages
 
 __all__ = [
     "DIFF_ROAR",
     "SANITY_SCORES",
+    "Curve",
     "DiffRoar",
     "Entry",
     "Protocol",

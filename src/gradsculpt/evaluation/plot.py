@@ -1,14 +1,13 @@
 """Scorecards as figures."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from gradsculpt.evaluation.entries import Card, Curve
+
 if TYPE_CHECKING:
-    # A card draws itself by these functions, so at run time they cannot know it.
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
-
-    from gradsculpt.evaluation.scorecard import Curve, Scorecard
 
 STYLES = ("o-", "s--", "^-.", "d:", "v-", "x--", "+-.", "*:")
 """Told apart by marker and dash as well as by colour."""
@@ -17,7 +16,7 @@ COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00", "#0
 """After Okabe and Ito, which all kinds of colour vision tell apart."""
 
 
-def plot(cards: "Sequence[Scorecard]") -> "Figure":
+def plot(cards: Sequence[Card]) -> "Figure":
     """Return scorecards as one figure: every score with its interval, then every curve.
 
     Args:
@@ -42,7 +41,7 @@ def plot(cards: "Sequence[Scorecard]") -> "Figure":
     return figure
 
 
-def scores(axis: "Axes", cards: "Sequence[Scorecard]", names: Sequence[str]) -> None:
+def scores(axis: "Axes", cards: Sequence[Card], names: Sequence[str]) -> None:
     """Draw scores, one a line, scaled so that 0 to 1 is the range that a score can have.
 
     Scores without an upper end are drawn by their share of the largest value shown.
@@ -68,7 +67,7 @@ def scores(axis: "Axes", cards: "Sequence[Scorecard]", names: Sequence[str]) -> 
     axis.legend(fontsize=7)
 
 
-def lines(axis: "Axes", curves: "dict[str, Curve]") -> None:
+def lines(axis: "Axes", curves: Mapping[str, Curve]) -> None:
     """Draw one score of several classifiers against its setting, with bands for the intervals."""
     for i, (name, curve) in enumerate(curves.items()):
         places = list(range(len(curve.x))) if isinstance(curve.x[0], str) else list(curve.x)
@@ -86,7 +85,7 @@ def lines(axis: "Axes", curves: "dict[str, Curve]") -> None:
     axis.legend(fontsize=7)
 
 
-def _label(cards: "Sequence[Scorecard]", name: str) -> str:
+def _label(cards: Sequence[Card], name: str) -> str:
     arrows = {"higher": " ↑", "lower": " ↓", None: ""}
     entry = next(card.entries[name] for card in cards if name in card.entries)
     return name.replace("_", " ") + arrows[entry.score.better]

@@ -102,8 +102,16 @@ class Protocol:
 
     @classmethod
     def quick(cls) -> "Protocol":
-        """Return a protocol of all groups with few draws and steps."""
-        return cls(groups=GROUP_NAMES, rps_levels=(4.0, 8.0, 16.0), draws=3, attack_levels=(0.5, 2.0), sanity_images=8)
+        """Return a protocol of all groups with few draws, attacked images and stages."""
+        return cls(
+            groups=GROUP_NAMES,
+            rps_levels=(4.0, 8.0, 16.0),
+            draws=3,
+            attack_levels=(0.5, 2.0),
+            attack_images=8,
+            sanity_images=8,
+            stages=10,
+        )
 
     @classmethod
     def full(cls) -> "Protocol":

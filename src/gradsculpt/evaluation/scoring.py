@@ -11,15 +11,20 @@ from torch import Tensor, nn
 from gradsculpt import checks
 from gradsculpt.data import to_float
 from gradsculpt.errors import ArgumentError
+from gradsculpt.evaluation.entries import Curve, Entry, entry
 from gradsculpt.evaluation.groups import ALL, CURVES, GROUPS
 from gradsculpt.evaluation.protocol import Protocol
-from gradsculpt.evaluation.scorecard import Curve, Entry, Scorecard, entry
+from gradsculpt.evaluation.scorecard import Scorecard
 from gradsculpt.evaluation.subject import Subject
 from gradsculpt.evaluation.values import Header, Values
 from gradsculpt.inputs import InputSpace
+from gradsculpt.metrics import Score
+from gradsculpt.metrics.calibration import gaps
 from gradsculpt.models import Classifier
 
 Progress = Callable[[int, int | None], None]
+
+_ROUNDING = 1e-3
 
 
 def evaluate(
@@ -96,14 +101,24 @@ def _batches(data: Iterable[Any], limit: int | None) -> Iterator[tuple[Tensor, T
     for batch in data:
         images, labels, truth = (*batch, None)[:3]
         rest = slice(None if limit is None else limit - done)
-        images, labels = to_float(images[rest]), labels[rest]
+        images, labels = _shares(images[rest]), labels[rest]
         checks.images("images", images)
+        if images.numel() and not -_ROUNDING <= float(images.min()) <= float(images.max()) <= 1 + _ROUNDING:
+            raise ArgumentError(
+                f"images have values from {float(images.min()):g} to {float(images.max()):g}; pass them in 8 bits or "
+                "in [0, 1], and how a module wants them normalised as space=InputSpace(mean, std)."
+            )
         checks.labels(labels, len(images))
-        truth = None if truth is None else to_float(truth[rest])
+        truth = None if truth is None else _shares(truth[rest])
         yield images, labels, truth[:, None] if truth is not None and truth.ndim == 3 else truth
         done += len(labels)
         if done == limit:
             return
+
+
+def _shares(values: Tensor) -> Tensor:
+    """Return 8-bit values as shares of the largest, and others as they are."""
+    return to_float(values) if values.dtype == torch.uint8 else values.float() if values.dtype == torch.bool else values
 
 
 def _subject(
@@ -147,6 +162,10 @@ def _entries(values: Values, protocol: Protocol) -> dict[str, Entry]:
         if header.point is None and len(known) and not repeated:
             group = f"{header.group}, images without evidence included" if name.endswith(ALL) else header.group
             entries[name] = entry(group, header.score, known, protocol.seed)
+        if name == "confidence":  # the columns of a group follow each other, and accuracy came first
+            right = next(values for other, values in values.columns().items() if other.score.name == "accuracy")
+            score = Score("calibration_error", 0.0, 1.0, "lower", "fraction")
+            entries[score.name] = entry(header.group, score, gaps(column, right), protocol.seed)
     return entries
 
 

@@ -108,7 +108,11 @@ def calibration_error(logits: Tensor, y: Tensor, bins: int = 15) -> Tensor:
         raise ArgumentError(f"bins={bins!r} is out of range; pass a whole number of at least 1.")
     log_confidence, predicted = _log_probabilities(logits, y).max(dim=1)
     confidence = log_confidence.exp().clamp(max=1.0)
-    correct = (predicted == y.to(predicted.device)).to(confidence.dtype)
+    return gaps(confidence, (predicted == y.to(predicted.device)).to(confidence.dtype), bins).to(logits.dtype)
+
+
+def gaps(confidence: Tensor, correct: Tensor, bins: int = 15) -> Tensor:
+    """Return the gap of the bin of each sample, [N], from confidences in [0, 1], and 1 for what is correct or else 0."""
     edges = torch.linspace(0, 1, bins + 1, dtype=confidence.dtype, device=confidence.device)
     place = torch.bucketize(confidence, edges[1:-1])  # a value on an edge belongs below it
     count, confident, right = (
@@ -116,7 +120,7 @@ def calibration_error(logits: Tensor, y: Tensor, bins: int = 15) -> Tensor:
         for values in (torch.ones_like(confidence), confidence, correct)
     )
     gap = (confident - right).abs() / count.clamp(min=1)
-    return gap[place].clamp(max=1.0).to(logits.dtype)
+    return gap[place].clamp(max=1.0)
 
 
 def _log_probabilities(logits: Tensor, y: Tensor) -> Tensor:

@@ -14,7 +14,7 @@ from PIL import Image
 from gradsculpt.evaluation import Scorecard
 from gradsculpt.report.plots import plots
 from gradsculpt.report.samples import Maps, Sample, batch, grey
-from gradsculpt.report.table import score_rows, summary
+from gradsculpt.report.table import score_groups, summary
 from gradsculpt.visualize import contact_sheet, plain
 from gradsculpt.visualize.render import Picture
 
@@ -69,7 +69,7 @@ def render(views: Sequence[RunView], samples: Sequence[Sample], note: str = "") 
         lstrip_blocks=True,
     )
     names, cards = _unique([view.name for view in views]), [view.card for view in views]
-    groups = score_rows(cards)
+    groups = score_groups(cards)
     return environment.get_template("page.html").render(
         runs=[
             {"name": name, "objective": view.objective, "counts": summary(groups, i) if i else None}
@@ -77,10 +77,10 @@ def render(views: Sequence[RunView], samples: Sequence[Sample], note: str = "") 
         ],
         groups=groups,
         samples=_samples(views, samples),
-        plots={
-            section: [{"title": plot.title, "caption": plot.caption, "uri": _svg_uri(plot.svg)} for plot in found]
-            for section, found in plots(names, cards, [view.curve for view in views]).items()
-        },
+        plots=[
+            {"title": plot.title, "caption": plot.caption, "uri": _svg_uri(plot.svg)}
+            for plot in plots(names, cards, [view.curve for view in views])
+        ],
         note=note,
         settings=cards[0].settings,
     )
@@ -126,7 +126,7 @@ def _samples(views: Sequence[RunView], samples: Sequence[Sample]) -> list[dict[s
 
 
 def _unique(names: Sequence[str]) -> list[str]:
-    """Number the names that several runs share."""
+    """Return the names, numbered where several runs share one."""
     found: list[str] = []
     for name in names:
         number, unique = 1, name

@@ -7,8 +7,8 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from gradsculpt.evaluation import Scorecard
+from gradsculpt.evaluation.entries import Curve
 from gradsculpt.evaluation.plot import COLOURS, STYLES, lines
-from gradsculpt.evaluation.scorecard import Curve
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -18,28 +18,39 @@ Epochs = Sequence[Mapping[str, str]]
 """Rows of metrics.csv, by column."""
 
 # About as wide as the screen of a phone, so that the letters are not made smaller there; wider screens enlarge them.
-_WIDTH, _HEIGHT = 3.7, 2.5
+_WIDTH, _HEIGHT = 3.7, 2.8
 _LEGEND_LETTERS, _LEGEND_LINE = 52, 0.16
 _TICKS = 12
 
-_SECTIONS = {
-    "Robustness of the maps": {
-        "noise_cosine": "Higher is better: the maps of noisy images point the same way as those of clean ones.",
-        "topk_attack": "Higher is better: more of the most important pixels stay important under the attack.",
-        "topk_attack_ssim": "Higher is better: the map of the attacked image looks like that of the clean one.",
-    },
-    "Fidelity of the maps": {
-        "insertion": "A curve that rises early is better: the pixels that the map puts first make the class.",
-        "deletion": "A curve that falls early is better: without the pixels that the map puts first the class is gone.",
-    },
-    "Sanity of the maps": {
-        "cascade_ssim": "A curve that falls is better: a map that stays the same while what was learnt is taken away, "
-        "layer by layer, does not show what was learnt.",
-    },
+_CURVES = {
+    "noise_cosine": (
+        "Robustness to noise",
+        "Higher is better: the maps of noisy images point the same way as those of clean ones.",
+    ),
+    "topk_attack": (
+        "Robustness to the top-k attack: overlap",
+        "Higher is better: the most important pixels stay important when the image is attacked.",
+    ),
+    "topk_attack_ssim": (
+        "Robustness to the top-k attack: SSIM",
+        "Higher is better: the map of the attacked image looks like that of the clean one.",
+    ),
+    "insertion": (
+        "Insertion",
+        "A curve that rises early is better: the pixels that the map puts first make the class.",
+    ),
+    "deletion": (
+        "Deletion",
+        "A curve that falls early is better: without the pixels that the map puts first, the class is gone.",
+    ),
+    "cascade_ssim": (
+        "Sanity: weights drawn anew, from the output down to a layer",
+        "A curve that falls is better: a map that stays the same while what was learnt is taken away does not show it.",
+    ),
 }
 _TRAINING = {
-    "val_accuracy": ("validation accuracy", "accuracy (%)", 100.0),
-    "val_gini": ("validation sparsity", "Gini index of the maps", 1.0),
+    "val_accuracy": ("Training: accuracy", "validation accuracy (%)", 100.0),
+    "val_gini": ("Training: sparsity", "Gini index of the maps (0 to 1)", 1.0),
 }
 
 
@@ -52,25 +63,20 @@ class Plot:
     svg: bytes
 
 
-def plots(names: Sequence[str], cards: Sequence[Scorecard], epochs: Sequence[Epochs]) -> dict[str, list[Plot]]:
-    """Return the plots for which there are data, by section.
+def plots(names: Sequence[str], cards: Sequence[Scorecard], epochs: Sequence[Epochs]) -> list[Plot]:
+    """Return the plots for which there are data.
 
     Args:
         names: What the runs are called in the legends; unique.
         cards: Their scorecards.
         epochs: Rows of their metrics.csv; empty for none.
     """
-    sections: dict[str, list[Plot]] = {}
-    for section, captions in _SECTIONS.items():
-        known = [
-            _curve_plot(names, curves, caption)
-            for name, caption in captions.items()
-            for curves in _comparable([card.curves.get(name) for card in cards])
-        ]
-        sections[section] = known
-    sections["Sparsity against accuracy"] = _trade_off(names, cards)
-    sections["Training"] = _training(names, epochs)
-    return {section: found for section, found in sections.items() if found}
+    curves = [
+        _curve_plot(names, curves, *words)
+        for name, words in _CURVES.items()
+        for curves in _comparable([card.curves.get(name) for card in cards])
+    ]
+    return [*curves, *_trade_off(names, cards), *_training(names, epochs)]
 
 
 def _comparable(curves: Sequence[Curve | None]) -> list[list[Curve | None]]:
@@ -81,7 +87,7 @@ def _comparable(curves: Sequence[Curve | None]) -> list[list[Curve | None]]:
     return [[curve if curve is not None and curve.x == x else None for curve in curves] for x in axes]
 
 
-def _curve_plot(names: Sequence[str], curves: Sequence[Curve | None], caption: str) -> Plot:
+def _curve_plot(names: Sequence[str], curves: Sequence[Curve | None], title: str, caption: str) -> Plot:
     first = next(curve for curve in curves if curve is not None)
     blank = (math.nan,) * len(first.x)
     # A run without the curve takes its turn, so that each run has one colour in all plots.
@@ -95,7 +101,7 @@ def _curve_plot(names: Sequence[str], curves: Sequence[Curve | None], caption: s
     if isinstance(first.x[0], str):
         _thin(axis, [str(x) for x in first.x])
     svg = _svg(figure, [axis.lines[i] for i in shown], [names[i] for i in shown])
-    return Plot(first.title, f"{caption} Bands are 95% intervals.", svg)
+    return Plot(title, f"{caption} Bands are 95% intervals.", svg)
 
 
 def _thin(axis: "Axes", stages: Sequence[str]) -> None:
@@ -131,10 +137,10 @@ def _trade_off(names: Sequence[str], cards: Sequence[Scorecard]) -> list[Plot]:
             capsize=2,
         )
         handles.append(bars)
-    _label(axis, "Gini index of the maps (0 even, 1 sparse)", "accuracy (%)")
+    _label(axis, "Gini index of the maps (0 even, 1 one pixel)", "accuracy (%)")
     caption = "Up is more accurate, right is sparser: the top right corner is best. Bars are 95% intervals."
     return [
-        Plot("accuracy against the sparsity of the maps", caption, _svg(figure, handles, [names[i] for i in shown]))
+        Plot("Accuracy against the sparsity of the maps", caption, _svg(figure, handles, [names[i] for i in shown]))
     ]
 
 

@@ -43,9 +43,25 @@ class Row:
     cells: list[Cell | None]
 
 
-def score_rows(cards: Sequence[Scorecard]) -> dict[str, list[Row]]:
+@dataclass(frozen=True)
+class Group:
+    """Scores that belong together.
+
+    Args:
+        name: Heading.
+        images: Over how many images the scores are, where that is not all of them: a number, or a span.
+        rows: The scores.
+    """
+
+    name: str
+    images: str
+    rows: list[Row]
+
+
+def score_groups(cards: Sequence[Scorecard]) -> list[Group]:
     """Return the rows of the table by group, in the order of the scorecards."""
-    groups: dict[str, list[Row]] = {}
+    rows: dict[str, list[Row]] = {}
+    counts: dict[str, set[int]] = {}
     for name in dict.fromkeys(name for card in cards for name in card.entries):
         entries = [card.entries.get(name) for card in cards]
         known = [entry for entry in entries if entry is not None]
@@ -64,8 +80,10 @@ def score_rows(cards: Sequence[Scorecard]) -> dict[str, list[Row]]:
         ]
         unit = known[0].score.unit
         row = Row(name.replace("_", " "), "" if unit == "fraction" else unit, better, cells)
-        groups.setdefault(known[0].group, []).append(row)
-    return groups
+        rows.setdefault(known[0].group, []).append(row)
+        counts.setdefault(known[0].group, set()).update(entry.images for entry in known)
+    whole = {cards[0].settings.get("images")}
+    return [Group(name, _span(counts[name] - whole), found) for name, found in rows.items()]
 
 
 def mark(entry: Entry, first: Entry) -> Mark | None:
@@ -76,11 +94,15 @@ def mark(entry: Entry, first: Entry) -> Mark | None:
     return "better" if above == (entry.score.better == "higher") else "worse"
 
 
-def summary(groups: dict[str, list[Row]], run: int) -> tuple[int, int, int]:
-    """Return in how many scores a run is better than the first one, worse, and neither; those with a direction count."""
-    rows = [row for rows in groups.values() for row in rows if row.better and row.cells[0] and row.cells[run]]
+def summary(groups: Sequence[Group], run: int) -> tuple[int, int, int]:
+    """Return in how many scores a run is better than the first one, worse, and neither, of those with a direction."""
+    rows = [row for group in groups for row in group.rows if row.better and row.cells[0] and row.cells[run]]
     marks = [cell.mark for row in rows if (cell := row.cells[run]) is not None]
     return marks.count("better"), marks.count("worse"), marks.count(None)
+
+
+def _span(counts: set[int]) -> str:
+    return " to ".join(str(count) for count in sorted({min(counts), max(counts)})) if counts else ""
 
 
 def _halves(entry: Entry) -> tuple[str, str]:
