@@ -11,6 +11,7 @@ import argparse
 import csv
 from pathlib import Path
 
+import numpy as np
 import torch
 
 import gradsculpt as gs
@@ -85,7 +86,10 @@ def score(path: Path, out: Path) -> Scorecard:
     file = out / path.name / "scorecard.json"
     if not file.is_file():
         run = open_run(path)
-        test = run.data({"data": None, "data_dir": None, "cache_dir": None}, None).test.in_turn()
+        test = run.data({"data": None, "data_dir": None, "cache_dir": None}, None).test
+        # Folders are listed class by class; the first images shall stand for all classes.
+        rank = np.array([(test.labels[:i] == label).sum() for i, label in enumerate(test.labels)])
+        test = test.subset(np.lexsort((test.labels, rank)))
         batches = loader(test, 64, shuffle=False)
         folder = out / path.name
         card = gs.evaluate(

@@ -1,6 +1,7 @@
 """The commands as a user calls them: what they write, and one line for each mistake."""
 
 import csv
+import inspect
 import json
 import re
 import shutil
@@ -17,6 +18,7 @@ from gradsculpt.cli.main import COMMANDS, main
 from gradsculpt.cli.parser import RECIPES
 from gradsculpt.cli.runs import attribution
 from gradsculpt.cli.train import read_settings
+from gradsculpt.errors import ArgumentError
 from gradsculpt.models import load
 
 TINY = ["--image-size", "16", "--batch-size", "32", "--threads", "1", "--epochs", "1"]
@@ -90,7 +92,28 @@ def test_evaluate_prints_and_writes_the_scorecard(run, capfd):
 def test_compare_writes_one_page(run, tmp_path):
     page = tmp_path / "page.html"
     assert main(["compare", str(run), str(run), "--out", str(page), "--count", "2", "--limit", "4"]) == 0
-    assert page.read_text(encoding="utf-8").count("<img") == 2 * (1 + 2 * 2) + 1
+    shown = page.read_text(encoding="utf-8")
+    # Each image has a line without noise and one with: the image, and the maps of two runs.
+    assert shown.count("data:image/png") == 2 * 2 * (1 + 2)
+    assert shown.count("data:image/svg") == 3
+    assert "attacked" not in shown
+    assert page.with_suffix(".png").is_file()
+
+
+def test_a_quick_comparison_has_every_group_attacked_maps_and_curves(run, tmp_path):
+    page = tmp_path / "page.html"
+    small = ["--limit", "4", "--attack-steps", "2", "--steps", "4", "--sanity-images", "2", "--count", "2"]
+    assert main(["compare", str(run), "--quick", *small, "--out", str(page)]) == 0
+    shown = page.read_text(encoding="utf-8")
+    assert shown.count("data:image/png") == 2 * 3 * (1 + 1)
+    assert shown.count("data:image/svg") == 6 + 2
+    for word in ("robustness-attack", "fidelity", "sanity", "Insertion", "attacked image"):
+        assert word in shown
+
+
+def test_compare_needs_an_image_to_show(run, tmp_path, capfd):
+    assert main(["compare", str(run), "--count", "0", "--out", str(tmp_path / "page.html")]) == 2
+    assert "--count" in capfd.readouterr().err
 
 
 def test_list_names_everything(capfd):
@@ -106,6 +129,8 @@ def test_list_names_everything(capfd):
         "gradient",
         "gini",
         "five_band_scores",
+        "masscenter",
+        "robustness-attack",
     ):
         assert word in shown, word
 
@@ -188,6 +213,16 @@ def test_explain_refuses_what_it_cannot_do(run, folder, tmp_path, capfd, flags, 
     assert re.search(said, capfd.readouterr().err)
 
 
+@pytest.mark.parametrize(("name", "said"), [("train", "train --resume goes on"), ("evaluate", "the same command goes")])
+def test_a_command_that_is_interrupted_says_what_to_do(name, said, monkeypatch, capfd):
+    def interrupted(words):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(f"{COMMANDS[name].module}.run", interrupted)
+    assert main([name]) == 130
+    assert said in capfd.readouterr().err
+
+
 def test_debug_shows_the_traceback(capfd):
     assert main(["--debug", "evaluate", "/nowhere/at/all"]) == 2
     assert "Traceback" in capfd.readouterr().err
@@ -203,7 +238,7 @@ def test_help_and_version_come_without_heavy_imports():
     assert all(name in shown for name in COMMANDS)
 
 
-@pytest.mark.parametrize("name", ["train", "evaluate", "explain", "compare", "list"])
+@pytest.mark.parametrize("name", ["train", "evaluate", "explain", "attack", "compare", "list"])
 def test_the_help_of_a_command_spells_options_with_dashes(name, capfd):
     with pytest.raises(SystemExit) as stopped:
         main([name, "--help"])
@@ -268,8 +303,12 @@ def test_a_bad_file_is_counted_and_ends_a_run_only_when_strict(folder, tmp_path,
     assert "zz.jpg" in error
 
 
-def test_every_attribution_reads_the_output_that_was_asked_for():
-    for cls in ATTRIBUTIONS:
-        made = attribution(cls.__name__.lower(), "log_probability")
-        assert type(made) is cls
-        assert "log_probability" in repr(made)
+@pytest.mark.parametrize("cls", ATTRIBUTIONS)
+def test_every_attribution_reads_the_output_that_was_asked_for_or_says_that_it_cannot(cls):
+    name = cls.__name__.lower()
+    assert type(attribution(name)) is cls
+    if {"output", "base"} & set(inspect.signature(cls).parameters):
+        assert "log_probability" in repr(attribution(name, "log_probability"))
+    else:
+        with pytest.raises(ArgumentError, match=f"{name} reads the logit"):
+            attribution(name, "log_probability")

@@ -246,12 +246,3 @@ def test_replays_need_an_order_of_their_own(image_set: ImageSet) -> None:
 def test_batch_size_must_be_positive(image_set: ImageSet) -> None:
     with pytest.raises(ArgumentError, match="batch_size=0"):
         loader(image_set, 0, shuffle=False)
-
-
-def test_classes_in_turn(noise: np.ndarray) -> None:
-    labels = np.array([1, 1, 1, 0, 2, 2, 1])
-    names = tuple("abcdefg")
-    turned = ImageSet(noise[:7], labels, ("x", "y", "z"), names).in_turn()
-    assert turned.names == ("d", "a", "e", "b", "f", "c", "g")
-    assert turned.labels.tolist() == [0, 1, 2, 1, 2, 1, 1]
-    assert np.array_equal(turned.images[0], noise[3])

@@ -145,7 +145,7 @@ def test_curves_are_what_the_metrics_say():
     assert insertion.x[0] == 0
     assert insertion.x[-1] == 100
     whole = network()(x).softmax(dim=1).gather(1, labels[:, None]).mean()
-    assert insertion.mean[-1] == pytest.approx(100 * float(whole), abs=1e-3)
+    assert insertion.mean[-1] == pytest.approx(100 * whole.item(), abs=1e-3)
     assert found["insertion"].mean == pytest.approx(np.mean(insertion.mean) / 100, abs=1e-6)
     assert len(found.curves["cascade_ssim"].x) == 2
 

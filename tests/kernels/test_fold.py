@@ -140,6 +140,14 @@ def other_norm_later(model: Layer, x: Tensor) -> Tensor:
     return F.relu((model.bn if model.calls < 3 else model.other)(model.conv(x)))
 
 
+def interleaved(model: Layer, x: Tensor) -> Tensor:
+    with torch.no_grad():
+        first, second = model.conv(x), model.conv(x + 1)
+        a = model.bn(first)
+        a = F.relu(a) if model.calls < 3 else a.tanh()
+        return a + F.relu(model.bn(second)) + x * 0
+
+
 def functional(model: Layer, x: Tensor) -> Tensor:
     y = F.conv2d(x, model.conv.weight, None, 1, "same")
     y = F.conv2d(input=y, weight=model.conv.weight, padding=1)
@@ -176,6 +184,7 @@ NETWORKS: dict[str, Callable[[], nn.Module]] = {
             changed_activation,
             other_norm_later,
             functional,
+            interleaved,
             made_weight,
             kept,
         )

@@ -1,7 +1,7 @@
 """Layer-wise relevance propagation: what arrives at a unit is split among those it was computed from."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -122,7 +122,8 @@ class _Relevance(Propagation):
 
     def begin(self, x: Tensor) -> None:
         self._origin = x
-        low, high = self._bounds or (x.amin((2, 3), keepdim=True), x.amax((2, 3), keepdim=True))
+        flat = x.contiguous().flatten(2)[..., None]  # fast to reduce in this layout
+        low, high = self._bounds or (flat.amin(2, keepdim=True), flat.amax(2, keepdim=True))
         try:
             low, high = (torch.as_tensor(bound, dtype=x.dtype, device=x.device).expand_as(x) for bound in (low, high))
         except RuntimeError as error:
@@ -149,6 +150,7 @@ class _Relevance(Propagation):
 
     def _weighted(self, call: Call) -> Tensor:
         known, layer, reach = self._ranges.get(id(call.tensors[0])), _Layer(), self._reach.of(call.tensors[0])
+        call = _by_channels(call)
 
         def rule(inputs: Sequence[Tensor], g: Tensor) -> tuple[Tensor, ...]:
             x, weight = (_wide(t) for t in inputs[:2])
@@ -223,10 +225,21 @@ class _Relevance(Propagation):
             return
         ends = []
         for bound in known[1:]:
-            tensors = call.tensors
-            tensors[place] = bound
-            ends.append(call.of(*tensors))
+            ends.append(call.of(*call.tensors[:place], bound, *call.tensors[place + 1 :]))
         self._ranges[id(result)] = (result, torch.minimum(*ends), torch.maximum(*ends))
+
+
+def _by_channels(call: Call) -> Call:
+    """Return a layer's call with maps whose weights are much larger in the layout that weights have.
+
+    Weights of the other layout would be copied for each convolution, which takes longer than it saves.
+    """
+    x, weight, *_ = call.tensors
+    if x.ndim != 4 or weight.numel() < 8 * x.numel():
+        return call
+    other = x.contiguous()
+    args = tuple(other if value is x else value for value in call.args)
+    return replace(call, args=args, kwargs={key: other if v is x else v for key, v in call.kwargs.items()})
 
 
 def _max_pool(call: Call, reach: Tensor) -> Callable[[Sequence[Tensor], Tensor], tuple[Tensor]]:

@@ -2,7 +2,9 @@
 
 import inspect
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any, ClassVar
 
 import torch
@@ -54,10 +56,10 @@ class Call:
         """Return an argument given by position or by name."""
         return self.args[position] if len(self.args) > position else self.kwargs.get(name, default)
 
-    @property
-    def tensors(self) -> list[Tensor]:
+    @cached_property
+    def tensors(self) -> tuple[Tensor, ...]:
         """The tensors among the arguments, in their order."""
-        return [value for value in (*self.args, *self.kwargs.values()) if isinstance(value, Tensor)]
+        return tuple(value for value in (*self.args, *self.kwargs.values()) if isinstance(value, Tensor))
 
     @property
     def is_rectifier(self) -> bool:
@@ -121,7 +123,7 @@ class Propagation(TorchFunctionMode):
 
     def called(self, call: Call) -> Any:
         """Answer a call of the network; a subclass says how, with `ruled` or the function itself."""
-        return call.of(*call.tensors)
+        return call.function(*call.args, **call.kwargs)
 
     def ruled(self, call: Call, rule: Rule, *, with_inputs: bool = True, with_output: bool = False) -> Tensor:
         """Call a function and let its output propagate by a rule, which may leave out gradients of last inputs.
@@ -232,7 +234,7 @@ class _Ruled(Function):
         rest = (None,) * 5
         kind, enabled, dtype = ctx.casts
         if ctx.switch.on:
-            with torch.autocast(kind, enabled=False):
+            with torch.autocast(kind, enabled=False) if torch.is_autocast_enabled(kind) else nullcontext():
                 found = list(ctx.rule(saved, g))
             return *rest, *found, *[None] * (ctx.count - len(found))
         with torch.autocast(kind, dtype=dtype, enabled=enabled, cache_enabled=False):

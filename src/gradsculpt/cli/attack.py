@@ -27,7 +27,7 @@ from gradsculpt.cli.progress import progress
 from gradsculpt.cli.runs import NETWORKS, Subject, add_network_options, attribution
 from gradsculpt.cli.settings import canonical, from_words
 from gradsculpt.data import to_float
-from gradsculpt.errors import ArgumentError, ModelError
+from gradsculpt.errors import ArgumentError, ModelError, RunError
 from gradsculpt.metrics import cosine, ssim, topk_intersection
 from gradsculpt.visualize import colour, contact_sheet, plain, png
 from gradsculpt.visualize.render import Picture
@@ -36,6 +36,7 @@ _ENTRIES, _IMAGES = 2**19, 32  # of a batch
 _SMOOTH_BETA = 20.0
 _LEVELS = 255
 _SHEET_ROWS = 16
+_SHOWN = 0.995
 _PICTURE_SIDE = 224
 
 
@@ -135,6 +136,7 @@ def _attack(options: Mapping[str, Any], bounds: tuple[Tensor, Tensor]) -> Attack
     if re.search(r"\beps\s*=", rest):
         raise ArgumentError("--attack has a setting eps in the units of the network; pass --eps, in 8-bit levels.")
     checks.within("--eps", options["eps"], 0.0, _LEVELS)
+    checks.positive("--k", options["k"])
     checks.within("--k", options["k"], 0.0, 1.0)
     given: dict[str, Any] = {"eps": 1.0, "bounds": bounds}
     if options["steps"] is not None:
@@ -149,7 +151,7 @@ def _sized(attack: Attack, levels: float, subject: Subject, entries: int) -> Att
     """Give an attack its size, in 8-bit levels: of every entry, or the root mean square over all where it is in L2."""
     eps = subject.classifier.space.pixels(levels / _LEVELS).to(subject.classifier.device)
     length = getattr(attack, "norm", None) == "l2" or getattr(attack, "kind", None) == "gaussian"
-    return replace(attack, eps=eps * entries**0.5 if length else eps)  # type: ignore[call-arg]
+    return replace(attack, eps=eps * entries**0.5 if length else eps)  # type: ignore[type-var]
 
 
 def _write(
@@ -161,8 +163,11 @@ def _write(
     console: Console,
 ) -> None:
     """Attack images in batches, and write what comes of each batch at once, and the sheet in the end."""
-    out, sheet = options["out"], _Sheet(f"{options['attack']} on {canonical(options['method'])} of {subject.name}")
-    out.mkdir(parents=True, exist_ok=True)
+    out, sheet = options["out"], _Sheet(options["k"], _note(subject, options))
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise RunError(f"--out {out} cannot be made a folder ({error.strerror}); pass another.") from error
     step = max(1, min(_IMAGES, _ENTRIES // images[0].pixels.size))
     done = 0
     with (out / "index.csv").open("w", newline="", encoding="utf-8") as file:
@@ -182,6 +187,12 @@ def _write(
                 done += len(batch)
                 tell(done)
     (out / "sheet.png").write_bytes(sheet.png())
+
+
+def _note(subject: Subject, options: Mapping[str, Any]) -> str:
+    steps = "" if options["steps"] is None else f", {options['steps']} steps"
+    what = f"attack {canonical(options['attack'])}{steps}, eps {options['eps']:g} of 255"
+    return f"{what}, on {canonical(options['method'])} of {subject.name}"
 
 
 def _attacked(
@@ -283,8 +294,8 @@ def _save(out: Path, batch: Sequence[NamedImage], views: tuple[View, View, View]
 class _Sheet:
     """The first images and their maps, before and after."""
 
-    def __init__(self, note: str) -> None:
-        self._note = note
+    def __init__(self, k: float, note: str) -> None:
+        self._k, self._note = k, note
         self._rows: list[list[Picture]] = []
         self._labels: list[str] = []
         self._captions: list[list[str]] = []
@@ -296,17 +307,17 @@ class _Sheet:
         before, after, _ = views
         shown = _SHEET_ROWS - len(self._rows)
         change = after.images - before.images
-        largest = change.flatten(1).abs().amax(dim=1).clamp(min=torch.finfo(change.dtype).tiny)
-        grey = 0.5 + change / (2 * largest.view(-1, 1, 1, 1))
+        # A few entries may have moved much farther than the rest, of which nothing would be seen beside them.
+        large = change.flatten(1).abs().quantile(_SHOWN, dim=1).clamp(min=torch.finfo(change.dtype).tiny)
+        grey = (0.5 + change / (2 * large.view(-1, 1, 1, 1))).clamp(0, 1)
         parts = (plain(before.images), plain(after.images), colour(before.maps), colour(after.maps), plain(grey))
         self._rows += [list(row) for row in zip(*parts, strict=True)][:shown]
         for image, was, now, row in list(zip(batch, before.verdicts, after.verdicts, rows, strict=True))[:shown]:
             self._labels.append(image.label or image.name)
-            overlap = f"SSIM {float(row['ssim']):.2f}, top-k {float(row['topk']):.0%}"
+            overlap = f"SSIM {float(row['ssim']):.2f}, top {self._k:.0%} kept {float(row['topk']):.0%}"
             own = f"{was.target} ({was.probability:.0%})"
-            self._captions.append(
-                [was.predicted, now.predicted, own, overlap, f"up to {float(row['linf']):.2g} of 255"]
-            )
+            moved = f"up to {float(row['linf']):.3g}, rms {float(row['rms']):.2g} of 255"
+            self._captions.append([was.predicted, now.predicted, own, overlap, moved])
 
     def png(self) -> bytes:
         """Return the sheet."""

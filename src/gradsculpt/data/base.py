@@ -43,17 +43,6 @@ class ImageSet:
             attention=None if self.attention is None else _Rows(self.attention, indices),  # type: ignore[arg-type]
         )
 
-    def in_turn(self) -> "ImageSet":
-        """Return the images with the classes taken in turn, so that the first ones stand for all classes.
-
-        Folders are listed class by class: the first hundred images of one would all be alike.
-        """
-        rank = np.zeros(len(self), dtype=np.int64)
-        for label in range(len(self.classes)):
-            of_class = self.labels == label
-            rank[of_class] = np.arange(int(of_class.sum()))
-        return self.subset(np.lexsort((self.labels, rank)))
-
 
 @dataclass(frozen=True)
 class Skipped:

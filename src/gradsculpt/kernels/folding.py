@@ -1,6 +1,6 @@
 """What can be folded into a convolution: fixed normalisations and activations, told from the calls that make them."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -8,9 +8,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from gradsculpt.kernels.convolution import Geometry
 from gradsculpt.kernels.fused import Cut
 
 Function = Callable[..., Any]
+Convolution = tuple[Tensor, Tensor, Tensor | None, Geometry | None]
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,6 +70,18 @@ def same(vector: Vector | None, tensor: Tensor | None) -> bool:
     return tensor is None if vector is None else vector.holds(tensor)
 
 
+def convolution(args: Sequence[Any], kwargs: Mapping[str, Any]) -> Convolution:
+    """Return input, weight, bias and geometry of a call of `conv2d`; no geometry if the padding goes by a name."""
+    return _conv2d(*args, **kwargs)
+
+
+def foldable(x: Tensor, weight: Tensor) -> bool:
+    """Return whether a convolution is one of those that are folded."""
+    if x.ndim != 4 or weight.is_inference() or weight.dtype not in (torch.float32, torch.float64):
+        return False
+    return x.dtype == weight.dtype and not torch.is_autocast_enabled(x.device.type)
+
+
 def normalisation(
     func: Function, args: Sequence[Any], kwargs: Mapping[str, Any]
 ) -> tuple[Tensor, tuple[Tensor | None, ...], float] | None:
@@ -89,8 +103,47 @@ def in_place(func: Function, kwargs: Mapping[str, Any]) -> bool:
     return named or "out" in kwargs or bool(kwargs.get("inplace"))
 
 
+def tensors(value: Any) -> Iterator[Tensor]:
+    """Yield the tensors among arguments."""
+    if isinstance(value, Tensor):
+        yield value
+    elif isinstance(value, Mapping):
+        yield from tensors(tuple(value.values()))
+    elif isinstance(value, (tuple, list)):
+        for part in value:
+            yield from tensors(part)
+
+
+def replaced(value: Any, old: object, new: object) -> Any:
+    """Return arguments with something else in the place of one."""
+    if value is old:
+        return new
+    if isinstance(value, Mapping):
+        return {key: replaced(part, old, new) for key, part in value.items()}
+    return type(value)(replaced(part, old, new) for part in value) if type(value) in (tuple, list) else value
+
+
 def _version(tensor: Tensor) -> int | None:
     return None if tensor.is_inference() else tensor._version
+
+
+def _conv2d(
+    input: Tensor,
+    weight: Tensor,
+    bias: Tensor | None = None,
+    stride: Any = 1,
+    padding: Any = 0,
+    dilation: Any = 1,
+    groups: int = 1,
+) -> Convolution:
+    if isinstance(padding, str):
+        return input, weight, bias, None
+    return input, weight, bias, Geometry(_pair(stride), _pair(padding), _pair(dilation), groups)
+
+
+def _pair(value: Any) -> tuple[int, int]:
+    first, *rest = (value,) if isinstance(value, int) else value
+    return int(first), int(rest[0] if rest else first)
 
 
 def _batch_norm(

@@ -22,6 +22,9 @@ _WIDTH, _HEIGHT = 3.7, 2.8
 _LEGEND_LETTERS, _LEGEND_LINE = 52, 0.16
 _TICKS = 12
 
+# The bands of many runs lie over each other, and hide the lines unless they are faint.
+_FEW, _BAND, _FAINT_BAND = 3, 0.2, 0.07
+
 _CURVES = {
     "noise_cosine": (
         "Robustness to noise",
@@ -98,9 +101,14 @@ def _curve_plot(names: Sequence[str], curves: Sequence[Curve | None], title: str
     axis.set_title("")
     if (legend := axis.get_legend()) is not None:
         legend.remove()
+    for band in axis.collections:
+        band.set_alpha(_BAND if len(shown) <= _FEW else _FAINT_BAND)
     if isinstance(first.x[0], str):
         _thin(axis, [str(x) for x in first.x])
-    svg = _svg(figure, [axis.lines[i] for i in shown], [names[i] for i in shown])
+    handles = [axis.lines[i] for i in shown]
+    for line in set(axis.lines) - set(handles):
+        line.remove()
+    svg = _svg(figure, handles, [names[i] for i in shown])
     return Plot(title, f"{caption} Bands are 95% intervals.", svg)
 
 
@@ -145,6 +153,8 @@ def _trade_off(names: Sequence[str], cards: Sequence[Scorecard]) -> list[Plot]:
 
 
 def _training(names: Sequence[str], epochs: Sequence[Epochs]) -> list[Plot]:
+    from matplotlib.ticker import MaxNLocator
+
     found = []
     for column, (title, y_label, scale) in _TRAINING.items():
         points = [
@@ -157,7 +167,7 @@ def _training(names: Sequence[str], epochs: Sequence[Epochs]) -> list[Plot]:
         for i in shown:
             style, colour = STYLES[i % len(STYLES)], COLOURS[i % len(COLOURS)]
             axis.plot(*zip(*points[i], strict=True), style, color=colour, markersize=3)
-        axis.xaxis.get_major_locator().set_params(integer=True)
+        axis.xaxis.set_major_locator(MaxNLocator(integer=True))
         _label(axis, "epoch", y_label)
         svg = _svg(figure, axis.lines, [names[i] for i in shown])
         found.append(Plot(title, "On the validation part, after each epoch.", svg))
