@@ -50,3 +50,26 @@ def test_functions_that_saturate_keep_their_derivative(gate: nn.Module) -> None:
     model, (x, y) = network().eval(), batch()
     model[2] = gate
     torch.testing.assert_close(GuidedBackprop()(model, x, y), Gradient()(model, x, y))
+
+
+def test_a_second_derivative_is_that_of_the_map() -> None:
+    x, y = batch()
+    torch.manual_seed(0)
+    model = nn.Sequential(
+        nn.Conv2d(3, 4, 3), nn.Softplus(), nn.Conv2d(4, 4, 2), nn.Tanh(), nn.Flatten(), nn.Linear(36, 3)
+    ).double()
+    direction, weights = torch.randn_like(x), torch.randn_like(x)
+    points = x.clone().requires_grad_()
+    maps = GuidedBackprop()(model, points, y, create_graph=True)
+    (slope,) = torch.autograd.grad((maps * weights).sum(), points)
+    ends = [(GuidedBackprop()(model, x + step * direction, y) * weights).sum() for step in (1e-6, -1e-6)]
+    # Above the gates is a tanh, whose slope depends on the image by way of the Softplus.
+    torch.testing.assert_close((slope * direction).sum(), (ends[0] - ends[1]) / 2e-6, rtol=1e-5, atol=1e-8)
+    assert slope.abs().max() > 1e-3
+
+
+def test_networks_may_view_maps() -> None:
+    torch.manual_seed(0)
+    layers, last, (x, y) = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU()).double(), nn.Linear(64, 3).double(), batch()
+    expected = GuidedBackprop()(lambda t: last(layers(t).flatten(1)), x, y)
+    torch.testing.assert_close(GuidedBackprop()(lambda t: last(layers(t).view(len(t), -1)), x, y), expected)

