@@ -367,3 +367,23 @@ def test_nothing_is_kept_of_the_network_or_its_maps() -> None:
     scope._modules.clear()
     gc.collect()
     assert len(scope._links) == 0
+
+
+def test_networks_that_view_their_maps() -> None:
+    class Viewed(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.features = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.ReLU())
+            self.head = nn.Linear(4 * 36, 2)
+
+        def forward(self, x: Tensor) -> Tensor:
+            maps = self.features(x)
+            return self.head(maps.view(len(maps), -1))
+
+    model, x = trained(Viewed()), images()
+    values, gradient = input_gradient(lambda t: model(t)[:, 0], x)
+    for _ in range(3):
+        with repeated(model):
+            found = [input_gradient(lambda t: model(t)[:, 0], x) for _ in range(2)]
+        for one in found:
+            torch.testing.assert_close(one, (values, gradient))

@@ -76,6 +76,9 @@ class Folded(TorchFunctionMode):
         kwargs = kwargs or {}
         if self._plain or func in _SHAPES:
             return func(*args, **kwargs)
+        if func is Tensor.view and not any(isinstance(value, torch.dtype) for value in (*args, *kwargs.values())):
+            # Maps are laid out otherwise than the network laid out the images, where a view is a copy.
+            func = Tensor.reshape
         if self._ahead:
             done = self._done(func, args, kwargs)
             if done is not None:

@@ -112,7 +112,7 @@ def calibration_error(logits: Tensor, y: Tensor, bins: int = 15) -> Tensor:
 
 
 def gaps(confidence: Tensor, correct: Tensor, bins: int = 15) -> Tensor:
-    """Return the gap of the bin of each sample, [N], from confidences in [0, 1], and 1 for what is correct or else 0."""
+    """Return the gap of the bin of each sample, [N], from confidences and whether each is correct (1) or not."""
     edges = torch.linspace(0, 1, bins + 1, dtype=confidence.dtype, device=confidence.device)
     place = torch.bucketize(confidence, edges[1:-1])  # a value on an edge belongs below it
     count, confident, right = (
