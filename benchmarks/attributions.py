@@ -189,23 +189,25 @@ def moreau(model: nn.Module, photos: Tensor, classes: Tensor, pairs: int) -> Non
     The plain steps are timed as the formula written plainly, a few of them in turn with ours; what 300 of them reach is
     computed by the same steps of `ProximalGradient`, whose passes are faster.
     """
-    for photo in range(2):
-        x, y = photos[photo : photo + 1], classes[photo : photo + 1]
-        sparse = MoreauGrad(L1(1e-3))
-        times = alternate(
-            {"ours": partial(sparse, model, x, y), "step": plain_step(model, x, int(y))}, max(1, pairs // 2)
-        )
+    chosen = [(photos[i : i + 1], classes[i : i + 1]) for i in (0, 2)]
+    sparse = MoreauGrad(L1(1e-3))
+    for i, (x, y) in enumerate(chosen, start=1):
+        works = {"ours": partial(sparse, model, x, y), "step": plain_step(model, x, int(y))}
+        times = alternate(works, max(1, pairs // 2))
         share = statistics.median(o / (300 * t) for o, t in zip(times["ours"], times["step"], strict=True))
-        seconds = [statistics.median(times[name]) for name in ("ours", "step")]
+        ours, step = (statistics.median(times[name]) for name in works)
         print(
-            f"MoreauGrad, photo {photo + 1}: ours {seconds[0]:.1f} s, 300 plain steps {300 * seconds[1]:.0f} s, "
-            f"1/{1 / share:.0f}"
+            f"MoreauGrad, photo {i}: ours {ours:.1f} s, 300 plain steps {300 * step:.0f} s, 1/{1 / share:.0f}",
+            flush=True,
         )
+    for i, (x, y) in enumerate(chosen, start=1):
+        print(f"photo {i}", flush=True)
         report("ours, weight 1e-3", sparse, model, x, y)
+        report("ours, 100 steps", MoreauGrad(L1(1e-3), steps=100, tolerance=0.0), model, x, y)
+        report("ours, weight 5e-3", MoreauGrad(L1(5e-3)), model, x, y)
         for name, average in (("300 plain steps, the last", 1), ("300 plain steps, mean of 101", 101)):
             solver = ProximalGradient(0.1, average=average)
             report(name, MoreauGrad(L1(1e-3), steps=300, tolerance=0.0, solver=solver), model, x, y)
-        report("ours, weight 5e-3", MoreauGrad(L1(5e-3)), model, x, y)
 
 
 def report(name: str, attribution: MoreauGrad, model: nn.Module, x: Tensor, y: Tensor) -> None:

@@ -183,3 +183,11 @@ def test_a_named_output_reaches_the_innermost_map():
 def test_a_progress_line_counts_maps(place, tmp_path, capfd):
     assert explain(place, "run", "one.png", "two.png", "--method", "gradient", "inputxgradient", out=tmp_path) == 0
     assert "4 of 4 maps" in capfd.readouterr().err
+
+
+def test_a_folder_that_cannot_be_made_is_one_line(place, tmp_path, capfd):
+    (tmp_path / "file").write_text("")
+    assert explain(place, "run", "one.png", out=tmp_path / "file" / "maps") == 2
+    said = capfd.readouterr().err
+    assert "cannot be made a folder" in said
+    assert "Traceback" not in said

@@ -88,7 +88,7 @@ class MoreauGrad(Attribution):
     lambda_: float = 1.0
     sigma: float = 0.1
     samples: int = 32
-    steps: int = 16
+    steps: int = 20
     tolerance: float = 0.01
     solver: Solver | None = None
     output: Output = "logit"

@@ -22,12 +22,12 @@ from gradsculpt.cli.explain import judged, options_last
 from gradsculpt.cli.images import NamedImage, collect
 from gradsculpt.cli.maps import Verdict
 from gradsculpt.cli.parser import Parser, command_parser
-from gradsculpt.cli.process import DEVICES, prepare
+from gradsculpt.cli.process import DEVICES, make_folder, prepare
 from gradsculpt.cli.progress import progress
 from gradsculpt.cli.runs import NETWORKS, Subject, add_network_options, attribution
 from gradsculpt.cli.settings import canonical, from_words
 from gradsculpt.data import to_float
-from gradsculpt.errors import ArgumentError, ModelError, RunError
+from gradsculpt.errors import ArgumentError, ModelError
 from gradsculpt.metrics import cosine, ssim, topk_intersection
 from gradsculpt.visualize import colour, contact_sheet, plain, png
 from gradsculpt.visualize.render import Picture
@@ -164,10 +164,7 @@ def _write(
 ) -> None:
     """Attack images in batches, and write what comes of each batch at once, and the sheet in the end."""
     out, sheet = options["out"], _Sheet(options["k"], _note(subject, options))
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise RunError(f"--out {out} cannot be made a folder ({error.strerror}); pass another.") from error
+    make_folder(out)
     step = max(1, min(_IMAGES, _ENTRIES // images[0].pixels.size))
     done = 0
     with (out / "index.csv").open("w", newline="", encoding="utf-8") as file:

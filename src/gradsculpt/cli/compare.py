@@ -11,7 +11,7 @@ from gradsculpt import checks
 from gradsculpt.cli.console import progress_console, result_console
 from gradsculpt.cli.evaluate import add_protocol, read_protocol, score, table
 from gradsculpt.cli.parser import command_parser
-from gradsculpt.cli.process import prepare
+from gradsculpt.cli.process import make_folder, prepare
 from gradsculpt.cli.runs import Run, Subject, open_run
 from gradsculpt.data import ImageSet
 from gradsculpt.errors import ArgumentError
@@ -49,6 +49,7 @@ def compare(runs: Sequence[Run], options: dict[str, Any], console: Console, note
                 "Compare runs with the same classes."
             )
     options = {**options, "data": options["data"] or first.settings.data}
+    make_folder(options["out"].parent)
     views: list[RunView] = []
     shown: list[Sample] = []
     for opened in runs:
@@ -59,7 +60,6 @@ def compare(runs: Sequence[Run], options: dict[str, Any], console: Console, note
         shown = shown or samples
         maps = sample_maps(opened.classifier, samples, read_protocol(options, subject))
         views.append(RunView(opened.name, repr(opened.settings.objective), card, read_curve(opened.path), maps))
-    options["out"].parent.mkdir(parents=True, exist_ok=True)
     options["out"].write_text(render(views, shown, note), encoding="utf-8")
     options["out"].with_suffix(".png").write_bytes(sheet(views, shown))
     return [view.card for view in views]

@@ -15,7 +15,7 @@ from rich.progress import Progress
 
 from gradsculpt.cli.console import progress_console
 from gradsculpt.cli.parser import Parser, command_parser
-from gradsculpt.cli.process import DEVICES, prepare
+from gradsculpt.cli.process import DEVICES, make_folder, prepare
 from gradsculpt.cli.runs import Subject, add_network_options, open_classifier
 from gradsculpt.data import to_float
 from gradsculpt.errors import ArgumentError
@@ -84,7 +84,7 @@ def _write(
 ) -> None:
     """Write a picture a class, an index of what they reach, and a sheet."""
     out, classifier, size = options["out"], subject.classifier, options["batch_size"]
-    out.mkdir(parents=True, exist_ok=True)
+    make_folder(out)
     with Progress(console=console, disable=not console.is_terminal) as bar:
         task = bar.add_task(f"pictures of {subject.name}", total=None)
         images, reached = class_features(

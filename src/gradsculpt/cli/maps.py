@@ -11,6 +11,7 @@ from torch import Tensor
 
 from gradsculpt import checks
 from gradsculpt.cli.images import NamedImage, plain
+from gradsculpt.cli.process import make_folder
 from gradsculpt.errors import ArgumentError
 from gradsculpt.visualize import colour, contact_sheet, overlay, png
 from gradsculpt.visualize import plain as pictures_of
@@ -63,7 +64,7 @@ class MapFolder:
     """
 
     def __init__(self, path: Path, networks: Sequence[str], methods: Sequence[str], rendering: Rendering) -> None:
-        path.mkdir(parents=True, exist_ok=True)
+        make_folder(path)
         self._path, self._networks, self._methods, self._rendering = path, networks, methods, rendering
         self._images: dict[str, list[Picture]] = {network: [] for network in networks}
         self._verdicts: dict[str, list[Verdict]] = {network: [] for network in networks}

@@ -2,10 +2,11 @@
 
 import contextlib
 import ctypes
+from pathlib import Path
 
 import torch
 
-from gradsculpt.errors import ArgumentError
+from gradsculpt.errors import ArgumentError, RunError
 
 DEVICES = ("auto", "cpu", "cuda", "mps")
 
@@ -25,6 +26,18 @@ def prepare() -> None:
         mallopt = ctypes.CDLL(None).mallopt
         mallopt(_MMAP_THRESHOLD, _LARGEST)
         mallopt(_TRIM_THRESHOLD, 2 * _LARGEST - 1)
+
+
+def make_folder(path: Path) -> None:
+    """Make the folder that --out names, before work is done that would be lost without it.
+
+    Raises:
+        RunError: If it cannot be made.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise RunError(f"--out {path} cannot be made a folder ({error.strerror}); pass another.") from error
 
 
 def find_device(name: str) -> torch.device:
