@@ -18,10 +18,11 @@ import torch
 from torch import Tensor, nn
 from train_step import Peak, ratio
 
-from gradsculpt import attributions
 from gradsculpt.attributions import (
+    LRP,
     Attribution,
     Gradient,
+    GuidedBackprop,
     IntegratedGradients,
     MoreauGrad,
     ProximalGradient,
@@ -171,16 +172,20 @@ def memory(model: nn.Module, photos: Tensor, classes: Tensor, pairs: int) -> Non
 
 
 def propagation(model: nn.Module, photos: Tensor, classes: Tensor, pairs: int) -> None:
-    """Compare the maps by propagation with one forward and backward pass over the same batch."""
+    """Compare the maps by propagation with one forward and backward pass over the same batch, on two networks."""
+    from torchvision.models import resnet18
+
+    torch.manual_seed(0)
     picked = classes[:, None]
-    works: dict[str, Work] = {"pass": lambda: input_gradient(lambda x: model(x).gather(1, picked)[:, 0], photos)}
-    for name in ("GuidedBackprop", "LRP"):
-        if hasattr(attributions, name):
-            works[name] = partial(getattr(attributions, name)(), model, photos, classes)
-    times = alternate(works, 3 * pairs)
-    for name in works:
-        if name != "pass":
-            print(f"{name:28} {ratio(times[name], times['pass'])} one forward and backward pass", flush=True)
+    for kind, network in (("EfficientNet-lite0", model), ("ResNet-18", resnet18().eval())):
+        passed = partial(input_gradient, lambda x, network=network: network(x).gather(1, picked)[:, 0], photos)
+        works: dict[str, Work] = {"pass": passed}
+        for method in (GuidedBackprop(), LRP()):
+            works[type(method).__name__] = partial(method, network, photos, classes)
+        times = alternate(works, 3 * pairs)
+        for name in list(works)[1:]:
+            shown = ratio(times[name], times["pass"])
+            print(f"{f'{name}, {kind}':28} {shown} one forward and backward pass to the images", flush=True)
 
 
 def moreau(model: nn.Module, photos: Tensor, classes: Tensor, pairs: int) -> None:

@@ -32,7 +32,7 @@ class Case(NamedTuple):
     images: int
 
 
-CASES = (Case("lenet", 32, 64), Case("resnet18-cifar", 32, 64), Case("resnet18", 64, 64))
+CASES = (Case("lenet", 32, 64), Case("resnet18-cifar", 32, 64), Case("torchvision:resnet18", 64, 64))
 
 
 def main() -> None:
@@ -80,7 +80,7 @@ def fidelity(case: Case, rounds: int) -> None:
     )
     for name in ("insertion", "deletion", "aopc_morf"):
         bare = "bare, one more step" if name == "aopc_morf" else "bare"
-        shown = [f"{case.network:15} {case.side} px, {case.images} images, {STEPS} steps  {name:10}"]
+        shown = [f"{case.network:20} {case.side} px, {case.images} images, {STEPS} steps  {name:10}"]
         shown.append(f"{ratio(times[name], times[bare])} bare passes")
         shown.append(f"{ratio(times[name], times['bare, channels_last'])} bare passes in channels_last")
         shown.append(f"{ratio(times[name], times['quantus'])} quantus pixel flipping")

@@ -13,7 +13,7 @@ from gradsculpt.attributions.copies import groups
 from gradsculpt.attributions.gradient import class_output
 from gradsculpt.attributions.heatmap import channel_sum, magnitudes
 from gradsculpt.errors import ArgumentError, ModelError
-from gradsculpt.gradients import Model, undisturbed
+from gradsculpt.gradients import Model, repeated, undisturbed
 
 Baseline = Literal["zero", "blur", "mean"] | Tensor
 """What stands where a pixel of the image does not; see `baseline_images`."""
@@ -70,7 +70,7 @@ class Trial:
         levels = sorted(set(counts))
         wide = torch.promote_types(self.x.dtype, torch.float32)
         values = torch.empty(len(levels), len(self.x), dtype=wide, device=self.x.device)
-        with undisturbed(self.model), torch.no_grad():
+        with undisturbed(self.model), repeated(self.model), torch.no_grad():
             # An image that is the same for the whole batch is evaluated once, unless batch statistics are in use.
             training = bool(getattr(self.model, "training", False))
             shared = levels[0] == 0 and len(outside) == 1 < len(self.x) and not training
