@@ -2,7 +2,8 @@
 
 Every network is scored on the same test images, classes in turn: noise, the targeted l-infinity attack and the top-k
 attack of 100 steps, insertion, randomised weights. An interrupted scoring goes on. Writes one row a network and score
-to scores.csv, the tables of README.md, and the curves of the first seed to curves.png.
+to scores.csv, the tables of README.md, the scores and curves of the first seeds to TABLE.png, and to cascade.png what
+randomised weights leave of the maps of one network.
 
     python results/robustness/measure.py --runs RUNS --out SCORES
 """
@@ -15,10 +16,12 @@ import numpy as np
 import torch
 
 import gradsculpt as gs
+from gradsculpt.attributions import Gradient
 from gradsculpt.cli.runs import open_run
-from gradsculpt.data import loader
-from gradsculpt.evaluation import Protocol, Scorecard
+from gradsculpt.data import loader, to_float
+from gradsculpt.evaluation import Protocol, Scorecard, randomization
 from gradsculpt.evaluation.plot import plot
+from gradsculpt.visualize import cascade_sheet
 
 HERE = Path(__file__).parent
 IMAGES = 256
@@ -74,6 +77,18 @@ def main() -> None:
         csv.writer(file).writerows([["table", "method", "seed", "score", "mean", "low", "high", "images"], *rows])
     for table, cards in zip(TABLES, firsts, strict=True):
         plot(cards).savefig(HERE / f"{table}.png", dpi=90)
+    cascade(options.runs / "cells" / "elastic-net-0", HERE / "cascade.png")
+
+
+def cascade(run: Path, picture: Path) -> None:
+    """Draw the maps of three images while the weights are drawn anew, from the output down to the input."""
+    opened = open_run(run)
+    classifier, test = opened.classifier, opened.data({"data": None, "data_dir": None, "cache_dir": None}, None).test
+    batch = next(iter(loader(test.subset(np.array([1, 2, 7])), 3, shuffle=False)))
+    images = to_float(batch.images)
+    x = classifier.space.normalize(images)
+    found = randomization(classifier.network, Gradient(), x, batch.labels, keep=3)
+    picture.write_bytes(cascade_sheet(images, found.original, found.maps, found.stages, scale="original"))
 
 
 def seeds(options: argparse.Namespace, table: str, method: str) -> list[Scorecard]:
