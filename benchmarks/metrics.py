@@ -5,8 +5,6 @@ One thread. Each contender runs in turn, several rounds over; the median of the 
 
 import argparse
 import statistics
-import time
-from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 import numpy as np
@@ -14,14 +12,14 @@ import quantus
 import torch
 from quantus.functions.similarity_func import ssim as quantus_ssim
 from torch import Tensor, nn
+from train_step import ratio
 
+from attributions import alternate
 from gradsculpt.metrics import aopc_morf, deletion, gini, insertion, ssim
 from gradsculpt.models import build
 
 STEPS = 24
 """Quantus wants a step's entries to divide the pixels of an image: with three channels, a multiple of three steps."""
-
-Work = Callable[[], object]
 
 
 class Case(NamedTuple):
@@ -66,7 +64,7 @@ def fidelity(case: Case, rounds: int) -> None:
     )
     arrays = {"x_batch": x.numpy(), "y_batch": y.numpy(), "a_batch": pixels.numpy()}
     rows = STEPS * case.images
-    times = measured(
+    times = alternate(
         {
             "bare": lambda: forward(network, x, rows + 1),
             "bare, channels_last": lambda: forward(network, x.contiguous(memory_format=torch.channels_last), rows + 1),
@@ -107,7 +105,7 @@ def maps_alone(images: int, side: int, rounds: int) -> None:
     sparseness = quantus.Sparseness(abs=True, normalise=False, disable_warnings=True)
     nothing = nn.Flatten().eval()
     arrays = {"x_batch": a[:, None].numpy(), "y_batch": np.zeros(images, dtype=int), "a_batch": a[:, None].numpy()}
-    times = measured(
+    times = alternate(
         {
             "gini": lambda: gini(a),
             "quantus gini": lambda: sparseness(model=nothing, **arrays),
@@ -119,25 +117,6 @@ def maps_alone(images: int, side: int, rounds: int) -> None:
     for name in ("gini", "ssim"):
         shown = f"{ratio(times[name], times[f'quantus {name}'])} quantus  {1e3 * statistics.median(times[name]):.1f} ms"
         print(f"{name}, {images} maps of {side} px: {shown}", flush=True)
-
-
-def measured(works: Mapping[str, Work], rounds: int) -> dict[str, list[float]]:
-    """Run everything in turn, once to warm up and then `rounds` times; return the seconds."""
-    times: dict[str, list[float]] = {name: [] for name in works}
-    for turn in range(rounds + 1):
-        for name, work in works.items():
-            started = time.perf_counter()
-            work()
-            if turn:
-                times[name].append(time.perf_counter() - started)
-    return times
-
-
-def ratio(a: list[float], b: list[float]) -> str:
-    """Return the median ratio of rounds with its quartiles."""
-    ratios = [x / y for x, y in zip(a, b, strict=True)]
-    low, median, high = statistics.quantiles(ratios, n=4)
-    return f"{median:.2f}x [{low:.2f}, {high:.2f}]"
 
 
 if __name__ == "__main__":
