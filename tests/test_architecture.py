@@ -17,7 +17,7 @@ SOURCE = Path(gradsculpt.__file__).parent
 ROWS: tuple[frozenset[str], ...] = tuple(
     frozenset(row.split())
     for row in (
-        "errors checks inputs gradients kernels",
+        "errors checks inputs numerics progress fingerprint dispatch kernels gradients isolation",
         "penalties perturbations",
         "attributions objectives",
         "attacks metrics",
@@ -36,7 +36,9 @@ SAME_ROW = frozenset(
         ("inputs", "checks"),
         ("gradients", "errors"),
         ("gradients", "checks"),
+        ("gradients", "dispatch"),
         ("gradients", "kernels"),
+        ("kernels", "dispatch"),
         ("perturbations", "penalties"),  # a perturbation is sought for a penalty
         ("attacks", "metrics"),  # an attack is judged by a metric
         ("training", "data"),

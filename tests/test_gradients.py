@@ -6,7 +6,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from gradsculpt.gradients import input_gradient, undisturbed
+from gradsculpt.gradients import input_gradient
+from gradsculpt.isolation import undisturbed
 from tests.networks import batch, network, same_state, state
 
 

@@ -9,9 +9,10 @@ import torch
 from torch import Tensor
 
 from gradsculpt import checks
-from gradsculpt.attributions.heatmap import channel_sum, unit_peak
+from gradsculpt.attributions.heatmap import channel_sum
 from gradsculpt.errors import ArgumentError
 from gradsculpt.metrics import topk_mask
+from gradsculpt.numerics import unit_peak
 
 Distance = Literal["mse", "cosine"]
 

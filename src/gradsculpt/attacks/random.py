@@ -10,7 +10,8 @@ from gradsculpt import checks
 from gradsculpt.attacks.base import Attack, Bounds, check_bounds, edges, valid
 from gradsculpt.attacks.victim import keeps
 from gradsculpt.attributions import Attribution
-from gradsculpt.gradients import Model, undisturbed
+from gradsculpt.gradients import Model
+from gradsculpt.isolation import undisturbed
 
 Kind = Literal["uniform", "gaussian"]
 

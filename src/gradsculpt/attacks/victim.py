@@ -11,7 +11,8 @@ from torch import Tensor, nn
 from gradsculpt.attacks.twin import SmoothTwin
 from gradsculpt.attributions import Attribution
 from gradsculpt.errors import ModelError
-from gradsculpt.gradients import Model, differentiable, input_gradient, undisturbed
+from gradsculpt.gradients import Model, differentiable, input_gradient
+from gradsculpt.isolation import undisturbed
 from gradsculpt.kernels import Reading, TwiceDifferentiable
 
 

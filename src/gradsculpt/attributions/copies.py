@@ -9,7 +9,8 @@ from torch import Tensor
 from gradsculpt import checks
 from gradsculpt.attributions.base import Attribution
 from gradsculpt.attributions.gradient import Gradient
-from gradsculpt.gradients import Model, differentiable, repeated, undisturbed
+from gradsculpt.gradients import Model, differentiable, repeated
+from gradsculpt.isolation import undisturbed
 
 
 @contextmanager

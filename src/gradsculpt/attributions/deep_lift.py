@@ -13,7 +13,8 @@ from gradsculpt.attributions.copies import arithmetic, source
 from gradsculpt.attributions.integrated import IntegratedGradients
 from gradsculpt.attributions.propagation import Call, Propagation, tolerance
 from gradsculpt.errors import ModelError
-from gradsculpt.gradients import Model, local_gradients, undisturbed
+from gradsculpt.gradients import Model, local_gradients
+from gradsculpt.isolation import undisturbed
 
 POOLING = frozenset(f"{kind}max_pool{n}d" for kind in ("", "adaptive_") for n in (1, 2, 3))
 

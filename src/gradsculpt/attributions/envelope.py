@@ -10,7 +10,8 @@ from torch import Tensor
 from gradsculpt.attributions.copies import groups
 from gradsculpt.attributions.gradient import Output, class_output
 from gradsculpt.gradients import Model, input_gradient
-from gradsculpt.penalties.base import Penalty, per_sample
+from gradsculpt.numerics import per_sample
+from gradsculpt.penalties.base import Penalty
 
 
 class Objective(NamedTuple):

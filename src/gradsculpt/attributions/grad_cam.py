@@ -13,7 +13,8 @@ from gradsculpt import checks
 from gradsculpt.attributions.base import Attribution
 from gradsculpt.attributions.gradient import class_output
 from gradsculpt.errors import ArgumentError, ModelError
-from gradsculpt.gradients import Model, differentiable, gradient_at, undisturbed
+from gradsculpt.gradients import Model, differentiable, gradient_at
+from gradsculpt.isolation import undisturbed
 
 
 @dataclass(frozen=True)

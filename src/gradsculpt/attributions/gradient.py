@@ -8,7 +8,8 @@ from torch import Tensor
 
 from gradsculpt import checks
 from gradsculpt.attributions.base import Attribution
-from gradsculpt.gradients import Model, differentiable, input_gradient, undisturbed
+from gradsculpt.gradients import Model, differentiable, input_gradient
+from gradsculpt.isolation import undisturbed
 
 Output = Literal["logit", "probability", "log_probability"]
 

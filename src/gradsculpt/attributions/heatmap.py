@@ -5,6 +5,7 @@ from torch import Tensor
 
 from gradsculpt import checks
 from gradsculpt.errors import ArgumentError
+from gradsculpt.numerics import unit_peak
 
 
 def heatmap(maps: Tensor, clip: float = 99.0) -> Tensor:
@@ -102,12 +103,6 @@ def finite_maps(name: str, maps: Tensor) -> Tensor:
 def magnitudes(name: str, maps: Tensor) -> Tensor:
     """Return the absolute values of valid maps, shape kept."""
     return finite_maps(name, maps).abs()
-
-
-def unit_peak(maps: Tensor) -> Tensor:
-    """Divide each map by its own largest magnitude, so that no sum or square overflows; a zero map stays zero."""
-    peak = maps.abs().amax(dim=tuple(range(1, maps.ndim)), keepdim=True)
-    return maps / torch.where(peak > 0, peak, 1.0)
 
 
 def channel_sum(maps: Tensor) -> Tensor:

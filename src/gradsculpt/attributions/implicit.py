@@ -5,7 +5,7 @@ from torch import Tensor
 
 from gradsculpt.attributions.envelope import Envelope
 from gradsculpt.gradients import input_gradient, product
-from gradsculpt.penalties.base import per_sample
+from gradsculpt.numerics import per_sample
 
 
 def differentiable_map(

@@ -12,7 +12,8 @@ from gradsculpt.attributions.base import Attribution
 from gradsculpt.attributions.copies import arithmetic, clean_classes, groups, passes, read, source
 from gradsculpt.attributions.gradient import Gradient, Output, class_output
 from gradsculpt.errors import ArgumentError
-from gradsculpt.gradients import Model, undisturbed
+from gradsculpt.gradients import Model
+from gradsculpt.isolation import undisturbed
 
 Rule = Literal["midpoint", "left", "right", "trapezoid", "gauss-legendre"]
 RULES: tuple[Rule, ...] = ("midpoint", "left", "right", "trapezoid", "gauss-legendre")

@@ -14,7 +14,8 @@ from gradsculpt.attributions.gradient import Gradient, Output
 from gradsculpt.attributions.implicit import differentiable_map
 from gradsculpt.attributions.solvers import DualAveraging, ProximalGradient, Solution, Solver, solve
 from gradsculpt.errors import ArgumentError
-from gradsculpt.gradients import Model, input_gradient, undisturbed
+from gradsculpt.gradients import Model, input_gradient
+from gradsculpt.isolation import undisturbed
 from gradsculpt.penalties.base import Penalty
 
 

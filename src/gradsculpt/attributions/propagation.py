@@ -17,7 +17,8 @@ from torch.overrides import TorchFunctionMode
 from gradsculpt import checks
 from gradsculpt.attributions.gradient import class_output
 from gradsculpt.errors import ModelError
-from gradsculpt.gradients import Model, input_gradient, local_gradients, undisturbed
+from gradsculpt.gradients import Model, input_gradient, local_gradients
+from gradsculpt.isolation import undisturbed
 
 RECTIFIERS = frozenset(
     {"relu", "relu6", "hardtanh", "threshold", "leaky_relu", "rrelu", "prelu", "elu", "celu", "selu", "gelu", "silu"}

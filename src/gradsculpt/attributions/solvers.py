@@ -9,7 +9,7 @@ from torch import Tensor
 from gradsculpt import checks
 from gradsculpt.attributions.envelope import Envelope
 from gradsculpt.errors import ArgumentError
-from gradsculpt.penalties.base import per_sample
+from gradsculpt.numerics import per_sample
 
 State = dict[str, Tensor]
 """What a solver knows of each image, tensors [N, ...]. "delta" is where the next gradient is taken; "solution" is the

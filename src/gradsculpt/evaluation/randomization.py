@@ -13,7 +13,8 @@ from gradsculpt.attributions import Attribution, heatmap
 from gradsculpt.attributions.heatmap import magnitudes
 from gradsculpt.errors import ModelError
 from gradsculpt.evaluation.stages import find_stages, redraw, restore, selected
-from gradsculpt.gradients import Model, undisturbed
+from gradsculpt.gradients import Model
+from gradsculpt.isolation import undisturbed
 from gradsculpt.metrics import Score, spearman, ssim, topk_intersection
 
 SANITY_SCORES: Mapping[str, Score] = MappingProxyType(

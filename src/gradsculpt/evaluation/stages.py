@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from gradsculpt import checks
 from gradsculpt.errors import ArgumentError, ModelError
-from gradsculpt.gradients import undisturbed
+from gradsculpt.isolation import undisturbed
 
 WHOLE = "(network)"
 """What the stage of parameters that the network itself owns is called."""

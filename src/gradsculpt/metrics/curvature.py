@@ -8,7 +8,8 @@ from torch import Tensor
 from gradsculpt import checks
 from gradsculpt.attributions.copies import arithmetic, clean_classes, source
 from gradsculpt.attributions.gradient import Gradient, Output, class_output
-from gradsculpt.gradients import Model, Recording, undisturbed
+from gradsculpt.gradients import Model, Recording
+from gradsculpt.isolation import undisturbed
 from gradsculpt.metrics.base import Score, metric
 from gradsculpt.metrics.neighbours import Bounds, length, neighbours, noisy_maps, wide
 from gradsculpt.metrics.similarity import cosine

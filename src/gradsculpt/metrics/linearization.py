@@ -9,11 +9,12 @@ from torch import Tensor
 from gradsculpt import checks
 from gradsculpt.attributions.copies import arithmetic, clean_classes, source
 from gradsculpt.attributions.gradient import class_output
-from gradsculpt.gradients import Model, input_gradient, undisturbed
+from gradsculpt.gradients import Model, input_gradient
+from gradsculpt.isolation import undisturbed
 from gradsculpt.metrics.base import Score, metric
 from gradsculpt.metrics.neighbours import shared, wide
+from gradsculpt.numerics import unit
 from gradsculpt.penalties import Penalty
-from gradsculpt.penalties.base import unit
 
 
 @metric(

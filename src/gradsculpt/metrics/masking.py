@@ -13,7 +13,8 @@ from gradsculpt.attributions.copies import groups
 from gradsculpt.attributions.gradient import class_output
 from gradsculpt.attributions.heatmap import channel_sum, magnitudes
 from gradsculpt.errors import ArgumentError, ModelError
-from gradsculpt.gradients import Model, repeated, undisturbed
+from gradsculpt.gradients import Model, repeated
+from gradsculpt.isolation import undisturbed
 
 Baseline = Literal["zero", "blur", "mean"] | Tensor
 """What stands where a pixel of the image does not; see `baseline_images`."""

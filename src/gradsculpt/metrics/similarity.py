@@ -7,8 +7,9 @@ import torch
 from torch import Tensor
 
 from gradsculpt import checks
-from gradsculpt.attributions.heatmap import channel_sum, finite_maps, magnitudes, unit_peak
+from gradsculpt.attributions.heatmap import channel_sum, finite_maps, magnitudes
 from gradsculpt.metrics.base import Score, metric
+from gradsculpt.numerics import unit_peak
 
 _LUMINANCE, _CONTRAST = 0.01**2, 0.03**2  # for a dynamic range of 1
 _CACHED = 50_000  # entries

@@ -3,8 +3,8 @@
 import torch
 from torch import Tensor
 
-from gradsculpt.attributions.heatmap import unit_peak
 from gradsculpt.metrics.base import Score, ascending, metric, rows
+from gradsculpt.numerics import unit_peak
 
 
 @metric(Score("gini", low=0.0, high=1.0, better="higher"))

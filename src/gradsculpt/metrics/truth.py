@@ -3,9 +3,10 @@
 import torch
 from torch import Tensor
 
-from gradsculpt.attributions.heatmap import channel_sum, finite_maps, unit_peak
+from gradsculpt.attributions.heatmap import channel_sum, finite_maps
 from gradsculpt.errors import ArgumentError
 from gradsculpt.metrics.base import Score, metric, share
+from gradsculpt.numerics import unit_peak
 
 _THRESHOLDS = (0.3, 0.7)
 _SCORES = (

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from gradsculpt.errors import ArgumentError
-from gradsculpt.gradients import undisturbed
+from gradsculpt.isolation import undisturbed
 from gradsculpt.objectives.base import DataTerm
 from gradsculpt.objectives.moment import Setting, resolved
 from gradsculpt.objectives.passes import Passes

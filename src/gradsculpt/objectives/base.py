@@ -11,7 +11,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from gradsculpt.errors import ArgumentError
-from gradsculpt.gradients import Model, random_state, settled, undisturbed
+from gradsculpt.gradients import Model, settled
+from gradsculpt.isolation import random_state, undisturbed
 from gradsculpt.objectives.moment import Moment, Setting, Weight, check_weight, resolved
 from gradsculpt.objectives.passes import Passes
 from gradsculpt.penalties import Penalty

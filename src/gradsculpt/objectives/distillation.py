@@ -9,7 +9,8 @@ from torch import Tensor
 
 from gradsculpt import checks
 from gradsculpt.errors import ArgumentError
-from gradsculpt.gradients import Model, undisturbed
+from gradsculpt.gradients import Model
+from gradsculpt.isolation import undisturbed
 from gradsculpt.objectives.base import Lesson, Objective, Regulariser
 from gradsculpt.objectives.cross_entropy import CrossEntropy
 from gradsculpt.objectives.moment import Setting, Weight, check_weight, resolved

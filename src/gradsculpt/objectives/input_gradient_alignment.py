@@ -8,7 +8,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from gradsculpt import checks
-from gradsculpt.gradients import Recording, undisturbed
+from gradsculpt.gradients import Recording
+from gradsculpt.isolation import undisturbed
 from gradsculpt.objectives.base import DataTerm, Part
 from gradsculpt.objectives.moment import Setting, Weight, check_weight, resolved
 from gradsculpt.objectives.passes import Passes

@@ -7,7 +7,8 @@ from torch import Tensor
 
 from gradsculpt import checks
 from gradsculpt.errors import ArgumentError
-from gradsculpt.penalties.base import Penalty, Size, matching, per_sample, unit
+from gradsculpt.numerics import per_sample, unit
+from gradsculpt.penalties.base import Penalty, Size, matching
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from gradsculpt import checks
+from gradsculpt.numerics import per_sample, unit
 
 Size = float | Tensor
 """A non-negative number, or a tensor of them that broadcasts over [N, C, H, W]."""
@@ -123,21 +124,6 @@ class ScaledPenalty(Penalty):
     def given(self, attention: Tensor | None) -> Penalty:
         """Return the scaled penalty with the attention maps of a batch."""
         return ScaledPenalty(self.penalty.given(attention), self.factor)
-
-
-def per_sample(t: Tensor) -> Tensor:
-    """Sum over everything but the batch dimension: [N, ...] to [N]."""
-    return t.flatten(1).sum(dim=1) if t.ndim > 1 else t.clone()
-
-
-def unit(g: Tensor) -> Tensor:
-    """Scale each sample to unit L2 norm; a zero sample stays zero."""
-    # Dividing the peak out first keeps the squares of huge and tiny entries within range.
-    entries = tuple(range(1, g.ndim))
-    peak = g.abs().amax(dim=entries, keepdim=True)
-    scaled = g / torch.where(peak > 0, peak, 1.0)
-    norm = torch.linalg.vector_norm(scaled, dim=entries, keepdim=True)
-    return scaled / torch.where(norm > 0, norm, 1.0)
 
 
 def matching(size: Size, like: Tensor) -> Size:

@@ -8,7 +8,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from gradsculpt import checks
-from gradsculpt.penalties.base import Penalty, Size, beyond, matching, per_sample
+from gradsculpt.numerics import per_sample
+from gradsculpt.penalties.base import Penalty, Size, beyond, matching
 
 
 @dataclass(frozen=True)

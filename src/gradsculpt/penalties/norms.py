@@ -6,7 +6,8 @@ import torch
 from torch import Tensor
 
 from gradsculpt import checks
-from gradsculpt.penalties.base import Penalty, Size, beyond, matching, per_sample, unit
+from gradsculpt.numerics import per_sample, unit
+from gradsculpt.penalties.base import Penalty, Size, beyond, matching
 
 
 @dataclass(frozen=True)

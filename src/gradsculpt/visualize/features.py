@@ -15,8 +15,9 @@ from torch import Tensor, nn
 from gradsculpt import checks
 from gradsculpt.attributions.gradient import Output, class_output
 from gradsculpt.errors import ArgumentError, ModelError
-from gradsculpt.gradients import Model, input_gradient, undisturbed
+from gradsculpt.gradients import Model, input_gradient
 from gradsculpt.inputs import InputSpace
+from gradsculpt.isolation import undisturbed
 from gradsculpt.models import Classifier
 from gradsculpt.visualize.spectrum import IMAGENET_COLOURS, Colours, Spectrum
 

@@ -1,0 +1,64 @@
+"""One digest of everything that decides a result: weights, pixels, labels and settings."""
+
+import hashlib
+from collections.abc import Iterable, Mapping
+from dataclasses import fields, is_dataclass
+from itertools import chain
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+_ROWS = 256  # of an array at once: pixels come from memory maps that may be larger than the memory
+
+
+def fingerprint(*parts: object) -> str:
+    """Return a digest that changes when any of the parts does.
+
+    Modules count by their structure, mode, parameters and buffers; tensors and arrays by shape, type and every entry;
+    dataclasses by their class and fields; mappings and sequences by what is in them; anything else by its `repr`.
+
+    Example:
+        >>> fingerprint("a", torch.zeros(2)) == fingerprint("a", torch.zeros(2))
+        True
+        >>> fingerprint("a", torch.zeros(2)) == fingerprint("a", torch.ones(2))
+        False
+    """
+    digest = hashlib.blake2b(digest_size=16)
+    for part in parts:
+        for piece in _pieces(part):
+            digest.update(len(piece).to_bytes(8, "little"))
+            digest.update(piece)
+    return digest.hexdigest()
+
+
+def _pieces(part: Any) -> Iterable[bytes]:
+    """Yield what tells a value from others, in an order that is always the same."""
+    if isinstance(part, nn.Module):
+        yield f"{part!r} {part.training} {getattr(part, 'space', None)!r}".encode()
+        for name, tensor in chain(part.named_parameters(), part.named_buffers()):
+            yield name.encode()
+            yield from _pieces(tensor)
+    elif isinstance(part, Tensor):
+        yield f"tensor {tuple(part.shape)} {part.dtype}".encode()
+        yield part.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes()
+    elif hasattr(part, "dtype") and hasattr(part, "shape") and hasattr(part, "__getitem__"):
+        yield f"array {tuple(part.shape)} {part.dtype}".encode()
+        for start in range(0, len(part) if part.shape else 0, _ROWS):
+            yield np.ascontiguousarray(part[start : start + _ROWS]).tobytes()
+    elif is_dataclass(part) and not isinstance(part, type):
+        yield f"{type(part).__module__}.{type(part).__qualname__}".encode()
+        for field in fields(part):
+            yield field.name.encode()
+            yield from _pieces(getattr(part, field.name))
+    elif isinstance(part, Mapping):
+        yield f"mapping {len(part)}".encode()
+        for key, value in part.items():
+            yield from chain(_pieces(key), _pieces(value))
+    elif isinstance(part, tuple | list):
+        yield f"sequence {len(part)}".encode()
+        for value in part:
+            yield from _pieces(value)
+    else:
+        yield repr(part).encode()

@@ -1,0 +1,67 @@
+"""A digest changes with everything that decides a result, and with nothing else."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+
+from gradsculpt.fingerprint import fingerprint
+
+
+@dataclass(frozen=True)
+class Setting:
+    weight: float
+    names: tuple[str, ...] = ("a", "b")
+
+
+def network() -> nn.Sequential:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        return nn.Sequential(nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2), nn.Flatten())
+
+
+def test_equal_things_have_equal_digests() -> None:
+    assert fingerprint(network(), Setting(1.0), [1, 2]) == fingerprint(network(), Setting(1.0), (1, 2))
+
+
+def test_every_kind_of_change_is_seen() -> None:
+    model = network()
+    before = fingerprint(model)
+    found = {before}
+    with torch.no_grad():
+        model[0].weight[0, 0, 0, 0] += 1e-7  # type: ignore[index]
+    found.add(fingerprint(model))
+    model[1].running_mean += 1e-7  # type: ignore[operator]
+    found.add(fingerprint(model))
+    found.add(fingerprint(model.eval()))
+    found.add(fingerprint(nn.Sequential(*model, nn.ReLU())))
+    assert len(found) == 5
+
+
+def test_values_are_not_confused_with_what_looks_like_them() -> None:
+    different = [
+        ("ab", "c"),
+        ("a", "bc"),
+        (["a"], ["b"]),
+        (["a", "b"],),
+        (torch.zeros(2),),
+        (torch.zeros(2, dtype=torch.float64),),
+        (torch.zeros(1, 2),),
+        (Setting(1.0),),
+        (Setting(2.0),),
+        (Setting(1.0, ("a",)),),
+        ({"weight": 1.0},),
+        (None,),
+    ]
+    assert len({fingerprint(*parts) for parts in different}) == len(different)
+
+
+def test_every_pixel_of_an_array_on_disk_counts(tmp_path: Path) -> None:
+    pixels = np.memmap(tmp_path / "pixels", np.uint8, "w+", shape=(600, 2, 2, 3))
+    found = {fingerprint(pixels)}
+    for row in (0, 300, 599):
+        pixels[row, 1, 1, 2] = 1
+        found.add(fingerprint(pixels))
+    assert len(found) == 4

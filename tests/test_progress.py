@@ -1,0 +1,62 @@
+"""Lines in a log say how far the work is and how long the rest takes; brackets in names are no markup."""
+
+import io
+
+import pytest
+from rich.console import Console
+
+from gradsculpt import progress
+from gradsculpt.progress import Estimate, Reporter
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def test_the_rest_is_estimated_from_the_pace_so_far() -> None:
+    clock = Clock()
+    estimate = Estimate(clock)
+    clock.now += 30
+    assert estimate.left(3, 10) == 70
+
+
+def test_what_was_done_before_a_resume_is_not_the_pace() -> None:
+    clock = Clock()
+    estimate = Estimate(clock)
+    estimate.resumed(50)
+    clock.now += 10
+    assert estimate.left(60, 100) == 40
+
+
+def test_what_comes_at_once_was_done_before() -> None:
+    clock = Clock()
+    estimate = Estimate(clock)
+    clock.now += 0.01
+    estimate.left(50, 100)
+    clock.now += 10
+    assert estimate.left(60, 100) == 40
+
+
+def test_a_log_has_the_last_line_and_names_as_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(progress, "_LOG_SECONDS", 0.0)
+    text = io.StringIO()
+    reporter = Reporter(Console(file=text, width=200))
+    reporter.say("run [a/b]")
+    with reporter.work("scoring [x]", 2) as tell:
+        tell(1, None)
+        tell(2, None)
+    lines = text.getvalue().splitlines()
+    assert lines[0] == "run [a/b]"
+    assert lines[1].startswith("scoring [x]: 1 of 2 images, about ")
+    assert lines[2] == "scoring [x]: 2 of 2 images"
+
+
+def test_nobody_listening_is_no_error(capsys: pytest.CaptureFixture[str]) -> None:
+    with Reporter().work("anything") as tell:
+        tell(1, None)
+    Reporter().say("x")
+    assert capsys.readouterr() == ("", "")
