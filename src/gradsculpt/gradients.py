@@ -1,15 +1,15 @@
 """Derivatives with respect to the input: the only place that calls autograd."""
 
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import nullcontext
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 
-from gradsculpt.kernels import Folded, Reading, TwiceDifferentiable
+from gradsculpt.kernels import Reading, twice_differentiable
 
 Model = Callable[[Tensor], Tensor]
 """Any callable from images [N, C, H, W] to logits [N, K]."""
@@ -106,7 +106,7 @@ class Recording:
         with torch.inference_mode(False):
             self.point = differentiable(x).detach().requires_grad_() if tracked else x
             self._reading = Reading(self.point, order)
-            with TwiceDifferentiable(self._reading) if tracked else nullcontext():
+            with twice_differentiable(self._reading) if tracked else nullcontext():
                 self.output = function(self.point)
 
     def gradient(self, values: Tensor, *, create_graph: bool = False) -> Tensor:
@@ -188,30 +188,6 @@ class _Settled(Function):
         if not bool(g == 1):
             gradients = tuple(None if gradient is None else gradient * g for gradient in gradients)
         return None, None, *gradients
-
-
-def repeated(model: object) -> AbstractContextManager[object]:
-    """Make input gradients cheaper inside a block that passes through the same network many times.
-
-    From the second pass on, batch normalisation by fixed statistics and activations are folded into the convolutions
-    before them (`kernels.Folded`); in training mode, and for whatever else cannot be folded, nothing changes. The
-    context manager can be entered again, and remembers what it learnt.
-
-    Inside the block parameters have no gradients, so that this is for maps and attacks, not for losses.
-
-    Args:
-        model: The module that will be called, by itself or within a function.
-
-    Example:
-        >>> model = nn.Sequential(nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2), nn.ReLU(), nn.Flatten()).eval()
-        >>> with repeated(model):
-        ...     found = [input_gradient(lambda x: model(x).sum(dim=1), torch.rand(2, 1, 4, 4))[1] for _ in range(3)]
-        >>> [gradient.shape == (2, 1, 4, 4) for gradient in found]
-        [True, True, True]
-    """
-    statistics = [name for name, _ in model.named_buffers()] if isinstance(model, nn.Module) else ["unknown"]
-    # Where there is nothing to fold, watching for it would only cost time.
-    return Folded(model) if statistics else nullcontext()
 
 
 def differentiable(t: Tensor) -> Tensor:

@@ -8,12 +8,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from gradsculpt.attacks import SmoothTwin, frame, mass_center
+from gradsculpt.attacks import frame, mass_center
+from gradsculpt.attacks.attacked_model import Watched
 from gradsculpt.attacks.balls import L2, Linf
 from gradsculpt.attacks.goals import Away, Goal, MassCenter, OutOfTop, Towards
 from gradsculpt.attacks.optimizers import OPTIMIZERS, Adam, scaled
-from gradsculpt.attacks.victim import Watched
 from gradsculpt.errors import ArgumentError
+from gradsculpt.kernels import softplus_for_relu
 from gradsculpt.models.smooth import to_softplus
 from tests.attacks import oracles
 
@@ -153,7 +154,7 @@ CALLS: dict[str, Callable[[Tensor], Tensor]] = {
 @pytest.mark.parametrize("name", CALLS)
 def test_the_twin_turns_every_relu_into_softplus(name: str) -> None:
     x = torch.linspace(-2, 2, 9, dtype=torch.float64).view(1, 1, 3, 3).requires_grad_()
-    with SmoothTwin(3.0):
+    with softplus_for_relu(3.0):
         found = Calls(name)(x)
     expected = F.softplus(x, 3.0)
     torch.testing.assert_close(found, expected)
@@ -168,9 +169,9 @@ def test_the_twin_turns_every_relu_into_softplus(name: str) -> None:
 def test_the_twin_of_other_rectifiers_comes_near_them(layer: nn.Module) -> None:
     x = torch.linspace(-3, 9, 24, dtype=torch.float64).view(1, 2, 3, 4)
     layer = layer.double()
-    with SmoothTwin(1.0):
+    with softplus_for_relu(1.0):
         rough = layer(x)
-    with SmoothTwin(200.0):
+    with softplus_for_relu(200.0):
         close = layer(x)
     torch.testing.assert_close(close, layer(x), rtol=0, atol=0.01)
     assert (rough - layer(x)).abs().max() > 0.1
@@ -187,10 +188,10 @@ def test_the_twin_leaves_all_else_alone() -> None:
         F.hardtanh,
         F.hardswish,
     ):
-        with SmoothTwin(3.0):
+        with softplus_for_relu(3.0):
             found = function(x)
         assert torch.equal(found, function(x))
-    with SmoothTwin(3.0):
+    with softplus_for_relu(3.0):
         assert torch.equal(torch.arange(-2, 3).clamp(min=0), torch.arange(-2, 3).clamp(min=0))
 
 

@@ -1,6 +1,7 @@
-"""Many passes through one network: folded where they are plain, and no larger than asked."""
+"""Many passes through one network: fused where they are plain, and no larger than asked."""
 
 import weakref
+from contextlib import nullcontext
 
 import pytest
 import torch
@@ -9,8 +10,15 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from gradsculpt import gradients, kernels
-from gradsculpt.attributions import Attribution, Gradient, InputXGradient, IntegratedGradients, Smoothed, Sparsified
+from gradsculpt.attributions import (
+    Attribution,
+    Gradient,
+    InputXGradient,
+    IntegratedGradients,
+    Smoothed,
+    Sparsified,
+    copies,
+)
 from gradsculpt.attributions.copies import passes
 
 FAST = [
@@ -64,30 +72,33 @@ class Peak(TorchDispatchMode):
 
 
 @pytest.mark.parametrize("attribution", FAST, ids=lambda member: type(member).__name__)
-def test_folding_changes_no_map_and_no_state(attribution: Attribution, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_fusing_changes_no_map_and_no_state(attribution: Attribution, monkeypatch: pytest.MonkeyPatch) -> None:
     model, (x, y) = network().eval(), batch(2)
     before = state(model)
-    with Largest() as folded:
+    with Largest() as fused:
         found = attribution(model, x, y)
     assert same_state(state(model), before)
     assert all(parameter.grad is None for parameter in model.parameters())
-    monkeypatch.setattr(kernels.Folded, "__enter__", lambda self: self)
-    monkeypatch.setattr(kernels.Folded, "__exit__", lambda self, *error: None)
+    monkeypatch.setattr(copies, "fused", lambda model, x: nullcontext(model))
     with Largest() as plain:
         torch.testing.assert_close(found, attribution(model, x, y), rtol=1e-10, atol=1e-12)
-    assert folded.images == plain.images == 4
-    assert 0 < folded.normalisations < plain.normalisations
+    assert fused.images == plain.images == 4
+    assert 0 < fused.normalisations < plain.normalisations
 
 
-def test_passes_are_folded_only_where_they_are_plain_and_several() -> None:
-    model = network().eval()
+def test_passes_are_fused_only_where_they_are_plain_and_several() -> None:
+    model, (x, _) = network().eval(), batch(2)
+
+    def is_fused(base: Attribution, *, create_graph: bool = False, times: int | None = None) -> bool:
+        with passes(base, model, x, create_graph, times=times) as faster:
+            return faster is not model
+
     for base in (Gradient(), InputXGradient(), Sparsified(InputXGradient(Gradient("probability")))):
-        assert isinstance(passes(base, model, create_graph=False), kernels.Folded)
-        assert not isinstance(passes(base, model, create_graph=False, times=1), kernels.Folded)
-        assert not isinstance(passes(base, model, create_graph=True), kernels.Folded)
+        assert is_fused(base)
+        assert not is_fused(base, times=1)
+        assert not is_fused(base, create_graph=True)
     for base in (Other(), Sparsified(Other())):
-        assert not isinstance(passes(base, model, create_graph=False), kernels.Folded)
-    assert isinstance(gradients.repeated(model), kernels.Folded)
+        assert not is_fused(base)
 
 
 @pytest.mark.parametrize("made", [Smoothed, IntegratedGradients])

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from gradsculpt.gradients import Recording
-from gradsculpt.kernels import Reading, Softplus, TwiceDifferentiable
+from gradsculpt.kernels import Reading, Softplus, twice_differentiable
 
 F64 = torch.float64
 
@@ -74,7 +74,7 @@ def tower(function: Function, arguments: tuple[Tensor, ...], order: int) -> list
 def test_derivatives_are_those_of_the_plain_function(case: str, layout: str, order: int) -> None:
     function, plain, arguments = CASES[case]
     first = arguments[0].contiguous(memory_format=LAYOUTS[layout])
-    with TwiceDifferentiable(Reading()):
+    with twice_differentiable(Reading()):
         # Backward passes are inside as well, which a network's never are; they must not care.
         found = tower(function, (first, *arguments[1:]), order)
     for ours, expected in zip(found, tower(plain, arguments, order), strict=True):
@@ -84,7 +84,7 @@ def test_derivatives_are_those_of_the_plain_function(case: str, layout: str, ord
 @cases
 def test_the_kernel_is_what_runs(case: str) -> None:
     function, _, arguments = CASES[case]
-    with TwiceDifferentiable(Reading()):
+    with twice_differentiable(Reading()):
         result = function(*(argument.clone().requires_grad_() for argument in arguments))
     assert type(result.grad_fn).__module__.startswith("torch.autograd.function") or "Backward" in str(result.grad_fn)
     assert type(result.grad_fn).__name__.startswith("_")
@@ -96,7 +96,7 @@ def test_the_memory_format_is_kept(case: str, layout: str) -> None:
     function, _, arguments = CASES[case]
     form = LAYOUTS[layout]
     x = arguments[0].contiguous(memory_format=form).requires_grad_()
-    with TwiceDifferentiable(Reading()):
+    with twice_differentiable(Reading()):
         result = function(x, *arguments[1:])
     assert result.is_contiguous(memory_format=form)
     (gradient,) = torch.autograd.grad(result.square().sum(), x, create_graph=True)
@@ -107,7 +107,7 @@ def test_the_memory_format_is_kept(case: str, layout: str) -> None:
 
 def test_running_statistics_are_updated_as_ever() -> None:
     ours, plain = nn.BatchNorm2d(2).double(), nn.BatchNorm2d(2).double()
-    with TwiceDifferentiable(Reading()):
+    with twice_differentiable(Reading()):
         ours(randn(3, 2, 4, 3).requires_grad_())
     plain(randn(3, 2, 4, 3))
     for name, buffer in plain.named_buffers():
@@ -116,7 +116,7 @@ def test_running_statistics_are_updated_as_ever() -> None:
 
 def test_what_has_no_kernel_is_left_alone() -> None:
     x = randn(2, 3, 6, 5).requires_grad_()
-    with TwiceDifferentiable(Reading()):
+    with twice_differentiable(Reading()):
         same = F.conv2d(x, randn(4, 3, 3, 3), padding="same")
         single = F.conv2d(x[0], randn(4, 3, 3, 3))
         evaluated = F.batch_norm(x, torch.zeros(3, dtype=F64), torch.ones(3, dtype=F64), training=False)

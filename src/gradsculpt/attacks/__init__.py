@@ -10,7 +10,6 @@ from gradsculpt.attacks.manipulation import (
     UntargetedManipulation,
 )
 from gradsculpt.attacks.random import RandomPerturbation
-from gradsculpt.attacks.twin import SmoothTwin
 
 ATTACKS: tuple[type[Attack], ...] = (
     TargetedManipulation,
@@ -27,7 +26,6 @@ __all__ = [
     "Manipulation",
     "MassCenterAttack",
     "RandomPerturbation",
-    "SmoothTwin",
     "TargetedManipulation",
     "TopKAttack",
     "UntargetedManipulation",

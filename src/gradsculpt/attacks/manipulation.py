@@ -9,12 +9,12 @@ import torch
 from torch import Tensor
 
 from gradsculpt import checks
+from gradsculpt.attacks.attacked_model import AttackedModel
 from gradsculpt.attacks.balls import BALLS
 from gradsculpt.attacks.base import Attack, Bounds, check_bounds, edges, valid
 from gradsculpt.attacks.goals import DISTANCES, Away, Distance, Goal, MassCenter, OutOfTop, Towards, frame
 from gradsculpt.attacks.optimizers import OPTIMIZERS
 from gradsculpt.attacks.search import Room, Search
-from gradsculpt.attacks.victim import Victim
 from gradsculpt.attributions import Attribution
 from gradsculpt.gradients import Model
 
@@ -89,7 +89,7 @@ class Manipulation(Attack):
             goal, steps = self.plan(*x.shape[-2:])
             room = Room(BALLS[self.norm], x, eps, low, high)
             search = Search(goal, OPTIMIZERS[self.optimizer], steps, self.step_size, self.patience)
-            best = search(Victim(model, attribution, self.smooth_beta), room, y, self._starts(room, goal.flat))
+            best = search(AttackedModel(model, attribution, self.smooth_beta), room, y, self._starts(room, goal.flat))
         return best.x, best.score
 
     def _starts(self, room: Room, flat: bool) -> Iterator[Tensor]:

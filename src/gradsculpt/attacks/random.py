@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 
 from gradsculpt import checks
+from gradsculpt.attacks.attacked_model import keeps
 from gradsculpt.attacks.base import Attack, Bounds, check_bounds, edges, valid
-from gradsculpt.attacks.victim import keeps
 from gradsculpt.attributions import Attribution
 from gradsculpt.gradients import Model
 from gradsculpt.isolation import undisturbed

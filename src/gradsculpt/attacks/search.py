@@ -7,10 +7,10 @@ from functools import partial
 import torch
 from torch import Tensor
 
+from gradsculpt.attacks.attacked_model import AttackedModel, Look, keeps, refuse_flat
 from gradsculpt.attacks.balls import Ball
 from gradsculpt.attacks.goals import Goal
 from gradsculpt.attacks.optimizers import Optimizer, State, scaled
-from gradsculpt.attacks.victim import Look, Victim, keeps, refuse_flat
 
 TRAVEL = 4.0
 """How far all steps together would go in one direction, in units of eps: the rate of the released code of AAAI 2023."""
@@ -80,16 +80,16 @@ class Search:
     step_size: float | None = None
     patience: int | None = None
 
-    def __call__(self, victim: Victim, room: Room, y: Tensor, starts: Iterator[Tensor]) -> Best:
+    def __call__(self, model: AttackedModel, room: Room, y: Tensor, starts: Iterator[Tensor]) -> Best:
         """Search from each start, perturbations [N, C, H, W], and return the best of all iterates and of x itself."""
-        clean = victim.look(room.x, y)
+        clean = model.look(room.x, y)
         classes, reference = clean.logits.argmax(dim=1), self.goal.reference(clean.maps)
         best = Best(room.x.clone(), self._score(clean, reference))
         for delta in starts if self.steps else ():
-            self._descend(victim, room, (y, classes, reference), room.inside(delta), best)
+            self._descend(model, room, (y, classes, reference), room.inside(delta), best)
         return best
 
-    def _descend(self, victim: Victim, room: Room, known: tuple[Tensor, ...], delta: Tensor, best: Best) -> None:
+    def _descend(self, model: AttackedModel, room: Room, known: tuple[Tensor, ...], delta: Tensor, best: Best) -> None:
         rows = torch.arange(len(room.x), device=room.x.device)
         state, waited = self.optimizer.start(delta), torch.zeros_like(rows)
         going = (best.score > self.goal.floor) & (room.eps > 0).flatten(1).any(dim=1)
@@ -101,7 +101,7 @@ class Search:
             if not len(rows):
                 return
             y, classes, reference = known
-            look, kept, gradient = victim.slope(room.x + delta, y, classes, partial(self._loss, reference))
+            look, kept, gradient = model.slope(room.x + delta, y, classes, partial(self._loss, reference))
             if step == 0:
                 refuse_flat(gradient, kept)
             better = best.take(rows, room.x + delta, self._score(look, reference), kept)
@@ -111,7 +111,7 @@ class Search:
             delta = moved
         rows, room, delta, (y, classes, reference) = rows[going], room.of(going), delta[going], _rows(known, going)
         if len(rows):
-            look = victim.look(room.x + delta, y)
+            look = model.look(room.x + delta, y)
             best.take(rows, room.x + delta, self._score(look, reference), keeps(look.logits, classes))
 
     def _moved(self, room: Room, delta: Tensor, gradient: Tensor, state: State, step: int) -> tuple[Tensor, State]:

@@ -9,8 +9,9 @@ from torch import Tensor
 from gradsculpt import checks
 from gradsculpt.attributions.base import Attribution
 from gradsculpt.attributions.gradient import Gradient
-from gradsculpt.gradients import Model, differentiable, repeated
+from gradsculpt.gradients import Model, differentiable
 from gradsculpt.isolation import undisturbed
+from gradsculpt.kernels import fused
 
 
 @contextmanager
@@ -21,20 +22,21 @@ def arithmetic(create_graph: bool) -> Iterator[None]:
 
 
 def passes(
-    base: Attribution, model: Model, create_graph: bool, *, times: int | None = None
-) -> AbstractContextManager[object]:
-    """Return a block in which many passes of an attribution cost less, if they are plain ones and leave no graph.
+    base: Attribution, model: Model, x: Tensor, create_graph: bool, *, times: int | None = None
+) -> AbstractContextManager[Model]:
+    """Return a block that gives a network whose passes cost less, if they are many plain ones and leave no graph.
 
     Args:
         base: What is computed in each pass.
         model: What is passed through.
+        x: The images, [N, C, H, W].
         create_graph: Whether the maps shall have a graph.
         times: Number of passes if it is known; a single one stays as it is.
     """
     while not isinstance(base, Gradient) and isinstance(inner := getattr(base, "base", None), Attribution):
         base = inner
     plain = isinstance(base, Gradient) and not create_graph
-    return repeated(model) if plain and times != 1 else nullcontext()
+    return fused(model, x) if plain and times != 1 else nullcontext(model)
 
 
 def source(x: Tensor, create_graph: bool) -> Tensor:

@@ -76,10 +76,10 @@ class IntegratedGradients(Attribution):
             way, total = x - start, torch.zeros(())
             positions, weights = (torch.from_numpy(part) for part in quadrature(self.rule, self.steps))
             parts = list(groups(self.steps, len(x), self.batch_size))
-            with passes(base, model, create_graph, times=len(parts)):
+            with passes(base, model, x, create_graph, times=len(parts)) as network:
                 for group in parts:
                     places = positions[group.start : group.stop].to(x).view(-1, 1, 1, 1, 1)
-                    maps = read(base, model, start + places * way, target, create_graph=create_graph)
+                    maps = read(base, network, start + places * way, target, create_graph=create_graph)
                     weighted = weights[group.start : group.stop].to(maps).view(-1, 1, 1, 1, 1) * maps
                     total = total.to(maps) + weighted.sum(dim=0)
             return (way * total).to(x.dtype)

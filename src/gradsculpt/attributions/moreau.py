@@ -162,8 +162,8 @@ class MoreauGrad(Attribution):
             images = source(x, create_graph)
             target = clean_classes(model, images, target)
             generator = torch.Generator().manual_seed(self.seed)
-            with undisturbed(model), passes(Gradient(self.output), model, create_graph):
-                problem = self._problem(model, images.detach(), target)
+            with undisturbed(model), passes(Gradient(self.output), model, images, create_graph) as network:
+                problem = self._problem(network, images.detach(), target)
                 solution = self._solved(problem, start, generator)
                 maps = self._maps(problem, images, solution, generator, create_graph)
                 if not return_info:
@@ -188,8 +188,12 @@ class MoreauGrad(Attribution):
             ArgumentError: If the maps and images differ in shape.
         """
         checks.same_shape("maps", maps, "x", x)
-        with arithmetic(create_graph=False), undisturbed(model), passes(Gradient(self.output), model, False):
-            problem = self._problem(model, source(x, create_graph=False), target)
+        with (
+            arithmetic(create_graph=False),
+            undisturbed(model),
+            passes(Gradient(self.output), model, x, False) as network,
+        ):
+            problem = self._problem(network, source(x, create_graph=False), target)
             return problem.objective(-self.lambda_ * maps.detach(), samples, torch.Generator().manual_seed(seed))
 
     def _problem(self, model: Model, x: Tensor, target: Tensor) -> Envelope:

@@ -71,9 +71,9 @@ class Smoothed(Attribution):
             x = source(x, create_graph)
             target = clean_classes(model, x, target)
             parts = list(groups(self.samples, len(x), self.batch_size))
-            with passes(self.base, model, create_graph, times=len(parts)):
+            with passes(self.base, model, x, create_graph, times=len(parts)) as network:
                 copies = self._copies(x, parts)
-                maps = (read(self.base, model, noisy, target, create_graph=create_graph) for noisy in copies)
+                maps = (read(self.base, network, noisy, target, create_graph=create_graph) for noisy in copies)
                 return self._statistic(maps).to(x.dtype)
 
     def _statistic(self, groups_of_maps: Iterator[Tensor]) -> Tensor:

@@ -1,7 +1,7 @@
 """Images with their most important pixels put in or taken out, and what a model makes of them."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -13,8 +13,9 @@ from gradsculpt.attributions.copies import groups
 from gradsculpt.attributions.gradient import class_output
 from gradsculpt.attributions.heatmap import channel_sum, magnitudes
 from gradsculpt.errors import ArgumentError, ModelError
-from gradsculpt.gradients import Model, repeated
+from gradsculpt.gradients import Model
 from gradsculpt.isolation import undisturbed
+from gradsculpt.kernels import fused
 
 Baseline = Literal["zero", "blur", "mean"] | Tensor
 """What stands where a pixel of the image does not; see `baseline_images`."""
@@ -71,15 +72,16 @@ class Trial:
         levels = sorted(set(counts))
         wide = torch.promote_types(self.x.dtype, torch.float32)
         values = torch.empty(len(levels), len(self.x), dtype=wide, device=self.x.device)
-        with undisturbed(self.model), repeated(self.model), torch.no_grad():
+        with undisturbed(self.model), fused(self.model, self.x) as network, torch.no_grad():
+            trial = replace(self, model=network)
             # An image that is the same for the whole batch is evaluated once, unless batch statistics are in use.
             training = bool(getattr(self.model, "training", False))
             shared = levels[0] == 0 and len(outside) == 1 < len(self.x) and not training
             if shared:
-                values[0] = self._shared(outside)
+                values[0] = trial._shared(outside)
             for start in range(0, len(self.x), self.batch_size):
                 part = slice(start, start + self.batch_size)
-                self._fill(values[int(shared) :, part], part, ranks[part], levels[int(shared) :], (inside, outside))
+                trial._fill(values[int(shared) :, part], part, ranks[part], levels[int(shared) :], (inside, outside))
         if bool(values.isnan().any()):
             raise ModelError(
                 "the model returns NaN for altered images, which would spoil every score; check its weights, or pass "

@@ -8,12 +8,11 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from gradsculpt.attacks.twin import SmoothTwin
 from gradsculpt.attributions import Attribution
 from gradsculpt.errors import ModelError
 from gradsculpt.gradients import Model, differentiable, input_gradient
 from gradsculpt.isolation import undisturbed
-from gradsculpt.kernels import Reading, TwiceDifferentiable
+from gradsculpt.kernels import Reading, softplus_for_relu, twice_differentiable
 
 
 class Look(NamedTuple):
@@ -23,7 +22,7 @@ class Look(NamedTuple):
     logits: Tensor
 
 
-class Victim:
+class AttackedModel:
     """A network and an attribution of it, seen by an attack.
 
     Args:
@@ -125,9 +124,9 @@ class Watched(nn.Module):
             if watch.fast:
                 reading = Reading()
                 reading.inputs_only = True
-                modes.enter_context(TwiceDifferentiable(reading))
+                modes.enter_context(twice_differentiable(reading))
             if watch.smooth_beta is not None:
-                modes.enter_context(SmoothTwin(watch.smooth_beta))
+                modes.enter_context(softplus_for_relu(watch.smooth_beta))
             logits = watch.model(x)
         point = watch.point
         if point is not None and x.shape == point.shape and (x is point or x.equal(point)):

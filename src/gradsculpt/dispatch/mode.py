@@ -1,0 +1,92 @@
+"""The mode: while it is on, every function of PyTorch that a network calls can be answered in another way."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.overrides import TorchFunctionMode
+
+from gradsculpt.dispatch.call import Call
+from gradsculpt.dispatch.operators import bare_name
+
+Handler = Callable[[Call], Any]
+"""Answers a call; `NotImplemented` leaves it to the function itself."""
+
+
+class Dispatch(TorchFunctionMode):
+    """Lets handlers answer the functions that a network calls, by module or in its own code, in place or not.
+
+    Modes nest as their blocks do: the innermost is asked first, and what its handlers call is seen by those around it,
+    never by itself.
+
+    Args:
+        handlers: By the bare name of the operator.
+        otherwise: Answers the calls that no handler is for; None leaves them alone, at the cost of one look-up.
+        substitute: What to do where a network overwrites a tensor by a call that was answered. False copies the answer
+            into the tensor. True leaves the tensor as it was, as a derivative may need it, and hands out the answer
+            wherever the network names the tensor from then on; `current` does the same for what leaves the block.
+
+    Example:
+        >>> double = Dispatch({"relu": lambda call: 2 * call()})
+        >>> with double:
+        ...     torch.tensor([-1.0, 3.0]).relu_(), torch.nn.functional.relu(torch.ones(1)), torch.ones(1).sigmoid() < 1
+        (tensor([0., 6.]), tensor([2.]), tensor([True]))
+    """
+
+    def __init__(
+        self, handlers: Mapping[str, Handler], otherwise: Handler | None = None, *, substitute: bool = False
+    ) -> None:
+        super().__init__()
+        self._handlers, self._otherwise, self._substitute = handlers, otherwise, substitute
+        self._answers: dict[int, tuple[Tensor, Tensor]] = {}
+
+    def __torch_function__(
+        self,
+        func: Callable[..., Any],
+        types: Sequence[type],
+        args: Sequence[Any] = (),
+        kwargs: Mapping[str, Any] | None = None,
+    ) -> Any:
+        """Answer a call, or call the function."""
+        kwargs = kwargs or {}
+        if self._answers:
+            args, kwargs = self.current(tuple(args)), self.current(dict(kwargs))
+        handler = self._handlers.get(bare_name(func), self._otherwise)
+        if handler is None:
+            return func(*args, **kwargs)
+        call = Call.of(func, args, kwargs)
+        target = call.overwritten
+        if target is not None and self._substitute and target._is_view():
+            # What is overwritten is a part of something else, which has to change too.
+            call = call.having(target.clone(), *call.tensors[1:])
+        answer = handler(call)
+        if answer is NotImplemented:
+            return func(*args, **kwargs)
+        if target is None:
+            return answer
+        if not self._substitute or target._is_view():
+            return target.copy_(answer)
+        self._answers[id(target)] = (target, answer)
+        return answer
+
+    def current(self, value: Any) -> Any:
+        """Return a value with the answers in the place of the tensors that a network believes it has overwritten."""
+        if isinstance(value, Tensor):
+            while id(value) in self._answers:
+                value = self._answers[id(value)][1]
+            return value
+        if type(value) in (tuple, list):
+            return type(value)(map(self.current, value))
+        return {key: self.current(entry) for key, entry in value.items()} if type(value) is dict else value
+
+    def forget(self) -> None:
+        """Let go of every tensor that was answered for."""
+        self._answers.clear()
+
+
+def reshaped(call: Call) -> Any:
+    """Answer `view`: where maps are laid out otherwise than the network laid out the images, it needs a copy."""
+    if any(isinstance(value, torch.dtype) for value in (*call.args, *call.kwargs.values())):
+        return NotImplemented
+    return Tensor.reshape(*call.args, **call.kwargs)

@@ -1,0 +1,177 @@
+"""What PyTorch's functions are called, in all their spellings, and what kinds of them there are."""
+
+import ast
+import inspect
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+class Kind(Enum):
+    """What a function does, as far as rules of propagation tell functions apart."""
+
+    RECTIFIER = "lets through what is positive, sharply or smoothly"
+    CLAMP = "cuts at two levels; a rectifier if the lower one is 0"
+    SATURATING = "another function of each entry that networks use as an activation"
+    WEIGHTED = "a linear map with weights"
+    AVERAGE = "means of entries"
+    MAXIMUM = "the largest of entries"
+    NORMALISATION = "subtracts and divides by statistics"
+    SUM = "the sum of two tensors, or one plus a constant"
+    SCALING = "a product or quotient; linear where one of the two is constant"
+    DROPOUT = "leaves entries out in training"
+    PADDING = "adds entries around"
+    ARRANGING = "the same entries in another shape"
+    OTHER = "anything else"
+
+
+@dataclass(frozen=True)
+class Operator:
+    """A function of PyTorch, whichever way it is spelled.
+
+    Attributes:
+        name: Its bare name: `relu` for `F.relu`, `torch.relu_`, `Tensor.relu` and what `nn.ReLU` calls.
+        kind: What it does.
+        parameters: Names of its parameters by position; empty where nobody asks for an argument by name.
+        defaults: Their values where a call leaves them out.
+    """
+
+    name: str
+    kind: Kind = Kind.OTHER
+    parameters: tuple[str, ...] = ()
+    defaults: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Spelling:
+    """One of the functions by which an operator is called.
+
+    Attributes:
+        operator: Which.
+        function: The function that computes it out of place.
+        overwrites: Whether this one overwrites its first argument, always.
+        flag: Position of the argument `inplace`, if there is one.
+    """
+
+    operator: Operator
+    function: Callable[..., Any]
+    overwrites: bool = False
+    flag: int | None = None
+
+
+SHARP: Mapping[str, type[nn.Module]] = {
+    "relu": nn.ReLU,
+    "relu6": nn.ReLU6,
+    "leaky_relu": nn.LeakyReLU,
+    "prelu": nn.PReLU,
+    "rrelu": nn.RReLU,
+    "elu": nn.ELU,
+    "celu": nn.CELU,
+    "selu": nn.SELU,
+    "hardswish": nn.Hardswish,
+    "threshold": nn.Threshold,
+}
+"""The rectifiers with a jump in the value, the slope or the curvature, and the modules that compute them."""
+
+_CONVOLUTION = "(input, weight, bias=None, stride=1, padding=0, dilation=1, groups=1)"
+_TRANSPOSED = "(input, weight, bias=None, stride=1, padding=0, output_padding=0, groups=1, dilation=1)"
+_POOLING = "(input, kernel_size, stride=None, padding=0, dilation=1, ceil_mode=False, return_indices=False)"
+_ADAPTIVE = "(input, output_size, return_indices=False)"
+
+_TABLE: Mapping[Kind, tuple[str, ...]] = {
+    Kind.RECTIFIER: (
+        *(f"{name}(input)" for name in ("relu", "relu6", "rrelu", "elu", "celu", "selu", "hardswish")),
+        *(f"{name}(input)" for name in ("gelu", "silu", "mish")),
+        "leaky_relu(input, negative_slope=0.01)",
+        "prelu(input, weight)",
+        "threshold(input, threshold, value)",
+        "softplus(input, beta=1, threshold=20)",
+    ),
+    Kind.CLAMP: (
+        "hardtanh(input, min_val=-1.0, max_val=1.0)",
+        "clamp(input, min=None, max=None)",
+        "clip(input, min=None, max=None)",
+        "clamp_min(input, min)",
+    ),
+    Kind.SATURATING: ("sigmoid", "tanh", "hardsigmoid", "softsign", "logsigmoid", "log_sigmoid"),
+    Kind.WEIGHTED: (
+        "linear(input, weight, bias=None)",
+        *(f"conv{n}d{_CONVOLUTION}" for n in (1, 2, 3)),
+        *(f"conv_transpose{n}d{_TRANSPOSED}" for n in (1, 2, 3)),
+    ),
+    Kind.AVERAGE: (*(f"{kind}avg_pool{n}d" for kind in ("", "adaptive_") for n in (1, 2, 3)), "mean", "interpolate"),
+    Kind.MAXIMUM: (
+        *(f"max_pool{n}d{_POOLING}" for n in (1, 2, 3)),
+        *(f"adaptive_max_pool{n}d{_ADAPTIVE}" for n in (1, 2, 3)),
+    ),
+    Kind.NORMALISATION: (
+        "batch_norm(input, running_mean, running_var, weight=None, bias=None, training=False, momentum=0.1, eps=1e-5)",
+    ),
+    Kind.SUM: ("add(input, other, alpha=1)", "sub(input, other, alpha=1)"),
+    Kind.SCALING: ("mul", "multiply", "div", "divide", "true_divide", "rsub", "neg"),
+    Kind.DROPOUT: ("dropout", "dropout1d", "dropout2d", "dropout3d", "alpha_dropout"),
+    Kind.PADDING: ("pad(input, pad, mode='constant', value=None)", "constant_pad_nd(input, pad, value=0)"),
+    Kind.ARRANGING: (
+        "flatten(input, start_dim=0, end_dim=-1)",
+        *("reshape", "view", "permute", "transpose", "contiguous"),
+    ),
+    Kind.OTHER: ("maximum(input, other)", "max(input, other=None)"),
+}
+_HOMES = (Tensor, torch, F)
+_STATEMENTS = {"add": "__iadd__", "sub": "__isub__", "mul": "__imul__", "div": "__itruediv__"}
+_OPERATORS = {"add": ("__add__", "__radd__"), "sub": ("__sub__",), "mul": ("__mul__", "__rmul__")}
+_OPERATORS |= {"div": ("__truediv__", "__div__"), "neg": ("__neg__",), "rsub": ("__rsub__",)}
+
+
+def spelling(func: Callable[..., Any]) -> Spelling:
+    """Return what a function is; one that the table lacks counts by its own bare name."""
+    known = _SPELLINGS.get(func)
+    if known is None:
+        name = bare_name(func)
+        return Spelling(_BY_NAME.get(name) or Operator(name), func)
+    return known
+
+
+def bare_name(func: Callable[..., Any]) -> str:
+    """Return the name of the operator that a function computes."""
+    known = _SPELLINGS.get(func)
+    return getattr(func, "__name__", "").strip("_") if known is None else known.operator.name
+
+
+def _operators() -> Iterator[Operator]:
+    for kind, signatures in _TABLE.items():
+        for signature in signatures:
+            name, bracket, _ = signature.partition("(")
+            definition = ast.parse(f"def {signature if bracket else f'{name}()'}: pass").body[0]
+            arguments = definition.args  # type: ignore[attr-defined]
+            names = tuple(argument.arg for argument in arguments.args)
+            values = [ast.literal_eval(value) for value in arguments.defaults]
+            yield Operator(name, kind, names, dict(zip(names[len(names) - len(values) :], values, strict=True)))
+
+
+def _spelled(operator: Operator) -> Iterator[tuple[Callable[..., Any], Spelling]]:
+    """Yield every function that computes an operator."""
+    name = operator.name
+    plain = [function for home in _HOMES if (function := getattr(home, name, None)) is not None]
+    plain += [getattr(Tensor, each) for each in _OPERATORS.get(name, ()) if hasattr(Tensor, each)]
+    overwriting = [function for home in _HOMES if (function := getattr(home, f"{name}_", None)) is not None]
+    overwriting += [getattr(Tensor, _STATEMENTS[name])] if name in _STATEMENTS else []
+    for function in plain:
+        names = list(inspect.signature(function).parameters) if inspect.isfunction(function) else []
+        yield function, Spelling(operator, function, flag=names.index("inplace") if "inplace" in names else None)
+    for function in overwriting:
+        yield function, Spelling(operator, plain[0], overwrites=True)
+
+
+_BY_NAME: dict[str, Operator] = {operator.name: operator for operator in _operators()}
+_SPELLINGS: dict[Callable[..., Any], Spelling] = {
+    function: spelled for operator in _BY_NAME.values() for function, spelled in _spelled(operator)
+}
+# The same operator with its arguments in another order.
+_SWAPPED = ("input", "weight", "bias", "running_mean", "running_var", "training", "momentum", "eps", "cudnn_enabled")
+_SPELLINGS[torch.batch_norm] = Spelling(Operator("batch_norm", Kind.NORMALISATION, _SWAPPED), torch.batch_norm)

@@ -1,0 +1,47 @@
+"""A piecewise linear network made smooth without a copy: Softplus for ReLU while a forward pass runs."""
+
+from functools import partial
+from typing import Any
+
+from torch import Tensor
+
+from gradsculpt.dispatch import Call, Dispatch
+from gradsculpt.kernels.softplus import softplus
+
+
+def softplus_for_relu(beta: float) -> Dispatch:
+    """Return a mode in which ReLU-like functions are computed by Softplus, whether a module or a network's code calls.
+
+    Replaced are relu, relu6, leaky_relu, prelu, threshold, hardtanh and clamp where they cut at 0, in place or not.
+    What is smooth, or has curvature of its own (ELU, Hardswish), is left alone, and so is max pooling.
+
+    Args:
+        beta: Sharpness of Softplus; ReLU is the limit of a large beta.
+
+    Example:
+        >>> import torch
+        >>> with softplus_for_relu(beta=2.0):
+        ...     torch.zeros(1).relu()
+        tensor([0.3466])
+    """
+    names = ("relu", "relu6", "threshold", "hardtanh", "clamp", "clip", "clamp_min")
+    leaky = {"leaky_relu": partial(_leaky, beta), "prelu": partial(_leaky, beta)}
+    return Dispatch({**dict.fromkeys(names, partial(_cut, beta)), **leaky})
+
+
+def _cut(beta: float, call: Call) -> Any:
+    x, cut = call["input"], call.cut
+    if cut is None or cut[0] != 0 or not x.is_floating_point():
+        return NotImplemented
+    rising, top = softplus(x, beta), cut[1]
+    # What rises from 0 to a top has both corners rounded.
+    return rising if top == float("inf") else rising - softplus(x - top, beta)
+
+
+def _leaky(beta: float, call: Call) -> Tensor:
+    x, slope = call["input"], call["negative_slope"]
+    if slope is None:
+        weight: Tensor = call["weight"]
+        slope = weight.view(1, -1, *[1] * (x.ndim - 2)) if x.ndim > 1 else weight
+    leaky: Tensor = slope * x + (1 - slope) * softplus(x, beta)
+    return leaky

@@ -1,0 +1,297 @@
+"""Fused copies against the network's own passes: whatever the network does, values and gradients are the same."""
+
+import gc
+import weakref
+from collections.abc import Callable
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.nn.utils import parametrizations
+from torch.utils.checkpoint import checkpoint
+
+from gradsculpt.gradients import Recording, input_gradient
+from gradsculpt.kernels import fused
+
+F64 = torch.float64
+
+
+def images(n: int = 3, side: int = 8, dtype: torch.dtype = F64) -> Tensor:
+    return torch.randn(n, 3, side, side, dtype=dtype, generator=torch.Generator().manual_seed(5))
+
+
+def trained(model: nn.Module) -> nn.Module:
+    """Return a network in float64 and evaluation mode whose statistics and parameters are not those of a new one."""
+    generator = torch.Generator().manual_seed(1)
+    with torch.no_grad():
+        for name, tensor in model.state_dict().items():
+            if tensor.is_floating_point():
+                noise = torch.randn(tensor.shape, generator=generator) * (0.1 if tensor.ndim < 2 else 0.3)
+                tensor.copy_(1 + noise.abs() if name.endswith(("var", "bn.weight")) else noise)
+    return model.double().eval()
+
+
+class Block(nn.Module):
+    """Inverted bottleneck with padding outside the convolution, as in EfficientNet."""
+
+    def __init__(self, width: int = 4) -> None:
+        super().__init__()
+        self.expand, self.bn0 = nn.Conv2d(width, 6, 1, bias=False), nn.BatchNorm2d(6, eps=1e-3)
+        self.depth, self.bn1 = nn.Conv2d(6, 6, 3, groups=6, bias=False), nn.BatchNorm2d(6)
+        self.project, self.bn2 = nn.Conv2d(6, width, 1), nn.BatchNorm2d(width)
+        self.cut = nn.ReLU6()
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.cut(self.bn0(self.expand(x)))
+        y = self.cut(self.bn1(self.depth(F.pad(y, (1, 1, 1, 1)))))
+        return self.bn2(self.project(y)) + x
+
+
+class Residual(nn.Module):
+    """A block whose sum and activations are done in place, as in torchvision."""
+
+    def __init__(self, width: int = 4) -> None:
+        super().__init__()
+        self.conv1, self.bn1 = nn.Conv2d(width, width, 3, padding=1, bias=False), nn.BatchNorm2d(width)
+        self.conv2, self.bn2 = nn.Conv2d(width, width, 3, padding=1), nn.BatchNorm2d(width, affine=False)
+        self.relu = nn.ReLU(inplace=True)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.relu(self.bn1(self.conv1(x)))
+        y = self.bn2(self.conv2(y))
+        y += x
+        return self.relu(y)
+
+
+class Layer(nn.Module):
+    """A convolution and a normalisation, put together by a function."""
+
+    def __init__(self, body: Callable[["Layer", Tensor], Tensor]) -> None:
+        super().__init__()
+        self.conv, self.bn, self.other = nn.Conv2d(3, 3, 3, padding=1), nn.BatchNorm2d(3), nn.BatchNorm2d(3)
+        self.act = nn.ReLU()
+        self.body = body
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.body(self, x)
+
+
+def network(*blocks: nn.Module) -> nn.Module:
+    head = (nn.AdaptiveAvgPool2d(2), nn.Flatten(), nn.LazyLinear(5))
+    model = nn.Sequential(*blocks, *head)
+    with torch.no_grad():
+        model(images(1, dtype=torch.float32))
+    return trained(model)
+
+
+def stem(*blocks: nn.Module, act: nn.Module | None = None) -> nn.Module:
+    return network(nn.Conv2d(3, 4, 3, stride=2, padding=1), nn.BatchNorm2d(4), act or nn.ReLU(), *blocks)
+
+
+def twice(model: Layer, x: Tensor) -> Tensor:
+    return F.relu(model.bn(model.conv(F.relu(model.bn(model.conv(x))))))
+
+
+def twice_apart(model: Layer, x: Tensor) -> Tensor:
+    return F.relu(model.other(model.conv(F.relu(model.bn(model.conv(x))))))
+
+
+def looked_at(model: Layer, x: Tensor) -> Tensor:
+    y = model.conv(x)
+    return F.relu(model.bn(y)) + y.tanh()
+
+
+def normalised_looked_at(model: Layer, x: Tensor) -> Tensor:
+    y = model.bn(model.conv(x))
+    return F.relu(y) + y.tanh()
+
+
+def changed_activation(model: Layer, x: Tensor) -> Tensor:
+    y = F.relu6(model.bn(model.conv(x)))
+    y += 1
+    return y * x
+
+
+def functional(model: Layer, x: Tensor) -> Tensor:
+    y = F.conv2d(x, model.conv.weight, None, 1, "same")
+    y = F.conv2d(input=y, weight=model.conv.weight, padding=1)
+    return F.relu(F.batch_norm(input=y, running_mean=model.bn.running_mean, running_var=model.bn.running_var), True)
+
+
+def made_weight(model: Layer, x: Tensor) -> Tensor:
+    return F.relu(model.bn(F.conv2d(x, model.conv.weight * 2)))
+
+
+def out_of_order(model: Layer, x: Tensor) -> Tensor:
+    return F.relu(model.conv(model.bn(x)))
+
+
+def checkpointed(model: Layer, x: Tensor) -> Tensor:
+    result: Tensor = checkpoint(lambda t: F.relu(model.bn(model.conv(t))), x, use_reentrant=False)
+    return result
+
+
+def activation_kept(model: Layer, x: Tensor) -> Tensor:
+    y = model.bn(model.conv(x))
+    return model.act(y) * y
+
+
+def viewed(model: Layer, x: Tensor) -> Tensor:
+    y = model.bn(model.conv(x))
+    return y.view(len(y), 3, -1).view(y.shape).relu()
+
+
+def parametrised() -> nn.Module:
+    layers = (nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Conv2d(4, 4, 1), nn.BatchNorm2d(4))
+    parametrizations.weight_norm(layers[3])
+    return network(*layers)
+
+
+def shared() -> nn.Module:
+    norm = nn.BatchNorm2d(3)
+    return network(nn.Conv2d(3, 3, 3), norm, nn.ReLU(), nn.Conv2d(3, 3, 1), norm)
+
+
+BODIES = (twice, twice_apart, looked_at, normalised_looked_at, changed_activation, functional, made_weight)
+BODIES += (out_of_order, checkpointed, activation_kept, viewed)
+NETWORKS: dict[str, Callable[[], nn.Module]] = {
+    "inverted bottleneck": lambda: stem(Block(), Block(), act=nn.ReLU6()),
+    "residual, in place": lambda: stem(Residual(), Residual()),
+    "in place after the norm": lambda: stem(act=nn.ReLU6(inplace=True)),
+    "hardtanh": lambda: stem(act=nn.Hardtanh(-0.5, 0.5)),
+    "softplus": lambda: stem(Residual(), act=nn.Softplus()),
+    "no norm": lambda: network(nn.Conv2d(3, 4, 3), nn.ReLU()),
+    "parametrised": parametrised,
+    "shared": shared,
+    **{body.__name__: (lambda body=body: network(Layer(body))) for body in BODIES},  # type: ignore[misc]
+}
+FUSED = (
+    "inverted bottleneck",
+    "residual, in place",
+    "in place after the norm",
+    "hardtanh",
+    "softplus",
+    "twice",
+    "viewed",
+)
+
+
+def gradient(model: Callable[[Tensor], Tensor], x: Tensor) -> tuple[Tensor, Tensor]:
+    return input_gradient(lambda t: model(t).square().sum(dim=1), x)
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_every_pass_is_that_of_the_network(name: str) -> None:
+    model, before = NETWORKS[name](), NETWORKS[name]().state_dict()
+    expected = [gradient(model, images() + i) for i in range(3)]
+    with fused(model, images()) as faster:
+        found = [gradient(faster, images() + i) for i in range(3)]
+    torch.testing.assert_close(found, expected, rtol=1e-10, atol=1e-12)
+    assert all(parameter.grad is None for parameter in model.parameters())
+    assert model.state_dict().keys() == before.keys()
+
+
+@pytest.mark.parametrize("name", FUSED)
+def test_what_can_be_fused_is(name: str) -> None:
+    model = NETWORKS[name]()
+    with fused(model, images()) as faster:
+        assert isinstance(faster, nn.Module)
+        assert faster is not model
+        assert sum(isinstance(module, nn.BatchNorm2d) for module in faster.modules()) == FUSED[name]
+
+
+@pytest.mark.parametrize("name", ["no norm", "made_weight", "out_of_order", "looked_at", "twice_apart"])
+def test_what_cannot_be_fused_is_the_network_itself(name: str) -> None:
+    model = NETWORKS[name]()
+    with fused(model, images()) as faster:
+        assert faster is model
+
+
+def test_single_precision_and_batches_of_every_size() -> None:
+    model = stem(Block(), Residual(), act=nn.ReLU6()).float()
+    for count in (1, 3, 20, 0):
+        x = images(count, dtype=torch.float32)
+        with fused(model, x) as faster:
+            assert (faster is model) == (count == 0)
+            torch.testing.assert_close(gradient(faster, x), gradient(model, x), rtol=1e-4, atol=1e-4)
+
+
+def test_a_network_in_training_mode_and_functions_are_left_as_they_are() -> None:
+    model = stem(Residual()).train()
+    before = [buffer.clone() for buffer in model.buffers()]
+    with fused(model, images()) as faster:
+        assert faster is model
+    assert all(torch.equal(a, b) for a, b in zip(before, model.buffers(), strict=True))
+    with fused(torch.relu, images()) as function:
+        assert function is torch.relu
+
+
+@pytest.mark.parametrize("kind", ["forward", "backward"])
+def test_hooks_are_given_what_their_layers_compute(kind: str) -> None:
+    model, seen = stem(Residual()), []
+    if kind == "forward":
+        model.get_submodule("0").register_forward_hook(lambda module, args, result: seen.append(result))
+    else:
+        model.get_submodule("1").register_full_backward_hook(lambda module, before, after: seen.append(before))
+    with fused(model, images()) as faster:
+        assert faster is model
+        gradient(faster, images())
+    assert len(seen) == 1
+
+
+def test_maps_under_autocast_are_those_of_autocast() -> None:
+    model, x = stem(Residual()).float(), images(dtype=torch.float32)
+    with torch.autocast("cpu", torch.bfloat16), fused(model, x) as faster:
+        assert faster is model
+
+
+def test_a_network_that_cannot_be_copied_is_used_as_it_is() -> None:
+    class Single(nn.Sequential):
+        def __deepcopy__(self, memo: object) -> "Single":
+            raise RuntimeError("there is one of me")
+
+    model = trained(Single(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4)))
+    with fused(model, images()) as faster:
+        assert faster is model
+
+
+def test_together_with_the_kernels_for_second_derivatives() -> None:
+    model = stem(Residual(), act=nn.Softplus())
+    expected = Recording(model, images())
+    first = expected.gradient(expected.output.square().sum(), create_graph=True)
+    with fused(model, images()) as faster:
+        recording = Recording(faster, images())
+    again = recording.gradient(recording.output.square().sum(), create_graph=True)
+    torch.testing.assert_close(again, first, rtol=1e-10, atol=1e-12)
+    second = [r.hessian_product(g, images()) for r, g in ((recording, again), (expected, first))]
+    torch.testing.assert_close(*second, rtol=1e-10, atol=1e-12)
+
+
+def test_the_random_state_and_the_counters_of_a_network_are_untouched() -> None:
+    class Counting(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.register_buffer("calls", torch.zeros(()))
+
+        def forward(self, x: Tensor) -> Tensor:
+            self.calls += 1
+            return x + torch.rand(()) * 0
+
+    model = stem(Counting())
+    torch.manual_seed(0)
+    before, calls = torch.get_rng_state(), [b.clone() for b in model.buffers()]
+    with fused(model, images()):
+        pass
+    assert torch.equal(torch.get_rng_state(), before)
+    assert all(torch.equal(a, b) for a, b in zip(calls, model.buffers(), strict=True))
+
+
+def test_the_copy_does_not_outlive_the_block() -> None:
+    model = stem(Residual())
+    with fused(model, images()) as faster:
+        kept = weakref.ref(faster)
+        assert faster is not model
+    del faster
+    gc.collect()
+    assert kept() is None
