@@ -166,15 +166,9 @@ NETWORKS: dict[str, Callable[[], nn.Module]] = {
     "shared": shared,
     **{body.__name__: (lambda body=body: network(Layer(body))) for body in BODIES},  # type: ignore[misc]
 }
-FUSED = (
-    "inverted bottleneck",
-    "residual, in place",
-    "in place after the norm",
-    "hardtanh",
-    "softplus",
-    "twice",
-    "viewed",
-)
+FUSED = {"inverted bottleneck": 0, "residual, in place": 0, "in place after the norm": 0, "hardtanh": 0, "softplus": 0}
+FUSED |= {"twice": 1, "viewed": 1, "parametrised": 1}
+"""Normalisations that are left; those of `Layer` may not be called at all."""
 
 
 def gradient(model: Callable[[Tensor], Tensor], x: Tensor) -> tuple[Tensor, Tensor]:
