@@ -1,32 +1,16 @@
 """Twice differentiable networks: Softplus in place of ReLU-like activations."""
 
 import traceback
-from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.overrides import TorchFunctionMode
 
-from gradsculpt import checks, kernels
+from gradsculpt import checks, dispatch, kernels
+from gradsculpt.dispatch import SHARP, Call, Dispatch, Kind
 from gradsculpt.errors import ModelError
 from gradsculpt.models import trial
 
-# Rectifiers (about the identity to the right of zero) with a jump in the value, the slope or the curvature.
-RECTIFIERS = (
-    nn.ReLU,
-    nn.ReLU6,
-    nn.LeakyReLU,
-    nn.PReLU,
-    nn.RReLU,
-    nn.ELU,
-    nn.CELU,
-    nn.SELU,
-    nn.Hardswish,
-    nn.Threshold,
-)
-_CALLS = {"relu", "relu6", "leaky_relu", "prelu", "rrelu", "elu", "celu", "selu", "hardswish", "threshold"}
-_CLAMPS = {"clamp": "min", "clamp_min": "min", "clip": "min", "hardtanh": "min_val"}
 _SIZES = (32, 64, 224)
 
 
@@ -112,7 +96,7 @@ def _swap(network: nn.Module, beta: float) -> list[tuple[nn.Module, str, nn.Modu
 
 def _is_rectifier(module: nn.Module) -> bool:
     # ReLU6 is a Hardtanh in torch, and some networks write it as one.
-    return isinstance(module, RECTIFIERS) or (isinstance(module, nn.Hardtanh) and module.min_val == 0)
+    return isinstance(module, tuple(SHARP.values())) or (isinstance(module, nn.Hardtanh) and module.min_val == 0)
 
 
 def _rectifier_calls(network: nn.Module, example: Tensor | None) -> list[str]:
@@ -125,57 +109,39 @@ def _rectifier_calls(network: nn.Module, example: Tensor | None) -> list[str]:
             )
     failures = []
     for x in [example] if example is not None else [trial.images(size, network) for size in _SIZES]:
-        calls = _Calls()
+        calls: list[str] = []
+
+        def note(call: Call, calls: list[str] = calls) -> Any:
+            if _is_sharp(call):
+                caller = _caller()
+                if not caller.startswith(f" ({kernels.__name__}."):
+                    calls.append(call.name + caller)
+            return NotImplemented
+
         try:
-            with trial.untouched(network), calls:
+            with trial.untouched(network), Dispatch({}, otherwise=note):
                 network(x)
         except Exception as error:
             failures.append(f"{list(x.shape)}: {trial.first_line(error)}")
         else:
-            return list(dict.fromkeys(calls.seen))
+            return list(dict.fromkeys(calls))
     raise ModelError(
         "the network could not be run to see whether it is smooth: "
         f"{'; '.join(failures)}. Pass a batch that it takes as example=..."
     )
 
 
-class _Calls(TorchFunctionMode):
-    """Notes every call of a ReLU-like function."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.seen: list[str] = []
-
-    def __torch_function__(
-        self,
-        func: Callable[..., Any],
-        types: Sequence[type],
-        args: Sequence[Any] = (),
-        kwargs: Mapping[str, Any] | None = None,
-    ) -> Any:
-        kwargs = kwargs or {}
-        # F.threshold is named _threshold, and relu_ is relu in place.
-        name = getattr(func, "__name__", "").strip("_")
-        if name in _CALLS or _cuts_at_zero(name, args, kwargs):
-            caller = _caller()
-            if not caller.startswith(f" ({kernels.__name__}."):
-                self.seen.append(name + caller)
-        return func(*args, **kwargs)
-
-
-def _cuts_at_zero(name: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> bool:
-    tensors = [value for value in (*args, *kwargs.values()) if isinstance(value, Tensor)]
-    if not tensors or not tensors[0].is_floating_point():
+def _is_sharp(call: Call) -> bool:
+    """Tell whether a call computes a rectifier that is not twice differentiable."""
+    if not call.tensors or not call.tensors[0].is_floating_point():
         return False
-    if name in _CLAMPS:
-        return _is_zero(kwargs.get(_CLAMPS[name], args[1] if len(args) > 1 else None))
-    return name in ("maximum", "max") and len(tensors) == 2 and any(_is_zero(tensor) for tensor in tensors)
+    if call.name in ("maximum", "max"):
+        return len(call.tensors) == 2 and any(_is_zero(tensor) for tensor in call.tensors)
+    return call.name in SHARP or (call.operator.kind is Kind.CLAMP and call.is_rectifier)
 
 
-def _is_zero(value: Any) -> bool:
-    if isinstance(value, Tensor):
-        return value.numel() > 0 and not bool(value.any())
-    return isinstance(value, int | float) and value == 0
+def _is_zero(t: Tensor) -> bool:
+    return t.numel() > 0 and not bool(t.any())
 
 
 def _caller() -> str:
@@ -184,6 +150,6 @@ def _caller() -> str:
         module = frame.f_globals.get("__name__", "")
         if frame.f_code is _rectifier_calls.__code__:
             break
-        if module != "torch" and not module.startswith("torch.") and module != __name__:
+        if not module.startswith(("torch.", f"{dispatch.__name__}.")) and module not in ("torch", __name__):
             return f" ({module}:{line})"
     return ""
