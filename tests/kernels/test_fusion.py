@@ -153,7 +153,7 @@ def shared() -> nn.Module:
     return network(nn.Conv2d(3, 3, 3), norm, nn.ReLU(), nn.Conv2d(3, 3, 1), norm)
 
 
-BODIES = (twice, twice_apart, looked_at, normalised_looked_at, changed_activation, functional, made_weight)
+BODIES: tuple[Callable[[Layer, Tensor], Tensor], ...] = (twice, twice_apart, looked_at, normalised_looked_at, changed_activation, functional, made_weight)
 BODIES += (out_of_order, checkpointed, activation_kept, viewed)
 NETWORKS: dict[str, Callable[[], nn.Module]] = {
     "inverted bottleneck": lambda: stem(Block(), Block(), act=nn.ReLU6()),
@@ -266,6 +266,7 @@ def test_the_random_state_and_the_counters_of_a_network_are_untouched() -> None:
     class Counting(nn.Module):
         def __init__(self) -> None:
             super().__init__()
+            self.calls: Tensor
             self.register_buffer("calls", torch.zeros(()))
 
         def forward(self, x: Tensor) -> Tensor:

@@ -31,7 +31,7 @@ def _conv2d(reading: Reading, call: Call) -> Any:
     x, weight, bias = call["input"], call["weight"], call["bias"]
     if x.ndim != 4 or isinstance(call["padding"], str):
         return NotImplemented
-    geometry = Geometry(*(_pair(call[name]) for name in ("stride", "padding", "dilation")), call["groups"])
+    geometry = Geometry(_pair(call["stride"]), _pair(call["padding"]), _pair(call["dilation"]), call["groups"])
     return convolution(*_lowered(x, weight, bias), geometry, reading)
 
 
