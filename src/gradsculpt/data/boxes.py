@@ -34,9 +34,9 @@ def draw_boxes(boxes: Sequence[Box], size: int, shape: tuple[int, int]) -> Bytes
     """Draw boxes into the square that `decode` keeps of an image: 255 inside, and in between at their edges.
 
     Args:
-        boxes: Left, top, right and bottom of each.
+        boxes: Left, top, right and bottom of each, in pixels of the upright image.
         size: Side of the square.
-        shape: Width and height of the upright image, in whose pixels the boxes are.
+        shape: Width and height of the upright image.
 
     Returns:
         uint8 [size, size].
