@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 from scipy import ndimage
 
-from gradsculpt.data.cells import BACKGROUNDS, CLASSES, CellSample, cells, draw
+from gradsculpt.data.cells import BACKGROUNDS, CLASSES, CellSample, draw
 from gradsculpt.errors import ArgumentError
 
 CELLS = [label for label in range(10) if label != 9]
@@ -175,30 +175,10 @@ def test_blocks_are_an_eight_by_eight_grid() -> None:
     assert np.abs(np.diff(image, 1, axis=1)).max() <= 0.5 / 64 * 255 + 1
 
 
-@pytest.mark.parametrize("size", [32, 128])
-def test_a_set_holds_the_drawn_samples(size: int) -> None:
-    images = cells(31, seed=5, size=size)
-    assert len(images) == 31
-    assert images.images.shape == (31, size, size, 3)
-    assert images.names[17] == "cells-s5-00017"
-    assert len(set(images.names)) == 31
-    assert images.labels.tolist() == [index % 10 for index in range(31)]
-    assert images.classes == CLASSES
-    assert images.attention is not None
-    for index in (0, 17, 30):
-        sample = draw(index, seed=5, size=size)
-        np.testing.assert_array_equal(images.images[index], sample.image)
-        np.testing.assert_array_equal(images.attention[index], sample.truth)
-
-
 def test_unusable_arguments() -> None:
     for index, seed, size, name in [(-1, 0, 64, "index"), (0, -1, 64, "seed"), (0, 0, 8, "size")]:
         with pytest.raises(ArgumentError, match=name):
             draw(index, seed=seed, size=size)
-    with pytest.raises(ArgumentError, match="count"):
-        cells(0)
-    with pytest.raises(ArgumentError, match="size"):
-        cells(1, size=4)
 
 
 # Statistics of a set ---------------------------------------------------------------------------------------------

@@ -1,6 +1,7 @@
 """CUB-GHA: photographs of 200 kinds of birds, with maps of where experts looked."""
 
 import csv
+import re
 from pathlib import Path
 
 from gradsculpt.data.base import Splits
@@ -12,6 +13,7 @@ from gradsculpt.errors import DataError
 from gradsculpt.progress import Progress
 
 _IMAGES, _GAZE = "CUB_200_2011", "cub_gha"
+_RECORDING = re.compile(r"fixation.*\.txt(\.gz)?", re.IGNORECASE)
 
 
 def load_cub_gha(
@@ -38,7 +40,7 @@ def load_cub_gha(
     """
     root, gaze = data_dir / _IMAGES, data_dir / _GAZE
     lists = [_either(gaze / f"{part}.csv") for part in ("train", "test")]
-    recordings = sorted(file for file in gaze.glob("*") if _is_recording(file.name))
+    recordings = sorted(file for file in gaze.glob("*") if _RECORDING.fullmatch(file.name))
     wanted = {
         f"{_IMAGES}/images": (root / "images").is_dir(),
         f"{_GAZE}/train.csv": lists[0],
@@ -99,7 +101,3 @@ def read_list(path: Path, root: Path) -> tuple[Listing, list[int]]:
 def _either(path: Path) -> Path | None:
     packed = path.with_name(path.name + ".gz")
     return path if path.is_file() else packed if packed.is_file() else None
-
-
-def _is_recording(name: str) -> bool:
-    return name.lower().startswith("fixation") and name.lower().removesuffix(".gz").endswith(".txt")

@@ -58,10 +58,10 @@ def load_folder(
         fact = "is not a folder" if path.exists() else "does not exist"
         raise DataError(f"{path} {fact}; give the folder that holds one folder of images a class.")
     reader = FolderReader(path, size, cache_dir, strict, progress)
-    parts = find_parts(path)
+    first, *others = find_parts(path)
     # Every folder is listed before any is decoded: what is wrong with test/ should not wait for train/.
-    listed = [(parts.train, list_images(parts.train))]
-    listed += [(part, list_images(part, listed[0][1].classes)) for part in (parts.val, parts.test) if part]
+    listed = [(first, list_images(first))]
+    listed += [(part, list_images(part, listed[0][1].classes)) for part in others if part]
     attention, notes = find_attention(path, listed)
     read = [reader.read(*part, maps) for part, maps in zip(listed, attention, strict=True)]
     train, *held_out = (part.images for part in read)
@@ -77,15 +77,7 @@ def load_folder(
 
 @dataclass(frozen=True)
 class FolderReader:
-    """Reads the parts of one folder of images, through the cache, with the arguments of `load_folder`.
-
-    Args:
-        root: The folder; an image's name is its path below it.
-        size: Side of the images, in pixels.
-        cache_dir: Where decoded images are kept.
-        strict: Raise at the first file that cannot be decoded.
-        progress: Called as `progress(done, total)`.
-    """
+    """Reads the parts of the folder `root` through the cache; the rest is as `load_folder` takes it."""
 
     root: Path
     size: int

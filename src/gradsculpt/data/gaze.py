@@ -30,7 +30,8 @@ class Recording:
         image: Number of the image.
         size: Width and height of the image.
         magnification: Side of a pixel of the image on the display, in pixels of the display.
-        fixations: float64 [F, 3]: x and y in pixels of the image, and the duration in ms.
+        fixations: float64 [F, 3]: x and y in pixels of the image, with 0, 0 its upper left corner, and the duration
+            in ms.
     """
 
     image: int
@@ -70,7 +71,7 @@ def gaze_map(fixations: Floats, size: tuple[int, int], sigma: float | Floats) ->
     """Lay a Gaussian on each fixation, as heavy as it was long, and scale the sum to a peak of 1.
 
     Args:
-        fixations: [F, 3]: x and y in pixels of the image, with 0, 0 its upper left corner, and the duration.
+        fixations: As those of a `Recording`.
         size: Width and height of the map.
         sigma: Standard deviation of the Gaussians in pixels of the image, one for all or one a fixation.
 

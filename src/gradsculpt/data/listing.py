@@ -19,15 +19,6 @@ _PARTS = ("train", *_VALIDATION, "test")
 
 
 @dataclass(frozen=True)
-class Parts:
-    """The folders that hold class folders; without val/ or test/, that part is cut from `train`."""
-
-    train: Path
-    val: Path | None = None
-    test: Path | None = None
-
-
-@dataclass(frozen=True)
 class Listing:
     """The image files below one folder of class folders, by class and then by name.
 
@@ -44,8 +35,11 @@ class Listing:
     stray: tuple[Path, ...]
 
 
-def find_parts(path: Path) -> Parts:
+def find_parts(path: Path) -> tuple[Path, Path | None, Path | None]:
     """Tell a folder with train/, val/ and test/ inside from one folder of class folders.
+
+    Returns:
+        The folders of classes for training, validation and test; None for a part that is to be cut from training.
 
     Raises:
         DataError: If there is something to test on and nothing to train on, or two folders for validation.
@@ -55,7 +49,7 @@ def find_parts(path: Path) -> Parts:
     only_parts = set(folders) <= set(_PARTS)
     parts = [name for name in folders if name in _PARTS and (only_parts or _subfolders(path / name))]
     if not parts:
-        return Parts(path)
+        return path, None, None
     if "train" not in parts:
         raise DataError(
             f"{path} has {parts[0]}/ but no train/ with class folders inside, so there is nothing to train on; "
@@ -64,7 +58,7 @@ def find_parts(path: Path) -> Parts:
     val = [path / name for name in parts if name in _VALIDATION]
     if len(val) > 1:
         raise DataError(f"{path} has {val[0].name}/ and {val[1].name}/, which mean the same; keep one of them.")
-    return Parts(path / "train", val[0] if val else None, path / "test" if "test" in parts else None)
+    return path / "train", val[0] if val else None, path / "test" if "test" in parts else None
 
 
 def list_images(folder: Path, classes: tuple[str, ...] | None = None) -> Listing:

@@ -35,11 +35,6 @@ class Classifier(nn.Module):
         torch.Size([5, 2])
     """
 
-    network: nn.Module
-    space: InputSpace
-    classes: tuple[str, ...]
-    image_size: int
-
     def __init__(self, network: nn.Module, space: InputSpace, classes: Sequence[str], image_size: int) -> None:
         super().__init__()
         self.network = network
