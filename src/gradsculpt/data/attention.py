@@ -86,7 +86,7 @@ def find_attention(
 
     Args:
         root: The folder of images.
-        listed: Its parts, with what was found there.
+        listed: Its parts, with the images of each.
 
     Returns:
         The attention of each part, None where no image of it has a map; and notes for the user.

@@ -143,8 +143,8 @@ def _random_cell(rng: np.random.Generator, label: int) -> _Cell:
     low, high = np.array(list(_RANGES.values())).T
     while True:
         values = dict(zip(_RANGES, rng.uniform(low, high).tolist(), strict=True))
-        own = np.arange(3) == label - _RECTANGLES[0]
-        dark, light = (0.6 * own, 0.2 + 0.7 * own) if label in _RECTANGLES else (0.5, 0.9)
+        channel = np.arange(3) == label - _RECTANGLES[0]  # that of a rectangle's colour
+        dark, light = (0.6 * channel, 0.2 + 0.7 * channel) if label in _RECTANGLES else (0.5, 0.9)
         border = rng.uniform(dark, light, 3)
         inside = rng.uniform((0.1, 0.1, 0.3), (0.3, 0.3, 0.5))
         colors = 255 * np.array((border, inside, border * (0.75 if label in _TAIL_ANGLES else 1)), np.float32)

