@@ -16,13 +16,13 @@ ALL = "8464,500,400,1000,800,460,140,860,540,179,460,140,765\n"
 
 def plain_map(fixations: np.ndarray, width: int, height: int, sigma: float) -> np.ndarray:
     """The definition, pixel by pixel."""
-    found = np.zeros((height, width))
+    total = np.zeros((height, width))
     for row in range(height):
         for column in range(width):
             for x, y, duration in fixations:
                 squared = (column + 0.5 - x) ** 2 + (row + 0.5 - y) ** 2
-                found[row, column] += duration * np.exp(-squared / (2 * sigma**2))
-    return found / found.max()
+                total[row, column] += duration * np.exp(-squared / (2 * sigma**2))
+    return np.asarray(total / total.max())
 
 
 fixation = st.tuples(st.floats(-2, 10), st.floats(-2, 8), st.floats(1, 900))

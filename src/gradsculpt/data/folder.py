@@ -72,7 +72,8 @@ def load_folder(
     if len(held_out) == 1:
         train, val = stratified_cut(train, val_fraction, seed)
         held_out = [val, *held_out]
-    return Splits(train, *held_out, skipped, notes)
+    val, test = held_out
+    return Splits(train, val, test, skipped, notes)
 
 
 @dataclass(frozen=True)
