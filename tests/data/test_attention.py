@@ -117,6 +117,15 @@ def test_a_part_without_any_map_has_none(make_folder: MakeFolder, load: "partial
     assert load(folder).test.attention is None
 
 
+def test_hidden_files_are_no_maps(make_folder: MakeFolder, load: "partial[Splits]") -> None:
+    folder = make_folder(PARTS)
+    values = every_map(folder)
+    (folder / "attention/train/cat/._000.txt").write_text("what a Mac leaves behind")
+    splits = load(folder)
+    assert splits.notes == ()
+    assert {name: int(grey.max()) for name, grey in by_name(splits).items()} == values
+
+
 def test_no_folder_no_attention(make_folder: MakeFolder, load: "partial[Splits]") -> None:
     splits = load(make_folder(PARTS))
     assert splits.train.attention is splits.val.attention is splits.test.attention is None
