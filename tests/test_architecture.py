@@ -17,7 +17,7 @@ SOURCE = Path(gradsculpt.__file__).parent
 ROWS: tuple[frozenset[str], ...] = tuple(
     frozenset(row.split())
     for row in (
-        "errors checks inputs numerics progress fingerprint dispatch kernels gradients isolation",
+        "errors checks inputs files numerics progress fingerprint dispatch kernels gradients isolation",
         "penalties perturbations",
         "attributions objectives",
         "attacks metrics",

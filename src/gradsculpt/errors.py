@@ -26,3 +26,14 @@ class RunError(GradsculptError):
 
 class ConvergenceError(GradsculptError):
     """A numerical solver stopped before it could vouch for its result."""
+
+
+def first_line(error: BaseException, *, kind: bool = True) -> str:
+    r"""Return the first line of the message of anybody's exception, after its kind; the kind alone if it has none.
+
+    Example:
+        >>> first_line(OSError("no route\nto host")), first_line(KeyError(), kind=False)
+        ('OSError: no route', 'KeyError')
+    """
+    name, lines = type(error).__name__, str(error).strip().splitlines()
+    return name if not lines else f"{name}: {lines[0]}" if kind else lines[0]

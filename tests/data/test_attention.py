@@ -40,12 +40,12 @@ def full(value: int) -> np.ndarray:
 
 
 def by_name(splits: Splits) -> dict[str, np.ndarray]:
-    found = {}
+    maps: dict[str, np.ndarray] = {}
     for part in (splits.train, splits.val, splits.test):
         assert part.attention is not None
         assert part.attention.dtype == np.uint8
-        found |= {name: part.attention[index] for index, name in enumerate(part.names)}
-    return found
+        maps |= {name: part.attention[index] for index, name in enumerate(part.names)}
+    return maps
 
 
 def every_map(folder: Path) -> dict[str, int]:
@@ -64,7 +64,8 @@ def test_each_image_has_its_own_map(make_folder: MakeFolder, load: "partial[Spli
         splits = load(folder)
         found = by_name(splits)
         assert splits.train.classes == ("cat", "dog")
-        assert splits.notes == splits.skipped == ()
+        assert splits.notes == ()
+        assert splits.skipped == ()
         assert {name: np.unique(grey).tolist() for name, grey in found.items()} == {n: [v] for n, v in values.items()}
 
 
@@ -84,8 +85,7 @@ def test_attention_may_lie_inside_the_part(make_folder: MakeFolder, load: "parti
     assert splits.train.classes == ("cat", "dog")
     assert splits.test.attention is None
     assert splits.train.attention is not None
-    maps = np.concatenate([part.attention[np.arange(len(part))] for part in (splits.train, splits.val)])
-    assert sorted(maps.max(axis=(1, 2)).tolist()) == [0] * 7 + [77]
+    assert sorted(int(grey.max()) for grey in by_name_of_train(splits).values()) == [0] * 7 + [77]
     write_map(folder, "train/cat/001.png", full(77))
     with pytest.raises(DataError, match=r"attention and .*train.attention both have maps"):
         load(folder)
@@ -115,6 +115,15 @@ def test_a_part_without_any_map_has_none(make_folder: MakeFolder, load: "partial
     folder = make_folder(PARTS)
     write_map(folder, "train/dog/002.png", full(200))
     assert load(folder).test.attention is None
+
+
+def test_hidden_files_are_no_maps(make_folder: MakeFolder, load: "partial[Splits]") -> None:
+    folder = make_folder(PARTS)
+    values = every_map(folder)
+    (folder / "attention/train/cat/._000.txt").write_text("what a Mac leaves behind")
+    splits = load(folder)
+    assert splits.notes == ()
+    assert {name: int(grey.max()) for name, grey in by_name(splits).items()} == values
 
 
 def test_no_folder_no_attention(make_folder: MakeFolder, load: "partial[Splits]") -> None:
@@ -233,7 +242,7 @@ def test_maps_that_cannot_be_read(make_folder: MakeFolder, load: "partial[Splits
 @pytest.mark.parametrize("shape", [(500, 375), (333, 500), (21, 20)])
 def test_rounded_copies_fit(shape: tuple[int, int], scale: float) -> None:
     for rounded in (math.floor, math.ceil, round):
-        copy = tuple(rounded(side * scale) for side in shape)
+        copy = rounded(shape[0] * scale), rounded(shape[1] * scale)
         check_fit("map", copy, Path("image"), shape)
         check_fit("map", shape, Path("image"), copy)
     with pytest.raises(DataError):
@@ -261,7 +270,7 @@ def red(tmp_path_factory: pytest.TempPathFactory) -> ImageSet:
                 for folder, what, tags in ((root, picture, exif), (root / "attention", upright.getchannel(0), None)):
                     (folder / "train" / label).mkdir(parents=True, exist_ok=True)
                     name = folder / "train" / label / f"{index}-{turn}.png"
-                    what.save(name, **({} if tags is None else {"exif": tags}))
+                    what.save(name, exif=tags or Image.Exif())
     splits = load_folder(root, size=24, cache_dir=root / "cache", val_fraction=0.01)
     assert splits.notes == ()
     return splits.train

@@ -40,7 +40,7 @@ def test_batches_in_order(image_set: ImageSet) -> None:
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.float16])
 def test_maps_may_have_channels_and_any_type(noise: np.ndarray, dtype: type) -> None:
-    maps = np.random.default_rng(1).uniform(0, 200, (12, 16, 16, 5)).astype(dtype)
+    maps: np.ndarray = np.random.default_rng(1).uniform(0, 200, (12, 16, 16, 5)).astype(dtype)
     whole = ImageSet(noise, np.zeros(12, np.int64), ("a",), tuple(map(str, range(12))), maps)
     batch = next(iter(loader(whole.subset(np.array([7, 2])), 2, shuffle=False)))
     assert batch.attention is not None
@@ -96,6 +96,13 @@ def test_order_depends_on_seed_and_epoch_alone() -> None:
     assert len({tuple(order(seed, epoch)) for seed in (0, 1) for epoch in (0, 1, 2)}) == 6
     shuffle = Shuffle(50, 0)
     assert list(shuffle) == list(shuffle)
+    assert order(0, 2) != order(2, 0)
+
+
+def test_the_order_of_a_seed_and_an_epoch_stays_what_it_was() -> None:
+    shuffle = Shuffle(10, seed=7)
+    shuffle.set_epoch(2)
+    assert list(shuffle) == [1, 5, 3, 4, 6, 9, 0, 8, 2, 7]
 
 
 class Recorder(LightningModule):

@@ -1,8 +1,34 @@
+import hashlib
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 from sklearn import datasets
 
+from gradsculpt.data import digits
 from gradsculpt.data.digits import load_digits
+
+
+def test_the_file_is_the_published_set() -> None:
+    with np.load(digits.__file__.replace(".py", ".npz")) as file:
+        images, labels = file["images"], file["labels"]
+    assert (images.shape, images.dtype, labels.dtype) == ((1797, 8, 8), np.uint8, np.uint8)
+    # Of sklearn.datasets.load_digits() of scikit-learn 1.9, as bytes.
+    sums = [hashlib.sha256(array.tobytes()).hexdigest()[:32] for array in (images, labels)]
+    assert sums == ["8f26b2bd9d135c256808f68f14fdabdd", "8ba4f891220f5e4c9c819638d1602d74"]
+
+
+def test_no_library_of_others_is_needed() -> None:
+    # In a fresh process, where no test has imported it.
+    code = "import sys, gradsculpt.data.digits as d; d.load_digits(size=8); sys.exit('sklearn' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_which_images_are_held_out_stays_what_it_was() -> None:
+    splits = load_digits(size=8)
+    assert [int(name[-4:]) for name in splits.test.names[:8]] == [1, 3, 4, 6, 11, 13, 14, 21]
+    assert [int(name[-4:]) for name in splits.val.names[:8]] == [7, 16, 23, 35, 41, 56, 86, 94]
 
 
 def test_parts_are_stratified_and_disjoint() -> None:

@@ -48,7 +48,7 @@ def test_cifar10(tmp_path: Path, cifar10: type[FakeCifar10]) -> None:
 
 
 def test_cifar10_at_another_size(tmp_path: Path, cifar10: type[FakeCifar10]) -> None:
-    calls: list[tuple[int, int]] = []
+    calls: list[tuple[int, int | None]] = []
     splits = load_cifar10(
         data_dir=tmp_path / "data",
         cache_dir=tmp_path / "cache",

@@ -6,16 +6,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 
 from gradsculpt.data.attention import AttentionMaps, find_attention
-from gradsculpt.data.base import Bytes, Skipped, Splits
-from gradsculpt.data.cache import Cached, Progress, Row, cached
+from gradsculpt.data.base import Skipped, Splits
+from gradsculpt.data.cache import Cached, Row, cached
 from gradsculpt.data.decode import decode_with_size
 from gradsculpt.data.listing import Listing, find_parts, list_images, some
 from gradsculpt.data.parallel import ordered
 from gradsculpt.data.splits import TEST_SEED, stratified_cut
 from gradsculpt.errors import DataError
+from gradsculpt.progress import Progress
 
 # Enough to see that something is wrong with many; the rest need not be decoded for it.
 _MOST_MISFITS = 10
@@ -58,34 +58,27 @@ def load_folder(
         fact = "is not a folder" if path.exists() else "does not exist"
         raise DataError(f"{path} {fact}; give the folder that holds one folder of images a class.")
     reader = FolderReader(path, size, cache_dir, strict, progress)
-    parts = find_parts(path)
+    first, *others = find_parts(path)
     # Every folder is listed before any is decoded: what is wrong with test/ should not wait for train/.
-    listed = [(parts.train, list_images(parts.train))]
-    listed += [(part, list_images(part, listed[0][1].classes)) for part in (parts.val, parts.test) if part]
+    listed = [(first, list_images(first))]
+    listed += [(part, list_images(part, listed[0][1].classes)) for part in others if part]
     attention, notes = find_attention(path, listed)
-    train, *others = (reader.read(*part, maps) for part, maps in zip(listed, attention, strict=True))
-    skipped = tuple(item for part in (train, *others) for item in part.skipped)
-    if len(others) == 2:
-        return Splits(train.images, others[0].images, others[1].images, skipped, notes)
-    if others:
-        rest, val = stratified_cut(train.images, val_fraction, seed)
-        return Splits(rest, val, others[0].images, skipped, notes)
-    rest, test = stratified_cut(train.images, val_fraction, TEST_SEED)
-    rest, val = stratified_cut(rest, val_fraction / (1 - val_fraction), seed)
-    return Splits(rest, val, test, skipped, notes)
+    read = [reader.read(*part, maps) for part, maps in zip(listed, attention, strict=True)]
+    train, *held_out = (part.images for part in read)
+    skipped = tuple(item for part in read for item in part.skipped)
+    if not held_out:
+        train, test = stratified_cut(train, val_fraction, TEST_SEED)
+        val_fraction, held_out = val_fraction / (1 - val_fraction), [test]
+    if len(held_out) == 1:
+        train, val = stratified_cut(train, val_fraction, seed)
+        held_out = [val, *held_out]
+    val, test = held_out
+    return Splits(train, val, test, skipped, notes)
 
 
 @dataclass(frozen=True)
 class FolderReader:
-    """Reads the parts of one folder of images, through the cache.
-
-    Args:
-        root: The folder; an image's name is its path below it.
-        size: Side of the images, in pixels.
-        cache_dir: Where decoded images are kept.
-        strict: Raise at the first file that cannot be decoded.
-        progress: Called as `progress(done, total)`.
-    """
+    """Reads the parts of the folder `root` through the cache; the rest is as `load_folder` takes it."""
 
     root: Path
     size: int
@@ -108,87 +101,61 @@ class FolderReader:
             identity["attention"] = [attention.facts(file) for file in listing.files]
         # Two folders of one name must not push each other out of the cache.
         mark = hashlib.sha256(str(place.resolve()).encode()).hexdigest()[:8]
-        found = cached(
-            self.cache_dir,
-            f"{_plain(place.resolve().name)}-{mark}-{self.size}",
-            identity,
-            listing.classes,
-            lambda: self._decode_all(listing, names, attention),
+        plain = "".join(letter if letter.isalnum() else "_" for letter in place.resolve().name)[:40]
+        source = f"{plain}-{mark}-{self.size}"
+        images = cached(
+            self.cache_dir, source, identity, listing.classes, lambda: self._decode_all(listing, names, attention)
         )
-        if self.strict and found.skipped:
-            raise DataError(found.skipped[0].reason)
+        if self.strict and images.skipped:
+            raise DataError(images.skipped[0].reason)
         stray = (Skipped(self._name(file), "lies outside the class folders") for file in listing.stray)
-        return Cached(found.images, (*found.skipped, *stray))
+        return Cached(images.images, (*images.skipped, *stray))
 
     def _decode_all(
         self, listing: Listing, names: list[str], attention: AttentionMaps | None
     ) -> Iterator[Row | Skipped]:
-        total = len(names)
-        bad = np.zeros(total, dtype=bool)
+        def decoded(index: int) -> Row | Skipped | DataError:
+            """Return an image; or why it is left out; or what is wrong with its map."""
+            file, name = listing.files[index], names[index]
+            try:
+                image, shape = decode_with_size(file, self.size)
+            except DataError as error:
+                return Skipped(name, str(error))
+            try:
+                looked = None if attention is None else attention.read(file, self.size, shape)
+            except DataError as error:
+                return error
+            return Row(image, listing.labels[index], name, looked)
+
+        bad = np.zeros(len(names), dtype=bool)
         misfits: list[DataError] = []
-        for index, result in enumerate(ordered(lambda file: self._decode(file, attention), listing.files)):
-            if isinstance(result, _Pixels):
-                yield Row(result.image, listing.labels[index], names[index], result.attention)
-            elif isinstance(result, _Misfit):
-                misfits.append(result.error)
+        for index, result in enumerate(ordered(decoded, range(len(names)))):
+            if isinstance(result, DataError):
+                misfits.append(result)
                 if len(misfits) == _MOST_MISFITS:
                     break
-            elif self.strict:
-                raise result
             else:
-                bad[index] = True
-                yield Skipped(names[index], str(result))
+                bad[index] = isinstance(result, Skipped)
+                if isinstance(result, Skipped) and self.strict:
+                    raise DataError(result.reason)
+                yield result
             if self.progress is not None:
-                self.progress(index + 1, total)
-        _check_maps(misfits)
-        _check_enough(listing, bad, names)
-
-    def _decode(self, file: Path, attention: AttentionMaps | None) -> "_Pixels | _Misfit | DataError":
-        try:
-            image, shape = decode_with_size(file, self.size)
-        except DataError as error:
-            return error
-        if attention is None:
-            return _Pixels(image, None)
-        if attention.facts(file) is None:
-            return _Pixels(image, np.zeros((self.size, self.size), dtype=np.uint8))
-        try:
-            return _Pixels(image, attention.read(file, self.size, shape))
-        except DataError as error:
-            return _Misfit(error)
+                self.progress(index + 1, len(names))
+        # A wrong map is no reason to lose an image, and training without it is not what was asked for.
+        if len(misfits) == 1:
+            raise misfits[0]
+        if misfits:
+            more = " or more" if len(misfits) == _MOST_MISFITS else ""
+            raise DataError(f"{len(misfits)}{more} attention files cannot be used. The first: {misfits[0]}")
+        if bad.any():
+            _check_enough(listing, bad, names[int(bad.argmax())])
 
     def _name(self, file: Path) -> str:
         return file.relative_to(self.root).as_posix()
 
 
-@dataclass(frozen=True)
-class _Pixels:
-    """A decoded image, and its map if the set has maps."""
-
-    image: Bytes
-    attention: Bytes | None
-
-
-@dataclass(frozen=True)
-class _Misfit:
-    """What is wrong with the map of an image."""
-
-    error: DataError
-
-
-def _check_maps(misfits: list[DataError]) -> None:
-    # A wrong map is no reason to lose an image, and training without it is not what was asked for.
-    if len(misfits) == 1:
-        raise misfits[0]
-    if misfits:
-        more = " or more" if len(misfits) == _MOST_MISFITS else ""
-        raise DataError(f"{len(misfits)}{more} attention files cannot be used. The first: {misfits[0]}")
-
-
-def _check_enough(listing: Listing, bad: npt.NDArray[np.bool_], names: list[str]) -> None:
-    if not bad.any():
-        return
-    first = names[int(np.argmax(bad))]
+def _check_enough(listing: Listing, bad: np.ndarray[tuple[int], np.dtype[np.bool_]], first: str) -> None:
+    """Raise `DataError` if most files, or all of a class, are bad."""
     if 2 * bad.sum() > len(bad):
         raise DataError(
             f"{bad.sum()} of {len(bad)} image files cannot be decoded (the first is {first}), "
@@ -209,7 +176,3 @@ def _size_and_time(file: Path) -> tuple[int, int]:
     except OSError:  # A dangling link: decoding it says so.
         return -1, -1
     return info.st_size, info.st_mtime_ns
-
-
-def _plain(name: str) -> str:
-    return "".join(letter if letter.isalnum() else "_" for letter in name)[:40]

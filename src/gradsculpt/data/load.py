@@ -7,11 +7,12 @@ from pathlib import Path
 
 from gradsculpt import checks
 from gradsculpt.data.base import ImageSet, Splits
-from gradsculpt.data.cache import Progress, Row, cached
+from gradsculpt.data.cache import Row, cached
 from gradsculpt.data.parallel import ordered
 from gradsculpt.data.sources import find_source
 from gradsculpt.data.splits import shuffled_labels, stratified_cut, stratified_subset
 from gradsculpt.errors import DataError
+from gradsculpt.progress import Progress
 
 # Training cells come from the user's seed, so that this one never meets it.
 CELLS_TEST_SEED = 2**31 - 1

@@ -9,13 +9,14 @@ import numpy as np
 from PIL import Image
 
 from gradsculpt.data.base import Bytes, ImageSet, Splits
-from gradsculpt.data.cache import Progress, Row, cached
+from gradsculpt.data.cache import Row, cached
 from gradsculpt.data.folder import load_folder
 from gradsculpt.data.splits import stratified_cut
-from gradsculpt.errors import DataError
+from gradsculpt.errors import DataError, first_line
+from gradsculpt.progress import Progress
 
 _CIFAR10 = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
-_EDITIONS = (("160px", 160), ("320px", 320), ("full", 1 << 30))
+_EDITIONS = {"160px": 160, "320px": 320, "full": 1 << 30}
 
 
 def load_cifar10(
@@ -69,15 +70,17 @@ def load_imagenette(
     """
     from torchvision import datasets
 
-    data_dir = Path(data_dir)
-    large_enough = [edition for edition, side in _EDITIONS if size <= side]
-    there = [edition for edition in large_enough if _edition_folder(data_dir, edition).is_dir()]
-    edition = (there or large_enough)[0]
+    folders = {
+        edition: data_dir / ("imagenette2" if edition == "full" else f"imagenette2-{side}")
+        for edition, side in _EDITIONS.items()
+        if size <= side
+    }
+    edition = next((edition for edition, folder in folders.items() if folder.is_dir()), next(iter(folders)))
     source = _download(
         "imagenette", data_dir, lambda: datasets.Imagenette(data_dir, split="train", size=edition, download=True)
     )
     splits = load_folder(
-        _edition_folder(data_dir, edition),
+        folders[edition],
         size=size,
         cache_dir=cache_dir,
         val_fraction=val_fraction,
@@ -92,20 +95,15 @@ def load_imagenette(
     return Splits(train, val, test, splits.skipped)
 
 
-def _edition_folder(data_dir: Path, edition: str) -> Path:
-    return data_dir / ("imagenette2" if edition == "full" else f"imagenette2-{edition.removesuffix('px')}")
-
-
 def _download(name: str, data_dir: Path, open_set: Callable[[], Any]) -> Any:
     try:
         data_dir.mkdir(parents=True, exist_ok=True)
         return open_set()
     # URLError is an OSError; RuntimeError is torchvision's word for a file that is missing or damaged.
     except (OSError, RuntimeError, ValueError, EOFError) as error:
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise DataError(
-            f"{name} is not in {data_dir} and cannot be downloaded ({reason}); put the archive that torchvision "
-            "uses there by hand, or give a folder of images with folder:PATH."
+            f"{name} is not in {data_dir} and cannot be downloaded ({first_line(error, kind=False)}); put the archive "
+            "that torchvision uses there by hand, or give a folder of images with folder:PATH."
         ) from error
 
 

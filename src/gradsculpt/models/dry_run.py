@@ -32,11 +32,4 @@ def images(size: int, network: nn.Module) -> Tensor:
 
 def device_of(network: nn.Module) -> torch.device:
     """Return the device of the first parameter or buffer; the CPU for a network that has none."""
-    first = next(chain(network.parameters(), network.buffers()), None)
-    return torch.device("cpu") if first is None else first.device
-
-
-def first_line(error: BaseException) -> str:
-    """Return the kind of an exception and the first line of its message."""
-    lines = str(error).strip().splitlines()
-    return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
+    return next((tensor.device for tensor in chain(network.parameters(), network.buffers())), torch.device("cpu"))
