@@ -70,6 +70,18 @@ def labels(y: Tensor, batch: int, classes: int | None = None) -> None:
         )
 
 
+def broadcast(name: str, value: float | Tensor, x: Tensor) -> Tensor:
+    """Return `value` shaped like the images x; raise `ArgumentError` if it does not broadcast to them."""
+    value = torch.as_tensor(value, dtype=x.dtype, device=x.device)
+    try:
+        return value.expand_as(x)
+    except RuntimeError as error:
+        raise ArgumentError(
+            f"{name} has shape {list(value.shape)}, which does not broadcast to the images {list(x.shape)}; pass a "
+            f"number, or one a channel as [1, {x.shape[1]}, 1, 1]."
+        ) from error
+
+
 def _entries(value: float | Tensor) -> Tensor:
     # In float64, as 1e-50 is positive and 1e50 finite.
     return value if isinstance(value, Tensor) else torch.tensor(value, dtype=torch.float64)

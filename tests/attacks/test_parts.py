@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from gradsculpt.attacks import SmoothTwin, frame, mass_center
 from gradsculpt.attacks.balls import L2, Linf
-from gradsculpt.attacks.goals import Away, Goal, MassCenter, OutOfTop, Towards
+from gradsculpt.attacks.criteria import Away, Goal, MassCenter, OutOfTop, Towards
 from gradsculpt.attacks.optimizers import OPTIMIZERS, Adam, scaled
 from gradsculpt.attacks.victim import Watched
 from gradsculpt.errors import ArgumentError

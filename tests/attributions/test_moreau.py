@@ -20,7 +20,6 @@ SOLVERS: list[Solver] = [
     DualAveraging(),
     DualAveraging(power=1.0),
     ProximalGradient(0.2),
-    ProximalGradient(0.2, accelerated=True),
     ProximalGradient(0.05, average=40),
 ]
 
@@ -291,7 +290,6 @@ def test_a_zero_map_and_a_constant_function_are_solved_at_once() -> None:
             r"sigma=0.1 makes gradients means over fresh noise.*DualAveraging",
         ),
         (lambda: ProximalGradient(step_size=0.0), r"step_size=0.0"),
-        (lambda: ProximalGradient(accelerated=True), r"pass a step_size"),
         (lambda: ProximalGradient(average=0), r"average=0"),
         (lambda: DualAveraging(power=-1.0), r"power=-1.0"),
     ],

@@ -1,7 +1,7 @@
 """How a map is manipulated by a change of the image that nobody sees."""
 
 from gradsculpt.attacks.base import Attack, Bounds
-from gradsculpt.attacks.goals import frame, mass_center
+from gradsculpt.attacks.criteria import frame, mass_center
 from gradsculpt.attacks.manipulation import (
     Manipulation,
     MassCenterAttack,

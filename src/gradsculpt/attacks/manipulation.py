@@ -11,7 +11,7 @@ from torch import Tensor
 from gradsculpt import checks
 from gradsculpt.attacks.balls import BALLS
 from gradsculpt.attacks.base import Attack, Bounds, check_bounds, edges, valid
-from gradsculpt.attacks.goals import DISTANCES, Away, Distance, Goal, MassCenter, OutOfTop, Towards, frame
+from gradsculpt.attacks.criteria import DISTANCES, Away, Distance, Goal, MassCenter, OutOfTop, Towards, frame
 from gradsculpt.attacks.optimizers import OPTIMIZERS
 from gradsculpt.attacks.search import Room, Search
 from gradsculpt.attacks.victim import Victim

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from gradsculpt.attacks.balls import Ball
-from gradsculpt.attacks.goals import Goal
+from gradsculpt.attacks.criteria import Goal
 from gradsculpt.attacks.optimizers import Optimizer, State, scaled
 from gradsculpt.attacks.victim import Look, Victim, keeps, refuse_flat
 

@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 
 from gradsculpt import checks
-from gradsculpt.attributions.copies import arithmetic, clean_classes, source
 from gradsculpt.attributions.gradient import class_output
+from gradsculpt.attributions.sampling import arithmetic, clean_classes, source
 from gradsculpt.gradients import Model, input_gradient
 from gradsculpt.isolation import undisturbed
 from gradsculpt.metrics.base import Score, metric

@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 
 from gradsculpt import checks
-from gradsculpt.attributions.copies import groups
 from gradsculpt.attributions.gradient import class_output
 from gradsculpt.attributions.heatmap import channel_sum, magnitudes
+from gradsculpt.attributions.sampling import groups
 from gradsculpt.errors import ArgumentError, ModelError
 from gradsculpt.gradients import Model, repeated
 from gradsculpt.isolation import undisturbed

@@ -7,8 +7,8 @@ from torch import Tensor
 
 from gradsculpt import checks
 from gradsculpt.attributions.base import Attribution
-from gradsculpt.attributions.copies import groups, read
 from gradsculpt.attributions.heatmap import finite_maps
+from gradsculpt.attributions.sampling import groups, read
 from gradsculpt.gradients import Model
 from gradsculpt.penalties import Size
 from gradsculpt.penalties.base import matching

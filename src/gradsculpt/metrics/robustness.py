@@ -7,8 +7,8 @@ from torch import Tensor
 
 from gradsculpt import checks
 from gradsculpt.attributions.base import Attribution
-from gradsculpt.attributions.copies import arithmetic, clean_classes, source
 from gradsculpt.attributions.heatmap import heatmap
+from gradsculpt.attributions.sampling import arithmetic, clean_classes, source
 from gradsculpt.gradients import Model
 from gradsculpt.metrics.base import Score, metric
 from gradsculpt.metrics.neighbours import Bounds, clean_map, length, neighbours, noisy_maps, wide

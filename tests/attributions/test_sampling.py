@@ -11,7 +11,7 @@ from torch.utils._pytree import tree_leaves
 
 from gradsculpt import gradients, kernels
 from gradsculpt.attributions import Attribution, Gradient, InputXGradient, IntegratedGradients, Smoothed, Sparsified
-from gradsculpt.attributions.copies import passes
+from gradsculpt.attributions.sampling import passes
 
 FAST = [
     Smoothed(samples=6, batch_size=4),
