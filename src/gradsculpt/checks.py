@@ -15,6 +15,12 @@ def at_least(name: str, value: float | Tensor, low: float) -> None:
         raise ArgumentError(f"{name}={_short(value)} is out of range; pass a finite value of at least {low:g}.")
 
 
+def whole(name: str, value: int, low: int) -> None:
+    """Raise `ArgumentError` unless `value` is a whole number of at least `low`."""
+    if not isinstance(value, int) or value < low:
+        raise ArgumentError(f"{name}={value!r} is out of range; pass a whole number of at least {low}.")
+
+
 def positive(name: str, value: float | Tensor) -> None:
     """Raise `ArgumentError` unless every entry of `value` is finite and greater than 0."""
     entries = _entries(value)

@@ -9,7 +9,7 @@ from torch.autograd.functional import hessian
 
 from gradsculpt.errors import ArgumentError
 from gradsculpt.gradients import Model
-from gradsculpt.metrics import hessian_norm, linearization_error, upper_bound
+from gradsculpt.metrics import Neighbourhood, hessian_norm, linearization_error, upper_bound
 from gradsculpt.metrics.curvature import Probe
 from gradsculpt.penalties import L1, GroupL21
 
@@ -99,7 +99,7 @@ def test_upper_bound_equals_its_formula() -> None:
     model, (x, y) = perceptron(SHAPE), images(3, SHAPE)
     eps = torch.tensor([0.05, 0.3]).view(1, 2, 1, 1)
     low, high = torch.tensor(-0.8), torch.tensor(0.9)
-    found = upper_bound(model, x, y, eps, draws=4, probes=2000, bounds=(low, high), batch_size=7)
+    found = upper_bound(model, x, y, eps, Neighbourhood(4, (low, high), batch_size=7), probes=2000)
     exact, clean = hessians(model, x, y).numpy(), gradients(model, x, y).numpy()
     expected = np.zeros((3, 4, 3))
     for s, u in enumerate(noise(SHAPE, 4)):
@@ -157,9 +157,9 @@ def test_observation_1_bounds_every_direction_on_a_quadratic() -> None:
     model = quadratic_loss(matrix, torch.full((4,), 3.0).double())
     x = torch.full((1, 1, 2, 2), 1.0, dtype=torch.float64)
     largest = float(torch.linalg.matrix_norm(matrix, ord=2))
-    found = linearization_error(model, x, torch.tensor([0]), 0.05, "random", draws=300)["smoothness"].item()
+    found = linearization_error(model, x, torch.tensor([0]), 0.05, "random", Neighbourhood(300))["smoothness"].item()
     assert 0.9 * largest < found <= largest * (1 + 1e-9)
-    few = linearization_error(model, x, torch.tensor([0]), 0.05, "random", draws=3)["smoothness"].item()
+    few = linearization_error(model, x, torch.tensor([0]), 0.05, "random", Neighbourhood(3))["smoothness"].item()
     assert few <= found
 
 
@@ -187,7 +187,7 @@ def test_linearization_error_equals_a_plain_loop(direction: L1) -> None:
         slope = (gradient * delta).flatten(1).sum(dim=1)
         error = (losses(model, x + delta, y)[0] - start - slope).abs()
         worst = torch.maximum(worst, torch.stack([error, error / (error + slope.abs())]))
-    found = linearization_error(model, x, y, 0.4, direction, draws=5, batch_size=6)
+    found = linearization_error(model, x, y, 0.4, direction, Neighbourhood(5, batch_size=6))
     torch.testing.assert_close(found["linearization_error"], worst[0], rtol=1e-6, atol=1e-12)
     torch.testing.assert_close(found["relative_error"], worst[1], rtol=1e-6, atol=1e-12)
     torch.testing.assert_close(found["smoothness"], worst[0] * 2 / 0.16, rtol=1e-6, atol=1e-12)
@@ -209,12 +209,26 @@ def test_half_precision_scores_are_single() -> None:
 
 def test_bad_arguments_are_named() -> None:
     model, (x, y) = perceptron(SHAPE), images(2, SHAPE)
-    for name, value in {"eps": -1.0, "draws": 0, "probes": 0, "seed": -1, "batch_size": 0, "probe": "sign"}.items():
+    for name, value in {"eps": -1.0, "probes": 0, "probe": "sign"}.items():
         with pytest.raises(ArgumentError, match=f"^{name}="):
             upper_bound(model, x, y, **{"eps": 0.1, name: value})
     for name, value in {"probes": 1, "seed": -1, "probe": "sign"}.items():
         with pytest.raises(ArgumentError, match=f"^{name}="):
             hessian_norm(model, x, y, **{name: value})
-    for name, value in {"eps": 0.0, "draws": 0, "seed": -1, "batch_size": 0, "direction": "down"}.items():
+    for name, value in {"eps": 0.0, "direction": "down"}.items():
         with pytest.raises(ArgumentError, match=f"^{name}="):
             linearization_error(model, x, y, **{"eps": 0.1, "direction": "random", name: value})
+
+
+def test_a_step_that_would_leave_the_bounds_is_cut_off() -> None:
+    """The error of the step that is left, and the curvature by its own length, written out for two entries."""
+    matrix, slope = torch.diag(torch.tensor([1.0, 2.0])).double(), torch.tensor([3.0, 4.0]).double()
+    x = torch.tensor([0.5, 0.5]).double().view(1, 1, 1, 2)
+    found = linearization_error(
+        quadratic_loss(matrix, slope), x, torch.tensor([0]), 0.5, "gradient", Neighbourhood(bounds=(0, 0.6))
+    )
+    # The gradient (3.5, 5) leads to (0.787, 0.910), of which the bounds leave a step of 0.1 in both entries.
+    error = (1.0 + 2.0) * 0.1**2 / 2
+    assert found["linearization_error"].item() == pytest.approx(error)
+    assert found["relative_error"].item() == pytest.approx(error / (error + 0.1 * (3.5 + 5.0)))
+    assert found["smoothness"].item() == pytest.approx(2 * error / (2 * 0.1**2))

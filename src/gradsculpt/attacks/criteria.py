@@ -144,11 +144,8 @@ def mass_center(maps: Tensor) -> Tensor:
     Args:
         maps: Attribution maps.
 
-    Shape:
-        [N, C, H, W] or [N, H, W] to [N, 2].
-
-    Units:
-        Pixels, counted from the centre of the upper left one.
+    Shape: [N, C, H, W] or [N, H, W] to [N, 2].
+    Units: Pixels, counted from the centre of the upper left one.
 
     Returns:
         Row and column. A map that is zero everywhere has its centre in the middle.
@@ -176,8 +173,7 @@ def frame(height: int, width: int, thickness: int | None = None) -> Tensor:
         width: Width of the picture in pixels.
         thickness: Pixels on each side; by default 5 of 32 of the shorter side, at least 1.
 
-    Shape:
-        [height, width].
+    Shape: [height, width].
 
     Raises:
         ArgumentError: If the frame leaves nothing inside, or a number is below 1.

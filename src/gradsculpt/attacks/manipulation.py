@@ -120,7 +120,6 @@ class TargetedManipulation(Manipulation):
     The other arguments are those of `Manipulation`.
 
     Shape: [N, C, H, W] to [N, C, H, W].
-
     Units: eps and bounds are in the units that the model takes.
 
     Raises:
@@ -167,7 +166,6 @@ class UntargetedManipulation(Manipulation):
     The other arguments are those of `Manipulation`.
 
     Shape: [N, C, H, W] to [N, C, H, W].
-
     Units: eps and bounds are in the units that the model takes.
 
     Raises:
@@ -202,15 +200,14 @@ class TopKAttack(Manipulation):
     The other arguments are those of `Manipulation`.
 
     Shape: [N, C, H, W] to [N, C, H, W].
-
     Units: eps and bounds are in the units that the model takes.
 
     Raises:
         ArgumentError: If a number is out of range, a choice not known, or eps or bounds do not fit the images.
         ModelError: If no map of the batch has a slope (ReLU without `smooth_beta`).
 
-    Source: Levine et al. 2019 (Certifiably robust interpretation); Ghorbani et al., AAAI 2019; with k = 40% as in
-        Gong et al., CVPR 2024, B.6.
+    Source: Levine et al. 2019 (Certifiably robust interpretation); Ghorbani et al., AAAI 2019; with k = 40% as in Gong
+        et al., CVPR 2024, B.6.
     Deviation: the released code of MoreauGrad takes 10 steps of the sign, and never judges the last iterate.
     """
 
@@ -238,7 +235,6 @@ class MassCenterAttack(Manipulation):
     The other arguments are those of `Manipulation`.
 
     Shape: [N, C, H, W] to [N, C, H, W].
-
     Units: eps and bounds are in the units that the model takes.
 
     Raises:

@@ -33,7 +33,6 @@ class RandomPerturbation(Attack):
         tries: How often noise is drawn.
 
     Shape: [N, C, H, W] to [N, C, H, W].
-
     Units: eps and bounds are in the units that the model takes.
 
     Raises:

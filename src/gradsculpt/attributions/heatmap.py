@@ -19,11 +19,8 @@ def heatmap(maps: Tensor, clip: float = 99.0) -> Tensor:
         maps: Attribution maps, [N, C, H, W] or [N, H, W], in any units.
         clip: Percentile of the image's own channel sums that becomes 1; 100 cuts nothing.
 
-    Shape:
-        [N, C, H, W] or [N, H, W] to [N, H, W].
-
-    Units:
-        None: 0 is no attribution, 1 the cut-off; the result does not change when a map is multiplied by a number.
+    Shape: [N, C, H, W] or [N, H, W] to [N, H, W].
+    Units: None: 0 is no attribution, 1 the cut-off; the result does not change when a map is multiplied by a number.
 
     Returns:
         Heat maps in [0, 1], in the dtype of `maps`.
@@ -31,11 +28,8 @@ def heatmap(maps: Tensor, clip: float = 99.0) -> Tensor:
     Raises:
         ArgumentError: If `maps` is not a batch of finite floating-point maps, or `clip` is outside [0, 100].
 
-    Source:
-        The rendering of Gong et al., CVPR 2024 (their utils.py).
-
-    Deviation:
-        The released code adds up a whole batch and subtracts the least value first; here every image is its own,
+    Source: The rendering of Gong et al., CVPR 2024 (their utils.py).
+    Deviation: The released code adds up a whole batch and subtracts the least value first; here every image is its own,
         and 0 stays "no attribution".
 
     Example:

@@ -151,8 +151,7 @@ class SparsifiedSmoothGrad(Smoothed):
             k: Share of the entries that count as the top, rounded to the nearest number but at least one.
             confidence: Probability with which the bound holds, in (0, 1).
 
-        Units:
-            `radius` is in the units that the model takes.
+        Units: `radius` is in the units that the model takes.
 
         Returns:
             Shares in [0, 1]; higher is more robust, and 0 certifies nothing.
@@ -160,8 +159,8 @@ class SparsifiedSmoothGrad(Smoothed):
         Raises:
             ArgumentError: If a number is out of range or maps and images differ in shape.
 
-        Source: Levine et al. 2019, section 3: a mean of values in [0, 1] over Gaussian noise moves by at most
-            radius / sigma on the scale of the normal quantile; Hoeffding's inequality bounds the error of the samples.
+        Source: Levine et al. 2019, section 3: a mean of values in [0, 1] over Gaussian noise moves by at most radius /
+            sigma on the scale of the normal quantile; Hoeffding's inequality bounds the error of the samples.
         Deviation: The observed map is compared with the expected one of the perturbed image, as a perturbation chosen
             with knowledge of the noise could spoil an estimate there.
         """
