@@ -51,7 +51,7 @@ def size(attack: Attack, delta: Tensor) -> Tensor:
 def judged(
     attack: Attack, attribution: Attribution, model: Model, x: Tensor, attacked: Tensor, y: Tensor
 ) -> list[float]:
-    """Score attacked images by the oracle of the attack's goal."""
+    """Score attacked images by the oracle of the attack's criterion."""
     maps = [attribution(model, t, y).numpy() for t in (x, attacked)]
     pairs = list(zip(*maps, strict=True))
     if isinstance(attack, TargetedManipulation):

@@ -10,36 +10,42 @@ from torch import Tensor, nn
 
 from gradsculpt.attacks import SmoothTwin, frame, mass_center
 from gradsculpt.attacks.balls import L2, Linf
-from gradsculpt.attacks.criteria import Away, Goal, MassCenter, OutOfTop, Towards
+from gradsculpt.attacks.criteria import Away, Criterion, MassCenter, OutOfTop, Towards
 from gradsculpt.attacks.optimizers import OPTIMIZERS, Adam, scaled
 from gradsculpt.attacks.victim import Watched
 from gradsculpt.errors import ArgumentError
 from gradsculpt.models.smooth import to_softplus
 from tests.attacks import oracles
 
-GOALS: list[Goal] = [Towards(frame(6, 7, 1)), Towards(frame(6, 7, 1), "cosine"), Away(), OutOfTop(0.3), MassCenter()]
+CRITERIA: list[Criterion] = [
+    Towards(frame(6, 7, 1)),
+    Towards(frame(6, 7, 1), "cosine"),
+    Away(),
+    OutOfTop(0.3),
+    MassCenter(),
+]
 
 
 def maps(seed: int = 0, n: int = 3) -> Tensor:
     return torch.randn(n, 2, 6, 7, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
 
 
-@pytest.mark.parametrize("goal", GOALS, ids=[str(i) for i in range(len(GOALS))])
-def test_a_goal_has_a_slope_does_not_care_for_scale_and_bears_zeros(goal: Goal) -> None:
+@pytest.mark.parametrize("criterion", CRITERIA, ids=[str(i) for i in range(len(CRITERIA))])
+def test_a_goal_has_a_slope_does_not_care_for_scale_and_bears_zeros(criterion: Criterion) -> None:
     clean, other = maps(0), maps(1)
-    reference = goal.reference(clean)
-    assert torch.autograd.gradcheck(lambda t: goal.loss(t, reference), other.clone().requires_grad_())
-    for of in (goal.loss, goal.score):
+    reference = criterion.reference(clean)
+    assert torch.autograd.gradcheck(lambda t: criterion.loss(t, reference), other.clone().requires_grad_())
+    for of in (criterion.loss, criterion.score):
         torch.testing.assert_close(of(1e-9 * other, reference), of(other, reference))
         torch.testing.assert_close(of(-other, reference), of(other, reference))
     zero = torch.zeros_like(clean).requires_grad_()
-    for known in (reference, goal.reference(zero.detach())):
-        assert goal.loss(zero, known).isfinite().all()
-        assert goal.score(zero.detach(), known).isfinite().all()
-        (slope,) = torch.autograd.grad(goal.loss(zero, known).sum(), zero)
+    for known in (reference, criterion.reference(zero.detach())):
+        assert criterion.loss(zero, known).isfinite().all()
+        assert criterion.score(zero.detach(), known).isfinite().all()
+        (slope,) = torch.autograd.grad(criterion.loss(zero, known).sum(), zero)
         assert slope.isfinite().all()
-    (slope,) = torch.autograd.grad(goal.loss(start := clean.clone().requires_grad_(), reference).sum(), start)
-    assert bool(slope.abs().max() < 1e-12) == goal.flat
+    (slope,) = torch.autograd.grad(criterion.loss(start := clean.clone().requires_grad_(), reference).sum(), start)
+    assert bool(slope.abs().max() < 1e-12) == criterion.flat
 
 
 def test_goals_are_those_of_the_papers() -> None:
@@ -52,8 +58,8 @@ def test_goals_are_those_of_the_papers() -> None:
             oracles.topk_share(a, b, 0.3),
             oracles.mass_shift(a, b),
         )
-        for goal, value in zip(GOALS, expected, strict=True):
-            assert goal.score(other, goal.reference(clean))[i] == pytest.approx(value)
+        for criterion, value in zip(CRITERIA, expected, strict=True):
+            assert criterion.score(other, criterion.reference(clean))[i] == pytest.approx(value)
         top = np.argsort(-np.abs(a).ravel())[: round(0.3 * a.size)]
         share = np.abs(b).ravel()[top].sum() / np.abs(b).sum()
         assert OutOfTop(0.3).loss(other, OutOfTop(0.3).reference(clean))[i] == pytest.approx(share)

@@ -1,8 +1,9 @@
 """How a map is manipulated by a change of the image that nobody sees."""
 
-from gradsculpt.attacks.base import Attack, Bounds
-from gradsculpt.attacks.criteria import frame, mass_center
+from gradsculpt.attacks.base import Attack
+from gradsculpt.attacks.criteria import Criterion, frame, mass_center
 from gradsculpt.attacks.manipulation import (
+    Attacked,
     Manipulation,
     MassCenterAttack,
     TargetedManipulation,
@@ -11,6 +12,7 @@ from gradsculpt.attacks.manipulation import (
 )
 from gradsculpt.attacks.random import RandomPerturbation
 from gradsculpt.attacks.twin import SmoothTwin
+from gradsculpt.inputs import Bounds
 
 ATTACKS: tuple[type[Attack], ...] = (
     TargetedManipulation,
@@ -23,7 +25,9 @@ ATTACKS: tuple[type[Attack], ...] = (
 __all__ = [
     "ATTACKS",
     "Attack",
+    "Attacked",
     "Bounds",
+    "Criterion",
     "Manipulation",
     "MassCenterAttack",
     "RandomPerturbation",
