@@ -18,7 +18,7 @@ from gradsculpt.attacks import (
     UntargetedManipulation,
 )
 from gradsculpt.attributions import Attribution, Gradient, InputXGradient, IntegratedGradients, SmoothGrad
-from gradsculpt.errors import ArgumentError, ModelError
+from gradsculpt.errors import ArgumentError, FlatMapsError, ModelError
 from gradsculpt.gradients import Model
 from tests.attacks import oracles
 from tests.networks import Recorder, batch, network, same_state, state
@@ -38,6 +38,11 @@ MAPS: list[Attribution] = [Gradient(), InputXGradient(), SmoothGrad(samples=2), 
 every = pytest.mark.parametrize("attack", MEMBERS, ids=repr)
 following = pytest.mark.parametrize("attack", FOLLOWING, ids=repr)
 every_map = pytest.mark.parametrize("attribution", MAPS, ids=[type(member).__name__ for member in MAPS])
+
+
+def in_steps(attack: Manipulation, steps: int) -> Manipulation:
+    """Return the same attack with another number of steps, which each has as a field of its own."""
+    return replace(attack, **{"steps": steps})
 
 
 def size(attack: Attack, delta: Tensor) -> Tensor:
@@ -98,13 +103,14 @@ def test_better_for_the_attacker_by_the_paper_s_measure_and_never_worse(
     attack: Manipulation, attribution: Attribution
 ) -> None:
     model, (x, y) = network().eval(), batch()
-    attacked, scores = attack.run(model, attribution, x, y)
+    found = attack.run(model, attribution, x, y)
+    attacked, scores = found.x, found.score
     if not getattr(attack, "nonzero", False):
         np.testing.assert_allclose(scores, judged(attack, attribution, model, x, attacked, y), rtol=1e-6, atol=1e-12)
-    start, clean = replace(attack, steps=0).run(model, attribution, x, y)  # type: ignore[call-arg]
-    assert torch.equal(start, x)
-    assert (scores <= clean).all()
-    assert (scores < clean).any()
+    start = in_steps(attack, 0).run(model, attribution, x, y)
+    assert torch.equal(start.x, x)
+    assert (scores <= start.score).all()
+    assert (scores < start.score).any()
 
 
 @every_map
@@ -122,13 +128,13 @@ def test_batch_mates_do_not_matter(attack: Attack, attribution: Attribution) -> 
 def test_beats_noise_of_the_same_size(attack: Manipulation) -> None:
     model, (x, y) = network().eval(), batch(8)
     kind = "gaussian" if attack.norm == "l2" else "uniform"
-    attacked, scores = replace(attack, steps=20).run(model, Gradient(), x, y)  # type: ignore[call-arg]
+    found = in_steps(attack, 20).run(model, Gradient(), x, y)
     noisy = [RandomPerturbation(attack.eps, kind, seed=seed)(model, Gradient(), x, y) for seed in range(3)]  # type: ignore[arg-type]
     if getattr(attack, "nonzero", False):
         return
     control = np.mean([judged(attack, Gradient(), model, x, noise, y) for noise in noisy])
-    assert scores.mean() < control
-    assert (attacked != x).flatten(1).any(dim=1).all()
+    assert found.score.mean() < control
+    assert (found.x != x).flatten(1).any(dim=1).all()
 
 
 @every
@@ -172,10 +178,10 @@ def test_maps_of_a_class_that_is_not_predicted_are_attacked_and_the_predicted_cl
     model, (x, _) = network().eval(), batch(4)
     predicted = model(x).argmax(dim=1)
     other = (predicted + 1) % 3
-    attacked, scores = TargetedManipulation(EPS, steps=SEVERAL).run(model, Gradient(), x, other)
-    assert torch.equal(model(attacked).argmax(dim=1), predicted)
-    expected = judged(TargetedManipulation(EPS), Gradient(), model, x, attacked, other)
-    np.testing.assert_allclose(scores, expected, rtol=1e-6)
+    found = TargetedManipulation(EPS, steps=SEVERAL).run(model, Gradient(), x, other)
+    assert torch.equal(model(found.x).argmax(dim=1), predicted)
+    expected = judged(TargetedManipulation(EPS), Gradient(), model, x, found.x, other)
+    np.testing.assert_allclose(found.score, expected, rtol=1e-6)
 
 
 class Cliff(nn.Module):
@@ -196,7 +202,7 @@ def test_what_lost_its_class_is_led_back(attack: Manipulation) -> None:
     y = model(x).argmax(dim=1)
     assert not y.any()
     recorder = Recorder(model)
-    attacked = replace(attack, steps=40, patience=None)(recorder, Gradient(), x, y)  # type: ignore[call-arg]
+    attacked = in_steps(replace(attack, patience=None), 40)(recorder, Gradient(), x, y)
     assert not model(attacked).argmax(dim=1).any()
     lost = torch.stack([model(seen).argmax(dim=1) != 0 for seen in recorder.seen if len(seen) == len(x)])
     assert (lost[:-1] & ~lost[1:]).any()
@@ -260,17 +266,59 @@ def rectified(inplace: bool = False) -> nn.Sequential:
 @following
 def test_networks_with_relu_need_a_smooth_twin_and_are_judged_themselves(attack: Manipulation) -> None:
     model, (x, y) = rectified(), batch(4)
-    with pytest.raises(ModelError, match=r"derivative is exactly 0 .* Pass smooth_beta=20"):
+    with pytest.raises(FlatMapsError, match=r"derivative is exactly 0 .* Pass smooth_beta=20"):
         attack(model, Gradient(), x, y)
-    smooth = replace(attack, smooth_beta=10.0, steps=20)  # type: ignore[call-arg]
-    attacked, scores = smooth.run(model, Gradient(), x, y)
+    smooth = in_steps(replace(attack, smooth_beta=10.0), 20)
+    found = smooth.run(model, Gradient(), x, y)
+    assert found.smooth_beta == 10
+    attacked, scores = found.x, found.score
     assert torch.equal(model(attacked).argmax(dim=1), model(x).argmax(dim=1))
-    _, clean = replace(smooth, steps=0).run(model, Gradient(), x, y)  # type: ignore[call-arg]
+    clean = in_steps(smooth, 0).run(model, Gradient(), x, y).score
     assert (scores <= clean).all()
     assert (scores < clean).any()
     if not getattr(attack, "nonzero", False):
         np.testing.assert_allclose(scores, judged(attack, Gradient(), model, x, attacked, y), rtol=1e-6, atol=1e-12)
     torch.testing.assert_close(smooth(rectified(inplace=True), Gradient(), x, y), attacked)
+
+
+@following
+def test_auto_takes_the_network_as_it_is_unless_its_maps_have_no_slope(attack: Manipulation) -> None:
+    auto, (x, y) = replace(attack, smooth_beta="auto"), batch(3)
+    for model, smooth_beta in ((network().eval(), None), (rectified(), 20.0)):
+        given = model, Gradient(), x, y
+        found, expected = auto.run(*given), replace(attack, smooth_beta=smooth_beta).run(*given)
+            member.run(model, Gradient(), x, y) for member in (auto, replace(attack, smooth_beta=smooth_beta))
+        )
+        assert found.smooth_beta == smooth_beta
+        assert torch.equal(found.x, expected.x)
+        assert torch.equal(found.score, expected.score)
+    assert replace(auto, eps=0.0).run(rectified(), Gradient(), x, y).smooth_beta is None
+
+
+def test_auto_passes_other_errors_on_and_gives_up_where_the_attribution_is_flat() -> None:
+    (x, y), attack = batch(2), TargetedManipulation(EPS, steps=2, smooth_beta="auto")
+    with pytest.raises(FlatMapsError):
+        attack(network().eval(), Stiff(), x, y)
+    recorder = Recorder(network().eval())
+    with pytest.raises(ModelError, match="no maps today"):
+        attack(recorder, Refusing(), x, y)
+    assert len(recorder.seen) == 0
+    assert attack.run(network(), Gradient(), x[:0], y[:0]).smooth_beta is None
+
+
+class Stiff(Gradient):
+    """A map that no change of the image changes."""
+
+    def __call__(self, model: Model, x: Tensor, target: Tensor | None = None, *, create_graph: bool = False) -> Tensor:
+        model(x)
+        return torch.ones_like(x) + 0 * x
+
+
+class Refusing(Gradient):
+    """Makes no maps."""
+
+    def __call__(self, model: Model, x: Tensor, target: Tensor | None = None, *, create_graph: bool = False) -> Tensor:
+        raise ModelError("no maps today")
 
 
 def test_noise_that_changes_the_class_is_drawn_again_and_given_up_in_the_end() -> None:
@@ -301,7 +349,7 @@ def test_another_seed_gives_other_noise_and_other_starts() -> None:
 def test_restarts_never_harm_the_attack() -> None:
     model, (x, y) = network().eval(), batch(6)
     attack = TargetedManipulation(EPS, steps=4)
-    one, several = (replace(attack, restarts=n).run(model, Gradient(), x, y)[1] for n in (0, 3))
+    one, several = (replace(attack, restarts=n).run(model, Gradient(), x, y).score for n in (0, 3))
     assert (several <= one).all()
     assert (several < one).any()
 
@@ -318,7 +366,8 @@ def test_restarts_never_harm_the_attack() -> None:
         ({"step_size": 0.0}, "step_size=0.0"),
         ({"restarts": -1}, "restarts=-1"),
         ({"patience": 0}, "patience=0"),
-        ({"smooth_beta": 0.0}, "smooth_beta|beta"),
+        ({"smooth_beta": 0.0}, r"smooth_beta=0\.0"),
+        ({"smooth_beta": "always"}, "smooth_beta='always' is not known; choose from auto"),
         ({"distance": "l1"}, "distance='l1' is not known"),
     ],
 )

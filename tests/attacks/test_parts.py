@@ -1,4 +1,4 @@
-"""The parts of an attack against their definitions: goals, balls, optimisers, the smooth twin."""
+"""The parts of an attack against their definitions: criteria, balls, optimisers, the smooth twin."""
 
 from collections.abc import Callable
 
@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from scipy.stats import kstest
 from torch import Tensor, nn
 
 from gradsculpt.attacks import SmoothTwin, frame, mass_center
@@ -31,7 +32,7 @@ def maps(seed: int = 0, n: int = 3) -> Tensor:
 
 
 @pytest.mark.parametrize("criterion", CRITERIA, ids=[str(i) for i in range(len(CRITERIA))])
-def test_a_goal_has_a_slope_does_not_care_for_scale_and_bears_zeros(criterion: Criterion) -> None:
+def test_a_criterion_has_a_slope_does_not_care_for_scale_and_bears_zeros(criterion: Criterion) -> None:
     clean, other = maps(0), maps(1)
     reference = criterion.reference(clean)
     assert torch.autograd.gradcheck(lambda t: criterion.loss(t, reference), other.clone().requires_grad_())
@@ -48,7 +49,7 @@ def test_a_goal_has_a_slope_does_not_care_for_scale_and_bears_zeros(criterion: C
     assert bool(slope.abs().max() < 1e-12) == criterion.flat
 
 
-def test_goals_are_those_of_the_papers() -> None:
+def test_criteria_are_those_of_the_papers() -> None:
     clean, other, target = maps(0), maps(1), frame(6, 7, 1)
     for i, (a, b) in enumerate(zip(clean.numpy(), other.numpy(), strict=True)):
         expected = (
@@ -104,6 +105,22 @@ def test_balls_project_to_the_nearest_point(ball: Linf | L2) -> None:
         other = torch.stack([ball.random(generator, far[0]) for _ in far]) * eps
         torch.testing.assert_close(ball.project(other, eps), other)
         assert (((other - far) / eps).flatten(1).norm(dim=1) >= ((projected - far) / eps).flatten(1).norm(dim=1)).all()
+
+
+def test_the_l2_ball_is_filled_evenly_and_in_all_directions() -> None:
+    """Of points spread evenly over a ball in D dimensions, r^D is uniform in [0, 1], and entries have no direction."""
+    generator, like = torch.Generator().manual_seed(1), torch.zeros(1, 1, 3)
+    points = torch.stack([L2().random(generator, like) for _ in range(2000)]).flatten(1)
+    volumes = points.norm(dim=1) ** 3
+    # Critical value of the Kolmogorov-Smirnov test at 0.1%.
+    assert kstest(volumes.numpy(), "uniform").statistic < 1.95 / 2000**0.5
+    heights = (points / points.norm(dim=1, keepdim=True))[:, 0]  # uniform in [-1, 1] on a sphere in three dimensions
+    assert kstest(heights.numpy(), "uniform", args=(-1, 2)).statistic < 1.95 / 2000**0.5
+
+
+def test_the_linf_ball_is_filled_evenly() -> None:
+    points = Linf().random(torch.Generator().manual_seed(1), torch.zeros(1, 40, 50)).flatten()
+    assert kstest(points.numpy(), "uniform", args=(-1, 2)).statistic < 1.95 / 2000**0.5
 
 
 def test_adam_is_that_of_pytorch() -> None:

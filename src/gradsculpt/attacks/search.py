@@ -73,8 +73,7 @@ class Search:
             if not len(rows):
                 return
             y, classes, reference = wanted
-            loss = partial(self._loss, reference)
-            look, kept, gradient = attacked.slope(feasible.x + delta, y, classes, loss)
+            look, kept, gradient = attacked.slope(feasible.x + delta, y, classes, partial(self._loss, reference))
             if step == 0:
                 refuse_flat(gradient, kept)
             better = best.take(rows, feasible.x + delta, self._score(look, reference), kept)
@@ -82,12 +81,8 @@ class Search:
             waited = torch.where(better, 0, waited + 1)
             going = self._going(best.score[rows], waited, (moved != delta).flatten(1).any(dim=1))
             delta = moved
-        rows, feasible, delta, (y, classes, reference) = (
-            rows[going],
-            feasible.of(going),
-            delta[going],
-            _rows(wanted, going),
-        )
+        rows, feasible, delta = rows[going], feasible.of(going), delta[going]
+        y, classes, reference = _rows(wanted, going)
         if len(rows):
             look = attacked.look(feasible.x + delta, y)
             best.take(rows, feasible.x + delta, self._score(look, reference), keeps(look.logits, classes))
