@@ -15,6 +15,12 @@ def at_least(name: str, value: float | Tensor, low: float) -> None:
         raise ArgumentError(f"{name}={_short(value)} is out of range; pass a finite value of at least {low:g}.")
 
 
+def each_at_least(settings: object, **lows: float) -> None:
+    """Raise `ArgumentError` unless every one of these attributes of the settings is finite and at least so large."""
+    for name, low in lows.items():
+        at_least(name, getattr(settings, name), low)
+
+
 def whole(name: str, value: int, low: int) -> None:
     """Raise `ArgumentError` unless `value` is a whole number of at least `low`."""
     if not isinstance(value, int) or value < low:

@@ -1,6 +1,7 @@
 """What every attack keeps to: laws over the tuple, on several attributions."""
 
-from dataclasses import replace
+from dataclasses import fields, replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -42,7 +43,8 @@ every_map = pytest.mark.parametrize("attribution", MAPS, ids=[type(member).__nam
 
 def in_steps(attack: Manipulation, steps: int) -> Manipulation:
     """Return the same attack with another number of steps, which each has as a field of its own."""
-    return replace(attack, **{"steps": steps})
+    changed: dict[str, Any] = {"steps": steps}
+    return replace(attack, **changed)
 
 
 def size(attack: Attack, delta: Tensor) -> Tensor:
@@ -300,7 +302,7 @@ def test_auto_passes_other_errors_on_and_gives_up_where_the_attribution_is_flat(
     recorder = Recorder(network().eval())
     with pytest.raises(ModelError, match="no maps today"):
         attack(recorder, Refusing(), x, y)
-    assert len(recorder.seen) == 0
+    assert len(recorder.seen) == 1  # and no second try
     assert attack.run(network(), Gradient(), x[:0], y[:0]).smooth_beta is None
 
 
@@ -316,6 +318,7 @@ class Refusing(Gradient):
     """Makes no maps."""
 
     def __call__(self, model: Model, x: Tensor, target: Tensor | None = None, *, create_graph: bool = False) -> Tensor:
+        model(x)
         raise ModelError("no maps today")
 
 
@@ -400,3 +403,29 @@ def test_every_attack_is_under_the_laws() -> None:
     assert {type(attack) for attack in MEMBERS} == set(ATTACKS)
     assert len({repr(attack) for attack in MEMBERS}) == len(MEMBERS)
     assert repr(TargetedManipulation(0.5, steps=7)) == "TargetedManipulation(eps=0.5, steps=7)"
+
+
+COMMON = {"restarts": 0, "seed": 0, "bounds": None, "patience": None, "smooth_beta": None, "step_size": None}
+SETTINGS: dict[type[Attack], dict[str, object]] = {
+    TargetedManipulation: {"norm": "linf", "optimizer": "adam", "steps": 100, "distance": "mse", "target_map": None},
+    UntargetedManipulation: {"norm": "linf", "optimizer": "sign", "steps": 100},
+    TopKAttack: {"norm": "l2", "optimizer": "gradient", "steps": 100, "k": 0.4, "nonzero": False},
+    MassCenterAttack: {"norm": "linf", "optimizer": "sign", "steps": 100},
+    RandomPerturbation: {"kind": "uniform", "bounds": None, "seed": 0, "tries": 10},
+}
+"""Joo et al. attack in 100 steps of l-infinity, by Adam in their code; Gong et al. (B.6) the top 40% in L2."""
+
+
+@pytest.mark.parametrize("cls", ATTACKS, ids=lambda cls: cls.__name__)
+def test_what_is_not_said_is_as_published(cls: type[Attack]) -> None:
+    expected = SETTINGS[cls] | (COMMON if issubclass(cls, Manipulation) else {})
+    assert {f.name: f.default for f in fields(cls) if f.name != "eps"} == expected  # type: ignore[arg-type]
+
+
+def test_all_steps_together_would_go_four_times_the_radius() -> None:
+    """As in the released code of Joo et al.: 100 steps of eps / 25."""
+    model, (x, y) = network().eval(), batch(3)
+    for norm in ("linf", "l2"):
+        usual = TargetedManipulation(EPS, steps=5, norm=norm)  # type: ignore[arg-type]
+        expected = replace(usual, step_size=0.8)(model, Gradient(), x, y)
+        assert torch.equal(usual(model, Gradient(), x, y), expected)

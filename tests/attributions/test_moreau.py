@@ -41,7 +41,8 @@ def value(model: nn.Module, x: Tensor, y: Tensor, delta: Tensor, attribution: Mo
     """The objective without noise, written down from the paper."""
     cost = delta.square().flatten(1).sum(1) / (2 * attribution.lambda_)
     extra = 0.0 if attribution.penalty is None else attribution.penalty.value(delta)
-    return model(x + delta)[range(len(x)), y] + cost + extra
+    outputs: Tensor = model(x + delta)[range(len(x)), y]
+    return outputs + cost + extra
 
 
 @penalties

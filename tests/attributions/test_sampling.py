@@ -5,13 +5,14 @@ import weakref
 import pytest
 import torch
 from tests.networks import batch, network, same_state, state
-from torch import Tensor, nn
+from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from gradsculpt import gradients, kernels
 from gradsculpt.attributions import Attribution, Gradient, InputXGradient, IntegratedGradients, Smoothed, Sparsified
 from gradsculpt.attributions.sampling import passes
+from gradsculpt.gradients import Model
 
 FAST = [
     Smoothed(samples=6, batch_size=4),
@@ -23,17 +24,15 @@ FAST = [
 class Other(Attribution):
     """An attribution that may look at maps inside the network."""
 
-    def __call__(
-        self, model: nn.Module, x: Tensor, target: Tensor | None = None, *, create_graph: bool = False
-    ) -> Tensor:
+    def __call__(self, model: Model, x: Tensor, target: Tensor | None = None, *, create_graph: bool = False) -> Tensor:
         return torch.zeros_like(x)
 
 
-class Largest(TorchDispatchMode):
+class Largest(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Notes how many images the largest call of an operation had."""
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.images, self.normalisations = 0, 0
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):  # type: ignore[no-untyped-def]
@@ -43,11 +42,11 @@ class Largest(TorchDispatchMode):
         return func(*args, **(kwargs or {}))
 
 
-class Peak(TorchDispatchMode):
+class Peak(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Counts the bytes of all tensors that are made, and alive, inside it."""
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.alive: dict[int, int] = {}
         self.most = 0
 
@@ -81,12 +80,13 @@ def test_folding_changes_no_map_and_no_state(attribution: Attribution, monkeypat
 
 def test_passes_are_folded_only_where_they_are_plain_and_several() -> None:
     model = network().eval()
-    for base in (Gradient(), InputXGradient(), Sparsified(InputXGradient(Gradient("probability")))):
+    plain: list[Attribution] = [Gradient(), InputXGradient(), Sparsified(InputXGradient(Gradient("probability")))]
+    for base in plain:
         assert isinstance(passes(base, model, create_graph=False), kernels.Folded)
         assert not isinstance(passes(base, model, create_graph=False, times=1), kernels.Folded)
         assert not isinstance(passes(base, model, create_graph=True), kernels.Folded)
-    for base in (Other(), Sparsified(Other())):
-        assert not isinstance(passes(base, model, create_graph=False), kernels.Folded)
+    for other in (Other(), Sparsified(Other())):
+        assert not isinstance(passes(other, model, create_graph=False), kernels.Folded)
     assert isinstance(gradients.repeated(model), kernels.Folded)
 
 

@@ -250,8 +250,8 @@ def test_morf_equals_quantus_region_perturbation(channels: int) -> None:
 def test_the_model_sees_no_image_twice_and_no_batch_too_large() -> None:
     for measure, whole in ((insertion, 5 * 20 + 1), (deletion, 5 * 20 + 1)):
         model, x, y, maps = problem(0, (5, 1, 6, 6), 1, 1000)
-        arrays = (torch.from_numpy(array) for array in (x, y, maps))
-        measure(model, *arrays, masking=Masking(batch_size=32))
+        images, labels, attributions = (torch.from_numpy(array) for array in (x, y, maps))
+        measure(model, images, labels, attributions, masking=Masking(batch_size=32))
         assert sum(model.seen) == whole
         assert max(model.seen) <= 32
     model, x, y, maps = problem(0, (5, 1, 6, 6), 1, 1000)
@@ -375,8 +375,8 @@ def test_bad_arguments_are_named(measure: Metric[..., Tensor]) -> None:
     model, x, y, maps = images(3)
     bad: list[tuple[str, Callable[[], Tensor]]] = [
         ("steps=0", lambda: measure(model, x, y, maps, 0)),
-        ("output='odds'", lambda: measure(model, x, y, maps, 1, Masking(output="odds"))),
-        ("baseline='grey'", lambda: measure(model, x, y, maps, 1, Masking("grey"))),
+        ("output='odds'", lambda: measure(model, x, y, maps, 1, Masking(output="odds"))),  # type: ignore[arg-type]
+        ("baseline='grey'", lambda: measure(model, x, y, maps, 1, Masking("grey"))),  # type: ignore[arg-type]
         ("baseline has shape", lambda: measure(model, x, y, maps, 1, Masking(torch.zeros(3, 8, 8)))),
         ("baseline has shape", lambda: measure(model, x, y, maps, 1, Masking(torch.full((1, 1, 1, 1), math.nan)))),
         ("batch_size=0", lambda: measure(model, x, y, maps, 1, Masking(batch_size=0))),

@@ -165,7 +165,8 @@ def unseeded(model: Any, x: Tensor, y: Tensor, seed: int = 0) -> Tensor:
 
 
 def careless(model: nn.Module, x: Tensor, y: Tensor) -> Tensor:
-    return model(x).detach().sum(dim=1)
+    logits: Tensor = model(x).detach()
+    return logits.sum(dim=1)
 
 
 def ungraded(model: Any, x: Tensor, y: Tensor) -> Tensor:

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 from scipy.stats import pearsonr
-from skimage.metrics import structural_similarity
+from skimage import metrics as skimage_metrics
 from tests.metrics.smooth import images, perceptron, quadratic, symmetric
 from torch import Tensor, nn
 
@@ -17,6 +17,7 @@ from gradsculpt.gradients import Model
 from gradsculpt.inputs import InputSpace
 from gradsculpt.metrics import Metric, Neighbourhood, local_lipschitz, max_sensitivity, rps
 
+structural_similarity: Any = skimage_metrics.structural_similarity  # its types are not declared
 SHAPE = (2, 12, 13)
 BOUNDS = (torch.full((1, 2, 1, 1), -1.0), torch.tensor([1.5, 2.0]).view(1, 2, 1, 1))
 EPS = torch.tensor([0.2, 0.5]).view(1, 2, 1, 1)
@@ -30,7 +31,7 @@ def drawn(shape: tuple[int, ...], draws: int, seed: int = 0) -> np.ndarray:
 
 def moved(x: Tensor, draws: int, *, bounded: bool = True) -> np.ndarray:
     noisy = x.numpy()[None] + drawn(tuple(x.shape[1:]), draws)[:, None] * EPS.numpy()
-    return np.clip(noisy, BOUNDS[0].numpy(), BOUNDS[1].numpy()) if bounded else noisy
+    return np.asarray(np.clip(noisy, BOUNDS[0].numpy(), BOUNDS[1].numpy()) if bounded else noisy)
 
 
 def maps_of(model: nn.Module, x: np.ndarray, y: Tensor) -> np.ndarray:
@@ -42,7 +43,7 @@ def maps_of(model: nn.Module, x: np.ndarray, y: Tensor) -> np.ndarray:
 def picture(maps: np.ndarray) -> np.ndarray:
     """Return |h| added up over the channels, over its largest value."""
     flat = np.abs(maps).sum(axis=0)
-    return flat / flat.max()
+    return np.asarray(flat / flat.max())
 
 
 @pytest.mark.parametrize("compare", ["raw", "heatmap"])
@@ -123,7 +124,7 @@ def noise_of(x: Tensor, draws: int) -> Callable[..., np.ndarray]:
     waiting = list(moved(x, draws, bounded=False))
 
     def perturb(arr: np.ndarray, indices: np.ndarray, **_: object) -> np.ndarray:
-        return waiting.pop(0).reshape(arr.shape)
+        return np.asarray(waiting.pop(0).reshape(arr.shape))
 
     return perturb
 

@@ -9,7 +9,7 @@ from torch import Tensor
 from gradsculpt import checks
 from gradsculpt.errors import ArgumentError
 from gradsculpt.inputs import Bounds
-from gradsculpt.numerics import divided, length
+from gradsculpt.numerics import divided, length, unit
 
 _TOLERANCE = 1e-4  # of the range that the bounds leave
 
@@ -77,8 +77,7 @@ class L2(Ball):
 
     def direction(self, noise: torch.Generator, like: Tensor) -> Tensor:
         """Return a vector of length 1 at random, shaped like one image."""
-        gaussian = torch.randn(like.shape, generator=noise, dtype=torch.float32)
-        return gaussian / torch.linalg.vector_norm(gaussian)
+        return unit(torch.randn(1, *like.shape, generator=noise, dtype=torch.float32))[0]
 
     def entry(self, size: int) -> float:
         """Return 1 / sqrt(size)."""

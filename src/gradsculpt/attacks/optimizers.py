@@ -79,4 +79,5 @@ OPTIMIZERS: dict[str, Optimizer] = {"adam": Adam(), "sign": Steepest(torch.sign)
 
 def scaled(gradient: Tensor) -> Tensor:
     """Scale the gradient of every image to a root mean square of 1; one that is zero or not finite becomes zero."""
-    return unit(gradient.nan_to_num(nan=0.0, posinf=0.0, neginf=0.0)) * gradient[0].numel() ** 0.5
+    entries: float = gradient[0].numel() ** 0.5
+    return unit(gradient.nan_to_num(nan=0.0, posinf=0.0, neginf=0.0)) * entries

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, get_args
 
 import torch
 from torch import Tensor
@@ -59,11 +59,8 @@ class Smoothed(Attribution):
     batch_size: int = 32
 
     def __post_init__(self) -> None:
-        checks.at_least("samples", self.samples, 1)
-        checks.at_least("sigma", self.sigma, 0.0)
-        checks.one_of("kind", self.kind, ("mean", "square", "variance"))
-        checks.at_least("seed", self.seed, 0)
-        checks.at_least("batch_size", self.batch_size, 1)
+        checks.each_at_least(self, samples=1, sigma=0, seed=0, batch_size=1)
+        checks.one_of("kind", self.kind, get_args(Kind))
 
     def __call__(self, model: Model, x: Tensor, target: Tensor | None = None, *, create_graph: bool = False) -> Tensor:
         """Return the smoothed maps, shape [N, C, H, W]; squares and variances are not negative."""

@@ -1,6 +1,6 @@
 """How curved a network's outputs are in its input, which bounds how much a gradient changes nearby."""
 
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor
@@ -170,7 +170,7 @@ class _Curvature:
 
 def _probed(curvature: _Curvature, probes: int, probe: Probe, seed: int) -> Tensor:
     """Return |H v| of every image for every probe v, [probes, N]."""
-    checks.one_of("probe", probe, ("rademacher", "gaussian"))
+    checks.one_of("probe", probe, get_args(Probe))
     checks.at_least("seed", seed, 0)
     generator = torch.Generator().manual_seed(seed)
     like, norms = curvature.gradient, []

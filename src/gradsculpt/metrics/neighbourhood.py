@@ -48,9 +48,7 @@ class Neighbourhood:
     batch_size: int = 32
 
     def __post_init__(self) -> None:
-        checks.at_least("draws", self.draws, 1)
-        checks.at_least("seed", self.seed, 0)
-        checks.at_least("batch_size", self.batch_size, 1)
+        checks.each_at_least(self, draws=1, seed=0, batch_size=1)
 
     def generator(self) -> torch.Generator:
         """Return the source of the noise, at its beginning."""

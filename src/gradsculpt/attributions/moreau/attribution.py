@@ -99,13 +99,8 @@ class MoreauGrad(Attribution):
 
     def __post_init__(self) -> None:
         checks.positive("lambda_", self.lambda_)
-        checks.at_least("sigma", self.sigma, 0.0)
-        checks.at_least("samples", self.samples, 1)
-        checks.at_least("steps", self.steps, 1)
-        checks.at_least("tolerance", self.tolerance, 0.0)
+        checks.each_at_least(self, sigma=0, samples=1, steps=1, tolerance=0, seed=0, batch_size=1)
         checks.one_of("output", self.output, OUTPUTS)
-        checks.at_least("seed", self.seed, 0)
-        checks.at_least("batch_size", self.batch_size, 1)
         if self.solver is not None and self.sigma > 0 and not self.solver.takes_noise:
             raise ArgumentError(
                 f"sigma={self.sigma!r} makes gradients means over fresh noise, which hides the curvature that the "
@@ -150,9 +145,9 @@ class MoreauGrad(Attribution):
         """Return the maps -delta / lambda, shape [N, C, H, W].
 
         Args:
-            model: As of `Attribution`, like `x` and `target`.
-            x: The images, [N, C, H, W].
-            target: Class indices [N], or None.
+            model: Any callable from [N, C, H, W] to logits [N, K].
+            x: What the model takes, [N, C, H, W].
+            target: Class indices [N]; None takes the predicted class of each image.
             create_graph: Whether the maps can be differentiated once more: through the fixed point, or, if the
                 attribution is a `surrogate`, through that.
             start: Maps of similar images to begin with, [N, C, H, W].
