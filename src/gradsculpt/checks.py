@@ -13,6 +13,18 @@ def at_least(name: str, value: float | Tensor, low: float) -> None:
     _finite(name, value, lambda entries: entries >= low, f"of at least {low:g}")
 
 
+def each_at_least(settings: object, **lows: float) -> None:
+    """Raise `ArgumentError` unless every one of these attributes of the settings is finite and at least so large."""
+    for name, low in lows.items():
+        at_least(name, getattr(settings, name), low)
+
+
+def whole(name: str, value: int, low: int) -> None:
+    """Raise `ArgumentError` unless `value` is a whole number of at least `low`."""
+    if not isinstance(value, int) or value < low:
+        raise ArgumentError(f"{name}={value!r} is out of range; pass a whole number of at least {low}.")
+
+
 def positive(name: str, value: float | Tensor) -> None:
     """Raise `ArgumentError` unless every entry of `value` is finite and greater than 0."""
     _finite(name, value, lambda entries: entries > 0, "greater than 0")
@@ -64,6 +76,18 @@ def labels(y: Tensor, batch: int, classes: int | None = None) -> None:
             f"class indices run from {int(y.min())} to {int(y.max())} but the model has {classes} outputs; "
             f"pass indices from 0 to {classes - 1}."
         )
+
+
+def broadcast(name: str, value: float | Tensor, x: Tensor) -> Tensor:
+    """Return `value` shaped like the images x; raise `ArgumentError` if it does not broadcast to them."""
+    value = torch.as_tensor(value, dtype=x.dtype, device=x.device)
+    try:
+        return value.expand_as(x)
+    except RuntimeError as error:
+        raise ArgumentError(
+            f"{name} has shape {list(value.shape)}, which does not broadcast to the images {list(x.shape)}; pass a "
+            f"number, or one a channel as [1, {x.shape[1]}, 1, 1]."
+        ) from error
 
 
 def _finite(name: str, value: float | Tensor, suits: Callable[[Tensor], Tensor], which: str) -> None:

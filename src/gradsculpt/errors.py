@@ -20,6 +20,10 @@ class ModelError(GradsculptError):
     """A network cannot be built, adapted or used as asked."""
 
 
+class FlatMapsError(ModelError):
+    """Maps do not change with the images at all, so that no gradient leads an attack on them."""
+
+
 class RunError(GradsculptError):
     """A run directory is missing, incomplete, or in the way."""
 

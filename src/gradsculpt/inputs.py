@@ -8,6 +8,9 @@ from torch import Tensor
 from gradsculpt import checks
 from gradsculpt.errors import ArgumentError
 
+Bounds = tuple[float | Tensor, float | Tensor]
+"""The least and the greatest value of an image, as the model takes it: numbers, or one a channel as [1, C, 1, 1]."""
+
 
 @dataclass(frozen=True)
 class InputSpace:

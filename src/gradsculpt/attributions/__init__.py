@@ -6,12 +6,18 @@ from gradsculpt.attributions.grad_cam import GradCAM
 from gradsculpt.attributions.gradient import Gradient
 from gradsculpt.attributions.guided import GuidedBackprop
 from gradsculpt.attributions.heatmap import heatmap, signed_heatmap
-from gradsculpt.attributions.input_gradient import InputXGradient
+from gradsculpt.attributions.input_x_gradient import InputXGradient
 from gradsculpt.attributions.integrated import IntegratedGradients
 from gradsculpt.attributions.lrp import LRP
-from gradsculpt.attributions.moreau import Info, MoreauGrad
+from gradsculpt.attributions.moreau import (
+    DualAveraging,
+    EnvelopeValue,
+    MoreauGrad,
+    MoreauInfo,
+    ProximalGradient,
+    Solver,
+)
 from gradsculpt.attributions.smoothed import Smoothed, SmoothGrad, SmoothGradSquared, VarGrad
-from gradsculpt.attributions.solvers import DualAveraging, ProximalGradient, Solver
 from gradsculpt.attributions.sparsified import Sparsified, SparsifiedGradient, SparsifiedSmoothGrad
 
 ATTRIBUTIONS: tuple[type[Attribution], ...] = (
@@ -38,13 +44,14 @@ __all__ = [
     "Attribution",
     "DeepLift",
     "DualAveraging",
+    "EnvelopeValue",
     "GradCAM",
     "Gradient",
     "GuidedBackprop",
-    "Info",
     "InputXGradient",
     "IntegratedGradients",
     "MoreauGrad",
+    "MoreauInfo",
     "ProximalGradient",
     "SmoothGrad",
     "SmoothGradSquared",

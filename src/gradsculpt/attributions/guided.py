@@ -9,8 +9,8 @@ from torch import Tensor
 
 from gradsculpt import checks
 from gradsculpt.attributions.base import Attribution
-from gradsculpt.attributions.copies import source
 from gradsculpt.attributions.propagation import CLAMPS, Call, Propagation
+from gradsculpt.attributions.sampling import source
 from gradsculpt.gradients import Model
 
 CUTS = frozenset({"relu", "relu6", "hardtanh"}) | CLAMPS.keys()

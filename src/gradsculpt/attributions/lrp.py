@@ -11,9 +11,9 @@ from torch.utils.weak import WeakTensorKeyDictionary
 
 from gradsculpt import checks
 from gradsculpt.attributions.base import Attribution
-from gradsculpt.attributions.copies import source
 from gradsculpt.attributions.propagation import Call, Propagation, Rule, depends, tolerance
 from gradsculpt.attributions.reach import ARRANGING, Reach
+from gradsculpt.attributions.sampling import source
 from gradsculpt.attributions.shares import averaged, box, positive, split, summands
 from gradsculpt.errors import ArgumentError, ModelError
 from gradsculpt.gradients import Model, pullback

@@ -7,14 +7,15 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from gradsculpt.attributions.copies import groups
 from gradsculpt.attributions.gradient import Output, class_output
+from gradsculpt.attributions.sampling import groups
+from gradsculpt.attributions.sampling import noise as standard_normal
 from gradsculpt.gradients import Model, input_gradient
 from gradsculpt.numerics import per_sample
 from gradsculpt.penalties.base import Penalty
 
 
-class Objective(NamedTuple):
+class EnvelopeValue(NamedTuple):
     """The penalised envelope of each image at a perturbation, over the same noise as at the perturbation 0.
 
     Args:
@@ -60,53 +61,44 @@ class Envelope:
         """Return the problem of some of the images, given by their indices."""
         return replace(self, x=self.x[chosen], target=self.target[chosen], level=self.level[chosen])
 
-    @property
-    def smooth(self) -> bool:
-        """Whether there is noise, so that values and gradients are means over samples."""
-        return bool((self.level > 0).any())
-
     def shrink(self, v: Tensor) -> Tensor:
         """Return the delta that is least in |delta - v|^2 / (2 lambda) + penalty(delta)."""
         return v if self.penalty is None else self.penalty.prox(v, self.lambda_)
 
-    def smooth_gradient(self, delta: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-        """Return the mean over fresh noise of f, [N], and of its gradient at x + delta, [N, C, H, W]."""
-        # Noise that was averaged away would leave sums of rounding errors behind: one sample is enough without it.
-        samples = self.samples if self.smooth else 1
-        total, slope = torch.zeros(()), torch.zeros(())
-        for noise in self.noise(samples, generator):
-            points = self.x + delta + self.level * noise
-            values, gradient = input_gradient(self.scores, points.flatten(0, 1))
-            total = total + values.view(points.shape[:2]).sum(dim=0)
-            slope = slope + gradient.view(points.shape).sum(dim=0)
-        return total / samples, slope / samples
+    def mean_gradient(self, delta: Tensor, generator: torch.Generator) -> Tensor:
+        """Return the mean over fresh noise of the gradient of f at x + delta, [N, C, H, W]."""
+        total, count = torch.zeros(()), 0
+        for noise in self.noise(self.samples, generator):
+            points = self.x + delta + noise
+            gradient = input_gradient(self.scores, points.flatten(0, 1))[1]
+            total = total + gradient.view(points.shape).sum(dim=0)
+            count += len(points)
+        return total / count
 
-    def objective(self, delta: Tensor, samples: int, generator: torch.Generator) -> Objective:
+    def objective(self, delta: Tensor, samples: int, generator: torch.Generator) -> EnvelopeValue:
         """Return the objective at delta and at 0, over the same noise, with standard errors."""
-        samples = samples if self.smooth else 1
         here: list[Tensor] = []
         there: list[Tensor] = []
         with torch.no_grad():
             for noise in self.noise(samples, generator):
-                for found, shift in ((here, delta), (there, torch.zeros_like(delta))):
-                    points = self.x + shift + self.level * noise
-                    found.append(self.scores(points.flatten(0, 1)).view(points.shape[:2]).double())
+                for outputs, shift in ((here, delta), (there, torch.zeros_like(delta))):
+                    points = self.x + shift + noise
+                    outputs.append(self.scores(points.flatten(0, 1)).view(points.shape[:2]).double())
             values, differences = torch.cat(here), torch.cat(there) - torch.cat(here)
             cost = per_sample(delta.double().square()) / (2 * self.lambda_)
             if self.penalty is not None:
                 cost = cost + self.penalty.value(delta).double()
-        error = samples**-0.5
-        spreads = (t.std(dim=0) * error if samples > 1 else torch.zeros_like(t[0]) for t in (values, differences))
-        value_error, difference_error = spreads
-        return Objective(values.mean(dim=0) + cost, value_error, differences.mean(dim=0) - cost, difference_error)
+        count = len(values)
+        errors = [t.std(dim=0) * count**-0.5 if count > 1 else torch.zeros_like(t[0]) for t in (values, differences)]
+        return EnvelopeValue(values.mean(dim=0) + cost, errors[0], differences.mean(dim=0) - cost, errors[1])
 
     def scores(self, inputs: Tensor) -> Tensor:
         """Return the class output of each of several copies of the images, [S N]."""
         return class_output(self.model(inputs), self.target.repeat(len(inputs) // len(self.target)), self.output)
 
     def noise(self, samples: int, generator: torch.Generator) -> Iterator[Tensor]:
-        """Yield groups of noise of standard deviation 1, [S, 1, C, H, W], the same for every image of a batch."""
-        for group in groups(samples, len(self.x), self.batch_size):
-            # Drawn one by one, since what a generator gives for two at once is not what it gives one after the other.
-            drawn = [torch.randn(self.x.shape[1:], generator=generator, dtype=torch.float32) for _ in group]
-            yield torch.stack(drawn).to(self.x)[:, None]
+        """Yield groups of noise for the images, [S, N, C, H, W]; a single 0 if their level is 0."""
+        # Noise that was averaged away would leave sums of rounding errors behind: one sample is enough without it.
+        samples = samples if bool((self.level > 0).any()) else 1
+        drawn = standard_normal(self.x, groups(samples, len(self.x), self.batch_size), generator)
+        return (self.level * noise for noise in drawn)

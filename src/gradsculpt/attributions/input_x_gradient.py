@@ -5,8 +5,8 @@ from dataclasses import dataclass, field
 from torch import Tensor
 
 from gradsculpt.attributions.base import Attribution
-from gradsculpt.attributions.copies import arithmetic, source
 from gradsculpt.attributions.gradient import Gradient
+from gradsculpt.attributions.sampling import arithmetic, source
 from gradsculpt.gradients import Model
 
 

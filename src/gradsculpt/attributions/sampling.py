@@ -1,6 +1,6 @@
-"""Many altered copies of a batch, read a few at a time: what smoothing and integrating have in common."""
+"""Many altered copies of a batch, drawn and read a few at a time: what smoothing and integrating have in common."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 import torch
@@ -51,17 +51,33 @@ def clean_classes(model: Model, x: Tensor, target: Tensor | None) -> Tensor:
         checks.labels(target, len(x))
         return differentiable(target).to(x.device)
     with undisturbed(model), torch.no_grad():
-        found = model(x.detach()).argmax(dim=1)
+        predicted = model(x.detach()).argmax(dim=1)
     if torch.is_autocast_enabled(x.device.type):
         # Some versions of PyTorch would use the weights that were cast without a graph again, in passes that need one.
         torch.clear_autocast_cache()
-    return found
+    return predicted
 
 
 def groups(count: int, images: int, batch_size: int) -> Iterator[range]:
     """Split `count` copies of a batch into groups of at most `batch_size` images, but at least one copy."""
     size = max(1, batch_size // max(1, images))
     return (range(start, min(start + size, count)) for start in range(0, count, size))
+
+
+def noise_level(x: Tensor, sigma: float) -> Tensor:
+    """Return sigma times the range of each image, its largest minus its smallest entry, [N, 1, 1, 1]."""
+    axes = (1, 2, 3)
+    return sigma * (x.amax(dim=axes, keepdim=True) - x.amin(dim=axes, keepdim=True))
+
+
+def noise(
+    like: Tensor, parts: Iterable[range], generator: torch.Generator, draw: Callable[..., Tensor] = torch.randn
+) -> Iterator[Tensor]:
+    """Yield noise [S, 1, C, H, W], the same for every image of a batch, for each group of draws."""
+    for group in parts:
+        # One by one, since what a generator gives for two at once is not what it gives one after the other.
+        draws = [draw(like.shape[1:], generator=generator, dtype=torch.float32) for _ in group]
+        yield torch.stack(draws).to(like)[:, None]
 
 
 def read(base: Attribution, model: Model, points: Tensor, target: Tensor, *, create_graph: bool) -> Tensor:

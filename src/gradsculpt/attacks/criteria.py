@@ -1,7 +1,6 @@
 """What an attack wants of a map: a loss to follow, and the score by which its results are judged; lower is better."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
@@ -12,17 +11,40 @@ from gradsculpt import checks
 from gradsculpt.attributions.heatmap import channel_sum
 from gradsculpt.errors import ArgumentError
 from gradsculpt.metrics import topk_mask
-from gradsculpt.numerics import unit_peak
+from gradsculpt.numerics import cosine, divisor, length, unit_peak
 
 Distance = Literal["mse", "cosine"]
 
 
-class Goal(ABC):
+class Criterion(ABC):
     """What an attack wants of the maps, given those of the clean images.
+
+    A criterion of your own says what it has to know of the clean maps (`reference`) and gives a `loss` to follow, one
+    value an image that does not depend on the others; a `score` as well, where the loss is not what counts.
 
     Attributes:
         floor: A score that nothing is better than: an image that reached it is done.
         flat: Whether the loss has no slope at the clean image, so that a search has to start elsewhere.
+
+    Example:
+        >>> from dataclasses import dataclass
+        >>> from gradsculpt.attacks import Manipulation
+        >>> from gradsculpt.attributions import Gradient
+        >>> class Weaker(Criterion):
+        ...     def reference(self, clean):
+        ...         return clean.abs().flatten(1).sum(dim=1)
+        ...
+        ...     def loss(self, maps, reference):
+        ...         return maps.abs().flatten(1).sum(dim=1) / reference
+        >>> @dataclass(frozen=True, repr=False)
+        ... class Weakening(Manipulation):
+        ...     steps: int = 10
+        ...
+        ...     def plan(self, height, width):
+        ...         return Weaker(), self.steps
+        >>> square = lambda x: x.flatten(1).square().sum(dim=1, keepdim=True)
+        >>> Weakening(0.5).run(square, Gradient(), torch.ones(1, 1, 1, 2), torch.tensor([0])).score
+        tensor([0.5000])
     """
 
     floor: ClassVar[float] = 0.0
@@ -37,12 +59,12 @@ class Goal(ABC):
         """Return the loss [N] of maps [N, C, H, W], differentiable almost everywhere."""
 
     def score(self, maps: Tensor, reference: Tensor) -> Tensor:
-        """Return the score [N] that decides which iterate is better: the loss itself, unless a goal says otherwise."""
+        """Return the score [N] that decides which iterate is better: the loss itself, unless one says otherwise."""
         return self.loss(maps, reference)
 
 
 @dataclass(frozen=True)
-class Towards(Goal):
+class Towards(Criterion):
     """The map shall look like a target.
 
     Both are compared as pictures [H, W]: magnitudes, added up over the channels and divided by the image's largest.
@@ -70,11 +92,14 @@ class Towards(Goal):
 
     def loss(self, maps: Tensor, reference: Tensor) -> Tensor:
         """Return the distance to the target."""
-        return DISTANCES[self.distance](unit_peak(channel_sum(maps.abs())).flatten(1), reference.flatten(1))
+        pictures = unit_peak(channel_sum(maps.abs()))
+        if self.distance == "cosine":
+            return 1 - cosine(pictures, reference)
+        return (pictures - reference).square().mean(dim=(1, 2))
 
 
 @dataclass(frozen=True)
-class Away(Goal):
+class Away(Criterion):
     """The map shall have nothing in common with the clean one: the cosine of their magnitudes, in [0, 1]."""
 
     flat: ClassVar[bool] = True
@@ -85,11 +110,11 @@ class Away(Goal):
 
     def loss(self, maps: Tensor, reference: Tensor) -> Tensor:
         """Return the cosine."""
-        return _cosine(unit_peak(maps.abs()).flatten(1), reference.flatten(1))
+        return cosine(unit_peak(maps.abs()), reference)
 
 
 @dataclass(frozen=True)
-class OutOfTop(Goal):
+class OutOfTop(Criterion):
     """The entries of largest magnitude shall not be the largest any more.
 
     The loss is the share of all magnitude that lies on the entries that were the largest, in [0, 1]. The score is
@@ -113,7 +138,8 @@ class OutOfTop(Goal):
 
     def loss(self, maps: Tensor, reference: Tensor) -> Tensor:
         """Return the share of the magnitude."""
-        return (_shares(maps) * reference).sum(dim=1)
+        sizes = unit_peak(maps.abs()).flatten(1)
+        return (sizes / divisor(sizes.sum(dim=1, keepdim=True)) * reference).sum(dim=1)
 
     def score(self, maps: Tensor, reference: Tensor) -> Tensor:
         """Return the share of the entries; 0 if there were none."""
@@ -122,7 +148,7 @@ class OutOfTop(Goal):
 
 
 @dataclass(frozen=True)
-class MassCenter(Goal):
+class MassCenter(Criterion):
     """The centre of mass of the map's magnitudes shall move: minus the distance, in pixels, from where it was."""
 
     floor: ClassVar[float] = -torch.inf
@@ -134,21 +160,14 @@ class MassCenter(Goal):
 
     def loss(self, maps: Tensor, reference: Tensor) -> Tensor:
         """Return minus the distance."""
-        moved: Tensor = (mass_center(maps) - reference).norm(dim=1)
-        return -moved
+        return -length(mass_center(maps) - reference)
 
 
 def mass_center(maps: Tensor) -> Tensor:
     """Return the centre of mass of the magnitudes of maps.
 
-    Args:
-        maps: Attribution maps.
-
-    Shape:
-        [N, C, H, W] or [N, H, W] to [N, 2].
-
-    Units:
-        Pixels, counted from the centre of the upper left one.
+    Shape: [N, C, H, W] or [N, H, W] to [N, 2].
+    Units: Pixels, counted from the centre of the upper left one.
 
     Returns:
         Row and column. A map that is zero everywhere has its centre in the middle.
@@ -159,13 +178,11 @@ def mass_center(maps: Tensor) -> Tensor:
         >>> mass_center(torch.tensor([[[0.0, -1.0], [0.0, 1.0]]]))
         tensor([[0.5000, 1.0000]])
     """
-    height, width = maps.shape[-2:]
     pixels = channel_sum(unit_peak(maps.abs()))
-    total = pixels.sum(dim=(1, 2))
-    pixels = torch.where((total > 0).view(-1, 1, 1), pixels, 1.0)
-    total = torch.where(total > 0, total, float(height * width))
-    rows, columns = (torch.arange(side, dtype=pixels.dtype, device=pixels.device) for side in (height, width))
-    return torch.stack([pixels.sum(dim=2) @ rows, pixels.sum(dim=1) @ columns], dim=1) / total[:, None]
+    pixels = torch.where(pixels.sum(dim=(1, 2), keepdim=True) > 0, pixels, 1.0)
+    rows, columns = (torch.arange(side, dtype=pixels.dtype, device=pixels.device) for side in pixels.shape[1:])
+    centres = torch.stack([pixels.sum(dim=2) @ rows, pixels.sum(dim=1) @ columns], dim=1)
+    return centres / pixels.sum(dim=(1, 2))[:, None]
 
 
 def frame(height: int, width: int, thickness: int | None = None) -> Tensor:
@@ -176,8 +193,7 @@ def frame(height: int, width: int, thickness: int | None = None) -> Tensor:
         width: Width of the picture in pixels.
         thickness: Pixels on each side; by default 5 of 32 of the shorter side, at least 1.
 
-    Shape:
-        [height, width].
+    Shape: [height, width].
 
     Raises:
         ArgumentError: If the frame leaves nothing inside, or a number is below 1.
@@ -201,25 +217,3 @@ def frame(height: int, width: int, thickness: int | None = None) -> Tensor:
     picture = torch.ones(height, width)
     picture[thickness:-thickness, thickness:-thickness] = 0.0
     return picture
-
-
-def _cosine(a: Tensor, b: Tensor) -> Tensor:
-    lengths = a.norm(dim=1) * b.norm(dim=1)
-    return (a * b).sum(dim=1) / torch.where(lengths > 0, lengths, 1.0)
-
-
-def _shares(maps: Tensor) -> Tensor:
-    sizes = unit_peak(maps.abs()).flatten(1)
-    total = sizes.sum(dim=1, keepdim=True)
-    return sizes / torch.where(total > 0, total, 1.0)
-
-
-def _mse(a: Tensor, b: Tensor) -> Tensor:
-    return (a - b).square().mean(dim=1)
-
-
-def _angle(a: Tensor, b: Tensor) -> Tensor:
-    return 1 - _cosine(a, b)
-
-
-DISTANCES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {"mse": _mse, "cosine": _angle}

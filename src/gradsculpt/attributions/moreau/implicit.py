@@ -3,9 +3,9 @@
 import torch
 from torch import Tensor
 
-from gradsculpt.attributions.envelope import Envelope
+from gradsculpt.attributions.moreau.envelope import Envelope
 from gradsculpt.gradients import input_gradient, product
-from gradsculpt.numerics import per_sample
+from gradsculpt.numerics import divided, per_sample
 
 
 def differentiable_map(
@@ -27,11 +27,11 @@ def differentiable_map(
     """
     # An own point, so that derivatives can be taken even where nobody asks for those of the images.
     point = x.view_as(x) if x.requires_grad else x.detach().requires_grad_()
-    found = [
-        input_gradient(problem.scores, (point + delta + problem.level * noise).flatten(0, 1), create_graph=True)[1]
-        for noise in problem.noise(problem.samples if problem.smooth else 1, generator)
+    gradients = [
+        input_gradient(problem.scores, (point + delta + noise).flatten(0, 1), create_graph=True)[1]
+        for noise in problem.noise(problem.samples, generator)
     ]
-    gradient = torch.cat([part.view(-1, *x.shape) for part in found]).mean(dim=0)
+    gradient = torch.cat(gradients).view(-1, *x.shape).mean(dim=0)
     # The value is that of the solver; gradients of other noise only lend their derivative.
     before = -problem.lambda_ * (dual + gradient - gradient.detach())
     after = problem.shrink(before)
@@ -70,11 +70,11 @@ def _solved(
         energy = _dot(image, turned)
         # Without positive curvature the point is no minimum in this direction, and going on would not help.
         going = going & (energy > 0)
-        length = torch.where(going, size / torch.where(going, energy, 1.0), 0.0)
-        solution, rest = solution + length * direction, rest - length * image
+        step = torch.where(going, size / torch.where(going, energy, 1.0), 0.0)
+        solution, rest = solution + step * direction, rest - step * image
         inner = thresholded(rest)
         new = _dot(rest, inner)
-        ratio = torch.where(going, new / torch.where(size > 0, size, 1.0), 0.0)
+        ratio = torch.where(going, divided(new, size), 0.0)
         direction, turned, size = rest + ratio * direction, inner + ratio * turned, torch.where(going, new, 0.0)
     return solution
 

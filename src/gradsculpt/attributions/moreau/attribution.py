@@ -8,11 +8,11 @@ from torch import Tensor
 
 from gradsculpt import checks
 from gradsculpt.attributions.base import Attribution
-from gradsculpt.attributions.copies import arithmetic, clean_classes, passes, source
-from gradsculpt.attributions.envelope import Envelope, Objective
-from gradsculpt.attributions.gradient import Gradient, Output
-from gradsculpt.attributions.implicit import differentiable_map
-from gradsculpt.attributions.solvers import DualAveraging, ProximalGradient, Solution, Solver, solve
+from gradsculpt.attributions.gradient import OUTPUTS, Gradient, Output
+from gradsculpt.attributions.moreau.envelope import Envelope, EnvelopeValue
+from gradsculpt.attributions.moreau.implicit import differentiable_map
+from gradsculpt.attributions.moreau.solvers import DualAveraging, ProximalGradient, Solution, Solver, solve
+from gradsculpt.attributions.sampling import arithmetic, clean_classes, noise_level, passes, source
 from gradsculpt.errors import ArgumentError
 from gradsculpt.gradients import Model, input_gradient
 from gradsculpt.isolation import undisturbed
@@ -20,7 +20,7 @@ from gradsculpt.penalties.base import Penalty
 
 
 @dataclass(frozen=True)
-class Info:
+class MoreauInfo:
     """How well each image of a batch was solved.
 
     Args:
@@ -32,7 +32,7 @@ class Info:
         converged: Whether the residual reached the tolerance, [N].
     """
 
-    objective: Objective
+    objective: EnvelopeValue
     iterations: Tensor
     residual: Tensor
     converged: Tensor
@@ -99,13 +99,8 @@ class MoreauGrad(Attribution):
 
     def __post_init__(self) -> None:
         checks.positive("lambda_", self.lambda_)
-        checks.at_least("sigma", self.sigma, 0.0)
-        checks.at_least("samples", self.samples, 1)
-        checks.at_least("steps", self.steps, 1)
-        checks.at_least("tolerance", self.tolerance, 0.0)
-        checks.one_of("output", self.output, ("logit", "probability", "log_probability"))
-        checks.at_least("seed", self.seed, 0)
-        checks.at_least("batch_size", self.batch_size, 1)
+        checks.each_at_least(self, sigma=0, samples=1, steps=1, tolerance=0, seed=0, batch_size=1)
+        checks.one_of("output", self.output, OUTPUTS)
         if self.solver is not None and self.sigma > 0 and not self.solver.takes_noise:
             raise ArgumentError(
                 f"sigma={self.sigma!r} makes gradients means over fresh noise, which hides the curvature that the "
@@ -135,7 +130,7 @@ class MoreauGrad(Attribution):
         create_graph: bool = False,
         start: Tensor | None = None,
         return_info: Literal[True],
-    ) -> tuple[Tensor, Info]: ...
+    ) -> tuple[Tensor, MoreauInfo]: ...
 
     def __call__(
         self,
@@ -146,7 +141,7 @@ class MoreauGrad(Attribution):
         create_graph: bool = False,
         start: Tensor | None = None,
         return_info: bool = False,
-    ) -> Tensor | tuple[Tensor, Info]:
+    ) -> Tensor | tuple[Tensor, MoreauInfo]:
         """Return the maps -delta / lambda, shape [N, C, H, W].
 
         Args:
@@ -169,11 +164,11 @@ class MoreauGrad(Attribution):
                 if not return_info:
                     return maps.to(x.dtype)
                 objective = problem.objective(solution.delta, 32, generator)
-            return maps.to(x.dtype), Info(objective, solution.iterations, solution.residual, solution.converged)
+            return maps.to(x.dtype), MoreauInfo(objective, solution.iterations, solution.residual, solution.converged)
 
     def objective(
         self, model: Model, x: Tensor, target: Tensor, maps: Tensor, samples: int = 512, seed: int = 1
-    ) -> Objective:
+    ) -> EnvelopeValue:
         """Return the objective that maps attain, and by how much that is lower than at delta = 0.
 
         Args:
@@ -198,8 +193,7 @@ class MoreauGrad(Attribution):
 
     def _problem(self, model: Model, x: Tensor, target: Tensor) -> Envelope:
         checks.labels(target, len(x))
-        axes = (1, 2, 3)
-        level = self.sigma * (x.amax(dim=axes, keepdim=True) - x.amin(dim=axes, keepdim=True))
+        level = noise_level(x, self.sigma)
         return Envelope(model, x, target, self.output, level, self.lambda_, self.penalty, self.samples, self.batch_size)
 
     def _solved(self, problem: Envelope, start: Tensor | None, generator: torch.Generator) -> Solution:

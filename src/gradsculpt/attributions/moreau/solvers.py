@@ -7,13 +7,12 @@ import torch
 from torch import Tensor
 
 from gradsculpt import checks
-from gradsculpt.attributions.envelope import Envelope
-from gradsculpt.errors import ArgumentError
-from gradsculpt.numerics import per_sample
+from gradsculpt.attributions.moreau.envelope import Envelope
+from gradsculpt.numerics import length
 
-State = dict[str, Tensor]
-"""What a solver knows of each image, tensors [N, ...]. "delta" is where the next gradient is taken; "solution" is the
-best answer so far; "dual" is the gradient of f that this answer goes with."""
+SolverState = dict[str, Tensor]
+"""What a solver knows of each image, tensors [N, ...]. "delta" is where the next gradient is taken, "previous" where it
+was taken last; "solution" is the best answer so far; "dual" is the gradient of f that this answer goes with."""
 
 
 class Solver(ABC):
@@ -25,12 +24,12 @@ class Solver(ABC):
         return True
 
     @abstractmethod
-    def start(self, problem: Envelope, delta: Tensor) -> State:
+    def start(self, problem: Envelope, delta: Tensor) -> SolverState:
         """Return the state before the first gradient, which is taken at delta."""
 
     @abstractmethod
-    def step(self, problem: Envelope, state: State, value: Tensor, gradient: Tensor, index: int, steps: int) -> State:
-        """Return the state after a value [N] and gradient of f at `state["delta"]`, in step `index` of 1 to `steps`."""
+    def step(self, problem: Envelope, state: SolverState, gradient: Tensor, index: int, steps: int) -> SolverState:
+        """Return the state after a gradient of f at `state["delta"]`, in step `index` of 1 to `steps`."""
 
 
 @dataclass(frozen=True)
@@ -62,12 +61,12 @@ def solve(
     residual = torch.full((count,), torch.inf, dtype=delta.dtype, device=delta.device)
     active = torch.arange(count, device=delta.device)
     for index in range(1, steps + 1):
-        part, known = problem.of(active), {name: values[active] for name, values in state.items()}
-        value, gradient = part.smooth_gradient(known["delta"], generator)
-        known = solver.step(part, known, value, gradient.to(delta.dtype), index, steps)
-        for name, values in known.items():
+        unsolved, before = problem.of(active), {name: values[active] for name, values in state.items()}
+        gradient = unsolved.mean_gradient(before["delta"], generator).to(delta.dtype)
+        after = solver.step(unsolved, before, gradient, index, steps)
+        for name, values in after.items():
             state[name] = state[name].index_copy(0, active, values)
-        residual[active] = _residual(part, known)
+        residual[active] = _residual(unsolved, after)
         iterations[active] = index
         active = active[residual[active] > tolerance]
         if not len(active):
@@ -75,11 +74,11 @@ def solve(
     return Solution(state["solution"], state["dual"], iterations, residual, residual <= tolerance)
 
 
-def _residual(problem: Envelope, state: State) -> Tensor:
+def _residual(problem: Envelope, state: SolverState) -> Tensor:
     fixed = problem.shrink(-problem.lambda_ * state["dual"])
-    moved, length = (_length(t).view(-1) for t in (fixed - state["previous"], fixed))
+    moved, whole = (length(t) for t in (fixed - state["previous"], fixed))
     # A map of 0 that stays 0 is a solution; NaN is none, and would never become one.
-    return torch.where(moved == 0, 0.0, moved / length).nan_to_num(nan=0.0, posinf=torch.inf)
+    return torch.where(moved == 0, 0.0, moved / whole).nan_to_num(nan=0.0, posinf=torch.inf)
 
 
 @dataclass(frozen=True)
@@ -105,11 +104,11 @@ class DualAveraging(Solver):
     def __post_init__(self) -> None:
         checks.at_least("power", self.power, 0.0)
 
-    def start(self, problem: Envelope, delta: Tensor) -> State:
+    def start(self, problem: Envelope, delta: Tensor) -> SolverState:
         """Start with no gradients."""
         return {"delta": delta, "previous": delta, "solution": delta, "dual": torch.zeros_like(delta)}
 
-    def step(self, problem: Envelope, state: State, value: Tensor, gradient: Tensor, index: int, steps: int) -> State:
+    def step(self, problem: Envelope, state: SolverState, gradient: Tensor, index: int, steps: int) -> SolverState:
         """Let a gradient into the mean."""
         share = index**self.power / sum(t**self.power for t in range(1, index + 1))
         dual = state["dual"] + share * (gradient - state["dual"])
@@ -124,27 +123,21 @@ class ProximalGradient(Solver):
     Args:
         step_size: Length of a step; None adapts it for each image to the curvature seen between its last two points,
             which noise would hide.
-        accelerated: Take the gradient at a point extrapolated beyond the last two; an image starts anew whenever
-            this points uphill. Needs a `step_size`.
         average: The answer is the mean of this many last iterates.
 
     Raises:
-        ArgumentError: If a number is out of range, or there is no `step_size` where one is needed.
+        ArgumentError: If a number is out of range.
 
-    Source: Beck and Teboulle, SIAM J. Imaging Sciences 2009 (acceleration); O'Donoghue and Candes 2015 (starting anew);
-        Malitsky and Mishchenko 2023 (adaptive proximal steps). The code of MoreauGrad takes 300 plain steps of .1 and
-        averages the last 101.
+    Source: Malitsky and Mishchenko 2023 (adaptive proximal steps). The code of MoreauGrad takes 300 plain steps of .1
+        and averages the last 101.
     """
 
     step_size: float | None = None
-    accelerated: bool = False
     average: int = 1
 
     def __post_init__(self) -> None:
         if self.step_size is not None:
             checks.positive("step_size", self.step_size)
-        elif self.accelerated:
-            raise ArgumentError("accelerated steps of an adaptive size may diverge; pass a step_size as well.")
         checks.at_least("average", self.average, 1)
 
     @property
@@ -152,43 +145,32 @@ class ProximalGradient(Solver):
         """False if the step is adaptive: noise would hide the curvature that it follows."""
         return self.step_size is not None
 
-    def start(self, problem: Envelope, delta: Tensor) -> State:
+    def start(self, problem: Envelope, delta: Tensor) -> SolverState:
         """Start with the step that would solve a linear f at once, where the step is adaptive."""
         zeros, ones = torch.zeros_like(delta), delta.new_ones(len(delta), 1, 1, 1)
         step = ones * (problem.lambda_ if self.step_size is None else self.step_size)
-        known = {"delta": delta, "previous": delta, "solution": delta, "dual": zeros, "last": delta}
-        return {**known, "slope": zeros, "step": step, "ratio": ones / 3, "age": ones, "sum": zeros}
+        points = {"delta": delta, "previous": delta, "solution": delta, "sum": zeros}
+        return {**points, "dual": zeros, "slope": zeros, "step": step, "ratio": ones / 3}
 
-    def step(self, problem: Envelope, state: State, value: Tensor, gradient: Tensor, index: int, steps: int) -> State:
+    def step(self, problem: Envelope, state: SolverState, gradient: Tensor, index: int, steps: int) -> SolverState:
         """Take a step from the point of the gradient."""
         point, slope = state["delta"], gradient + state["delta"] / problem.lambda_
-        known = {"previous": point, "dual": gradient, "slope": slope}
-        known |= self._length(state, slope) if self.step_size is None and index > 1 else {}
-        size = known.get("step", state["step"])
+        sizes = _fitted(state, slope) if self.step_size is None and index > 1 else {}
+        size = sizes.get("step", state["step"])
         new = point - size * slope
         new = new if problem.penalty is None else problem.penalty.prox(new, size)
-        onward, age = self._extrapolated(state, new) if self.accelerated else (new, state["age"])
         averaged = index - (steps - self.average)
         total = state["sum"] + new if averaged > 0 else state["sum"]
         solution = total / averaged if averaged > 0 else new
-        return {**state, **known, "delta": onward, "last": new, "age": age, "sum": total, "solution": solution}
-
-    def _length(self, state: State, slope: Tensor) -> State:
-        """Return steps that fit the curvature between the last two points."""
-        moved, bent = _length(state["delta"] - state["previous"]), _length(slope - state["slope"])
-        step = state["step"]
-        steep = 2 * (step * bent / torch.where(moved > 0, moved, torch.inf)).square() - 1
-        longest = torch.where(steep > 0, step / steep.clamp(min=torch.finfo(step.dtype).tiny).sqrt(), torch.inf)
-        new = torch.minimum((2 / 3 + state["ratio"]).sqrt() * step, longest)
-        return {"step": new, "ratio": new / step}
-
-    def _extrapolated(self, state: State, new: Tensor) -> tuple[Tensor, Tensor]:
-        uphill = per_sample((state["delta"] - new) * (new - state["last"])).view(-1, 1, 1, 1) > 0
-        age = torch.where(uphill, 1.0, state["age"])
-        older = (1 + (1 + 4 * age.square()).sqrt()) / 2
-        return new + (age - 1) / older * (new - state["last"]), older
+        points = {"delta": new, "previous": point, "solution": solution, "sum": total}
+        return {**state, **points, **sizes, "dual": gradient, "slope": slope}
 
 
-def _length(t: Tensor) -> Tensor:
-    length: Tensor = torch.linalg.vector_norm(t, dim=(1, 2, 3), keepdim=True)
-    return length
+def _fitted(state: SolverState, slope: Tensor) -> SolverState:
+    """Return steps that fit the curvature between the last two points."""
+    moved, bent = (length(t, keepdim=True) for t in (state["delta"] - state["previous"], slope - state["slope"]))
+    step = state["step"]
+    steep = 2 * (step * bent / torch.where(moved > 0, moved, torch.inf)).square() - 1
+    longest = torch.where(steep > 0, step / steep.clamp(min=torch.finfo(step.dtype).tiny).sqrt(), torch.inf)
+    new = torch.minimum((2 / 3 + state["ratio"]).sqrt() * step, longest)
+    return {"step": new, "ratio": new / step}

@@ -6,7 +6,7 @@ from contextlib import nullcontext
 import pytest
 import torch
 from tests.networks import batch, network, same_state, state
-from torch import Tensor, nn
+from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
@@ -17,9 +17,10 @@ from gradsculpt.attributions import (
     IntegratedGradients,
     Smoothed,
     Sparsified,
-    copies,
+    sampling,
 )
-from gradsculpt.attributions.copies import passes
+from gradsculpt.attributions.sampling import passes
+from gradsculpt.gradients import Model
 
 FAST = [
     Smoothed(samples=6, batch_size=4),
@@ -31,17 +32,15 @@ FAST = [
 class Other(Attribution):
     """An attribution that may look at maps inside the network."""
 
-    def __call__(
-        self, model: nn.Module, x: Tensor, target: Tensor | None = None, *, create_graph: bool = False
-    ) -> Tensor:
+    def __call__(self, model: Model, x: Tensor, target: Tensor | None = None, *, create_graph: bool = False) -> Tensor:
         return torch.zeros_like(x)
 
 
-class Largest(TorchDispatchMode):
+class Largest(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Notes how many images the largest call of an operation had."""
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.images, self.normalisations = 0, 0
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):  # type: ignore[no-untyped-def]
@@ -51,11 +50,11 @@ class Largest(TorchDispatchMode):
         return func(*args, **(kwargs or {}))
 
 
-class Peak(TorchDispatchMode):
+class Peak(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Counts the bytes of all tensors that are made, and alive, inside it."""
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.alive: dict[int, int] = {}
         self.most = 0
 
@@ -79,7 +78,7 @@ def test_fusing_changes_no_map_and_no_state(attribution: Attribution, monkeypatc
         found = attribution(model, x, y)
     assert same_state(state(model), before)
     assert all(parameter.grad is None for parameter in model.parameters())
-    monkeypatch.setattr(copies, "fused", lambda model, x: nullcontext(model))
+    monkeypatch.setattr(sampling, "fused", lambda model, x: nullcontext(model))
     with Largest() as plain:
         torch.testing.assert_close(found, attribution(model, x, y), rtol=1e-10, atol=1e-12)
     assert fused.images == plain.images == 4
