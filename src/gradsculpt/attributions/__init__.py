@@ -1,15 +1,13 @@
 """Maps of what a model's output depends on."""
 
 from gradsculpt.attributions.base import Attribution
-from gradsculpt.attributions.deep_lift import DeepLift
 from gradsculpt.attributions.grad_cam import GradCAM
 from gradsculpt.attributions.gradient import Gradient
-from gradsculpt.attributions.guided import GuidedBackprop
 from gradsculpt.attributions.heatmap import heatmap, signed_heatmap
 from gradsculpt.attributions.input_gradient import InputXGradient
 from gradsculpt.attributions.integrated import IntegratedGradients
-from gradsculpt.attributions.lrp import LRP
 from gradsculpt.attributions.moreau import Info, MoreauGrad
+from gradsculpt.attributions.propagation import LRP, DeepLift, GuidedBackprop
 from gradsculpt.attributions.smoothed import Smoothed, SmoothGrad, SmoothGradSquared, VarGrad
 from gradsculpt.attributions.solvers import DualAveraging, ProximalGradient, Solver
 from gradsculpt.attributions.sparsified import Sparsified, SparsifiedGradient, SparsifiedSmoothGrad

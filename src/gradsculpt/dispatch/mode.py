@@ -3,12 +3,11 @@
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-import torch
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
 from gradsculpt.dispatch.call import Call
-from gradsculpt.dispatch.operators import bare_name
+from gradsculpt.dispatch.operators import Kind, bare_name, of_kind
 
 Handler = Callable[[Call], Any]
 """Answers a call; `NotImplemented` leaves it to the function itself."""
@@ -21,7 +20,7 @@ class Dispatch(TorchFunctionMode):
     never by itself.
 
     Args:
-        handlers: By the bare name of the operator.
+        handlers: By the bare name of the operator, or by its kind; a name counts before a kind.
         otherwise: Answers the calls that no handler is for; None leaves them alone, at the cost of one look-up.
         substitute: What to do where a network overwrites a tensor by a call that was answered. False copies the answer
             into the tensor. True leaves the tensor as it was, as a derivative may need it, and hands out the answer
@@ -35,10 +34,12 @@ class Dispatch(TorchFunctionMode):
     """
 
     def __init__(
-        self, handlers: Mapping[str, Handler], otherwise: Handler | None = None, *, substitute: bool = False
+        self, handlers: Mapping[str | Kind, Handler], otherwise: Handler | None = None, *, substitute: bool = False
     ) -> None:
         super().__init__()
-        self._handlers, self._otherwise, self._substitute = handlers, otherwise, substitute
+        kinds = {name: each for kind, each in handlers.items() if isinstance(kind, Kind) for name in of_kind(kind)}
+        self._handlers = kinds | {name: each for name, each in handlers.items() if isinstance(name, str)}
+        self._otherwise, self._substitute = otherwise, substitute
         self._answers: dict[int, tuple[Tensor, Tensor]] = {}
 
     def __torch_function__(
@@ -83,10 +84,3 @@ class Dispatch(TorchFunctionMode):
     def forget(self) -> None:
         """Let go of every tensor that was answered for."""
         self._answers.clear()
-
-
-def reshaped(call: Call) -> Any:
-    """Answer `view`: where maps are laid out otherwise than the network laid out the images, it needs a copy."""
-    if any(isinstance(value, torch.dtype) for value in (*call.args, *call.kwargs.values())):
-        return NotImplemented
-    return Tensor.reshape(*call.args, **call.kwargs)
