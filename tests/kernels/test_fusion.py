@@ -153,7 +153,15 @@ def shared() -> nn.Module:
     return network(nn.Conv2d(3, 3, 3), norm, nn.ReLU(), nn.Conv2d(3, 3, 1), norm)
 
 
-BODIES: tuple[Callable[[Layer, Tensor], Tensor], ...] = (twice, twice_apart, looked_at, normalised_looked_at, changed_activation, functional, made_weight)
+BODIES: tuple[Callable[[Layer, Tensor], Tensor], ...] = (
+    twice,
+    twice_apart,
+    looked_at,
+    normalised_looked_at,
+    changed_activation,
+    functional,
+    made_weight,
+)
 BODIES += (out_of_order, checkpointed, activation_kept, viewed)
 NETWORKS: dict[str, Callable[[], nn.Module]] = {
     "inverted bottleneck": lambda: stem(Block(), Block(), act=nn.ReLU6()),

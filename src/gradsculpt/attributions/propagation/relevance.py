@@ -19,13 +19,6 @@ from gradsculpt.gradients import Model, pullback
 
 
 @dataclass
-class _Signs:
-    """The signs that the batch normalisation which follows a layer gives its channels, if it gives any."""
-
-    channels: Tensor | None = None
-
-
-@dataclass
 class Relevance:
     """A pass in which everything that a classifier is commonly built of propagates relevance.
 
@@ -33,7 +26,8 @@ class Relevance:
         propagation: The engine.
         bounds: The lowest and highest value of an image, as of `LRP`.
         mask: Which entries are padding.
-        signs: By output of a layer, for as long as it is in use; a rule must not know its own, which knows the rule.
+        signs: Of the channels of a layer, by its output, for as long as that is in use (a rule must not know its own,
+            which knows the rule): none, or those that the batch normalisation which follows gives it.
     """
 
     propagation: Propagation
@@ -85,24 +79,25 @@ def _scaled(relevance: Relevance, call: Call, place: int) -> Any:
 
 def _weighted(relevance: Relevance, call: Call, place: int) -> Tensor:
     """Share by the box rule at the first layer, and by z+ in the others; the bias gets nothing."""
-    x, weight, signs = call["input"], call["weight"], _Signs()
+    x, weight = call["input"], call["weight"]
     if call.tensors[place] is not x:
         plain: Tensor = call()
         return plain
     ends, mask = relevance.ranges.of(x), relevance.mask.of(x)
     rule = Z_PLUS if ends is None else z_box(*ends)
+    signs: list[Tensor] = []
     # Weights that are much larger than the map would be copied to its layout for each convolution, which takes longer
     # than it saves.
     call = call.given(input=x.contiguous() if x.ndim == 4 and weight.numel() >= 8 * x.numel() else x)
 
-    def linear(x: Tensor, weight: Tensor) -> Tensor:
+    def linear(weight: Tensor, x: Tensor) -> Tensor:
         units: Tensor = call.given(input=x, weight=weight, bias=None)()
         return units
 
     def shared(inputs: Sequence[Tensor], g: Tensor) -> Sequence[Tensor]:
         x, weight = (_wide(t) for t in inputs[:2])
-        if signs.channels is not None:
-            weight = weight * signs.channels.to(weight)
+        for sign in signs:
+            weight = weight * sign.to(weight)
         return rule(_wide(g), Layer(linear, x, weight, mask))
 
     units = relevance.propagation.ruled(call, shared)
@@ -119,9 +114,8 @@ def _normalised(relevance: Relevance, call: Call, place: int) -> Tensor:
             "so relevance cannot be given to each; call model.eval() first."
         )
     before, weight = call["input"], call["weight"]
-    signs: _Signs | None = relevance.signs.get(before)  # type: ignore[no-untyped-call]
-    if signs is not None and weight is not None and bool((weight < 0).any()):
-        signs.channels = torch.where(weight.detach() < 0, -1.0, 1.0).view(-1, *[1] * (before.ndim - 1))
+    if before in relevance.signs and weight is not None and bool((weight < 0).any()):
+        relevance.signs[before][:] = [torch.where(weight.detach() < 0, -1.0, 1.0).view(-1, *[1] * (before.ndim - 1))]
     return _passed(relevance, call, place)
 
 
