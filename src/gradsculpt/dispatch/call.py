@@ -78,8 +78,12 @@ class Call:
         return self.having(*tensors)()
 
     def given(self, **arguments: Any) -> "Call":
-        """Return the call with other arguments, of an operator whose parameters are known."""
-        return replace(self, args=(), kwargs={**self.arguments, **arguments})
+        """Return the call with other arguments, those by name in the order of the operator's parameters."""
+        names = self.operator.parameters
+        placed = zip(names, self.args, strict=False)
+        args = (*(arguments.pop(name, value) for name, value in placed), *self.args[len(names) :])
+        named = {**self.kwargs, **arguments}
+        return replace(self, args=args, kwargs={**{name: named[name] for name in names if name in named}, **named})
 
     @property
     def cut(self) -> tuple[float, float] | None:

@@ -68,7 +68,8 @@ class Dispatch(TorchFunctionMode):
             return answer
         if not self._substitute or target._is_view():
             return target.copy_(answer)
-        self._answers[id(target)] = (target, answer)
+        if answer is not target:  # as of dropout in evaluation mode
+            self._answers[id(target)] = (target, answer)
         return answer
 
     def current(self, value: Any) -> Any:

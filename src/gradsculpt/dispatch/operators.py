@@ -186,6 +186,10 @@ _BY_NAME: dict[str, Operator] = {operator.name: operator for operator in _operat
 _SPELLINGS: dict[Callable[..., Any], Spelling] = {
     function: spelled for operator in _BY_NAME.values() for function, spelled in _spelled(operator)
 }
+# This one always returns where the maxima are, too.
+_SPELLINGS[torch.adaptive_max_pool1d] = Spelling(
+    Operator("adaptive_max_pool1d_with_indices"), torch.adaptive_max_pool1d
+)
 _SPELLINGS[Tensor.view] = Spelling(_BY_NAME["view"], _view)
 # The same operator with its arguments in another order.
 _SWAPPED = ("input", "weight", "bias", "running_mean", "running_var", "training", "momentum", "eps", "cudnn_enabled")
