@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.overrides import get_testing_overrides
 
-from gradsculpt.dispatch import Call, Dispatch, Kind
+from gradsculpt.dispatch import Call, Dispatch, Handler, Kind
 from gradsculpt.dispatch.operators import of_kind, spelling
 from tests.dispatch.cases import ARGUMENTS, CASES, KINDS, Case, Function, images
 
@@ -58,7 +58,8 @@ def test_a_kind_answers_for_its_operators_and_a_name_before_it(case: Case) -> No
     with Dispatch({kind: shifted(by_kind)}):
         case(x.clone())
     assert len(by_kind) == 1
-    with Dispatch({kind: shifted(by_kind), case.name: shifted(by_name)}):
+    both: dict[str | Kind, Handler] = {kind: shifted(by_kind), case.name: shifted(by_name)}
+    with Dispatch(both):
         case(x.clone())
     assert (len(by_kind), len(by_name)) == (1, 1)
 
@@ -309,7 +310,7 @@ def test_views_are_copies_where_the_layout_asks_for_one() -> None:
 
 
 def test_answers_are_followed_to_the_last_one() -> None:
-    mode = Dispatch({Kind.RECTIFIER: lambda call: call() + 1, "add": Call.__call__}, substitute=True)
+    mode = Dispatch({"relu": lambda call: call() + 1, "add": Call.__call__}, substitute=True)
     x = -torch.ones(2)
     other = torch.zeros(2)
     with mode:

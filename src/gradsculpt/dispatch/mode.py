@@ -1,7 +1,7 @@
 """The mode: while it is on, every function of PyTorch that a network calls can be answered in another way."""
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
@@ -11,6 +11,8 @@ from gradsculpt.dispatch.operators import Kind, bare_name, of_kind
 
 Handler = Callable[[Call], Any]
 """Answers a call; `NotImplemented` leaves it to the function itself."""
+
+Key = TypeVar("Key", bound=str | Kind)
 
 
 class Dispatch(TorchFunctionMode):
@@ -27,6 +29,7 @@ class Dispatch(TorchFunctionMode):
             wherever the network names the tensor from then on; `current` does the same for what leaves the block.
 
     Example:
+        >>> import torch
         >>> double = Dispatch({"relu": lambda call: 2 * call()})
         >>> with double:
         ...     torch.tensor([-1.0, 3.0]).relu_(), torch.nn.functional.relu(torch.ones(1)), torch.ones(1).sigmoid() < 1
@@ -34,7 +37,7 @@ class Dispatch(TorchFunctionMode):
     """
 
     def __init__(
-        self, handlers: Mapping[str | Kind, Handler], otherwise: Handler | None = None, *, substitute: bool = False
+        self, handlers: Mapping[Key, Handler], otherwise: Handler | None = None, *, substitute: bool = False
     ) -> None:
         super().__init__()
         kinds = {name: each for kind, each in handlers.items() if isinstance(kind, Kind) for name in of_kind(kind)}

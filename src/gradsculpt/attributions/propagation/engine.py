@@ -13,7 +13,7 @@ from torch.autograd.function import BackwardCFunction
 from gradsculpt import checks
 from gradsculpt.attributions.copies import source
 from gradsculpt.attributions.gradient import class_output
-from gradsculpt.dispatch import Call, Dispatch, Handler, Kind
+from gradsculpt.dispatch import Call, Dispatch, Handler, Key
 from gradsculpt.errors import ModelError
 from gradsculpt.gradients import Model, input_gradient, local_gradients
 from gradsculpt.isolation import undisturbed
@@ -54,7 +54,7 @@ class Propagation:
         model: Model,
         x: Tensor,
         target: Tensor | None,
-        handlers: Mapping[str | Kind, Handler],
+        handlers: Mapping[Key, Handler],
         otherwise: Handler = Call.__call__,
         *,
         begin: Callable[[Tensor], None] | None = None,
