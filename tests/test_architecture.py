@@ -180,12 +180,26 @@ def forbidden(root: Path) -> list[str]:
     return found
 
 
+def function_modes(root: Path) -> list[str]:
+    """Return the classes that see the functions of PyTorch which a network calls."""
+    return [
+        f"{name}.{node.name}"
+        for name, path in modules(root).items()
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.ClassDef) and any("FunctionMode" in ast.unparse(base) for base in node.bases)
+    ]
+
+
 NEVER_CALLED = ("print", "eval", "exec")
 
 
 @pytest.mark.parametrize("check", [misplaced, wrong_way, cycles, too_long, forbidden], ids=lambda check: check.__name__)
 def test_the_source_keeps_to_its_rules(check: Callable[[Path], list[str]]) -> None:
     assert check(SOURCE) == []
+
+
+def test_there_is_one_way_into_pytorch() -> None:
+    assert function_modes(SOURCE) == [f"{PACKAGE}.dispatch.mode.Dispatch"]
 
 
 def test_the_median_module_is_small() -> None:
@@ -301,6 +315,17 @@ def test_long_modules_and_functions_are_seen(tmp_path: Path) -> None:
         "gradsculpt.errors",
         "gradsculpt.inputs.g",
     ]
+
+
+def test_a_second_way_into_pytorch_is_seen(tmp_path: Path) -> None:
+    root = tree(
+        tmp_path,
+        dispatch__mode="class Dispatch(TorchFunctionMode): ...\nclass Other: ...",
+        attacks__base="def f():\n    class Own(torch.overrides.TorchFunctionMode): ...",
+        kernels__base="class Base(BaseTorchFunctionMode, Other): ...",
+    )
+    names = ["attacks.base.Own", "dispatch.mode.Dispatch", "kernels.base.Base"]
+    assert function_modes(root) == [f"{PACKAGE}.{name}" for name in names]
 
 
 def test_what_is_never_written_is_seen(tmp_path: Path) -> None:

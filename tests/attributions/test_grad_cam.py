@@ -21,7 +21,8 @@ def model() -> nn.Sequential:
 def test_it_is_captums(layer: str) -> None:
     net, (x, y) = model(), batch()
     if layer.endswith((".0", ".1")):  # captum sees what in-place activations have overwritten
-        net[0][1], net[1][2] = nn.ReLU(), nn.ReLU()
+        for parent, place in ((net[0], "1"), (net[1], "2")):
+            setattr(parent, place, nn.ReLU())
     module = net.get_submodule(layer)
     coarse = captum.attr.LayerGradCam(net, module).attribute(x, target=y, relu_attributions=True)
     expected = captum.attr.LayerAttribution.interpolate(coarse, (6, 6), "bilinear").detach()

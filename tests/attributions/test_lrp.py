@@ -2,6 +2,7 @@
 
 import itertools
 from collections.abc import Callable
+from typing import TypeVar
 
 import numpy as np
 import pytest
@@ -23,12 +24,16 @@ from gradsculpt.models import pretrained
 
 LOW, HIGH = -4.0, 4.0
 
+Network = TypeVar("Network", bound=nn.Module)
 
-def shaken(model: nn.Module) -> nn.Module:
+
+def shaken(model: Network) -> Network:
     """Give batch normalisation statistics and weights of both signs."""
     generator = torch.Generator().manual_seed(5)
     for module in model.modules():
         if isinstance(module, nn.BatchNorm2d):
+            assert module.running_mean is not None
+            assert module.running_var is not None
             for tensor in (module.running_mean, module.weight, module.bias):
                 tensor.data.normal_(generator=generator)
             module.running_var.uniform_(0.5, 2.0, generator=generator)
@@ -102,7 +107,7 @@ def by_zennit(model: nn.Module, x: Tensor, y: Tensor, canonizer: object) -> Tens
         return torch.autograd.grad(modified(x), x, torch.eye(model(x).shape[1], dtype=x.dtype)[y])[0]
 
 
-def chain(activation: Callable[[], nn.Module]) -> nn.Module:
+def chain(activation: Callable[[], nn.Module]) -> nn.Sequential:
     torch.manual_seed(0)
     # Where every entry is negative zennit loses the relevance of an average.
     pool = nn.MaxPool2d(3) if activation is nn.SiLU else nn.AvgPool2d(3)
@@ -159,8 +164,10 @@ def test_bounds_go_with_what_is_done_to_the_images_first() -> None:
     shift = lambda t: t * std + mean  # noqa: E731
     inner = LRP((shift(torch.full_like(x, LOW)), shift(torch.full_like(x, HIGH))))(model, shift(x), y)
     torch.testing.assert_close(LRP((LOW, HIGH))(lambda t: model(shift(t)), x, y), inner)
-    padded = nn.Sequential(nn.ZeroPad2d(1), *chain(nn.ReLU))
-    padded[1].padding = (0, 0)
+    unpadded, *others = chain(nn.ReLU)
+    assert isinstance(unpadded, nn.Conv2d)
+    unpadded.padding = (0, 0)
+    padded = nn.Sequential(nn.ZeroPad2d(1), unpadded, *others)
     torch.testing.assert_close(LRP((LOW, HIGH))(padded, x, y), expected)
     flipped = LRP((LOW, HIGH))(lambda t: model(-(t.neg())), x, y)
     torch.testing.assert_close(flipped, expected)
@@ -183,17 +190,20 @@ def test_where_nothing_contributes_the_magnitudes_decide() -> None:
     assert both.flatten().tolist() == [1, 0, 0, 0] or torch.isclose(both.sum(), torch.ones(()).double())
 
 
-def dark(*layers: nn.Module) -> nn.Module:
+def dark(*layers: nn.Module) -> nn.Sequential:
     """Return a network many of whose units see nothing but zeros, and are what their biases say."""
     torch.manual_seed(0)
+    first = nn.Conv2d(3, 4, 3, padding=1)
     model = nn.Sequential(
-        nn.Conv2d(3, 4, 3, padding=1), nn.BatchNorm2d(4), nn.ReLU6(), *layers, nn.ReLU(),
+        first, nn.BatchNorm2d(4), nn.ReLU6(), *layers, nn.ReLU(),
         nn.Flatten(), nn.LazyLinear(3),
     ).double().eval()  # fmt: skip
     model(torch.zeros(1, 3, 6, 6).double())
-    model[0].bias.data[:] = torch.tensor([-9.0, -9.0, -9.0, 0.1])
+    assert first.bias is not None
+    first.bias.data[:] = torch.tensor([-9.0, -9.0, -9.0, 0.1])
     for layer in layers:
         if isinstance(layer, nn.Conv2d):
+            assert layer.bias is not None
             layer.weight.data[:2] = -layer.weight.data[:2].abs()
             layer.bias.data[:] = 1 + layer.bias.data.abs()
     return model
@@ -245,8 +255,9 @@ def test_nor_does_it_where_branches_meet() -> None:
 
 
 def test_relevance_goes_through_filters_without_weights() -> None:
-    model, (x, y) = dark(nn.Conv2d(4, 4, 3, padding=1)), batch()
-    model[3].weight.data[1:] = 0
+    filters = nn.Conv2d(4, 4, 3, padding=1)
+    model, (x, y) = dark(filters), batch()
+    filters.weight.data[1:] = 0
     found = LRP((LOW, HIGH))(model, x, y)
     torch.testing.assert_close(found.sum((1, 2, 3)), torch.ones(4).double())
 

@@ -81,6 +81,14 @@ def test_a_sum_is_seen_however_it_is_written(attribution: Attribution, add: Call
 
 
 @members
+def test_dropout_in_place_is_nothing_in_evaluation_mode(attribution: Attribution) -> None:
+    model, (x, y) = network().eval(), batch()
+    expected = attribution(model, x, y)
+    model[3] = nn.Dropout(0.5, inplace=True)
+    torch.testing.assert_close(attribution(model.eval(), x, y), expected)
+
+
+@members
 def test_the_softplus_of_this_package_is_the_one_of_pytorch(attribution: Attribution) -> None:
     x, y = batch()
     torch.testing.assert_close(

@@ -1,14 +1,11 @@
 """Maps of what a model's output depends on."""
 
 from gradsculpt.attributions.base import Attribution
-from gradsculpt.attributions.deep_lift import DeepLift
 from gradsculpt.attributions.grad_cam import GradCAM
 from gradsculpt.attributions.gradient import Gradient
-from gradsculpt.attributions.guided import GuidedBackprop
 from gradsculpt.attributions.heatmap import heatmap, signed_heatmap
 from gradsculpt.attributions.input_x_gradient import InputXGradient
 from gradsculpt.attributions.integrated import IntegratedGradients
-from gradsculpt.attributions.lrp import LRP
 from gradsculpt.attributions.moreau import (
     DualAveraging,
     EnvelopeValue,
@@ -17,6 +14,7 @@ from gradsculpt.attributions.moreau import (
     ProximalGradient,
     Solver,
 )
+from gradsculpt.attributions.propagation import LRP, DeepLift, GuidedBackprop
 from gradsculpt.attributions.smoothed import Smoothed, SmoothGrad, SmoothGradSquared, VarGrad
 from gradsculpt.attributions.sparsified import Sparsified, SparsifiedGradient, SparsifiedSmoothGrad
 

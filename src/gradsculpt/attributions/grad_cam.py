@@ -1,7 +1,7 @@
 """Grad-CAM: where the last maps of a network speak for a class."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -53,10 +53,9 @@ class GradCAM(Attribution):
         with torch.inference_mode(False), torch.enable_grad():
             x = differentiable(x)
             point = x if create_graph and x.requires_grad else x.detach().requires_grad_()
-            seen: list[Tensor] = []
-            with undisturbed(model), _watching(watched, seen, apart=self.layer is not None):
+            with undisturbed(model), _outputs(watched, apart=self.layer is not None) as outputs:
                 values = class_output(model(point), target, "logit")
-            maps = self._last(seen, len(x))
+            maps = self._last(outputs, len(x))
             gradient = gradient_at(values, maps, create_graph=create_graph)
             with torch.set_grad_enabled(create_graph):
                 # In single precision at least, as autocast does not know that this is a sum over all channels.
@@ -73,51 +72,48 @@ class GradCAM(Attribution):
             )
         if self.layer is None:
             return list(model.modules())
-        named = dict(model.named_modules())
-        if isinstance(self.layer, str) and self.layer in named:
-            return [named[self.layer]]
-        if isinstance(self.layer, nn.Module) and any(module is self.layer for module in named.values()):
-            return [self.layer]
-        known = ", ".join(name for name, _ in model.named_children())
+        named = [module for name, module in model.named_modules() if self.layer in (name, module)]
+        if named:
+            return named[:1]
+        children = ", ".join(name for name, _ in model.named_children())
         what = repr(self.layer) if isinstance(self.layer, str) else f"given ({type(self.layer).__name__})"
-        raise ModelError(f"the layer {what} is not a part of the network; take one of {known}, or one in them.")
+        raise ModelError(f"the layer {what} is not a part of the network; take one of {children}, or one in them.")
 
-    def _last(self, seen: list[Tensor], images: int) -> Tensor:
+    def _last(self, outputs: list[Tensor], images: int) -> Tensor:
         """Return the maps that count."""
-        found = [maps for maps in seen if self.layer is not None or _is_map(maps, images)]
-        if not found:
+        if self.layer is None:
+            outputs = [t for t in outputs if _is_map(t, images) and t.shape[2] * t.shape[3] > 1]
+        if not outputs:
             raise ModelError(
                 "the network has no layer with maps [N, K, h, w] of more than one place, which Grad-CAM weighs; take "
                 "another attribution."
                 if self.layer is None
                 else "the layer is not used when the network runs, or returns no tensor; name another."
             )
-        maps = found[-1]
-        if maps.ndim != 4 or len(maps) != images or not maps.requires_grad:
+        if not _is_map(outputs[-1], images):
             raise ModelError(
-                f"the output of the layer has shape {list(maps.shape)}; Grad-CAM needs maps [{images}, K, h, w] that "
-                "gradients reach. Name a convolution, or a block of them."
+                f"the output of the layer has shape {list(outputs[-1].shape)}; Grad-CAM needs maps [{images}, K, h, w] "
+                "that gradients reach. Name a convolution, or a block of them."
             )
-        return maps
+        return outputs[-1]
 
 
 @contextmanager
-def _watching(modules: list[nn.Module], seen: list[Tensor], *, apart: bool) -> Iterator[None]:
+def _outputs(modules: list[nn.Module], *, apart: bool) -> Iterator[list[Tensor]]:
     """Collect the outputs of modules; `apart` keeps them from being overwritten by what follows."""
+    outputs: list[Tensor] = []
 
     def collect(module: nn.Module, inputs: Any, output: Any) -> Tensor | None:
         if not isinstance(output, Tensor):
             return None
-        seen.append(output)
+        outputs.append(output)
         return output.clone() if apart else None
 
-    handles = [module.register_forward_hook(collect) for module in modules]
-    try:
-        yield
-    finally:
-        for handle in handles:
-            handle.remove()
+    with ExitStack() as hooks:
+        for module in modules:
+            hooks.enter_context(module.register_forward_hook(collect))
+        yield outputs
 
 
 def _is_map(t: Tensor, images: int) -> bool:
-    return t.ndim == 4 and len(t) == images and t.shape[2] * t.shape[3] > 1 and t.requires_grad
+    return t.ndim == 4 and len(t) == images and t.requires_grad

@@ -48,9 +48,10 @@ class Call:
 
     @cached_property
     def arguments(self) -> dict[str, Any]:
-        """All arguments by name, of an operator whose parameters are known."""
-        named = dict(zip(self.operator.parameters, self.args, strict=False))
-        return {**self.operator.defaults, **named, **self.kwargs}
+        """All arguments by name, of an operator whose parameters are known, in their order."""
+        names = self.operator.parameters
+        given = dict(zip(names, self.args, strict=False))
+        return {**dict.fromkeys(names), **self.operator.defaults, **given, **self.kwargs}
 
     def __getitem__(self, name: str) -> Any:
         """Return an argument by its name, None where the call has none."""
@@ -76,6 +77,14 @@ class Call:
         """Compute it for other tensors, in their order."""
         return self.having(*tensors)()
 
+    def given(self, **arguments: Any) -> "Call":
+        """Return the call with other arguments, those by name in the order of the operator's parameters."""
+        names = self.operator.parameters
+        placed = zip(names, self.args, strict=False)
+        args = (*(arguments.pop(name, value) for name, value in placed), *self.args[len(names) :])
+        named = {**self.kwargs, **arguments}
+        return replace(self, args=args, kwargs={**{name: named[name] for name in names if name in named}, **named})
+
     @property
     def cut(self) -> tuple[float, float] | None:
         """The two levels at which a function that is the identity between them cuts, if it is one and they are numbers.
@@ -88,17 +97,23 @@ class Call:
             return (0.0, float("inf")) if self["threshold"] == self["value"] == 0 else None
         if self.operator.kind is not Kind.CLAMP:
             return None
-        names = ("min_val", "max_val") if self.name == "hardtanh" else ("min", "max")
-        low, high = (self[name] for name in names)
+        low, high = self._levels
         if isinstance(low, Tensor) or isinstance(high, Tensor):
             return None
         return float("-inf") if low is None else float(low), float("inf") if high is None else float(high)
 
     @property
+    def _levels(self) -> tuple[Any, Any]:
+        """What a clamp cuts at."""
+        names = ("min_val", "max_val") if self.name == "hardtanh" else ("min", "max")
+        return self[names[0]], self[names[1]]
+
+    @property
     def is_rectifier(self) -> bool:
         """Whether it lets through what is positive."""
         if self.operator.kind is Kind.CLAMP:
-            return self.cut is not None and self.cut[0] == 0
+            low = self._levels[0]
+            return isinstance(low, int | float) and low == 0
         return self.operator.kind is Kind.RECTIFIER
 
     @property

@@ -1,17 +1,18 @@
 """The mode: while it is on, every function of PyTorch that a network calls can be answered in another way."""
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
-import torch
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
 from gradsculpt.dispatch.call import Call
-from gradsculpt.dispatch.operators import bare_name
+from gradsculpt.dispatch.operators import Kind, bare_name, of_kind
 
 Handler = Callable[[Call], Any]
 """Answers a call; `NotImplemented` leaves it to the function itself."""
+
+Key = TypeVar("Key", bound=str | Kind)
 
 
 class Dispatch(TorchFunctionMode):
@@ -21,13 +22,14 @@ class Dispatch(TorchFunctionMode):
     never by itself.
 
     Args:
-        handlers: By the bare name of the operator.
+        handlers: By the bare name of the operator, or by its kind; a name counts before a kind.
         otherwise: Answers the calls that no handler is for; None leaves them alone, at the cost of one look-up.
         substitute: What to do where a network overwrites a tensor by a call that was answered. False copies the answer
             into the tensor. True leaves the tensor as it was, as a derivative may need it, and hands out the answer
             wherever the network names the tensor from then on; `current` does the same for what leaves the block.
 
     Example:
+        >>> import torch
         >>> double = Dispatch({"relu": lambda call: 2 * call()})
         >>> with double:
         ...     torch.tensor([-1.0, 3.0]).relu_(), torch.nn.functional.relu(torch.ones(1)), torch.ones(1).sigmoid() < 1
@@ -35,10 +37,12 @@ class Dispatch(TorchFunctionMode):
     """
 
     def __init__(
-        self, handlers: Mapping[str, Handler], otherwise: Handler | None = None, *, substitute: bool = False
+        self, handlers: Mapping[Key, Handler], otherwise: Handler | None = None, *, substitute: bool = False
     ) -> None:
         super().__init__()
-        self._handlers, self._otherwise, self._substitute = handlers, otherwise, substitute
+        kinds = {name: each for kind, each in handlers.items() if isinstance(kind, Kind) for name in of_kind(kind)}
+        self._handlers = kinds | {name: each for name, each in handlers.items() if isinstance(name, str)}
+        self._otherwise, self._substitute = otherwise, substitute
         self._answers: dict[int, tuple[Tensor, Tensor]] = {}
 
     def __torch_function__(
@@ -67,7 +71,8 @@ class Dispatch(TorchFunctionMode):
             return answer
         if not self._substitute or target._is_view():
             return target.copy_(answer)
-        self._answers[id(target)] = (target, answer)
+        if answer is not target:  # as of dropout in evaluation mode
+            self._answers[id(target)] = (target, answer)
         return answer
 
     def current(self, value: Any) -> Any:
@@ -83,10 +88,3 @@ class Dispatch(TorchFunctionMode):
     def forget(self) -> None:
         """Let go of every tensor that was answered for."""
         self._answers.clear()
-
-
-def reshaped(call: Call) -> Any:
-    """Answer `view`: where maps are laid out otherwise than the network laid out the images, it needs a copy."""
-    if any(isinstance(value, torch.dtype) for value in (*call.args, *call.kwargs.values())):
-        return NotImplemented
-    return Tensor.reshape(*call.args, **call.kwargs)

@@ -98,7 +98,7 @@ _TABLE: Mapping[Kind, tuple[str, ...]] = {
         "clip(input, min=None, max=None)",
         "clamp_min(input, min)",
     ),
-    Kind.SATURATING: ("sigmoid", "tanh", "hardsigmoid", "softsign", "logsigmoid", "log_sigmoid"),
+    Kind.SATURATING: ("sigmoid", "tanh", "hardsigmoid", "softsign", "logsigmoid"),
     Kind.WEIGHTED: (
         "linear(input, weight, bias=None)",
         *(f"conv{n}d{_CONVOLUTION}" for n in (1, 2, 3)),
@@ -130,17 +130,22 @@ _OPERATORS |= {"div": ("__truediv__", "__div__"), "neg": ("__neg__",), "rsub": (
 
 def spelling(func: Callable[..., Any]) -> Spelling:
     """Return what a function is; one that the table lacks counts by its own bare name."""
-    known = _SPELLINGS.get(func)
-    if known is None:
+    spelled = _SPELLINGS.get(func)
+    if spelled is None:
         name = bare_name(func)
         return Spelling(_BY_NAME.get(name) or Operator(name), func)
-    return known
+    return spelled
 
 
 def bare_name(func: Callable[..., Any]) -> str:
     """Return the name of the operator that a function computes."""
-    known = _SPELLINGS.get(func)
-    return getattr(func, "__name__", "").strip("_") if known is None else known.operator.name
+    spelled = _SPELLINGS.get(func)
+    return getattr(func, "__name__", "").strip("_") if spelled is None else spelled.operator.name
+
+
+def of_kind(kind: Kind) -> list[str]:
+    """Return the names of the operators of a kind."""
+    return [operator.name for operator in _BY_NAME.values() if operator.kind is kind]
 
 
 def _operators() -> Iterator[Operator]:
@@ -159,19 +164,33 @@ def _spelled(operator: Operator) -> Iterator[tuple[Callable[..., Any], Spelling]
     name = operator.name
     plain = [function for home in _HOMES if (function := getattr(home, name, None)) is not None]
     plain += [getattr(Tensor, each) for each in _OPERATORS.get(name, ()) if hasattr(Tensor, each)]
-    overwriting = [function for home in _HOMES if (function := getattr(home, f"{name}_", None)) is not None]
-    overwriting += [getattr(Tensor, _STATEMENTS[name])] if name in _STATEMENTS else []
     for function in plain:
         names = list(inspect.signature(function).parameters) if inspect.isfunction(function) else []
         yield function, Spelling(operator, function, flag=names.index("inplace") if "inplace" in names else None)
-    for function in overwriting:
-        yield function, Spelling(operator, plain[0], overwrites=True)
+    if operator.kind is Kind.ARRANGING:
+        return  # `transpose_` gives the tensor itself another shape, and overwrites no entry
+    for home in _HOMES:
+        for each in (f"{name}_", *([_STATEMENTS[name]] if home is Tensor and name in _STATEMENTS else [])):
+            if hasattr(home, each):
+                yield getattr(home, each), Spelling(operator, getattr(home, name, plain[0]), overwrites=True)
+
+
+def _view(x: Tensor, *size: Any, **kwargs: Any) -> Tensor:
+    """Compute `view`, by a copy where a map is laid out otherwise than the network laid out the images."""
+    if any(isinstance(value, torch.dtype) for value in (*size, *kwargs.values())):
+        return x.view(*size, **kwargs)
+    return x.reshape(*size, *kwargs.values())
 
 
 _BY_NAME: dict[str, Operator] = {operator.name: operator for operator in _operators()}
 _SPELLINGS: dict[Callable[..., Any], Spelling] = {
     function: spelled for operator in _BY_NAME.values() for function, spelled in _spelled(operator)
 }
+# This one always returns where the maxima are, too.
+_SPELLINGS[torch.adaptive_max_pool1d] = Spelling(
+    Operator("adaptive_max_pool1d_with_indices"), torch.adaptive_max_pool1d
+)
+_SPELLINGS[Tensor.view] = Spelling(_BY_NAME["view"], _view)
 # The same operator with its arguments in another order.
 _SWAPPED = ("input", "weight", "bias", "running_mean", "running_var", "training", "momentum", "eps", "cudnn_enabled")
 _SPELLINGS[torch.batch_norm] = Spelling(Operator("batch_norm", Kind.NORMALISATION, _SWAPPED), torch.batch_norm)

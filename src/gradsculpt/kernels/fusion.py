@@ -11,7 +11,7 @@ from torch.nn.modules import module as module_hooks
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 from torch.nn.utils.parametrize import is_parametrized
 
-from gradsculpt.dispatch import Dispatch, reshaped
+from gradsculpt.dispatch import Call, Dispatch
 from gradsculpt.isolation import undisturbed
 
 _CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
@@ -58,7 +58,7 @@ class Fused(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the logits."""
-        with Dispatch({"view": reshaped}):
+        with Dispatch({"view": Call.__call__}):
             logits: Tensor = self.network(x.contiguous(memory_format=self._layout))
         return logits
 

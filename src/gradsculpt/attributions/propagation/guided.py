@@ -1,20 +1,17 @@
 """Guided backpropagation: only what is positive travels back, through units that were on."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from gradsculpt import checks
 from gradsculpt.attributions.base import Attribution
-from gradsculpt.attributions.propagation import CLAMPS, Call, Propagation
-from gradsculpt.attributions.sampling import source
+from gradsculpt.attributions.propagation.engine import Propagation, by_channels
+from gradsculpt.dispatch import Call, Kind
 from gradsculpt.gradients import Model
-
-CUTS = frozenset({"relu", "relu6", "hardtanh"}) | CLAMPS.keys()
-"""Rectifiers whose output is positive just where their input is."""
 
 
 @dataclass(frozen=True)
@@ -41,21 +38,21 @@ class GuidedBackprop(Attribution):
 
     def __call__(self, model: Model, x: Tensor, target: Tensor | None = None, *, create_graph: bool = False) -> Tensor:
         """Return the guided gradients, shape [N, C, H, W]."""
-        checks.images("x", x)
-        # The layout that convolutions, and above all pooling, are faster in on CPUs.
-        inputs = x if create_graph else source(x, create_graph).contiguous(memory_format=torch.channels_last)
-        maps = _Guided().maps(model, inputs, target, create_graph=create_graph)[0]
+        propagation = Propagation(create_graph)
+        handlers = {key: partial(handler, propagation) for key, handler in _HANDLERS.items()}
+        maps, *_ = propagation.maps(model, by_channels(x, create_graph), target, handlers)
         return maps.contiguous() if x.is_contiguous() else maps
 
 
-class _Guided(Propagation):
-    """Rectifiers propagate by the guided rule."""
+def _by_input(propagation: Propagation, call: Call) -> Tensor:
+    return propagation.ruled(call, _guide)
 
-    def called(self, call: Call) -> Any:
-        if not call.is_rectifier:
-            return super().called(call)
-        cuts = call.name in CUTS
-        return self.ruled(call, _guide_by_output if cuts else _guide, with_inputs=not cuts, with_output=cuts)
+
+def _by_output(propagation: Propagation, call: Call) -> Any:
+    """Propagate by the output, which is positive where the pre-activation is, and which the next layer keeps anyway."""
+    if not call.is_rectifier:
+        return call()
+    return propagation.ruled(call, _guide_by_output, with_inputs=False, with_output=True)
 
 
 def _guide(saved: Sequence[Tensor], g: Tensor) -> tuple[Tensor]:
@@ -64,6 +61,13 @@ def _guide(saved: Sequence[Tensor], g: Tensor) -> tuple[Tensor]:
 
 
 def _guide_by_output(saved: Sequence[Tensor], g: Tensor) -> tuple[Tensor]:
-    """Propagate by the output, which is positive where the pre-activation is, and which the next layer keeps anyway."""
     passed = torch.ops.aten.threshold_backward(g, saved[-1].detach(), 0)
     return (passed.relu() if torch.is_grad_enabled() else passed.relu_(),)
+
+
+_HANDLERS: Mapping[str | Kind, Callable[[Propagation, Call], Any]] = {
+    Kind.RECTIFIER: _by_input,
+    "relu": _by_output,
+    "relu6": _by_output,
+    Kind.CLAMP: _by_output,
+}

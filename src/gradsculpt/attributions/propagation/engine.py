@@ -1,0 +1,188 @@
+"""One engine: an ordinary backward pass in which some functions propagate by a rule of their own."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import nullcontext
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd import Function
+from torch.autograd.function import BackwardCFunction
+
+from gradsculpt import checks
+from gradsculpt.attributions.gradient import class_output
+from gradsculpt.attributions.sampling import source
+from gradsculpt.dispatch import Call, Dispatch, Handler, Key
+from gradsculpt.errors import ModelError
+from gradsculpt.gradients import Model, input_gradient, local_gradients
+from gradsculpt.isolation import undisturbed
+
+Rule = Callable[[Sequence[Tensor], Tensor], Sequence[Tensor | None]]
+"""From inputs and the gradient of the output to what the inputs get."""
+
+
+class Propagation:
+    """One pass forward and back, in which handlers make some functions propagate by another rule than their derivative.
+
+    The functions are seen where they are called, so it does not matter whether a module does, how often it is used, or
+    what hooks it has. Rules hold for the first backward pass only: a second one, through a graph that was kept, takes
+    the derivatives that the functions have, so that a map is differentiated as the function of image and parameters
+    that it is. Functions that work in place are called out of place, as rules need what they would overwrite.
+
+    Args:
+        create_graph: Whether the maps shall have a graph, so that there will be a second backward pass.
+    """
+
+    def __init__(self, create_graph: bool) -> None:
+        self._in_force, self._again = True, create_graph
+
+    def ruled(self, call: Call, rule: Rule, *, with_inputs: bool = True, with_output: bool = False) -> Tensor:
+        """Compute a call and let its output propagate by a rule, which may leave out gradients of last inputs.
+
+        The rule gets the output after the inputs if it asks for it. One that says that it does without the inputs may
+        get them or not, so that they need not be kept.
+        """
+        kind = call.tensors[0].device.type
+        casts = (kind, torch.is_autocast_enabled(kind), torch.get_autocast_dtype(kind))
+        kept = (with_inputs or self._again, with_output)
+        result: Tensor = _Ruled.apply(call.of_tensors, rule, self, casts, kept, *call.tensors)
+        return result
+
+    def maps(
+        self,
+        model: Model,
+        x: Tensor,
+        target: Tensor | None,
+        handlers: Mapping[Key, Handler],
+        otherwise: Handler = Call.__call__,
+        *,
+        begin: Callable[[Tensor], None] | None = None,
+        unrecorded: bool = False,
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Run a batch forward and back.
+
+        Args:
+            model: What is run.
+            x: The images [N, C, H, W].
+            target: The classes [N], or None for those that the model predicts.
+            handlers: By the name or the kind of an operator; they answer a call by `ruled`, or by the function itself.
+            otherwise: Answers the other calls.
+            begin: Is told the images that the pass starts from.
+            unrecorded: Whether handlers shall see the calls too through which no gradient goes.
+
+        Returns:
+            What arrives at the images [N, C, H, W], which is NaN for those whose output is; the logits of the classes
+            [N]; and the classes [N].
+        """
+        checks.images("x", x)
+        if not unrecorded:
+            handlers = {key: partial(_if_recorded, handler) for key, handler in handlers.items()}
+            otherwise = partial(_if_recorded, otherwise)
+        mode = Dispatch(handlers, otherwise, substitute=True)
+        classes = []
+
+        def output(inputs: Tensor) -> Tensor:
+            if begin is not None:
+                begin(inputs)
+            with mode:
+                logits: Tensor = mode.current(model(inputs))
+            _refuse_unseen(logits)
+            classes.append(logits.argmax(dim=1) if target is None else target)
+            return class_output(logits, classes[0], "logit")
+
+        try:
+            with undisturbed(model):
+                values, maps = input_gradient(output, x, create_graph=self._again)
+        finally:
+            self._in_force = False
+            mode.forget()
+        broken = ~values.isfinite()
+        if bool(broken.any()):
+            maps = maps.masked_fill(broken.view(-1, 1, 1, 1), torch.nan)
+        return maps, values, classes[0]
+
+
+class _Ruled(Function):
+    """A function whose backward pass is a rule while rules are in force, and its derivative afterwards."""
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        function: Callable[..., Tensor],
+        rule: Rule,
+        propagation: Propagation,
+        casts: tuple[str, bool, torch.dtype],
+        kept: tuple[bool, bool],
+        *inputs: Tensor,
+    ) -> Tensor:
+        output = function(*inputs)
+        ctx.save_for_backward(*(inputs if kept[0] else ()), *([output] if kept[1] else []))
+        ctx.is_ruled, ctx.count = True, len(inputs)
+        # The function holds on to what it was called with.
+        ctx.function = function if propagation._again else None
+        ctx.rule, ctx.propagation, ctx.casts = rule, propagation, casts
+        return output
+
+    @staticmethod
+    def backward(ctx: Any, g: Tensor) -> tuple[Tensor | None, ...]:
+        saved = ctx.saved_tensors
+        rest = (None,) * 5
+        kind, enabled, dtype = ctx.casts
+        if ctx.propagation._in_force:
+            with torch.autocast(kind, enabled=False) if torch.is_autocast_enabled(kind) else nullcontext():
+                passed = list(ctx.rule(saved, g))
+            return *rest, *passed, *[None] * (ctx.count - len(passed))
+        with torch.autocast(kind, dtype=dtype, enabled=enabled, cache_enabled=False):
+            return *rest, *local_gradients(ctx.function, saved[: ctx.count], g, ctx.needs_input_grad[5:])
+
+
+def by_channels(x: Tensor, create_graph: bool) -> Tensor:
+    """Return images in the layout that pooling, and what is bound by memory, is faster in on CPUs."""
+    return x if create_graph else source(x, create_graph).contiguous(memory_format=torch.channels_last)
+
+
+def tolerance(values: Tensor, x: Tensor) -> float:
+    """Return the relative error that a sum over a map may have, from the precision of logits and images."""
+    return float(4 * max(torch.finfo(values.dtype).eps, torch.finfo(x.dtype).eps) ** 0.5)
+
+
+def depends(t: Tensor, origin: Tensor) -> bool:
+    """Return whether a tensor of a pass was computed from the images, and not from parameters alone."""
+    return t is origin or any(
+        hasattr(node, "is_ruled") or node is origin.grad_fn or getattr(node, "variable", None) is origin
+        for node in _history(t)
+    )
+
+
+def _if_recorded(handler: Handler, call: Call) -> Any:
+    """Ask a handler about a call that gradients go through."""
+    if torch.is_grad_enabled() and any(tensor.requires_grad for tensor in call.tensors):
+        return handler(call)
+    return NotImplemented if call.overwritten is not None else call()
+
+
+def _refuse_unseen(logits: Tensor) -> None:
+    """Raise `ModelError` if a network computes with autograd functions of its own, which no rule can be given."""
+    for node in _history(logits):
+        stranger = issubclass(type(node), _PYTHON_NODE) and not hasattr(node, "is_ruled")
+        if stranger and node.name() != "BackwardHookFunctionBackward":  # which is the identity, of modules with hooks
+            raise ModelError(
+                f"the network computes with an autograd function of its own ({node.name().removesuffix('Backward')}), "
+                "which may be an activation; the map would take its plain derivative. Build the network from "
+                "PyTorch's functions (for EfficientNet: set_swish(memory_efficient=False)), or take Gradient."
+            )
+
+
+def _history(t: Tensor) -> Iterator[Any]:
+    """Yield every node of the graph that a tensor was computed by, each once."""
+    waiting, seen = [t.grad_fn], set()
+    while waiting:
+        node = waiting.pop()
+        if node is not None and node not in seen:
+            yield node
+            seen.add(node)
+            waiting += [following for following, _ in node.next_functions]
+
+
+_PYTHON_NODE: type = BackwardCFunction
