@@ -221,7 +221,7 @@ def test_replays_of_a_batch_are_augmented_alike_across_the_ends_of_epochs_and_af
             enable_model_summary=False,
             enable_checkpointing=False,
         )
-        batches = loader(image_set, 3, shuffle=True, seed=4, replays=objective.replays)
+        batches = loader(image_set, 3, shuffle=True, seed=4, replays=objective.requirements.replays)
         trainer.fit(module, batches, ckpt_path=resume, weights_only=True)
         trainer.save_checkpoint(tmp_path / f"{epochs}.ckpt")
         return module.seen

@@ -2,6 +2,8 @@
 
 import copy
 import math
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -13,12 +15,23 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from gradsculpt.errors import ArgumentError
 from gradsculpt.inputs import InputSpace
-from gradsculpt.objectives import AdversarialTraining, GradientPenalty, PixelBounds, warmup
-from gradsculpt.objectives.moment import Moment
+from gradsculpt.objectives import (
+    AdversarialTraining,
+    CrossEntropy,
+    ExplanationDistillation,
+    GradientPenalty,
+    LocalGradientAlignment,
+    MaxEntropy,
+    Moment,
+    Objective,
+    PixelBounds,
+    warmup,
+)
 from gradsculpt.penalties import L1, ElasticNet, FunctionPenalty, GroupL21, Harmonization, Penalty, SquaredL2
-from gradsculpt.perturbations import Free, Iterative, LossGradient, Momentum, Noise, OneStep, Perturbation
+from gradsculpt.perturbations import Free, Iterative, LossGradient, Momentum, Noise, OneStep, Perturbation, State
 from tests.networks import SIDE, Recorder, batch, network, same_state, state
 
+LGA = LocalGradientAlignment(0.1, 0.1, 0.1)
 ATTENTION = torch.rand(4, 1, SIDE, SIDE, dtype=torch.float64, generator=torch.Generator().manual_seed(9))
 
 
@@ -195,14 +208,62 @@ def test_searches_under_bf16_autocast(search: Perturbation, penalty: Penalty) ->
 class Users(Perturbation):
     """A solver of a user's own, who has no use for randomness."""
 
-    def __call__(self, loss_gradient: LossGradient, x: Tensor, penalty: Penalty) -> Tensor:  # type: ignore[override]
-        return penalty.dual(-x)
+    def step(  # type: ignore[override]
+        self, state: State, loss_gradient: LossGradient, x: Tensor, penalty: Penalty
+    ) -> tuple[Tensor, State]:
+        return penalty.dual(-x), state
 
 
 def test_a_users_own_solver_will_do() -> None:
     recorder, (x, y) = Recorder(network()), batch()
     AdversarialTraining(L1(0.05), Users())(recorder, x, y)
     torch.testing.assert_close(recorder.seen[0], x - 0.05 * x.sign())
+
+
+@dataclass(frozen=True)
+class Growing(Perturbation):
+    """A solver that carries a number of steps, and whose perturbation is as large."""
+
+    def initial_state(self) -> State:
+        return {"steps": torch.tensor(0.0)}
+
+    def step(
+        self, state: State, loss_gradient: LossGradient, x: Tensor, penalty: Penalty, generator: Any = None
+    ) -> tuple[Tensor, State]:
+        return state["steps"] * torch.ones_like(x), {"steps": state["steps"] + 1}
+
+
+@pytest.mark.parametrize(
+    "compose",
+    [
+        lambda o: o,
+        lambda o: 2 * o,
+        lambda o: MaxEntropy(0.1) + warmup(0) * (o + GradientPenalty(L1(0.1))),
+        lambda o: ExplanationDistillation(0.1, 0.1, teacher=AdversarialTraining(L1(0.1), Free(2))) + o,
+    ],
+    ids=["alone", "scaled", "sum", "beside a teacher"],
+)
+def test_the_state_goes_from_step_to_step_through_any_composition(compose: Callable[[Objective], Objective]) -> None:
+    recorder, (x, y) = Recorder(network()), batch()
+    objective = compose(AdversarialTraining(L1(0.05), Growing())).with_teacher(lambda t: t.flatten(1)[:, :3])
+    state = objective.initial_state()
+    assert state == {"steps": torch.tensor(0.0)}
+    for number in range(3):
+        assert objective.learnt(state) is state
+        recorder.seen.clear()
+        losses = objective.at(Moment(epoch=1.0))(recorder, x, y, torch.ones_like(x), state=state)
+        assert any(torch.equal(seen, x + number) for seen in recorder.seen)
+        assert state["steps"] == number
+        state = losses.state
+    assert state == {"steps": torch.tensor(3.0)}
+
+
+@pytest.mark.parametrize("objective", [CrossEntropy(), MaxEntropy(0.1), AdversarialTraining(L1(0.1)), LGA], ids=repr)
+def test_what_carries_nothing_needs_no_state_and_has_none(objective: Objective) -> None:
+    x, y = batch()
+    assert objective.initial_state() == {}
+    for given in ({}, {"state": None}, {"state": {}}):
+        assert objective(network(), x, y, **given).state == {}  # type: ignore[arg-type]
 
 
 def noise_of(objective: Any, seed: int | None = 0) -> Tensor:
@@ -236,7 +297,8 @@ def test_what_needs_no_randomness_takes_none(perturbation: Perturbation) -> None
     model, (x, y) = network(), batch()
     generator = torch.Generator().manual_seed(0)
     before, default = generator.get_state(), torch.get_rng_state()
-    AdversarialTraining(L1(0.05), perturbation)(model, x, y, generator=generator)
+    objective = AdversarialTraining(L1(0.05), perturbation)
+    objective(model, x, y, generator=generator, state=objective.initial_state())
     assert torch.equal(generator.get_state(), before)
     assert torch.equal(torch.get_rng_state(), default)
 

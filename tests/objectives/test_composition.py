@@ -343,9 +343,10 @@ def _without_noise(objective: Objective) -> Objective:
 def test_a_perturbation_learns_from_the_training_pass_beside_a_regulariser(regulariser: Objective) -> None:
     recorder, (x, y) = Recorder(network()), batch()
     objective = AdversarialTraining(L1(0.05), Free(replays=2)) + regulariser
-    objective(recorder, x, y).loss.backward()
+    losses = objective(recorder, x, y, state=objective.initial_state())
+    losses.loss.backward()
     recorder.seen.clear()
-    objective(recorder, x, y)
+    objective(recorder, x, y, state=losses.state)
     assert any(bool(((seen - x).abs() > 0.04).all()) for seen in recorder.seen)
 
 

@@ -14,7 +14,7 @@ from gradsculpt.gradients import input_gradient
 from gradsculpt.penalties import L1, ElasticNet, FunctionPenalty, GroupL21, Harmonization, Penalty, SquaredL2
 from gradsculpt.perturbations import Iterative, OneStep
 from tests.penalties.cases import CASES, CLOSED, SHAPE, Case, map_of
-from tests.perturbations.losses import Curved, Linear, gain
+from tests.perturbations.losses import Curved, Linear, gain, sought
 
 SLOPE, X = map_of(1, 3, 0.5, 0.3, False), map_of(2, 3, 1.0, 0.0, False)
 every = pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
@@ -46,7 +46,7 @@ def test_for_l1_it_is_pgd(start: str, keep: str, relative: bool) -> None:
     eps, steps = 0.4, 5
     for rate in (0.05, 0.3):
         solver = Iterative(steps, rate, start, relative, keep)  # type: ignore[arg-type]
-        found = solver(Curved(SLOPE), X, L1(eps))
+        found = sought(solver, Curved(SLOPE), X, L1(eps))
         for i in range(len(X)):
             size = rate * eps if relative else rate
             wanted = plain_pgd(X[i].numpy(), SLOPE[i].numpy(), eps, size, steps, start, keep)
@@ -54,8 +54,8 @@ def test_for_l1_it_is_pgd(start: str, keep: str, relative: bool) -> None:
 
 
 def test_the_plain_pgd_has_samples_whose_best_iterate_is_not_the_last() -> None:
-    best = Iterative(5, 0.3, "dual")(Curved(SLOPE), X, L1(0.4))
-    last = Iterative(5, 0.3, "dual", keep="last")(Curved(SLOPE), X, L1(0.4))
+    best = sought(Iterative(5, 0.3, "dual"), Curved(SLOPE), X, L1(0.4))
+    last = sought(Iterative(5, 0.3, "dual", keep="last"), Curved(SLOPE), X, L1(0.4))
     different = (best != last).flatten(1).any(dim=1)
     assert bool(different.any())
 
@@ -108,7 +108,7 @@ def test_proximal_steps_one_by_one(
     penalty: Penalty, step: Step, price: Callable[[np.ndarray], float], start: str, keep: str, relative: bool
 ) -> None:
     solver = Iterative(4, 0.3, start, relative, keep)  # type: ignore[arg-type]
-    found = solver(Curved(SLOPE), X, penalty)
+    found = sought(solver, Curved(SLOPE), X, penalty)
     for i in range(len(X)):
         x, slope = X[i].numpy(), SLOPE[i].numpy()
         loss, g = curved(x, slope)
@@ -125,8 +125,8 @@ def test_proximal_steps_one_by_one(
 
 @every
 def test_one_step_from_the_dual_is_one_step(case: Case) -> None:
-    found = Iterative(steps=1)(Curved(SLOPE), X, case.batch(3))
-    assert torch.equal(found, OneStep()(Curved(SLOPE), X, case.batch(3)))
+    found = sought(Iterative(steps=1), Curved(SLOPE), X, case.batch(3))
+    assert torch.equal(found, sought(OneStep(), Curved(SLOPE), X, case.batch(3)))
 
 
 @closed
@@ -134,7 +134,7 @@ def test_one_step_from_the_dual_is_one_step(case: Case) -> None:
 def test_more_steps_are_never_worse(case: Case, start: str) -> None:
     loss, penalty = Curved(SLOPE), case.batch(3)
     worth = [
-        gain(loss, penalty, X, Iterative(steps, 0.5, start)(loss, X, penalty))  # type: ignore[arg-type]
+        gain(loss, penalty, X, sought(Iterative(steps, 0.5, start), loss, X, penalty))  # type: ignore[arg-type]
         for steps in (2, 3, 4, 6, 9)
     ]
     worth = [gain(loss, penalty, X, torch.zeros_like(X)), *worth]
@@ -183,7 +183,7 @@ def test_in_the_plane_the_exact_maximiser_is_approached(case: Case, start: str) 
 
     point, best = best_of_grids(objective, 9 if case.numerical else 41)
     steps = 60 if case.numerical else 300
-    delta = Iterative(steps, 0.5, start)(loss, x, penalty)  # type: ignore[arg-type]
+    delta = sought(Iterative(steps, 0.5, start), loss, x, penalty)  # type: ignore[arg-type]
     found = float(objective(delta))
     assert found == pytest.approx(best, abs=1e-6)
     assert found > float(objective(torch.zeros_like(x))) or not bool(penalty.dual(torch.ones_like(x)).any())
@@ -199,21 +199,21 @@ class Unprojected(L1):
 
 def test_an_iterate_outside_the_domain_never_wins() -> None:
     penalty = Unprojected(0.3)
-    out = Iterative(4, 1.0, keep="last")(Curved(SLOPE), X, penalty)
+    out = sought(Iterative(4, 1.0, keep="last"), Curved(SLOPE), X, penalty)
     assert bool(penalty.conjugate(out).isinf().all())
-    kept = Iterative(4, 1.0)(Curved(SLOPE), X, penalty)
+    kept = sought(Iterative(4, 1.0), Curved(SLOPE), X, penalty)
     assert not penalty.conjugate(kept).any()
 
 
 def test_the_indefinite_harmonization_is_refused_with_a_remedy() -> None:
     attention = torch.rand(3, 1, *SHAPE[1:], dtype=torch.float64, generator=torch.Generator().manual_seed(0))
     with pytest.raises(ArgumentError, match=r"infinite.*positive=True.*OneStep"):
-        Iterative()(Curved(SLOPE), X, Harmonization(0.5).given(attention))
+        sought(Iterative(), Curved(SLOPE), X, Harmonization(0.5).given(attention))
     indefinite = Harmonization(0.5).given(attention)
-    delta = Iterative(steps=1)(Curved(SLOPE), X, indefinite)
-    assert torch.equal(delta, OneStep()(Curved(SLOPE), X, indefinite))
+    delta = sought(Iterative(steps=1), Curved(SLOPE), X, indefinite)
+    assert torch.equal(delta, sought(OneStep(), Curved(SLOPE), X, indefinite))
     convex = Harmonization(0.5, positive=True).given(attention)
-    assert Iterative()(Curved(SLOPE), X, convex).any()
+    assert sought(Iterative(), Curved(SLOPE), X, convex).any()
 
 
 @closed
@@ -221,14 +221,16 @@ def test_gradients_that_all_but_vanish_or_explode_do_no_harm(case: Case) -> None
     for dtype, size in ((torch.float32, 1e-30), (torch.float32, 1e-42), (torch.float32, 1e15), (torch.float64, 1e-200)):
         for start in ("dual", "zero"):
             solver = Iterative(steps=3, start=start)  # type: ignore[arg-type]
-            delta = solver(Linear((size * SLOPE).to(dtype)), X.to(dtype), case.batch(3))
+            delta = sought(solver, Linear((size * SLOPE).to(dtype)), X.to(dtype), case.batch(3))
             assert bool(delta.isfinite().all())
 
 
 def test_a_function_follows_the_penalty_that_it_imitates() -> None:
     imitation = FunctionPenalty(lambda g: 0.3 * g.square().flatten(1).sum(dim=1))
-    found = Iterative(steps=3)(Curved(SLOPE), X, imitation)
-    torch.testing.assert_close(found, Iterative(steps=3)(Curved(SLOPE), X, SquaredL2(0.3)), rtol=1e-6, atol=1e-8)
+    found = sought(Iterative(steps=3), Curved(SLOPE), X, imitation)
+    torch.testing.assert_close(
+        found, sought(Iterative(steps=3), Curved(SLOPE), X, SquaredL2(0.3)), rtol=1e-6, atol=1e-8
+    )
 
 
 @pytest.mark.parametrize(

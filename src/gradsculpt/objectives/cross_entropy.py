@@ -7,6 +7,7 @@ from torch import Tensor
 
 from gradsculpt.objectives.base import DataTerm
 from gradsculpt.objectives.passes import Passes
+from gradsculpt.perturbations import State
 
 
 @dataclass(frozen=True)
@@ -26,9 +27,9 @@ class CrossEntropy(DataTerm):
 
     name: ClassVar[str] = "cross_entropy"
 
-    def logits(self, passes: Passes) -> Tensor:
+    def logits(self, passes: Passes, state: State) -> tuple[Tensor, State]:
         """Return the logits of the clean batch."""
-        return passes.clean.output
+        return passes.clean.output, state
 
     def scaled(self, factor: float) -> "CrossEntropy":
         """Return the cross entropy as it is: there is no penalty to scale."""

@@ -6,8 +6,8 @@ from typing import ClassVar
 from torch import Tensor
 
 from gradsculpt.objectives.base import Regulariser
-from gradsculpt.objectives.moment import Weight, check_weight, resolved
 from gradsculpt.objectives.passes import Passes
+from gradsculpt.objectives.schedules import Weight, check_weight, resolved
 
 
 @dataclass(frozen=True)

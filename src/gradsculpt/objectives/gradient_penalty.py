@@ -36,7 +36,7 @@ class GradientPenalty(SecondOrder):
     penalty: Penalty
     names: ClassVar[tuple[str, ...]] = ("gradient_penalty",)
 
-    def dear_terms(self, passes: Passes) -> dict[str, Tensor]:
+    def terms_of(self, passes: Passes) -> dict[str, Tensor]:
         """Return the mean penalty of the loss gradients."""
         gradient = passes.clean.gradient(passes.losses(passes.clean.output), create_graph=True)
         return {"gradient_penalty": self.penalty.given(passes.attention).value(gradient).mean()}

@@ -5,8 +5,9 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from gradsculpt.objectives.moment import Weight, check_weight, resolved
+from gradsculpt.numerics import per_sample
 from gradsculpt.objectives.passes import Passes
+from gradsculpt.objectives.schedules import Weight, check_weight, resolved
 from gradsculpt.objectives.second_order import SecondOrder
 
 
@@ -41,8 +42,8 @@ class HessianNorm(SecondOrder):
         super().__post_init__()
         check_weight("weight", self.weight)
 
-    def dear_terms(self, passes: Passes) -> dict[str, Tensor]:
+    def terms_of(self, passes: Passes) -> dict[str, Tensor]:
         """Return the weighted estimate."""
         gradient = passes.clean.gradient(passes.logit(passes.clean.output), create_graph=True)
         product = passes.clean.hessian_product(gradient, passes.gaussian())
-        return {"hessian_norm": resolved(self.weight) * product.flatten(1).square().sum(dim=1).mean()}
+        return {"hessian_norm": resolved(self.weight) * per_sample(product.square()).mean()}

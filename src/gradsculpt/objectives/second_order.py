@@ -8,13 +8,15 @@ from torch import Tensor
 from gradsculpt import checks
 from gradsculpt.errors import ArgumentError
 from gradsculpt.objectives.base import Objective, Regulariser, Scaled
-from gradsculpt.objectives.moment import Moment
 from gradsculpt.objectives.passes import Passes
+from gradsculpt.objectives.schedules import Moment
 
 
 @dataclass(frozen=True, kw_only=True)
 class SecondOrder(Regulariser):
     """A regulariser whose gradient takes a second differentiation, with two ways of paying less for it.
+
+    To write one, derive a frozen dataclass, name its terms, and give it `terms_of`; `GradientPenalty` is an example.
 
     Args:
         every: Compute it at every so many steps only, with so many times the weight.
@@ -46,23 +48,9 @@ class SecondOrder(Regulariser):
                 f"{type(self).__name__} counts at every {self.every} steps, and the step is not known. "
                 "Call objective.at(Moment(epoch, step)) and use what it returns."
             )
-        if self.share == 1:
-            return self.dear_terms(passes)
-        return self.dear_terms(passes.part(max(1, round(self.share * len(passes.x)))))
+        count = max(1, round(self.share * len(passes.x)))
+        return self.terms_of(passes if self.share == 1 else passes.first(count))
 
     @abstractmethod
-    def dear_terms(self, passes: Passes) -> dict[str, Tensor]:
+    def terms_of(self, passes: Passes) -> dict[str, Tensor]:
         """Return the weighted terms, averaged over the images of these passes."""
-
-
-def length(t: Tensor) -> Tensor:
-    """Return the L2 norm of each sample, [N]; its subgradient at 0 is 0."""
-    found: Tensor = t.flatten(1).norm(dim=1)  # a root of a sum of squares would have the gradient NaN at 0
-    return found
-
-
-def cosine(a: Tensor, b: Tensor) -> Tensor:
-    """Return the cosine of each pair of samples, [N]; 0 if one of them is zero."""
-    product = length(a) * length(b)
-    found: Tensor = (a * b).flatten(1).sum(dim=1) / product.where(product > 0, 1)
-    return found

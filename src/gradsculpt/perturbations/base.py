@@ -37,7 +37,7 @@ class Perturbation(ABC):
     """A solver of max over delta of L(x + delta) - h(delta), with h the conjugate of a penalty.
 
     To write one, derive a frozen dataclass and give it `step`; the state that it was handed is handed on. One that
-    carries something from training step to training step says in `start` what it begins with.
+    carries something from training step to training step says in `initial_state` what it begins with.
 
     Attributes:
         replays: How many training steps in a row want the same batch.
@@ -47,6 +47,7 @@ class Perturbation(ABC):
             from, x + delta, is then added to the state as "inputs", and has its gradient by the next step.
 
     Example:
+        >>> import torch
         >>> from gradsculpt.penalties import L1
         >>> class Half(Perturbation):
         ...     def step(self, state, loss_gradient, x, penalty):
@@ -60,7 +61,7 @@ class Perturbation(ABC):
     needs_randomness: ClassVar[bool] = False
     needs_backward: ClassVar[bool] = False
 
-    def start(self) -> State:
+    def initial_state(self) -> State:
         """Return the state before the first step; empty, unless something is carried."""
         return {}
 
@@ -71,7 +72,7 @@ class Perturbation(ABC):
         """Return a perturbation of each sample of x, shaped like x and without a graph, and the state after it.
 
         Args:
-            state: From `start`, or from the step before.
+            state: From `initial_state`, or from the step before.
             loss_gradient: The loss and its gradient at a batch; each call is one forward and one backward pass. At
                 the clean batch it is called with x itself, which other terms of a loss may have passed already.
             x: The clean batch [N, C, H, W].

@@ -52,7 +52,7 @@ class Free(Perturbation):
     def __post_init__(self) -> None:
         checks.at_least("replays", self.replays, 1)
 
-    def start(self) -> State:
+    def initial_state(self) -> State:
         """Return the perturbations of no row."""
         return {"delta": torch.empty(0)}
 
