@@ -211,7 +211,7 @@ def test_replays_of_a_batch_are_augmented_alike_across_the_ends_of_epochs_and_af
         size = image_set.images[0].size
         network = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(size, 3))
         space, augment = InputSpace((0.5,) * 3, (0.25,) * 3), Augment(flip=True, crop=0.25)
-        module = Augmented(network, objective, space, augment, Optimization(), classes=3, epochs=6, seed=2)
+        module = Augmented(network, objective, space, augment, Optimization(), epochs=6, seed=2)
         module.seen = []
         trainer = Trainer(
             max_epochs=epochs,

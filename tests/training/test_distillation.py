@@ -126,7 +126,7 @@ def _stop_in_the_second_epoch_of(monkeypatch: pytest.MonkeyPatch, wanted: bool) 
     start = ClassifierModule.on_train_epoch_start
 
     def stop(self: ClassifierModule) -> None:
-        if self.current_epoch == 1 and (self._objective.lesson is not None) == wanted:
+        if self.current_epoch == 1 and (self._objective.requirements.teacher is not None) == wanted:
             raise KeyboardInterrupt
         start(self)
 
@@ -283,9 +283,9 @@ def test_a_folder_that_cannot_be_written_is_reported(tmp_path: Path) -> None:
 
 def test_the_teachers_settings_are_found_in_any_composition() -> None:
     objective = ExplanationDistillation(1.0, 0.1)
-    assert objective.lesson == TeacherSpecification(CrossEntropy(), None, 10, 0.08)
+    assert objective.requirements.teacher == TeacherSpecification(CrossEntropy(), None, 10, 0.08)
     settings, text = read_settings([*FLAGS, "--out", "x"])
-    own = stages._teachers(settings, objective.lesson)
+    own = stages._teachers(settings, objective.requirements.teacher)
     assert own.epochs == settings.epochs
     assert stages._config("", own) == ""
     assert "objective" not in stages._config("epochs: 3", own)
