@@ -66,7 +66,7 @@ def divergence(
     for i in range(len(along)):
         scores = [math.exp(z / temperature) for z in teacher()(along[i : i + 1])[0].tolist()]
         p = [score / sum(scores) for score in scores]
-        logits, pull = vjp(lambda parameters, i=i: model.logits(parameters, beside[i : i + 1])[0], model.parameters)
+        logits, pull = vjp(lambda parameters, i=i: model.logits(parameters, beside[i : i + 1])[0], model.parameters)[:2]
         odds = [math.exp(z) for z in logits.tolist()]
         q = [odd / sum(odds) for odd in odds]
         value += weight * sum(a * math.log(a / b) for a, b in zip(p, q, strict=True)) / len(along)

@@ -57,13 +57,12 @@ def test_a_sum_and_a_scaling_require_what_their_members_do(name: str) -> None:
 
 
 def test_contradictions_are_refused_where_they_are_put_together() -> None:
-    part = ExplanationDistillation(1.0, 0.3)
-    for _ in range(2):  # with a teacher, as without
+    alone = ExplanationDistillation(1.0, 0.3)
+    for part in (alone, alone.with_teacher(lambda x: x.flatten(1))):
         with pytest.raises(ArgumentError, match="2 of the objectives want a teacher"):
             part + 0.5 * part
         with pytest.raises(ArgumentError, match="human attention and another the explanations"):
             0.5 * part + AdversarialTraining(2 * GAZE)
-        part = part.with_teacher(lambda x: x.flatten(1))  # type: ignore[assignment]
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)

@@ -61,7 +61,7 @@ def test_a_ramp_that_makes_no_sense_is_refused(wrong: dict[str, float]) -> None:
 def test_moments_before_the_beginning_are_refused() -> None:
     for wrong in ({"epoch": -0.1}, {"step": -1}):
         with pytest.raises(ArgumentError, match="out of range"):
-            Moment(**wrong)  # type: ignore[arg-type]
+            Moment(**wrong)
 
 
 def test_levels_become_model_units() -> None:

@@ -28,7 +28,9 @@ def curved(x: np.ndarray, slope: np.ndarray) -> tuple[float, np.ndarray]:
     return float((slope * x + 0.5 * np.sin(2 * x)).sum()), slope + np.cos(2 * x)
 
 
-def plain_pgd(x: np.ndarray, slope: np.ndarray, eps: float, rate: float, steps: int, start: str, keep: str):
+def plain_pgd(
+    x: np.ndarray, slope: np.ndarray, eps: float, rate: float, steps: int, start: str, keep: str
+) -> np.ndarray:
     """Projected gradient descent of Madry et al. on one image: sign steps, clipped to the l-infinity ball."""
     loss, g = curved(x, slope)
     delta, seen = np.zeros_like(x), [(loss, np.zeros_like(x))]
@@ -36,7 +38,7 @@ def plain_pgd(x: np.ndarray, slope: np.ndarray, eps: float, rate: float, steps: 
         g = curved(x + delta, slope)[1]
         delta = eps * np.sign(g) if start == "dual" and number == 0 else np.clip(delta + rate * np.sign(g), -eps, eps)
         seen.append((curved(x + delta, slope)[0], delta))
-    return delta if keep == "last" else max(seen, key=lambda pair: pair[0])[1]
+    return np.asarray(delta if keep == "last" else max(seen, key=lambda pair: pair[0])[1])
 
 
 @starts
@@ -70,7 +72,7 @@ def elastic_step(delta: np.ndarray, g: np.ndarray, length: float) -> np.ndarray:
         if size > 0.1:  # the slope of (d - l1)^2 / (4 l2), plus (d - |v|) / t, is 0
             size = (0.1 / (2 * 0.3) + size / t) / (1 / (2 * 0.3) + 1 / t)
         result[index] = np.sign(v[index]) * size
-    return result
+    return np.asarray(result)
 
 
 def elastic_price(delta: np.ndarray) -> float:
@@ -87,7 +89,7 @@ def group_step(delta: np.ndarray, g: np.ndarray, length: float) -> np.ndarray:
                 norm = np.sqrt((patch**2).sum())
                 if norm > 0.4:
                     patch *= 0.4 / norm
-    return v
+    return np.asarray(v)
 
 
 Step = Callable[[np.ndarray, np.ndarray, float], np.ndarray]
@@ -220,7 +222,7 @@ def test_the_indefinite_harmonization_is_refused_with_a_remedy() -> None:
 def test_gradients_that_all_but_vanish_or_explode_do_no_harm(case: Case) -> None:
     for dtype, size in ((torch.float32, 1e-30), (torch.float32, 1e-42), (torch.float32, 1e15), (torch.float64, 1e-200)):
         for start in ("dual", "zero"):
-            solver = Iterative(steps=3, start=start)  # type: ignore[arg-type]
+            solver = Iterative(steps=3, start=start)
             delta = sought(solver, Linear((size * SLOPE).to(dtype)), X.to(dtype), case.batch(3))
             assert bool(delta.isfinite().all())
 

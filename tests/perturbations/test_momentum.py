@@ -14,7 +14,7 @@ SLOPE, X = map_of(1, 3, 0.5, 0.3, False), map_of(2, 3, 1.0, 0.0, False)
 
 
 def gradient(x: np.ndarray, slope: np.ndarray) -> np.ndarray:
-    return slope + np.cos(2 * x)
+    return np.asarray(slope + np.cos(2 * x))
 
 
 def plain_mi_fgsm(x: np.ndarray, slope: np.ndarray, eps: float, steps: int, decay: float) -> np.ndarray:
@@ -24,7 +24,7 @@ def plain_mi_fgsm(x: np.ndarray, slope: np.ndarray, eps: float, steps: int, deca
         now = gradient(x_adv, slope)
         g = decay * g + now / np.abs(now).sum()
         x_adv = np.clip(x_adv + eps / steps * np.sign(g), x - eps, x + eps)
-    return x_adv - x
+    return np.asarray(x_adv - x)
 
 
 @pytest.mark.parametrize("decay", [0.0, 0.5, 1.0, 1.5])

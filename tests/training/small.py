@@ -52,10 +52,9 @@ def train(
 
     The training goes on where the checkpoint `resume` stopped, and leaves one in `keep`.
     """
-    chosen = TrainSettings(
-        **{"out": out, "objective": objective, "epochs": 1, "batch_size": 4, "device": "cpu", "threads": 1} | settings,
-        optimization=Optimization("sgd", lr=lr, momentum=0.0, weight_decay=0.0, schedule="constant"),
-    )
+    defaults: dict[str, Any] = {"epochs": 1, "batch_size": 4, "device": "cpu", "threads": 1}
+    plain = Optimization("sgd", lr=lr, momentum=0.0, weight_decay=0.0, schedule="constant")
+    chosen = TrainSettings(out, objective=objective, optimization=plain, **defaults | settings)
     module = ClassifierModule(
         model,
         objective,

@@ -275,7 +275,7 @@ def _delta(value: float) -> Tensor:
 def test_each_process_takes_up_its_own_state_and_one_that_had_none_starts_anew(alone: pytest.MonkeyPatch) -> None:
     checkpoint = {"states": [{"delta": _delta(0.0)}, {"delta": _delta(0.5)}]}
     for rank, wanted in ((0, _delta(0.0)), (1, _delta(0.5)), (2, torch.empty(0))):
-        alone.setattr(ClassifierModule, "global_rank", property(lambda self, rank=rank: rank))
+        alone.setattr(ClassifierModule, "global_rank", rank)
         assert torch.equal(_taken_up(FREE, checkpoint)["delta"], wanted)
         assert _taken_up(CrossEntropy(), checkpoint) == {}
         assert torch.equal(_taken_up(FREE, {"states": [{}, {}]})["delta"], torch.empty(0))
@@ -284,8 +284,9 @@ def test_each_process_takes_up_its_own_state_and_one_that_had_none_starts_anew(a
 def test_a_checkpoint_from_before_still_resumes(alone: pytest.MonkeyPatch) -> None:
     for checkpoint in ({"carried": [_delta(0.25)]}, {"carried": [None, _delta(0.25)]}):
         assert torch.equal(_taken_up(0.5 * FREE, checkpoint)["delta"], _delta(0.25))
-    for empty in ({"carried": [None]}, {"carried": []}, {}):
+    nothing: list[dict[str, Any]] = [{"carried": [None]}, {"carried": []}, {}]
+    for empty in nothing:
         assert _taken_up(FREE, empty)["delta"].numel() == 0
         assert _taken_up(CrossEntropy(), empty) == {}
-    alone.setattr(ClassifierModule, "global_rank", property(lambda self: 1))
+    alone.setattr(ClassifierModule, "global_rank", 1)
     assert _taken_up(FREE, {"carried": [_delta(0.25)]})["delta"].numel() == 0
