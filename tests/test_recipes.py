@@ -134,7 +134,7 @@ RECIPES: dict[str, tuple[Objective, dict[str, Any]]] = {
     "atex": (
         ExplanationDistillation(
             weight=1.0,
-            eps=Pixels(0.32 * 255),
+            eps=Pixels(81.6),  # .32 of 255
             temperature=4.0,
             positions=(-1.0, 0.0),
             teacher=CrossEntropy(),

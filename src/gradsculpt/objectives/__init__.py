@@ -3,15 +3,12 @@
 from gradsculpt.objectives.adversarial import AdversarialTraining
 from gradsculpt.objectives.alignment import LocalGradientAlignment
 from gradsculpt.objectives.base import DataTerm, Objective, Regulariser, Requirements, Scaled, Sum, TeacherSpecification
-from gradsculpt.objectives.cross_entropy import CrossEntropy
 from gradsculpt.objectives.distillation import ExplanationDistillation
-from gradsculpt.objectives.entropy import MaxEntropy
-from gradsculpt.objectives.gradient_penalty import GradientPenalty
-from gradsculpt.objectives.hessian import HessianNorm
+from gradsculpt.objectives.entropy import CrossEntropy, MaxEntropy
 from gradsculpt.objectives.input_gradient_alignment import InputGradientAlignment
 from gradsculpt.objectives.passes import Losses, Passes
 from gradsculpt.objectives.schedules import Moment, PixelBounds, Pixels, Ramp, Setting, warmup
-from gradsculpt.objectives.second_order import SecondOrder
+from gradsculpt.objectives.second_order import GradientPenalty, HessianNorm, SecondOrder
 from gradsculpt.perturbations import State
 
 OBJECTIVES: tuple[type[Objective], ...] = (

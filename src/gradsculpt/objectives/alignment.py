@@ -61,10 +61,8 @@ class LocalGradientAlignment(SecondOrder):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for name in ("l2", "cosine"):
+        for name in ("l2", "cosine", "eps"):
             check_weight(name, getattr(self, name))
-        if not isinstance(self.eps, Setting):
-            checks.at_least("eps", self.eps, 0.0)
         checks.one_of("noise", self.noise, ("uniform", "gaussian", "gradient", "gradient_sign"))
 
     @property

@@ -13,7 +13,7 @@ from gradsculpt.gradients import Model
 from gradsculpt.isolation import undisturbed
 from gradsculpt.numerics import divided, per_sample, spread, unit_peak
 from gradsculpt.objectives.base import Objective, Regulariser, Requirements, TeacherSpecification
-from gradsculpt.objectives.cross_entropy import CrossEntropy
+from gradsculpt.objectives.entropy import CrossEntropy
 from gradsculpt.objectives.passes import Passes
 from gradsculpt.objectives.schedules import Setting, Weight, check_weight, resolved
 from gradsculpt.penalties import Size
@@ -79,8 +79,7 @@ class ExplanationDistillation(Regulariser):
     def __post_init__(self) -> None:
         object.__setattr__(self, "positions", tuple(self.positions))
         check_weight("weight", self.weight)
-        if not isinstance(self.eps, Setting):
-            checks.at_least("eps", self.eps, 0.0)
+        check_weight("eps", self.eps)
         checks.positive("temperature", self.temperature)
         if not self.positions:
             raise ArgumentError("positions is empty, so images could be moved nowhere; (0.0,) leaves them in place.")

@@ -71,8 +71,7 @@ class InputGradientAlignment(SecondOrder):
     def __post_init__(self) -> None:
         super().__post_init__()
         check_weight("weight", self.weight)
-        if not isinstance(self.eps, Setting):
-            checks.at_least("eps", self.eps, 0.0)
+        check_weight("eps", self.eps)
         checks.at_least("steps", self.steps, 0)
         checks.positive("step_size", self.step_size)
         checks.one_of("cross_entropy", self.cross_entropy, ("perturbed", "clean"))

@@ -157,8 +157,8 @@ def _space_for(setting: Setting, moment: Moment, instead: str) -> InputSpace:
     return moment.space
 
 
-def check_weight(name: str, value: Weight) -> None:
-    """Raise `ArgumentError` if a weight is a negative number; a schedule has checked its own values."""
+def check_weight(name: str, value: Size | Setting) -> None:
+    """Raise `ArgumentError` if a weight or size is negative; a setting has checked its own values."""
     if not isinstance(value, Setting):
         checks.at_least(name, value, 0.0)
 

@@ -1,15 +1,18 @@
-"""What regularisers of the input gradient have in common: they are dear, and can be had more cheaply."""
+"""Regularisers that differentiate twice: what they have in common, the gradient penalty and the Hessian norm."""
 
 from abc import abstractmethod
 from dataclasses import dataclass, replace
+from typing import ClassVar
 
 from torch import Tensor
 
 from gradsculpt import checks
 from gradsculpt.errors import ArgumentError
+from gradsculpt.numerics import per_sample
 from gradsculpt.objectives.base import Objective, Regulariser, Scaled
 from gradsculpt.objectives.passes import Passes
-from gradsculpt.objectives.schedules import Moment
+from gradsculpt.objectives.schedules import Moment, Weight, check_weight, resolved
+from gradsculpt.penalties import Penalty
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,3 +57,72 @@ class SecondOrder(Regulariser):
     @abstractmethod
     def terms_of(self, passes: Passes) -> dict[str, Tensor]:
         """Return the weighted terms, averaged over the images of these passes."""
+
+
+@dataclass(frozen=True)
+class GradientPenalty(SecondOrder):
+    """h* of the input gradient of the loss: what adversarial training stands for to first order, taken literally.
+
+    The penalty is that of each image's own loss gradient, averaged over the batch. A step costs about twice
+    what cross entropy costs.
+
+    Args:
+        penalty: h*.
+        every: Compute it at every so many steps only, with so many times the weight.
+        share: Compute it on this share of each batch only.
+
+    Source: Gong et al., CVPR 2024 (AdvGrad), section 5.2 and Figure 4, the "penalty" protocol.
+
+    Example:
+        >>> import torch
+        >>> from gradsculpt.penalties import L1
+        >>> losses = GradientPenalty(L1(0.5))(torch.nn.Flatten(), torch.zeros(1, 2, 1, 1), torch.tensor([0]))
+        >>> {name: round(term.item(), 4) for name, term in losses.terms.items()}
+        {'cross_entropy': 0.6931, 'gradient_penalty': 0.5}
+    """
+
+    penalty: Penalty
+    names: ClassVar[tuple[str, ...]] = ("gradient_penalty",)
+
+    def terms_of(self, passes: Passes) -> dict[str, Tensor]:
+        """Return the mean penalty of the loss gradients."""
+        gradient = passes.clean.gradient(passes.losses(passes.clean.output), create_graph=True)
+        return {"gradient_penalty": self.penalty.given(passes.attention).value(gradient).mean()}
+
+
+@dataclass(frozen=True)
+class HessianNorm(SecondOrder):
+    """weight |H|_F^2, with H the Hessian of the true class's logit in the input: flat networks have steady gradients.
+
+    The squared Frobenius norm is the mean of |H v|^2 over standard normal v; one v is drawn for each image and step.
+
+    Args:
+        weight: Weight of the squared norm.
+        every: Compute it at every so many steps only, with so many times the weight.
+        share: Compute it on this share of each batch only.
+
+    Raises:
+        ArgumentError: If the weight is negative.
+
+    Source: Joo et al., AAAI 2023 (local gradient alignment), Table 1 ("Hessian"); Hutchinson 1990 for the estimate.
+
+    Example:
+        >>> import torch
+        >>> model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Sigmoid())
+        >>> losses = HessianNorm(0.1)(model, torch.zeros(1, 2, 1, 1), torch.tensor([0]))
+        >>> losses.terms["hessian_norm"].item()  # at the point of inflection
+        0.0
+    """
+
+    weight: Weight
+    names: ClassVar[tuple[str, ...]] = ("hessian_norm",)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_weight("weight", self.weight)
+
+    def terms_of(self, passes: Passes) -> dict[str, Tensor]:
+        """Return the weighted estimate."""
+        gradient = passes.clean.gradient(passes.logit(passes.clean.output), create_graph=True)
+        product = passes.clean.hessian_product(gradient, passes.gaussian())
+        return {"hessian_norm": resolved(self.weight) * per_sample(product.square()).mean()}
