@@ -82,7 +82,7 @@ class AdversarialTraining(DataTerm):
             if self.bounds is not None:
                 low, high = resolved(self.bounds)
                 perturbed = perturbed.clamp(low.to(perturbed), high.to(perturbed))
-        if self.perturbation.needs_backward and torch.is_grad_enabled():
+        if self.perturbation.needs_backward:
             state = {**state, "inputs": perturbed.requires_grad_()}
         return passes.model(perturbed), state
 
