@@ -218,7 +218,7 @@ def test_replays_of_a_batch_are_augmented_alike_across_the_ends_of_epochs_and_af
         size = image_set.images[0].size
         network = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(size, 3))
         space, augment = InputSpace((0.5,) * 3, (0.25,) * 3), Augment(flip=True, crop=0.25)
-        module = Augmented(network, objective, space, augment, Optimization(), classes=3, epochs=6, seed=2)
+        module = Augmented(network, objective, space, augment, Optimization(), epochs=6, seed=2)
         module.seen = []
         trainer = Trainer(
             max_epochs=epochs,
@@ -228,7 +228,7 @@ def test_replays_of_a_batch_are_augmented_alike_across_the_ends_of_epochs_and_af
             enable_model_summary=False,
             enable_checkpointing=False,
         )
-        batches = loader(image_set, 3, shuffle=True, seed=4, replays=objective.replays)
+        batches = loader(image_set, 3, shuffle=True, seed=4, replays=objective.requirements.replays)
         trainer.fit(module, batches, ckpt_path=resume, weights_only=True)
         trainer.save_checkpoint(tmp_path / f"{epochs}.ckpt")
         return module.seen

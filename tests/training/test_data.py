@@ -63,9 +63,9 @@ def test_shuffled_labels_keep_the_last_epoch(tmp_path, shuffle, monkeypatch):
 class Watch(CrossEntropy):
     """Keeps what it is given."""
 
-    def __call__(self, model, x, y, attention=None, *, generator=None):
+    def __call__(self, model, x, y, attention=None, **options):
         seen.append((x, attention))
-        return super().__call__(model, x, y, attention, generator=generator)
+        return super().__call__(model, x, y, attention, **options)
 
 
 seen: list = []
@@ -78,9 +78,7 @@ def test_maps_with_channels_travel_from_the_set_to_the_objective(dtype):
     images = generator.integers(0, 256, (12, 8, 8, 3), dtype=np.uint8)
     whole = ImageSet(images, np.arange(12) % 4, tuple("abcd"), tuple(map(str, range(12))), images.astype(dtype))
     network = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(192, 4))
-    module = ClassifierModule(
-        network, Watch(), InputSpace((0.0,) * 3, (1.0,) * 3), Augment(), Optimization(), classes=4, epochs=1
-    )
+    module = ClassifierModule(network, Watch(), InputSpace((0.0,) * 3, (1.0,) * 3), Augment(), Optimization(), epochs=1)
     seen.clear()
     quiet = {
         "logger": False,

@@ -16,7 +16,7 @@ from gradsculpt.data import ImageSet
 from gradsculpt.errors import DataError, RunError
 from gradsculpt.inputs import InputSpace
 from gradsculpt.models import Classifier, load
-from gradsculpt.objectives import CrossEntropy, ExplanationDistillation, Lesson
+from gradsculpt.objectives import CrossEntropy, ExplanationDistillation, TeacherSpecification
 from gradsculpt.training import fit, open_data
 from gradsculpt.training.distillation import explanations, smoothgrad
 from gradsculpt.training.module import ClassifierModule
@@ -126,7 +126,7 @@ def _stop_in_the_second_epoch_of(monkeypatch: pytest.MonkeyPatch, wanted: bool) 
     start = ClassifierModule.on_train_epoch_start
 
     def stop(self: ClassifierModule) -> None:
-        if self.current_epoch == 1 and (self._objective.lesson is not None) == wanted:
+        if self.current_epoch == 1 and (self._objective.requirements.teacher is not None) == wanted:
             raise KeyboardInterrupt
         start(self)
 
@@ -226,7 +226,7 @@ def _explained(folder: Path, *, sigma: float = 0.1, seed: int = 0, label: int = 
     torch.nn.init.constant_(network[1].weight, scale)
     torch.nn.init.zeros_(network[1].bias)
     teacher = Classifier(network, InputSpace((0.5,) * 3, (0.25,) * 3), ("x", "y"), 4)
-    lesson = Lesson(CrossEntropy(), None, 2, sigma)
+    lesson = TeacherSpecification(CrossEntropy(), None, 2, sigma)
     before = set(folder.iterdir()) if folder.is_dir() else set()
     maps = explanations(teacher, image_set, folder, lesson, batch_size=2, seed=seed, device=torch.device("cpu"))
     assert maps.shape == (5, 4, 4, 3)
@@ -254,7 +254,7 @@ def test_the_noise_is_that_of_the_seed(tmp_path: Path) -> None:
             teacher,
             image_set,
             tmp_path / name,
-            Lesson(CrossEntropy(), None, 2, 0.1),
+            TeacherSpecification(CrossEntropy(), None, 2, 0.1),
             batch_size=2,
             seed=seed,
             device=torch.device("cpu"),
@@ -283,9 +283,9 @@ def test_a_folder_that_cannot_be_written_is_reported(tmp_path: Path) -> None:
 
 def test_the_teachers_settings_are_found_in_any_composition() -> None:
     objective = ExplanationDistillation(1.0, 0.1)
-    assert objective.lesson == Lesson(CrossEntropy(), None, 10, 0.08)
+    assert objective.requirements.teacher == TeacherSpecification(CrossEntropy(), None, 10, 0.08)
     settings, text = read_settings([*FLAGS, "--out", "x"])
-    own = stages._teachers(settings, objective.lesson)
+    own = stages._teachers(settings, objective.requirements.teacher)
     assert own.epochs == settings.epochs
     assert stages._config("", own) == ""
     assert "objective" not in stages._config("epochs: 3", own)

@@ -60,7 +60,7 @@ class Retraining:
     def __call__(self, image_set: ImageSet, seed: int) -> Classifier:
         """Return the classifier trained on these images."""
         own, size = self.settings, image_set.images.shape[1]
-        if own.objective.lesson is not None:
+        if own.objective.requirements.teacher is not None:
             raise RunError(
                 f"{type(own.objective).__name__} trains a teacher first, which retraining does not. Pass settings with "
                 "another objective, such as CrossEntropy()."
@@ -71,7 +71,7 @@ class Retraining:
             shuffle=True,
             seed=seed,
             drop_last=len(image_set) >= 2 * own.batch_size,
-            replays=own.objective.replays,
+            replays=own.objective.requirements.replays,
         )
         with torch.random.fork_rng(devices=range(torch.cuda.device_count())), _quiet():
             torch.manual_seed(seed)
@@ -96,7 +96,6 @@ class Retraining:
             InputSpace(*pixel_statistics(image_set)),
             own.augment or find_source(own.data).augment(),
             own.optimization,
-            classes=classes,
             epochs=own.epochs,
             seed=seed,
             channels_last=own.channels_last,

@@ -20,7 +20,7 @@ from gradsculpt.errors import DataError
 from gradsculpt.gradients import Model
 from gradsculpt.models import Classifier, load
 from gradsculpt.models.checkpoint import DESCRIPTION
-from gradsculpt.objectives import Lesson, Objective
+from gradsculpt.objectives import Objective, TeacherSpecification
 from gradsculpt.training.settings import TrainSettings
 
 Maps = npt.NDArray[np.float16]
@@ -51,7 +51,7 @@ def taught(
     Raises:
         GradsculptError: If the teacher cannot be trained, or the explanations cannot be kept.
     """
-    lesson = settings.objective.lesson
+    lesson = settings.objective.requirements.teacher
     if lesson is None:
         return splits, settings.objective
     folder = settings.out / TEACHER
@@ -74,14 +74,14 @@ def taught(
     )
     console.print("third stage: the network itself", highlight=False)
     train = replace(splits.train, attention=maps)
-    return replace(splits, train=train), settings.objective.taught(_wherever(teacher.network))
+    return replace(splits, train=train), settings.objective.with_teacher(_wherever(teacher.network))
 
 
 def explanations(
     teacher: Classifier,
     image_set: ImageSet,
     cache_dir: Path,
-    lesson: Lesson,
+    lesson: TeacherSpecification,
     *,
     batch_size: int,
     seed: int,
@@ -150,7 +150,12 @@ def smoothgrad(
 
 
 def _explained(
-    teacher: Classifier, image_set: ImageSet, lesson: Lesson, batch_size: int, seed: int, device: torch.device
+    teacher: Classifier,
+    image_set: ImageSet,
+    lesson: TeacherSpecification,
+    batch_size: int,
+    seed: int,
+    device: torch.device,
 ) -> Iterator[Maps]:
     """Yield the scaled maps of one batch after the other."""
     network, space = teacher.network.to(device).eval(), teacher.space
@@ -177,7 +182,7 @@ def _open(place: Path) -> Maps | None:
     return found
 
 
-def _key(teacher: Classifier, image_set: ImageSet, lesson: Lesson, batch_size: int, seed: int) -> str:
+def _key(teacher: Classifier, image_set: ImageSet, lesson: TeacherSpecification, batch_size: int, seed: int) -> str:
     """Return what the explanations depend on, as a few letters."""
     digest = hashlib.sha256(repr((image_set.names, lesson.samples, lesson.sigma, batch_size, seed)).encode())
     digest.update(np.ascontiguousarray(image_set.labels).tobytes())
@@ -188,7 +193,7 @@ def _key(teacher: Classifier, image_set: ImageSet, lesson: Lesson, batch_size: i
     return digest.hexdigest()[:16]
 
 
-def _teachers(settings: TrainSettings, lesson: Lesson) -> TrainSettings:
+def _teachers(settings: TrainSettings, lesson: TeacherSpecification) -> TrainSettings:
     """Return the settings of the teacher's own run, which shares the data of the whole."""
     return replace(
         settings,

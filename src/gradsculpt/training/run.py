@@ -56,7 +56,7 @@ def fit(settings: TrainSettings, config: str, console: Console) -> Classifier:
     torch.set_num_threads(settings.threads or os.cpu_count() or 1)
     splits = open_data(settings, console)
     objective = settings.objective
-    if objective.lesson is not None:
+    if objective.requirements.teacher is not None:
         if settings.devices * settings.nodes > 1:
             raise RunError(
                 f"{type(objective).__name__} trains a teacher first, whose maps one process computes; "
@@ -106,7 +106,6 @@ def _module(settings: TrainSettings, splits: Splits) -> ClassifierModule:
         InputSpace(*pixel_statistics(splits.train)),
         settings.augment or find_source(settings.data).augment(),
         settings.optimization,
-        classes=classes,
         epochs=settings.epochs,
         seed=settings.seed,
         channels_last=settings.channels_last,
@@ -143,7 +142,7 @@ def _train(
                     shuffle=True,
                     seed=settings.seed,
                     drop_last=drop_last,
-                    replays=settings.objective.replays,
+                    replays=settings.objective.requirements.replays,
                 ),
                 loader(splits.val, settings.batch_size, shuffle=False, seed=settings.seed),
                 ckpt_path=last if settings.resume and last.exists() else None,

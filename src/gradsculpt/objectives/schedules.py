@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import ClassVar, TypeVar
 
 from torch import Tensor
 
@@ -33,6 +33,9 @@ class Moment:
 
 class Setting(ABC):
     """A number of an objective that depends on the moment of the training; `Objective.at` puts its value in."""
+
+    needs_space: ClassVar[bool] = False
+    """Whether the moment has to name the space of the network's inputs."""
 
     @abstractmethod
     def at(self, moment: Moment) -> Size | tuple[Tensor, Tensor]:
@@ -84,11 +87,6 @@ class Ramp(Setting):
         return self.start + share * (self.stop - self.start)
 
 
-def ramp(start: float, stop: float, begin: float, end: float) -> Ramp:
-    """Return a weight that goes from `start` to `stop` between two epochs."""
-    return Ramp(start, stop, begin, end)
-
-
 def warmup(epochs: float, value: float = 1.0) -> Ramp:
     """Return a weight that grows from 0 to `value` over the first epochs: `warmup(5) * objective`.
 
@@ -118,18 +116,14 @@ class Pixels(Setting):
     """
 
     levels: float
+    needs_space: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         checks.at_least("levels", self.levels, 0.0)
 
     def at(self, moment: Moment) -> Size:
         """Return the size in model units, one for each channel, [1, C, 1, 1]."""
-        if moment.space is None:
-            raise ArgumentError(
-                f"{self!r} is a size in pixel levels, and the space of the network's inputs is not known. "
-                "Evaluate objective.at(Moment(space=...)), or pass space.pixels(levels / 255) instead."
-            )
-        return moment.space.pixels(self.levels / 255)
+        return _space_for(self, moment, "pass space.pixels(levels / 255) instead").pixels(self.levels / 255)
 
 
 @dataclass(frozen=True)
@@ -147,18 +141,24 @@ class PixelBounds(Setting):
         (-2.0, 2.0)
     """
 
+    needs_space: ClassVar[bool] = True
+
     def at(self, moment: Moment) -> tuple[Tensor, Tensor]:
         """Return the bounds in model units, one for each channel, [1, C, 1, 1]."""
-        if moment.space is None:
-            raise ArgumentError(
-                "the space of the network's inputs is not known, and neither are its bounds. "
-                "Evaluate objective.at(Moment(space=...)), or pass bounds=space.bounds."
-            )
-        return moment.space.bounds
+        return _space_for(self, moment, "pass bounds=space.bounds").bounds
 
 
-def check_weight(name: str, value: Weight) -> None:
-    """Raise `ArgumentError` if a weight is a negative number; a schedule has checked its own values."""
+def _space_for(setting: Setting, moment: Moment, instead: str) -> InputSpace:
+    if moment.space is None:
+        raise ArgumentError(
+            f"{setting!r} is in pixel levels, and the space of the network's inputs is not known. "
+            f"Evaluate objective.at(Moment(space=...)), or {instead}."
+        )
+    return moment.space
+
+
+def check_weight(name: str, value: Size | Setting) -> None:
+    """Raise `ArgumentError` if a weight or size is negative; a setting has checked its own values."""
     if not isinstance(value, Setting):
         checks.at_least(name, value, 0.0)
 

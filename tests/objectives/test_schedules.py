@@ -1,5 +1,7 @@
 """Schedules and sizes in pixel levels."""
 
+from contextlib import nullcontext
+
 import pytest
 import torch
 
@@ -10,15 +12,16 @@ from gradsculpt.objectives import (
     CrossEntropy,
     GradientPenalty,
     HessianNorm,
+    InputGradientAlignment,
     LocalGradientAlignment,
     MaxEntropy,
     Moment,
     Objective,
+    PixelBounds,
     Pixels,
     Ramp,
     Scaled,
     Sum,
-    ramp,
     warmup,
 )
 from gradsculpt.penalties import L1, SquaredL2
@@ -29,7 +32,7 @@ SPACE = InputSpace(mean=(0.5, 0.4, 0.3), std=(0.25, 0.2, 0.1))
 
 
 def test_a_ramp_is_a_straight_line_between_two_epochs() -> None:
-    rises, falls = ramp(0.2, 1.0, begin=2, end=4), ramp(1.0, 0.0, begin=0, end=10)
+    rises, falls = Ramp(0.2, 1.0, begin=2, end=4), Ramp(1.0, 0.0, begin=0, end=10)
     assert [rises.at(Moment(epoch=e)) for e in (0, 1.99, 2, 2.5, 3, 4, 50)] == pytest.approx(
         [0.2, 0.2, 0.2, 0.4, 0.6, 1.0, 1.0]
     )
@@ -43,7 +46,7 @@ def test_a_warmup_starts_at_nothing() -> None:
 
 
 def test_a_ramp_of_no_length_is_a_step() -> None:
-    step = ramp(0.0, 1.0, begin=3, end=3)
+    step = Ramp(0.0, 1.0, begin=3, end=3)
     assert [step.at(Moment(epoch=e)) for e in (2.999, 3, 4)] == [0.0, 1.0, 1.0]
 
 
@@ -58,7 +61,7 @@ def test_a_ramp_that_makes_no_sense_is_refused(wrong: dict[str, float]) -> None:
 def test_moments_before_the_beginning_are_refused() -> None:
     for wrong in ({"epoch": -0.1}, {"step": -1}):
         with pytest.raises(ArgumentError, match="out of range"):
-            Moment(**wrong)  # type: ignore[arg-type]
+            Moment(**wrong)
 
 
 def test_levels_become_model_units() -> None:
@@ -73,7 +76,7 @@ def test_levels_become_model_units() -> None:
 def test_settings_are_resolved_wherever_they_stand() -> None:
     deep = 2.0 * (
         warmup(4)
-        * (AdversarialTraining(L1(0.1)) + warmup(2) * LocalGradientAlignment(ramp(1, 0, 0, 2), 1.0, Pixels(51)))
+        * (AdversarialTraining(L1(0.1)) + warmup(2) * LocalGradientAlignment(Ramp(1, 0, 0, 2), 1.0, Pixels(51)))
     )
     found = deep.at(Moment(epoch=1.0, space=SPACE))
     assert isinstance(found, Scaled)
@@ -88,6 +91,25 @@ def test_settings_are_resolved_wherever_they_stand() -> None:
     assert scaled.objective.l2 == 0.5
     torch.testing.assert_close(scaled.objective.eps, torch.tensor([0.8, 1.0, 2.0]).view(1, 3, 1, 1))
     assert [factor for factor, _ in found.parts()] == [0.5, 0.25]
+
+
+@pytest.mark.parametrize(
+    ("objective", "needed"),
+    [
+        (CrossEntropy(), False),
+        (LocalGradientAlignment(1.0, 1.0, 0.1), False),
+        (LocalGradientAlignment(1.0, 1.0, Pixels(51)), True),
+        (MaxEntropy(warmup(2)) + 0.5 * HessianNorm(Ramp(1.0, 0.0, 0, 2)), False),
+        (MaxEntropy(warmup(2)) + 0.5 * InputGradientAlignment(0.5, Pixels(8)), True),
+        (AdversarialTraining(L1(0.1), bounds=PixelBounds()), True),
+    ],
+    ids=lambda value: repr(value)[:60],
+)
+def test_pixel_units_are_needed_where_a_moment_without_a_space_will_not_do(objective: Objective, needed: bool) -> None:
+    assert objective.requirements.pixel_units == needed
+    objective.at(Moment(space=SPACE))
+    with pytest.raises(ArgumentError, match=r"space=\.\.\.") if needed else nullcontext():
+        objective.at(Moment())
 
 
 def test_pixels_are_where_the_neighbour_ends() -> None:
