@@ -5,7 +5,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from rich.console import Console
 from torch import Tensor, nn
 
 from gradsculpt.data import Augment, loader
@@ -13,7 +12,7 @@ from gradsculpt.data.base import ImageSet
 from gradsculpt.inputs import InputSpace
 from gradsculpt.objectives import Objective
 from gradsculpt.training import ClassifierModule, Optimization, TrainSettings
-from gradsculpt.training.run import _trainer
+from gradsculpt.training.fitting import build_trainer
 
 SIDE, CLASSES = 8, 3
 
@@ -54,7 +53,7 @@ def train(out: Path, objective: Objective, model: nn.Module, *, lr: float = 0.1,
         epochs=chosen.epochs,
         channels_last=chosen.channels_last,
     )
-    trainer = _trainer(chosen, [], Console(quiet=True))
+    trainer = build_trainer(chosen)
     trainer.fit(module, loader(images(), chosen.batch_size, shuffle=False))
     return {name: float(value) for name, value in trainer.callback_metrics.items()}
 

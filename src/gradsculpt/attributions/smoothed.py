@@ -27,12 +27,14 @@ class Smoothed(Attribution):
         base: The attribution of the noisy copies.
         samples: Number of noisy copies.
         sigma: Standard deviation of the noise, as a share of the image's own range (its largest minus its smallest
-            entry, as the model takes it).
+            entry, as the model takes it), or of `noise_range`.
         kind: What is returned: the mean over the copies, the mean of the squares, or the variance (divided by
             `samples`, so that a single copy has variance 0).
         seed: Seed of the noise.
         batch_size: Images in one pass, which bounds the memory whatever the number of copies; a batch that is larger
             itself goes in one piece. With `create_graph`, the graphs of all copies are kept all the same.
+        noise_range: The least and the greatest input of the model, such as `space.bounds`, if all images are to have
+            noise of one level.
 
     Raises:
         ArgumentError: If a number is out of range, `kind` is unknown, x is no floating-point batch, or a target is out
@@ -57,6 +59,7 @@ class Smoothed(Attribution):
     kind: Kind = "mean"
     seed: int = 0
     batch_size: int = 32
+    noise_range: tuple[Tensor, Tensor] | None = None
 
     def __post_init__(self) -> None:
         checks.at_least("samples", self.samples, 1)
@@ -92,7 +95,10 @@ class Smoothed(Attribution):
         return spread / self.samples if self.kind == "variance" else mean
 
     def noise_level(self, x: Tensor) -> Tensor:
-        """Return the standard deviation of the noise of each image in model units, [N, 1, 1, 1]."""
+        """Return the standard deviation of the noise of each image in model units, [N, 1, 1, 1] or as the range is."""
+        if self.noise_range is not None:
+            low, high = self.noise_range
+            return self.sigma * (high - low).to(x)
         axes = (1, 2, 3)
         return self.sigma * (x.amax(dim=axes, keepdim=True) - x.amin(dim=axes, keepdim=True))
 
@@ -112,10 +118,11 @@ class SmoothGrad(Smoothed):
 
     Args:
         samples: Number of noisy copies.
-        sigma: Standard deviation of the noise, as a share of the image's own range.
+        sigma: Standard deviation of the noise, as a share of the image's own range, or of `noise_range`.
         output: Which output of the class is differentiated, as of `Gradient`.
         seed: Seed of the noise.
         batch_size: Images in one pass.
+        noise_range: The least and the greatest input of the model; see `Smoothed`.
 
     Raises:
         ArgumentError: If a number is out of range, the output is unknown, or the input is not valid.
@@ -130,9 +137,16 @@ class SmoothGrad(Smoothed):
     _kind: ClassVar[Kind] = "mean"
 
     def __init__(
-        self, samples: int = 50, sigma: float = 0.15, *, output: Output = "logit", seed: int = 0, batch_size: int = 32
+        self,
+        samples: int = 50,
+        sigma: float = 0.15,
+        *,
+        output: Output = "logit",
+        seed: int = 0,
+        batch_size: int = 32,
+        noise_range: tuple[Tensor, Tensor] | None = None,
     ) -> None:
-        super().__init__(Gradient(output), samples, sigma, self._kind, seed, batch_size)
+        super().__init__(Gradient(output), samples, sigma, self._kind, seed, batch_size, noise_range)
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}(samples={self.samples!r}, sigma={self.sigma!r}, base={self.base!r})"

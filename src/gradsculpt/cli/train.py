@@ -10,6 +10,7 @@ from gradsculpt.cli.console import progress_console
 from gradsculpt.cli.parser import Parser, command_parser, recipe_path
 from gradsculpt.cli.process import prepare
 from gradsculpt.errors import ArgumentError
+from gradsculpt.progress import Reporter
 from gradsculpt.training import Optimization, TrainSettings, fit
 from gradsculpt.training.run import CONFIG
 
@@ -17,32 +18,26 @@ from gradsculpt.training.run import CONFIG
 def run(words: Sequence[str]) -> None:
     """Train a classifier and leave a run directory."""
     prepare()
-    settings, config = read_settings(words)
-    console = progress_console()
-    fit(settings, config, console)
-    console.print(f"The run is in {settings.out}. Next: gradsculpt evaluate {settings.out}", highlight=False)
+    settings, reporter = read_settings(words), Reporter(progress_console())
+    fit(settings, reporter)
+    reporter.say(f"The run is in {settings.out}. Next: gradsculpt evaluate {settings.out}")
 
 
-def read_settings(words: Sequence[str]) -> tuple[TrainSettings, str]:
-    """Return the settings of a command line, and the text of the config.yaml that repeats it.
+def read_settings(words: Sequence[str]) -> TrainSettings:
+    """Return the settings of a command line.
 
     A recipe comes first, then a configuration file, then the flags, in whatever order they are typed; --resume
-    starts from the run's own file. The text leaves out where a run is written and whether it was resumed.
+    starts from the run's own file.
 
     Raises:
         ArgumentError: If a word, a file or a value in it is not understood.
     """
     parser = train_parser()
     files, flags = _files_first(words)
-    parsed = parser.read([*files, *flags])
-    kept = parsed.clone()
-    for name in ("out", "resume", "config"):
-        kept.pop(name, None)
-    text = str(parser.dump(kept, skip_validation=True))
-    values = parser.build(parsed)
+    values = parser.build(parser.read([*files, *flags]))
     values.pop("config", None)
     optimization = Optimization(**{name: values.pop(name) for name in Optimization.__dataclass_fields__})
-    return TrainSettings(**values, optimization=optimization), text
+    return TrainSettings(**values, optimization=optimization)
 
 
 def train_parser() -> Parser:

@@ -12,7 +12,7 @@ from gradsculpt import checks
 from gradsculpt.attributions import Attribution, heatmap
 from gradsculpt.attributions.heatmap import magnitudes
 from gradsculpt.errors import ModelError
-from gradsculpt.evaluation.stages import find_stages, redraw, restore, selected
+from gradsculpt.evaluation.layer_randomization import find_stages, redraw, restore, selected
 from gradsculpt.gradients import Model
 from gradsculpt.isolation import undisturbed
 from gradsculpt.metrics import Score, spearman, ssim, topk_intersection
@@ -150,9 +150,8 @@ def data_randomization(
         batch_size: Images a pass.
 
     Returns:
-        One value an image [N]: `ssim`, `spearman`, `topk_intersection` (lower: the map owes more to the labels);
-        `magnitude`, the mean magnitude as a share of that of `model`; `blank`, the share of pixels without any
-        attribution, 1 for a map that is zero everywhere.
+        One value an image [N], as in `randomization`: the less alike, the more the map owes to the labels; `blank` is
+        1 for a map that is zero everywhere.
 
     Raises:
         ArgumentError: If x, y or a number is out of range.
