@@ -3,7 +3,6 @@
 import csv
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, is_dataclass, replace
-from itertools import product
 from pathlib import Path
 from typing import Literal
 
@@ -103,13 +102,7 @@ def diff_roar(
     Source: Shah et al., NeurIPS 2021; Gong et al., CVPR 2024, section 5.2, B.5.
     """
     checks.one_of("target", target, ("true", "predicted"))
-    if not levels or not seeds or not all(0 < level < 1 for level in levels):
-        raise ArgumentError(
-            f"levels={tuple(levels)}, seeds={tuple(seeds)}: pass at least one of each; levels are shares of the pixels "
-            "above 0 and below 1."
-        )
-    # One seed after the other, so that an interrupted table has whole seeds.
-    cells = [(level, which, seed) for seed, level, which in product(seeds, levels, ("top", "bottom"))]
+    cells = _cells(levels, seeds)
     colour = pixel_statistics(train_set)[0] if fill is None else tuple(fill)
     sets = train_set, test_set
     key = fingerprint(classifier, *sets, attribution, target, colour, _name(train)) if out else ""
@@ -120,12 +113,8 @@ def diff_roar(
         ranks = [_all_ranks(classifier, each, attribution, target, batch_size, generator) for each in sets]
     for cell in cells:
         if cell not in accuracies:
-            level, which, seed = cell
-            learnt, tested = (
-                replace(each, images=Masked(each.images, places, level, which, colour))  # type: ignore[arg-type]
-                for each, places in zip(sets, ranks, strict=True)
-            )
-            accuracies[cell] = _accuracy(train(learnt, seed), tested, batch_size)
+            learnt, tested = (_masked(*pair, cell, colour) for pair in zip(sets, ranks, strict=True))
+            accuracies[cell] = _accuracy(train(learnt, cell[2]), tested, batch_size)
             _append(out, key, cell, accuracies[cell])
         if progress is not None:
             progress(len(accuracies), len(cells))
@@ -134,6 +123,20 @@ def diff_roar(
         for which in ("top", "bottom")
     )
     return DiffRoar(tuple(levels), tuple(seeds), top, bottom)
+
+
+def _cells(levels: Sequence[float], seeds: Sequence[int]) -> list[_Cell]:
+    """Return what is retrained, one seed after the other, so that an interrupted table has whole seeds."""
+    if not levels or not seeds or not all(0 < level < 1 for level in levels):
+        raise ArgumentError(
+            f"levels={tuple(levels)}, seeds={tuple(seeds)}: pass at least one of each; levels are shares of the pixels "
+            "above 0 and below 1."
+        )
+    return [(level, which, seed) for seed in seeds for level in levels for which in ("top", "bottom")]
+
+
+def _masked(image_set: ImageSet, ranks: Ranks, cell: _Cell, fill: Sequence[float]) -> ImageSet:
+    return replace(image_set, images=Masked(image_set.images, ranks, *cell[:2], fill))  # type: ignore[arg-type]
 
 
 def _all_ranks(
@@ -149,7 +152,7 @@ def _all_ranks(
         x = classifier.space.normalize(to_float(batch.images.to(classifier.device)))
         classes = batch.labels.to(x.device) if target == "true" else None
         ranks.append(ranks_of(attribution(classifier.network, x, classes), generator))
-    return np.concatenate(ranks)
+    return np.concatenate(ranks)  # type: ignore[return-value]
 
 
 def _name(train: Train) -> str:
@@ -186,7 +189,7 @@ def _append(out: Path | None, key: str, cell: _Cell, accuracy: float) -> None:
     """Add a line to the table; it is written beside it and renamed, so that no half of one is ever read."""
     if out is None:
         return
-    rows = [*_rows(out), dict(zip(_COLUMNS, (key, *cell, accuracy), strict=True))]
+    rows = [*_rows(out), dict(zip(_COLUMNS, (key, *map(str, cell), str(accuracy)), strict=True))]
     out.parent.mkdir(parents=True, exist_ok=True)
     draft = out.with_name(f".{out.name}.part")
     with draft.open("w", newline="") as file:

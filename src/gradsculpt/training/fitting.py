@@ -48,7 +48,7 @@ def build_trainer(settings: TrainSettings, **options: Any) -> Trainer:
     Raises:
         RunError: If the devices or the precision cannot be had here.
     """
-    decided = {
+    decided: dict[str, Any] = {
         "default_root_dir": settings.out,
         "max_epochs": settings.epochs,
         "accumulate_grad_batches": settings.accumulate,
@@ -101,7 +101,7 @@ def fit_module(
 
 def finished(module: ClassifierModule, images: ImageSet) -> Classifier:
     """Return the classifier of a trained module, where its network is, in evaluation mode."""
-    return Classifier(module.network.eval(), module.space, images.classes, images.images.shape[1])
+    return Classifier(module.network, module.space, images.classes, images.images.shape[1]).eval()
 
 
 @contextmanager
