@@ -37,9 +37,10 @@ def written(value: Any, name: str = "value") -> Any:
         return value
     if isinstance(value, Enum):
         return value.name
-    for kind, plain in ((Integral, int), (Real, float), (str, str), (Path, str)):
-        if isinstance(value, kind):
-            return plain(value)  # type: ignore[call-overload]
+    if isinstance(value, Integral | Real):  # those of NumPy too
+        return int(value) if isinstance(value, Integral) else float(value)
+    if isinstance(value, str | Path):
+        return str(value)
     if isinstance(value, Mapping):
         return {key: written(inner, f"{name}.{key}") for key, inner in value.items()}
     if isinstance(value, list | tuple):
@@ -74,10 +75,10 @@ _VARIADIC = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
 
 def _import_path(target: Any, name: str) -> str:
     """Return the shortest path from which a class or a function can be imported."""
-    packages = str(target.__module__).split(".")
+    packages, own_name = str(target.__module__).split("."), target.__qualname__
     for module in (".".join(packages[:depth]) for depth in range(1, len(packages) + 1)):
-        if getattr(sys.modules.get(module), target.__qualname__, None) is target:
-            return f"{module}.{target.__qualname__}"
+        if getattr(sys.modules.get(module), own_name, None) is target:
+            return f"{module}.{own_name}"
     raise _refused(name, target, "no module has it under its name. Define it with def or class at the top of a module")
 
 
