@@ -169,7 +169,7 @@ def test_class_paths_are_short_and_arguments_are_those_of_init() -> None:
         (Many(1.0), "does not keep what it was given as strengths"),
         (functools.partial(squares), "is not known"),
         ({1, 2}, "is not known"),
-        (np.zeros(2), "is not known"),
+        (np.zeros(2), "holds numbers of its own"),
     ],
     ids=lambda value: type(value).__name__,
 )

@@ -9,7 +9,7 @@ from pathlib import Path
 from types import BuiltinFunctionType, FunctionType
 from typing import Any
 
-from torch import Tensor, nn
+from torch import nn
 
 from gradsculpt.errors import ArgumentError
 
@@ -52,7 +52,7 @@ def written(value: Any, name: str = "value") -> Any:
 
 def _arguments(part: Any, name: str) -> dict[str, Any]:
     """Return what an object was made from."""
-    if isinstance(part, Tensor | nn.Module):
+    if isinstance(part, nn.Module) or hasattr(part, "__array__"):
         raise _refused(name, part, "it holds numbers of its own. Pass plain numbers, or a part that makes it from them")
     try:
         parameters = inspect.signature(type(part)).parameters
