@@ -113,6 +113,7 @@ def test_the_explanations_are_the_teachers_smoothgrad_maps(finished: Path) -> No
             )
             noisy.requires_grad_()
             teacher.network(noisy)[0, int(images.labels[i])].backward()
+            assert noisy.grad is not None
             total += noisy.grad
         mine, oracle = torch.from_numpy(kept[i].astype(np.float32)).permute(2, 0, 1).flatten(), total.flatten()
         similar.append(float(mine @ oracle / (mine.norm() * oracle.norm())))
@@ -251,18 +252,17 @@ def test_the_maps_are_kept_under_the_name_of_what_they_depend_on(tmp_path: Path)
     explain(tmp_path, Square(), pictures())
     assert list(tmp_path.iterdir()) == [first]
     relabelled = replace(pictures(), labels=np.array([1, 1, 0, 1, 0]))
-    for i, change in enumerate(
-        (
-            lambda: explain(tmp_path, Square(), pictures(), sigma=0.2),
-            lambda: explain(tmp_path, Square(), pictures(), samples=3),
-            lambda: explain(tmp_path, Square(), pictures(), seed=1),
-            lambda: explain(tmp_path, Square(0.6), pictures()),
-            lambda: explain(tmp_path, Square(), relabelled),
-            lambda: explain(tmp_path, Square(), pictures(pixel=17)),
-        )
-    ):
-        change()
-        assert len(list(tmp_path.iterdir())) == 2 + i
+    changes: list[tuple[Square, ImageSet, dict[str, Any]]] = [
+        (Square(), pictures(), {"sigma": 0.2}),
+        (Square(), pictures(), {"samples": 3}),
+        (Square(), pictures(), {"seed": 1}),
+        (Square(0.6), pictures(), {}),
+        (Square(), relabelled, {}),
+        (Square(), pictures(pixel=17), {}),
+    ]
+    for files, (network, images, options) in enumerate(changes, start=2):
+        explain(tmp_path, network, images, **options)
+        assert len(list(tmp_path.iterdir())) == files
     first.write_bytes(content[:-10])  # damaged, so it counts as absent
     explain(tmp_path, Square(), pictures())
     assert first.read_bytes() == content

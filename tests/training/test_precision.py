@@ -59,7 +59,7 @@ def test_every_objective_trains_in_mixed_precision(name: str, channels_last: boo
     assert all(b.dtype == torch.float32 for b in model.buffers() if b.is_floating_point())
     assert all(not torch.equal(p, q) for p, q in zip(model.parameters(), network().parameters(), strict=True))
     layout = torch.channels_last if channels_last else torch.contiguous_format
-    assert model[4].weight.is_contiguous(memory_format=layout)
+    assert model.get_parameter("4.weight").is_contiguous(memory_format=layout)
 
 
 @pytest.mark.parametrize("name", BUILDERS)
