@@ -14,7 +14,7 @@ from gradsculpt import checks
 from gradsculpt.attributions import Attribution
 from gradsculpt.data import ImageSet, loader, pixel_statistics, to_float
 from gradsculpt.errors import ArgumentError, RunError
-from gradsculpt.evaluation.masked import Masked, Ranks, fixed_generator, ranks_of
+from gradsculpt.evaluation.masked import Masked, Ranks, ranks_of
 from gradsculpt.evaluation.retraining import Train
 from gradsculpt.fingerprint import fingerprint
 from gradsculpt.gradients import Model
@@ -109,7 +109,7 @@ def diff_roar(
     accuracies = {cell: value for cell, value in _read(out, key).items() if cell in cells}
     ranks: list[Ranks] = []
     if len(accuracies) < len(set(cells)):
-        generator = fixed_generator()
+        generator = torch.Generator().manual_seed(0)
         ranks = [_all_ranks(classifier, each, attribution, target, batch_size, generator) for each in sets]
     for cell in cells:
         if cell not in accuracies:

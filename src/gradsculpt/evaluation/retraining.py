@@ -39,7 +39,7 @@ class Retraining:
 
     def __call__(self, image_set: ImageSet, seed: int) -> Classifier:
         """Return the classifier trained on these images."""
-        from gradsculpt.training.fitting import build_module, build_trainer, finished, fit_module, quietly
+        from gradsculpt.training.fitting import batches, build_module, build_trainer, finished, quietly
 
         settings = replace(self.settings, seed=seed, devices=1, nodes=1)
         if settings.objective.lesson is not None:
@@ -50,6 +50,6 @@ class Retraining:
         with torch.random.fork_rng(devices=range(torch.cuda.device_count())), quietly():
             module = build_module(settings, image_set)
             trainer = build_trainer(settings, enable_checkpointing=False)
-            fit_module(trainer, module, settings, image_set)
+            trainer.fit(module, batches(settings, image_set))
         module.to(trainer.strategy.root_device)
         return finished(module, image_set)

@@ -1,13 +1,12 @@
 """Training in stages: a teacher, its explanations of the training images, and then the network that is wanted."""
 
+import contextlib
 import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-import torch
 
 from gradsculpt.attributions import SmoothGrad
 from gradsculpt.data import ImageSet, Splits, loader, to_input
@@ -18,6 +17,7 @@ from gradsculpt.models.checkpoint import DESCRIPTION
 from gradsculpt.numerics import unit_peak
 from gradsculpt.objectives import Lesson, Objective
 from gradsculpt.progress import Progress, Reporter
+from gradsculpt.training.fitting import build_trainer
 from gradsculpt.training.settings import TrainSettings
 
 Maps = npt.NDArray[np.float16]
@@ -39,9 +39,6 @@ def with_teacher(settings: TrainSettings, splits: Splits, reporter: Reporter, fi
 
     Returns:
         The data, whose training images are accompanied by their explanations, and the objective with its teacher.
-
-    Raises:
-        GradsculptError: If the teacher cannot be trained, or the explanations cannot be kept.
     """
     wanted, folder = settings.objective.lesson, settings.out / TEACHER
     if wanted is None:
@@ -59,8 +56,9 @@ def with_teacher(settings: TrainSettings, splits: Splits, reporter: Reporter, fi
         own = replace(settings, out=folder, recipe=None, objective=wanted.teacher, epochs=epochs)
         teacher = fit(own, splits, reporter)
     reporter.say("second stage: its explanations of the training images")
+    teacher.to(build_trainer(settings).strategy.root_device)
     with reporter.work("explaining images", len(splits.train)) as tell:
-        maps = explanations(teacher.to(_device(settings.device)), splits.train, settings, progress=tell)
+        maps = explanations(teacher, splits.train, settings, progress=tell)
     reporter.say("third stage: the network itself")
     train = replace(splits.train, attention=maps)
     # The teacher follows its input to another device: training decides late where it takes place.
@@ -94,8 +92,9 @@ def explanations(
     cache_dir = settings.cache_dir or settings.out / "cache"
     decisive = (teacher, image_set.images, image_set.labels, wanted.samples, wanted.sigma, settings.seed)
     place = cache_dir / f"smoothgrad-{fingerprint(*decisive)}.npy"
-    if (maps := _open(place)) is not None:
-        return maps
+    # What is damaged counts as absent.
+    with contextlib.suppress(OSError, EOFError, ValueError):
+        return np.load(place, mmap_mode="r")  # type: ignore[no-any-return]
     draft = cache_dir / f".building-{uuid.uuid4().hex}.npy"
     try:
         cache_dir.mkdir(parents=True, exist_ok=True)
@@ -117,9 +116,7 @@ def explanations(
     finally:
         if draft.is_file():
             draft.unlink()
-    if (maps := _open(place)) is None:
-        raise DataError(f"{place} was changed while it was being read; run the command again.")
-    return maps
+    return np.load(place, mmap_mode="r")  # type: ignore[no-any-return]
 
 
 def _explained(teacher: Classifier, image_set: ImageSet, wanted: Lesson, settings: TrainSettings) -> Iterator[Maps]:
@@ -131,19 +128,4 @@ def _explained(teacher: Classifier, image_set: ImageSet, wanted: Lesson, setting
     for images, labels, _ in loader(replace(image_set, attention=None), settings.batch_size, shuffle=False):
         x = to_input(images.to(teacher.device), space)
         maps = unit_peak(smoothgrad(teacher.network, x, labels.to(x.device)))
-        yield np.ascontiguousarray(maps.permute(0, 2, 3, 1).to("cpu", torch.float16).numpy())
-
-
-def _open(place: Path) -> Maps | None:
-    """Return a whole file of maps; None if there is none, or it is damaged."""
-    try:
-        maps: Maps = np.load(place, mmap_mode="r")
-    except (OSError, EOFError, ValueError):
-        return None
-    return maps
-
-
-def _device(name: str) -> torch.device:
-    if name != "auto":
-        return torch.device(name)
-    return torch.accelerator.current_accelerator(check_available=True) or torch.device("cpu")
+        yield maps.permute(0, 2, 3, 1).half().cpu().numpy()

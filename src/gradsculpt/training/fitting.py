@@ -5,12 +5,12 @@ import signal
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import torch
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import Trainer
+from torch.utils.data import DataLoader
 
 from gradsculpt.data import ImageSet, loader, pixel_statistics
 from gradsculpt.data.sources import find_source
@@ -23,19 +23,15 @@ from gradsculpt.training.settings import TrainSettings
 
 def build_module(settings: TrainSettings, images: ImageSet) -> ClassifierModule:
     """Build a network for some training images, and everything that trains it, from the seed."""
+    classes, size = len(images.classes), images.images.shape[1]
     torch.manual_seed(settings.seed)
     return ClassifierModule(
-        build(
-            settings.model,
-            num_classes=len(images.classes),
-            image_size=images.images.shape[1],
-            softplus=settings.softplus,
-        ),
+        build(settings.model, num_classes=classes, image_size=size, softplus=settings.softplus),
         settings.objective,
         InputSpace(*pixel_statistics(images)),
         settings.augment or find_source(settings.data).augment(),
         settings.optimization,
-        classes=len(images.classes),
+        classes=classes,
         epochs=settings.epochs,
         seed=settings.seed,
         channels_last=settings.channels_last,
@@ -73,30 +69,12 @@ def build_trainer(settings: TrainSettings, **options: Any) -> Trainer:
         ) from error
 
 
-def fit_module(
-    trainer: Trainer,
-    module: ClassifierModule,
-    settings: TrainSettings,
-    images: ImageSet,
-    validation: ImageSet | None = None,
-    checkpoint: Path | None = None,
-) -> None:
-    """Train a module on images, from the start or from a checkpoint on."""
-    trainer.fit(
-        module,
-        loader(
-            images,
-            settings.batch_size,
-            shuffle=True,
-            seed=settings.seed,
-            # A last batch of a few images would make the statistics of BatchNorm jump.
-            drop_last=len(images) >= 2 * settings.batch_size,
-            replays=settings.objective.replays,
-        ),
-        None if validation is None else loader(validation, settings.batch_size, shuffle=False),
-        ckpt_path=checkpoint,
-        weights_only=True,
-    )
+def batches(settings: TrainSettings, images: ImageSet) -> DataLoader[Any]:
+    """Return the training batches of some images, in the order of the seed."""
+    # A last batch of a few images would make the statistics of BatchNorm jump.
+    drop_last = len(images) >= 2 * settings.batch_size
+    replays = settings.objective.replays
+    return loader(images, settings.batch_size, shuffle=True, seed=settings.seed, drop_last=drop_last, replays=replays)
 
 
 def finished(module: ClassifierModule, images: ImageSet) -> Classifier:

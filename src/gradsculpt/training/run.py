@@ -10,12 +10,12 @@ from lightning.pytorch import Callback, seed_everything
 from lightning.pytorch.callbacks import LambdaCallback, ModelCheckpoint, RichProgressBar
 from lightning.pytorch.loggers import TensorBoardLogger
 
-from gradsculpt.data import Splits, load_data
+from gradsculpt.data import Splits, load_data, loader
 from gradsculpt.errors import RunError
 from gradsculpt.models import Classifier, save
 from gradsculpt.progress import Reporter
 from gradsculpt.training.distillation import with_teacher
-from gradsculpt.training.fitting import build_module, build_trainer, finished, fit_module, quietly
+from gradsculpt.training.fitting import batches, build_module, build_trainer, finished, quietly
 from gradsculpt.training.progress import EpochLines, MetricsTable
 from gradsculpt.training.settings import TrainSettings
 
@@ -70,7 +70,8 @@ def _fit(settings: TrainSettings, splits: Splits | None, reporter: Reporter) -> 
         _claim(settings, config)
     last = folder / "last.ckpt"
     start = last if settings.resume and last.exists() else None
-    fit_module(trainer, module, settings, splits.train, splits.val, start)
+    validation = loader(splits.val, settings.batch_size, shuffle=False)
+    trainer.fit(module, batches(settings, splits.train), validation, ckpt_path=start, weights_only=True)
     # Where labels are shuffled, validation is chance in every epoch, and the last one has learnt most by heart.
     chosen = last if settings.shuffle_labels else best.best_model_path or last
     state = torch.load(chosen, map_location="cpu", weights_only=True)["state_dict"]
