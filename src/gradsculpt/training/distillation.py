@@ -1,4 +1,4 @@
-"""Training in stages: a teacher, its explanations of the training images, and then the network that is wanted."""
+"""Training in stages: a teacher, its explanations of the training images, and then the network that is specification."""
 
 import contextlib
 import uuid
@@ -40,8 +40,8 @@ def with_teacher(settings: TrainSettings, splits: Splits, reporter: Reporter, fi
     Returns:
         The data, whose training images are accompanied by their explanations, and the objective with its teacher.
     """
-    wanted, folder = settings.objective.lesson, settings.out / TEACHER
-    if wanted is None:
+    specification, folder = settings.objective.lesson, settings.out / TEACHER
+    if specification is None:
         return splits, settings.objective
     if settings.devices * settings.nodes > 1:
         raise RunError(
@@ -52,9 +52,9 @@ def with_teacher(settings: TrainSettings, splits: Splits, reporter: Reporter, fi
         teacher = load(folder)
     else:
         reporter.say(f"first of three stages: the teacher, in {folder}")
-        epochs = wanted.epochs or settings.epochs
-        own = replace(settings, out=folder, recipe=None, objective=wanted.teacher, epochs=epochs)
-        teacher = fit(own, splits, reporter)
+        epochs = specification.epochs or settings.epochs
+        alone = replace(settings, out=folder, recipe=None, objective=specification.teacher, epochs=epochs)
+        teacher = fit(alone, splits, reporter)
     reporter.say("second stage: its explanations of the training images")
     teacher.to(build_trainer(settings).strategy.root_device)
     with reporter.work("explaining images", len(splits.train)) as tell:
@@ -81,16 +81,16 @@ def explanations(
 
     Returns:
         A memory map, float16 [N, H, W, C], in the order of the set. Each map is scaled to a greatest magnitude of 1,
-        or is zero: gradients may be too small for 16 bits, and only their directions are wanted.
+        or is zero: gradients may be too small for 16 bits, and only their directions are specification.
 
     Raises:
         DataError: If the file cannot be written.
     """
-    wanted = settings.objective.lesson
-    if wanted is None:
+    specification = settings.objective.lesson
+    if specification is None:
         raise ArgumentError(f"{settings.objective!r} wants no teacher; pass settings with an objective that does.")
     cache_dir = settings.cache_dir or settings.out / "cache"
-    decisive = (teacher, image_set.images, image_set.labels, wanted.samples, wanted.sigma, settings.seed)
+    decisive = (teacher, image_set.images, image_set.labels, specification.samples, specification.sigma, settings.seed)
     place = cache_dir / f"smoothgrad-{fingerprint(*decisive)}.npy"
     # What is damaged counts as absent.
     with contextlib.suppress(OSError, EOFError, ValueError):
@@ -102,7 +102,7 @@ def explanations(
             header = {"descr": "<f2", "fortran_order": False, "shape": tuple(image_set.images.shape)}
             np.lib.format.write_array_header_1_0(file, header)
             done = 0
-            for batch in _explained(teacher, image_set, wanted, settings):
+            for batch in _explained(teacher, image_set, specification, settings):
                 file.write(batch.tobytes())
                 done += len(batch)
                 if progress is not None:
@@ -119,11 +119,17 @@ def explanations(
     return np.load(place, mmap_mode="r")  # type: ignore[no-any-return]
 
 
-def _explained(teacher: Classifier, image_set: ImageSet, wanted: Lesson, settings: TrainSettings) -> Iterator[Maps]:
+def _explained(
+    teacher: Classifier, image_set: ImageSet, specification: Lesson, settings: TrainSettings
+) -> Iterator[Maps]:
     """Yield the scaled maps of one batch after the other."""
     space = teacher.space
     smoothgrad = SmoothGrad(
-        wanted.samples, wanted.sigma, seed=settings.seed, batch_size=settings.batch_size, noise_range=space.bounds
+        specification.samples,
+        specification.sigma,
+        seed=settings.seed,
+        batch_size=settings.batch_size,
+        noise_range=space.bounds,
     )
     for images, labels, _ in loader(replace(image_set, attention=None), settings.batch_size, shuffle=False):
         x = to_input(images.to(teacher.device), space)

@@ -102,7 +102,7 @@ def open_data(settings: TrainSettings, reporter: Reporter | None = None) -> Spli
             strict=settings.strict,
             progress=tell,
         )
-    counts = ", ".join(f"{len(getattr(splits, part))} {part}" for part in ("train", "val", "test"))
+    counts = ", ".join(f"{len(getattr(splits, name))} {name}" for name in ("train", "val", "test"))
     reporter.say(f"{settings.data}: {counts} images of {len(splits.train.classes)} classes")
     if splits.skipped:
         reporter.say(f"{len(splits.skipped)} unreadable images were skipped:")
