@@ -1,4 +1,4 @@
-"""Training in stages: a teacher, its explanations of the training images, and then the network that is specification."""
+"""Training in stages: a teacher, its explanations of the training images, and then the network that is wanted."""
 
 import contextlib
 import uuid
@@ -81,7 +81,7 @@ def explanations(
 
     Returns:
         A memory map, float16 [N, H, W, C], in the order of the set. Each map is scaled to a greatest magnitude of 1,
-        or is zero: gradients may be too small for 16 bits, and only their directions are specification.
+        or is zero: gradients may be too small for 16 bits, and only their directions are wanted.
 
     Raises:
         DataError: If the file cannot be written.
