@@ -443,15 +443,15 @@ WRITTEN = Sum(
 def test_a_sum_is_read_from_a_file_and_written_back(tmp_path: Path) -> None:
     file = tmp_path / "own.yaml"
     file.write_text(CONFIG)
-    settings, text = read_settings(["--config", str(file), "--out", str(tmp_path / "run")])
+    settings = read_settings(["--config", str(file), "--out", str(tmp_path / "run")])
     assert settings.objective == WRITTEN
     assert isinstance(settings.objective.at(MOMENT), Sum)
     again = tmp_path / "config.yaml"
-    again.write_text(text)
-    repeated, same = read_settings(["--config", str(again), "--out", str(tmp_path / "other")])
+    again.write_text(yaml.safe_dump(settings.config()))
+    repeated = read_settings(["--config", str(again), "--out", str(tmp_path / "other")])
     assert repeated.objective == WRITTEN
-    assert same == text
-    assert yaml.safe_load(text)["objective"]["class_path"].endswith("Sum")
+    assert repeated.config() == settings.config()
+    assert settings.config()["objective"]["class_path"] == "gradsculpt.objectives.Sum"
 
 
 def test_a_number_in_a_sum_that_makes_no_sense_is_one_line(tmp_path: Path) -> None:
@@ -470,10 +470,10 @@ def test_a_schedule_on_the_command_line(tmp_path: Path) -> None:
     file = tmp_path / "own.yaml"
     file.write_text(CONFIG)
     words = ["--config", str(file), "--out", str(tmp_path / "run"), "--objective", "MaxEntropy"]
-    settings, _ = read_settings([*words, "--objective.weight", "0.5"])
+    settings = read_settings([*words, "--objective.weight", "0.5"])
     assert settings.objective == MaxEntropy(0.5)
     ramped = '{"class_path": "gradsculpt.objectives.Ramp", "init_args": {"start": 0, "stop": 1, "begin": 0, "end": 2}}'
-    settings, _ = read_settings([*words, "--objective.weight", ramped])
+    settings = read_settings([*words, "--objective.weight", ramped])
     assert settings.objective == MaxEntropy(warmup(2))
 
 

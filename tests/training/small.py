@@ -5,7 +5,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from rich.console import Console
 from torch import Tensor, nn
 
 from gradsculpt.data import Augment, loader
@@ -13,7 +12,7 @@ from gradsculpt.data.base import ImageSet
 from gradsculpt.inputs import InputSpace
 from gradsculpt.objectives import Objective
 from gradsculpt.training import ClassifierModule, Optimization, TrainSettings
-from gradsculpt.training.run import _trainer
+from gradsculpt.training.fitting import build_trainer
 
 SIDE, CLASSES = 8, 3
 
@@ -64,7 +63,7 @@ def train(
         epochs=chosen.epochs,
         channels_last=chosen.channels_last,
     )
-    trainer = _trainer(chosen, [], Console(quiet=True))
+    trainer = build_trainer(chosen)
     trainer.fit(module, loader(images(), chosen.batch_size, shuffle=False), ckpt_path=resume, weights_only=True)
     if keep is not None:
         trainer.save_checkpoint(keep)

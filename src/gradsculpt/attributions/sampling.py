@@ -64,8 +64,10 @@ def groups(count: int, images: int, batch_size: int) -> Iterator[range]:
     return (range(start, min(start + size, count)) for start in range(0, count, size))
 
 
-def noise_level(x: Tensor, sigma: float) -> Tensor:
-    """Return sigma times the range of each image, its largest minus its smallest entry, [N, 1, 1, 1]."""
+def noise_level(x: Tensor, sigma: float, bounds: tuple[Tensor, Tensor] | None = None) -> Tensor:
+    """Return sigma times the range of each image, its largest minus its smallest entry, [N, 1, 1, 1], or of bounds."""
+    if bounds is not None:
+        return sigma * (bounds[1] - bounds[0]).to(x)
     axes = (1, 2, 3)
     return sigma * (x.amax(dim=axes, keepdim=True) - x.amin(dim=axes, keepdim=True))
 

@@ -27,12 +27,14 @@ class Smoothed(Attribution):
         base: The attribution of the noisy copies.
         samples: Number of noisy copies.
         sigma: Standard deviation of the noise, as a share of the image's own range (its largest minus its smallest
-            entry, as the model takes it).
+            entry, as the model takes it), or of `noise_range`.
         kind: What is returned: the mean over the copies, the mean of the squares, or the variance (divided by
             `samples`, so that a single copy has variance 0).
         seed: Seed of the noise.
         batch_size: Images in one pass, which bounds the memory whatever the number of copies; a batch that is larger
             itself goes in one piece. With `create_graph`, the graphs of all copies are kept all the same.
+        noise_range: The least and the greatest input of the model, such as `space.bounds`, if all images are to have
+            noise of one level.
 
     Raises:
         ArgumentError: If a number is out of range, `kind` is unknown, x is no floating-point batch, or a target is out
@@ -57,6 +59,7 @@ class Smoothed(Attribution):
     kind: Kind = "mean"
     seed: int = 0
     batch_size: int = 32
+    noise_range: tuple[Tensor, Tensor] | None = None
 
     def __post_init__(self) -> None:
         checks.each_at_least(self, samples=1, sigma=0, seed=0, batch_size=1)
@@ -69,7 +72,8 @@ class Smoothed(Attribution):
             target = clean_classes(model, x, target)
             parts = list(groups(self.samples, len(x), self.batch_size))
             with passes(self.base, model, x, create_graph, times=len(parts)) as network:
-                level, generator = noise_level(x, self.sigma), torch.Generator().manual_seed(self.seed)
+                level = noise_level(x, self.sigma, self.noise_range)
+                generator = torch.Generator().manual_seed(self.seed)
                 copies = (x + level * drawn for drawn in noise(x, parts, generator))
                 maps = (read(self.base, network, noisy, target, create_graph=create_graph) for noisy in copies)
                 return self._statistic(maps).to(x.dtype)
@@ -96,6 +100,7 @@ class SmoothGrad(Smoothed):
 
     Args:
         output: Which output of the class is differentiated, as of `Gradient`.
+        noise_range: The least and the greatest input of the model; see `Smoothed`.
 
     The other arguments, and what is raised, are those of `Smoothed`.
 
@@ -109,9 +114,16 @@ class SmoothGrad(Smoothed):
     _kind: ClassVar[Kind] = "mean"
 
     def __init__(
-        self, samples: int = 50, sigma: float = 0.15, *, output: Output = "logit", seed: int = 0, batch_size: int = 32
+        self,
+        samples: int = 50,
+        sigma: float = 0.15,
+        *,
+        output: Output = "logit",
+        seed: int = 0,
+        batch_size: int = 32,
+        noise_range: tuple[Tensor, Tensor] | None = None,
     ) -> None:
-        super().__init__(Gradient(output), samples, sigma, self._kind, seed, batch_size)
+        super().__init__(Gradient(output), samples, sigma, self._kind, seed, batch_size, noise_range)
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}(samples={self.samples!r}, sigma={self.sigma!r}, base={self.base!r})"

@@ -181,7 +181,8 @@ class SparsifiedSmoothGrad(Smoothed):
             error = math.sqrt(math.log(2 * total / (1 - confidence)) / (2 * self.samples))
             quantile = torch.special.ndtri
             gap = quantile((above - error).clamp(min=0.0)) - quantile((below + error).clamp(max=1.0))
-            moved = 2 * radius / noise_level(source(x, create_graph=False), self.sigma).double().flatten(1)
+            level = noise_level(source(x, create_graph=False), self.sigma, self.noise_range)
+            moved = 2 * radius / level.double().flatten(1)
             certified: Tensor = (gap > moved) | (rival >= total)
             return certified.double().mean(dim=1)
 

@@ -13,6 +13,7 @@ from gradsculpt.cli.process import prepare
 from gradsculpt.cli.runs import open_run
 from gradsculpt.cli.train import read_settings
 from gradsculpt.evaluation import Protocol
+from gradsculpt.progress import Reporter
 from gradsculpt.training import fit
 from gradsculpt.training.run import CONFIG
 
@@ -46,7 +47,7 @@ def run(words: Sequence[str]) -> None:
             shutil.rmtree(folder)
         console.rule(f"training {name}")
         places = ["--out", str(folder), "--cache-dir", str(out / "cache"), "--seed", str(options["seed"])]
-        fit(*read_settings([*flags.split(), *_COMMON.split(), *places]), console)
+        fit(read_settings([*flags.split(), *_COMMON.split(), *places]), Reporter(console))
     console.rule("scoring")
     protocol = {"split": "test", "batch_size": 64, "limit": None, **vars(Protocol(seed=options["seed"]))}
     settings = {"data": None, "data_dir": None, "cache_dir": None, "count": 10, "out": out / "report.html"}

@@ -20,6 +20,7 @@ from gradsculpt.inputs import InputSpace
 from gradsculpt.models import PRETRAINED, Classifier, load, pretrained, with_weights
 from gradsculpt.models.checkpoint import DESCRIPTION
 from gradsculpt.models.sources import suggestion, torchvision_names
+from gradsculpt.progress import Reporter
 from gradsculpt.training import TrainSettings, open_data
 from gradsculpt.training.run import CONFIG
 
@@ -65,7 +66,7 @@ class Run:
         )
         if options["data"] not in (None, settings.data):
             settings = replace(settings, data=options["data"], train_count=None, shuffle_labels=False)
-        splits = open_data(settings, console)
+        splits = open_data(settings, Reporter(console))
         if splits.test.classes != self.classifier.classes:
             raise ArgumentError(
                 f"{settings.data} has the classes {', '.join(splits.test.classes[:5])}... but {self.path} was trained "
@@ -112,7 +113,7 @@ class Subject:
             cache_dir=options["cache_dir"],
             image_size=self.classifier.image_size,
         )
-        return open_data(settings, console)
+        return open_data(settings, Reporter(console))
 
 
 def open_run(path: Path, device: str = "cpu") -> Run:
@@ -124,7 +125,7 @@ def open_run(path: Path, device: str = "cpu") -> Run:
         ModelError: If its network cannot be built here.
     """
     classifier = load(path).to(find_device(device))
-    settings, _ = read_settings(["--config", str(path / CONFIG), "--out", str(path)])
+    settings = read_settings(["--config", str(path / CONFIG), "--out", str(path)])
     return Run(path, classifier, settings)
 
 

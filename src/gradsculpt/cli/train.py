@@ -10,6 +10,7 @@ from gradsculpt.cli.console import progress_console
 from gradsculpt.cli.parser import Parser, command_parser, recipe_path
 from gradsculpt.cli.process import prepare
 from gradsculpt.errors import ArgumentError
+from gradsculpt.progress import Reporter
 from gradsculpt.training import Optimization, TrainSettings, fit
 from gradsculpt.training.run import CONFIG
 
@@ -17,32 +18,26 @@ from gradsculpt.training.run import CONFIG
 def run(words: Sequence[str]) -> None:
     """Train a classifier and leave a run directory."""
     prepare()
-    settings, config = read_settings(words)
-    console = progress_console()
-    fit(settings, config, console)
-    console.print(f"The run is in {settings.out}. Next: gradsculpt evaluate {settings.out}", highlight=False)
+    settings, reporter = read_settings(words), Reporter(progress_console())
+    fit(settings, reporter)
+    reporter.say(f"The run is in {settings.out}. Next: gradsculpt evaluate {settings.out}")
 
 
-def read_settings(words: Sequence[str]) -> tuple[TrainSettings, str]:
-    """Return the settings of a command line, and the text of the config.yaml that repeats it.
+def read_settings(words: Sequence[str]) -> TrainSettings:
+    """Return the settings of a command line.
 
     A recipe comes first, then a configuration file, then the flags, in whatever order they are typed; --resume
-    starts from the run's own file. The text leaves out where a run is written and whether it was resumed.
+    starts from the run's own file.
 
     Raises:
         ArgumentError: If a word, a file or a value in it is not understood.
     """
     parser = train_parser()
     files, flags = _files_first(words)
-    parsed = parser.read([*files, *flags])
-    kept = parsed.clone()
-    for name in ("out", "resume", "config"):
-        kept.pop(name, None)
-    text = str(parser.dump(kept, skip_validation=True))
-    values = parser.build(parsed)
+    values = parser.build(parser.read([*files, *flags]))
     values.pop("config", None)
     optimization = Optimization(**{name: values.pop(name) for name in Optimization.__dataclass_fields__})
-    return TrainSettings(**values, optimization=optimization), text
+    return TrainSettings(**values, optimization=optimization)
 
 
 def train_parser() -> Parser:
@@ -56,26 +51,25 @@ def train_parser() -> Parser:
 
 def _files_first(words: Sequence[str]) -> tuple[list[str], list[str]]:
     """Return --config options for the run to resume, the recipe and the user's file, and the other words."""
-    known = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
-    for name in ("--config", "--recipe", "--out"):
-        known.add_argument(name)
-    known.add_argument("--resume", nargs="?", const="true", default="false")
+    scan = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
     try:
-        named, _ = known.parse_known_args(words)
+        scan.add_argument("--config", type=Path)
+        first, others = scan.parse_known_args(words)
+        scan.add_argument("--recipe")
+        scan.add_argument("--out", type=Path)
+        scan.add_argument("--resume", nargs="?", const="true", default="false")
+        named, _ = scan.parse_known_args(others)
     except argparse.ArgumentError:
         return [], list(words)  # a flag without its value: the full parser says so
-    files = []
-    if named.resume != "false" and named.out is not None and (Path(named.out) / CONFIG).is_file():
-        files.append(Path(named.out) / CONFIG)
-    recipe, rest = named.recipe, list(words)
-    if named.config is not None:
-        rest = [word for word in words if word not in ("--config", named.config, f"--config={named.config}")]
-        recipe = recipe or _recipe_in(Path(named.config))
-    if recipe is not None:
-        files.append(recipe_path(recipe))
-    if named.config is not None:
-        files.append(Path(named.config))
-    return [word for file in files for word in ("--config", str(file))], rest
+    config: Path | None = first.config
+    recipe = named.recipe or (None if config is None else _recipe_in(config))
+    resumed = None if named.out is None or named.resume == "false" else named.out / CONFIG
+    files = [
+        *([resumed] if resumed is not None and resumed.is_file() else []),
+        *([] if recipe is None else [recipe_path(recipe)]),
+        *([] if config is None else [config]),
+    ]
+    return [word for file in files for word in ("--config", str(file))], others
 
 
 def _recipe_in(config: Path) -> str | None:

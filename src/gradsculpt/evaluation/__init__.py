@@ -2,13 +2,13 @@
 
 from gradsculpt.evaluation.diff_roar import DIFF_ROAR, DiffRoar, diff_roar
 from gradsculpt.evaluation.entries import Curve, Entry
+from gradsculpt.evaluation.layer_randomization import LayerStage, find_stages
 from gradsculpt.evaluation.masked import masked_images
 from gradsculpt.evaluation.protocol import Protocol, Reading
 from gradsculpt.evaluation.randomization import SANITY_SCORES, Randomization, data_randomization, randomization
 from gradsculpt.evaluation.retraining import Retraining
 from gradsculpt.evaluation.scorecard import Scorecard
 from gradsculpt.evaluation.scoring import evaluate
-from gradsculpt.evaluation.stages import Stage, find_stages
 
 __all__ = [
     "DIFF_ROAR",
@@ -16,12 +16,12 @@ __all__ = [
     "Curve",
     "DiffRoar",
     "Entry",
+    "LayerStage",
     "Protocol",
     "Randomization",
     "Reading",
     "Retraining",
     "Scorecard",
-    "Stage",
     "data_randomization",
     "diff_roar",
     "evaluate",

@@ -2,7 +2,6 @@
 
 import copy
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from itertools import pairwise
 from typing import NamedTuple
 
@@ -17,7 +16,7 @@ WHOLE = "(network)"
 """What the stage of parameters that the network itself owns is called."""
 
 
-class Stage(NamedTuple):
+class LayerStage(NamedTuple):
     """A step of a cascade.
 
     Args:
@@ -29,7 +28,7 @@ class Stage(NamedTuple):
     modules: tuple[str, ...]
 
 
-def find_stages(network: nn.Module, x: Tensor) -> tuple[Stage, ...]:
+def find_stages(network: nn.Module, x: Tensor) -> tuple[LayerStage, ...]:
     """Return the stages of a network from the output to the input, found by calling it on two images.
 
     A module counts by its first call. Parameters of a module that is never called itself, such as projections whose
@@ -53,51 +52,51 @@ def find_stages(network: nn.Module, x: Tensor) -> tuple[Stage, ...]:
     finally:
         for handle in handles:
             handle.remove()
-    found: dict[str, list[str]] = {}
+    owners: dict[str, list[str]] = {}
     for module, name in names.items():
-        if any(True for _ in _own(module)):
+        if any(True for _ in _learnt(module)):
             home = name
             while home and home not in calls:
                 home = home.rpartition(".")[0]
-            found.setdefault(home, []).append(name)
-    if not found:
+            owners.setdefault(home, []).append(name)
+    if not owners:
         raise ModelError(f"{type(network).__name__} has no parameters, so there is nothing to randomise; pass another.")
-    return tuple(
-        Stage(home or WHOLE, tuple(found[home])) for home in sorted(found, key=lambda home: -calls.get(home, 0))
-    )
+    last_first = sorted(owners, key=lambda home: -calls.get(home, 0))
+    return tuple(LayerStage(home or WHOLE, tuple(owners[home])) for home in last_first)
 
 
-def selected(found: tuple[Stage, ...], wanted: int | Sequence[str] | None, network: nn.Module) -> tuple[Stage, ...]:
+def selected(
+    stages: tuple[LayerStage, ...], wanted: int | Sequence[str] | None, network: nn.Module
+) -> tuple[LayerStage, ...]:
     """Return the stages that are wanted: all, so many of about equal length, or those within named modules.
 
     Raises:
         ArgumentError: If the number is not positive, or a name is not that of a module with parameters in it.
     """
     if wanted is None:
-        return found
+        return stages
     if isinstance(wanted, int):
         checks.at_least("stages", wanted, 1)
-        parts = min(wanted, len(found))
-        ends = [round(len(found) * part / parts) for part in range(parts + 1)]
-        groups = [found[start:end] for start, end in pairwise(ends)]
-        return tuple(Stage(group[-1].name, tuple(n for stage in group for n in stage.modules)) for group in groups)
+        count = min(wanted, len(stages))
+        ends = [round(len(stages) * group / count) for group in range(count + 1)]
+        groups = [stages[start:end] for start, end in pairwise(ends)]
+        return tuple(LayerStage(group[-1].name, tuple(n for stage in group for n in stage.modules)) for group in groups)
     merged: dict[str, list[str]] = {}
-    for stage in found:
-        for name in stage.modules:
-            homes = [each for each in wanted if each == WHOLE or name == each or name.startswith(f"{each}.")]
-            if homes:
-                merged.setdefault(max(homes, key=lambda each: (each != WHOLE, len(each))), []).append(name)
+    for name in (name for stage in stages for name in stage.modules):
+        homes = [each for each in wanted if each == WHOLE or name == each or name.startswith(f"{each}.")]
+        if homes:
+            merged.setdefault(max(homes, key=lambda each: (each != WHOLE, len(each))), []).append(name)
     empty = [each for each in wanted if each not in merged]
     if isinstance(wanted, str) or not wanted or empty:
         raise ArgumentError(
             f"stages={wanted!r}: {empty or wanted} names no module of the {type(network).__name__} with parameters of "
-            f"its own. Pass a list of names from {', '.join(stage.name for stage in found[:8])}, or of modules around "
+            f"its own. Pass a list of names from {', '.join(stage.name for stage in stages[:8])}, or of modules around "
             "them."
         )
-    return tuple(Stage(name, tuple(modules)) for name, modules in merged.items())
+    return tuple(LayerStage(name, tuple(modules)) for name, modules in merged.items())
 
 
-def redraw(network: nn.Module, stage: Stage, seed: int) -> None:
+def redraw(network: nn.Module, stage: LayerStage, seed: int) -> None:
     """Draw the parameters of a stage anew; the random state stays as it is.
 
     They are drawn by each module's own `reset_parameters()`; those that it leaves as they are, and those of modules
@@ -118,30 +117,24 @@ def redraw(network: nn.Module, stage: Stage, seed: int) -> None:
         _draw(network.get_submodule(name), seed * 1_000_003 + numbers[name])
 
 
-def restore(network: nn.Module, stage: Stage, source: nn.Module) -> None:
+def restore(network: nn.Module, stage: LayerStage, source: nn.Module) -> None:
     """Give a stage of a network the parameters that it has in another copy of it."""
     for name in stage.modules:
         _assign(network.get_submodule(name), source.get_submodule(name))
 
 
-def _own(module: nn.Module) -> Iterator[tuple[str, Tensor]]:
+def _learnt(module: nn.Module) -> Iterator[tuple[str, Tensor]]:
     """Yield what a module itself has learnt: its parameters, and running statistics even where it has none."""
     yield from module.named_parameters(recurse=False)
     if hasattr(module, "reset_running_stats"):
         yield from module.named_buffers(recurse=False)
 
 
-@contextmanager
-def _seeded(seed: int) -> Iterator[None]:
+def _draw(module: nn.Module, seed: int) -> None:
+    fresh = copy.deepcopy(module).to("cpu")
     # Everything is drawn on the CPU: other devices' generators are not touched, and the weights are the same anywhere.
     with torch.random.fork_rng(devices=[]), torch.inference_mode(False), torch.no_grad():
         torch.default_generator.manual_seed(seed % 2**63)
-        yield
-
-
-def _draw(module: nn.Module, seed: int) -> None:
-    fresh = copy.deepcopy(module).to("cpu")
-    with _seeded(seed):
         old = {name: tensor.clone() for name, tensor in fresh.named_parameters(recurse=False)}
         reset = getattr(fresh, "reset_parameters", None)
         if callable(reset):
@@ -155,6 +148,6 @@ def _draw(module: nn.Module, seed: int) -> None:
 
 @torch.no_grad()
 def _assign(module: nn.Module, source: nn.Module) -> None:
-    values = dict(_own(source))
-    for name, tensor in _own(module):
+    values = dict(_learnt(source))
+    for name, tensor in _learnt(module):
         tensor.copy_(values[name])
