@@ -17,7 +17,7 @@ SOURCE = Path(gradsculpt.__file__).parent
 ROWS: tuple[frozenset[str], ...] = tuple(
     frozenset(row.split())
     for row in (
-        "errors checks inputs numerics progress fingerprint dispatch kernels gradients isolation",
+        "errors extensions checks inputs numerics progress fingerprint dispatch kernels gradients isolation",
         "penalties perturbations",
         "attributions objectives",
         "attacks metrics",
@@ -32,6 +32,7 @@ ROWS: tuple[frozenset[str], ...] = tuple(
 SAME_ROW = frozenset(
     {
         ("checks", "errors"),
+        ("extensions", "errors"),
         ("inputs", "errors"),
         ("inputs", "checks"),
         ("gradients", "errors"),

@@ -7,6 +7,8 @@ from itertools import chain
 import torch
 from torch import Tensor, nn
 
+from gradsculpt.errors import first_line as first_line
+
 
 @contextmanager
 def untouched(network: nn.Module) -> Iterator[None]:
@@ -34,9 +36,3 @@ def device_of(network: nn.Module) -> torch.device:
     """Return the device of the first parameter or buffer; the CPU for a network that has none."""
     first = next(chain(network.parameters(), network.buffers()), None)
     return torch.device("cpu") if first is None else first.device
-
-
-def first_line(error: BaseException) -> str:
-    """Return the kind of an exception and the first line of its message."""
-    lines = str(error).strip().splitlines()
-    return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
