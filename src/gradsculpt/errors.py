@@ -42,7 +42,12 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     return f" Did you mean {near[0]}?" if near else ""
 
 
-def first_line(error: BaseException) -> str:
-    """Return the kind of an exception and the first line of its message."""
-    lines = str(error).strip().splitlines()
-    return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
+def first_line(error: BaseException, *, kind: bool = True) -> str:
+    r"""Return the first line of the message of anybody's exception, after its kind; the kind alone if it has none.
+
+    Example:
+        >>> first_line(OSError("no route\nto host")), first_line(KeyError(), kind=False)
+        ('OSError: no route', 'KeyError')
+    """
+    name, lines = type(error).__name__, str(error).strip().splitlines()
+    return name if not lines else f"{name}: {lines[0]}" if kind else lines[0]

@@ -26,7 +26,7 @@ class _Setting(ActionTypeHint):
     """A setting of a command, of a file or of a class, which takes parts as they are typed (see `parts`)."""
 
     def _check_type(self, value: Any, append: bool = False, cfg: Any = None, mode: Any = None) -> Any:
-        return super()._check_type(spelled_out(value, self._typehint, self.dest), append, cfg, mode)
+        return super()._check_type(spelled_out(value, self._typehint, self.dest), append, cfg, mode)  # type: ignore[no-untyped-call]
 
 
 class _Settings:
