@@ -231,7 +231,8 @@ def _value(text: str, hint: Any, where: str) -> Any:
             return tuple(values) if get_origin(kind) is tuple else values
         if get_origin(kind) is collections.abc.Callable and DOTTED.fullmatch(text):
             return _at(text, where)
-        if _is_family(kind) or (isinstance(kind, type) and kind.__module__ != "builtins" and DOTTED.match(text)):
+        own = isinstance(kind, type) and kind.__module__ != "builtins" and str not in kinds and DOTTED.match(text)
+        if own or _is_family(kind):
             return resolved(text, kind, where.partition("=")[0])
     if str in kinds:
         return text
