@@ -133,11 +133,11 @@ def test_what_jsonargparse_is_handed() -> None:
         ("smoothed:base=magic", Attribution, "--option smoothed: base magic is not known; choose from gradient"),
         ("smoothed(samples=3", Attribution, "smoothed(samples=3 has a bracket that is not closed"),
         ("smoothed:samples=0", Attribution, "--option smoothed: samples=0 is out of range"),
-        ("functionpenalty:square", Penalty, "fn=square cannot be used; it takes nothing that can be typed here."),
+        ("functionpenalty:square", Penalty, "fn=square cannot be used; it takes a function, as module.function."),
         (
             "nowhere.Found",
             Penalty,
-            "there is no module 'nowhere' among the installed packages or in PYTHONPATH, and the",
+            "there is no module 'nowhere' among the installed packages or in PYTHONPATH, and",
         ),
         (f"{MINE}.Hubert:1", Penalty, "mine.py) has no object 'Hubert'. Did you mean Huber?"),
         (f"{MINE}.Huber", Penalty, f"--option {MINE}.Huber needs weight; write {MINE}.Huber(weight=...)."),
@@ -189,11 +189,6 @@ objective:
           perturbation: iterative(steps=3)
       - max-entropy:weight=0.1
 """
-    file.write_text(
-        text.replace("elastic-net(0.01)", "elastic-net(0.01,0.05)").replace("net(0.01,0.05)", "net(l1=0.01)")
-    )
-    with pytest.raises(ArgumentError, match="l2"):
-        settings_of("--config", str(file))
     file.write_text(text)
     expected = Sum((AdversarialTraining(ElasticNet(0.01, 0.05), Iterative(steps=3)), MaxEntropy(0.1)))
     assert repr(settings_of("--config", str(file))) == repr(expected)

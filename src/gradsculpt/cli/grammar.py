@@ -92,6 +92,8 @@ def described(kind: Any) -> str:
     """Return what a setting of a type takes; empty where that cannot be said in a word."""
     if get_origin(kind) is Literal:
         return f"one of {', '.join(map(str, get_args(kind)))}"
+    if get_origin(kind) is collections.abc.Callable:
+        return "a function, as module.function"
     return "several in brackets, [...]" if get_origin(kind) in SEVERAL else _SAID.get(kind, "")
 
 
