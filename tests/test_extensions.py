@@ -18,10 +18,10 @@ def module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     (tmp_path / "broken.py").write_text("import a_module_that_is_not_there\n")
     monkeypatch.setattr(sys, "path", [entry for entry in sys.path if entry])
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(ArgumentError, match="no module 'somebodys' .*the current folder does not count"):
+    monkeypatch.delitem(sys.modules, "somebodys", raising=False)
+    with pytest.raises(ArgumentError, match=r"no module 'somebodys' .*the current folder does not count"):
         imported("somebodys", "value", "--x somebodys.value", ArgumentError)
     monkeypatch.syspath_prepend(tmp_path)
-    monkeypatch.delitem(sys.modules, "somebodys", raising=False)
     return "somebodys"
 
 
@@ -29,7 +29,7 @@ def test_an_object_is_found_by_its_name(module: str) -> None:
     assert imported(module, "value", "--x", ArgumentError) == 3
     with pytest.raises(ArgumentError, match=r"^--x names nothing: .*somebodys.py\) has no object 'valu'. Did you mean"):
         imported(module, "valu", "--x", ArgumentError)
-    with pytest.raises(DataError, match="^--x names no function: .* has no callable 'value'"):
+    with pytest.raises(DataError, match=r"^--x names no function: .* has no callable 'value'"):
         imported(module, "value", "--x", DataError, function=True)
     with pytest.raises(DataError, match=r"broken raised ModuleNotFoundError: .*a_module_that_is_not_there.*Mend"):
         imported("broken", "value", "--x", DataError)

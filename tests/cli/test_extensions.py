@@ -2,7 +2,9 @@
 
 import ast
 import csv
+import importlib
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -78,6 +80,30 @@ def test_a_penalty(tmp_path: Path) -> None:
     assert same(wide, trained("squares", "squared-l2(0.5)"))  # where nothing is cut off, it is half of the squares
     assert not same(wide, trained("narrow", f"{MINE}.Huber(weight=0.001)"))
     assert same(wide, trained("function", f"functionpenalty(fn={MINE}.half_squares)"))
+
+
+def test_the_penalty_of_the_readme(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shown = re.search(r"```python\n([^`]*class Huber[^`]*)```", (Path(__file__).parents[2] / "README.md").read_text())
+    assert shown is not None
+    (tmp_path / "shown_in_the_readme.py").write_text(shown[1])
+    monkeypatch.syspath_prepend(tmp_path)
+    runs = [
+        train(tmp_path / str(number), "--objective", f"adversarialtraining:penalty={module}.Huber(weight=0.01)")
+        for number, module in enumerate((MINE, "shown_in_the_readme"))
+    ]
+    assert same(*runs)
+    shipped = importlib.import_module("shown_in_the_readme").Huber(0.5)
+    g = torch.linspace(-2, 2, 12).view(3, 4)
+    for step in (0.1, 3.0):
+        torch.testing.assert_close(shipped.prox(g, step), minimiser(shipped, g, step), atol=2e-3, rtol=0)
+    torch.testing.assert_close(shipped.value(g) + shipped.conjugate(shipped.dual(g)), (g * shipped.dual(g)).sum(dim=1))
+
+
+def minimiser(penalty: mine.Huber, v: torch.Tensor, step: float) -> torch.Tensor:
+    """Find the proximal map of every entry on a grid."""
+    grid = torch.linspace(-2, 2, 4001)
+    cost = torch.stack([penalty.value(u.view(1, 1))[0] for u in grid]) + (grid - v[..., None]).square() / (2 * step)
+    return grid[cost.argmin(dim=-1)]
 
 
 def test_an_objective_has_its_column_and_its_effect(tmp_path: Path) -> None:

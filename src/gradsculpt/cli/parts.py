@@ -112,7 +112,7 @@ def spelled_out(value: Any, hint: Any, where: str) -> Any:
     kinds = alternatives(hint)
     several = [get_args(kind)[0] for kind in kinds if get_origin(kind) in SEVERAL]
     if isinstance(value, list):
-        return [spelled_out(item, several[0], where) for item in value] if several else value
+        return [spelled_out(item, (several or [hint])[0], where) for item in value]
     typed = isinstance(value, str) and not value.lstrip().startswith("{")
     return _value(value, hint, where) if typed and any(map(_is_family, kinds + several)) else value
 

@@ -87,8 +87,9 @@ def _read(said: str, part: Any, size: int | None, progress: Progress | None) -> 
         raise DataError(f"{said} has {' and '.join(str(len(item)) for item in part)} items; return (images, labels).")
     else:
         images, labels = part
-        shape = getattr(images, "shape", ())
-        if shape[1:] != (size or shape[-2], size or shape[-2], 3) or getattr(images, "dtype", None) != np.uint8:
+        shape: tuple[int, ...] = getattr(images, "shape", ())
+        side = size or max(shape[1:3], default=0)
+        if shape[1:] != (side, side, 3) or getattr(images, "dtype", None) != np.uint8:
             images, _ = _stacked(said, zip(images, labels, strict=True), len(labels), size, progress)
     numbers = np.asarray(labels)
     if numbers.ndim != 1 or numbers.dtype.kind not in "iu":
