@@ -1,6 +1,7 @@
 """Texts become parts: what is understood, and one line for what is not."""
 
 import importlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -10,7 +11,7 @@ from torch import Tensor
 
 from gradsculpt.attacks import Attack, TopKAttack
 from gradsculpt.attributions import Attribution, DualAveraging, GradCAM, Gradient, MoreauGrad, Smoothed
-from gradsculpt.cli.parts import FAMILIES, attack_of, attribution, canonical, names, part, resolved
+from gradsculpt.cli.parts import FAMILIES, attack_of, attribution, canonical, names, part, resolved, spelled_out
 from gradsculpt.cli.train import read_settings
 from gradsculpt.errors import ArgumentError
 from gradsculpt.objectives import (
@@ -174,6 +175,15 @@ def test_a_training_takes_texts_and_overrides_them_by_parts() -> None:
     assert repr(settings_of("--objective", "HessianNorm", "--objective.weight", "ramp(0,1,0,2)")) == repr(
         HessianNorm(Ramp(0.0, 1.0, 0.0, 2.0))
     )
+
+
+def test_several_are_taken_in_brackets_or_as_a_list() -> None:
+    words = ["--objective", "sum([max-entropy(1)])", "--objective.objectives", "[max-entropy(2), hessian-norm(3)]"]
+    assert repr(settings_of(*words)) == repr(Sum((MaxEntropy(2.0), HessianNorm(3.0))))
+    spelled = [resolved(text, Penalty, "") for text in ("l1(1)", "elastic-net(1,2)")]
+    for hint in (Penalty, Sequence[Penalty], list[Penalty] | None):
+        assert spelled_out(["l1(1)", "elastic-net(1,2)"], hint, "penalties") == spelled
+    assert spelled_out(["l1(1)"], Sequence[str], "words") == ["l1(1)"]
 
 
 def test_a_file_takes_texts_at_any_depth(tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ from gradsculpt.data.base import ImageSet
 from gradsculpt.errors import DataError, GradsculptError
 
 RED = np.zeros((12, 8, 8, 3), np.uint8) + np.array([200, 0, 0], np.uint8)
+RED[:, 1, 5] = 255  # so that no turned or mirrored image passes for it
 LABELS = np.arange(12) % 3
 
 
@@ -50,15 +51,15 @@ def load(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[.
 def test_arrays_are_taken_as_they_are_and_validation_is_cut_off(load: Callable[..., Splits]) -> None:
     images = RED.copy()
     images[:, 0, 0, 1] = np.arange(12)
-    splits = load(lambda: ((images, LABELS), (RED, LABELS)), val_fraction=0.25, seed=3)
+    splits = load(lambda: ((images, LABELS), (RED, LABELS)), val_fraction=0.5, seed=3)
     assert splits.train.classes == splits.test.classes == ("0", "1", "2")
-    assert (len(splits.train), len(splits.val)) == (9, 3)
-    assert np.bincount(splits.val.labels).tolist() == [1, 1, 1]
+    assert (len(splits.train), len(splits.val)) == (6, 6)
+    assert np.bincount(splits.val.labels).tolist() == [2, 2, 2]
     seen = np.concatenate([splits.train.images[:][:, 0, 0, 1], splits.val.images[:][:, 0, 0, 1]])
     assert sorted(seen.tolist()) == list(range(12))
     assert splits.test.images is RED
     assert len({*splits.train.names, *splits.val.names}) == 12
-    np.testing.assert_allclose(pixel_statistics(splits.test)[0], (200 / 255, 0, 0))
+    np.testing.assert_allclose(pixel_statistics(splits.test)[0], RED.mean(axis=(0, 1, 2)) / 255)
     assert sorted(load(lambda: ((RED, LABELS), (RED, LABELS)), val_fraction=0.25, train_count=6).train.labels) == [
         *(0, 0, 1, 1, 2, 2)
     ]
@@ -104,6 +105,7 @@ def test_images_are_cut_and_scaled_to_the_size_that_is_asked_for(load: Callable[
     assert splits.train.images.shape == (3, 10, 10, 3)
     assert (splits.train.images[:, 1:-1, 1:-1] == 255).all()
     assert splits.train.images.min() > 200
+    assert load(lambda: ((RED, LABELS),) * 3, image_size=16).train.images.shape == (12, 16, 16, 3)
 
 
 def test_a_function_is_told_what_it_has_parameters_for(load: Callable[..., Splits], tmp_path: Path) -> None:

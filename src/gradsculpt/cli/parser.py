@@ -14,7 +14,6 @@ from gradsculpt.errors import ArgumentError
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")
     from jsonargparse import ArgumentParser, Namespace
-    from jsonargparse._core import ArgumentGroup
     from jsonargparse._typehints import ActionTypeHint
 
 RECIPES = Path(__file__).parent.parent / "recipes"
@@ -29,24 +28,16 @@ class _Setting(ActionTypeHint):
         return super()._check_type(spelled_out(value, self._typehint, self.dest), append, cfg, mode)  # type: ignore[no-untyped-call]
 
 
-class _Settings:
-    """A parser or a group of options whose actions are `_Setting`s, wherever jsonargparse would have made its own."""
+class Parser(ArgumentParser):
+    """jsonargparse with options spelled with dashes, parts in one language, and mistakes that are `ArgumentError`s."""
 
     def add_argument(self, *args: Any, **kwargs: Any) -> argparse.Action:
-        action: argparse.Action = super().add_argument(*args, **kwargs)  # type: ignore[misc]
+        """Add an option, which takes parts as they are typed."""
+        # jsonargparse writes this method into its groups of options too.
+        action: argparse.Action = super().add_argument(*args, **kwargs)
         if type(action) is ActionTypeHint:
             action.__class__ = _Setting
         return action
-
-
-class _Group(_Settings, ArgumentGroup):
-    """A group of options."""
-
-
-class Parser(_Settings, ArgumentParser):
-    """jsonargparse with options spelled with dashes, parts in one language, and mistakes that are `ArgumentError`s."""
-
-    _group_class = _Group
 
     def read(self, words: Sequence[str]) -> Namespace:
         """Parse a command line.
