@@ -183,6 +183,7 @@ def test_several_are_taken_in_brackets_or_as_a_list() -> None:
     spelled = [resolved(text, Penalty, "") for text in ("l1(1)", "elastic-net(1,2)")]
     for hint in (Penalty, Sequence[Penalty], list[Penalty] | None):
         assert spelled_out(["l1(1)", "elastic-net(1,2)"], hint, "penalties") == spelled
+    assert spelled_out("[l1(1), elastic-net(1,2)]", Sequence[Penalty], "penalties") == spelled
     assert spelled_out(["l1(1)"], Sequence[str], "words") == ["l1(1)"]
 
 

@@ -169,7 +169,7 @@ def with_labels(*labels: Any) -> Any:
         (lambda: (Items(("x.png", 0)),) * 2, r"image 0, is a str of shape \[\]"),
         (
             lambda: (Items((RED[0] / 100, 0)),) * 2,
-            "values from 0 to 2; return values from 0 to 1, before",
+            r"values from 0 to 2.55; return values from 0 to 1, before",
         ),
         (lambda: (Items((np.full((8, 8), np.nan), 0)),) * 2, r"values from nan to nan"),
     ],
