@@ -14,6 +14,7 @@ from gradsculpt.attributions import Attribution, DualAveraging, GradCAM, Gradien
 from gradsculpt.cli.parts import FAMILIES, attack_of, attribution, canonical, names, part, resolved, spelled_out
 from gradsculpt.cli.train import read_settings
 from gradsculpt.errors import ArgumentError
+from gradsculpt.metrics.base import Metric
 from gradsculpt.objectives import (
     AdversarialTraining,
     CrossEntropy,
@@ -43,6 +44,7 @@ class Settings(Penalty):
     name: str | None = None
     folder: Path | None = None
     inner: list[Penalty] | None = None
+    metric: Metric[..., Tensor] | None = None
 
     value = conjugate = dual = prox = None  # type: ignore[assignment]
 
@@ -102,6 +104,7 @@ class Broken(Bare):
             Settings(3, (1.0, 0.5), 3, None, Path("a/b"), [L1(1.0), Settings(4)]),
         ),
         (f"{HERE}.Settings:name=x.y", Penalty, Settings(name="x.y")),
+        (f"{HERE}.Settings:metric={MINE}.roughness", Penalty, Settings(metric=mine.roughness)),
     ],
     ids=lambda value: value if isinstance(value, str) else None,
 )

@@ -231,9 +231,10 @@ def _value(text: str, hint: Any, where: str) -> Any:
             return tuple(values) if get_origin(kind) is tuple else values
         if get_origin(kind) is collections.abc.Callable and DOTTED.fullmatch(text):
             return _at(text, where)
-        own = isinstance(kind, type) and kind.__module__ != "builtins" and str not in kinds and DOTTED.match(text)
-        if own or _is_family(kind):
-            return resolved(text, kind, where.partition("=")[0])
+        cls = get_origin(kind) or kind
+        own = isinstance(cls, type) and cls.__module__ != "builtins" and str not in kinds and DOTTED.match(text)
+        if own or _is_family(cls):
+            return resolved(text, cls, where.partition("=")[0])
     if str in kinds:
         return text
     taken = ", or ".join(filter(None, map(described, kinds)))
