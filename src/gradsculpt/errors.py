@@ -3,6 +3,9 @@
 The command line turns every `GradsculptError` into one line on standard error and exit status 2.
 """
 
+import difflib
+from collections.abc import Iterable
+
 
 class GradsculptError(Exception):
     """Base class of every error that gradsculpt raises on purpose."""
@@ -30,6 +33,17 @@ class RunError(GradsculptError):
 
 class ConvergenceError(GradsculptError):
     """A numerical solver stopped before it could vouch for its result."""
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """Return the question that ends the message about an unknown name; empty if no known one is like it.
+
+    Example:
+        >>> did_you_mean("smothgrad", ["gradient", "smoothgrad"])
+        ' Did you mean smoothgrad?'
+    """
+    near = difflib.get_close_matches(name, list(known), n=1)
+    return f" Did you mean {near[0]}?" if near else ""
 
 
 def first_line(error: BaseException, *, kind: bool = True) -> str:

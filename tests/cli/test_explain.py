@@ -11,8 +11,8 @@ from torchvision.models import shufflenet_v2_x0_5
 
 from gradsculpt.attributions import Gradient, Smoothed, SmoothGrad, Sparsified
 from gradsculpt.cli.main import main
-from gradsculpt.cli.runs import attribution, open_classifier
-from gradsculpt.cli.settings import canonical, from_words
+from gradsculpt.cli.parts import attribution, canonical, part
+from gradsculpt.cli.runs import open_classifier
 from gradsculpt.data.decode import decode
 from gradsculpt.errors import ArgumentError
 from gradsculpt.inputs import InputSpace
@@ -164,11 +164,11 @@ def test_settings_in_words(text, expected):
 
 
 def test_penalties_in_words():
-    assert from_words("l1(0.1)", Penalty, "--penalty") == L1(0.1)
-    made = from_words("groupl21:weight=0.1,patch=4,per_channel=false", Penalty, "--penalty")
+    assert part("l1(0.1)", Penalty, "--penalty") == L1(0.1)
+    made = part("groupl21:weight=0.1,patch=4,per_channel=false", Penalty, "--penalty")
     assert repr(made) == repr(GroupL21(0.1, patch=4, per_channel=False))
     with pytest.raises(ArgumentError, match="--penalty l1 needs weight"):
-        from_words("l1", Penalty, "--penalty")
+        part("l1", Penalty, "--penalty")
 
 
 def test_a_method_has_one_spelling():

@@ -158,6 +158,7 @@ def test_sources() -> None:
         "imagenette": 128,
         "cub-gha": 224,
         "folder:PATH": 128,
+        "python:MODULE:FACTORY": None,
     }
     assert not find_source("digits").augment().flip
     assert find_source("folder:x").augment().crop == 0.125

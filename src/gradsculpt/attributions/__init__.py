@@ -36,9 +36,12 @@ ATTRIBUTIONS: tuple[type[Attribution], ...] = (
     Sparsified,
 )
 
+SOLVERS: tuple[type[Solver], ...] = (DualAveraging, ProximalGradient)
+
 __all__ = [
     "ATTRIBUTIONS",
     "LRP",
+    "SOLVERS",
     "Attribution",
     "DeepLift",
     "DualAveraging",

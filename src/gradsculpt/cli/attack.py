@@ -1,8 +1,6 @@
 """`gradsculpt attack`."""
 
 import csv
-import difflib
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,7 +12,7 @@ from rich.console import Console
 from torch import Tensor
 
 from gradsculpt import checks
-from gradsculpt.attacks import ATTACKS, Attack, Manipulation
+from gradsculpt.attacks import Attack, Manipulation
 from gradsculpt.attributions import Attribution, heatmap
 from gradsculpt.cli.console import progress_console
 from gradsculpt.cli.evaluate import named_network
@@ -22,12 +20,12 @@ from gradsculpt.cli.explain import judged, options_last
 from gradsculpt.cli.images import NamedImage, collect
 from gradsculpt.cli.maps import Verdict
 from gradsculpt.cli.parser import Parser, command_parser
+from gradsculpt.cli.parts import attack_of, attribution, canonical, names
 from gradsculpt.cli.process import DEVICES, make_folder, prepare
 from gradsculpt.cli.progress import progress
-from gradsculpt.cli.runs import NETWORKS, Subject, add_network_options, attribution
-from gradsculpt.cli.settings import canonical, from_words
+from gradsculpt.cli.runs import NETWORKS, Subject, add_network_options
 from gradsculpt.data import to_float
-from gradsculpt.errors import ArgumentError, ModelError
+from gradsculpt.errors import ModelError
 from gradsculpt.metrics import cosine, ssim, topk_intersection
 from gradsculpt.visualize import colour, contact_sheet, plain, png
 from gradsculpt.visualize.render import Picture
@@ -67,23 +65,16 @@ def run(words: Sequence[str]) -> None:
     subject = named_network(options)
     low, high = (bound.to(subject.classifier.device) for bound in subject.classifier.space.bounds)
     method = attribution(options["method"], options["output"], (low, high))
-    attack = _attack(options, (low, high))
+    attack = attack_of(options["attack"], steps=options["steps"], bounds=(low, high))
+    checks.within("--eps", options["eps"], 0.0, _LEVELS)
+    checks.positive("--k", options["k"])
+    checks.within("--k", options["k"], 0.0, 1.0)
     images, unreadable = collect(subject, [Path(word) for word in options["images"]], options, console)
     attack = _sized(attack, options["eps"], subject, images[0].pixels.size)
     _write(subject, images, method, attack, options, console)
     console.print(f"{len(images)} images attacked in {options['out']}", highlight=False)
     if unreadable:
         console.print(f"{len(unreadable)} files could not be read:", *unreadable, sep="\n  ", highlight=False)
-
-
-def short_names() -> dict[str, type[Attack]]:
-    """Return the attacks by the names that `--attack` takes.
-
-    Example:
-        >>> list(short_names())
-        ['targeted', 'untargeted', 'topk', 'masscenter', 'random']
-    """
-    return {re.sub("(manipulation|attack|perturbation)$", "", cls.__name__.lower()): cls for cls in ATTACKS}
 
 
 def _parser() -> Parser:
@@ -106,7 +97,7 @@ def _parser() -> Parser:
         "--attack",
         type=str,
         default="targeted",
-        help=f"{', '.join(short_names())}, with settings as in topk:k=0.2,restarts=2.",
+        help=f"{', '.join(names(Attack))}, with settings as in topk:k=0.2,restarts=2.",
     )
     parser.add_argument("--method", type=str, default="gradient", help="The map that is attacked, as in explain.")
     parser.add_argument("--output", type=str, default="logit", help="logit, probability or log_probability.")
@@ -122,29 +113,6 @@ def _parser() -> Parser:
     parser.add_argument("--device", type=str, choices=DEVICES, default="auto", help="Where to compute.")
     parser.add_argument("--strict", action="store_true", help="Stop at the first unreadable file.")
     return parser
-
-
-def _attack(options: Mapping[str, Any], bounds: tuple[Tensor, Tensor]) -> Attack:
-    """Return the attack that was typed, with 1 for its size."""
-    name, rest = re.fullmatch(r"\s*(\w*)(.*)", options["attack"], re.DOTALL).groups()  # type: ignore[union-attr]
-    known = short_names()
-    cls = known.get(name.lower()) or next((c for c in ATTACKS if c.__name__.lower() == name.lower()), None)
-    if cls is None:
-        near = difflib.get_close_matches(name.lower(), known, n=1)
-        hint = f" Did you mean {near[0]}?" if near else ""
-        raise ArgumentError(f"--attack {name} is not known; choose from {', '.join(known)}.{hint}")
-    if re.search(r"\beps\s*=", rest):
-        raise ArgumentError("--attack has a setting eps in the units of the network; pass --eps, in 8-bit levels.")
-    checks.within("--eps", options["eps"], 0.0, _LEVELS)
-    checks.positive("--k", options["k"])
-    checks.within("--k", options["k"], 0.0, 1.0)
-    given: dict[str, Any] = {"eps": 1.0, "bounds": bounds}
-    if options["steps"] is not None:
-        if not issubclass(cls, Manipulation):
-            raise ArgumentError(f"--attack {name} takes no steps; leave --steps away.")
-        given["steps"] = options["steps"]
-    made: Attack = from_words(f"{cls.__name__.lower()}{rest}", Attack, "--attack", lambda _: given)
-    return made
 
 
 def _sized(attack: Attack, levels: float, subject: Subject, entries: int) -> Attack:

@@ -12,13 +12,13 @@ from rich.table import Table
 from gradsculpt import checks
 from gradsculpt.cli.console import progress_console, result_console
 from gradsculpt.cli.parser import Parser, command_parser
+from gradsculpt.cli.parts import attribution
 from gradsculpt.cli.process import DEVICES, prepare
 from gradsculpt.cli.progress import progress
 from gradsculpt.cli.runs import (
     NETWORKS,
     Subject,
     add_network_options,
-    attribution,
     check_there,
     open_classifier,
 )

@@ -19,19 +19,18 @@ from gradsculpt.cli.console import progress_console
 from gradsculpt.cli.images import NamedImage, collect
 from gradsculpt.cli.maps import MapFolder, Rendering, Verdict
 from gradsculpt.cli.parser import Parser, command_parser
+from gradsculpt.cli.parts import attribution, canonical
 from gradsculpt.cli.process import DEVICES, prepare
 from gradsculpt.cli.runs import (
     NETWORKS,
     Subject,
     add_network_options,
-    attribution,
     by_name,
     check_there,
     is_run,
     open_classifier,
     takes_weights,
 )
-from gradsculpt.cli.settings import canonical
 from gradsculpt.data import to_float
 from gradsculpt.errors import ArgumentError, ModelError
 from gradsculpt.models import Classifier

@@ -1,18 +1,14 @@
 """Runs and networks as the commands see them: the classifier, its settings, its data."""
 
-import inspect
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
-from torch import Tensor
 
-from gradsculpt.attributions import Attribution, Gradient
 from gradsculpt.cli.parser import Parser
 from gradsculpt.cli.process import find_device
-from gradsculpt.cli.settings import from_words
 from gradsculpt.cli.train import read_settings
 from gradsculpt.data import Splits
 from gradsculpt.errors import ArgumentError, RunError
@@ -219,31 +215,3 @@ def open_classifier(
     check_there(name)
     run = open_run(Path(name), device)
     return Subject(run.name, run.classifier, run)
-
-
-def attribution(text: str, output: str = "logit", bounds: tuple[Tensor, Tensor] | None = None) -> Attribution:
-    """Return an attribution by its name in small letters, with settings as in `smoothgrad:samples=64,sigma=0.1`.
-
-    Args:
-        text: The name, and the settings if any; see `from_words`.
-        output: logit, probability or log_probability, for the attributions that can choose.
-        bounds: The least and the greatest input of the model, for the attributions that need them.
-
-    Raises:
-        ArgumentError: If there is none of that name, a setting does not suit, or the output cannot be chosen.
-    """
-
-    def supplied(cls: type) -> dict[str, Any]:
-        takes, found = inspect.signature(cls).parameters, {}
-        if "bounds" in takes and bounds is not None:
-            found["bounds"] = bounds
-        if "output" in takes:
-            return {**found, "output": output}
-        if "base" in takes:
-            return {**found, "base": Gradient(output)}  # type: ignore[arg-type]
-        if issubclass(cls, Attribution) and output != "logit":
-            raise ArgumentError(f"{cls.__name__.lower()} reads the logit and nothing else; leave --output away.")
-        return found
-
-    made: Attribution = from_words(text, Attribution, "--method", supplied)
-    return made

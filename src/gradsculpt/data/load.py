@@ -1,16 +1,22 @@
 """From a name such as `cells` or `folder:photos` to training, validation and test images."""
 
 import hashlib
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from inspect import signature
 from pathlib import Path
 
 from gradsculpt import checks
 from gradsculpt.data.base import ImageSet, Splits
 from gradsculpt.data.cache import Row, cached
+from gradsculpt.data.cub_gha import load_cub_gha
+from gradsculpt.data.digits import load_digits
+from gradsculpt.data.factory import load_factory
+from gradsculpt.data.folder import load_folder
 from gradsculpt.data.parallel import ordered
 from gradsculpt.data.sources import find_source
 from gradsculpt.data.splits import shuffled_labels, stratified_cut, stratified_subset
+from gradsculpt.data.vision import load_cifar10, load_imagenette
 from gradsculpt.errors import DataError
 from gradsculpt.progress import Progress
 
@@ -38,7 +44,7 @@ def load_data(
         name: The name of one of `SOURCES`.
         data_dir: Where downloaded sets are or go.
         cache_dir: Where decoded images are kept, to be memory-mapped.
-        image_size: Side of the images, in pixels; None for the source's own.
+        image_size: Side of the images, in pixels; None for the source's own, or that of the images that it gives.
         val_fraction: Share of each class of the training images to use for validation, 0 to 0.5.
         seed: Chooses the validation images, and the training images of cells; never the test images.
         train_count: Number of training images to keep, the same share of each class, once validation is cut off;
@@ -54,14 +60,26 @@ def load_data(
         ArgumentError: If a number is out of range.
     """
     source = find_source(name)
+    kind, _, rest = name.partition(":")
     checks.within("val_fraction", val_fraction, 0.0, 0.5)
     checks.within("seed", seed, 0, CELLS_TEST_SEED - 1)
     size = source.image_size if image_size is None else image_size
-    checks.within("image_size", size, 8, 4096)
-    paths = (Path(data_dir).expanduser(), Path(cache_dir).expanduser())
-    request = _Request(name, *paths, size, val_fraction, seed, strict, progress)
+    checks.within("image_size", 8 if size is None else size, 8, 4096)
+    offered = {
+        "path": Path(rest),
+        "target": rest,
+        "data_dir": Path(data_dir).expanduser(),
+        "cache_dir": Path(cache_dir).expanduser(),
+        "size": size,
+        "val_fraction": val_fraction,
+        "seed": seed,
+        "train_count": train_count,
+        "strict": strict,
+        "progress": progress,
+    }
+    read = _READERS[kind]
     try:
-        splits = _load_cells(request, train_count) if source.name == "cells" else _load(source.name, request)
+        splits = read(**{key: value for key, value in offered.items() if key in signature(read).parameters})
     except OSError as error:
         raise DataError(f"{name} cannot be read ({error}); check that it is there and may be read.") from error
     if train_count is not None and source.name != "cells":
@@ -71,71 +89,9 @@ def load_data(
     return splits
 
 
-@dataclass(frozen=True)
-class _Request:
-    """The checked arguments of `load_data`."""
-
-    name: str
-    data_dir: Path
-    cache_dir: Path
-    size: int
-    val_fraction: float
-    seed: int
-    strict: bool
-    progress: Progress | None
-
-
-def _load(source: str, request: _Request) -> Splits:
-    # Imported here because scikit-learn and torchvision are slow to import.
-    from gradsculpt.data.cub_gha import load_cub_gha
-    from gradsculpt.data.digits import load_digits
-    from gradsculpt.data.folder import load_folder
-    from gradsculpt.data.vision import load_cifar10, load_imagenette
-
-    size, val_fraction, seed = request.size, request.val_fraction, request.seed
-    if source == "digits":
-        return load_digits(size=size, val_fraction=val_fraction, seed=seed)
-    if source == "cifar10":
-        return load_cifar10(
-            data_dir=request.data_dir,
-            cache_dir=request.cache_dir,
-            size=size,
-            val_fraction=val_fraction,
-            seed=seed,
-            progress=request.progress,
-        )
-    if source == "imagenette":
-        return load_imagenette(
-            data_dir=request.data_dir,
-            cache_dir=request.cache_dir,
-            size=size,
-            val_fraction=val_fraction,
-            seed=seed,
-            strict=request.strict,
-            progress=request.progress,
-        )
-    if source == "cub-gha":
-        return load_cub_gha(
-            data_dir=request.data_dir,
-            cache_dir=request.cache_dir,
-            size=size,
-            val_fraction=val_fraction,
-            seed=seed,
-            strict=request.strict,
-            progress=request.progress,
-        )
-    return load_folder(
-        Path(request.name.removeprefix("folder:")),
-        size=size,
-        cache_dir=request.cache_dir,
-        val_fraction=val_fraction,
-        seed=seed,
-        strict=request.strict,
-        progress=request.progress,
-    )
-
-
-def _load_cells(request: _Request, train_count: int | None) -> Splits:
+def _load_cells(
+    *, size: int, cache_dir: Path, val_fraction: float, seed: int, train_count: int | None, progress: Progress | None
+) -> Splits:
     from gradsculpt.data import cells
 
     count = CELLS_TRAIN_COUNT if train_count is None else train_count
@@ -146,15 +102,27 @@ def _load_cells(request: _Request, train_count: int | None) -> Splits:
 
     def part(name: str, count: int, seed: int, before: int) -> ImageSet:
         def rows() -> Iterator[Row]:
-            drawn = ordered(lambda index: cells.draw(index, seed=seed, size=request.size), range(count))
+            drawn = ordered(lambda index: cells.draw(index, seed=seed, size=size), range(count))
             for index, cell in enumerate(drawn):
                 yield Row(cell.image, cell.label, f"cells-s{seed}-{index:05d}", cell.truth)
-                if request.progress is not None:
-                    request.progress(before + index + 1, total)
+                if progress is not None:
+                    progress(before + index + 1, total)
 
-        identity = {"count": count, "seed": seed, "size": request.size, "code": code}
-        source = f"cells-{name}-{count}-{request.size}"
-        return cached(request.cache_dir, source, identity, cells.CLASSES, rows).images
+        identity = {"count": count, "seed": seed, "size": size, "code": code}
+        source = f"cells-{name}-{count}-{size}"
+        return cached(cache_dir, source, identity, cells.CLASSES, rows).images
 
-    train, val = stratified_cut(part("train", count, request.seed, 0), request.val_fraction, request.seed)
+    train, val = stratified_cut(part("train", count, seed, 0), val_fraction, seed)
     return Splits(train, val, part("test", count // 4, CELLS_TEST_SEED, count))
+
+
+_READERS: dict[str, Callable[..., Splits]] = {
+    "cells": _load_cells,
+    "digits": load_digits,
+    "cifar10": load_cifar10,
+    "imagenette": load_imagenette,
+    "cub-gha": load_cub_gha,
+    "folder": load_folder,
+    "python": load_factory,
+}
+"""What reads each source; each takes what it has parameters for of what `load_data` was given."""

@@ -1,14 +1,12 @@
 """Where networks by name come from: torchvision, timm, and functions of the user."""
 
 import difflib
-import importlib
-import inspect
-from contextlib import suppress
 from typing import Any
 
 from torch import nn
 
-from gradsculpt.errors import ModelError, first_line
+from gradsculpt.errors import ModelError
+from gradsculpt.extensions import called
 
 
 def resnet18_cifar(num_classes: int) -> nn.Module:
@@ -81,50 +79,13 @@ def timm(name: str, num_classes: int, image_size: int) -> nn.Module:
 
 def python(target: str, num_classes: int, image_size: int) -> nn.Module:
     """Call a function of the user, named as `package.module:function`, for a network."""
-    factory = _factory(target)
-    options = {"num_classes": num_classes}
-    # Some callables written in C have no signature to look at.
-    with suppress(TypeError, ValueError):
-        if "image_size" in inspect.signature(factory).parameters:
-            options["image_size"] = image_size
-    call = f"{target.rpartition(':')[2]}({', '.join(f'{key}={value}' for key, value in options.items())})"
-    try:
-        network = factory(**options)
-    except Exception as error:
-        raise ModelError(
-            f"python:{target} failed: {call} raised {first_line(error)}. Mend the function; it is called with "
-            "num_classes, and with image_size if it has a parameter of that name."
-        ) from error
+    network, call = called(target, ModelError, {"num_classes": num_classes}, {"image_size": image_size})
     if not isinstance(network, nn.Module):
         raise ModelError(
             f"python:{target} gave a {type(network).__name__} for {call}, where a torch.nn.Module is needed. "
             "Return the network from the function."
         )
     return network
-
-
-def _factory(target: str) -> Any:
-    path, _, attribute = target.partition(":")
-    if not path or not attribute:
-        raise ModelError(f"python:{target} does not name a function; write python:package.module:function.")
-    try:
-        module = importlib.import_module(path)
-    except Exception as error:
-        if isinstance(error, ModuleNotFoundError) and f"{path}.".startswith(f"{error.name}."):
-            raise ModelError(
-                f"python:{target} cannot be imported: there is no module {error.name!r}. Install it, or name the "
-                "folder that it lies in, as in PYTHONPATH=FOLDER gradsculpt ..."
-            ) from error
-        raise ModelError(
-            f"python:{target} cannot be imported: {path} raised {first_line(error)}. Mend the module."
-        ) from error
-    if not callable(getattr(module, attribute, None)):
-        hint = suggestion(attribute, {key: key for key, value in vars(module).items() if callable(value)})
-        raise ModelError(
-            f"python:{target} names no function: the module {path} ({getattr(module, '__file__', 'built in')}) has no "
-            f"callable {attribute!r}.{hint}"
-        )
-    return getattr(module, attribute)
 
 
 def suggestion(name: str, choices: dict[str, str]) -> str:

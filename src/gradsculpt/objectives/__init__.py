@@ -24,8 +24,11 @@ OBJECTIVES: tuple[type[Objective], ...] = (
     Scaled,
 )
 
+SETTINGS: tuple[type[Setting], ...] = (Ramp, Pixels, PixelBounds)
+
 __all__ = [
     "OBJECTIVES",
+    "SETTINGS",
     "AdversarialTraining",
     "CrossEntropy",
     "DataTerm",
