@@ -1,7 +1,6 @@
 """Images from a function of the user's own: `python:MODULE:FACTORY`."""
 
 from collections.abc import Iterable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -9,23 +8,15 @@ import numpy.typing as npt
 from PIL import Image
 from torch import Tensor
 
-from gradsculpt.data.base import Bytes, ImageSet, Splits
-from gradsculpt.data.cache import Progress
+from gradsculpt.data.base import Bytes, ImageSet, Request, Splits
 from gradsculpt.data.decode import cut_square
 from gradsculpt.data.splits import stratified_cut
 from gradsculpt.errors import DataError
 from gradsculpt.extensions import called
+from gradsculpt.progress import Progress
 
 
-def load_factory(
-    target: str,
-    *,
-    data_dir: Path,
-    size: int | None = None,
-    val_fraction: float = 0.1,
-    seed: int = 0,
-    progress: Progress | None = None,
-) -> Splits:
+def load_factory(target: str, size: int | None, request: Request) -> Splits:
     """Return what a function of the user's own returns: `Splits`, (train, test), or (train, val, test).
 
     The function is called with those of `image_size` (None for its own choice), `seed` and `data_dir` that it has
@@ -39,17 +30,14 @@ def load_factory(
 
     Args:
         target: `package.module:function`.
-        data_dir: What the function may want to know.
         size: Side of the images, in pixels; None for the one that they have.
-        val_fraction: Share of each class to cut off for validation, where the function returns no part for it.
-        seed: Chooses the validation images.
-        progress: Called as `progress(done, total)` while the items of a part are read.
+        request: What else is asked for; validation is cut off where the function returns no part for it.
 
     Raises:
         DataError: If the function cannot be had or fails, or returns what cannot be used.
     """
     said = f"python:{target}"
-    wanted = {"image_size": size, "seed": seed, "data_dir": data_dir}
+    wanted = {"image_size": size, "seed": request.seed, "data_dir": request.data_dir}
     returned, call = called(target, DataError, {}, wanted)
     if isinstance(returned, Splits):
         if size not in (None, side := returned.train.images.shape[1]):
@@ -61,7 +49,7 @@ def load_factory(
             "data set of (image, label) or a pair (images, labels)."
         )
     names = ("train", "test") if len(returned) == 2 else ("train", "val", "test")
-    read = [_read(f"{said} {name}", part, size, progress) for name, part in zip(names, returned, strict=True)]
+    read = [_read(f"{said} {name}", part, size, request.progress) for name, part in zip(names, returned, strict=True)]
     classes = tuple(map(str, getattr(returned[0], "classes", range(1 + max(labels.max() for _, labels in read)))))
     sets = []
     for name, part, (images, labels) in zip(names, returned, read, strict=True):
@@ -73,7 +61,7 @@ def load_factory(
                 f"go from 0 to {len(classes) - 1}; number the classes from 0."
             )
         sets.append(ImageSet(images, labels, classes, tuple(f"{name}/{index:05d}" for index in range(len(labels)))))
-    train, val = stratified_cut(sets[0], val_fraction, seed) if len(sets) == 2 else sets[:2]
+    train, val = stratified_cut(sets[0], request.val_fraction, request.seed) if len(sets) == 2 else sets[:2]
     return Splits(train, val, sets[-1])
 
 

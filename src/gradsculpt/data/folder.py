@@ -2,50 +2,31 @@
 
 import hashlib
 from collections.abc import Iterator
-from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 
 from gradsculpt.data.attention import AttentionMaps, find_attention
-from gradsculpt.data.base import Skipped, Splits
+from gradsculpt.data.base import Request, Skipped, Splits
 from gradsculpt.data.cache import Cached, Row, cached
 from gradsculpt.data.decode import decode_with_size
 from gradsculpt.data.listing import Listing, find_parts, list_images, some
 from gradsculpt.data.parallel import ordered
 from gradsculpt.data.splits import TEST_SEED, stratified_cut
 from gradsculpt.errors import DataError
-from gradsculpt.progress import Progress
 
 # Enough to see that something is wrong with many; the rest need not be decoded for it.
 _MOST_MISFITS = 10
 
 
-def load_folder(
-    path: Path,
-    *,
-    size: int,
-    cache_dir: Path,
-    val_fraction: float = 0.1,
-    seed: int = 0,
-    strict: bool = False,
-    progress: Progress | None = None,
-) -> Splits:
+def load_folder(path: Path, request: Request) -> Splits:
     """Read `path`/train with `path`/val or `path`/test or both, or else one folder of class folders.
 
     If only one of val/ and test/ exists, it is the held-out test part, and validation is cut from train/. Of a single
     folder of class folders, `val_fraction` becomes validation and as much again test; no seed changes the test.
     Where people looked may stand in `path`/attention (see `AttentionFolder`), which is neither a class nor a part; an
     image without a map there counts as looked at nowhere, and a note says how many there are.
-
-    Args:
-        path: The folder.
-        size: Side of the images, in pixels.
-        cache_dir: Where decoded images are kept.
-        val_fraction: Share of each class to cut off, 0 to 0.5.
-        seed: Chooses the validation images.
-        strict: Raise at the first file that cannot be decoded, instead of leaving it out.
-        progress: Called as `progress(done, total)` while files are decoded.
 
     Returns:
         The three parts; an image's name is its path below `path`.
@@ -57,101 +38,90 @@ def load_folder(
     if not path.is_dir():
         fact = "is not a folder" if path.exists() else "does not exist"
         raise DataError(f"{path} {fact}; give the folder that holds one folder of images a class.")
-    reader = FolderReader(path, size, cache_dir, strict, progress)
+    val_fraction = request.val_fraction
     first, *others = find_parts(path)
     # Every folder is listed before any is decoded: what is wrong with test/ should not wait for train/.
     listed = [(first, list_images(first))]
     listed += [(part, list_images(part, listed[0][1].classes)) for part in others if part]
     attention, notes = find_attention(path, listed)
-    read = [reader.read(*part, maps) for part, maps in zip(listed, attention, strict=True)]
+    read = [read_images(path, *part, maps, request) for part, maps in zip(listed, attention, strict=True)]
     train, *held_out = (part.images for part in read)
     skipped = tuple(item for part in read for item in part.skipped)
     if not held_out:
         train, test = stratified_cut(train, val_fraction, TEST_SEED)
         val_fraction, held_out = val_fraction / (1 - val_fraction), [test]
     if len(held_out) == 1:
-        train, val = stratified_cut(train, val_fraction, seed)
+        train, val = stratified_cut(train, val_fraction, request.seed)
         held_out = [val, *held_out]
     val, test = held_out
     return Splits(train, val, test, skipped, notes)
 
 
-@dataclass(frozen=True)
-class FolderReader:
-    """Reads the parts of the folder `root` through the cache; the rest is as `load_folder` takes it."""
+def read_images(root: Path, place: Path, listing: Listing, attention: AttentionMaps | None, request: Request) -> Cached:
+    """Return listed images, from the cache if nothing has changed, with what could not be used.
 
-    root: Path
-    size: int
-    cache_dir: Path
-    strict: bool
-    progress: Progress | None
+    Args:
+        root: The folder of images; an image's name is its path below it.
+        place: Where the list is from; each has a place of its own in the cache.
+        listing: The images.
+        attention: Their attention maps, if there are any.
+        request: How they are read.
+    """
+    names = [file.relative_to(root).as_posix() for file in listing.files]
+    facts = [(name, *_size_and_time(file)) for name, file in zip(names, listing.files, strict=True)]
+    identity: dict[str, object] = {"files": facts, "labels": listing.labels, "size": request.size}
+    if attention is not None:
+        identity["attention"] = [attention.facts(file) for file in listing.files]
+    # Two folders of one name must not push each other out of the cache.
+    mark = hashlib.sha256(str(place.resolve()).encode()).hexdigest()[:8]
+    plain = "".join(letter if letter.isalnum() else "_" for letter in place.resolve().name)[:40]
+    source = f"{plain}-{mark}-{request.size}"
+    rows = partial(_rows, listing, names, attention, request)
+    images = cached(request.cache_dir, source, identity, listing.classes, rows)
+    if request.strict and images.skipped:
+        raise DataError(images.skipped[0].reason)
+    stray = (Skipped(file.relative_to(root).as_posix(), "lies outside the class folders") for file in listing.stray)
+    return Cached(images.images, (*images.skipped, *stray))
 
-    def read(self, place: Path, listing: Listing, attention: AttentionMaps | None = None) -> Cached:
-        """Return listed images, from the cache if nothing has changed, with what could not be used.
 
-        Args:
-            place: Where the list is from; each has a place of its own in the cache.
-            listing: The images.
-            attention: Their attention maps, if there are any.
-        """
-        names = [self._name(file) for file in listing.files]
-        facts = [(name, *_size_and_time(file)) for name, file in zip(names, listing.files, strict=True)]
-        identity: dict[str, object] = {"files": facts, "labels": listing.labels, "size": self.size}
-        if attention is not None:
-            identity["attention"] = [attention.facts(file) for file in listing.files]
-        # Two folders of one name must not push each other out of the cache.
-        mark = hashlib.sha256(str(place.resolve()).encode()).hexdigest()[:8]
-        plain = "".join(letter if letter.isalnum() else "_" for letter in place.resolve().name)[:40]
-        source = f"{plain}-{mark}-{self.size}"
-        images = cached(
-            self.cache_dir, source, identity, listing.classes, lambda: self._decode_all(listing, names, attention)
-        )
-        if self.strict and images.skipped:
-            raise DataError(images.skipped[0].reason)
-        stray = (Skipped(self._name(file), "lies outside the class folders") for file in listing.stray)
-        return Cached(images.images, (*images.skipped, *stray))
+def _rows(
+    listing: Listing, names: list[str], attention: AttentionMaps | None, request: Request
+) -> Iterator[Row | Skipped]:
+    def decoded(index: int) -> Row | Skipped | DataError:
+        """Return an image; or why it is left out; or what is wrong with its map."""
+        file, name = listing.files[index], names[index]
+        try:
+            image, shape = decode_with_size(file, request.size)
+        except DataError as error:
+            return Skipped(name, str(error))
+        try:
+            looked = None if attention is None else attention.read(file, request.size, shape)
+        except DataError as error:
+            return error
+        return Row(image, listing.labels[index], name, looked)
 
-    def _decode_all(
-        self, listing: Listing, names: list[str], attention: AttentionMaps | None
-    ) -> Iterator[Row | Skipped]:
-        def decoded(index: int) -> Row | Skipped | DataError:
-            """Return an image; or why it is left out; or what is wrong with its map."""
-            file, name = listing.files[index], names[index]
-            try:
-                image, shape = decode_with_size(file, self.size)
-            except DataError as error:
-                return Skipped(name, str(error))
-            try:
-                looked = None if attention is None else attention.read(file, self.size, shape)
-            except DataError as error:
-                return error
-            return Row(image, listing.labels[index], name, looked)
-
-        bad = np.zeros(len(names), dtype=bool)
-        misfits: list[DataError] = []
-        for index, result in enumerate(ordered(decoded, range(len(names)))):
-            if isinstance(result, DataError):
-                misfits.append(result)
-                if len(misfits) == _MOST_MISFITS:
-                    break
-            else:
-                bad[index] = isinstance(result, Skipped)
-                if isinstance(result, Skipped) and self.strict:
-                    raise DataError(result.reason)
-                yield result
-            if self.progress is not None:
-                self.progress(index + 1, len(names))
-        # A wrong map is no reason to lose an image, and training without it is not what was asked for.
-        if len(misfits) == 1:
-            raise misfits[0]
-        if misfits:
-            more = " or more" if len(misfits) == _MOST_MISFITS else ""
-            raise DataError(f"{len(misfits)}{more} attention files cannot be used. The first: {misfits[0]}")
-        if bad.any():
-            _check_enough(listing, bad, names[int(bad.argmax())])
-
-    def _name(self, file: Path) -> str:
-        return file.relative_to(self.root).as_posix()
+    bad = np.zeros(len(names), dtype=bool)
+    misfits: list[DataError] = []
+    for index, result in enumerate(ordered(decoded, range(len(names)))):
+        if isinstance(result, DataError):
+            misfits.append(result)
+            if len(misfits) == _MOST_MISFITS:
+                break
+        else:
+            bad[index] = isinstance(result, Skipped)
+            if isinstance(result, Skipped) and request.strict:
+                raise DataError(result.reason)
+            yield result
+        if request.progress is not None:
+            request.progress(index + 1, len(names))
+    # A wrong map is no reason to lose an image, and training without it is not what was asked for.
+    if len(misfits) == 1:
+        raise misfits[0]
+    if misfits:
+        more = " or more" if len(misfits) == _MOST_MISFITS else ""
+        raise DataError(f"{len(misfits)}{more} attention files cannot be used. The first: {misfits[0]}")
+    if bad.any():
+        _check_enough(listing, bad, names[int(bad.argmax())])
 
 
 def _check_enough(listing: Listing, bad: np.ndarray[tuple[int], np.dtype[np.bool_]], first: str) -> None:

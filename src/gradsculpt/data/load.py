@@ -3,11 +3,10 @@
 import hashlib
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from inspect import signature
 from pathlib import Path
 
 from gradsculpt import checks
-from gradsculpt.data.base import ImageSet, Splits
+from gradsculpt.data.base import ImageSet, Request, Splits
 from gradsculpt.data.cache import Row, cached
 from gradsculpt.data.cub_gha import load_cub_gha
 from gradsculpt.data.digits import load_digits
@@ -65,21 +64,17 @@ def load_data(
     checks.within("seed", seed, 0, CELLS_TEST_SEED - 1)
     size = source.image_size if image_size is None else image_size
     checks.within("image_size", 8 if size is None else size, 8, 4096)
-    offered = {
-        "path": Path(rest),
-        "target": rest,
-        "data_dir": Path(data_dir).expanduser(),
-        "cache_dir": Path(cache_dir).expanduser(),
-        "size": size,
-        "val_fraction": val_fraction,
-        "seed": seed,
-        "train_count": train_count,
-        "strict": strict,
-        "progress": progress,
-    }
-    read = _READERS[kind]
+    paths = Path(data_dir).expanduser(), Path(cache_dir).expanduser()
+    request = Request(size or 0, *paths, val_fraction, seed, strict, progress)
     try:
-        splits = read(**{key: value for key, value in offered.items() if key in signature(read).parameters})
+        if kind == "cells":
+            splits = _load_cells(request, train_count)
+        elif kind == "folder":
+            splits = load_folder(Path(rest), request)
+        elif kind == "python":
+            splits = load_factory(rest, size, request)
+        else:
+            splits = _READERS[kind](request)
     except OSError as error:
         raise DataError(f"{name} cannot be read ({error}); check that it is there and may be read.") from error
     if train_count is not None and source.name != "cells":
@@ -89,9 +84,7 @@ def load_data(
     return splits
 
 
-def _load_cells(
-    *, size: int, cache_dir: Path, val_fraction: float, seed: int, train_count: int | None, progress: Progress | None
-) -> Splits:
+def _load_cells(request: Request, train_count: int | None) -> Splits:
     from gradsculpt.data import cells
 
     count = CELLS_TRAIN_COUNT if train_count is None else train_count
@@ -102,27 +95,23 @@ def _load_cells(
 
     def part(name: str, count: int, seed: int, before: int) -> ImageSet:
         def rows() -> Iterator[Row]:
-            drawn = ordered(lambda index: cells.draw(index, seed=seed, size=size), range(count))
+            drawn = ordered(lambda index: cells.draw(index, seed=seed, size=request.size), range(count))
             for index, cell in enumerate(drawn):
                 yield Row(cell.image, cell.label, f"cells-s{seed}-{index:05d}", cell.truth)
-                if progress is not None:
-                    progress(before + index + 1, total)
+                if request.progress is not None:
+                    request.progress(before + index + 1, total)
 
-        identity = {"count": count, "seed": seed, "size": size, "code": code}
-        source = f"cells-{name}-{count}-{size}"
-        return cached(cache_dir, source, identity, cells.CLASSES, rows).images
+        identity = {"count": count, "seed": seed, "size": request.size, "code": code}
+        source = f"cells-{name}-{count}-{request.size}"
+        return cached(request.cache_dir, source, identity, cells.CLASSES, rows).images
 
-    train, val = stratified_cut(part("train", count, seed, 0), val_fraction, seed)
+    train, val = stratified_cut(part("train", count, request.seed, 0), request.val_fraction, request.seed)
     return Splits(train, val, part("test", count // 4, CELLS_TEST_SEED, count))
 
 
-_READERS: dict[str, Callable[..., Splits]] = {
-    "cells": _load_cells,
+_READERS: dict[str, Callable[[Request], Splits]] = {
     "digits": load_digits,
     "cifar10": load_cifar10,
     "imagenette": load_imagenette,
     "cub-gha": load_cub_gha,
-    "folder": load_folder,
-    "python": load_factory,
 }
-"""What reads each source; each takes what it has parameters for of what `load_data` was given."""

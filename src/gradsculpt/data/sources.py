@@ -38,7 +38,7 @@ class Source:
 SOURCES = (
     # Reflection at the border would draw a second tail or border, which is another class.
     Source("cells", "synthetic cells in 10 classes, with the true place of the evidence", 64, flip=True, crop=0.0),
-    Source("digits", "scikit-learn's 1,797 handwritten digits, without a download", 32, flip=False, crop=0.0625),
+    Source("digits", "1,797 handwritten digits (UCI), without a download", 32, flip=False, crop=0.0625),
     Source("cifar10", "60,000 small photographs in 10 classes, downloaded", 32, flip=True, crop=0.125),
     Source("imagenette", "13,394 photographs in 10 easy classes of ImageNet, downloaded", 128, flip=True, crop=0.125),
     Source(

@@ -37,9 +37,7 @@ def differentiable_map(
     after = problem.shrink(before)
     maps = -(after + (delta - after).detach()) / problem.lambda_
     if maps.requires_grad:
-        maps.register_hook(  # type: ignore[no-untyped-call]
-            lambda v: _solved(problem, point, gradient, before.detach(), v, steps)
-        )
+        maps.register_hook(lambda v: _solved(problem, point, gradient, before.detach(), v, steps))
     return maps
 
 
