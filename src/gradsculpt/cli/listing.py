@@ -18,7 +18,7 @@ def run(words: Sequence[str]) -> None:
     from gradsculpt.attributions import ATTRIBUTIONS
     from gradsculpt.cli.attack import short_names
     from gradsculpt.data import SOURCES
-    from gradsculpt.evaluation.groups import GROUPS
+    from gradsculpt.evaluation import SCORE_GROUPS
     from gradsculpt.metrics import METRICS
     from gradsculpt.models import MODELS, PRETRAINED
     from gradsculpt.objectives import OBJECTIVES
@@ -37,9 +37,7 @@ def run(words: Sequence[str]) -> None:
         "attributions": ((cls.__name__.lower(), _first_line(cls.__doc__)) for cls in ATTRIBUTIONS),
         "attacks": ((name, _first_line(cls.__doc__)) for name, cls in short_names().items()),
         "metrics": ((metric.name, metric.description) for metric in METRICS),
-        "groups of scores": (
-            (name, _first_line(group.__doc__).removeprefix("Yield ")) for name, group in GROUPS.items()
-        ),
+        "groups of scores": ((cls.__name__.lower(), _first_line(cls.__doc__)) for cls in SCORE_GROUPS),
     }
     table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
     for title, rows in sections.items():

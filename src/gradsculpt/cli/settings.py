@@ -10,6 +10,7 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 from gradsculpt.attacks import ATTACKS, Attack
 from gradsculpt.attributions import ATTRIBUTIONS, Attribution
 from gradsculpt.errors import ArgumentError, GradsculptError
+from gradsculpt.evaluation import SCORE_GROUPS, ScoreGroup
 from gradsculpt.penalties import PENALTIES, Penalty
 
 Supplied = Callable[[type], Mapping[str, Any]]
@@ -19,6 +20,7 @@ _FAMILIES: dict[type, tuple[type, ...]] = {
     Attribution: ATTRIBUTIONS,
     Attack: ATTACKS,
     Penalty: PENALTIES,
+    ScoreGroup: SCORE_GROUPS,
 }
 _WORDS = {"none": None, "null": None, "true": True, "false": False}
 
@@ -39,6 +41,7 @@ def from_words(text: str, family: type, option: str, supplied: Supplied = lambda
     """
     name, arguments = _taken_apart(text)
     known = {cls.__name__.lower(): cls for cls in _FAMILIES[family]}
+    name = name.replace("-", "")
     if name.lower() not in known:
         near = _meant(name.lower(), known)
         raise ArgumentError(f"{option} {name} is not known; choose from {', '.join(known)}.{near}")
@@ -118,6 +121,8 @@ def _converted(text: str, hint: Any, where: str, option: str, supplied: Supplied
             except ValueError:
                 continue
     for kind in kinds:
+        if get_origin(kind) is tuple and text.startswith("["):
+            return tuple(_converted(item, get_args(kind)[0], where, option, supplied) for item in _split(text[1:-1]))
         if kind in _FAMILIES:
             return from_words(text, kind, where.partition("=")[0], supplied)
     if str in kinds:

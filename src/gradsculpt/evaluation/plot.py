@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from gradsculpt.evaluation.entries import Card, Curve
+from gradsculpt.evaluation.results import Card, Curve
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

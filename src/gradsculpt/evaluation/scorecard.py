@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gradsculpt.errors import ArgumentError, RunError
-from gradsculpt.evaluation.entries import Curve, Entry
+from gradsculpt.evaluation.results import Curve, Entry
 from gradsculpt.metrics import Score
 
 if TYPE_CHECKING:

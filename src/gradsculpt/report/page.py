@@ -77,6 +77,7 @@ def render(views: Sequence[RunView], samples: Sequence[Sample], note: str = "") 
         ],
         groups=groups,
         samples=_samples(views, samples),
+        maps=views[0].maps,
         plots=[
             {"title": plot.title, "caption": plot.caption, "uri": _svg_uri(plot.svg)}
             for plot in plots(names, cards, [view.curve for view in views])

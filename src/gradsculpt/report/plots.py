@@ -7,8 +7,8 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from gradsculpt.evaluation import Scorecard
-from gradsculpt.evaluation.entries import Curve
 from gradsculpt.evaluation.plot import COLOURS, STYLES, lines
+from gradsculpt.evaluation.results import Curve
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -25,32 +25,6 @@ _TICKS = 12
 # The bands of many runs lie over each other, and hide the lines unless they are faint.
 _FEW, _BAND, _FAINT_BAND = 3, 0.2, 0.07
 
-_CURVES = {
-    "noise_cosine": (
-        "Robustness to noise",
-        "Higher is better: the maps of noisy images point the same way as those of clean ones.",
-    ),
-    "topk_attack": (
-        "Robustness to the top-k attack: overlap",
-        "Higher is better: the most important pixels stay important when the image is attacked.",
-    ),
-    "topk_attack_ssim": (
-        "Robustness to the top-k attack: SSIM",
-        "Higher is better: the map of the attacked image looks like that of the clean one.",
-    ),
-    "insertion": (
-        "Insertion",
-        "A curve that rises early is better: the pixels that the map puts first make the class.",
-    ),
-    "deletion": (
-        "Deletion",
-        "A curve that falls early is better: without the pixels that the map puts first, the class is gone.",
-    ),
-    "cascade_ssim": (
-        "Sanity: weights drawn anew, from the output down to a layer",
-        "A curve that falls is better: a map that stays the same while what was learnt is taken away does not show it.",
-    ),
-}
 _TRAINING = {
     "val_accuracy": ("Training: accuracy", "validation accuracy (%)", 100.0),
     "val_gini": ("Training: sparsity", "Gini index of the maps (0 to 1)", 1.0),
@@ -75,8 +49,8 @@ def plots(names: Sequence[str], cards: Sequence[Scorecard], epochs: Sequence[Epo
         epochs: Rows of their metrics.csv; empty for none.
     """
     curves = [
-        _curve_plot(names, curves, *words)
-        for name, words in _CURVES.items()
+        _curve_plot(names, curves)
+        for name in dict.fromkeys(name for card in cards for name in card.curves)
         for curves in _comparable([card.curves.get(name) for card in cards])
     ]
     return [*curves, *_trade_off(names, cards), *_training(names, epochs)]
@@ -90,7 +64,7 @@ def _comparable(curves: Sequence[Curve | None]) -> list[list[Curve | None]]:
     return [[curve if curve is not None and curve.x == x else None for curve in curves] for x in axes]
 
 
-def _curve_plot(names: Sequence[str], curves: Sequence[Curve | None], title: str, caption: str) -> Plot:
+def _curve_plot(names: Sequence[str], curves: Sequence[Curve | None]) -> Plot:
     first = next(curve for curve in curves if curve is not None)
     blank = (math.nan,) * len(first.x)
     # A run without the curve takes its turn, so that each run has one colour in all plots.
@@ -109,7 +83,7 @@ def _curve_plot(names: Sequence[str], curves: Sequence[Curve | None], title: str
     for line in set(axis.lines) - set(handles):
         line.remove()
     svg = _svg(figure, handles, [names[i] for i in shown])
-    return Plot(title, f"{caption} Bands are 95% intervals.", svg)
+    return Plot(first.title, f"{first.caption} Bands are 95% intervals.".lstrip(), svg)
 
 
 def _thin(axis: "Axes", stages: Sequence[str]) -> None:
