@@ -40,7 +40,7 @@ class MetricGroup(ScoreGroup):
     Supplied are maps (as the attribution gives them), heat (the same with one value a pixel), a and b (clean maps, and
     those after noise), truth or gaze (images of batches without any are left out), model, attribution, x, y (classes of
     the maps; the true ones for a metric of logits), labels (the true classes), logits, eps and bounds (in the network's
-    units), and seed.
+    units, a number a channel; an eps that is annotated as a float is another length, and not supplied), and seed.
 
     Args:
         metric: What `gradsculpt.metrics.metric` makes of a function.
@@ -71,7 +71,7 @@ class MetricGroup(ScoreGroup):
                 f"{self.metric!r} is no Metric, so its scores have no range and no direction; decorate the function "
                 "with gradsculpt.metrics.metric(Score(...))."
             )
-        missing = [name for name in self.metric.needs if name not in _SUPPLIED and name not in self.options]
+        missing = [name for name in self.metric.needs if name not in (*self._supplied(), *self.options)]
         if missing:
             raise ArgumentError(
                 f"{self.metric.name} needs {', '.join(missing)}, which an evaluation cannot supply; pass it in "
@@ -89,7 +89,7 @@ class MetricGroup(ScoreGroup):
 
     def measure(self, batch: EvaluationBatch) -> Iterator[Column]:
         """Yield the scores of the metric; of several, each begins with the name of the metric."""
-        names = [name for name in signature(self.metric.function).parameters if name in _SUPPLIED]
+        names = self._supplied()
         if batch.ground_truth is None and any(name in _GROUND_TRUTH for name in names):
             return
         supplied = {name: _SUPPLIED[name](batch, self.eps) for name in names if name not in self.options}
@@ -101,3 +101,12 @@ class MetricGroup(ScoreGroup):
         else:
             for score in self.metric.scores:
                 yield Column(replace(score, name=f"{self.name}_{score.name}"), values[score.name])
+
+    def _supplied(self) -> list[str]:
+        """Return the names of the arguments that a batch has."""
+        parameters = signature(self.metric.function).parameters
+        return [
+            name
+            for name in parameters
+            if name in _SUPPLIED and not (name == "eps" and parameters[name].annotation in (float, "float"))
+        ]
