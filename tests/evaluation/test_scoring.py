@@ -122,7 +122,7 @@ def test_intervals_cover_the_mean_as_often_as_they_say() -> None:
 
 
 def test_an_interval_is_that_of_95_per_cent() -> None:
-    # Of 400 zeros and ones half and half, the mean has the standard error sqrt(1 / 4 / 400) = 0.025, and 95% of a normal
+    # Of 400 zeros and ones half and half, the mean has the standard error sqrt(1 / 4 / 400) = 0.025; 95% of a normal
     # distribution lie within 1.96 of them; 90% within 1.645. Then NumPy's resampling of other values.
     coin = entry("g", Score("x", 0.0, 1.0, "higher"), torch.arange(400) % 2, seed=0)
     assert coin.mean == 0.5

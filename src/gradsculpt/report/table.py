@@ -85,10 +85,10 @@ def table(cards: Sequence[Scorecard], only: Sequence[str] | None = None) -> Tabl
     """Return scorecards side by side for the terminal, one column a network; `only` picks scores by name."""
     settings = cards[0].settings
     title = f"{settings.get('data')} {settings.get('split', '')}, {settings['images']} images; mean [95% interval]"
-    grid = Table(title=title, title_justify="left")
+    grid = Table(title=escape(title), title_justify="left")
     grid.add_column("")
     for card in cards:
-        grid.add_column(card.name, justify="right", overflow="fold")
+        grid.add_column(escape(card.name), justify="right", overflow="fold")
     for group in score_groups(cards, only):
         grid.add_section()
         grid.add_row(f"[bold]{escape(group.name)}[/bold]{_counted(group.images)}")
