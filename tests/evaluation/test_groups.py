@@ -245,11 +245,11 @@ def test_curves_are_what_the_metrics_say() -> None:
     attack = TopKAttack(SPACE.pixels(2 / 255) * 192**0.5, steps=2, bounds=bounds)
     after = Gradient()(network(), attack(network(), Gradient(), x, labels), labels)
     before = Gradient()(network(), x, labels)
-    hot = [heatmap(maps, clip=100.0) for maps in (before, after)]
-    overlap = float(topk_intersection(*hot, 0.4, nonzero=True).mean())
+    hot, changed = (heatmap(maps, clip=100.0) for maps in (before, after))
+    overlap = float(topk_intersection(hot, changed, 0.4, nonzero=True).mean())
     assert found["topk_attack_2"].mean == pytest.approx(overlap, abs=1e-6)
     assert found.curves["topk_attack"].mean[1] == pytest.approx(100 * overlap, abs=1e-4)
-    assert found.curves["topk_attack_ssim"].mean[1] == pytest.approx(float(ssim(*hot).mean()), abs=1e-5)
+    assert found.curves["topk_attack_ssim"].mean[1] == pytest.approx(float(ssim(hot, changed).mean()), abs=1e-5)
     insertion = found.curves["insertion"]
     assert insertion.x[0] == 0
     assert insertion.x[-1] == 100
@@ -353,15 +353,16 @@ def test_a_card_draws_itself_with_labelled_axes(card: Scorecard) -> None:
     assert len(drawn[0].get_yticklabels()) == len(card.entries)
     assert "insertion ↑" in [label.get_text() for label in drawn[0].get_yticklabels()]
     # Every mark lies within the range that its score can have.
-    marks = [line.get_xdata() for line in drawn[0].get_lines()]
-    assert all(-1e-6 <= min(mark) <= max(mark) <= 1 + 1e-6 for mark in marks)
+    marks = np.concatenate([np.asarray(line.get_xdata(), dtype=float) for line in drawn[0].get_lines()])
+    assert -1e-6 <= marks.min() <= marks.max() <= 1 + 1e-6
     figure.canvas.draw()
 
 
 def test_cards_with_different_scores_are_drawn_side_by_side(card: Scorecard) -> None:
     other = evaluate(network(nn.Tanh), batches(), Protocol((Accuracy(), Sparsity())), space=SPACE, name="other")
-    figure = plot([card, other])
-    names = [text.get_text() for text in figure.get_axes()[0].get_legend().get_texts()]
+    legend = plot([card, other]).get_axes()[0].get_legend()
+    assert legend is not None
+    names = [text.get_text() for text in legend.get_texts()]
     assert names == ["mine", "other"]
     assert isinstance(other.plot(), matplotlib.figure.Figure)
 

@@ -53,7 +53,7 @@ def batches(count: int = 6, size: int = 2) -> list[tuple[Tensor, Tensor]]:
     generator = torch.Generator().manual_seed(1)
     images = torch.rand(count, 3, 8, 8, generator=generator)
     labels = torch.randint(0, 3, (count,), generator=generator)
-    return list(zip(images.split(size), labels.split(size), strict=True))
+    return list(zip(torch.split(images, size), torch.split(labels, size), strict=True))
 
 
 class StopError(Exception):
@@ -100,7 +100,7 @@ def changed(place: int, what: str) -> list[tuple[Tensor, ...]]:
         labels[place] = (labels[place] + 1) % 3
     elif what == "truth":
         truth[place, 0, 0, 0] = 1
-    return list(zip(images.split(2), labels.split(2), truth.split(2), strict=True))
+    return list(zip(*(torch.split(values, 2) for values in (images, labels, truth)), strict=True))
 
 
 @pytest.mark.parametrize(("place", "calls"), [(0, 3), (1, 3), (2, 2), (3, 2), (4, 1)])
@@ -148,9 +148,9 @@ def test_another_classifier_protocol_setting_or_image_starts_anew(classifier: Cl
     def nothing() -> None:
         return None
 
-    layer = classifier.network[3]
+    layer, smooth = classifier.network.get_submodule("3"), classifier.network.get_submodule("1")
+    assert isinstance(layer, nn.Linear)
     change_back(lambda: layer.weight.data.mul_(2), lambda: layer.weight.data.div_(2))
-    smooth = classifier.network[1]
     change_back(lambda: setattr(smooth, "beta", 5), lambda: setattr(smooth, "beta", 1.0))
     space = classifier.space
     other = InputSpace((0.4,) * 3, (0.25,) * 3)

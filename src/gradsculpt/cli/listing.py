@@ -37,7 +37,7 @@ def run(words: Sequence[str]) -> None:
         "attributions": ((cls.__name__.lower(), _first_line(cls.__doc__)) for cls in ATTRIBUTIONS),
         "attacks": ((name, _first_line(cls.__doc__)) for name, cls in short_names().items()),
         "metrics": ((metric.name, metric.description) for metric in METRICS),
-        "groups of scores": ((cls.__name__.lower(), _first_line(cls.__doc__)) for cls in SCORE_GROUPS),
+        "groups of scores": ((cls.short_name(), _first_line(cls.__doc__)) for cls in SCORE_GROUPS),
     }
     table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
     for title, rows in sections.items():

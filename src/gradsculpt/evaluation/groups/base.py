@@ -74,10 +74,15 @@ class ScoreGroup(ABC):
     curves: ClassVar[Mapping[str, CurveText]] = MappingProxyType({})
     needs_ground_truth: ClassVar[bool] = False
 
+    @classmethod
+    def short_name(cls) -> str:
+        """Return the name of the class in small letters, words apart."""
+        return re.sub(r"(?<!^)(?=[A-Z])", "-", cls.__name__).lower()
+
     @property
     def name(self) -> str:
-        """The heading in tables: the name of the class in small letters, words apart."""
-        return re.sub(r"(?<!^)(?=[A-Z])", "-", type(self).__name__).lower()
+        """The heading in tables, which no other group of a protocol has."""
+        return self.short_name()
 
     @property
     def note(self) -> str:
