@@ -191,7 +191,7 @@ def test_the_page_says_how_its_pictures_and_scores_came_about(page: str) -> None
     text = " ".join(page.split())
     assert "Noisy: uniform noise of ±8/255." in text
     assert "attacked for this run, within ±4/255; the attacked image shown is that of one." in text
-    assert "the one after uniform noise of ±8/255; top-k counts 40% of the non-zero pixels." in text
+    assert "the one after uniform noise of ±8/255; top-k counts a share of 0.4 of the non-zero pixels." in text
     assert "Attacks: 2 steps on the first 2 images at most; the targeted one within ±4/255" in text
     assert "without evidence" not in text
     assert "A curve that rises early is better" in text

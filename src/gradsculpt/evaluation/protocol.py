@@ -110,7 +110,7 @@ class Protocol:
             "attribution": repr(self.attribution),
             "target": self.target,
             "seed": self.seed,
-            "notes": [group.note for group in groups if group.note],
+            "notes": [group.note.format(**vars(group)) for group in groups if group.note],
         }
 
     def generator(self) -> torch.Generator:

@@ -63,13 +63,8 @@ class Scorecard:
             ) from error
         columns = {
             name: {
-                "group": entry.group,
-                "mean": entry.mean,
-                "low": entry.low,
-                "high": entry.high,
-                "images": entry.images,
-                "better": entry.score.better,
-                "unit": entry.score.unit,
+                **{column: getattr(entry, column) for column in ("group", "mean", "low", "high", "images")},
+                **{column: getattr(entry.score, column) for column in ("better", "unit")},
             }
             for name, entry in self.entries.items()
         }

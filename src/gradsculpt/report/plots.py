@@ -3,11 +3,11 @@
 import io
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from gradsculpt.evaluation import Scorecard
-from gradsculpt.evaluation.plot import COLOURS, STYLES, lines
+from gradsculpt.evaluation.plot import COLOURS, STYLES, label, lines
 from gradsculpt.evaluation.results import Curve
 
 if TYPE_CHECKING:
@@ -66,24 +66,13 @@ def _comparable(curves: Sequence[Curve | None]) -> list[list[Curve | None]]:
 
 def _curve_plot(names: Sequence[str], curves: Sequence[Curve | None]) -> Plot:
     first = next(curve for curve in curves if curve is not None)
-    blank = (math.nan,) * len(first.x)
-    # A run without the curve takes its turn, so that each run has one colour in all plots.
-    absent = replace(first, mean=blank, low=blank, high=blank)
-    shown = [i for i, curve in enumerate(curves) if curve is not None]
-    figure, axis = _figure([names[i] for i in shown], taller=isinstance(first.x[0], str))
-    lines(axis, {name: curve or absent for name, curve in zip(names, curves, strict=True)})
-    axis.set_title("")
-    if (legend := axis.get_legend()) is not None:
-        legend.remove()
-    for band in axis.collections:
-        band.set_alpha(_BAND if len(shown) <= _FEW else _FAINT_BAND)
+    shown = [name for name, curve in zip(names, curves, strict=True) if curve is not None]
+    figure, axis = _figure(shown, taller=isinstance(first.x[0], str))
+    handles = lines(axis, curves, _BAND if len(shown) <= _FEW else _FAINT_BAND)
     if isinstance(first.x[0], str):
         _thin(axis, [str(x) for x in first.x])
-    handles = [axis.lines[i] for i in shown]
-    for line in set(axis.lines) - set(handles):
-        line.remove()
-    svg = _svg(figure, handles, [names[i] for i in shown])
-    return Plot(first.title, f"{first.caption} Bands are 95% intervals.".lstrip(), svg)
+    caption = f"{first.caption} Bands are 95% intervals.".lstrip()
+    return Plot(first.title, caption, _svg(figure, handles, shown))
 
 
 def _thin(axis: "Axes", stages: Sequence[str]) -> None:
@@ -119,7 +108,7 @@ def _trade_off(names: Sequence[str], cards: Sequence[Scorecard]) -> list[Plot]:
             capsize=2,
         )
         handles.append(bars)
-    _label(axis, "Gini index of the maps (0 even, 1 one pixel)", "accuracy (%)")
+    label(axis, "Gini index of the maps (0 even, 1 one pixel)", "accuracy (%)")
     caption = "Up is more accurate, right is sparser: the top right corner is best. Bars are 95% intervals."
     return [
         Plot("Accuracy against the sparsity of the maps", caption, _svg(figure, handles, [names[i] for i in shown]))
@@ -142,7 +131,7 @@ def _training(names: Sequence[str], epochs: Sequence[Epochs]) -> list[Plot]:
             style, colour = STYLES[i % len(STYLES)], COLOURS[i % len(COLOURS)]
             axis.plot(*zip(*points[i], strict=True), style, color=colour, markersize=3)
         axis.xaxis.set_major_locator(MaxNLocator(integer=True))
-        _label(axis, "epoch", y_label)
+        label(axis, "epoch", y_label)
         svg = _svg(figure, axis.lines, [names[i] for i in shown])
         found.append(Plot(title, "On the validation part, after each epoch.", svg))
     return found
@@ -162,13 +151,6 @@ def _figure(names: Sequence[str], *, taller: bool = False) -> "tuple[Figure, Axe
 
 def _columns(names: Sequence[str]) -> int:
     return max(1, min(len(names), _LEGEND_LETTERS // (max(map(len, names)) + 8)))
-
-
-def _label(axis: "Axes", x_label: str, y_label: str) -> None:
-    axis.set_xlabel(x_label, fontsize=8)
-    axis.set_ylabel(y_label, fontsize=8)
-    axis.tick_params(labelsize=7)
-    axis.grid(alpha=0.3)
 
 
 def _svg(figure: "Figure", handles: Sequence[Any], names: Sequence[str]) -> bytes:

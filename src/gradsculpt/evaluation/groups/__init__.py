@@ -2,12 +2,10 @@
 
 from gradsculpt.evaluation.groups.accuracy import Accuracy
 from gradsculpt.evaluation.groups.base import Column, CurveText, Point, ScoreGroup
-from gradsculpt.evaluation.groups.fidelity import Fidelity
-from gradsculpt.evaluation.groups.ground_truth import GroundTruth
+from gradsculpt.evaluation.groups.faithfulness import Fidelity, Sanity
+from gradsculpt.evaluation.groups.maps import GroundTruth, Sparsity
 from gradsculpt.evaluation.groups.metric import MetricGroup
 from gradsculpt.evaluation.groups.robustness import RobustnessAttack, RobustnessRandom
-from gradsculpt.evaluation.groups.sanity import Sanity
-from gradsculpt.evaluation.groups.sparsity import Sparsity
 
 SCORE_GROUPS: tuple[type[ScoreGroup], ...] = (
     Accuracy,

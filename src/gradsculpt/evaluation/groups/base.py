@@ -4,7 +4,6 @@ import re
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from types import MappingProxyType
 from typing import ClassVar, NamedTuple
 
 from torch import Tensor
@@ -51,8 +50,8 @@ class ScoreGroup(ABC):
     """Scores that belong together, with their settings: a frozen dataclass with a field a setting.
 
     Write `measure`, and say in `curves` what is written on each curve that it yields points of. `needs_ground_truth`
-    leaves out batches without truth maps, `note` is a sentence on the page of the report, and the first line of the
-    docstring is what `gradsculpt list` shows. Where a number needs all images at once, write `summarised`.
+    leaves out batches without truth maps; `note` is a sentence for the page of the report, with settings in braces as
+    in `str.format`. Where a number needs all images at once, write `summarised`.
 
     Example:
         >>> import torch
@@ -71,7 +70,8 @@ class ScoreGroup(ABC):
         contrast 100.0% [100.0, 100.0]
     """
 
-    curves: ClassVar[Mapping[str, CurveText]] = MappingProxyType({})
+    curves: ClassVar[Mapping[str, CurveText]] = {}
+    note: ClassVar[str] = ""
     needs_ground_truth: ClassVar[bool] = False
 
     @classmethod
@@ -83,11 +83,6 @@ class ScoreGroup(ABC):
     def name(self) -> str:
         """The heading in tables, which no other group of a protocol has."""
         return self.short_name()
-
-    @property
-    def note(self) -> str:
-        """A sentence on how the scores came about; empty for none."""
-        return ""
 
     @property
     def attack(self) -> MapAttack | None:

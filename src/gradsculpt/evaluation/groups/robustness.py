@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
-from types import MappingProxyType
 from typing import ClassVar, Literal
 
 from torch import Tensor
@@ -38,29 +37,23 @@ class RobustnessRandom(ScoreGroup):
     rps_levels: tuple[float, ...] = ()
     draws: int = 10
 
-    curves: ClassVar[Mapping[str, CurveText]] = MappingProxyType(
-        {
-            "noise_cosine": CurveText(
-                "Robustness to noise",
-                "half-width of the noise (8-bit levels)",
-                "cosine with the clean map",
-                "Higher is better: the maps of noisy images point the same way as those of clean ones.",
-            )
-        }
+    note: ClassVar[str] = (
+        "Robustness: the map of the image against the one after uniform noise of ±{eps:g}/255; top-k counts a "
+        "share of {k:g} of the non-zero pixels."
     )
+    curves: ClassVar[Mapping[str, CurveText]] = {
+        "noise_cosine": CurveText(
+            "Robustness to noise",
+            "half-width of the noise (8-bit levels)",
+            "cosine with the clean map",
+            "Higher is better: the maps of noisy images point the same way as those of clean ones.",
+        )
+    }
 
     def __post_init__(self) -> None:
         check_levels(eps=(self.eps,), rps_levels=self.rps_levels)
         checks.within("k", self.k, 0.0, 1.0)
         checks.at_least("draws", self.draws, 1)
-
-    @property
-    def note(self) -> str:
-        """The size of the noise, and what top-k counts."""
-        return (
-            f"Robustness: the map of the image against the one after uniform noise of ±{self.eps:g}/255; top-k counts "
-            f"{100 * self.k:g}% of the non-zero pixels."
-        )
 
     def measure(self, batch: EvaluationBatch) -> Iterator[Column]:
         """Yield overlap and similarity of the maps, and RPS and sensitivity where levels are given."""
@@ -105,22 +98,24 @@ class RobustnessAttack(ScoreGroup):
     k: float = 0.4
     smooth_beta: float | Literal["auto"] | None = "auto"
 
-    curves: ClassVar[Mapping[str, CurveText]] = MappingProxyType(
-        {
-            "topk_attack": CurveText(
-                "Robustness to the top-k attack: overlap",
-                _CHANGE,
-                "top-k overlap with the clean map (%)",
-                "Higher is better: the most important pixels stay important when the image is attacked.",
-            ),
-            "topk_attack_ssim": CurveText(
-                "Robustness to the top-k attack: SSIM",
-                _CHANGE,
-                "SSIM with the clean map",
-                "Higher is better: the map of the attacked image looks like that of the clean one.",
-            ),
-        }
+    note: ClassVar[str] = (
+        "Attacks: {steps} steps on the first {images} images at most; the targeted one within ±{eps:g}/255, the "
+        "predicted class kept."
     )
+    curves: ClassVar[Mapping[str, CurveText]] = {
+        "topk_attack": CurveText(
+            "Robustness to the top-k attack: overlap",
+            _CHANGE,
+            "top-k overlap with the clean map (%)",
+            "Higher is better: the most important pixels stay important when the image is attacked.",
+        ),
+        "topk_attack_ssim": CurveText(
+            "Robustness to the top-k attack: SSIM",
+            _CHANGE,
+            "SSIM with the clean map",
+            "Higher is better: the map of the attacked image looks like that of the clean one.",
+        ),
+    }
 
     def __post_init__(self) -> None:
         check_levels(eps=(self.eps,), levels=self.levels)
@@ -129,14 +124,6 @@ class RobustnessAttack(ScoreGroup):
             checks.at_least(name, getattr(self, name), 1)
         if self.smooth_beta is not None and self.smooth_beta != "auto":
             checks.at_least("smooth_beta", self.smooth_beta, 1e-3)
-
-    @property
-    def note(self) -> str:
-        """How the attacks go."""
-        return (
-            f"Attacks: {self.steps} steps on the first {self.images} images at most; the targeted one within "
-            f"±{self.eps:g}/255, the predicted class kept."
-        )
 
     @property
     def attack(self) -> MapAttack:

@@ -1,4 +1,4 @@
-"""Whether a map finds what is known to decide the class."""
+"""What a map looks like: how concentrated it is, and whether it finds what is known to decide the class."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -9,13 +9,28 @@ from torch import Tensor
 
 from gradsculpt.evaluation.batch import EvaluationBatch
 from gradsculpt.evaluation.groups.base import Column, ScoreGroup
-from gradsculpt.metrics import Score, binary_scores, five_band_scores, gaze_overlap
+from gradsculpt.metrics import Score, binary_scores, connectedness, five_band_scores, gaze_overlap, gini
 from gradsculpt.numerics import per_sample
 
 _LEVELS = (0.0, 0.4, 0.9)
 _EVIDENCE = 0.7
 _ALL = "_all"
 """Ends the name of a score over all images, where its namesake leaves some out."""
+
+
+@dataclass(frozen=True)
+class Sparsity(ScoreGroup):
+    """How concentrated the map is, and whether its top hangs together.
+
+    Source: Gong et al., CVPR 2024, Table 3 (Gini index) and section 4.3 (connected maps).
+    """
+
+    def measure(self, batch: EvaluationBatch) -> Iterator[Column]:
+        """Yield the Gini index and the connected components of the heat maps."""
+        yield Column(gini.scores[0], gini(batch.heat))
+        components = connectedness(batch.heat)
+        for score in connectedness.scores:
+            yield Column(score, components[score.name])
 
 
 @dataclass(frozen=True)
@@ -28,12 +43,8 @@ class GroundTruth(ScoreGroup):
     Source: Gong et al., CVPR 2024, section 5.1 and Table 2 (cells), section 5.3 and Table 4 (gaze).
     """
 
+    note: ClassVar[str] = "Ground-truth scores leave out images without evidence."
     needs_ground_truth: ClassVar[bool] = True
-
-    @property
-    def note(self) -> str:
-        """What is left out."""
-        return "Ground-truth scores leave out images without evidence."
 
     def measure(self, batch: EvaluationBatch) -> Iterator[Column]:
         """Yield overlaps with the truth and, where it is in the levels of the cells, mass and scores by regions."""
