@@ -22,6 +22,7 @@ from gradsculpt.evaluation import (
     RobustnessAttack,
     RobustnessRandom,
     Sanity,
+    Scorecard,
     Sparsity,
     evaluate,
 )
@@ -198,14 +199,15 @@ def test_the_page_says_how_its_pictures_and_scores_came_about(page: str) -> None
 
 
 def test_samples_are_of_every_class_in_turn_each_one_image_further_into_itself() -> None:
-    # By hand: classes 0 to 2 have the images 0-2, 3-5 and 6-7; class 2 has no third image and begins again.
-    labels = np.array([0, 0, 0, 1, 1, 1, 2, 2])
+    # By hand: class x has the images 1, 3 and 6, class y 0, 4 and 7, class z 2 and 5; x begins with its first, y with
+    # its second and z with its third, which it does not have, so it begins again.
+    labels = np.array([1, 0, 2, 0, 1, 2, 0, 1])
     pixels = np.arange(8, dtype=np.uint8)[:, None, None, None] * np.ones((1, 2, 2, 3), dtype=np.uint8)
     images = ImageSet(pixels, labels, ("x", "y", "z"), tuple("abcdefgh"), attention=pixels[..., 0])
     chosen = choose(images, 7)
-    assert [int(sample.pixels[0, 0, 0]) for sample in chosen] == [0, 4, 6, 1, 5, 7, 2]
+    assert [int(sample.pixels[0, 0, 0]) for sample in chosen] == [1, 4, 2, 3, 7, 5, 6]
     assert [sample.caption for sample in chosen] == ["x", "y", "z", "x", "y", "z", "x"]
-    assert [sample.truth is not None and int(sample.truth[0, 0]) for sample in chosen] == [0, 4, 6, 1, 5, 7, 2]
+    assert [sample.truth is not None and int(sample.truth[0, 0]) for sample in chosen] == [1, 4, 2, 3, 7, 5, 6]
     assert [sample.label for sample in choose(images, 100)] == [0, 1, 2, 0, 1, 2, 0, 1]
 
 
@@ -213,6 +215,15 @@ def test_runs_of_one_name_stay_apart(report: Report) -> None:
     views, samples = report
     page = render([views[0], replace(views[1], name="one")], samples)
     assert "one (2)" in page
+
+
+def test_a_scorecard_of_an_earlier_version_has_its_page(report: Report) -> None:
+    views, samples = report
+    card = Scorecard.load(Path(__file__).parent.parent / "evaluation" / "earlier_scorecard.json")
+    page = render([replace(views[0], card=card)], samples)
+    assert "Maps: Gradient(output=&#39;logit&#39;) of the true class." in page
+    assert "maps under uniform noise (RPS)" in page
+    assert "mass on evidence" in page
 
 
 def test_large_images_are_made_smaller_until_the_page_can_be_sent() -> None:

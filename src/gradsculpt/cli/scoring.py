@@ -2,7 +2,7 @@
 
 import importlib
 from collections.abc import Mapping, Sequence
-from dataclasses import fields, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -85,7 +85,7 @@ def _group(text: str, protocol: Protocol) -> ScoreGroup:
 
     def supplied(cls: type) -> dict[str, Any]:
         group = next((group for group in protocol.groups if type(group) is cls), None)
-        return {} if group is None else {setting.name: getattr(group, setting.name) for setting in fields(group)}
+        return {} if group is None else dict(vars(group))
 
     metric = {metric.name: metric for metric in METRICS}.get(text)
     if metric is not None:

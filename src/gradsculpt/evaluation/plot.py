@@ -55,9 +55,9 @@ def scores(axis: "Axes", cards: Sequence[Card], names: Sequence[str]) -> None:
             if name not in card.entries:
                 continue
             entry = card.entries[name]
-            known = [other.entries[name] for other in cards if name in other.entries]
-            top = entry.score.high if entry.score.high < float("inf") else max(each.high for each in known) or 1.0
-            low = entry.score.low if entry.score.low > float("-inf") else min(0.0, *(each.low for each in known), 0.0)
+            others = [other.entries[name] for other in cards if name in other.entries]
+            top = entry.score.high if entry.score.high < float("inf") else max(other.high for other in others) or 1.0
+            low = entry.score.low if entry.score.low > float("-inf") else min(0.0, *(other.low for other in others))
             mean, left, right = ((value - low) / ((top - low) or 1.0) for value in (entry.mean, entry.low, entry.high))
             place = row + (i - (len(cards) - 1) / 2) * 0.6 / max(1, len(cards))
             colour = COLOURS[i % len(COLOURS)]

@@ -1,6 +1,6 @@
 """What is scored, and how the maps of a classifier are read: the same for scores and for pictures."""
 
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from typing import Any, Literal, TypeVar
 
 import torch
@@ -106,7 +106,7 @@ class Protocol:
         """Return what a scorecard notes of the protocol: names, numbers, and the sentences of the groups."""
         groups = self.in_order()
         return {
-            "groups": {group.name: {f.name: getattr(group, f.name) for f in fields(group)} for group in groups},
+            "groups": {group.name: dict(vars(group)) for group in groups},
             "attribution": repr(self.attribution),
             "target": self.target,
             "seed": self.seed,

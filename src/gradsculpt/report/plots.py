@@ -118,12 +118,12 @@ def _trade_off(names: Sequence[str], cards: Sequence[Scorecard]) -> list[Plot]:
 def _training(names: Sequence[str], epochs: Sequence[Epochs]) -> list[Plot]:
     from matplotlib.ticker import MaxNLocator
 
-    found = []
+    drawn = []
     for column, (title, y_label, scale) in _TRAINING.items():
         points = [
             [(int(row["epoch"]), scale * float(row[column])) for row in rows if row.get(column)] for rows in epochs
         ]
-        shown = [i for i, known in enumerate(points) if known]
+        shown = [i for i, epochs_of_run in enumerate(points) if epochs_of_run]
         if not shown:
             continue
         figure, axis = _figure([names[i] for i in shown])
@@ -133,8 +133,8 @@ def _training(names: Sequence[str], epochs: Sequence[Epochs]) -> list[Plot]:
         axis.xaxis.set_major_locator(MaxNLocator(integer=True))
         label(axis, "epoch", y_label)
         svg = _svg(figure, axis.lines, [names[i] for i in shown])
-        found.append(Plot(title, "On the validation part, after each epoch.", svg))
-    return found
+        drawn.append(Plot(title, "On the validation part, after each epoch.", svg))
+    return drawn
 
 
 def _figure(names: Sequence[str], *, taller: bool = False) -> "tuple[Figure, Axes]":
