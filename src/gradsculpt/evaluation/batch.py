@@ -125,15 +125,14 @@ class EvaluationBatch:
         """Return the maps of the images after uniform noise of so many 8-bit levels, [N, C, H, W]."""
         return self._once(("noisy maps", eps), lambda: self.maps_of(self.classifier.space.normalize(self.noisy(eps))))
 
+    def attacked_maps(self, attack: MapAttack) -> Tensor:
+        """Return the maps of the first images after an attack, [M, C, H, W]; of the shared one they are kept."""
+        if attack != self.attack:  # kept for nobody, they would fill the memory
+            return self.maps_of(self.attacked(attack))
+        return self._once(attack, lambda: self.maps_of(self.attacked(attack)))
+
     def attacked(self, attack: MapAttack) -> Tensor:
         """Return the first images after an attack, as the network takes them, [M, C, H, W]."""
-        return self._once(attack, lambda: self._attacked(attack))
-
-    def attacked_maps(self, attack: MapAttack) -> Tensor:
-        """Return the maps of the first images after an attack, [M, C, H, W]."""
-        return self._once(("maps", attack), lambda: self.maps_of(self.attacked(attack)))
-
-    def _attacked(self, attack: MapAttack) -> Tensor:
         count = self.first(attack.images)
         length = self.x[0].numel() ** 0.5 if attack.kind.norm == "l2" else 1.0
         auto = attack.smooth_beta == "auto"

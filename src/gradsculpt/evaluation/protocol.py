@@ -126,15 +126,9 @@ class Protocol:
         generator: torch.Generator,
         start: int = 0,
     ) -> EvaluationBatch:
-        """Return a batch on the device of the classifier, with the noise that comes next.
+        """Return a batch on the device of the classifier, with the noise that comes next from a generator.
 
-        Args:
-            classifier: Used in the mode it is in.
-            images: [N, C, H, W] in [0, 1].
-            labels: True classes [N].
-            ground_truth: Truth or attention maps [N, 1, H, W] in [0, 1], if known.
-            generator: Where the noise is from.
-            start: Number of images in the batches before.
+        The other arguments are those of `EvaluationBatch`.
         """
         noise = torch.rand(images.shape, generator=generator).mul_(2).sub_(1)
         device = classifier.device

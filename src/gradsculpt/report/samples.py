@@ -89,9 +89,8 @@ def sample_maps(classifier: Classifier, samples: Sequence[Sample], protocol: Pro
     eps = (protocol.group(RobustnessRandom) or RobustnessRandom()).eps
     attacked, attacked_images = [], []
     if read.attack is not None:
-        attack = replace(read.attack, images=len(samples))
-        attacked = colour(read.attacked_maps(attack))
-        attacked_images = plain(classifier.space.denormalize(read.attacked(attack)))
+        x = read.attacked(replace(read.attack, images=len(samples)))
+        attacked, attacked_images = colour(read.maps_of(x)), plain(classifier.space.denormalize(x))
     predicted = read.logits.argmax(dim=1).tolist()
     return Maps(
         colour(read.maps),
