@@ -102,8 +102,9 @@ def test_compare_writes_one_page(run, tmp_path):
 
 def test_a_quick_comparison_has_every_group_attacked_maps_and_curves(run, tmp_path):
     page = tmp_path / "page.html"
-    small = ["--limit", "4", "--attack-steps", "2", "--steps", "4", "--sanity-images", "2", "--count", "2"]
-    assert main(["compare", str(run), "--quick", *small, "--out", str(page)]) == 0
+    small = ["robustness-random", "robustness-attack:steps=2", "fidelity:steps=4", "sanity:images=2"]
+    groups = ["--groups", "accuracy", "sparsity", *small]
+    assert main(["compare", str(run), "--quick", "--limit", "4", *groups, "--count", "2", "--out", str(page)]) == 0
     shown = page.read_text(encoding="utf-8")
     assert shown.count("data:image/png") == 2 * 3 * (1 + 1)
     assert shown.count("data:image/svg") == 6 + 2

@@ -24,7 +24,7 @@ def run(words: Sequence[str]) -> None:
     from gradsculpt.attacks import Attack
     from gradsculpt.attributions import Attribution, Solver
     from gradsculpt.data import SOURCES
-    from gradsculpt.evaluation.groups import GROUPS
+    from gradsculpt.evaluation import SCORE_GROUPS
     from gradsculpt.metrics import METRICS
     from gradsculpt.models import MODELS, PRETRAINED
     from gradsculpt.objectives import Objective, Setting
@@ -45,9 +45,7 @@ def run(words: Sequence[str]) -> None:
         "solvers of MoreauGrad": _members(Solver),
         "attacks": ((name, _first_line(cls.__doc__)) for name, cls in names(Attack).items()),
         "metrics": ((metric.name, metric.description) for metric in METRICS),
-        "groups of scores": (
-            (name, _first_line(group.__doc__).removeprefix("Yield ")) for name, group in GROUPS.items()
-        ),
+        "groups of scores": ((cls.short_name(), _first_line(cls.__doc__)) for cls in SCORE_GROUPS),
     }
     table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
     for title, rows in sections.items():

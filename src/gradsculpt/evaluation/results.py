@@ -52,6 +52,7 @@ class Curve:
         mean: Mean over the images at each.
         low: Lower end of the 95% bootstrap interval.
         high: Upper end.
+        caption: How to read it, in a sentence.
     """
 
     title: str
@@ -61,12 +62,13 @@ class Curve:
     mean: tuple[float, ...]
     low: tuple[float, ...]
     high: tuple[float, ...]
+    caption: str = ""
 
     @classmethod
     def from_json(cls, content: Mapping[str, Any]) -> "Curve":
         """Return the curve that was written as a dictionary, with lists for tuples."""
-        known: dict[str, Any] = {key: tuple(v) if isinstance(v, list) else v for key, v in content.items()}
-        return cls(**known)
+        fields: dict[str, Any] = {key: tuple(v) if isinstance(v, list) else v for key, v in content.items()}
+        return cls(**fields)
 
 
 class Card(Protocol):
