@@ -10,8 +10,8 @@ from PIL import Image
 
 from gradsculpt.attacks import TopKAttack
 from gradsculpt.attributions import Gradient, heatmap
-from gradsculpt.cli.attack import short_names
 from gradsculpt.cli.main import main
+from gradsculpt.cli.parts import short_names
 from gradsculpt.inputs import InputSpace
 from gradsculpt.metrics import ssim
 from gradsculpt.models import Classifier, build, load, save

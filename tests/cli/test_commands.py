@@ -16,7 +16,7 @@ from PIL import Image
 from gradsculpt.attributions import ATTRIBUTIONS
 from gradsculpt.cli.main import COMMANDS, main
 from gradsculpt.cli.parser import RECIPES
-from gradsculpt.cli.runs import attribution
+from gradsculpt.cli.parts import attribution
 from gradsculpt.cli.train import read_settings
 from gradsculpt.errors import ArgumentError
 from gradsculpt.models import load

@@ -179,20 +179,22 @@ def test_a_mistake_is_one_line(place, tmp_path, capfd, words, said):
 
 def test_data_of_other_classes_are_matched_by_name_or_refused(place, tmp_path, capfd, monkeypatch):
     from gradsculpt.cli import evaluate
-    from gradsculpt.cli.runs import Subject, open_classifier
+    from gradsculpt.cli.networks import open_classifier
+    from gradsculpt.cli.runs import NamedNetwork
+    from gradsculpt.progress import Reporter
 
     opened = open_classifier(str(place / "run"))
     network = opened.classifier
-    images = opened.data({"data": None, "data_dir": None, "cache_dir": None}, tmp_path, None).test
+    images = opened.data({"data": None, "data_dir": None, "cache_dir": None}, Reporter()).test
     network.classes = ("bird", "dog", "cat")
-    found = evaluate._labelled(Subject("mine", network), images)
+    found = evaluate._labelled(NamedNetwork("mine", network), images)
     assert [found.classes[i] for i in found.labels] == [images.classes[i] for i in images.labels]
     assert set(found.labels.tolist()) == {1, 2}
     network.classes = ("bird", "dog")
     with pytest.raises(ArgumentError, match=r"mine knows no class cat, so 1 of the 2 classes .* bird, dog"):
-        evaluate._labelled(Subject("mine", network), images)
+        evaluate._labelled(NamedNetwork("mine", network), images)
     network.classes = ("0", "1")
-    assert evaluate._labelled(Subject("mine", network), images) is images
+    assert evaluate._labelled(NamedNetwork("mine", network), images) is images
 
 
 def test_the_table_groups_rows_and_says_what_is_over_fewer_images(place, tmp_path, capfd):

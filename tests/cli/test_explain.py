@@ -11,7 +11,8 @@ from torchvision.models import shufflenet_v2_x0_5
 
 from gradsculpt.attributions import Gradient, Smoothed, SmoothGrad, Sparsified
 from gradsculpt.cli.main import main
-from gradsculpt.cli.runs import attribution, open_classifier
+from gradsculpt.cli.networks import open_classifier
+from gradsculpt.cli.parts import attribution
 from gradsculpt.cli.settings import canonical, from_words
 from gradsculpt.data.decode import decode
 from gradsculpt.errors import ArgumentError

@@ -12,10 +12,11 @@ from gradsculpt.cli.console import progress_console, result_console
 from gradsculpt.cli.evaluate import add_protocol, read_protocol, score, table
 from gradsculpt.cli.parser import command_parser
 from gradsculpt.cli.process import make_folder, prepare
-from gradsculpt.cli.runs import Run, Subject, open_run
+from gradsculpt.cli.runs import Run, open_run
 from gradsculpt.data import ImageSet
 from gradsculpt.errors import ArgumentError
 from gradsculpt.evaluation import Scorecard
+from gradsculpt.progress import Reporter
 from gradsculpt.report import RunView, Sample, read_curve, render, sample_maps, sheet
 
 
@@ -53,12 +54,11 @@ def compare(runs: Sequence[Run], options: dict[str, Any], console: Console, note
     views: list[RunView] = []
     shown: list[Sample] = []
     for opened in runs:
-        subject = Subject(opened.name, opened.classifier, opened)
-        splits = opened.data(options, console if opened is first else None)
-        card = score(subject, splits, options, console)
+        splits = opened.data(options, Reporter(console if opened is first else None))
+        card = score(opened, splits, options, console)
         samples = _samples(getattr(splits, options["split"]), options["count"])
         shown = shown or samples
-        maps = sample_maps(opened.classifier, samples, read_protocol(options, subject))
+        maps = sample_maps(opened.classifier, samples, read_protocol(options, opened))
         views.append(RunView(opened.name, repr(opened.settings.objective), card, read_curve(opened.path), maps))
     options["out"].write_text(render(views, shown, note), encoding="utf-8")
     options["out"].with_suffix(".png").write_bytes(sheet(views, shown))

@@ -11,23 +11,18 @@ from rich.table import Table
 
 from gradsculpt import checks
 from gradsculpt.cli.console import progress_console, result_console
+from gradsculpt.cli.networks import add_network_options, named_network
 from gradsculpt.cli.parser import Parser, command_parser
+from gradsculpt.cli.parts import attribution
 from gradsculpt.cli.process import DEVICES, prepare
-from gradsculpt.cli.progress import progress
-from gradsculpt.cli.runs import (
-    NETWORKS,
-    Subject,
-    add_network_options,
-    attribution,
-    check_there,
-    open_classifier,
-)
+from gradsculpt.cli.runs import NamedNetwork, Run
 from gradsculpt.data import ImageSet, Splits, loader
 from gradsculpt.errors import ArgumentError
 from gradsculpt.evaluation import Protocol, Scorecard, evaluate
 from gradsculpt.evaluation.protocol import GROUP_NAMES
 from gradsculpt.evaluation.scorecard import FILE
 from gradsculpt.evaluation.values import VALUES
+from gradsculpt.progress import Reporter
 
 # Small batches, so that progress shows, and an evaluation that is interrupted has something to go on from.
 _QUICK_IMAGES, _QUICK_BATCH = 64, 16
@@ -48,37 +43,15 @@ def run(words: Sequence[str]) -> None:
         "Score a network's accuracy, and the sparsity, robustness, fidelity and truth of its maps. "
         "An evaluation that was interrupted goes on where it stopped when it is called again.",
     )
-    parser.add_argument("network", type=str, nargs="?", help=f"Run directory, or {NETWORKS}.")
-    parser.add_argument("--model", type=str | None, help="A network by name, instead of naming it first.")
     add_network_options(parser)
     parser.add_argument("--out", type=Path | None, help=f"Folder of {FILE} and {VALUES}; default the run directory.")
     add_protocol(parser, words)
     options, console = parser.build(parser.read(words)), progress_console()
     subject = named_network(options)
     folder = folder_of(subject, options["out"])
-    card = score(subject, subject.data(options, folder, console), options, console, folder)
+    card = score(subject, subject.data(options, Reporter(console)), options, console, folder)
     result_console().print(table([card]))
     console.print(f"Written to {folder / FILE}, and a row an image to {folder / VALUES}", highlight=False)
-
-
-def named_network(options: Mapping[str, Any]) -> Subject:
-    """Open the one network that a command names, by `network` or `--model`, with the options of networks by name.
-
-    Raises:
-        ArgumentError: If none or two are named, or weights and settings do not suit.
-        RunError: If there is no such run.
-        ModelError: If the network cannot be built.
-    """
-    names = [name for name in (options["network"], options["model"]) if name is not None]
-    if len(names) != 1:
-        told = f"two networks are named, {' and '.join(names)}" if names else "no network is named"
-        raise ArgumentError(f"{told}; pass one: a run directory, or {NETWORKS}.")
-    check_there(names[0])
-    weights = options["weights"] or [None]
-    if len(weights) > 1:
-        raise ArgumentError(f"there are {len(weights)} --weights for one network; pass one.")
-    settings = {name: options[name] for name in ("mean", "std", "image_size") if options[name]}
-    return open_classifier(names[0], weights=weights[0], **settings, device=options["device"])
 
 
 def add_protocol(parser: Parser, words: Sequence[str]) -> None:
@@ -113,7 +86,7 @@ def add_protocol(parser: Parser, words: Sequence[str]) -> None:
         parser.set_defaults({name: chosen[name] for name in chosen if name != "attribution"} | sizes)
 
 
-def read_protocol(options: Mapping[str, Any], subject: Subject | None = None) -> Protocol:
+def read_protocol(options: Mapping[str, Any], subject: NamedNetwork | None = None) -> Protocol:
     """Return the protocol that the options of `add_protocol` ask for.
 
     Args:
@@ -126,10 +99,7 @@ def read_protocol(options: Mapping[str, Any], subject: Subject | None = None) ->
     known = {field.name: options[field.name] for field in fields(Protocol) if field.name in options}
     known |= {name: tuple(known[name]) for name in ("groups", *_LEVELS) if name in known}
     if options.get("method"):
-        bounds = None
-        if subject is not None:
-            low, high = subject.classifier.space.bounds
-            bounds = low.to(subject.classifier.device), high.to(subject.classifier.device)
+        bounds = None if subject is None else subject.bounds
         known["attribution"] = attribution(options["method"], options.get("output", "logit"), bounds)
     elif options.get("output", "logit") != "logit":
         raise ArgumentError("--output goes with --method; pass --method gradient, say.")
@@ -137,7 +107,7 @@ def read_protocol(options: Mapping[str, Any], subject: Subject | None = None) ->
 
 
 def score(
-    subject: Subject, splits: Splits, options: Mapping[str, Any], console: Console, folder: Path | None = None
+    subject: NamedNetwork, splits: Splits, options: Mapping[str, Any], console: Console, folder: Path | None = None
 ) -> Scorecard:
     """Score a network, write scorecard.json and scorecard.csv, and return the scorecard.
 
@@ -157,8 +127,8 @@ def score(
     if options["limit"] is not None:
         checks.at_least("--limit", options["limit"], 1)
     images = _sample(_labelled(subject, getattr(splits, options["split"])), options["limit"], protocol.seed)
-    source = options["data"] or (subject.run.settings.data if subject.run else None)
-    with progress(console, f"scoring {subject.name}", len(images)) as tell:
+    source = options["data"] or (subject.settings.data if isinstance(subject, Run) else None)
+    with Reporter(console).work(f"scoring {subject.name}", len(images)) as tell:
         card = evaluate(
             subject.classifier,
             loader(images, options["batch_size"], shuffle=False),
@@ -168,13 +138,13 @@ def score(
             limit=len(images),
             names=images.names,
             folder=folder,
-            progress=lambda done, _: tell(done),
+            progress=tell,
         )
     card.save(folder / FILE)
     return card
 
 
-def folder_of(subject: Subject, folder: Path | None) -> Path:
+def folder_of(subject: NamedNetwork, folder: Path | None) -> Path:
     """Return the folder of a network's scores: the one that is given, or else the run directory.
 
     Raises:
@@ -182,9 +152,9 @@ def folder_of(subject: Subject, folder: Path | None) -> Path:
     """
     if folder is not None:
         return folder
-    if subject.run is None:
+    if not isinstance(subject, Run):
         raise ArgumentError(f"{subject.name} is no run with a folder for its scores; pass --out FOLDER.")
-    return subject.run.path
+    return subject.path
 
 
 def _sample(images: ImageSet, limit: int | None, seed: int) -> ImageSet:
@@ -194,7 +164,7 @@ def _sample(images: ImageSet, limit: int | None, seed: int) -> ImageSet:
     return images.subset(np.sort(np.random.default_rng(seed).choice(len(images), limit, replace=False)))
 
 
-def _labelled(subject: Subject, images: ImageSet) -> ImageSet:
+def _labelled(subject: NamedNetwork, images: ImageSet) -> ImageSet:
     """Return images with the labels that they have as classes of a network."""
     classes = subject.classifier.classes
     nameless = classes == tuple(map(str, range(len(classes)))) and len(classes) == len(images.classes)

@@ -16,7 +16,7 @@ def run(words: Sequence[str]) -> None:
     )
     parser.read(words)
     from gradsculpt.attributions import ATTRIBUTIONS
-    from gradsculpt.cli.attack import short_names
+    from gradsculpt.cli.parts import short_names
     from gradsculpt.data import SOURCES
     from gradsculpt.evaluation.groups import GROUPS
     from gradsculpt.metrics import METRICS

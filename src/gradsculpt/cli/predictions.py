@@ -1,0 +1,84 @@
+"""What a network says of images, and which class is explained or attacked."""
+
+import difflib
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from gradsculpt.errors import ArgumentError
+from gradsculpt.models import Classifier
+
+_LISTED = 10
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What a network says of an image: the predicted class, the class that is looked at, and its probability."""
+
+    predicted: str
+    target: str
+    probability: float
+
+
+def class_probabilities(classifier: Classifier, images01: Tensor) -> Tensor:
+    """Return the probability of every class, [N, K], of images [N, 3, S, S] in [0, 1]."""
+    with torch.no_grad():
+        probabilities: Tensor = classifier(images01).softmax(dim=1)
+    return probabilities
+
+
+def predictions(probabilities: Tensor, target: Tensor, classes: Sequence[str]) -> list[Prediction]:
+    """Return what is to be said of images by their probabilities [N, K] and the classes [N] that are looked at."""
+    best, scores = probabilities.argmax(dim=1), probabilities.gather(1, target[:, None])[:, 0]
+    return [
+        Prediction(classes[first], classes[chosen], score)
+        for first, chosen, score in zip(best.tolist(), target.tolist(), scores.tolist(), strict=True)
+    ]
+
+
+def target_classes(
+    wanted: str | None, labels: Sequence[str | None], probabilities: Tensor, classes: Sequence[str]
+) -> Tensor:
+    """Return the classes [N] to look at.
+
+    Args:
+        wanted: true, predicted or the name of a class; None for the true ones where they are known, else predicted.
+        labels: Names of the true classes, None where they are not known.
+        probabilities: [N, K].
+        classes: The K names.
+
+    Raises:
+        ArgumentError: If the true class of an image is not known, or there is no class of that name.
+    """
+    position = {name: i for i, name in enumerate(classes)}
+    if wanted in (None, "true") and all(label in position for label in labels):
+        return torch.tensor([position[str(label)] for label in labels], device=probabilities.device)
+    if wanted == "true" and wanted not in position:
+        strange = next((label for label in labels if label is not None), None)
+        raise ArgumentError(
+            "the true class of a file is not known; pass --target predicted or a class name."
+            if strange is None
+            else f"the network knows no class {strange}, the true one; pass --target predicted or a class name."
+        )
+    if wanted in (None, "predicted"):
+        return probabilities.argmax(dim=1)
+    return torch.full((len(labels),), class_index(str(wanted), classes, "--target"), device=probabilities.device)
+
+
+def class_index(name: str, classes: Sequence[str], option: str) -> int:
+    """Return the index of a class that was typed for an option.
+
+    Raises:
+        ArgumentError: If there is none of that name.
+    """
+    position = {known: i for i, known in enumerate(classes)}
+    if name not in position:
+        near = difflib.get_close_matches(name, classes, n=3)
+        more = f" and {len(classes) - _LISTED} more" if len(classes) > _LISTED else ""
+        hint = f" Did you mean {' or '.join(near)}?" if near else ""
+        raise ArgumentError(
+            f"{option} {name} is no class of this network; its classes are {', '.join(classes[:_LISTED])}{more}.{hint}"
+        )
+    return position[name]
