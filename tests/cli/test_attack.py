@@ -8,10 +8,10 @@ import pytest
 import torch
 from PIL import Image
 
-from gradsculpt.attacks import TopKAttack
+from gradsculpt.attacks import Attack, TopKAttack
 from gradsculpt.attributions import Gradient, heatmap
 from gradsculpt.cli.main import main
-from gradsculpt.cli.parts import short_names
+from gradsculpt.cli.parts import names
 from gradsculpt.inputs import InputSpace
 from gradsculpt.metrics import ssim
 from gradsculpt.models import Classifier, build, load, save
@@ -92,7 +92,7 @@ def test_the_attack_is_that_of_the_library(place, tmp_path):
     )
 
 
-@pytest.mark.parametrize("name", short_names())
+@pytest.mark.parametrize("name", names(Attack))
 def test_every_attack_stays_within_its_size_and_keeps_the_class(place, tmp_path, name):
     steps = [] if name == "random" else ["--steps", "2"]
     assert attack(place, "smooth", "one.png", "two.png", "--attack", name, *steps, "--eps", "3", out=tmp_path) == 0

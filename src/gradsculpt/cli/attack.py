@@ -13,7 +13,7 @@ from gradsculpt.cli.attacked import AttackFolder
 from gradsculpt.cli.images import NamedImage, add_image_options, batches, collect, unread
 from gradsculpt.cli.networks import add_network_options, named_network, read_words
 from gradsculpt.cli.parser import Parser, command_parser
-from gradsculpt.cli.parts import attack_of, attribution, canonical, short_names
+from gradsculpt.cli.parts import attack_of, attribution, canonical, names
 from gradsculpt.cli.predictions import class_probabilities, target_classes
 from gradsculpt.cli.process import DEVICES, prepare
 from gradsculpt.cli.runs import NamedNetwork
@@ -53,7 +53,7 @@ def _parser() -> Parser:
     parser.add_argument("images", type=str, nargs="*", help="Image files or folders of them.")
     parser.add_argument("--out", type=Path, required=True, help="Folder for what is written.")
     add_image_options(parser, count=8)
-    known = ", ".join(short_names())
+    known = ", ".join(names(Attack))
     parser.add_argument(
         "--attack", type=str, default="targeted", help=f"{known}, with settings as in topk:k=0.2,restarts=2."
     )
@@ -105,7 +105,7 @@ def _write(
                 )
             folder.add(batch, target, result)
             done += len(batch)
-            tell(done)
+            tell(done, len(images))
     steps = "" if options["steps"] is None else f", {options['steps']} steps"
     what = f"attack {canonical(options['attack'])}{steps}, eps {options['eps']:g} of 255"
     folder.finish(f"{what}, on {canonical(options['method'])} of {network.name}")

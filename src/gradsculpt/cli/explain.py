@@ -77,8 +77,8 @@ def _explain(
     reporter: Reporter,
 ) -> None:
     """Compute and write every map: of the images and by the methods that each network has."""
-    done = 0
-    with reporter.work("explaining", sum(map(len, images)) * len(methods[0]), "maps") as tell:
+    done, total = 0, sum(map(len, images)) * len(methods[0])
+    with reporter.work("explaining", total, "maps") as tell:
         for network, its_images, its_methods in zip(networks, images, methods, strict=True):
             classifier = network.classifier
             for batch, images01 in batches(its_images, _ENTRIES, classifier.device):
@@ -90,7 +90,7 @@ def _explain(
                         network, method, batch, images01, said, _maps(network, images01, target, method, attribute)
                     )
                     done += len(batch)
-                    tell(done)
+                    tell(done, total)
 
 
 def _maps(network: NamedNetwork, images01: Tensor, target: Tensor, method: str, attribute: Attribution) -> Tensor:

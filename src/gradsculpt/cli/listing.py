@@ -15,8 +15,9 @@ def run(words: Sequence[str]) -> None:
         "list", "List data, models, recipes, the parts of objectives, attributions, attacks and metrics."
     )
     parser.read(words)
+    from gradsculpt.attacks import Attack
     from gradsculpt.attributions import ATTRIBUTIONS
-    from gradsculpt.cli.parts import short_names
+    from gradsculpt.cli.parts import names
     from gradsculpt.data import SOURCES
     from gradsculpt.evaluation.groups import GROUPS
     from gradsculpt.metrics import METRICS
@@ -35,7 +36,7 @@ def run(words: Sequence[str]) -> None:
         "perturbations": ((cls.__name__, _first_line(cls.__doc__)) for cls in PERTURBATIONS),
         "penalties": ((cls.__name__, _first_line(cls.__doc__)) for cls in PENALTIES),
         "attributions": ((cls.__name__.lower(), _first_line(cls.__doc__)) for cls in ATTRIBUTIONS),
-        "attacks": ((name, _first_line(cls.__doc__)) for name, cls in short_names().items()),
+        "attacks": ((name, _first_line(cls.__doc__)) for name, cls in names(Attack).items()),
         "metrics": ((metric.name, metric.description) for metric in METRICS),
         "groups of scores": (
             (name, _first_line(group.__doc__).removeprefix("Yield ")) for name, group in GROUPS.items()

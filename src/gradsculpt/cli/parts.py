@@ -12,14 +12,14 @@ from gradsculpt.attributions import Attribution, Gradient
 from gradsculpt.cli.settings import canonical, from_words
 from gradsculpt.errors import ArgumentError
 
-__all__ = ["attack_of", "attribution", "canonical", "short_names"]
+__all__ = ["attack_of", "attribution", "canonical", "names"]
 
 
-def short_names() -> dict[str, type[Attack]]:
-    """Return the attacks by the names that `--attack` takes.
+def names(base: type) -> dict[str, type]:
+    """Return the shipped classes of a family by their short names.
 
     Example:
-        >>> list(short_names())
+        >>> list(names(Attack))
         ['targeted', 'untargeted', 'topk', 'masscenter', 'random']
     """
     return {re.sub("(manipulation|attack|perturbation)$", "", cls.__name__.lower()): cls for cls in ATTACKS}
@@ -28,7 +28,7 @@ def short_names() -> dict[str, type[Attack]]:
 def attack_of(text: str, *, steps: int | None, bounds: tuple[Tensor, Tensor]) -> Attack:
     """Return the attack that was typed, with 1 for its size."""
     name, rest = re.fullmatch(r"\s*(\w*)(.*)", text, re.DOTALL).groups()  # type: ignore[union-attr]
-    known = short_names()
+    known = names(Attack)
     cls = known.get(name.lower()) or next((c for c in ATTACKS if c.__name__.lower() == name.lower()), None)
     if cls is None:
         near = difflib.get_close_matches(name.lower(), known, n=1)

@@ -1,6 +1,5 @@
 """What a network says of images, and which class is explained or attacked."""
 
-import difflib
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -9,6 +8,7 @@ from torch import Tensor
 
 from gradsculpt.errors import ArgumentError
 from gradsculpt.models import Classifier
+from gradsculpt.models.sources import suggestion
 
 _LISTED = 10
 
@@ -75,10 +75,9 @@ def class_index(name: str, classes: Sequence[str], option: str) -> int:
     """
     position = {known: i for i, known in enumerate(classes)}
     if name not in position:
-        near = difflib.get_close_matches(name, classes, n=3)
         more = f" and {len(classes) - _LISTED} more" if len(classes) > _LISTED else ""
-        hint = f" Did you mean {' or '.join(near)}?" if near else ""
         raise ArgumentError(
-            f"{option} {name} is no class of this network; its classes are {', '.join(classes[:_LISTED])}{more}.{hint}"
+            f"{option} {name} is no class of this network; its classes are {', '.join(classes[:_LISTED])}{more}."
+            f"{suggestion(name, {known: known for known in classes})}"
         )
     return position[name]

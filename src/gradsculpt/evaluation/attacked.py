@@ -105,7 +105,7 @@ def attacked_images(
             reference = criterion.reference(maps) if reference is None else reference
             scores = criterion.score(maps, reference)
         views.append(View(images, probabilities, maps, scores))
-    return AttackedImages(*views, smooth_beta)
+    return AttackedImages(views[0], views[1], views[2], smooth_beta)
 
 
 def _changed(
