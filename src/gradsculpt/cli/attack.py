@@ -1,28 +1,33 @@
 """`gradsculpt attack`."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from torch import Tensor
+
 from gradsculpt import checks
 from gradsculpt.attacks import Attack, Manipulation
 from gradsculpt.attributions import Attribution
 from gradsculpt.cli import console
-from gradsculpt.cli.attacked import AttackFolder
+from gradsculpt.cli.folder import ResultFolder
 from gradsculpt.cli.images import NamedImage, add_image_options, batches, collect, unread
 from gradsculpt.cli.networks import add_network_options, named_network, read_words
 from gradsculpt.cli.parser import Parser, command_parser
 from gradsculpt.cli.parts import attack_of, attribution, canonical, names
-from gradsculpt.cli.predictions import class_probabilities, target_classes
+from gradsculpt.cli.predictions import class_probabilities, predictions, target_classes
 from gradsculpt.cli.process import DEVICES, prepare
 from gradsculpt.cli.runs import NamedNetwork
 from gradsculpt.errors import ModelError
-from gradsculpt.evaluation.attacked import attacked_images
+from gradsculpt.evaluation.attacked import AttackedImages, attacked_images
 from gradsculpt.progress import Reporter
+from gradsculpt.visualize import colour, difference, plain
 
 _ENTRIES = 2**19  # of a batch
 _LEVELS = 255
+_SHEET_ROWS = 16
 
 
 def run(words: Sequence[str]) -> None:
@@ -87,7 +92,7 @@ def _write(
     reporter: Reporter,
 ) -> None:
     """Attack images in batches, and write what comes of each batch at once."""
-    folder, classifier, done = AttackFolder(options["out"], network, options["k"]), network.classifier, 0
+    folder, classifier, done = ResultFolder(options["out"], _SHEET_ROWS), network.classifier, 0
     with reporter.work(f"attacking {network.name}", len(images)) as tell:
         for batch, images01 in batches(images, _ENTRIES, classifier.device):
             labels, probabilities = [image.label for image in batch], class_probabilities(classifier, images01)
@@ -103,9 +108,48 @@ def _write(
                     f"network with Softplus of beta {result.smooth_beta:g} in place of ReLU; figures are of the "
                     "network itself."
                 )
-            folder.add(batch, target, result)
+            _add(folder, network, batch, target, result, options["k"])
             done += len(batch)
             tell(done, len(images))
     steps = "" if options["steps"] is None else f", {options['steps']} steps"
     what = f"attack {canonical(options['attack'])}{steps}, eps {options['eps']:g} of 255"
     folder.finish(f"{what}, on {canonical(options['method'])} of {network.name}")
+
+
+def _add(
+    folder: ResultFolder,
+    network: NamedNetwork,
+    images: Sequence[NamedImage],
+    target: Tensor,
+    result: AttackedImages,
+    k: float,
+) -> None:
+    """Write what an attack made of a few images, and how the classes [N] that it was to keep fared."""
+    views = {"before": result.before, "after": result.after, "rounded": result.rounded}
+    said = {when: predictions(v.probabilities, target, network.classifier.classes) for when, v in views.items()}
+    clean, attacked, rounded = (plain(view.images) for view in views.values())
+    before, after = colour(result.before.maps), colour(result.after.maps)
+    change = {"goal_before": result.before.scores, **result.after.change(result.before, k)}
+    # The columns that begin with `rounded` are of the PNG file, the others of the array.
+    change |= {f"rounded_{name}": values for name, values in result.rounded.change(result.before, k).items()}
+    columns = [values.tolist() for values in change.values()]
+    figures = [dict(zip(change, row, strict=True)) for row in zip(*columns, strict=True)]
+    rows = []
+    for i, image in enumerate(images):
+        folder.save(f"{image.name}.attacked", rounded[i], result.after.images[i], enlarged=False)
+        folder.save(f"{image.name}.before", before[i], result.before.maps[i])
+        folder.save(f"{image.name}.after", after[i], result.after.maps[i])
+        row = {"image": image.name, "network": network.name, "true": image.label or ""}
+        row |= {"target": said["before"][i].target}
+        row |= {f"predicted_{when}": each[i].predicted for when, each in said.items()}
+        row |= {f"probability_{when}": f"{each[i].probability:.4f}" for when, each in said.items()}
+        rows.append(row | {name: "" if math.isnan(v) else f"{v:.4f}" for name, v in figures[i].items()})
+    folder.index(rows)
+    folder.label([image.title for image in images])
+    folder.show("image", clean, [each.predicted for each in said["before"]])
+    folder.show("attacked image", attacked, [each.predicted for each in said["after"]])
+    folder.show("map", before, [str(each) for each in said["before"]])
+    kept = [f"SSIM {each['ssim']:.2f}, top {k:.0%} kept {each['topk']:.0%}" for each in figures]
+    folder.show("map of the attacked image", after, kept)
+    moved = [f"up to {each['linf']:.3g}, rms {each['rms']:.2g} of 255" for each in figures]
+    folder.show("difference, scaled up", difference(result.before.images, result.after.images), moved)

@@ -6,10 +6,11 @@ from typing import Any
 
 from torch import Tensor
 
+from gradsculpt import checks
 from gradsculpt.attributions import Attribution
 from gradsculpt.cli import console
 from gradsculpt.cli.images import NamedImage, add_image_options, batches, collect, unread
-from gradsculpt.cli.maps import MapFolder, Rendering
+from gradsculpt.cli.maps import MapFolder
 from gradsculpt.cli.networks import add_network_options, named_networks, networks_and_images, read_words
 from gradsculpt.cli.parser import Parser, command_parser
 from gradsculpt.cli.parts import attribution, canonical
@@ -28,7 +29,12 @@ def run(words: Sequence[str]) -> None:
     options, reporter = read_words(_parser(), words), console.reporter()
     if options["signed"] and options["absolute"]:
         raise ArgumentError("--signed and --absolute exclude each other; pass one, or none for --absolute.")
-    rendering = Rendering(options["clip"], options["signed"], options["top_k"])
+    checks.within("--clip", options["clip"], 0.0, 100.0)
+    if options["top_k"] is not None and not 0.0 < options["top_k"] <= 1.0:
+        raise ArgumentError(
+            f"--top-k {options['top_k']:g} is no share of the pixels; pass one above 0 and up to 1, 0.05 for 5%."
+        )
+    rendering = {"clip": options["clip"], "signed": options["signed"], "top": options["top_k"]}
     names, paths = networks_and_images(options)
     networks = named_networks(names, options)
     methods = [_methods(network, options) for network in networks]
@@ -38,7 +44,7 @@ def run(words: Sequence[str]) -> None:
         raise ArgumentError("the runs split this data in different ways, so their images differ; pass image files.")
     folder = MapFolder(options["out"], networks, list(methods[0]), rendering)
     _explain(networks, images, methods, options["target"], folder, reporter)
-    folder.finish()
+    folder.finish("red: above 0, blue: below 0; each map is scaled by itself" if options["signed"] else "")
     reporter.say(f"{len(images[0])} images explained in {options['out']}", *unread(unreadable))
 
 

@@ -85,10 +85,10 @@ def _write(
     pictures, names, rows = plain(images), [classifier.classes[index] for index in chosen], []
     for i, (index, name) in enumerate(zip(chosen, names, strict=True)):
         file = f"{index}-" + re.sub(r"[^\w.-]+", "_", name)
-        folder.add_picture(file, pictures[i])
+        folder.save(file, pictures[i])
         scores = {"reached": f"{reached[i]:.4f}", "probability": f"{probabilities[i, index]:.4f}"}
         rows.append({"index": index, "class": name, **scores, "file": f"{file}.png"})
-    folder.add_rows(rows)
+    folder.index(rows)
     note = f"{network.name}: {ascent.output}, {ascent.steps} steps"
     (folder.path / "sheet.png").write_bytes(_sheet(pictures, names, note))
 

@@ -21,21 +21,22 @@ class Prediction:
     target: str
     probability: float
 
+    def __str__(self) -> str:
+        return f"{self.target} ({self.probability:.0%})"
+
+
+def predictions(probabilities: Tensor, target: Tensor, classes: Sequence[str]) -> list[Prediction]:
+    """Return what is to be said of images by their probabilities [N, K] and the classes [N] that are looked at."""
+    scores = probabilities.gather(1, target[:, None])[:, 0].tolist()
+    chosen = zip(probabilities.argmax(dim=1).tolist(), target.tolist(), scores, strict=True)
+    return [Prediction(classes[best], classes[looked_at], score) for best, looked_at, score in chosen]
+
 
 def class_probabilities(classifier: Classifier, images01: Tensor) -> Tensor:
     """Return the probability of every class, [N, K], of images [N, 3, S, S] in [0, 1]."""
     with torch.no_grad():
         probabilities: Tensor = classifier(images01).softmax(dim=1)
     return probabilities
-
-
-def predictions(probabilities: Tensor, target: Tensor, classes: Sequence[str]) -> list[Prediction]:
-    """Return what is to be said of images by their probabilities [N, K] and the classes [N] that are looked at."""
-    best, scores = probabilities.argmax(dim=1), probabilities.gather(1, target[:, None])[:, 0]
-    return [
-        Prediction(classes[first], classes[chosen], score)
-        for first, chosen, score in zip(best.tolist(), target.tolist(), scores.tolist(), strict=True)
-    ]
 
 
 def target_classes(
@@ -57,22 +58,17 @@ def target_classes(
         return torch.tensor([position[str(label)] for label in labels], device=probabilities.device)
     if wanted == "true" and wanted not in position:
         strange = next((label for label in labels if label is not None), None)
-        raise ArgumentError(
-            "the true class of a file is not known; pass --target predicted or a class name."
-            if strange is None
-            else f"the network knows no class {strange}, the true one; pass --target predicted or a class name."
-        )
+        fact = "the true class of a file is not known"
+        if strange is not None:
+            fact = f"the network knows no class {strange}, the true one"
+        raise ArgumentError(f"{fact}; pass --target predicted or a class name.")
     if wanted in (None, "predicted"):
         return probabilities.argmax(dim=1)
     return torch.full((len(labels),), class_index(str(wanted), classes, "--target"), device=probabilities.device)
 
 
 def class_index(name: str, classes: Sequence[str], option: str) -> int:
-    """Return the index of a class that was typed for an option.
-
-    Raises:
-        ArgumentError: If there is none of that name.
-    """
+    """Return the index of a class that was typed for an option; raise `ArgumentError` if there is none of that name."""
     position = {known: i for i, known in enumerate(classes)}
     if name not in position:
         more = f" and {len(classes) - _LISTED} more" if len(classes) > _LISTED else ""

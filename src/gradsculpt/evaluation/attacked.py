@@ -31,10 +31,27 @@ class View:
     maps: Tensor
     scores: Tensor
 
+    def change(self, before: "View", k: float = 0.4) -> dict[str, Tensor]:
+        """Return by name, [N] each, how far images and maps have moved.
+
+        `linf` and `rms` are the largest and the root mean square change of an image, in 8-bit levels. `ssim`, `cosine`
+        and `topk`, over the share `k` of the non-zero pixels, compare heat maps; `goal` is the score.
+        """
+        heat, moved = heatmap(before.maps, clip=100.0), heatmap(self.maps, clip=100.0)
+        levels = (self.images - before.images).flatten(1) * _LEVELS
+        return {
+            "ssim": ssim(heat, moved),
+            "cosine": cosine(heat, moved),
+            "topk": topk_intersection(heat, moved, k, nonzero=True),
+            "goal": self.scores,
+            "linf": levels.abs().amax(dim=1),
+            "rms": levels.square().mean(dim=1).sqrt(),
+        }
+
 
 @dataclass(frozen=True)
 class AttackedImages:
-    """Images before and after an attack.
+    """What an attack makes of images.
 
     Args:
         before: The clean images.
@@ -47,31 +64,6 @@ class AttackedImages:
     after: View
     rounded: View
     smooth_beta: float | None
-
-    def figures(self, k: float = 0.4) -> dict[str, Tensor]:
-        """Return how far images and maps have moved, [N] each by name, with `rounded_` before those in 8 bits.
-
-        Args:
-            k: Share of the non-zero pixels of a map whose overlap is reported.
-
-        Units:
-            `linf` and `rms`, the largest and the root mean square change of an image, are in 8-bit levels; `ssim`,
-            `cosine` and `topk` compare heat maps; `goal` and `goal_before` are what the attack is judged by.
-        """
-        heat = heatmap(self.before.maps, clip=100.0)
-        columns = {"goal_before": self.before.scores}
-        for prefix, view in (("", self.after), ("rounded_", self.rounded)):
-            moved = heatmap(view.maps, clip=100.0)
-            change = (view.images - self.before.images).flatten(1) * _LEVELS
-            columns |= {
-                f"{prefix}ssim": ssim(heat, moved),
-                f"{prefix}cosine": cosine(heat, moved),
-                f"{prefix}topk": topk_intersection(heat, moved, k, nonzero=True),
-                f"{prefix}goal": view.scores,
-                f"{prefix}linf": change.abs().amax(dim=1),
-                f"{prefix}rms": change.square().mean(dim=1).sqrt(),
-            }
-        return columns
 
 
 def attacked_images(
@@ -93,10 +85,9 @@ def attacked_images(
     changed, smooth_beta = _changed(attack, classifier, attribution, x, target)
     # An image that stayed as it was stays so to the last bit.
     after = torch.where(changed == x, images01, space.denormalize(changed).clamp(0, 1))
-    rounded = (after * _LEVELS).round() / _LEVELS
     criterion = attack.plan(*x.shape[-2:])[0] if isinstance(attack, Manipulation) else None
     reference, views = None, []
-    for images in (images01, after, rounded):
+    for images in (images01, after, (after * _LEVELS).round() / _LEVELS):
         maps = attribution(classifier.network, space.normalize(images), target).detach()
         with torch.no_grad():
             probabilities = classifier(images).softmax(dim=1)

@@ -11,6 +11,7 @@ from torch import Tensor
 from gradsculpt import checks
 from gradsculpt.attributions import heatmap, signed_heatmap
 from gradsculpt.metrics.topk import topk_mask
+from gradsculpt.numerics import spread
 
 Picture = npt.NDArray[np.uint8]
 """uint8 [H, W, 3]."""
@@ -22,6 +23,7 @@ SIGNED_COLOURS = "RdBu_r"
 """Blue below 0, white at 0, red above: told apart with any colour vision."""
 
 _OVERLAY_STRENGTH = 0.85
+_SHOWN = 0.995  # share of the entries of a change that keep within the colours
 
 # The ends of the signed colours are so dark that thin lines look alike; on an image, one hue a sign is clearest.
 _SIGNED_REACH, _SIGNED_OVERLAY = 0.8, 0.7
@@ -76,6 +78,19 @@ def plain(images01: Tensor) -> list[Picture]:
     checks.images("images01", images01)
     pixels = (images01.detach().float().cpu().clamp(0, 1) * 255).round().permute(0, 2, 3, 1).numpy().astype(np.uint8)
     return [np.repeat(picture, 3, axis=2) if picture.shape[2] == 1 else picture for picture in pixels]
+
+
+def difference(images01: Tensor, changed01: Tensor) -> list[Picture]:
+    """Return pictures of what was added to images: grey where nothing was, scaled for each image by itself.
+
+    Args:
+        images01: [N, C, H, W] in [0, 1].
+        changed01: The same images after a change.
+    """
+    change = changed01 - images01
+    # A few entries may have changed much more than the rest, of which nothing would be seen beside them.
+    large = change.flatten(1).abs().quantile(_SHOWN, dim=1).clamp(min=torch.finfo(change.dtype).tiny)
+    return plain(0.5 + change / (2 * spread(large, change)))
 
 
 def png(picture: Picture, side: int | None = None) -> bytes:
