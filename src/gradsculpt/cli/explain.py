@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from torch import Tensor
 
@@ -37,7 +36,10 @@ def run(words: Sequence[str]) -> None:
     rendering = {"clip": options["clip"], "signed": options["signed"], "top": options["top_k"]}
     names, paths = networks_and_images(options)
     networks = named_networks(names, options)
-    methods = [_methods(network, options) for network in networks]
+    methods = [
+        {canonical(text): attribution(text, options["output"], network.bounds) for text in options["method"]}
+        for network in networks
+    ]
     collected = [collect(each, paths, options, Reporter() if i else reporter) for i, each in enumerate(networks)]
     images, unreadable = [images for images, _ in collected], collected[0][1]
     if any([image.name for image in each] != [image.name for image in images[0]] for each in images):
@@ -68,10 +70,6 @@ def _parser() -> Parser:
     parser.add_argument("--signed", action="store_true", help="Show signs: blue below 0, white at 0, red above.")
     parser.add_argument("--device", type=str, choices=DEVICES, default="auto", help="Where to compute.")
     return parser
-
-
-def _methods(network: NamedNetwork, options: Mapping[str, Any]) -> dict[str, Attribution]:
-    return {canonical(text): attribution(text, options["output"], network.bounds) for text in options["method"]}
 
 
 def _explain(

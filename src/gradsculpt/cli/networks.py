@@ -50,26 +50,18 @@ def read_words(parser: Parser, words: Sequence[str]) -> dict[str, Any]:
     takes = {option: action.nargs for action in parser._actions for option in action.option_strings}
     front: list[str] = []
     options: list[str] = []
-    left: float = 0
+    left: float = 0  # words that still belong to the last option
     for word in words:
-        if word.startswith("--"):
+        if is_option := word.startswith("--"):
             nargs = takes.get("--" + word[2:].replace("-", "_"), 0)
             left = 0 if "=" in word or nargs == 0 else math.inf if nargs == "+" else 1
-            options.append(word)
-        elif left > 0:
-            left -= 1
-            options.append(word)
-        else:
-            front.append(word)
+        (options if is_option or left > 0 else front).append(word)
+        left -= not is_option
     return parser.build(parser.read([*front, *options]))
 
 
 def networks_and_images(options: Mapping[str, Any]) -> tuple[list[str], list[Path]]:
-    """Tell the names of the networks in front from the images after them.
-
-    Raises:
-        ArgumentError: If no network is named.
-    """
+    """Tell the names of the networks in front, at least one, from the images after them."""
     words = [word for word in (options["model"], options["network"], *options["images"]) if word is not None]
     if not words:
         raise ArgumentError(f"no network is named; pass a run directory, or {NETWORKS}.")
@@ -158,9 +150,7 @@ def named_network(options: Mapping[str, Any]) -> NamedNetwork:
     """Open the one network that a command names, by `network` or `model`, with the options of networks by name.
 
     Raises:
-        ArgumentError: If none or two are named, or weights and settings do not suit.
-        RunError: If there is no such run.
-        ModelError: If the network cannot be built.
+        GradsculptError: As `open_classifier`; and if none or two networks are named.
     """
     names = [name for name in (options["network"], options["model"]) if name is not None]
     if len(names) != 1:
@@ -176,9 +166,7 @@ def named_networks(names: Sequence[str], options: Mapping[str, Any]) -> list[Nam
     """Open networks, and give those of one name different ones; weights go to those that take any, in their order.
 
     Raises:
-        ArgumentError: If weights and settings do not suit.
-        RunError: If there is no such run.
-        ModelError: If a network cannot be built.
+        GradsculptError: As `open_classifier`; and if there are more or less weights than networks that take any.
     """
     for name in names:
         check_there(name)
@@ -193,12 +181,10 @@ def named_networks(names: Sequence[str], options: Mapping[str, Any]) -> list[Nam
     if settings and not wanting:
         raise ArgumentError(f"--{next(iter(settings)).replace('_', '-')} is only for networks that --weights are for.")
     weights = iter(options["weights"] or [])
-    opened = [
-        open_classifier(name, weights=next(weights, None), **settings, device=options["device"])
-        if name in wanting
-        else open_classifier(name, device=options["device"])
-        for name in names
-    ]
+    opened = []
+    for name in names:
+        given = {"weights": next(weights, None), **settings} if name in wanting else {}
+        opened.append(open_classifier(name, **given, device=options["device"]))
     unlike = numbered(network.name for network in opened)
     return [replace(network, name=name) for network, name in zip(opened, unlike, strict=True)]
 

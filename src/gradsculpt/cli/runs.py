@@ -54,14 +54,7 @@ class NamedNetwork:
 
 @dataclass(frozen=True)
 class Run(NamedNetwork):
-    """The network of a finished training.
-
-    Args:
-        name: The name of the directory.
-        classifier: In eval mode, on the device that was asked for.
-        path: The run directory.
-        settings: What it was trained with.
-    """
+    """The network of a finished training, with the run directory and what it was trained with."""
 
     path: Path
     settings: TrainSettings

@@ -93,7 +93,6 @@ def cascade_curve(
 
     Source: Adebayo et al., NeurIPS 2018; Gong et al., CVPR 2024, Fig. 11.
     """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     for name, values in curves.items():
@@ -103,7 +102,6 @@ def cascade_curve(
             )
     places = np.arange(1, len(stages) + 1)
     figure = Figure(figsize=(min(14.0, 3.5 + 0.3 * min(len(stages), ticks)), 4.2), layout="constrained")
-    FigureCanvasAgg(figure)
     axis = figure.subplots()
     for i, (name, values) in enumerate(curves.items()):
         paint, mark, dashes = _LINES[i % len(_LINES)]
