@@ -6,8 +6,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from torch import Tensor
-
 from gradsculpt import checks
 from gradsculpt.attacks import Attack, Manipulation
 from gradsculpt.attributions import Attribution
@@ -17,11 +15,11 @@ from gradsculpt.cli.images import NamedImage, add_image_options, batches, collec
 from gradsculpt.cli.networks import add_network_options, named_network, read_words
 from gradsculpt.cli.parser import Parser, command_parser
 from gradsculpt.cli.parts import attack_of, attribution, canonical, names
-from gradsculpt.cli.predictions import class_probabilities, predictions, target_classes
+from gradsculpt.cli.predictions import Prediction, class_probabilities, predictions, target_classes
 from gradsculpt.cli.process import DEVICES, prepare
 from gradsculpt.cli.runs import NamedNetwork
 from gradsculpt.errors import ModelError
-from gradsculpt.evaluation.attacked import AttackedImages, attacked_images
+from gradsculpt.evaluation.attacked import View, attacked_images, figures
 from gradsculpt.progress import Reporter
 from gradsculpt.visualize import colour, difference, plain
 
@@ -98,17 +96,18 @@ def _write(
             labels, probabilities = [image.label for image in batch], class_probabilities(classifier, images01)
             target = target_classes(options["target"], labels, probabilities, classifier.classes)
             try:
-                result = attacked_images(classifier, method, attack, images01, target)
+                views, smooth_beta = attacked_images(classifier, method, attack, images01, target)
             except ModelError as error:
                 raise ModelError(f"the maps of {network.name} cannot be attacked: {error}") from error
-            if isinstance(attack, Manipulation) and result.smooth_beta not in (None, attack.smooth_beta):
-                attack = replace(attack, smooth_beta=result.smooth_beta)  # so that this is found out and said once
+            if isinstance(attack, Manipulation) and smooth_beta not in (None, attack.smooth_beta):
+                attack = replace(attack, smooth_beta=smooth_beta)  # so that this is found out and said once
                 reporter.say(
                     f"The maps of {network.name} have no slope to follow, so the attack follows those of the same "
-                    f"network with Softplus of beta {result.smooth_beta:g} in place of ReLU; figures are of the "
+                    f"network with Softplus of beta {smooth_beta:g} in place of ReLU; figures are of the "
                     "network itself."
                 )
-            _add(folder, network, batch, target, result, options["k"])
+            said = {when: predictions(view.probabilities, target, classifier.classes) for when, view in views.items()}
+            _add(folder, network.name, batch, views, said, options["k"])
             done += len(batch)
             tell(done, len(images))
     steps = "" if options["steps"] is None else f", {options['steps']} steps"
@@ -118,38 +117,32 @@ def _write(
 
 def _add(
     folder: ResultFolder,
-    network: NamedNetwork,
+    network: str,
     images: Sequence[NamedImage],
-    target: Tensor,
-    result: AttackedImages,
+    views: Mapping[str, View],
+    said: Mapping[str, list[Prediction]],
     k: float,
 ) -> None:
-    """Write what an attack made of a few images, and how the classes [N] that it was to keep fared."""
-    views = {"before": result.before, "after": result.after, "rounded": result.rounded}
-    said = {when: predictions(v.probabilities, target, network.classifier.classes) for when, v in views.items()}
+    """Write what an attack made of a few images, and what the network says of them then."""
     clean, attacked, rounded = (plain(view.images) for view in views.values())
-    before, after = colour(result.before.maps), colour(result.after.maps)
-    change = {"goal_before": result.before.scores, **result.after.change(result.before, k)}
-    # The columns that begin with `rounded` are of the PNG file, the others of the array.
-    change |= {f"rounded_{name}": values for name, values in result.rounded.change(result.before, k).items()}
-    columns = [values.tolist() for values in change.values()]
-    figures = [dict(zip(change, row, strict=True)) for row in zip(*columns, strict=True)]
+    before, after = colour(views["before"].maps), colour(views["after"].maps)
+    scores = figures(views, k)
     rows = []
     for i, image in enumerate(images):
-        folder.save(f"{image.name}.attacked", rounded[i], result.after.images[i], enlarged=False)
-        folder.save(f"{image.name}.before", before[i], result.before.maps[i])
-        folder.save(f"{image.name}.after", after[i], result.after.maps[i])
-        row = {"image": image.name, "network": network.name, "true": image.label or ""}
+        folder.save(f"{image.name}.attacked", rounded[i], views["after"].images[i], enlarged=False)
+        folder.save(f"{image.name}.before", before[i], views["before"].maps[i])
+        folder.save(f"{image.name}.after", after[i], views["after"].maps[i])
+        row = {"image": image.name, "network": network, "true": image.label or ""}
         row |= {"target": said["before"][i].target}
         row |= {f"predicted_{when}": each[i].predicted for when, each in said.items()}
         row |= {f"probability_{when}": f"{each[i].probability:.4f}" for when, each in said.items()}
-        rows.append(row | {name: "" if math.isnan(v) else f"{v:.4f}" for name, v in figures[i].items()})
+        rows.append(row | {name: "" if math.isnan(v) else f"{v:.4f}" for name, v in scores[i].items()})
     folder.index(rows)
     folder.label([image.title for image in images])
     folder.show("image", clean, [each.predicted for each in said["before"]])
     folder.show("attacked image", attacked, [each.predicted for each in said["after"]])
     folder.show("map", before, [str(each) for each in said["before"]])
-    kept = [f"SSIM {each['ssim']:.2f}, top {k:.0%} kept {each['topk']:.0%}" for each in figures]
+    kept = [f"SSIM {each['ssim']:.2f}, top {k:.0%} kept {each['topk']:.0%}" for each in scores]
     folder.show("map of the attacked image", after, kept)
-    moved = [f"up to {each['linf']:.3g}, rms {each['rms']:.2g} of 255" for each in figures]
-    folder.show("difference, scaled up", difference(result.before.images, result.after.images), moved)
+    moved = [f"up to {each['linf']:.3g}, rms {each['rms']:.2g} of 255" for each in scores]
+    folder.show("difference, scaled up", difference(views["before"].images, views["after"].images), moved)

@@ -19,7 +19,6 @@ from gradsculpt.cli.process import DEVICES, prepare
 from gradsculpt.cli.runs import NamedNetwork
 from gradsculpt.progress import Reporter
 from gradsculpt.visualize import Ascent, class_features, colour_matrix, contact_sheet, plain
-from gradsculpt.visualize.render import Picture
 from gradsculpt.visualize.spectrum import Colours
 
 _SHEET_COLUMNS = 5
@@ -89,21 +88,12 @@ def _write(
         scores = {"reached": f"{reached[i]:.4f}", "probability": f"{probabilities[i, index]:.4f}"}
         rows.append({"index": index, "class": name, **scores, "file": f"{file}.png"})
     folder.index(rows)
-    note = f"{network.name}: {ascent.output}, {ascent.steps} steps"
-    (folder.path / "sheet.png").write_bytes(_sheet(pictures, names, note))
-
-
-def _sheet(pictures: Sequence[Picture], names: Sequence[str], note: str) -> bytes:
-    """Return a sheet with the name of the class under every picture."""
-    columns = min(_SHEET_COLUMNS, len(pictures))
-    missing = -len(pictures) % columns
-    shown = [*pictures, *[np.full_like(pictures[0], 255)] * missing]
-    captions = [*names, *[""] * missing]
-    starts = range(0, len(shown), columns)
-    return contact_sheet(
-        [shown[start : start + columns] for start in starts],
+    columns, starts = min(_SHEET_COLUMNS, len(names)), range(0, len(names), _SHEET_COLUMNS)
+    sheet = contact_sheet(
+        [pictures[start : start + columns] for start in starts],
         [""] * columns,
         [""] * len(starts),
-        captions=[captions[start : start + columns] for start in starts],
-        note=note,
+        captions=[names[start : start + columns] for start in starts],
+        note=f"{network.name}: {ascent.output}, {ascent.steps} steps",
     )
+    (folder.path / "sheet.png").write_bytes(sheet)

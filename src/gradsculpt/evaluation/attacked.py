@@ -1,5 +1,6 @@
 """What an attack makes of images: how a network and its maps see them before, after, and rounded to 8 bits."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import torch
@@ -31,44 +32,10 @@ class View:
     maps: Tensor
     scores: Tensor
 
-    def change(self, before: "View", k: float = 0.4) -> dict[str, Tensor]:
-        """Return by name, [N] each, how far images and maps have moved.
-
-        `linf` and `rms` are the largest and the root mean square change of an image, in 8-bit levels. `ssim`, `cosine`
-        and `topk`, over the share `k` of the non-zero pixels, compare heat maps; `goal` is the score.
-        """
-        heat, moved = heatmap(before.maps, clip=100.0), heatmap(self.maps, clip=100.0)
-        levels = (self.images - before.images).flatten(1) * _LEVELS
-        return {
-            "ssim": ssim(heat, moved),
-            "cosine": cosine(heat, moved),
-            "topk": topk_intersection(heat, moved, k, nonzero=True),
-            "goal": self.scores,
-            "linf": levels.abs().amax(dim=1),
-            "rms": levels.square().mean(dim=1).sqrt(),
-        }
-
-
-@dataclass(frozen=True)
-class AttackedImages:
-    """What an attack makes of images.
-
-    Args:
-        before: The clean images.
-        after: The attacked ones.
-        rounded: These in 8 bits a channel, as a picture file holds them.
-        smooth_beta: The sharpness of the Softplus whose slopes the attack followed; None if the network's own.
-    """
-
-    before: View
-    after: View
-    rounded: View
-    smooth_beta: float | None
-
 
 def attacked_images(
     classifier: Classifier, attribution: Attribution, attack: Attack, images01: Tensor, target: Tensor
-) -> AttackedImages:
+) -> tuple[dict[str, View], float | None]:
     """Attack images and look at what comes of it.
 
     Args:
@@ -78,6 +45,10 @@ def attacked_images(
         images01: [N, C, S, S] in [0, 1].
         target: The classes whose maps are attacked, [N].
 
+    Returns:
+        What is seen "before" the attack, "after" it, and with its images "rounded" to 8 bits a channel, as a picture
+        file holds them; and the sharpness of the Softplus whose slopes it followed, None if the network's own.
+
     Raises:
         ModelError: If the maps cannot be attacked.
     """
@@ -86,8 +57,9 @@ def attacked_images(
     # An image that stayed as it was stays so to the last bit.
     after = torch.where(changed == x, images01, space.denormalize(changed).clamp(0, 1))
     criterion = attack.plan(*x.shape[-2:])[0] if isinstance(attack, Manipulation) else None
-    reference, views = None, []
-    for images in (images01, after, (after * _LEVELS).round() / _LEVELS):
+    reference, views = None, {}
+    moments = {"before": images01, "after": after, "rounded": (after * _LEVELS).round() / _LEVELS}
+    for moment, images in moments.items():
         maps = attribution(classifier.network, space.normalize(images), target).detach()
         with torch.no_grad():
             probabilities = classifier(images).softmax(dim=1)
@@ -95,8 +67,31 @@ def attacked_images(
         if criterion is not None:
             reference = criterion.reference(maps) if reference is None else reference
             scores = criterion.score(maps, reference)
-        views.append(View(images, probabilities, maps, scores))
-    return AttackedImages(views[0], views[1], views[2], smooth_beta)
+        views[moment] = View(images, probabilities, maps, scores)
+    return views, smooth_beta
+
+
+def figures(views: Mapping[str, View], k: float = 0.4) -> list[dict[str, float]]:
+    """Return how far each image and its map were moved: a dictionary an image.
+
+    `goal_before` and `goal` are the scores. `ssim`, `cosine` and `topk`, over the share `k` of the non-zero pixels,
+    compare heat maps; `linf` and `rms` are the largest and the root mean square change of an image, in 8-bit levels.
+    The same with `rounded_` are of the images in 8 bits.
+    """
+    before = views["before"]
+    columns, heat = {"goal_before": before.scores}, heatmap(before.maps, clip=100.0)
+    for prefix, view in (("", views["after"]), ("rounded_", views["rounded"])):
+        moved, change = heatmap(view.maps, clip=100.0), (view.images - before.images).flatten(1) * _LEVELS
+        columns |= {
+            f"{prefix}ssim": ssim(heat, moved),
+            f"{prefix}cosine": cosine(heat, moved),
+            f"{prefix}topk": topk_intersection(heat, moved, k, nonzero=True),
+            f"{prefix}goal": view.scores,
+            f"{prefix}linf": change.abs().amax(dim=1),
+            f"{prefix}rms": change.square().mean(dim=1).sqrt(),
+        }
+    rows = zip(*(values.tolist() for values in columns.values()), strict=True)
+    return [dict(zip(columns, row, strict=True)) for row in rows]
 
 
 def _changed(

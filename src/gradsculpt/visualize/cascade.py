@@ -9,10 +9,10 @@ import torch
 from torch import Tensor
 
 from gradsculpt import checks
-from gradsculpt.attributions import heatmap
 from gradsculpt.attributions.heatmap import channel_sum, magnitudes
 from gradsculpt.errors import ArgumentError
-from gradsculpt.visualize.render import Picture, colour, plain
+from gradsculpt.numerics import divided, spread
+from gradsculpt.visualize.render import Picture, colour, coloured, plain
 from gradsculpt.visualize.sheet import contact_sheet
 
 _LINES = (("#0072B2", "o", "-"), ("#D55E00", "s", "--"), ("#009E73", "^", "-."), ("#CC79A7", "D", ":"))
@@ -146,6 +146,5 @@ def _beside(original: Tensor, maps: Tensor, clip: float) -> list[Picture]:
     first, second = (channel_sum(magnitudes("maps", each)) for each in (original, maps))
     flat = first.flatten(1)
     level = torch.quantile(flat, clip / 100, dim=1)
-    level = torch.where(level > 0, level, flat.amax(dim=1)).view(-1, 1, 1)
-    capped = heatmap(torch.cat([first.minimum(level), second.minimum(level)], dim=1), clip=100.0)
-    return [picture[first.shape[1] :] for picture in colour(capped, clip=100.0)]
+    level = spread(torch.where(level > 0, level, flat.amax(dim=1)), second)
+    return [coloured(values) for values in divided(second.minimum(level), level).cpu().numpy()]

@@ -41,7 +41,7 @@ def colour(maps: Tensor, clip: float = 99.0, *, signed: bool = False, top: float
     Raises:
         ArgumentError: If the maps are not valid, or a number is out of range.
     """
-    return [_coloured(values, signed) for values in _values(maps, clip, signed, top)]
+    return [coloured(values, signed) for values in _values(maps, clip, signed, top)]
 
 
 def overlay(
@@ -52,9 +52,9 @@ def overlay(
     Args:
         images01: [N, C, H, W] in [0, 1].
         maps: [N, C, H, W] or [N, H, W] of the same height and width.
-        clip: Percentile that becomes the brightest colour; see `heatmap`.
-        signed: Show the sign, as `colour` does.
-        top: Share of the pixels of each map that are shown, as in `colour`.
+        clip: As in `colour`, like the next two.
+        signed: Show the sign.
+        top: Share of the pixels that are shown.
 
     Raises:
         ArgumentError: If images or maps are not valid, or a number is out of range.
@@ -64,7 +64,7 @@ def overlay(
     for image, values in zip(images01, _values(maps, clip, signed, top), strict=True):
         grey = image.detach().float().mean(dim=0).cpu().numpy()[..., None] * 255
         opacity = _OVERLAY_STRENGTH * np.sqrt(np.abs(values))[..., None]
-        laid = _coloured(np.sign(values) * _SIGNED_OVERLAY / _SIGNED_REACH if signed else values, signed)
+        laid = coloured(np.sign(values) * _SIGNED_OVERLAY / _SIGNED_REACH if signed else values, signed)
         pictures.append((grey * (1 - opacity) + laid * opacity).round().astype(np.uint8))
     return pictures
 
@@ -116,9 +116,10 @@ def _values(maps: Tensor, clip: float, signed: bool, top: float | None) -> npt.N
     return shown
 
 
-def _coloured(values: npt.NDArray[np.float32], signed: bool = False) -> Picture:
+def coloured(values: npt.NDArray[np.float32], signed: bool = False) -> Picture:
+    """Return values [H, W] in [0, 1], or in [-1, 1] with signs, as a picture."""
     import matplotlib
 
     colours = matplotlib.colormaps[SIGNED_COLOURS if signed else COLOURS]
-    coloured: Picture = colours((values * _SIGNED_REACH + 1) / 2 if signed else values, bytes=True)[..., :3]
-    return coloured
+    picture: Picture = colours((values * _SIGNED_REACH + 1) / 2 if signed else values, bytes=True)[..., :3]
+    return picture

@@ -3,6 +3,7 @@
 import io
 import textwrap
 from collections.abc import Sequence
+from itertools import zip_longest
 
 from PIL import Image
 
@@ -31,7 +32,7 @@ def contact_sheet(
     """Return a PNG of pictures in a grid, with a heading a column and a label a row.
 
     Args:
-        rows: Square pictures, or pictures of one shape, as many in a row as there are columns.
+        rows: Square pictures, or pictures of one shape, as many in a row as there are columns; the last may be shorter.
         columns: Headings; long ones are broken into lines.
         labels: One label a row.
         captions: A line under each picture, in the order of `rows`; an empty one for none.
@@ -46,18 +47,19 @@ def contact_sheet(
     size = (cell * len(columns) + 0.9, (cell + (0.15 if captions else 0.0)) * len(rows) + text)
     figure = Figure(size, layout=ConstrainedLayoutEngine(w_pad=0.02, h_pad=0.03, wspace=0.01, hspace=0.01))
     axes = figure.subplots(len(rows), len(columns), squeeze=False)
-    for axis, picture in zip(axes.flat, (picture for row in rows for picture in row), strict=True):
-        # Enlarged in sharp pixels, made smaller without losing thin lines.
-        axis.imshow(picture, interpolation="auto", interpolation_stage="rgba")
+    for axis in axes.flat:
         axis.set(xticks=[], yticks=[])
         axis.spines[:].set_visible(False)
+    for line, pictures, texts in zip_longest(axes, rows, captions or (), fillvalue=()):
+        for axis, picture, caption in zip_longest(line, pictures, texts):
+            if picture is not None:  # enlarged in sharp pixels, made smaller without losing thin lines
+                axis.imshow(picture, interpolation="auto", interpolation_stage="rgba")
+            if caption:
+                axis.set_xlabel(_broken(caption, cell, _CAPTION, lines=1), fontsize=_CAPTION, labelpad=1.5)
     for axis, heading in zip(axes[0], headings, strict=True):
         axis.set_title(heading, fontsize=_TITLE)
     for axis, label in zip(axes[:, 0], labels, strict=True):
         axis.set_ylabel(_broken(label, cell, _LABEL, lines=2), fontsize=_LABEL)
-    for axis, caption in zip(axes.flat, (caption for row in captions or () for caption in row), strict=False):
-        if caption:
-            axis.set_xlabel(_broken(caption, cell, _CAPTION, lines=1), fontsize=_CAPTION, labelpad=1.5)
     if note:
         figure.supxlabel(note, fontsize=_LABEL)
     drawn, stream = io.BytesIO(), io.BytesIO()
