@@ -10,7 +10,7 @@ from PIL import Image
 
 from gradsculpt.attributions import heatmap, signed_heatmap
 from gradsculpt.errors import ArgumentError
-from gradsculpt.visualize import colour, contact_sheet, overlay, plain, png
+from gradsculpt.visualize import colour, contact_sheet, difference, overlay, plain, png
 
 
 def test_stronger_pixels_are_lighter() -> None:
@@ -100,3 +100,27 @@ def test_captions_and_a_note_stand_below_the_pictures() -> None:
     bare, told = sheet(16), sheet(16, captions=[["", "cat"], ["", "dog"]], note="red is more")
     assert told.width == bare.width
     assert told.height > bare.height + 20
+
+
+def test_the_last_row_of_a_sheet_may_be_shorter() -> None:
+    picture = np.zeros((200, 200, 3), np.uint8)
+    drawn = contact_sheet([[picture] * 3, [picture]], [""] * 3, ["", ""], captions=[["a", "b", "c"], ["d"]])
+    pixels = np.asarray(Image.open(io.BytesIO(drawn)).convert("L"))
+    height, width = pixels.shape
+    dark = pixels < 128
+    assert dark[: height // 2, : width // 3].mean() > 0.5
+    assert dark[: height // 2, -width // 4 :].mean() > 0.5
+    assert dark[height // 2 :, : width // 3].mean() > 0.5
+    assert dark[height // 2 :, -width // 4 :].mean() < 0.01
+
+
+def test_a_difference_is_grey_where_nothing_changed_and_scaled_by_itself() -> None:
+    images = torch.full((2, 3, 20, 20), 0.5)
+    changed = images.clone()
+    changed[:, 0, :, 10:] += torch.tensor([0.001, 0.1]).view(2, 1, 1)
+    changed[:, 1, 0, 0] -= 0.4  # a single entry, which goes beyond the colours
+    for picture in difference(images, changed):
+        assert (picture[:, :10, 2] == 128).all()
+        assert (picture[:, 10:, 0] == 255).all()
+        assert picture[0, 0, 1] == 0
+    assert (difference(images, images)[0] == 128).all()
