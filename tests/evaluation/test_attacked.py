@@ -40,6 +40,7 @@ def test_views_and_figures_are_those_of_the_images(images: Tensor) -> None:
     torch.testing.assert_close(views["after"].images, moved)
     torch.testing.assert_close(views["rounded"].images * 255, (moved * 255).round())
     assert torch.equal(views["before"].images, images)
+    assert (views["after"].scores < 1).all()  # judged beside the clean map, of which all of the top is its own
     for view in views.values():
         torch.testing.assert_close(view.probabilities, model(view.images).softmax(dim=1).detach())
         expected = Gradient()(model.network, model.space.normalize(view.images), target)

@@ -142,9 +142,9 @@ def _two_lines(name: str) -> str:
 
 
 def _beside(original: Tensor, maps: Tensor, clip: float) -> list[Picture]:
-    """Colour maps by the scale of the original ones: brighter than those is as bright as those."""
+    """Colour maps by the scale of the original ones; what is beyond it is as bright as its end."""
     first, second = (channel_sum(magnitudes("maps", each)) for each in (original, maps))
     flat = first.flatten(1)
     level = torch.quantile(flat, clip / 100, dim=1)
     level = spread(torch.where(level > 0, level, flat.amax(dim=1)), second)
-    return [coloured(values) for values in divided(second.minimum(level), level).cpu().numpy()]
+    return [coloured(values) for values in divided(second, level).cpu().numpy()]
