@@ -1,5 +1,6 @@
 """A folder of maps by several methods and networks."""
 
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -8,7 +9,7 @@ from torch import Tensor
 
 from gradsculpt.cli.folder import ResultFolder
 from gradsculpt.cli.images import NamedImage
-from gradsculpt.cli.names import file_name, method_name
+from gradsculpt.cli.names import file_name
 from gradsculpt.cli.predictions import Prediction
 from gradsculpt.cli.runs import NamedNetwork
 from gradsculpt.visualize import colour, overlay, plain
@@ -56,9 +57,10 @@ class MapFolder(ResultFolder):
             maps: [N, C, S, S].
         """
         heat, over = colour(maps, **self._rendering), overlay(images01, maps, **self._rendering)
+        inner = [file_name(network.name)] if self._several else []
         rows = []
         for i, (image, prediction) in enumerate(zip(images, said, strict=True)):
-            name = ".".join([image.name, *([file_name(network.name)] if self._several else []), method_name(method)])
+            name = ".".join([image.name, *inner, file_name(re.sub("[:,]", "-", method))])
             self.save(name, heat[i], maps[i])
             self.save(f"{name}.overlay", over[i])
             row = {"image": image.name, "network": network.name, "method": method, "true": image.label or ""}

@@ -18,16 +18,6 @@ def file_name(text: str) -> str:
     return re.sub(r"[^\w.=-]+", "_", str(path.with_suffix("") if path.suffix.lower() in SUFFIXES else text))
 
 
-def method_name(method: str) -> str:
-    """Return a method with its settings as part of the name of a file.
-
-    Example:
-        >>> method_name("smoothgrad:samples=8,sigma=0.1")
-        'smoothgrad-samples=8-sigma=0.1'
-    """
-    return file_name(re.sub("[:,]", "-", method))
-
-
 def numbered(names: Iterable[str]) -> list[str]:
     """Return names unlike each other: one that was there before gets a number.
 
