@@ -16,8 +16,9 @@ from torchvision.models import shufflenet_v2_x0_5
 
 from gradsculpt.attributions import SmoothGrad
 from gradsculpt.cli.main import main
+from gradsculpt.cli.networks import open_classifier
 from gradsculpt.cli.parser import command_parser
-from gradsculpt.cli.runs import Subject, open_classifier
+from gradsculpt.cli.runs import NamedNetwork
 from gradsculpt.cli.scoring import _labelled, add_protocol, read_protocol
 from gradsculpt.errors import ArgumentError
 from gradsculpt.evaluation import (
@@ -38,6 +39,7 @@ from gradsculpt.evaluation.per_image_values import Header
 from gradsculpt.inputs import InputSpace
 from gradsculpt.metrics import Score, metric, spearman
 from gradsculpt.models import Classifier, build, save
+from gradsculpt.progress import Reporter
 
 FEW = [
     "--groups", "accuracy", "sparsity", "robustness-random:draws=1", "robustness-attack:steps=2,images=2",
@@ -73,9 +75,9 @@ def options(*words: str) -> dict[str, Any]:
 
 
 @pytest.fixture(scope="module")
-def subject() -> Subject:
+def subject() -> NamedNetwork:
     network = build("convnet", num_classes=2, image_size=16)
-    return Subject("mine", Classifier(network, InputSpace((0.5,) * 3, (0.5,) * 3), ("cat", "dog"), 16))
+    return NamedNetwork("mine", Classifier(network, InputSpace((0.5,) * 3, (0.5,) * 3), ("cat", "dog"), 16))
 
 
 def rows(folder: Path) -> list[dict[str, str]]:
@@ -83,12 +85,12 @@ def rows(folder: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
-def test_without_flags_the_protocol_is_the_plain_one(subject: Subject) -> None:
+def test_without_flags_the_protocol_is_the_plain_one(subject: NamedNetwork) -> None:
     assert read_protocol(options(), subject) == Protocol()
     assert (options()["limit"], options()["batch_size"]) == (None, 64)
 
 
-def test_quick_and_full_choose_the_protocol_and_flags_override_it(subject: Subject) -> None:
+def test_quick_and_full_choose_the_protocol_and_flags_override_it(subject: NamedNetwork) -> None:
     assert read_protocol(options("--quick"), subject) == Protocol.quick()
     assert read_protocol(options("--full"), subject) == Protocol.full()
     assert (options("--quick")["limit"], options("--full")["limit"]) == (64, None)
@@ -102,7 +104,7 @@ def test_quick_and_full_choose_the_protocol_and_flags_override_it(subject: Subje
         read_protocol(options("--quick", "--full"), subject)
 
 
-def test_settings_are_typed_with_their_group_and_the_rest_stays_that_of_the_protocol(subject: Subject) -> None:
+def test_settings_are_typed_with_their_group_and_the_rest_stays_that_of_the_protocol(subject: NamedNetwork) -> None:
     def groups(*words: str) -> tuple[object, ...]:
         return read_protocol(options(*words), subject).groups
 
@@ -118,7 +120,7 @@ def test_settings_are_typed_with_their_group_and_the_rest_stays_that_of_the_prot
     )
 
 
-def test_the_maps_can_be_named_with_settings(subject: Subject) -> None:
+def test_the_maps_can_be_named_with_settings(subject: NamedNetwork) -> None:
     smooth = read_protocol(options("--method", "smoothgrad:samples=3"), subject).attribution
     assert smooth == SmoothGrad(samples=3)
     for words in (["--method", "gradient"], []):
@@ -269,13 +271,13 @@ def test_data_of_other_classes_are_matched_by_name_or_refused(
 ) -> None:
     opened = open_classifier(str(place / "run"))
     network = opened.classifier
-    images = opened.data({"data": None, "data_dir": None, "cache_dir": None}, tmp_path, None).test
+    images = opened.data({"data": None, "data_dir": None, "cache_dir": None}, Reporter()).test
     network.classes = ("bird", "dog", "cat")
-    found = _labelled(Subject("mine", network), images)
+    found = _labelled(NamedNetwork("mine", network), images)
     assert [found.classes[i] for i in found.labels] == [images.classes[i] for i in images.labels]
     assert set(found.labels.tolist()) == {1, 2}
     network.classes = ("bird", "dog")
     with pytest.raises(ArgumentError, match=r"mine knows no class cat, so 1 of the 2 classes .* bird, dog"):
-        _labelled(Subject("mine", network), images)
+        _labelled(NamedNetwork("mine", network), images)
     network.classes = ("0", "1")
-    assert _labelled(Subject("mine", network), images) is images
+    assert _labelled(NamedNetwork("mine", network), images) is images

@@ -169,7 +169,6 @@ def test_an_attack(run: Path, tmp_path: Path, attack: str, levels: float) -> Non
         np.testing.assert_allclose(np.load(tmp_path / f"{row['image']}.attacked.npy"), expected, atol=1e-5)
 
 
-@pytest.mark.xfail(strict=True, reason="groups of scores are no classes yet")
 def test_a_metric_joins_the_scorecard(run: Path, tmp_path: Path) -> None:
     words = ["evaluate", str(run), "--limit", "8", "--out", str(tmp_path)]
     assert main([*words, "--groups", "accuracy", f"{MINE}.roughness"]) == 0

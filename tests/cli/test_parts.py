@@ -12,7 +12,7 @@ from torch import Tensor
 from gradsculpt.attacks import Attack, TopKAttack
 from gradsculpt.attributions import Attribution, DualAveraging, GradCAM, Gradient, MoreauGrad, Smoothed
 from gradsculpt.cli.parts import FAMILIES, attack_of, attribution, canonical, names, part, resolved, spelled_out
-from gradsculpt.cli.train import read_settings
+from gradsculpt.cli.settings import read_settings
 from gradsculpt.errors import ArgumentError
 from gradsculpt.metrics.base import Metric
 from gradsculpt.objectives import (
@@ -163,7 +163,7 @@ def test_a_mistake_is_told_in_one_line(text: str, base: type, said: str) -> None
 
 
 def settings_of(*words: str) -> Objective:
-    return read_settings([*words, "--out", "x"])[0].objective
+    return read_settings([*words, "--out", "x"]).objective
 
 
 def test_a_training_takes_texts_and_overrides_them_by_parts() -> None:

@@ -34,7 +34,7 @@ from gradsculpt.evaluation import (
     evaluate,
 )
 from gradsculpt.evaluation.plot import plot
-from gradsculpt.metrics import gini, insertion_curve, rps, ssim, topk_intersection
+from gradsculpt.metrics import Neighbourhood, gini, insertion_curve, rps, ssim, topk_intersection
 from gradsculpt.models import Classifier
 from tests.evaluation.cases import (
     GROUPS,
@@ -238,7 +238,9 @@ def test_curves_are_what_the_metrics_say() -> None:
     noise = found.curves["noise_cosine"]
     assert noise.x == (4.0, 16.0)
     for level, mean in zip(noise.x, noise.mean, strict=True):
-        told = rps(network(), Gradient(), x, labels, SPACE.pixels(level / 255), draws=2, bounds=bounds, seed=0)
+        told = rps(
+            network(), Gradient(), x, labels, SPACE.pixels(level / 255), Neighbourhood(draws=2, bounds=bounds, seed=0)
+        )
         assert mean == pytest.approx(float(told["cosine"].mean()), abs=1e-6)
         assert found[f"rps_cosine_{level:g}"].mean == pytest.approx(mean)
     # A root-mean-square change of 2 levels of 3 * 8 * 8 entries.

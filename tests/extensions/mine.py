@@ -15,7 +15,7 @@ from gradsculpt.metrics.base import Score, metric
 from gradsculpt.objectives.base import Regulariser
 from gradsculpt.objectives.passes import Passes
 from gradsculpt.penalties import Penalty
-from gradsculpt.perturbations import LossGradient, Perturbation
+from gradsculpt.perturbations import LossGradient, Perturbation, State
 
 
 @dataclass(frozen=True)
@@ -47,10 +47,10 @@ class LogitDecay(Regulariser):
 
 @dataclass(frozen=True)
 class HalfStep(Perturbation):
-    def __call__(
-        self, loss_gradient: LossGradient, x: Tensor, penalty: Penalty, *, generator: Generator | None = None
-    ) -> Tensor:
-        return penalty.dual(loss_gradient(x)[1]) / 2
+    def step(
+        self, state: State, loss_gradient: LossGradient, x: Tensor, penalty: Penalty, generator: Generator | None = None
+    ) -> tuple[Tensor, State]:
+        return penalty.dual(loss_gradient(x)[1]) / 2, state
 
 
 @dataclass(frozen=True)

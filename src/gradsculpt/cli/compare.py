@@ -3,12 +3,11 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from gradsculpt.cli.console import progress_console, result_console
+from gradsculpt.cli import console
 from gradsculpt.cli.parser import command_parser
 from gradsculpt.cli.process import prepare
 from gradsculpt.cli.runs import open_run
 from gradsculpt.cli.scoring import add_protocol, compare
-from gradsculpt.progress import Reporter
 from gradsculpt.report import table
 
 
@@ -20,7 +19,7 @@ def run(words: Sequence[str]) -> None:
     parser.add_argument("--out", type=Path, default=Path("report.html"), help="The page.")
     parser.add_argument("--count", type=int, default=8, help="Images whose maps are shown.")
     add_protocol(parser, words)
-    options, reporter = parser.build(parser.read(words)), Reporter(progress_console())
+    options, reporter = parser.build(parser.read(words)), console.reporter()
     cards = compare([open_run(path, options["device"]) for path in options["runs"]], options, reporter)
-    result_console().print(table(cards))
+    console.result_console().print(table(cards))
     reporter.say(f"The page is {options['out']}, its maps alone {options['out'].with_suffix('.png')}")

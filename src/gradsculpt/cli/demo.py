@@ -10,7 +10,7 @@ from gradsculpt.cli.parser import command_parser
 from gradsculpt.cli.process import prepare
 from gradsculpt.cli.runs import open_run
 from gradsculpt.cli.scoring import compare
-from gradsculpt.cli.train import read_settings
+from gradsculpt.cli.settings import read_settings
 from gradsculpt.progress import Reporter
 from gradsculpt.report import table
 from gradsculpt.training import fit

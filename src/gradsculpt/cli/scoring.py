@@ -1,6 +1,5 @@
 """What the commands that score networks share: the options of a protocol, scoring into a folder, and the page."""
 
-import importlib
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -9,15 +8,16 @@ from typing import Any
 import numpy as np
 
 from gradsculpt import checks
+from gradsculpt.cli.networks import add_data_options
 from gradsculpt.cli.parser import Parser
+from gradsculpt.cli.parts import attribution, part
 from gradsculpt.cli.process import DEVICES, make_folder
-from gradsculpt.cli.runs import Run, Subject, attribution
-from gradsculpt.cli.settings import from_words
+from gradsculpt.cli.runs import NamedNetwork, Run
 from gradsculpt.data import ImageSet, Splits, loader
 from gradsculpt.errors import ArgumentError
 from gradsculpt.evaluation import MetricGroup, Protocol, Scorecard, ScoreGroup, evaluate
 from gradsculpt.evaluation.scorecard import FILE
-from gradsculpt.metrics import METRICS, Metric
+from gradsculpt.metrics import METRICS
 from gradsculpt.progress import Reporter
 from gradsculpt.report import RunView, Sample, choose, read_curve, render, sample_maps, sheet
 
@@ -36,9 +36,7 @@ def add_protocol(parser: Parser, words: Sequence[str]) -> None:
         help="What is scored: groups, with settings as in fidelity:steps=50 where they are not those of --quick or "
         "--full, metrics, and your own of either as module.Name; gradsculpt list.",
     )
-    parser.add_argument("--data", type=str | None, help="Another source of images with the same classes.")
-    parser.add_argument("--data_dir", type=Path | None, help="Where downloaded sets live.")
-    parser.add_argument("--cache_dir", type=Path | None, help="Where decoded images are cached.")
+    add_data_options(parser, "Another source of images with the same classes.")
     parser.add_argument("--split", type=str, choices=["test", "val", "train"], default="test", help="Part to score.")
     parser.add_argument("--limit", type=int | None, help="Use so many images, drawn at random by the seed.")
     parser.add_argument("--batch_size", type=int, default=64, help="Images at once.")
@@ -58,12 +56,12 @@ def add_protocol(parser: Parser, words: Sequence[str]) -> None:
         parser.set_defaults(limit=_QUICK_IMAGES, batch_size=_QUICK_BATCH)
 
 
-def read_protocol(options: Mapping[str, Any], subject: Subject) -> Protocol:
+def read_protocol(options: Mapping[str, Any], network: NamedNetwork) -> Protocol:
     """Return the protocol that the options of `add_protocol` ask for.
 
     Args:
         options: Those; where one is missing, its default is taken.
-        subject: Whose range of input the attribution is told, where it takes one.
+        network: Whose range of input the attribution is told, where it takes one.
 
     Raises:
         ArgumentError: If a value is out of range, or a group or the attribution is not known.
@@ -71,10 +69,9 @@ def read_protocol(options: Mapping[str, Any], subject: Subject) -> Protocol:
     if options.get("quick") and options.get("full"):
         raise ArgumentError("--quick and --full exclude each other; pass one.")
     chosen = Protocol.quick() if options.get("quick") else Protocol.full() if options.get("full") else Protocol()
-    low, high = (bound.to(subject.classifier.device) for bound in subject.classifier.space.bounds)
     return Protocol(
         tuple(_group(text, chosen) for text in options.get("groups") or ()) or chosen.groups,
-        attribution(options.get("method", "gradient"), options.get("output", "logit"), (low, high)),
+        attribution(options.get("method", "gradient"), options.get("output", "logit"), network.bounds),
         options.get("target", chosen.target),
         options.get("seed", chosen.seed),
     )
@@ -90,29 +87,12 @@ def _group(text: str, protocol: Protocol) -> ScoreGroup:
     metric = {metric.name: metric for metric in METRICS}.get(text)
     if metric is not None:
         return MetricGroup(metric)
-    # MERGE: group = part(text, ScoreGroup, "--groups", supplied), which knows dotted paths; _own_group goes.
-    group: ScoreGroup = (
-        _own_group(text) if "." in text.partition(":")[0] else from_words(text, ScoreGroup, "--groups", supplied)
-    )
+    group: ScoreGroup = part(text, ScoreGroup, "--groups", supplied)
     return group
 
 
-def _own_group(text: str) -> ScoreGroup:
-    module, _, name = text.rpartition(".")
-    try:
-        target = getattr(importlib.import_module(module), name)
-    except (ImportError, AttributeError) as error:
-        raise ArgumentError(
-            f"--groups {text} cannot be imported ({error}); pass the path of a class or a metric."
-        ) from error
-    if isinstance(target, Metric):
-        return MetricGroup(target)
-    made: ScoreGroup = target() if isinstance(target, type) else target
-    return made
-
-
 def score(
-    subject: Subject,
+    network: NamedNetwork,
     splits: Splits,
     options: Mapping[str, Any],
     protocol: Protocol,
@@ -122,7 +102,7 @@ def score(
     """Score a network, write scorecard.json and scorecard.csv, and return the scorecard.
 
     Args:
-        subject: The network.
+        network: The network.
         splits: Its data.
         options: Those of `add_protocol`.
         protocol: What they ask for.
@@ -133,17 +113,17 @@ def score(
         ArgumentError: If a network by name has no folder, or the data have classes that it does not know.
         RunError: If the folder cannot be written to.
     """
-    folder = folder_of(subject, folder)
+    folder = folder_of(network, folder)
     if options["limit"] is not None:
         checks.at_least("--limit", options["limit"], 1)
-    images = _sample(_labelled(subject, getattr(splits, options["split"])), options["limit"], protocol.seed)
-    source = options["data"] or (subject.run.settings.data if subject.run else None)
-    with reporter.work(f"scoring {subject.name}", len(images)) as tell:
+    images = _sample(_labelled(network, getattr(splits, options["split"])), options["limit"], protocol.seed)
+    source = options["data"] or (network.settings.data if isinstance(network, Run) else None)
+    with reporter.work(f"scoring {network.name}", len(images)) as tell:
         card = evaluate(
-            subject.classifier,
+            network.classifier,
             loader(images, options["batch_size"], shuffle=False),
             protocol,
-            name=subject.name,
+            name=network.name,
             settings={"data": source, "split": options["split"], "skipped_files": len(splits.skipped)},
             limit=len(images),
             names=images.names,
@@ -154,7 +134,7 @@ def score(
     return card
 
 
-def folder_of(subject: Subject, folder: Path | None) -> Path:
+def folder_of(network: NamedNetwork, folder: Path | None) -> Path:
     """Return the folder of a network's scores: the one that is given, or else the run directory.
 
     Raises:
@@ -162,9 +142,9 @@ def folder_of(subject: Subject, folder: Path | None) -> Path:
     """
     if folder is not None:
         return folder
-    if subject.run is None:
-        raise ArgumentError(f"{subject.name} is no run with a folder for its scores; pass --out FOLDER.")
-    return subject.run.path
+    if not isinstance(network, Run):
+        raise ArgumentError(f"{network.name} is no run with a folder for its scores; pass --out FOLDER.")
+    return network.path
 
 
 def compare(runs: Sequence[Run], options: dict[str, Any], reporter: Reporter, note: str = "") -> list[Scorecard]:
@@ -192,10 +172,9 @@ def compare(runs: Sequence[Run], options: dict[str, Any], reporter: Reporter, no
     views: list[RunView] = []
     shown: list[Sample] = []
     for opened in runs:
-        subject = Subject(opened.name, opened.classifier, opened)
-        splits = opened.data(options, reporter.console if opened is first else None)
-        protocol = read_protocol(options, subject)
-        card = score(subject, splits, options, protocol, reporter)
+        splits = opened.data(options, reporter if opened is first else Reporter())
+        protocol = read_protocol(options, opened)
+        card = score(opened, splits, options, protocol, reporter)
         samples = choose(getattr(splits, options["split"]), options["count"])
         shown = shown or samples
         maps = sample_maps(opened.classifier, samples, protocol)
@@ -212,9 +191,9 @@ def _sample(images: ImageSet, limit: int | None, seed: int) -> ImageSet:
     return images.subset(np.sort(np.random.default_rng(seed).choice(len(images), limit, replace=False)))
 
 
-def _labelled(subject: Subject, images: ImageSet) -> ImageSet:
+def _labelled(network: NamedNetwork, images: ImageSet) -> ImageSet:
     """Return images with the labels that they have as classes of a network."""
-    classes = subject.classifier.classes
+    classes = network.classifier.classes
     nameless = classes == tuple(map(str, range(len(classes)))) and len(classes) == len(images.classes)
     if images.classes == classes or nameless:
         return images
@@ -222,7 +201,7 @@ def _labelled(subject: Subject, images: ImageSet) -> ImageSet:
     strange = [name for name in images.classes if name not in position]
     if strange:
         raise ArgumentError(
-            f"{subject.name} knows no class {strange[0]}, so {len(strange)} of the {len(images.classes)} classes of "
+            f"{network.name} knows no class {strange[0]}, so {len(strange)} of the {len(images.classes)} classes of "
             f"the data cannot be scored; pass data with its classes: {', '.join(classes[:5])}"
             f"{f' and {len(classes) - 5} more' if len(classes) > 5 else ''}."
         )

@@ -1,7 +1,7 @@
 """A batch under judgement: its images, its maps, and what several groups of scores share of them."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Literal
 
@@ -10,7 +10,6 @@ from torch import Tensor, nn
 
 from gradsculpt.attacks import Manipulation
 from gradsculpt.attributions import Attribution, heatmap
-from gradsculpt.errors import ModelError
 from gradsculpt.models import Classifier
 
 _SMOOTH_BETA = 20.0
@@ -135,17 +134,9 @@ class EvaluationBatch:
         """Return the first images after an attack, as the network takes them, [M, C, H, W]."""
         count = self.first(attack.images)
         length = self.x[0].numel() ** 0.5 if attack.kind.norm == "l2" else 1.0
-        auto = attack.smooth_beta == "auto"
-        settings = {"steps": attack.steps, "bounds": self.bounds, "smooth_beta": None if auto else attack.smooth_beta}
-        manipulation = attack.kind(self.pixels(attack.size) * length, **settings)  # type: ignore[arg-type]
-        given = (self.network, self.attribution, self.x[:count], self.target[:count])
-        # MERGE: smooth_beta="auto" is the attacks' own; then pass attack.smooth_beta, and no try.
-        try:
-            return manipulation(*given)
-        except ModelError:
-            if not auto:
-                raise
-            return replace(manipulation, smooth_beta=_SMOOTH_BETA)(*given)
+        eps, settings = self.pixels(attack.size) * length, {"steps": attack.steps, "smooth_beta": attack.smooth_beta}
+        manipulation = attack.kind(eps, bounds=self.bounds, **settings)  # type: ignore[arg-type]
+        return manipulation(self.network, self.attribution, self.x[:count], self.target[:count])
 
     def _once(self, key: object, compute: Callable[[], Tensor]) -> Tensor:
         """Return what was computed under a key, which holds every setting that decides it."""

@@ -11,7 +11,7 @@ from gradsculpt.errors import ArgumentError
 from gradsculpt.evaluation.batch import EvaluationBatch
 from gradsculpt.evaluation.groups.base import Column, ScoreGroup
 from gradsculpt.evaluation.groups.robustness import check_levels
-from gradsculpt.metrics import Metric
+from gradsculpt.metrics import Metric, Neighbourhood
 
 _SUPPLIED: Mapping[str, Callable[[EvaluationBatch, float], Any]] = {
     "maps": lambda batch, eps: batch.maps,
@@ -27,6 +27,7 @@ _SUPPLIED: Mapping[str, Callable[[EvaluationBatch, float], Any]] = {
     "labels": lambda batch, eps: batch.labels,
     "logits": lambda batch, eps: batch.logits,
     "eps": lambda batch, eps: batch.pixels(eps),
+    "neighbourhood": lambda batch, eps: Neighbourhood(bounds=batch.bounds, seed=batch.seed),
     "bounds": lambda batch, eps: batch.bounds,
     "seed": lambda batch, eps: batch.seed,
 }

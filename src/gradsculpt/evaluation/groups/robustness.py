@@ -11,7 +11,7 @@ from gradsculpt.attacks import TargetedManipulation, TopKAttack
 from gradsculpt.attributions import heatmap
 from gradsculpt.evaluation.batch import EvaluationBatch, MapAttack
 from gradsculpt.evaluation.groups.base import Column, CurveText, Point, ScoreGroup
-from gradsculpt.metrics import cosine, local_lipschitz, rps, ssim, topk_dice, topk_intersection
+from gradsculpt.metrics import Neighbourhood, cosine, local_lipschitz, rps, ssim, topk_dice, topk_intersection
 
 _CHANGE = "root-mean-square change (8-bit levels)"
 
@@ -61,12 +61,13 @@ class RobustnessRandom(ScoreGroup):
         if not self.rps_levels:
             return
         given = (batch.network, batch.attribution, batch.x, batch.target)
+        neighbourhood = Neighbourhood(draws=self.draws, bounds=batch.bounds, seed=batch.seed)
         for level in self.rps_levels:
-            values = rps(*given, batch.pixels(level), self.draws, bounds=batch.bounds, seed=batch.seed)
+            values = rps(*given, batch.pixels(level), neighbourhood)
             for score in rps.scores:
                 yield Column(replace(score, name=f"rps_{score.name}_{level:g}"), values[score.name])
             yield Column(rps.scores[0], values["cosine"], Point("noise_cosine", level))
-        steepest = local_lipschitz(*given, batch.pixels(self.eps), self.draws, bounds=batch.bounds, seed=batch.seed)
+        steepest = local_lipschitz(*given, batch.pixels(self.eps), neighbourhood)
         yield Column(local_lipschitz.scores[0], steepest)
 
 
