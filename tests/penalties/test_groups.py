@@ -107,3 +107,11 @@ def test_arguments_out_of_range_are_refused() -> None:
         GroupL21(1.0, patch=0)
     with pytest.raises(ArgumentError, match=r"the map has shape \[2, 3\].*\[N, C, H, W\]"):
         GroupL21(1.0).value(torch.ones(2, 3))
+
+
+def test_a_patch_beyond_the_image_makes_one_group_of_it() -> None:
+    g = torch.randn(2, 3, 5, 7, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    whole = GroupL21(0.5, patch=4096, per_channel=False)
+    length = g.flatten(1).norm(dim=1)
+    torch.testing.assert_close(whole.value(g), 0.5 * length)
+    torch.testing.assert_close(whole.dual(g), 0.5 * g / length.view(-1, 1, 1, 1))

@@ -85,5 +85,6 @@ class GroupL21(Penalty):
         return peak * torch.where(squares == 0, 1.0, squares).sqrt()
 
     def _spread(self, per_group: Tensor, like: Tensor) -> Tensor:
-        rows = per_group.repeat_interleave(self.patch, dim=2)[:, :, : like.shape[2]]
-        return rows.repeat_interleave(self.patch, dim=3)[..., : like.shape[3]]
+        height, width = like.shape[2:]  # a patch may be larger, which makes one group of the whole image
+        rows = per_group.repeat_interleave(min(self.patch, height), dim=2)[:, :, :height]
+        return rows.repeat_interleave(min(self.patch, width), dim=3)[..., :width]
