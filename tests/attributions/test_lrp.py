@@ -171,6 +171,7 @@ def test_bounds_go_with_what_is_done_to_the_images_first() -> None:
     torch.testing.assert_close(LRP((LOW, HIGH))(padded, x, y), expected)
     flipped = LRP((LOW, HIGH))(lambda t: model(-(t.neg())), x, y)
     torch.testing.assert_close(flipped, expected)
+    torch.testing.assert_close(LRP((LOW, HIGH))(lambda t: model(-t), -x, y), expected)
 
 
 def test_bounds_default_to_each_images_channels_and_reach_to_what_is_outside() -> None:
@@ -229,6 +230,7 @@ PADDED: list[list[nn.Module]] = [
     [nn.ZeroPad2d(2), nn.Conv2d(4, 4, 1, groups=4), nn.Sigmoid(), nn.Conv2d(4, 5, 3)],
     [nn.ZeroPad2d(1), nn.Conv2d(4, 4, 1), nn.ReLU(), nn.AvgPool2d(3, 1), nn.Conv2d(4, 4, 3, groups=4)],
     [nn.ZeroPad2d(2), nn.Conv2d(4, 4, 1), nn.MaxPool2d(2), nn.ReLU(), nn.Conv2d(4, 5, 3)],
+    [nn.ZeroPad2d(4), nn.Conv2d(4, 4, 1), nn.ReLU(), nn.AvgPool2d(2), nn.Conv2d(4, 4, 2, groups=4)],
     [nn.ConstantPad3d((0, 0, 0, 0, 1, 1), 3.0), nn.Conv2d(6, 6, 3, groups=3), nn.Conv2d(6, 2, 1)],
     [nn.ZeroPad2d(2), nn.Conv2d(4, 4, 1), nn.ConvTranspose2d(4, 4, 3, 2, groups=2), nn.Conv2d(4, 5, 3)],
     [nn.ReflectionPad2d(1), nn.Conv2d(4, 5, 3)],

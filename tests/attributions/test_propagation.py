@@ -107,6 +107,20 @@ def test_hooks_of_others_are_run_and_stay(attribution: Attribution) -> None:
     assert len(model[2]._forward_hooks) == len(model[2]._backward_hooks) == 1
 
 
+@pytest.mark.parametrize("attribution", [GuidedBackprop(), LRP()], ids=lambda member: type(member).__name__)
+def test_what_no_gradient_goes_through_is_left_to_the_network(attribution: Attribution) -> None:
+    model, (x, y), passes = network().eval(), batch(), torch.zeros(())
+
+    def counted(t: Tensor) -> Tensor:
+        passes.add_(1)
+        with torch.no_grad():
+            passes.add_(t.detach().relu_().sum() * 0)
+        return model(t)
+
+    torch.testing.assert_close(attribution(counted, x, y), attribution(model, x, y))
+    assert passes == 1
+
+
 class Doubled(torch.autograd.Function):
     @staticmethod
     def forward(ctx: object, x: Tensor) -> Tensor:

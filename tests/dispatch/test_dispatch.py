@@ -190,6 +190,19 @@ def test_arguments_are_the_same_by_position_and_by_name(case: Case) -> None:
     assert [id(t) for t in plain.given().tensors] == [id(t) for t in plain.tensors]
 
 
+@by_case
+def test_the_first_argument_may_be_given_by_name(case: Case) -> None:
+    if not case.label.startswith(("torch.", "functional.")) or not spelling(case.function).operator.parameters:
+        return  # a method of tensors
+    x, expected = case.images(), case(case.images())
+    names = spelling(case.function).operator.parameters
+    given = dict(zip(names[1:], ARGUMENTS.get(case.name, ()), strict=False))
+    seen: list[Call] = []
+    with Dispatch({case.name: shifted(seen)}):
+        torch.testing.assert_close(case.function(input=x, **given, **case.kwargs), expected + 3)
+    assert seen[0]["input"].data_ptr() == x.data_ptr()
+
+
 def test_the_two_batch_norms_give_the_same_arguments() -> None:
     x, mean, variance, weight, bias = images(), *(torch.rand(4).double() for _ in range(4))
     ours = call_of(F.batch_norm, x, mean, variance, weight, bias, False, 0.2, 1e-3)
