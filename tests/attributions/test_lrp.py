@@ -292,6 +292,9 @@ def test_what_has_no_rule_is_refused() -> None:
     model, (x, y) = network().eval(), batch()
     with pytest.raises(ModelError, match=r"relevance is not conserved: a map adds up to .* instead of 1"):
         LRP()(lambda t: model(t * t.mean((2, 3), keepdim=True).sigmoid()), x, y)
+    for unruled in (F.hardtanh, lambda t: t.clamp(min=-0.1), lambda t: torch.ones_like(t) / t):
+        with pytest.raises(ModelError, match="relevance is not conserved"):
+            LRP()(lambda t, unruled=unruled: model(unruled(t)), x, y)
     with pytest.raises(ModelError, match=r"call model\.eval\(\) first"):
         LRP()(network(), x, y)
     for wrong in ((1.0, 0.0), (0.0, float("inf")), (0.0,)):

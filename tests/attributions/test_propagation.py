@@ -81,6 +81,18 @@ def test_a_sum_is_seen_however_it_is_written(attribution: Attribution, add: Call
 
 
 @members
+def test_logits_may_be_overwritten_last(attribution: Attribution) -> None:
+    model, (x, y) = network().eval(), batch()
+
+    def halved(t: Tensor) -> Tensor:
+        logits: Tensor = model(t)
+        logits.mul_(0.5)
+        return logits
+
+    torch.testing.assert_close(attribution(halved, x, y), attribution(lambda t: 0.5 * model(t), x, y))
+
+
+@members
 def test_dropout_in_place_is_nothing_in_evaluation_mode(attribution: Attribution) -> None:
     model, (x, y) = network().eval(), batch()
     expected = attribution(model, x, y)

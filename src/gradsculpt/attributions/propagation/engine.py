@@ -102,7 +102,6 @@ class Propagation:
                 values, maps = input_gradient(output, x, create_graph=self._again)
         finally:
             self._in_force = False
-            mode.forget()
         broken = ~values.isfinite()
         if bool(broken.any()):
             maps = maps.masked_fill(broken.view(-1, 1, 1, 1), torch.nan)
