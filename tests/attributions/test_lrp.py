@@ -2,6 +2,7 @@
 
 import itertools
 from collections.abc import Callable
+from functools import partial
 from typing import TypeVar
 
 import numpy as np
@@ -288,13 +289,21 @@ def test_maps_with_many_weights_and_views_are_no_obstacle() -> None:
     torch.testing.assert_close(LRP((LOW, HIGH))(lambda t: last(wide(t).view(len(t), -1)), x, y), expected)
 
 
+def _after(model: nn.Module, function: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
+    logits: Tensor = model(function(x))
+    return logits
+
+
 def test_what_has_no_rule_is_refused() -> None:
     model, (x, y) = network().eval(), batch()
     with pytest.raises(ModelError, match=r"relevance is not conserved: a map adds up to .* instead of 1"):
         LRP()(lambda t: model(t * t.mean((2, 3), keepdim=True).sigmoid()), x, y)
-    for unruled in (F.hardtanh, lambda t: t.clamp(min=-0.1), lambda t: torch.ones_like(t) / t):
+    unruled: list[Callable[[Tensor], Tensor]] = [
+        F.hardtanh, lambda t: t.clamp(min=-0.1), lambda t: torch.ones_like(t) / t,
+    ]  # fmt: skip
+    for function in unruled:
         with pytest.raises(ModelError, match="relevance is not conserved"):
-            LRP()(lambda t, unruled=unruled: model(unruled(t)), x, y)
+            LRP()(partial(_after, model, function), x, y)
     with pytest.raises(ModelError, match=r"call model\.eval\(\) first"):
         LRP()(network(), x, y)
     for wrong in ((1.0, 0.0), (0.0, float("inf")), (0.0,)):
