@@ -153,6 +153,7 @@ class Step:
     def __init__(self, case: Case, loss: Objective | Formula) -> None:
         torch.manual_seed(0)
         self._loss, self._bf16 = loss, case.bf16
+        self._state = loss.initial_state() if isinstance(loss, Objective) else {}
         network = build(case.network, num_classes=10, image_size=case.side, softplus=case.softplus)
         x = torch.randn(case.batch, 3, case.side, case.side)
         self._y, self._attention = torch.randint(0, 10, (case.batch,)), torch.rand(case.batch, 1, case.side, case.side)
@@ -177,7 +178,9 @@ class Step:
         if not isinstance(self._loss, Objective):
             return self._loss(self._network, self._x, self._y)
         with torch.autocast("cpu", torch.bfloat16, enabled=self._bf16):
-            return self._loss(self._network, self._x, self._y, self._attention).loss
+            losses = self._loss(self._network, self._x, self._y, self._attention, state=self._state)
+        self._state = losses.state
+        return losses.loss
 
     def peak(self) -> int:
         """Return the largest number of bytes that tensors made in a step take at once."""

@@ -17,7 +17,8 @@ SOURCE = Path(gradsculpt.__file__).parent
 ROWS: tuple[frozenset[str], ...] = tuple(
     frozenset(row.split())
     for row in (
-        "errors checks inputs numerics progress fingerprint dispatch kernels gradients isolation",
+        "errors extensions checks inputs files numerics progress fingerprint configuration dispatch kernels gradients "
+        "isolation",
         "penalties perturbations",
         "attributions objectives",
         "attacks metrics",
@@ -32,6 +33,8 @@ ROWS: tuple[frozenset[str], ...] = tuple(
 SAME_ROW = frozenset(
     {
         ("checks", "errors"),
+        ("configuration", "errors"),
+        ("extensions", "errors"),
         ("inputs", "errors"),
         ("inputs", "checks"),
         ("gradients", "errors"),

@@ -11,9 +11,11 @@ import pytest
 
 from gradsculpt.attacks import ATTACKS
 from gradsculpt.attributions import ATTRIBUTIONS
+from gradsculpt.evaluation import SCORE_GROUPS
 from gradsculpt.objectives import OBJECTIVES
 from gradsculpt.penalties import PENALTIES
 from gradsculpt.perturbations import PERTURBATIONS
+from tests.evaluation.cases import GROUPS
 from tests.objectives.cases import untried
 from tests.penalties.cases import LAWFUL, missing
 from tests.perturbations.test_perturbations import SOLVERS
@@ -24,6 +26,7 @@ TUPLES: dict[str, tuple[type, ...]] = {
     "objectives": OBJECTIVES,
     "attributions": ATTRIBUTIONS,
     "attacks": ATTACKS,
+    "evaluation": SCORE_GROUPS,
 }
 
 # Runs in a fresh process, where no test has defined a subclass: imports every module, then looks at the classes.
@@ -49,26 +52,28 @@ def concrete(cls):
         yield from concrete(child)
 
 forgotten = []
-for package, base in json.loads(sys.argv[1]).items():
+for package, (base, listed) in json.loads(sys.argv[1]).items():
     home = importlib.import_module(f"gradsculpt.{package}")
-    for cls in set(concrete(getattr(home, base))) - set(getattr(home, package.upper())):
+    for cls in set(concrete(getattr(home, base))) - set(getattr(home, listed)):
         if cls.__module__.startswith("gradsculpt") and not cls.__name__.startswith("_"):
             forgotten.append(cls.__name__)
 json.dump({"failed": failed, "forgotten": sorted(forgotten)}, sys.stdout)
 """
 
-BASES = {
-    "penalties": "Penalty",
-    "perturbations": "Perturbation",
-    "objectives": "Objective",
-    "attributions": "Attribution",
-    "attacks": "Attack",
+FAMILIES = {
+    "penalties": ("Penalty", "PENALTIES"),
+    "perturbations": ("Perturbation", "PERTURBATIONS"),
+    "objectives": ("Objective", "OBJECTIVES"),
+    "attributions": ("Attribution", "ATTRIBUTIONS"),
+    "attacks": ("Attack", "ATTACKS"),
+    "evaluation": ("ScoreGroup", "SCORE_GROUPS"),
 }
+"""The base class of each package, and the name of the tuple that lists its members."""
 
 
 def survey(before: str = "", modules: str = "everything") -> dict[str, object]:
     """Return what is missing, after running some code first."""
-    command = [sys.executable, "-c", before + SURVEY, json.dumps(BASES), modules]
+    command = [sys.executable, "-c", before + SURVEY, json.dumps(FAMILIES), modules]
     result = subprocess.run(command, capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stderr
     return json.loads(result.stdout)  # type: ignore[no-any-return]
@@ -121,3 +126,7 @@ def test_every_perturbation_is_under_the_laws() -> None:
 
 def test_every_objective_is_under_the_laws_and_is_trained_with() -> None:
     assert untried() == set()
+
+
+def test_every_group_of_scores_is_under_the_laws() -> None:
+    assert {type(group) for group in GROUPS} == set(SCORE_GROUPS)

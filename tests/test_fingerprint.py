@@ -65,3 +65,13 @@ def test_every_pixel_of_an_array_on_disk_counts(tmp_path: Path) -> None:
         pixels[row, 1, 1, 2] = 1
         found.add(fingerprint(pixels))
     assert len(found) == 4
+
+
+def test_functions_and_classes_count_by_name_and_code_and_not_by_address() -> None:
+    def made(factor: str) -> object:
+        space: dict[str, object] = {"__name__": "mine"}
+        exec(f"def score(x): return {factor} * x + max([x for x in [1]])", space)
+        return space["score"]
+
+    assert fingerprint(made("2")) == fingerprint(made("2")) != fingerprint(made("3"))
+    assert fingerprint(nn.ReLU) == fingerprint(nn.ReLU) != fingerprint(nn.ELU)

@@ -282,41 +282,41 @@ def test_every_law_is_handed_something_wrong() -> None:
 
 
 class AlignmentWithoutHalf(LocalGradientAlignment):
-    def dear_terms(self, passes: Passes) -> dict[str, Tensor]:
-        found = super().dear_terms(passes)
+    def terms_of(self, passes: Passes) -> dict[str, Tensor]:
+        found = super().terms_of(passes)
         return found | {"cosine_alignment": 2 * found["cosine_alignment"]}
 
 
 class AlignmentWithoutSquare(LocalGradientAlignment):
-    def dear_terms(self, passes: Passes) -> dict[str, Tensor]:
-        return replace(as_given(self), squared=False).dear_terms(passes)
+    def terms_of(self, passes: Passes) -> dict[str, Tensor]:
+        return replace(as_given(self), squared=False).terms_of(passes)
 
 
 class AlignmentWithAttachedSource(LocalGradientAlignment):
     differentiates_clean = True
 
-    def dear_terms(self, passes: Passes) -> dict[str, Tensor]:
-        return replace(as_given(self), detach_source=False).dear_terms(passes)
+    def terms_of(self, passes: Passes) -> dict[str, Tensor]:
+        return replace(as_given(self), detach_source=False).terms_of(passes)
 
 
 class AlignmentTooNear(LocalGradientAlignment):
-    def dear_terms(self, passes: Passes) -> dict[str, Tensor]:
-        return replace(as_given(self), eps=0.15).dear_terms(passes)
+    def terms_of(self, passes: Passes) -> dict[str, Tensor]:
+        return replace(as_given(self), eps=0.15).terms_of(passes)
 
 
 class HessianWithoutSquare(HessianNorm):
-    def dear_terms(self, passes: Passes) -> dict[str, Tensor]:
-        return {name: (0.4 * value).sqrt() for name, value in super().dear_terms(passes).items()}
+    def terms_of(self, passes: Passes) -> dict[str, Tensor]:
+        return {name: (0.4 * value).sqrt() for name, value in super().terms_of(passes).items()}
 
 
 class HessianTimesAConstant(HessianNorm):
-    def dear_terms(self, passes: Passes) -> dict[str, Tensor]:
-        return {name: value.detach() for name, value in super().dear_terms(passes).items()}
+    def terms_of(self, passes: Passes) -> dict[str, Tensor]:
+        return {name: value.detach() for name, value in super().terms_of(passes).items()}
 
 
 class PenaltyOfTheSum(GradientPenalty):
-    def dear_terms(self, passes: Passes) -> dict[str, Tensor]:
-        return {name: len(passes.x) * value for name, value in super().dear_terms(passes).items()}
+    def terms_of(self, passes: Passes) -> dict[str, Tensor]:
+        return {name: len(passes.x) * value for name, value in super().terms_of(passes).items()}
 
 
 class EntropyOfTheOtherSign(MaxEntropy):

@@ -19,18 +19,31 @@ import gradsculpt as gs
 from gradsculpt.attributions import Gradient
 from gradsculpt.cli.runs import open_run
 from gradsculpt.data import loader, to_float
-from gradsculpt.evaluation import Protocol, Scorecard, randomization
+from gradsculpt.evaluation import (
+    Accuracy,
+    Fidelity,
+    Protocol,
+    RobustnessAttack,
+    RobustnessRandom,
+    Sanity,
+    Scorecard,
+    Sparsity,
+    randomization,
+)
 from gradsculpt.evaluation.plot import plot
 from gradsculpt.visualize import cascade_sheet
 
 HERE = Path(__file__).parent
 IMAGES = 256
 PROTOCOL = Protocol(
-    groups=("accuracy", "sparsity", "robustness-random", "robustness-attack", "fidelity", "sanity"),
-    rps_levels=(4.0, 8.0, 16.0),
-    attack_levels=(0.5, 2.0),
-    attack_steps=100,
-    attack_images=64,
+    (
+        Accuracy(),
+        Sparsity(),
+        RobustnessRandom(rps_levels=(4.0, 8.0, 16.0)),
+        RobustnessAttack(levels=(0.5, 2.0), steps=100, images=64),
+        Fidelity(),
+        Sanity(),
+    )
 )
 TABLES: dict[str, dict[str, tuple[str, ...]]] = {
     # each method and the one that it is compared with

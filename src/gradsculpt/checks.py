@@ -1,6 +1,6 @@
 """Validation at the door: what public functions call on their arguments before any work is done."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
@@ -10,16 +10,24 @@ from gradsculpt.errors import ArgumentError
 
 def at_least(name: str, value: float | Tensor, low: float) -> None:
     """Raise `ArgumentError` unless every entry of `value` is finite and at least `low`."""
-    entries = _entries(value)
-    if entries.numel() == 0 or not bool((torch.isfinite(entries) & (entries >= low)).all()):
-        raise ArgumentError(f"{name}={_short(value)} is out of range; pass a finite value of at least {low:g}.")
+    _finite(name, value, lambda entries: entries >= low, f"of at least {low:g}")
+
+
+def each_at_least(settings: object, **lows: float) -> None:
+    """Raise `ArgumentError` unless every one of these attributes of the settings is finite and at least so large."""
+    for name, low in lows.items():
+        at_least(name, getattr(settings, name), low)
+
+
+def whole(name: str, value: int, low: int) -> None:
+    """Raise `ArgumentError` unless `value` is a whole number of at least `low`."""
+    if not isinstance(value, int) or value < low:
+        raise ArgumentError(f"{name}={value!r} is out of range; pass a whole number of at least {low}.")
 
 
 def positive(name: str, value: float | Tensor) -> None:
     """Raise `ArgumentError` unless every entry of `value` is finite and greater than 0."""
-    entries = _entries(value)
-    if entries.numel() == 0 or not bool((torch.isfinite(entries) & (entries > 0)).all()):
-        raise ArgumentError(f"{name}={_short(value)} is out of range; pass a finite value greater than 0.")
+    _finite(name, value, lambda entries: entries > 0, "greater than 0")
 
 
 def within(name: str, value: float, low: float, high: float) -> None:
@@ -70,10 +78,21 @@ def labels(y: Tensor, batch: int, classes: int | None = None) -> None:
         )
 
 
-def _entries(value: float | Tensor) -> Tensor:
+def broadcast(name: str, value: float | Tensor, x: Tensor) -> Tensor:
+    """Return `value` shaped like the images x; raise `ArgumentError` if it does not broadcast to them."""
+    value = torch.as_tensor(value, dtype=x.dtype, device=x.device)
+    try:
+        return value.expand_as(x)
+    except RuntimeError as error:
+        raise ArgumentError(
+            f"{name} has shape {list(value.shape)}, which does not broadcast to the images {list(x.shape)}; pass a "
+            f"number, or one a channel as [1, {x.shape[1]}, 1, 1]."
+        ) from error
+
+
+def _finite(name: str, value: float | Tensor, suits: Callable[[Tensor], Tensor], which: str) -> None:
     # In float64, as 1e-50 is positive and 1e50 finite.
-    return value if isinstance(value, Tensor) else torch.tensor(value, dtype=torch.float64)
-
-
-def _short(value: float | Tensor) -> str:
-    return f"tensor of shape {list(value.shape)}" if isinstance(value, Tensor) else repr(value)
+    entries = value if isinstance(value, Tensor) else torch.tensor(value, dtype=torch.float64)
+    if entries.numel() == 0 or not bool((torch.isfinite(entries) & suits(entries)).all()):
+        told = f"tensor of shape {list(value.shape)}" if isinstance(value, Tensor) else repr(value)
+        raise ArgumentError(f"{name}={told} is out of range; pass a finite value {which}.")

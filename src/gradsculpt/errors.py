@@ -3,6 +3,9 @@
 The command line turns every `GradsculptError` into one line on standard error and exit status 2.
 """
 
+import difflib
+from collections.abc import Iterable
+
 
 class GradsculptError(Exception):
     """Base class of every error that gradsculpt raises on purpose."""
@@ -20,9 +23,35 @@ class ModelError(GradsculptError):
     """A network cannot be built, adapted or used as asked."""
 
 
+class FlatMapsError(ModelError):
+    """Maps do not change with the images at all, so that no gradient leads an attack on them."""
+
+
 class RunError(GradsculptError):
     """A run directory is missing, incomplete, or in the way."""
 
 
 class ConvergenceError(GradsculptError):
     """A numerical solver stopped before it could vouch for its result."""
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """Return the question that ends the message about an unknown name; empty if no known one is like it.
+
+    Example:
+        >>> did_you_mean("smothgrad", ["gradient", "smoothgrad"])
+        ' Did you mean smoothgrad?'
+    """
+    near = difflib.get_close_matches(name, list(known), n=1)
+    return f" Did you mean {near[0]}?" if near else ""
+
+
+def first_line(error: BaseException, *, kind: bool = True) -> str:
+    r"""Return the first line of the message of anybody's exception, after its kind; the kind alone if it has none.
+
+    Example:
+        >>> first_line(OSError("no route\nto host")), first_line(KeyError(), kind=False)
+        ('OSError: no route', 'KeyError')
+    """
+    name, lines = type(error).__name__, str(error).strip().splitlines()
+    return name if not lines else f"{name}: {lines[0]}" if kind else lines[0]

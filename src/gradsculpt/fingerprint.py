@@ -4,6 +4,7 @@ import hashlib
 from collections.abc import Iterable, Mapping
 from dataclasses import fields, is_dataclass
 from itertools import chain
+from types import CodeType, FunctionType
 from typing import Any
 
 import numpy as np
@@ -17,7 +18,8 @@ def fingerprint(*parts: object) -> str:
     """Return a digest that changes when any of the parts does.
 
     Modules count by their structure, mode, parameters and buffers; tensors and arrays by shape, type and every entry;
-    dataclasses by their class and fields; mappings and sequences by what is in them; anything else by its `repr`.
+    dataclasses by their class and fields; mappings and sequences by what is in them; classes by where they
+    are defined, functions by their code as well; anything else by its `repr`.
 
     Example:
         >>> fingerprint("a", torch.zeros(2)) == fingerprint("a", torch.zeros(2))
@@ -60,5 +62,10 @@ def _pieces(part: Any) -> Iterable[bytes]:
         yield f"sequence {len(part)}".encode()
         for value in part:
             yield from _pieces(value)
+    elif isinstance(part, type | FunctionType):  # whose repr holds an address, another one in every process
+        yield f"{part.__module__}.{part.__qualname__}".encode()
+        yield from _pieces(getattr(part, "__code__", None))
+    elif isinstance(part, CodeType):
+        yield from _pieces((part.co_code, part.co_names, part.co_consts))
     else:
         yield repr(part).encode()

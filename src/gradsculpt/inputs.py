@@ -1,6 +1,5 @@
 """Between pixel values in [0, 1] and what a network takes."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -8,6 +7,9 @@ from torch import Tensor
 
 from gradsculpt import checks
 from gradsculpt.errors import ArgumentError
+
+Bounds = tuple[float | Tensor, float | Tensor]
+"""The least and the greatest value of an image, as the model takes it: numbers, or one a channel as [1, C, 1, 1]."""
 
 
 @dataclass(frozen=True)
@@ -38,8 +40,8 @@ class InputSpace:
     std: tuple[float, ...]
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "mean", _floats(self.mean))
-        object.__setattr__(self, "std", _floats(self.std))
+        for name in ("mean", "std"):
+            object.__setattr__(self, name, tuple(float(value) for value in getattr(self, name)))
         if not self.mean or len(self.mean) != len(self.std):
             raise ArgumentError(
                 f"mean has {len(self.mean)} channels but std has {len(self.std)}; give each one value a channel."
@@ -76,7 +78,3 @@ class InputSpace:
             for values in (self.mean, self.std)
         )
         return mean, std
-
-
-def _floats(values: Sequence[float]) -> tuple[float, ...]:
-    return tuple(float(value) for value in values)

@@ -25,6 +25,11 @@ def divided(part: Tensor, whole: Tensor, empty: float = 0.0) -> Tensor:
     return torch.where(there, part / torch.where(there, whole, 1.0), empty)
 
 
+def divisor(t: Tensor) -> Tensor:
+    """Return t with 1 in place of what is not positive: for maps, where `divided` would cost a pass more."""
+    return torch.where(t > 0, t, 1.0)
+
+
 def length(t: Tensor, *, keepdim: bool = False) -> Tensor:
     """Return the L2 norm of each sample, [N] or [N, 1, ...]; its subgradient at 0 is 0.
 
@@ -43,8 +48,7 @@ def peak(t: Tensor) -> Tensor:
 
 def unit_peak(t: Tensor) -> Tensor:
     """Divide each sample by its largest magnitude; a sample of zeros stays one."""
-    top = peak(t)
-    return t / torch.where(top > 0, top, 1.0)
+    return t / divisor(peak(t))
 
 
 def unit(t: Tensor) -> Tensor:
@@ -56,8 +60,7 @@ def unit(t: Tensor) -> Tensor:
                 [0.0000, 0.0000]])
     """
     scaled = unit_peak(t)
-    norm = length(scaled, keepdim=True)
-    return scaled / torch.where(norm > 0, norm, 1.0)
+    return scaled / divisor(length(scaled, keepdim=True))
 
 
 def cosine(a: Tensor, b: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""Goals of attacks as the papers write them, in plain NumPy, one image at a time."""
+"""Criteria of attacks as the papers write them, in plain NumPy, one image at a time."""
 
 import numpy as np
 

@@ -1,6 +1,7 @@
 """What every attack keeps to: laws over the tuple, on several attributions."""
 
-from dataclasses import replace
+from dataclasses import fields, replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -18,7 +19,7 @@ from gradsculpt.attacks import (
     UntargetedManipulation,
 )
 from gradsculpt.attributions import Attribution, Gradient, InputXGradient, IntegratedGradients, SmoothGrad
-from gradsculpt.errors import ArgumentError, ModelError
+from gradsculpt.errors import ArgumentError, FlatMapsError, ModelError
 from gradsculpt.gradients import Model
 from tests.attacks import oracles
 from tests.networks import Recorder, batch, network, same_state, state
@@ -40,6 +41,12 @@ following = pytest.mark.parametrize("attack", FOLLOWING, ids=repr)
 every_map = pytest.mark.parametrize("attribution", MAPS, ids=[type(member).__name__ for member in MAPS])
 
 
+def in_steps(attack: Manipulation, steps: int) -> Manipulation:
+    """Return the same attack with another number of steps, which each has as a field of its own."""
+    changed: dict[str, Any] = {"steps": steps}
+    return replace(attack, **changed)
+
+
 def size(attack: Attack, delta: Tensor) -> Tensor:
     """Return how far the images were moved, in units of eps."""
     l2 = getattr(attack, "norm", None) == "l2" or getattr(attack, "kind", None) == "gaussian"
@@ -51,7 +58,7 @@ def size(attack: Attack, delta: Tensor) -> Tensor:
 def judged(
     attack: Attack, attribution: Attribution, model: Model, x: Tensor, attacked: Tensor, y: Tensor
 ) -> list[float]:
-    """Score attacked images by the oracle of the attack's goal."""
+    """Score attacked images by the oracle of the attack's criterion."""
     maps = [attribution(model, t, y).numpy() for t in (x, attacked)]
     pairs = list(zip(*maps, strict=True))
     if isinstance(attack, TargetedManipulation):
@@ -98,13 +105,14 @@ def test_better_for_the_attacker_by_the_paper_s_measure_and_never_worse(
     attack: Manipulation, attribution: Attribution
 ) -> None:
     model, (x, y) = network().eval(), batch()
-    attacked, scores = attack.run(model, attribution, x, y)
+    found = attack.run(model, attribution, x, y)
+    attacked, scores = found.x, found.score
     if not getattr(attack, "nonzero", False):
         np.testing.assert_allclose(scores, judged(attack, attribution, model, x, attacked, y), rtol=1e-6, atol=1e-12)
-    start, clean = replace(attack, steps=0).run(model, attribution, x, y)  # type: ignore[call-arg]
-    assert torch.equal(start, x)
-    assert (scores <= clean).all()
-    assert (scores < clean).any()
+    start = in_steps(attack, 0).run(model, attribution, x, y)
+    assert torch.equal(start.x, x)
+    assert (scores <= start.score).all()
+    assert (scores < start.score).any()
 
 
 @every_map
@@ -122,13 +130,13 @@ def test_batch_mates_do_not_matter(attack: Attack, attribution: Attribution) -> 
 def test_beats_noise_of_the_same_size(attack: Manipulation) -> None:
     model, (x, y) = network().eval(), batch(8)
     kind = "gaussian" if attack.norm == "l2" else "uniform"
-    attacked, scores = replace(attack, steps=20).run(model, Gradient(), x, y)  # type: ignore[call-arg]
+    found = in_steps(attack, 20).run(model, Gradient(), x, y)
     noisy = [RandomPerturbation(attack.eps, kind, seed=seed)(model, Gradient(), x, y) for seed in range(3)]  # type: ignore[arg-type]
     if getattr(attack, "nonzero", False):
         return
     control = np.mean([judged(attack, Gradient(), model, x, noise, y) for noise in noisy])
-    assert scores.mean() < control
-    assert (attacked != x).flatten(1).any(dim=1).all()
+    assert found.score.mean() < control
+    assert (found.x != x).flatten(1).any(dim=1).all()
 
 
 @every
@@ -172,10 +180,10 @@ def test_maps_of_a_class_that_is_not_predicted_are_attacked_and_the_predicted_cl
     model, (x, _) = network().eval(), batch(4)
     predicted = model(x).argmax(dim=1)
     other = (predicted + 1) % 3
-    attacked, scores = TargetedManipulation(EPS, steps=SEVERAL).run(model, Gradient(), x, other)
-    assert torch.equal(model(attacked).argmax(dim=1), predicted)
-    expected = judged(TargetedManipulation(EPS), Gradient(), model, x, attacked, other)
-    np.testing.assert_allclose(scores, expected, rtol=1e-6)
+    found = TargetedManipulation(EPS, steps=SEVERAL).run(model, Gradient(), x, other)
+    assert torch.equal(model(found.x).argmax(dim=1), predicted)
+    expected = judged(TargetedManipulation(EPS), Gradient(), model, x, found.x, other)
+    np.testing.assert_allclose(found.score, expected, rtol=1e-6)
 
 
 class Cliff(nn.Module):
@@ -196,7 +204,7 @@ def test_what_lost_its_class_is_led_back(attack: Manipulation) -> None:
     y = model(x).argmax(dim=1)
     assert not y.any()
     recorder = Recorder(model)
-    attacked = replace(attack, steps=40, patience=None)(recorder, Gradient(), x, y)  # type: ignore[call-arg]
+    attacked = in_steps(replace(attack, patience=None), 40)(recorder, Gradient(), x, y)
     assert not model(attacked).argmax(dim=1).any()
     lost = torch.stack([model(seen).argmax(dim=1) != 0 for seen in recorder.seen if len(seen) == len(x)])
     assert (lost[:-1] & ~lost[1:]).any()
@@ -260,17 +268,58 @@ def rectified(inplace: bool = False) -> nn.Sequential:
 @following
 def test_networks_with_relu_need_a_smooth_twin_and_are_judged_themselves(attack: Manipulation) -> None:
     model, (x, y) = rectified(), batch(4)
-    with pytest.raises(ModelError, match=r"derivative is exactly 0 .* Pass smooth_beta=20"):
+    with pytest.raises(FlatMapsError, match=r"derivative is exactly 0 .* Pass smooth_beta=20"):
         attack(model, Gradient(), x, y)
-    smooth = replace(attack, smooth_beta=10.0, steps=20)  # type: ignore[call-arg]
-    attacked, scores = smooth.run(model, Gradient(), x, y)
+    smooth = in_steps(replace(attack, smooth_beta=10.0), 20)
+    found = smooth.run(model, Gradient(), x, y)
+    assert found.smooth_beta == 10
+    attacked, scores = found.x, found.score
     assert torch.equal(model(attacked).argmax(dim=1), model(x).argmax(dim=1))
-    _, clean = replace(smooth, steps=0).run(model, Gradient(), x, y)  # type: ignore[call-arg]
+    clean = in_steps(smooth, 0).run(model, Gradient(), x, y).score
     assert (scores <= clean).all()
     assert (scores < clean).any()
     if not getattr(attack, "nonzero", False):
         np.testing.assert_allclose(scores, judged(attack, Gradient(), model, x, attacked, y), rtol=1e-6, atol=1e-12)
     torch.testing.assert_close(smooth(rectified(inplace=True), Gradient(), x, y), attacked)
+
+
+@following
+def test_auto_takes_the_network_as_it_is_unless_its_maps_have_no_slope(attack: Manipulation) -> None:
+    auto, (x, y) = replace(attack, smooth_beta="auto"), batch(3)
+    for model, smooth_beta in ((network().eval(), None), (rectified(), 20.0)):
+        given = model, Gradient(), x, y
+        found, expected = auto.run(*given), replace(attack, smooth_beta=smooth_beta).run(*given)
+        assert found.smooth_beta == smooth_beta
+        assert torch.equal(found.x, expected.x)
+        assert torch.equal(found.score, expected.score)
+    assert replace(auto, eps=0.0).run(rectified(), Gradient(), x, y).smooth_beta is None
+
+
+def test_auto_passes_other_errors_on_and_gives_up_where_the_attribution_is_flat() -> None:
+    (x, y), attack = batch(2), TargetedManipulation(EPS, steps=2, smooth_beta="auto")
+    with pytest.raises(FlatMapsError):
+        attack(network().eval(), Stiff(), x, y)
+    recorder = Recorder(network().eval())
+    with pytest.raises(ModelError, match="no maps today"):
+        attack(recorder, Refusing(), x, y)
+    assert len(recorder.seen) == 1  # and no second try
+    assert attack.run(network(), Gradient(), x[:0], y[:0]).smooth_beta is None
+
+
+class Stiff(Gradient):
+    """A map that no change of the image changes."""
+
+    def __call__(self, model: Model, x: Tensor, target: Tensor | None = None, *, create_graph: bool = False) -> Tensor:
+        model(x)
+        return torch.ones_like(x) + 0 * x
+
+
+class Refusing(Gradient):
+    """Makes no maps."""
+
+    def __call__(self, model: Model, x: Tensor, target: Tensor | None = None, *, create_graph: bool = False) -> Tensor:
+        model(x)
+        raise ModelError("no maps today")
 
 
 def test_noise_that_changes_the_class_is_drawn_again_and_given_up_in_the_end() -> None:
@@ -301,7 +350,7 @@ def test_another_seed_gives_other_noise_and_other_starts() -> None:
 def test_restarts_never_harm_the_attack() -> None:
     model, (x, y) = network().eval(), batch(6)
     attack = TargetedManipulation(EPS, steps=4)
-    one, several = (replace(attack, restarts=n).run(model, Gradient(), x, y)[1] for n in (0, 3))
+    one, several = (replace(attack, restarts=n).run(model, Gradient(), x, y).score for n in (0, 3))
     assert (several <= one).all()
     assert (several < one).any()
 
@@ -318,7 +367,8 @@ def test_restarts_never_harm_the_attack() -> None:
         ({"step_size": 0.0}, "step_size=0.0"),
         ({"restarts": -1}, "restarts=-1"),
         ({"patience": 0}, "patience=0"),
-        ({"smooth_beta": 0.0}, "smooth_beta|beta"),
+        ({"smooth_beta": 0.0}, r"smooth_beta=0\.0"),
+        ({"smooth_beta": "always"}, "smooth_beta='always' is not known; choose from auto"),
         ({"distance": "l1"}, "distance='l1' is not known"),
     ],
 )
@@ -353,3 +403,29 @@ def test_every_attack_is_under_the_laws() -> None:
     assert {type(attack) for attack in MEMBERS} == set(ATTACKS)
     assert len({repr(attack) for attack in MEMBERS}) == len(MEMBERS)
     assert repr(TargetedManipulation(0.5, steps=7)) == "TargetedManipulation(eps=0.5, steps=7)"
+
+
+COMMON = {"restarts": 0, "seed": 0, "bounds": None, "patience": None, "smooth_beta": None, "step_size": None}
+SETTINGS: dict[type[Attack], dict[str, object]] = {
+    TargetedManipulation: {"norm": "linf", "optimizer": "adam", "steps": 100, "distance": "mse", "target_map": None},
+    UntargetedManipulation: {"norm": "linf", "optimizer": "sign", "steps": 100},
+    TopKAttack: {"norm": "l2", "optimizer": "gradient", "steps": 100, "k": 0.4, "nonzero": False},
+    MassCenterAttack: {"norm": "linf", "optimizer": "sign", "steps": 100},
+    RandomPerturbation: {"kind": "uniform", "bounds": None, "seed": 0, "tries": 10},
+}
+"""Joo et al. attack in 100 steps of l-infinity, by Adam in their code; Gong et al. (B.6) the top 40% in L2."""
+
+
+@pytest.mark.parametrize("cls", ATTACKS, ids=lambda cls: cls.__name__)
+def test_what_is_not_said_is_as_published(cls: type[Attack]) -> None:
+    expected = SETTINGS[cls] | (COMMON if issubclass(cls, Manipulation) else {})
+    assert {f.name: f.default for f in fields(cls) if f.name != "eps"} == expected  # type: ignore[arg-type]
+
+
+def test_all_steps_together_would_go_four_times_the_radius() -> None:
+    """As in the released code of Joo et al.: 100 steps of eps / 25."""
+    model, (x, y) = network().eval(), batch(3)
+    for norm in ("linf", "l2"):
+        usual = TargetedManipulation(EPS, steps=5, norm=norm)  # type: ignore[arg-type]
+        expected = replace(usual, step_size=0.8)(model, Gradient(), x, y)
+        assert torch.equal(usual(model, Gradient(), x, y), expected)

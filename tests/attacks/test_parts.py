@@ -1,4 +1,4 @@
-"""The parts of an attack against their definitions: goals, balls, optimisers, the smooth twin."""
+"""The parts of an attack against their definitions: criteria, balls, optimisers, the smooth twin."""
 
 from collections.abc import Callable
 
@@ -6,44 +6,51 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from scipy.stats import kstest
 from torch import Tensor, nn
 
 from gradsculpt.attacks import frame, mass_center
 from gradsculpt.attacks.attacked_model import Watched
 from gradsculpt.attacks.balls import L2, Linf
-from gradsculpt.attacks.goals import Away, Goal, MassCenter, OutOfTop, Towards
+from gradsculpt.attacks.criteria import Away, Criterion, MassCenter, OutOfTop, Towards
 from gradsculpt.attacks.optimizers import OPTIMIZERS, Adam, scaled
 from gradsculpt.errors import ArgumentError
 from gradsculpt.kernels import softplus_for_relu
 from gradsculpt.models.smooth import to_softplus
 from tests.attacks import oracles
 
-GOALS: list[Goal] = [Towards(frame(6, 7, 1)), Towards(frame(6, 7, 1), "cosine"), Away(), OutOfTop(0.3), MassCenter()]
+CRITERIA: list[Criterion] = [
+    Towards(frame(6, 7, 1)),
+    Towards(frame(6, 7, 1), "cosine"),
+    Away(),
+    OutOfTop(0.3),
+    MassCenter(),
+]
 
 
 def maps(seed: int = 0, n: int = 3) -> Tensor:
     return torch.randn(n, 2, 6, 7, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
 
 
-@pytest.mark.parametrize("goal", GOALS, ids=[str(i) for i in range(len(GOALS))])
-def test_a_goal_has_a_slope_does_not_care_for_scale_and_bears_zeros(goal: Goal) -> None:
+@pytest.mark.parametrize("criterion", CRITERIA, ids=[str(i) for i in range(len(CRITERIA))])
+def test_a_criterion_has_a_slope_does_not_care_for_scale_and_bears_zeros(criterion: Criterion) -> None:
     clean, other = maps(0), maps(1)
-    reference = goal.reference(clean)
-    assert torch.autograd.gradcheck(lambda t: goal.loss(t, reference), other.clone().requires_grad_())
-    for of in (goal.loss, goal.score):
+    reference = criterion.reference(clean)
+    assert torch.autograd.gradcheck(lambda t: criterion.loss(t, reference), other.clone().requires_grad_())
+    for of in (criterion.loss, criterion.score):
         torch.testing.assert_close(of(1e-9 * other, reference), of(other, reference))
         torch.testing.assert_close(of(-other, reference), of(other, reference))
     zero = torch.zeros_like(clean).requires_grad_()
-    for known in (reference, goal.reference(zero.detach())):
-        assert goal.loss(zero, known).isfinite().all()
-        assert goal.score(zero.detach(), known).isfinite().all()
-        (slope,) = torch.autograd.grad(goal.loss(zero, known).sum(), zero)
+    for known in (reference, criterion.reference(zero.detach())):
+        assert criterion.loss(zero, known).isfinite().all()
+        assert criterion.score(zero.detach(), known).isfinite().all()
+        (slope,) = torch.autograd.grad(criterion.loss(zero, known).sum(), zero)
         assert slope.isfinite().all()
-    (slope,) = torch.autograd.grad(goal.loss(start := clean.clone().requires_grad_(), reference).sum(), start)
-    assert bool(slope.abs().max() < 1e-12) == goal.flat
+    (slope,) = torch.autograd.grad(criterion.loss(start := clean.clone().requires_grad_(), reference).sum(), start)
+    assert bool(slope.abs().max() < 1e-12) == criterion.flat
 
 
-def test_goals_are_those_of_the_papers() -> None:
+def test_criteria_are_those_of_the_papers() -> None:
     clean, other, target = maps(0), maps(1), frame(6, 7, 1)
     for i, (a, b) in enumerate(zip(clean.numpy(), other.numpy(), strict=True)):
         expected = (
@@ -53,8 +60,8 @@ def test_goals_are_those_of_the_papers() -> None:
             oracles.topk_share(a, b, 0.3),
             oracles.mass_shift(a, b),
         )
-        for goal, value in zip(GOALS, expected, strict=True):
-            assert goal.score(other, goal.reference(clean))[i] == pytest.approx(value)
+        for criterion, value in zip(CRITERIA, expected, strict=True):
+            assert criterion.score(other, criterion.reference(clean))[i] == pytest.approx(value)
         top = np.argsort(-np.abs(a).ravel())[: round(0.3 * a.size)]
         share = np.abs(b).ravel()[top].sum() / np.abs(b).sum()
         assert OutOfTop(0.3).loss(other, OutOfTop(0.3).reference(clean))[i] == pytest.approx(share)
@@ -99,6 +106,22 @@ def test_balls_project_to_the_nearest_point(ball: Linf | L2) -> None:
         other = torch.stack([ball.random(generator, far[0]) for _ in far]) * eps
         torch.testing.assert_close(ball.project(other, eps), other)
         assert (((other - far) / eps).flatten(1).norm(dim=1) >= ((projected - far) / eps).flatten(1).norm(dim=1)).all()
+
+
+def test_the_l2_ball_is_filled_evenly_and_in_all_directions() -> None:
+    """Of points spread evenly over a ball in D dimensions, r^D is uniform in [0, 1], and entries have no direction."""
+    generator, like = torch.Generator().manual_seed(1), torch.zeros(1, 1, 3)
+    points = torch.stack([L2().random(generator, like) for _ in range(2000)]).flatten(1)
+    volumes = points.norm(dim=1) ** 3
+    # Critical value of the Kolmogorov-Smirnov test at 0.1%.
+    assert kstest(volumes.numpy(), "uniform").statistic < 1.95 / 2000**0.5
+    heights = (points / points.norm(dim=1, keepdim=True))[:, 0]  # uniform in [-1, 1] on a sphere in three dimensions
+    assert kstest(heights.numpy(), "uniform", args=(-1, 2)).statistic < 1.95 / 2000**0.5
+
+
+def test_the_linf_ball_is_filled_evenly() -> None:
+    points = Linf().random(torch.Generator().manual_seed(1), torch.zeros(1, 40, 50)).flatten()
+    assert kstest(points.numpy(), "uniform", args=(-1, 2)).statistic < 1.95 / 2000**0.5
 
 
 def test_adam_is_that_of_pytorch() -> None:

@@ -14,10 +14,17 @@ from gradsculpt.attributions import (
     Attribution,
     DeepLift,
     GradCAM,
+    Gradient,
     GuidedBackprop,
     IntegratedGradients,
     MoreauGrad,
     Smoothed,
+    SmoothGrad,
+    SmoothGradSquared,
+    Sparsified,
+    SparsifiedGradient,
+    SparsifiedSmoothGrad,
+    VarGrad,
 )
 from gradsculpt.errors import ArgumentError
 
@@ -205,3 +212,24 @@ def test_vision_transformers(attribution: Attribution) -> None:
     assert maps.isfinite().all()
     assert maps.flatten(1).any(dim=1).all()
     torch.testing.assert_close(attribution(model, x[1:], torch.tensor([2]))[0], maps[1], rtol=1e-8, atol=1e-10)
+
+
+SETTINGS: dict[type[Attribution], dict[str, Any]] = {
+    Gradient: {"output": "logit"},
+    IntegratedGradients: {"steps": 50, "rule": "midpoint", "baseline": 0.0, "output": "logit"},
+    SmoothGrad: {"samples": 50, "sigma": 0.15, "kind": "mean", "seed": 0},
+    SmoothGradSquared: {"samples": 50, "sigma": 0.15, "kind": "square", "seed": 0},
+    VarGrad: {"samples": 50, "sigma": 0.15, "kind": "variance", "seed": 0},
+    SparsifiedGradient: {"keep": 0.1, "saturated": None},
+    SparsifiedSmoothGrad: {"samples": 256, "sigma": 0.1, "base": Sparsified(Gradient("logit"), 0.1, 0.01)},
+    MoreauGrad: {"penalty": None, "lambda_": 1.0, "sigma": 0.1, "samples": 32, "steps": 20, "tolerance": 0.01},
+    Smoothed: {"base": Gradient("logit"), "samples": 50, "sigma": 0.15, "kind": "mean"},
+    Sparsified: {"base": Gradient("logit"), "keep": 0.1, "saturated": None},
+}
+"""SmoothGrad as in the experiments of MoreauGrad, the sparsified ones and MoreauGrad as in its code."""
+
+
+@pytest.mark.parametrize("cls", SETTINGS, ids=lambda cls: cls.__name__)
+def test_what_is_not_said_is_as_published(cls: type[Attribution]) -> None:
+    made = cls()
+    assert {name: getattr(made, name) for name in SETTINGS[cls]} == SETTINGS[cls]

@@ -110,7 +110,7 @@ def test_wrong_settings_are_refused() -> None:
             IntegratedGradients(**wrong)
     with pytest.raises(ArgumentError, match="steps=1"):
         IntegratedGradients(1, "trapezoid")
-    with pytest.raises(ArgumentError, match=r"baseline has shape \[4\].*\[3, 1, 1\]"):
+    with pytest.raises(ArgumentError, match=r"baseline has shape \[4\].*\[1, 3, 1, 1\]"):
         IntegratedGradients(baseline=torch.zeros(4))(network().eval(), *batch())
     with pytest.raises(ArgumentError, match=r"baseline has shape \[2, 3, 6, 6\]"):
         IntegratedGradients(baseline=torch.zeros(2, 3, 6, 6))(network().eval(), *batch(1))

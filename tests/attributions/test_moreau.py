@@ -20,7 +20,6 @@ SOLVERS: list[Solver] = [
     DualAveraging(),
     DualAveraging(power=1.0),
     ProximalGradient(0.2),
-    ProximalGradient(0.2, accelerated=True),
     ProximalGradient(0.05, average=40),
 ]
 
@@ -42,7 +41,8 @@ def value(model: nn.Module, x: Tensor, y: Tensor, delta: Tensor, attribution: Mo
     """The objective without noise, written down from the paper."""
     cost = delta.square().flatten(1).sum(1) / (2 * attribution.lambda_)
     extra = 0.0 if attribution.penalty is None else attribution.penalty.value(delta)
-    return model(x + delta)[range(len(x)), y] + cost + extra
+    outputs: Tensor = model(x + delta)[range(len(x)), y]
+    return outputs + cost + extra
 
 
 @penalties
@@ -257,6 +257,23 @@ def test_memory_is_bounded_by_the_batch_size_and_the_noise_is_streamed() -> None
     assert not torch.equal(MoreauGrad(samples=6, steps=2, seed=1)(model, x, y), expected)
 
 
+@pytest.mark.parametrize("power", [0.0, 1.0, 2.5])
+def test_the_dual_average_weights_gradients_by_a_power_of_their_number(power: float) -> None:
+    """Three steps without a penalty, written out: delta = -lambda times the mean of the gradients, weighted t^power."""
+    model, (x, y) = curved(2.0), batch(1)
+    delta, gradients = torch.zeros_like(x), []
+    for t in range(1, 4):
+        gradients.append(Gradient()(model, x + delta, y))
+        weights = [s**power for s in range(1, t + 1)]
+        mean = sum(w * g for w, g in zip(weights, gradients, strict=True)) / sum(weights)
+        delta = -0.3 * torch.as_tensor(mean)
+    solver = DualAveraging(power)
+    found = MoreauGrad(lambda_=0.3, sigma=0.0, steps=3, tolerance=0.0, solver=solver)(model, x, y)
+    torch.testing.assert_close(found, -delta / 0.3)
+    other = MoreauGrad(lambda_=0.3, sigma=0.0, steps=3, tolerance=0.0, solver=DualAveraging(power + 1))(model, x, y)
+    assert not torch.allclose(found, other, rtol=1e-3)
+
+
 def test_the_mean_of_the_last_iterates() -> None:
     model, (x, y) = curved(2.0), batch(1)
 
@@ -291,7 +308,6 @@ def test_a_zero_map_and_a_constant_function_are_solved_at_once() -> None:
             r"sigma=0.1 makes gradients means over fresh noise.*DualAveraging",
         ),
         (lambda: ProximalGradient(step_size=0.0), r"step_size=0.0"),
-        (lambda: ProximalGradient(accelerated=True), r"pass a step_size"),
         (lambda: ProximalGradient(average=0), r"average=0"),
         (lambda: DualAveraging(power=-1.0), r"power=-1.0"),
     ],

@@ -1,5 +1,7 @@
 """Smoothing against a plain loop over copies and images, and its limits."""
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 import torch
@@ -49,6 +51,21 @@ def test_the_smoothed_gradient_of_a_cubic_is_known() -> None:
     found = SmoothGrad(4000, 0.2)(lambda t: t.pow(3).flatten(1).sum(dim=1, keepdim=True), x)
     # E 3 (x + s e)^2 = 3 x^2 + 3 s^2, and s is a share of the range 2.
     torch.testing.assert_close(found, 3 * x.square() + 3 * 0.4**2, rtol=0.0, atol=0.2)
+
+
+@pytest.mark.parametrize("make", [SmoothGrad, lambda *given, **more: Smoothed(Gradient(), *given, **more)])
+def test_noise_of_a_range_is_of_one_level_for_all_images_and_its_own_for_each_channel(
+    make: Callable[..., Smoothed],
+) -> None:
+    x = torch.rand(2, 3, 4, 4, generator=torch.Generator().manual_seed(0))
+    x[1] *= 100
+    low, high = torch.zeros(1, 3, 1, 1), torch.tensor([1.0, 2.0, 4.0]).view(1, 3, 1, 1)
+    maps = make(5, 0.25, seed=3, noise_range=(low - 7, high - 7))(
+        lambda t: t.square().flatten(1).sum(dim=1, keepdim=True), x
+    )
+    drawn = torch.Generator().manual_seed(3)
+    noise = torch.stack([torch.randn(3, 4, 4, generator=drawn) for _ in range(5)]).mean(dim=0)
+    torch.testing.assert_close(maps, 2 * (x + 0.25 * high * noise))
 
 
 def test_a_variance_far_from_zero_keeps_its_digits() -> None:

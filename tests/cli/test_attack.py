@@ -2,23 +2,24 @@
 
 import csv
 import re
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
-from gradsculpt.attacks import TopKAttack
+from gradsculpt.attacks import Attack, TopKAttack
 from gradsculpt.attributions import Gradient, heatmap
-from gradsculpt.cli.attack import short_names
 from gradsculpt.cli.main import main
+from gradsculpt.cli.parts import names
 from gradsculpt.inputs import InputSpace
 from gradsculpt.metrics import ssim
 from gradsculpt.models import Classifier, build, load, save
 
 
 @pytest.fixture(scope="module")
-def place(tmp_path_factory):
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("attack")
     pixels = np.random.default_rng(0)
     for name in ("one", "two", "three"):
@@ -33,17 +34,17 @@ def place(tmp_path_factory):
     return folder
 
 
-def attack(place, *words, out):
+def attack(place: Path, *words: str, out: Path) -> int:
     given = [str(place / word) if (place / word).exists() else word for word in words]
     return main(["attack", *given, "--out", str(out)])
 
 
-def rows(out):
+def rows(out: Path) -> list[dict[str, str]]:
     with (out / "index.csv").open(encoding="utf-8") as file:
         return list(csv.DictReader(file))
 
 
-def test_everything_is_written_and_the_figures_are_those_of_the_files(place, tmp_path):
+def test_everything_is_written_and_the_figures_are_those_of_the_files(place: Path, tmp_path: Path) -> None:
     words = ["smooth", "one.png", "two.png", "--steps", "3", "--eps", "8", "--attack", "topk:k=0.2"]
     assert attack(place, *words, out=tmp_path) == 0
     classifier = load(place / "smooth")
@@ -80,7 +81,7 @@ def test_everything_is_written_and_the_figures_are_those_of_the_files(place, tmp
     assert Image.open(tmp_path / "sheet.png").width > 400
 
 
-def test_the_attack_is_that_of_the_library(place, tmp_path):
+def test_the_attack_is_that_of_the_library(place: Path, tmp_path: Path) -> None:
     assert attack(place, "smooth", "one.png", "--attack", "topk:k=0.3,steps=2", "--eps", "2", out=tmp_path) == 0
     classifier = load(place / "smooth")
     pixels = torch.from_numpy(np.array(Image.open(place / "one.png"))).permute(2, 0, 1)[None] / 255
@@ -92,8 +93,8 @@ def test_the_attack_is_that_of_the_library(place, tmp_path):
     )
 
 
-@pytest.mark.parametrize("name", short_names())
-def test_every_attack_stays_within_its_size_and_keeps_the_class(place, tmp_path, name):
+@pytest.mark.parametrize("name", names(Attack))
+def test_every_attack_stays_within_its_size_and_keeps_the_class(place: Path, tmp_path: Path, name: str) -> None:
     steps = [] if name == "random" else ["--steps", "2"]
     assert attack(place, "smooth", "one.png", "two.png", "--attack", name, *steps, "--eps", "3", out=tmp_path) == 0
     for row in rows(tmp_path):
@@ -105,12 +106,14 @@ def test_every_attack_stays_within_its_size_and_keeps_the_class(place, tmp_path,
             assert float(row["goal"]) <= float(row["goal_before"]) + 1e-4
 
 
-def test_gaussian_noise_has_the_root_mean_square_that_was_asked_for(place, tmp_path):
+def test_gaussian_noise_has_the_root_mean_square_that_was_asked_for(place: Path, tmp_path: Path) -> None:
     assert attack(place, "smooth", "one.png", "--attack", "random:kind=gaussian", "--eps", "2", out=tmp_path) == 0
     assert float(rows(tmp_path)[0]["rms"]) == pytest.approx(2, rel=0.05)
 
 
-def test_maps_without_a_slope_are_attacked_through_a_smooth_twin_which_is_said_once(place, tmp_path, capfd):
+def test_maps_without_a_slope_are_attacked_through_softplus_which_is_said_once(
+    place: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
     words = ["relu", "one.png", "two.png", "three.png", "--attack", "targeted", "--steps", "3"]
     assert attack(place, *words, out=tmp_path / "a") == 0
     said = capfd.readouterr().err
@@ -120,14 +123,14 @@ def test_maps_without_a_slope_are_attacked_through_a_smooth_twin_which_is_said_o
     assert "Softplus" not in capfd.readouterr().err
 
 
-def test_methods_classes_and_data(place, tmp_path):
+def test_methods_classes_and_data(place: Path, tmp_path: Path) -> None:
     flags = ["--target", "owl", "--method", "smoothgrad:samples=2", "--steps", "1"]
     assert attack(place, *flags, "smooth", "one.png", out=tmp_path) == 0
     assert [row["target"] for row in rows(tmp_path)] == ["owl"]
     assert np.abs(np.load(tmp_path / "one.before.npy")).max() > 0
 
 
-def test_the_network_can_be_named_by_an_option(place, tmp_path):
+def test_the_network_can_be_named_by_an_option(place: Path, tmp_path: Path) -> None:
     from torchvision.models import shufflenet_v2_x0_5
 
     torch.manual_seed(0)
@@ -137,12 +140,12 @@ def test_the_network_can_be_named_by_an_option(place, tmp_path):
     assert rows(tmp_path / "out")[0]["network"] == "shufflenet_v2_x0_5"
 
 
-def test_a_folder_that_cannot_be_made_is_one_line(place, capfd):
+def test_a_folder_that_cannot_be_made_is_one_line(place: Path, capfd: pytest.CaptureFixture[str]) -> None:
     assert attack(place, "smooth", "one.png", "--steps", "1", out=place / "one.png" / "out") == 2
     assert "cannot be made a folder" in capfd.readouterr().err.splitlines()[-1]
 
 
-def test_no_size_changes_nothing(place, tmp_path):
+def test_no_size_changes_nothing(place: Path, tmp_path: Path) -> None:
     assert attack(place, "smooth", "one.png", "--eps", "0", "--steps", "2", out=tmp_path) == 0
     clean = np.asarray(Image.open(place / "one.png"))
     np.testing.assert_array_equal(np.asarray(Image.open(tmp_path / "one.attacked.png")), clean)
@@ -172,7 +175,9 @@ def test_no_size_changes_nothing(place, tmp_path):
     ],
     ids=lambda value: " ".join(value)[-40:] if isinstance(value, list) else None,
 )
-def test_a_mistake_is_one_line_and_writes_nothing(place, tmp_path, capfd, words, said):
+def test_a_mistake_is_one_line_and_writes_nothing(
+    place: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str], words: list[str], said: str
+) -> None:
     assert attack(place, *words, out=tmp_path / "out") == 2
     lines = capfd.readouterr().err.strip().splitlines()
     assert len(lines) == 1

@@ -3,6 +3,10 @@
 import csv
 import json
 import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,22 +15,41 @@ from PIL import Image
 from torchvision.models import shufflenet_v2_x0_5
 
 from gradsculpt.attributions import SmoothGrad
-from gradsculpt.cli.console import result_console
-from gradsculpt.cli.evaluate import add_protocol, read_protocol, table
 from gradsculpt.cli.main import main
+from gradsculpt.cli.networks import open_classifier
 from gradsculpt.cli.parser import command_parser
+from gradsculpt.cli.runs import NamedNetwork
+from gradsculpt.cli.scoring import _labelled, add_protocol, read_protocol
 from gradsculpt.errors import ArgumentError
-from gradsculpt.evaluation import Protocol, Scorecard, scoring
-from gradsculpt.evaluation.protocol import GROUP_NAMES
+from gradsculpt.evaluation import (
+    Accuracy,
+    Column,
+    EvaluationBatch,
+    Fidelity,
+    MetricGroup,
+    Protocol,
+    RobustnessAttack,
+    RobustnessRandom,
+    Sanity,
+    Scorecard,
+    ScoreGroup,
+    scoring,
+)
+from gradsculpt.evaluation.per_image_values import Header
 from gradsculpt.inputs import InputSpace
+from gradsculpt.metrics import Score, metric, spearman
 from gradsculpt.models import Classifier, build, save
+from gradsculpt.progress import Reporter
 
-FEW = ["--draws", "1", "--attack-steps", "2", "--attack-images", "2", "--steps", "3", "--sanity-images", "2"]
+FEW = [
+    "--groups", "accuracy", "sparsity", "robustness-random:draws=1", "robustness-attack:steps=2,images=2",
+    "fidelity:steps=3", "ground-truth", "sanity:images=2",
+]  # fmt: skip
 NETWORK = "torchvision:shufflenet_v2_x0_5"
 
 
 @pytest.fixture(scope="module")
-def place(tmp_path_factory):
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("evaluate")
     pixels = np.random.default_rng(0)
     for part in ("train", "test"):
@@ -45,48 +68,104 @@ def place(tmp_path_factory):
     return folder
 
 
-def options(*words):
+def options(*words: str) -> dict[str, Any]:
     parser = command_parser("evaluate", "")
     add_protocol(parser, words)
     return parser.build(parser.read(words))
 
 
-def rows(folder):
+@pytest.fixture(scope="module")
+def subject() -> NamedNetwork:
+    network = build("convnet", num_classes=2, image_size=16)
+    return NamedNetwork("mine", Classifier(network, InputSpace((0.5,) * 3, (0.5,) * 3), ("cat", "dog"), 16))
+
+
+def rows(folder: Path) -> list[dict[str, str]]:
     with (folder / "scorecard.csv").open(encoding="utf-8") as file:
         return list(csv.DictReader(file))
 
 
-def test_without_flags_the_protocol_is_the_plain_one():
-    assert read_protocol(options()) == Protocol()
+def test_without_flags_the_protocol_is_the_plain_one(subject: NamedNetwork) -> None:
+    assert read_protocol(options(), subject) == Protocol()
     assert (options()["limit"], options()["batch_size"]) == (None, 64)
 
 
-def test_quick_and_full_change_the_defaults_and_flags_override_them():
-    assert read_protocol(options("--quick")) == Protocol.quick()
-    assert read_protocol(options("--full")) == Protocol.full()
+def test_quick_and_full_choose_the_protocol_and_flags_override_it(subject: NamedNetwork) -> None:
+    assert read_protocol(options("--quick"), subject) == Protocol.quick()
+    assert read_protocol(options("--full"), subject) == Protocol.full()
     assert (options("--quick")["limit"], options("--full")["limit"]) == (64, None)
-    mine = options("--attack-steps", "7", "--quick", "--limit", "9", "--groups", "sanity", "accuracy", "--seed", "3")
-    protocol = read_protocol(mine)
-    assert (protocol.attack_steps, protocol.groups, protocol.seed, mine["limit"]) == (7, ("sanity", "accuracy"), 3, 9)
-    assert protocol.rps_levels == Protocol.quick().rps_levels
-    assert read_protocol(options("--quick", "--rps-levels", "2", "5.5")).rps_levels == (2.0, 5.5)
-    assert read_protocol(options("--full", "--attack-levels")).attack_levels == ()
+    mine = options("--quick", "--limit", "9", "--seed", "3", "--target", "predicted", "--groups", "sanity", "accuracy")
+    # A group by name alone has the settings of the protocol.
+    assert read_protocol(mine, subject) == Protocol(
+        (Sanity(images=8, stages=10), Accuracy()), target="predicted", seed=3
+    )
+    assert mine["limit"] == 9
     with pytest.raises(ArgumentError, match="exclude each other"):
-        options("--quick", "--full")
+        read_protocol(options("--quick", "--full"), subject)
 
 
-def test_the_maps_can_be_named_with_settings_or_as_a_class():
-    assert read_protocol(options("--method", "smoothgrad:samples=3")).attribution == SmoothGrad(samples=3)
-    assert "log_probability" in repr(read_protocol(options("--method", "gradient", "--output", "log_probability")))
-    given = ["--attribution", "gradsculpt.attributions.SmoothGrad", "--attribution.samples", "4"]
-    assert read_protocol(options(*given)).attribution == SmoothGrad(samples=4)
+def test_settings_are_typed_with_their_group_and_the_rest_stays_that_of_the_protocol(subject: NamedNetwork) -> None:
+    def groups(*words: str) -> tuple[object, ...]:
+        return read_protocol(options(*words), subject).groups
+
+    typed = "robustness-random:rps_levels=[2,5.5],eps=4"
+    assert groups("--quick", "--groups", typed) == (RobustnessRandom(eps=4.0, rps_levels=(2.0, 5.5), draws=3),)
+    assert groups("--full", "--groups", "robustness-attack:levels=[]") == (
+        RobustnessAttack(levels=(), steps=100, images=500),
+    )
+    assert groups("--groups", "fidelity:steps=50", "robustness-attack") == (Fidelity(50), RobustnessAttack())
+    assert groups("--groups", "spearman", "robustnessrandom(draws=2)") == (
+        MetricGroup(spearman),
+        RobustnessRandom(draws=2),
+    )
 
 
-def test_quick_scores_every_group_of_a_run(place, tmp_path, capfd):
+def test_the_maps_can_be_named_with_settings(subject: NamedNetwork) -> None:
+    smooth = read_protocol(options("--method", "smoothgrad:samples=3"), subject).attribution
+    assert smooth == SmoothGrad(samples=3)
+    for words in (["--method", "gradient"], []):
+        protocol = read_protocol(options(*words, "--output", "log_probability"), subject)
+        assert repr(protocol.attribution) == "Gradient(output='log_probability')"
+
+
+@metric(Score("roughness", 0.0, float("inf"), "lower"))
+def roughness(maps: torch.Tensor) -> torch.Tensor:
+    """How much neighbours differ."""
+    return maps.diff(dim=-1).abs().flatten(1).mean(dim=1)
+
+
+@dataclass(frozen=True)
+class Strength(ScoreGroup):
+    """The largest entry of the map."""
+
+    def measure(self, batch: EvaluationBatch) -> Iterator[Column]:
+        """Yield it."""
+        yield Column(Score("strength", 0.0, float("inf"), "higher"), batch.maps.abs().flatten(1).amax(dim=1))
+
+
+def test_a_metric_and_a_group_of_ones_own_join_the_scorecard_and_the_page(
+    place: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    own = [f"{__name__}.{name}" for name in ("roughness", "Strength")]
+    words = [str(place / "run"), "--limit", "4", "--groups", "accuracy", *own]
+    assert main(["evaluate", *words, "--out", str(tmp_path)]) == 0
+    card = Scorecard.load(tmp_path / "scorecard.json")
+    assert [(e.group, name) for name, e in card.entries.items()][-2:] == [("roughness",) * 2, ("strength",) * 2]
+    values = [float(row["roughness"]) for row in rows(tmp_path)]
+    assert len(values) == 4
+    assert card["roughness"].mean == pytest.approx(np.mean(values)) != 0
+    assert "roughness ↓" in capfd.readouterr().out
+    assert main(["compare", *words, "--out", str(tmp_path / "page.html"), "--count", "1"]) == 0
+    assert ">roughness&nbsp;" in re.sub(r"\s", "", (tmp_path / "page.html").read_text(encoding="utf-8"))
+
+
+def test_quick_scores_every_group_of_a_run(place: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     assert main(["evaluate", str(place / "run"), "--quick", *FEW, "--out", str(tmp_path)]) == 0
     card = Scorecard.load(tmp_path / "scorecard.json")
     groups = {entry.group for entry in card.entries.values()}
-    assert groups == set(GROUP_NAMES) - {"ground-truth"}
+    assert groups == {
+        "accuracy", "sparsity", "robustness-random", "robustness-attack", "fidelity", "sanity"
+    }  # fmt: skip
     assert card.settings["images"] == 12
     assert sorted(row["image"] for row in rows(tmp_path))[0].endswith("cat0.png")
     assert len(rows(tmp_path)) == 12
@@ -97,13 +176,13 @@ def test_quick_scores_every_group_of_a_run(place, tmp_path, capfd):
     assert all(len(line) <= 80 for line in said.out.splitlines()[1:])
 
 
-def test_a_run_keeps_its_own_scores(place):
+def test_a_run_keeps_its_own_scores(place: Path) -> None:
     assert main(["evaluate", str(place / "run"), "--groups", "accuracy", "--limit", "5"]) == 0
     assert json.loads((place / "run" / "scorecard.json").read_text())["settings"]["images"] == 5
     assert len(rows(place / "run")) == 5
 
 
-def test_a_limit_takes_images_of_every_class_and_the_same_ones_for_the_same_seed(place, tmp_path):
+def test_a_limit_takes_images_of_every_class_and_the_same_ones_for_the_same_seed(place: Path, tmp_path: Path) -> None:
     words = ["evaluate", str(place / "run"), "--groups", "accuracy", "--limit", "7"]
     for name, seed in (("a", "0"), ("b", "0"), ("c", "1")):
         assert main([*words, "--seed", seed, "--out", str(tmp_path / name)]) == 0
@@ -114,7 +193,7 @@ def test_a_limit_takes_images_of_every_class_and_the_same_ones_for_the_same_seed
 
 
 @pytest.mark.parametrize("spelled", [[NETWORK], ["--model", NETWORK]])
-def test_a_network_by_name_with_weights(place, tmp_path, spelled):
+def test_a_network_by_name_with_weights(place: Path, tmp_path: Path, spelled: list[str]) -> None:
     words = ["evaluate", *spelled, "--weights", str(place / "w.pth"), "--image-size", "32"]
     data = ["--data", f"folder:{place / 'photos'}", "--limit", "3", "--groups", "accuracy", "sparsity"]
     assert main([*words, *data, "--out", str(tmp_path / "scores")]) == 0
@@ -122,16 +201,18 @@ def test_a_network_by_name_with_weights(place, tmp_path, spelled):
     assert (card.name, card.settings["images"]) == ("shufflenet_v2_x0_5", 3)
 
 
-def test_an_interrupted_evaluation_says_how_to_go_on_and_gives_the_same_files(place, tmp_path, capfd, monkeypatch):
+def test_an_interrupted_evaluation_says_how_to_go_on_and_gives_the_same_files(
+    place: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     words = ["evaluate", str(place / "run"), "--quick", *FEW, "--batch-size", "5"]
     assert main([*words, "--out", str(tmp_path / "whole")]) == 0
-    measured, calls = scoring._measured, []
+    measured, calls = scoring._measured, list[int]()
 
-    def interrupted(subject, protocol):
-        calls.append(len(subject))
+    def interrupted(batch: EvaluationBatch, protocol: Protocol) -> dict[Header, torch.Tensor]:
+        calls.append(len(batch))
         if len(calls) == 2:
             raise KeyboardInterrupt
-        return measured(subject, protocol)
+        return measured(batch, protocol)
 
     monkeypatch.setattr(scoring, "_measured", interrupted)
     capfd.readouterr()
@@ -154,12 +235,18 @@ def test_an_interrupted_evaluation_says_how_to_go_on_and_gives_the_same_files(pl
         (["{run}", "--groups", "acuracy"], "acuracy"),
         (["{run}", "--quick", "--full"], "exclude each other"),
         (["{run}", "--method", "smothgrad"], "smothgrad is not known.*Did you mean smoothgrad"),
-        (["{run}", "--output", "probability"], "--output goes with --method"),
+        (["{run}", "--method", "lrp", "--output", "probability"], "lrp reads the logit and nothing else"),
+        (["{run}", "--attribution", "gradient"], "attribution"),
         (["{run}", "--limit", "0"], "--limit=0"),
         (["{run}", "--batch-size", "0"], "batch.size=0"),
         (["{run}", "--weights", "{w}"], "has its own weights"),
-        (["{run}", "--attack-levels", "300"], "300.* is out of range"),
-        (["{run}", "--stages", "0"], "stages=0"),
+        (["{run}", "--groups", "robustness-attack:levels=[300]"], "300.* is out of range"),
+        (["{run}", "--groups", "sanity:stages=0"], "stages=0"),
+        (["{run}", "--groups", "sanity:stags=0"], "no setting 'stags'.*Did you mean stages"),
+        (["{run}", "--groups", "sanity", "sanity"], "two groups are called sanity"),
+        (["{run}", "--groups", "sparsity", "gini"], "gini is measured by sparsity and by gini"),
+        (["{run}", "--groups", "linearization_error"], "linearization_error needs eps"),
+        (["{run}", "--groups", "nowhere.at.all"], "nowhere.at.all"),
         (["{run}", "--out", "{w}"], "cannot be written to"),
         ([NETWORK, "--data", "{data}", "--out", "{tmp}"], "has no weights"),
         ([NETWORK, "--weights", "{w}", "--data", "{data}"], "no run with a folder.*--out"),
@@ -169,7 +256,9 @@ def test_an_interrupted_evaluation_says_how_to_go_on_and_gives_the_same_files(pl
     ],
     ids=lambda value: " ".join(value)[-40:] if isinstance(value, list) else None,
 )
-def test_a_mistake_is_one_line(place, tmp_path, capfd, words, said):
+def test_a_mistake_is_one_line(
+    place: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str], words: list[str], said: str
+) -> None:
     places = {"run": place / "run", "w": place / "w.pth", "data": f"folder:{place / 'photos'}", "tmp": tmp_path / "o"}
     assert main(["evaluate", *(word.format(**places) for word in words)]) == 2
     lines = [line for line in capfd.readouterr().err.splitlines() if line.startswith("gradsculpt:")]
@@ -177,32 +266,18 @@ def test_a_mistake_is_one_line(place, tmp_path, capfd, words, said):
     assert re.search(said, lines[0]), lines[0]
 
 
-def test_data_of_other_classes_are_matched_by_name_or_refused(place, tmp_path, capfd, monkeypatch):
-    from gradsculpt.cli import evaluate
-    from gradsculpt.cli.runs import Subject, open_classifier
-
+def test_data_of_other_classes_are_matched_by_name_or_refused(
+    place: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     opened = open_classifier(str(place / "run"))
     network = opened.classifier
-    images = opened.data({"data": None, "data_dir": None, "cache_dir": None}, tmp_path, None).test
+    images = opened.data({"data": None, "data_dir": None, "cache_dir": None}, Reporter()).test
     network.classes = ("bird", "dog", "cat")
-    found = evaluate._labelled(Subject("mine", network), images)
+    found = _labelled(NamedNetwork("mine", network), images)
     assert [found.classes[i] for i in found.labels] == [images.classes[i] for i in images.labels]
     assert set(found.labels.tolist()) == {1, 2}
     network.classes = ("bird", "dog")
     with pytest.raises(ArgumentError, match=r"mine knows no class cat, so 1 of the 2 classes .* bird, dog"):
-        evaluate._labelled(Subject("mine", network), images)
+        _labelled(NamedNetwork("mine", network), images)
     network.classes = ("0", "1")
-    assert evaluate._labelled(Subject("mine", network), images) is images
-
-
-def test_the_table_groups_rows_and_says_what_is_over_fewer_images(place, tmp_path, capfd):
-    words = ["evaluate", str(place / "run"), *FEW, "--out", str(tmp_path), "--limit", "4"]
-    assert main([*words, "--groups", "robustness-attack", "fidelity", "accuracy"]) == 0
-    capfd.readouterr()
-    card = Scorecard.load(tmp_path / "scorecard.json")
-    result_console().print(table([card, card], ["accuracy", "insertion", "adv_insertion", "never_measured"]))
-    shown = capfd.readouterr().out
-    assert shown.index("accuracy") < shown.index("fidelity") < shown.index("insertion ↑")
-    assert re.search(r"adv insertion ↑ \(2 images\)", shown)
-    assert not re.search(r" insertion ↑ \(4", shown)
-    assert "never" not in shown
+    assert _labelled(NamedNetwork("mine", network), images) is images

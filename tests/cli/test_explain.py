@@ -2,6 +2,7 @@
 
 import csv
 import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,10 +10,10 @@ import torch
 from PIL import Image
 from torchvision.models import shufflenet_v2_x0_5
 
-from gradsculpt.attributions import Gradient, Smoothed, SmoothGrad, Sparsified
+from gradsculpt.attributions import Attribution, Gradient, Smoothed, SmoothGrad, Sparsified
 from gradsculpt.cli.main import main
-from gradsculpt.cli.runs import attribution, open_classifier
-from gradsculpt.cli.settings import canonical, from_words
+from gradsculpt.cli.networks import open_classifier
+from gradsculpt.cli.parts import attribution, canonical, part
 from gradsculpt.data.decode import decode
 from gradsculpt.errors import ArgumentError
 from gradsculpt.inputs import InputSpace
@@ -23,7 +24,7 @@ NETWORK = "torchvision:shufflenet_v2_x0_5"
 
 
 @pytest.fixture(scope="module")
-def place(tmp_path_factory):
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("explain")
     pixels = np.random.default_rng(0)
     for name in ("one", "two"):
@@ -38,17 +39,17 @@ def place(tmp_path_factory):
     return folder
 
 
-def explain(place, *words, out):
+def explain(place: Path, *words: str, out: Path) -> int:
     given = [str(place / word) if (place / word).exists() else word for word in words]
     return main(["explain", *given, "--out", str(out)])
 
 
-def rows(out):
+def rows(out: Path) -> list[dict[str, str]]:
     with (out / "index.csv").open() as file:
         return list(csv.DictReader(file))
 
 
-def test_several_methods_over_several_networks(place, tmp_path):
+def test_several_methods_over_several_networks(place: Path, tmp_path: Path) -> None:
     words = ["run", NETWORK, "one.png", "two.png", "--weights", "w.pth", "--image-size", "48"]
     methods = ["--method", "gradient", "SmoothGrad(samples=2, sigma=0.3)"]
     assert explain(place, *words, *methods, out=tmp_path) == 0
@@ -69,7 +70,7 @@ def test_several_methods_over_several_networks(place, tmp_path):
     assert Image.open(tmp_path / "sheet.png").width > 500
 
 
-def test_a_map_is_what_the_library_computes(place, tmp_path):
+def test_a_map_is_what_the_library_computes(place: Path, tmp_path: Path) -> None:
     words = [NETWORK, "one.png", "--weights", "w.pth", "--image-size", "48", "--target", "2"]
     assert explain(place, *words, "--method", "smoothgrad:samples=3,seed=5", out=tmp_path) == 0
     opened = open_classifier(NETWORK, weights=str(place / "w.pth"), image_size=48)
@@ -79,7 +80,7 @@ def test_a_map_is_what_the_library_computes(place, tmp_path):
     np.testing.assert_allclose(np.load(tmp_path / "one.smoothgrad-samples=3-seed=5.npy"), expected[0], atol=1e-6)
 
 
-def test_the_share_that_is_shown_and_the_sign(place, tmp_path):
+def test_the_share_that_is_shown_and_the_sign(place: Path, tmp_path: Path) -> None:
     words = ["run", "one.png"]
     assert explain(place, *words, "--top-k", "0.1", out=tmp_path / "top") == 0
     picture = np.asarray(Image.open(tmp_path / "top" / "one.gradient.png"))[::7, ::7]
@@ -91,19 +92,19 @@ def test_the_share_that_is_shown_and_the_sign(place, tmp_path):
     assert ((picture[..., 0] > picture[..., 2]) == (sums > 0))[strong].all()
 
 
-def test_the_network_can_be_named_by_an_option(place, tmp_path):
+def test_the_network_can_be_named_by_an_option(place: Path, tmp_path: Path) -> None:
     words = ["one.png", "--model", NETWORK, "--weights", "w.pth", "--image-size", "48"]
     assert explain(place, *words, out=tmp_path) == 0
     assert [row["network"] for row in rows(tmp_path)] == ["shufflenet_v2_x0_5"]
 
 
-def test_options_may_stand_before_images(place, tmp_path):
+def test_options_may_stand_before_images(place: Path, tmp_path: Path) -> None:
     words = ["--clip", "95", "run", "--signed", "one.png", "--strict", "--target", "cat", "two.png"]
     assert explain(place, *words, out=tmp_path) == 0
     assert [row["target"] for row in rows(tmp_path)] == ["cat", "cat"]
 
 
-def test_networks_of_one_name_are_told_apart(place, tmp_path):
+def test_networks_of_one_name_are_told_apart(place: Path, tmp_path: Path) -> None:
     assert explain(place, "run", "run", "one.png", out=tmp_path) == 0
     assert [row["network"] for row in rows(tmp_path)] == ["run", "run-2"]
 
@@ -140,7 +141,9 @@ def test_networks_of_one_name_are_told_apart(place, tmp_path):
     ],
     ids=lambda value: " ".join(value)[-40:] if isinstance(value, list) else None,
 )
-def test_a_mistake_is_one_line_and_writes_no_map(place, tmp_path, capfd, words, said):
+def test_a_mistake_is_one_line_and_writes_no_map(
+    place: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str], words: list[str], said: str
+) -> None:
     assert explain(place, *words, out=tmp_path / "maps") == 2
     lines = capfd.readouterr().err.strip().splitlines()
     assert len(lines) == 1
@@ -159,33 +162,35 @@ def test_a_mistake_is_one_line_and_writes_no_map(place, tmp_path, capfd, words, 
         ("smoothed:smoothed(samples=2),4", Smoothed(Smoothed(samples=2), 4)),
     ],
 )
-def test_settings_in_words(text, expected):
+def test_settings_in_words(text: str, expected: Attribution) -> None:
     assert attribution(text) == expected
 
 
-def test_penalties_in_words():
-    assert from_words("l1(0.1)", Penalty, "--penalty") == L1(0.1)
-    made = from_words("groupl21:weight=0.1,patch=4,per_channel=false", Penalty, "--penalty")
+def test_penalties_in_words() -> None:
+    assert part("l1(0.1)", Penalty, "--penalty") == L1(0.1)
+    made = part("groupl21:weight=0.1,patch=4,per_channel=false", Penalty, "--penalty")
     assert repr(made) == repr(GroupL21(0.1, patch=4, per_channel=False))
     with pytest.raises(ArgumentError, match="--penalty l1 needs weight"):
-        from_words("l1", Penalty, "--penalty")
+        part("l1", Penalty, "--penalty")
 
 
-def test_a_method_has_one_spelling():
+def test_a_method_has_one_spelling() -> None:
     assert canonical("SmoothGrad( samples=4,sigma = 0.1 )") == canonical("smoothgrad:samples=4,sigma=0.1")
     assert canonical("Gradient()") == "gradient"
 
 
-def test_a_named_output_reaches_the_innermost_map():
+def test_a_named_output_reaches_the_innermost_map() -> None:
     assert "log_probability" in repr(attribution("smoothed:base=sparsified", "log_probability"))
 
 
-def test_a_progress_line_counts_maps(place, tmp_path, capfd):
+def test_a_progress_line_counts_maps(place: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     assert explain(place, "run", "one.png", "two.png", "--method", "gradient", "inputxgradient", out=tmp_path) == 0
     assert "4 of 4 maps" in capfd.readouterr().err
 
 
-def test_a_folder_that_cannot_be_made_is_one_line(place, tmp_path, capfd):
+def test_a_folder_that_cannot_be_made_is_one_line(
+    place: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
     (tmp_path / "file").write_text("")
     assert explain(place, "run", "one.png", out=tmp_path / "file" / "maps") == 2
     said = capfd.readouterr().err

@@ -1,11 +1,21 @@
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from gradsculpt.data.base import Request, Splits
+from gradsculpt.data.folder import load_folder
+
 MakeFolder = Callable[[Mapping[str, int]], Path]
+Load = Callable[..., Splits]
+
+
+def reader(**defaults: Any) -> Load:
+    """Return `load_folder` with its requests spelled out as keywords."""
+    return lambda path, **options: load_folder(path, Request(**{**defaults, **options}))
 
 
 @pytest.fixture

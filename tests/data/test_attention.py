@@ -2,7 +2,6 @@
 
 import math
 import os
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -15,16 +14,15 @@ from PIL import ExifTags, Image
 from gradsculpt.data import Augment, loader
 from gradsculpt.data.attention import check_fit
 from gradsculpt.data.base import ImageSet, Splits
-from gradsculpt.data.folder import load_folder
 from gradsculpt.errors import DataError
-from tests.data.conftest import MakeFolder
+from tests.data.conftest import Load, MakeFolder, reader
 
 PARTS = {"train/cat": 4, "train/dog": 4, "test/cat": 3, "test/dog": 3}
 
 
 @pytest.fixture
-def load(tmp_path: Path) -> "partial[Splits]":
-    return partial(load_folder, size=10, cache_dir=tmp_path / "cache")
+def load(tmp_path: Path) -> Load:
+    return reader(size=10, cache_dir=tmp_path / "cache")
 
 
 def write_map(folder: Path, name: str, grey: np.ndarray) -> Path:
@@ -40,12 +38,12 @@ def full(value: int) -> np.ndarray:
 
 
 def by_name(splits: Splits) -> dict[str, np.ndarray]:
-    found = {}
+    maps: dict[str, np.ndarray] = {}
     for part in (splits.train, splits.val, splits.test):
         assert part.attention is not None
         assert part.attention.dtype == np.uint8
-        found |= {name: part.attention[index] for index, name in enumerate(part.names)}
-    return found
+        maps |= {name: part.attention[index] for index, name in enumerate(part.names)}
+    return maps
 
 
 def every_map(folder: Path) -> dict[str, int]:
@@ -57,19 +55,20 @@ def every_map(folder: Path) -> dict[str, int]:
     return values
 
 
-def test_each_image_has_its_own_map(make_folder: MakeFolder, load: "partial[Splits]") -> None:
+def test_each_image_has_its_own_map(make_folder: MakeFolder, load: Load) -> None:
     folder = make_folder(PARTS)
     values = every_map(folder)
     for _ in range(2):  # Built, and read from the cache.
         splits = load(folder)
         found = by_name(splits)
         assert splits.train.classes == ("cat", "dog")
-        assert splits.notes == splits.skipped == ()
+        assert splits.notes == ()
+        assert splits.skipped == ()
         assert {name: np.unique(grey).tolist() for name, grey in found.items()} == {n: [v] for n, v in values.items()}
 
 
 @pytest.mark.parametrize("prefix", ["", "train/"])
-def test_one_folder_of_classes(make_folder: MakeFolder, load: "partial[Splits]", prefix: str) -> None:
+def test_one_folder_of_classes(make_folder: MakeFolder, load: Load, prefix: str) -> None:
     folder = make_folder({f"{prefix}a": 6, f"{prefix}b": 6})
     values = every_map(folder)
     splits = load(folder)
@@ -77,23 +76,20 @@ def test_one_folder_of_classes(make_folder: MakeFolder, load: "partial[Splits]",
     assert {name: int(grey.max()) for name, grey in by_name(splits).items()} == values
 
 
-def test_attention_may_lie_inside_the_part(make_folder: MakeFolder, load: "partial[Splits]") -> None:
+def test_attention_may_lie_inside_the_part(make_folder: MakeFolder, load: Load) -> None:
     folder = make_folder(PARTS)
     write_map(folder / "train", "cat/001.png", full(77))
     splits = load(folder)
     assert splits.train.classes == ("cat", "dog")
     assert splits.test.attention is None
     assert splits.train.attention is not None
-    maps = np.concatenate([part.attention[np.arange(len(part))] for part in (splits.train, splits.val)])
-    assert sorted(maps.max(axis=(1, 2)).tolist()) == [0] * 7 + [77]
+    assert sorted(int(grey.max()) for grey in by_name_of_train(splits).values()) == [0] * 7 + [77]
     write_map(folder, "train/cat/001.png", full(77))
     with pytest.raises(DataError, match=r"attention and .*train.attention both have maps"):
         load(folder)
 
 
-def test_images_without_a_map_count_as_looked_at_nowhere_and_are_told(
-    make_folder: MakeFolder, load: "partial[Splits]"
-) -> None:
+def test_images_without_a_map_count_as_looked_at_nowhere_and_are_told(make_folder: MakeFolder, load: Load) -> None:
     folder = make_folder(PARTS)
     write_map(folder, "train/dog/002.png", full(200))
     write_map(folder, "test/cat/000.png", full(100))
@@ -111,18 +107,27 @@ def test_images_without_a_map_count_as_looked_at_nowhere_and_are_told(
         )
 
 
-def test_a_part_without_any_map_has_none(make_folder: MakeFolder, load: "partial[Splits]") -> None:
+def test_a_part_without_any_map_has_none(make_folder: MakeFolder, load: Load) -> None:
     folder = make_folder(PARTS)
     write_map(folder, "train/dog/002.png", full(200))
     assert load(folder).test.attention is None
 
 
-def test_no_folder_no_attention(make_folder: MakeFolder, load: "partial[Splits]") -> None:
+def test_hidden_files_are_no_maps(make_folder: MakeFolder, load: Load) -> None:
+    folder = make_folder(PARTS)
+    values = every_map(folder)
+    (folder / "attention/train/cat/._000.txt").write_text("what a Mac leaves behind")
+    splits = load(folder)
+    assert splits.notes == ()
+    assert {name: int(grey.max()) for name, grey in by_name(splits).items()} == values
+
+
+def test_no_folder_no_attention(make_folder: MakeFolder, load: Load) -> None:
     splits = load(make_folder(PARTS))
     assert splits.train.attention is splits.val.attention is splits.test.attention is None
 
 
-def test_a_folder_in_which_no_map_fits_a_name(make_folder: MakeFolder, load: "partial[Splits]") -> None:
+def test_a_folder_in_which_no_map_fits_a_name(make_folder: MakeFolder, load: Load) -> None:
     folder = make_folder(PARTS)
     write_map(folder, "cat/000.png", full(9))  # Without train/.
     with pytest.raises(DataError, match=r"1 maps and none belongs .*attention/train/cat/000\.png or its boxes"):
@@ -133,7 +138,7 @@ def test_a_folder_in_which_no_map_fits_a_name(make_folder: MakeFolder, load: "pa
     assert not (folder.parent / "cache").exists()  # Told before an hour of decoding.
 
 
-def test_a_changed_map_is_read_again(make_folder: MakeFolder, load: "partial[Splits]") -> None:
+def test_a_changed_map_is_read_again(make_folder: MakeFolder, load: Load) -> None:
     folder = make_folder(PARTS)
     values = every_map(folder)
     load(folder)
@@ -150,7 +155,7 @@ def test_a_changed_map_is_read_again(make_folder: MakeFolder, load: "partial[Spl
     assert by_name(load(folder))["train/cat/001.png"].max() == values["train/cat/001.png"]
 
 
-def test_two_maps_of_one_image_and_two_images_of_one_map(make_folder: MakeFolder, load: "partial[Splits]") -> None:
+def test_two_maps_of_one_image_and_two_images_of_one_map(make_folder: MakeFolder, load: Load) -> None:
     folder = make_folder(PARTS)
     path = write_map(folder, "train/cat/000.png", full(9))
     path.with_suffix(".txt").touch()
@@ -163,7 +168,7 @@ def test_two_maps_of_one_image_and_two_images_of_one_map(make_folder: MakeFolder
 
 
 @pytest.mark.parametrize("suffix", [".png", ".PNG", ".jpg", ".tif", ".bmp", ".webp"])
-def test_formats_of_maps(make_folder: MakeFolder, load: "partial[Splits]", suffix: str) -> None:
+def test_formats_of_maps(make_folder: MakeFolder, load: Load, suffix: str) -> None:
     folder = make_folder(PARTS)
     path = write_map(folder, "train/cat/000.png", full(0))
     path.unlink()
@@ -177,7 +182,7 @@ def by_name_of_train(splits: Splits) -> dict[str, np.ndarray]:
     return {name: part.attention[i] for part in parts for i, name in enumerate(part.names)}  # type: ignore[index]
 
 
-def test_masks_of_any_scale_and_values(make_folder: MakeFolder, load: "partial[Splits]") -> None:
+def test_masks_of_any_scale_and_values(make_folder: MakeFolder, load: Load) -> None:
     folder = make_folder(PARTS)
     left = np.arange(24) < 12
     for index, (value, scale) in enumerate([(1, 1), (255, 1), (1, 3), (255, 2)]):
@@ -193,7 +198,7 @@ def test_masks_of_any_scale_and_values(make_folder: MakeFolder, load: "partial[S
             assert grey[:, 6:].max() <= 5, name
 
 
-def test_wrong_shapes_are_told_together(make_folder: MakeFolder, load: "partial[Splits]") -> None:
+def test_wrong_shapes_are_told_together(make_folder: MakeFolder, load: Load) -> None:
     folder = make_folder(PARTS)
     write_map(folder, "train/cat/000.png", full(3))
     write_map(folder, "train/cat/001.png", full(3).T.copy())
@@ -208,7 +213,7 @@ def test_wrong_shapes_are_told_together(make_folder: MakeFolder, load: "partial[
     assert list((folder.parent / "cache").iterdir()) == []
 
 
-def test_many_wrong_maps_stop_early(make_folder: MakeFolder, load: "partial[Splits]") -> None:
+def test_many_wrong_maps_stop_early(make_folder: MakeFolder, load: Load) -> None:
     folder = make_folder({"train/cat": 30, "train/dog": 30, "test/cat": 1, "test/dog": 1})
     for index in range(20):
         write_map(folder, f"train/cat/{index:03d}.png", full(3).T.copy())
@@ -218,7 +223,7 @@ def test_many_wrong_maps_stop_early(make_folder: MakeFolder, load: "partial[Spli
     assert len(calls) < 20
 
 
-def test_maps_that_cannot_be_read(make_folder: MakeFolder, load: "partial[Splits]") -> None:
+def test_maps_that_cannot_be_read(make_folder: MakeFolder, load: Load) -> None:
     folder = make_folder(PARTS)
     path = write_map(folder, "train/cat/000.png", full(3))
     path.write_text("no image")
@@ -233,7 +238,7 @@ def test_maps_that_cannot_be_read(make_folder: MakeFolder, load: "partial[Splits
 @pytest.mark.parametrize("shape", [(500, 375), (333, 500), (21, 20)])
 def test_rounded_copies_fit(shape: tuple[int, int], scale: float) -> None:
     for rounded in (math.floor, math.ceil, round):
-        copy = tuple(rounded(side * scale) for side in shape)
+        copy = rounded(shape[0] * scale), rounded(shape[1] * scale)
         check_fit("map", copy, Path("image"), shape)
         check_fit("map", shape, Path("image"), copy)
     with pytest.raises(DataError):
@@ -261,8 +266,8 @@ def red(tmp_path_factory: pytest.TempPathFactory) -> ImageSet:
                 for folder, what, tags in ((root, picture, exif), (root / "attention", upright.getchannel(0), None)):
                     (folder / "train" / label).mkdir(parents=True, exist_ok=True)
                     name = folder / "train" / label / f"{index}-{turn}.png"
-                    what.save(name, **({} if tags is None else {"exif": tags}))
-    splits = load_folder(root, size=24, cache_dir=root / "cache", val_fraction=0.01)
+                    what.save(name, exif=tags or Image.Exif())
+    splits = reader(size=24, cache_dir=root / "cache", val_fraction=0.01)(root)
     assert splits.notes == ()
     return splits.train
 

@@ -1,3 +1,5 @@
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -74,6 +76,22 @@ def test_all_shifts_and_both_directions_are_equally_likely() -> None:
     assert 45 < counts.min() < counts.max() < 125
 
 
+def test_the_draws_of_a_seed_stay_what_they_were() -> None:
+    images = numbered(1, 8, 8).expand(6, 3, 8, 8)
+    for pixels in (images, images.byte()):
+        changed, _ = Augment(flip=True, crop=0.25)(pixels, None, generator(0))
+        found = [explanations(pixels[0].numpy(), after, 2) for after in changed.numpy()]
+        # Mirrored or not; which of the five rows and columns of the padded image comes first.
+        assert found == [
+            [(True, 2, 0)],
+            [(False, 4, 0)],
+            [(True, 2, 1)],
+            [(True, 3, 2)],
+            [(True, 1, 3)],
+            [(False, 2, 4)],
+        ]
+
+
 def test_no_change_is_no_change() -> None:
     images = numbered(5, 6, 6)
     assert torch.equal(NOTHING(images, None, generator())[0], images)
@@ -122,6 +140,8 @@ def test_bytes_are_changed_as_floats_are(zoom: tuple[float, float], shape: tuple
     augment = Augment(crop=crop, zoom=zoom)
     early, early_attention = augment(images, images[:, 1:2], generator(1))
     late, late_attention = augment(images.float(), images[:, 1:2].float(), generator(1))
+    assert early_attention is not None
+    assert late_attention is not None
     assert early.dtype == early_attention.dtype == torch.uint8
     assert torch.equal(early.float(), late.round())
     assert torch.equal(early_attention.float(), late_attention.round())
@@ -227,7 +247,7 @@ def test_to_input(memory_format: torch.memory_format) -> None:
 
 
 @pytest.mark.parametrize("arguments", [{"crop": 0.6}, {"crop": -0.1}, {"zoom": (2.0, 1.0)}, {"zoom": (0.0, 1.0)}])
-def test_values_out_of_range(arguments: dict[str, float]) -> None:
+def test_values_out_of_range(arguments: dict[str, Any]) -> None:
     with pytest.raises(ArgumentError, match=next(iter(arguments))):
         Augment(**arguments)
 

@@ -40,7 +40,7 @@ def test_batches_in_order(image_set: ImageSet) -> None:
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.float16])
 def test_maps_may_have_channels_and_any_type(noise: np.ndarray, dtype: type) -> None:
-    maps = np.random.default_rng(1).uniform(0, 200, (12, 16, 16, 5)).astype(dtype)
+    maps: np.ndarray = np.random.default_rng(1).uniform(0, 200, (12, 16, 16, 5)).astype(dtype)
     whole = ImageSet(noise, np.zeros(12, np.int64), ("a",), tuple(map(str, range(12))), maps)
     batch = next(iter(loader(whole.subset(np.array([7, 2])), 2, shuffle=False)))
     assert batch.attention is not None
@@ -96,6 +96,13 @@ def test_order_depends_on_seed_and_epoch_alone() -> None:
     assert len({tuple(order(seed, epoch)) for seed in (0, 1) for epoch in (0, 1, 2)}) == 6
     shuffle = Shuffle(50, 0)
     assert list(shuffle) == list(shuffle)
+    assert order(0, 2) != order(2, 0)
+
+
+def test_the_order_of_a_seed_and_an_epoch_stays_what_it_was() -> None:
+    shuffle = Shuffle(10, seed=7)
+    shuffle.set_epoch(2)
+    assert list(shuffle) == [1, 5, 3, 4, 6, 9, 0, 8, 2, 7]
 
 
 class Recorder(LightningModule):
@@ -211,7 +218,7 @@ def test_replays_of_a_batch_are_augmented_alike_across_the_ends_of_epochs_and_af
         size = image_set.images[0].size
         network = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(size, 3))
         space, augment = InputSpace((0.5,) * 3, (0.25,) * 3), Augment(flip=True, crop=0.25)
-        module = Augmented(network, objective, space, augment, Optimization(), classes=3, epochs=6, seed=2)
+        module = Augmented(network, objective, space, augment, Optimization(), epochs=6, seed=2)
         module.seen = []
         trainer = Trainer(
             max_epochs=epochs,
@@ -221,7 +228,7 @@ def test_replays_of_a_batch_are_augmented_alike_across_the_ends_of_epochs_and_af
             enable_model_summary=False,
             enable_checkpointing=False,
         )
-        batches = loader(image_set, 3, shuffle=True, seed=4, replays=objective.replays)
+        batches = loader(image_set, 3, shuffle=True, seed=4, replays=objective.requirements.replays)
         trainer.fit(module, batches, ckpt_path=resume, weights_only=True)
         trainer.save_checkpoint(tmp_path / f"{epochs}.ckpt")
         return module.seen

@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 from scipy import ndimage
 
-from gradsculpt.data.cells import BACKGROUNDS, CLASSES, CellSample, cells, draw
+from gradsculpt.data.cells import BACKGROUNDS, CLASSES, CellSample, draw
 from gradsculpt.errors import ArgumentError
 
 CELLS = [label for label in range(10) if label != 9]
@@ -62,11 +62,30 @@ def test_seeds_and_indices_differ() -> None:
     assert len(drawn) == 6
 
 
-def test_stream_stays_what_it_was() -> None:
-    # Coarse numbers, which no rounding of another machine's arithmetic can move this far.
-    truth = draw(12, seed=0, size=64).truth
-    assert (truth > 0).mean() == pytest.approx(0.092, abs=0.004)
-    assert draw(12, seed=0, size=64).image.mean() == pytest.approx(120.7, abs=1)
+# Index; pixels of the cell and of its telling part; means of red, green and blue: as the first release drew them.
+STREAM = [
+    (0, 203, 105, 10.95, 8.05, 13.63),
+    (1, 407, 36, 15.8, 20.0, 23.39),
+    (2, 374, 108, 15.57, 20.14, 17.82),
+    (3, 191, 114, 11.08, 3.03, 4.01),
+    (4, 223, 136, 3.26, 13.74, 3.92),
+    (5, 146, 83, 3.23, 1.39, 8.57),
+    (6, 480, 22, 22.96, 24.51, 30.95),
+    (7, 375, 45, 18.88, 13.04, 20.24),
+    (8, 285, 161, 13.53, 15.03, 13.88),
+    (9, 0, 0, 0.0, 0.0, 0.0),
+    (17, 450, 50, 121.43, 114.63, 119.53),
+    (28, 226, 121, 68.73, 79.39, 64.35),
+]
+
+
+@pytest.mark.parametrize("row", STREAM, ids=lambda row: str(row[0]))
+def test_stream_stays_what_it_was(row: tuple[float, ...]) -> None:
+    # A pixel and a twentieth of a level is what another machine's rounding may move; another draw moves far more.
+    sample = draw(int(row[0]), seed=3, size=48)
+    assert (sample.truth > 0).sum() == pytest.approx(row[1], abs=1)
+    assert (sample.truth == 229).sum() == pytest.approx(row[2], abs=1)
+    np.testing.assert_allclose(sample.image.mean(axis=(0, 1)), row[3:], atol=0.05)
 
 
 def test_all_classes_and_backgrounds_are_there() -> None:
@@ -175,30 +194,10 @@ def test_blocks_are_an_eight_by_eight_grid() -> None:
     assert np.abs(np.diff(image, 1, axis=1)).max() <= 0.5 / 64 * 255 + 1
 
 
-@pytest.mark.parametrize("size", [32, 128])
-def test_a_set_holds_the_drawn_samples(size: int) -> None:
-    images = cells(31, seed=5, size=size)
-    assert len(images) == 31
-    assert images.images.shape == (31, size, size, 3)
-    assert images.names[17] == "cells-s5-00017"
-    assert len(set(images.names)) == 31
-    assert images.labels.tolist() == [index % 10 for index in range(31)]
-    assert images.classes == CLASSES
-    assert images.attention is not None
-    for index in (0, 17, 30):
-        sample = draw(index, seed=5, size=size)
-        np.testing.assert_array_equal(images.images[index], sample.image)
-        np.testing.assert_array_equal(images.attention[index], sample.truth)
-
-
 def test_unusable_arguments() -> None:
     for index, seed, size, name in [(-1, 0, 64, "index"), (0, -1, 64, "seed"), (0, 0, 8, "size")]:
         with pytest.raises(ArgumentError, match=name):
             draw(index, seed=seed, size=size)
-    with pytest.raises(ArgumentError, match="count"):
-        cells(0)
-    with pytest.raises(ArgumentError, match="size"):
-        cells(1, size=4)
 
 
 # Statistics of a set ---------------------------------------------------------------------------------------------

@@ -1,6 +1,7 @@
 import struct
 import zlib
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,7 +14,7 @@ RAMP = np.arange(256, dtype=np.uint8).reshape(16, 16)
 COLOURS = np.stack([RAMP, RAMP.T, 255 - RAMP], axis=2)
 
 
-def save(image: Image.Image, path: Path, **options: object) -> Path:
+def save(image: Image.Image, path: Path, **options: Any) -> Path:
     image.save(path, **options)
     return path
 
@@ -70,7 +71,7 @@ def test_transparent_grey_value(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("dtype", [np.uint16, np.int32])
 def test_sixteen_bits_are_scaled_not_clipped(tmp_path: Path, dtype: type) -> None:
-    values = (RAMP.astype(np.int64) * 257).astype(dtype)
+    values: np.ndarray = (RAMP.astype(np.int64) * 257).astype(dtype)
     same(save(Image.fromarray(values), tmp_path / "deep.tif"), RAMP)
 
 
@@ -115,7 +116,7 @@ def test_animation_gives_its_first_frame(tmp_path: Path, suffix: str) -> None:
     frames = [Image.new("RGB", (8, 8), colour) for colour in ("red", "blue")]
     path = save(frames[0], tmp_path / f"a.{suffix}", save_all=True, append_images=frames[1:], lossless=True)
     with Image.open(path) as written:
-        assert written.n_frames == 2
+        assert getattr(written, "n_frames", 1) == 2
     same(path, np.full((8, 8, 3), (255, 0, 0)))
 
 

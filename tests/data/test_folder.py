@@ -1,6 +1,5 @@
 import os
 import shutil
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -8,14 +7,13 @@ import pytest
 from PIL import Image
 
 from gradsculpt.data.base import Splits
-from gradsculpt.data.folder import load_folder
 from gradsculpt.errors import DataError
-from tests.data.conftest import MakeFolder
+from tests.data.conftest import Load, MakeFolder, reader
 
 
 @pytest.fixture
-def load(tmp_path: Path) -> "partial[Splits]":
-    return partial(load_folder, size=16, cache_dir=tmp_path / "cache")
+def load(tmp_path: Path) -> Load:
+    return reader(size=16, cache_dir=tmp_path / "cache")
 
 
 def sizes(splits: Splits) -> tuple[int, int, int]:
@@ -26,7 +24,7 @@ def names(splits: Splits) -> list[str]:
     return [name for part in (splits.train, splits.val, splits.test) for name in part.names]
 
 
-def test_three_parts(make_folder: MakeFolder, load: "partial[Splits]") -> None:
+def test_three_parts(make_folder: MakeFolder, load: Load) -> None:
     folder = make_folder({"train/cat": 4, "train/dog": 5, "val/cat": 2, "val/dog": 1, "test/dog": 3})
     splits = load(folder)
     assert sizes(splits) == (9, 3, 3)
@@ -41,7 +39,7 @@ def test_three_parts(make_folder: MakeFolder, load: "partial[Splits]") -> None:
 
 
 @pytest.mark.parametrize("held_out", ["val", "test", "valid", "validation"])
-def test_one_held_out_part_is_the_test_part(make_folder: MakeFolder, load: "partial[Splits]", held_out: str) -> None:
+def test_one_held_out_part_is_the_test_part(make_folder: MakeFolder, load: Load, held_out: str) -> None:
     splits = load(make_folder({"train/a": 10, "train/b": 20, f"{held_out}/a": 3, f"{held_out}/b": 4}))
     assert sizes(splits) == (27, 3, 7)
     assert all(name.startswith(f"{held_out}/") for name in splits.test.names)
@@ -50,14 +48,14 @@ def test_one_held_out_part_is_the_test_part(make_folder: MakeFolder, load: "part
 
 
 @pytest.mark.parametrize("prefix", ["", "train/"])
-def test_one_folder_of_classes_is_cut_in_three(make_folder: MakeFolder, load: "partial[Splits]", prefix: str) -> None:
+def test_one_folder_of_classes_is_cut_in_three(make_folder: MakeFolder, load: Load, prefix: str) -> None:
     splits = load(make_folder({f"{prefix}a": 20, f"{prefix}b": 10}), val_fraction=0.2)
     assert sizes(splits) == (18, 6, 6)
     assert np.bincount(splits.val.labels).tolist() == np.bincount(splits.test.labels).tolist() == [4, 2]
     assert len(set(names(splits))) == 30
 
 
-def test_the_seed_chooses_validation_and_never_test(make_folder: MakeFolder, load: "partial[Splits]") -> None:
+def test_the_seed_chooses_validation_and_never_test(make_folder: MakeFolder, load: Load) -> None:
     folder = make_folder({"a": 20, "b": 20})
     first, again, other = (load(folder, seed=seed) for seed in (0, 0, 1))
     assert names(first) == names(again)
@@ -65,27 +63,27 @@ def test_the_seed_chooses_validation_and_never_test(make_folder: MakeFolder, loa
     assert first.test.names == other.test.names
 
 
-def test_largest_share_still_trains(make_folder: MakeFolder, load: "partial[Splits]") -> None:
+def test_largest_share_still_trains(make_folder: MakeFolder, load: Load) -> None:
     assert sizes(load(make_folder({"a": 8, "b": 8}), val_fraction=0.5)) == (2, 6, 8)
 
 
-def test_classes_may_be_called_train_and_test(make_folder: MakeFolder, load: "partial[Splits]") -> None:
+def test_classes_may_be_called_train_and_test(make_folder: MakeFolder, load: Load) -> None:
     assert load(make_folder({"train": 9, "test": 9, "bus": 9})).train.classes == ("bus", "test", "train")
 
 
-def test_images_may_lie_deeper(make_folder: MakeFolder, load: "partial[Splits]") -> None:
+def test_images_may_lie_deeper(make_folder: MakeFolder, load: Load) -> None:
     splits = load(make_folder({"a/2023": 5, "a/2024/may": 5, "b": 5}))
     assert np.bincount(splits.train.labels).sum() + len(splits.val) + len(splits.test) == 15
     assert splits.train.classes == ("a", "b")
 
 
-def test_a_link_to_itself_is_followed_once(make_folder: MakeFolder, load: "partial[Splits]") -> None:
+def test_a_link_to_itself_is_followed_once(make_folder: MakeFolder, load: Load) -> None:
     folder = make_folder({"a": 5, "b": 5})
     (folder / "a" / "loop").symlink_to(folder / "a", target_is_directory=True)
     assert sum(sizes(load(folder))) == 10
 
 
-def test_files_of_other_kinds_are_passed_over(make_folder: MakeFolder, load: "partial[Splits]") -> None:
+def test_files_of_other_kinds_are_passed_over(make_folder: MakeFolder, load: Load) -> None:
     folder = make_folder({"a": 5, "b": 5, ".hidden": 2, "__MACOSX": 1})
     for name in ("README.txt", ".DS_Store", "a/Thumbs.db", "a/._000.png", "b/labels.csv", "a/.cat.jpg"):
         (folder / name).write_text("nothing to see")
@@ -94,13 +92,13 @@ def test_files_of_other_kinds_are_passed_over(make_folder: MakeFolder, load: "pa
     assert splits.skipped == ()
 
 
-def test_upper_case_suffixes_count(make_folder: MakeFolder, load: "partial[Splits]") -> None:
+def test_upper_case_suffixes_count(make_folder: MakeFolder, load: Load) -> None:
     folder = make_folder({"a": 5, "b": 5})
     (folder / "a" / "000.png").rename(folder / "a" / "000.PNG")
     assert sum(sizes(load(folder))) == 10
 
 
-def test_bad_files_are_left_out_and_told(make_folder: MakeFolder, load: "partial[Splits]") -> None:
+def test_bad_files_are_left_out_and_told(make_folder: MakeFolder, load: Load) -> None:
     folder = make_folder({"train/a": 6, "train/b": 6, "test/a": 4, "test/b": 4})
     (folder / "train/a/002.png").write_text("no image")
     (folder / "test/b/zzz.heic").write_text("no decoder")
@@ -118,7 +116,7 @@ def test_bad_files_are_left_out_and_told(make_folder: MakeFolder, load: "partial
                 assert tuple(part.images[index][8, 8]) == image.getpixel((0, 0))
 
 
-def test_strict_raises_even_from_the_cache(make_folder: MakeFolder, load: "partial[Splits]") -> None:
+def test_strict_raises_even_from_the_cache(make_folder: MakeFolder, load: Load) -> None:
     folder = make_folder({"a": 6, "b": 6})
     (folder / "a/002.png").write_text("no image")
     with pytest.raises(DataError, match=r"002\.png is not an image"):
@@ -128,7 +126,7 @@ def test_strict_raises_even_from_the_cache(make_folder: MakeFolder, load: "parti
         load(folder, strict=True)
 
 
-def test_images_beside_the_class_folders_are_told(make_folder: MakeFolder, load: "partial[Splits]") -> None:
+def test_images_beside_the_class_folders_are_told(make_folder: MakeFolder, load: Load) -> None:
     folder = make_folder({"a": 5, "b": 5})
     Image.new("RGB", (9, 9)).save(folder / "lost.png")
     splits = load(folder)
@@ -136,7 +134,7 @@ def test_images_beside_the_class_folders_are_told(make_folder: MakeFolder, load:
     assert [(item.name, item.reason) for item in splits.skipped] == [("lost.png", "lies outside the class folders")]
 
 
-def test_a_class_of_bad_files(make_folder: MakeFolder, load: "partial[Splits]") -> None:
+def test_a_class_of_bad_files(make_folder: MakeFolder, load: Load) -> None:
     folder = make_folder({"a": 9, "b": 1})
     (folder / "b/000.png").write_text("no image")
     with pytest.raises(DataError, match=r"no image file of b can be decoded .*b/000\.png"):
@@ -144,7 +142,7 @@ def test_a_class_of_bad_files(make_folder: MakeFolder, load: "partial[Splits]") 
     assert list((folder.parent / "cache").iterdir()) == []
 
 
-def test_mostly_bad_files(make_folder: MakeFolder, load: "partial[Splits]") -> None:
+def test_mostly_bad_files(make_folder: MakeFolder, load: Load) -> None:
     folder = make_folder({"a": 5, "b": 5})
     for index in range(3):
         for name in "ab":
@@ -153,7 +151,7 @@ def test_mostly_bad_files(make_folder: MakeFolder, load: "partial[Splits]") -> N
         load(folder)
 
 
-def test_a_changed_folder_is_decoded_again(make_folder: MakeFolder, load: "partial[Splits]") -> None:
+def test_a_changed_folder_is_decoded_again(make_folder: MakeFolder, load: Load) -> None:
     folder = make_folder({"train/a": 5, "train/b": 5, "test/a": 2, "test/b": 2})
     calls: list[tuple[int, int]] = []
 
@@ -175,7 +173,7 @@ def test_a_changed_folder_is_decoded_again(make_folder: MakeFolder, load: "parti
     assert len(decoded()) == 10
 
 
-def test_two_folders_of_one_name_share_a_cache(make_folder: MakeFolder, load: "partial[Splits]") -> None:
+def test_two_folders_of_one_name_share_a_cache(make_folder: MakeFolder, load: Load) -> None:
     first = make_folder({"a": 5, "b": 5})
     second = first.parent / "elsewhere" / first.name
     shutil.copytree(first, second)
@@ -184,7 +182,7 @@ def test_two_folders_of_one_name_share_a_cache(make_folder: MakeFolder, load: "p
     load(first, progress=lambda *_: pytest.fail("the second folder pushed the first one out"))
 
 
-def test_missing_folder(tmp_path: Path, load: "partial[Splits]") -> None:
+def test_missing_folder(tmp_path: Path, load: Load) -> None:
     with pytest.raises(DataError, match=r"none does not exist"):
         load(tmp_path / "none")
     (tmp_path / "file").touch()
@@ -192,7 +190,7 @@ def test_missing_folder(tmp_path: Path, load: "partial[Splits]") -> None:
         load(tmp_path / "file")
 
 
-def test_no_images_at_all(tmp_path: Path, make_folder: MakeFolder, load: "partial[Splits]") -> None:
+def test_no_images_at_all(tmp_path: Path, make_folder: MakeFolder, load: Load) -> None:
     (tmp_path / "bare").mkdir()
     with pytest.raises(DataError, match="has no images and no class folders"):
         load(tmp_path / "bare")
@@ -201,18 +199,18 @@ def test_no_images_at_all(tmp_path: Path, make_folder: MakeFolder, load: "partia
 
 
 @pytest.mark.parametrize("part", ["train", "test"])
-def test_empty_class_folder(make_folder: MakeFolder, load: "partial[Splits]", part: str) -> None:
+def test_empty_class_folder(make_folder: MakeFolder, load: Load, part: str) -> None:
     counts = {"train/a": 3, "train/b": 3, "train/c": 3, "test/a": 3, "test/b": 3, "test/c": 3, f"{part}/c": 0}
     with pytest.raises(DataError, match=rf"{part} has class folders without images \(c\)"):
         load(make_folder(counts))
 
 
-def test_one_class(make_folder: MakeFolder, load: "partial[Splits]") -> None:
+def test_one_class(make_folder: MakeFolder, load: Load) -> None:
     with pytest.raises(DataError, match=r"only one class \(cats\)"):
         load(make_folder({"cats": 5}))
 
 
-def test_classes_that_training_lacks(make_folder: MakeFolder, load: "partial[Splits]") -> None:
+def test_classes_that_training_lacks(make_folder: MakeFolder, load: Load) -> None:
     folder = make_folder({"train/a": 3, "train/b": 3, "test/a": 3, "test/x": 3, "test/y": 3})
     with pytest.raises(DataError, match=r"test has classes that the training images lack \(x, y\)"):
         load(folder)
@@ -220,22 +218,22 @@ def test_classes_that_training_lacks(make_folder: MakeFolder, load: "partial[Spl
 
 
 @pytest.mark.parametrize("prefix", ["", "train"])
-def test_images_without_class_folders(make_folder: MakeFolder, load: "partial[Splits]", prefix: str) -> None:
+def test_images_without_class_folders(make_folder: MakeFolder, load: Load, prefix: str) -> None:
     folder = make_folder({prefix or ".": 3} | ({"val": 2} if prefix else {}))
     with pytest.raises(DataError, match="has images but no class folders"):
         load(folder)
 
 
-def test_nothing_to_train_on(make_folder: MakeFolder, load: "partial[Splits]") -> None:
+def test_nothing_to_train_on(make_folder: MakeFolder, load: Load) -> None:
     with pytest.raises(DataError, match="has test/ but no train/"):
         load(make_folder({"test/a": 3, "test/b": 3}))
 
 
-def test_two_folders_for_validation(make_folder: MakeFolder, load: "partial[Splits]") -> None:
+def test_two_folders_for_validation(make_folder: MakeFolder, load: Load) -> None:
     with pytest.raises(DataError, match="has val/ and valid/, which mean the same"):
         load(make_folder({"train/a": 3, "train/b": 3, "val/a": 3, "valid/a": 3}))
 
 
-def test_too_few_images_to_cut(make_folder: MakeFolder, load: "partial[Splits]") -> None:
+def test_too_few_images_to_cut(make_folder: MakeFolder, load: Load) -> None:
     with pytest.raises(DataError, match="part has no images"):
         load(make_folder({"a": 1, "b": 1}))

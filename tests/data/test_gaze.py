@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gradsculpt.data.gaze import GazeMaps, Recording, by_image, from_display, gaze_map, read_recordings
+from gradsculpt.data.gaze import GazeMaps, Recording, by_image, gaze_map, read_recordings
 from gradsculpt.errors import ArgumentError, DataError
 
 RUN = "8464,500,375,200,145,179,160,168,765\n\n17,50,100,10,20,100\n18,400,100,1,2,100\n"
@@ -16,13 +16,13 @@ ALL = "8464,500,400,1000,800,460,140,860,540,179,460,140,765\n"
 
 def plain_map(fixations: np.ndarray, width: int, height: int, sigma: float) -> np.ndarray:
     """The definition, pixel by pixel."""
-    found = np.zeros((height, width))
+    total = np.zeros((height, width))
     for row in range(height):
         for column in range(width):
             for x, y, duration in fixations:
                 squared = (column + 0.5 - x) ** 2 + (row + 0.5 - y) ** 2
-                found[row, column] += duration * np.exp(-squared / (2 * sigma**2))
-    return found / found.max()
+                total[row, column] += duration * np.exp(-squared / (2 * sigma**2))
+    return np.asarray(total / total.max())
 
 
 fixation = st.tuples(st.floats(-2, 10), st.floats(-2, 8), st.floats(1, 900))
@@ -59,10 +59,12 @@ def test_sigma_must_be_positive() -> None:
         gaze_map(np.ones((1, 3)), (4, 3), 0.0)
 
 
-def test_from_the_display_to_the_image() -> None:
-    corners = np.array([[460.0, 140.0, 1.0], [1460.0, 940.0, 2.0], [960.0, 540.0, 3.0]])
-    found = from_display(corners, (500, 400), (1000.0, 800.0), (460.0, 140.0))
-    np.testing.assert_array_equal(found, [[0, 0, 1], [500, 400, 2], [250, 200, 3]])
+def test_from_the_display_to_the_image(tmp_path: Path) -> None:
+    corners = "460,140,1,1460,940,2,960,540,3"
+    (tmp_path / "all.txt").write_text(f"7,500,400,1000,800,460,140,{corners}\n7,100,50,200,100,10,20,60,30,200\n")
+    whole, other = read_recordings(tmp_path / "all.txt")
+    np.testing.assert_array_equal(whole.fixations, [[0, 0, 1], [500, 400, 2], [250, 200, 3]])
+    np.testing.assert_array_equal(other.fixations, [[25, 5, 200]])
 
 
 @pytest.mark.parametrize("packed", [False, True])

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from gradsculpt.data import SOURCES, Splits, load_data
-from gradsculpt.data.cells import cells
+from gradsculpt.data.cells import draw
 from gradsculpt.data.sources import find_source
 from gradsculpt.errors import ArgumentError, DataError, GradsculptError
 from tests.data.conftest import MakeFolder
@@ -41,15 +41,15 @@ def test_cells(load: "partial[Splits]") -> None:
     splits = load("cells", image_size=16, train_count=40, progress=lambda *done: calls.append(done))
     assert (len(splits.train), len(splits.val), len(splits.test)) == (30, 10, 10)
     assert calls == [(done, 50) for done in range(1, 51)]
-    drawn = cells(40, seed=0, size=16)
+    drawn = {f"cells-s0-{index:05d}": draw(index, seed=0, size=16) for index in range(40)}
     for part in (splits.train, splits.val):
-        indices = [drawn.names.index(name) for name in part.names]
-        np.testing.assert_array_equal(part.images[np.arange(len(part))], drawn.images[indices])
-        np.testing.assert_array_equal(part.labels, drawn.labels[indices])
         assert part.attention is not None
-        assert drawn.attention is not None
-        np.testing.assert_array_equal(part.attention[np.arange(len(part))], drawn.attention[indices])
-    assert not set(splits.test.names) & set(drawn.names)
+        for index, name in enumerate(part.names):
+            np.testing.assert_array_equal(part.images[index], drawn[name].image)
+            np.testing.assert_array_equal(part.attention[index], drawn[name].truth)
+            assert part.labels[index] == drawn[name].label
+    assert sorted((*splits.train.names, *splits.val.names)) == list(drawn)
+    assert not set(splits.test.names) & set(drawn)
     assert len(np.unique(splits.test.labels)) == 10
     calls.clear()
     other = load("cells", image_size=16, train_count=40, seed=1, progress=lambda *done: calls.append(done))
@@ -158,6 +158,7 @@ def test_sources() -> None:
         "imagenette": 128,
         "cub-gha": 224,
         "folder:PATH": 128,
+        "python:MODULE:FACTORY": None,
     }
     assert not find_source("digits").augment().flip
     assert find_source("folder:x").augment().crop == 0.125

@@ -114,3 +114,12 @@ def test_shuffled_labels_are_a_permutation_and_nothing_else_moves() -> None:
     np.testing.assert_array_equal(first.images, whole.images)
     np.testing.assert_array_equal(first.attention, whole.attention)
     assert np.bincount(whole.labels).tolist() == [20, 20, 40]
+
+
+def test_what_a_seed_chooses_stays_what_it_was() -> None:
+    labels = np.arange(30) % 3
+    whole = ImageSet(np.zeros((30, 2, 2, 3), np.uint8), labels, ("a", "b", "c"), tuple(map(str, range(30))))
+    assert stratified_cut(whole, 0.2, seed=7)[1].names == ("0", "1", "5", "17", "24", "28")
+    assert stratified_subset(whole, 8, seed=7).names == ("4", "5", "6", "7", "8", "14", "22", "24")
+    shuffled = "".join(map(str, shuffled_labels(whole, seed=7).labels))
+    assert shuffled == "101211011022202221220001100210"

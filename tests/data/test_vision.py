@@ -8,6 +8,7 @@ import pytest
 from PIL import Image
 from torchvision import datasets
 
+from gradsculpt.data.base import Request
 from gradsculpt.data.vision import load_cifar10, load_imagenette
 from gradsculpt.errors import DataError
 
@@ -36,7 +37,7 @@ def cifar10(monkeypatch: pytest.MonkeyPatch) -> type[FakeCifar10]:
 def test_cifar10(tmp_path: Path, cifar10: type[FakeCifar10]) -> None:
     data_dir = tmp_path / "data"
     for _ in range(2):
-        splits = load_cifar10(data_dir=data_dir, cache_dir=tmp_path / "cache")
+        splits = load_cifar10(Request(32, data_dir, tmp_path / "cache"))
         assert (len(splits.train), len(splits.val), len(splits.test)) == (30, 10, 20)
         source = FakeCifar10(data_dir, train=False, download=True)
         np.testing.assert_array_equal(splits.test.images, source.data)
@@ -48,13 +49,12 @@ def test_cifar10(tmp_path: Path, cifar10: type[FakeCifar10]) -> None:
 
 
 def test_cifar10_at_another_size(tmp_path: Path, cifar10: type[FakeCifar10]) -> None:
-    calls: list[tuple[int, int]] = []
-    splits = load_cifar10(
-        data_dir=tmp_path / "data",
-        cache_dir=tmp_path / "cache",
-        size=16,
-        progress=lambda done, total: calls.append((done, total)),
-    )
+    calls: list[tuple[int, int | None]] = []
+
+    def progress(done: int, total: int | None) -> None:
+        calls.append((done, total))
+
+    splits = load_cifar10(Request(16, tmp_path / "data", tmp_path / "cache", progress=progress))
     assert splits.train.images.shape[1:] == (16, 16, 3)
     assert calls == [(i, total) for total in (40, 20) for i in range(1, total + 1)]
 
@@ -67,7 +67,7 @@ def test_a_failing_download_says_what_to_do(tmp_path: Path, monkeypatch: pytest.
     for name, load in (("CIFAR10", load_cifar10), ("Imagenette", load_imagenette)):
         monkeypatch.setattr(datasets, name, fail)
         with pytest.raises(DataError, match=rf"{name.lower()} is not in .*data and cannot be downloaded.*folder:PATH"):
-            load(data_dir=tmp_path / "data", cache_dir=tmp_path / "cache")
+            load(Request(32, tmp_path / "data", tmp_path / "cache"))
 
 
 @pytest.fixture
@@ -94,7 +94,7 @@ def imagenette(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 
 def test_imagenette(tmp_path: Path, imagenette: list[str]) -> None:
-    splits = load_imagenette(data_dir=tmp_path / "data", cache_dir=tmp_path / "cache", size=16)
+    splits = load_imagenette(Request(16, tmp_path / "data", tmp_path / "cache"))
     assert (len(splits.train), len(splits.val), len(splits.test)) == (18, 2, 6)
     assert splits.train.classes == splits.val.classes == splits.test.classes == ("tench", "English springer")
     assert splits.test.names[0] == "val/n01440764/0.JPEG"
@@ -103,13 +103,13 @@ def test_imagenette(tmp_path: Path, imagenette: list[str]) -> None:
 
 @pytest.mark.parametrize(("size", "edition"), [(128, "160px"), (161, "320px"), (224, "320px"), (400, "full")])
 def test_smallest_edition_that_is_large_enough(tmp_path: Path, imagenette: list[str], size: int, edition: str) -> None:
-    load_imagenette(data_dir=tmp_path / "data", cache_dir=tmp_path / "cache", size=size)
+    load_imagenette(Request(size, tmp_path / "data", tmp_path / "cache"))
     assert imagenette == [edition]
 
 
 def test_an_edition_that_is_there_is_preferred(tmp_path: Path, imagenette: list[str]) -> None:
     (tmp_path / "imagenette2").mkdir()
-    load_imagenette(data_dir=tmp_path, cache_dir=tmp_path / "cache", size=16)
+    load_imagenette(Request(16, tmp_path, tmp_path / "cache"))
     assert imagenette == ["full"]
 
 

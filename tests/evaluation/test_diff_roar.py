@@ -205,16 +205,23 @@ def test_what_was_measured_under_other_conditions_is_not_used(tmp_path: Path) ->
     moved = classifier()
     next(moved.parameters()).data += 1e-3
     relabelled = replace(sets[0], labels=1 - sets[0].labels)
-    for network, train_set, attribution, more in (
-        (moved, sets[0], Corner(), {}),
-        (classifier(), relabelled, Corner(), {}),
-        (classifier(), sets[0], Corner("last"), {}),
-        (classifier(), sets[0], Corner(), {"target": "predicted"}),
-        (classifier(), sets[0], Corner(), {"fill": (0.0, 0.0, 0.0)}),
-    ):
+    # The same names, shapes, means and deviations.
+    mirrored, other_test = (replace(each, images=each.images[:, :, ::-1]) for each in sets)
+    changed: list[tuple[Classifier, ImageSet, ImageSet, Corner, dict[str, Any]]] = [
+        (moved, *sets, Corner(), {}),
+        (classifier(), relabelled, sets[1], Corner(), {}),
+        (classifier(), mirrored, sets[1], Corner(), {}),
+        (classifier(), sets[0], other_test, Corner(), {}),
+        (classifier(), *sets, Corner("last"), {}),
+        (classifier(), *sets, Corner(), {"target": "predicted"}),
+        (classifier(), *sets, Corner(), {"fill": (0.0, 0.0, 0.0)}),
+    ]
+    for network, train_set, test_set, attribution, more in changed:
         counting = Counting()
-        diff_roar(network, train_set, sets[1], attribution, counting, **options, **more)
+        diff_roar(network, train_set, test_set, attribution, counting, **options, **more)
         assert len(counting.given) == 2
+    unchanged = Counting(stop=0)
+    diff_roar(classifier(), *sets, Corner(), unchanged, **options)
 
 
 @pytest.mark.parametrize(

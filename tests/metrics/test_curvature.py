@@ -1,19 +1,23 @@
 """Hessian norms, the bound of Theorem 6 and the error of Observation 1, against exact Hessians and closed forms."""
 
+from typing import Any, Literal
+
 import numpy as np
 import pytest
 import torch
 from tests.metrics.smooth import images, perceptron, quadratic, quadratic_loss, symmetric
 from torch import Tensor, nn
-from torch.autograd.functional import hessian
+from torch.autograd import functional
 
 from gradsculpt.errors import ArgumentError
 from gradsculpt.gradients import Model
-from gradsculpt.metrics import hessian_norm, linearization_error, upper_bound
+from gradsculpt.metrics import Neighbourhood, hessian_norm, linearization_error, upper_bound
 from gradsculpt.metrics.curvature import Probe
-from gradsculpt.penalties import L1, GroupL21
+from gradsculpt.penalties import L1, GroupL21, Penalty
 
+Direction = Penalty | Literal["gradient", "random"]
 SHAPE = (2, 3, 4)
+hessian: Any = functional.hessian  # its types are not declared
 
 
 def convolutional() -> nn.Sequential:
@@ -99,7 +103,7 @@ def test_upper_bound_equals_its_formula() -> None:
     model, (x, y) = perceptron(SHAPE), images(3, SHAPE)
     eps = torch.tensor([0.05, 0.3]).view(1, 2, 1, 1)
     low, high = torch.tensor(-0.8), torch.tensor(0.9)
-    found = upper_bound(model, x, y, eps, draws=4, probes=2000, bounds=(low, high), batch_size=7)
+    found = upper_bound(model, x, y, eps, Neighbourhood(4, (low, high), batch_size=7), probes=2000)
     exact, clean = hessians(model, x, y).numpy(), gradients(model, x, y).numpy()
     expected = np.zeros((3, 4, 3))
     for s, u in enumerate(noise(SHAPE, 4)):
@@ -119,8 +123,8 @@ def test_upper_bound_equals_its_formula() -> None:
 def test_the_inequality_of_theorem_6_holds_as_eps_goes_to_0() -> None:
     """Beyond the bounds there are terms in eps^2: none is left over at small eps, and the criterion is one itself."""
     model, (x, y) = perceptron(SHAPE), images(4, SHAPE)
-    model.float()[1].weight.data *= 4  # type: ignore[operator]
-    model.double()
+    with torch.no_grad():
+        next(model.parameters()).mul_(4)
     for eps in (0.3, 0.1, 0.03, 0.01, 0.001):
         found = upper_bound(model, x, y, eps, probes=50)
         assert bool((found["cosine_criterion"] <= found["directional_bound"] + 10 * eps**2).all())
@@ -142,7 +146,7 @@ def test_neither_criterion_nor_bound_depends_on_the_scale_of_the_network() -> No
 
 @pytest.mark.parametrize("direction", ["gradient", "random", L1(0.3)], ids=str)
 @pytest.mark.parametrize("eps", [0.01, 0.2])
-def test_observation_1_is_attained_on_an_isotropic_quadratic(direction: L1, eps: float) -> None:
+def test_observation_1_is_attained_on_an_isotropic_quadratic(direction: Direction, eps: float) -> None:
     curvature, slope = 1.5, torch.tensor([0.3, 0.5, 0.1, 0.2]).double()
     model = quadratic_loss(curvature * torch.eye(4).double(), slope)
     x = torch.rand(3, 1, 2, 2, generator=torch.Generator().manual_seed(0), dtype=torch.float64) + 0.2
@@ -157,22 +161,21 @@ def test_observation_1_bounds_every_direction_on_a_quadratic() -> None:
     model = quadratic_loss(matrix, torch.full((4,), 3.0).double())
     x = torch.full((1, 1, 2, 2), 1.0, dtype=torch.float64)
     largest = float(torch.linalg.matrix_norm(matrix, ord=2))
-    found = linearization_error(model, x, torch.tensor([0]), 0.05, "random", draws=300)["smoothness"].item()
+    found = linearization_error(model, x, torch.tensor([0]), 0.05, "random", Neighbourhood(300))["smoothness"].item()
     assert 0.9 * largest < found <= largest * (1 + 1e-9)
-    few = linearization_error(model, x, torch.tensor([0]), 0.05, "random", draws=3)["smoothness"].item()
+    few = linearization_error(model, x, torch.tensor([0]), 0.05, "random", Neighbourhood(3))["smoothness"].item()
     assert few <= found
 
 
 def losses(model: nn.Module, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
     point = x.clone().requires_grad_()
     values = nn.functional.cross_entropy(model(point), y, reduction="none")
-    values.sum().backward()
-    assert point.grad is not None
-    return values.detach(), point.grad
+    (gradient,) = torch.autograd.grad(values.sum(), point)
+    return values.detach(), gradient
 
 
 @pytest.mark.parametrize("direction", ["gradient", "random", L1(1.0), GroupL21(1.0, patch=2)], ids=str)
-def test_linearization_error_equals_a_plain_loop(direction: L1) -> None:
+def test_linearization_error_equals_a_plain_loop(direction: Direction) -> None:
     model, (x, y) = perceptron((2, 4, 4)), images(3, (2, 4, 4))
     start, gradient = losses(model, x, y)
     generator = torch.Generator().manual_seed(0)
@@ -187,7 +190,7 @@ def test_linearization_error_equals_a_plain_loop(direction: L1) -> None:
         slope = (gradient * delta).flatten(1).sum(dim=1)
         error = (losses(model, x + delta, y)[0] - start - slope).abs()
         worst = torch.maximum(worst, torch.stack([error, error / (error + slope.abs())]))
-    found = linearization_error(model, x, y, 0.4, direction, draws=5, batch_size=6)
+    found = linearization_error(model, x, y, 0.4, direction, Neighbourhood(5, batch_size=6))
     torch.testing.assert_close(found["linearization_error"], worst[0], rtol=1e-6, atol=1e-12)
     torch.testing.assert_close(found["relative_error"], worst[1], rtol=1e-6, atol=1e-12)
     torch.testing.assert_close(found["smoothness"], worst[0] * 2 / 0.16, rtol=1e-6, atol=1e-12)
@@ -196,8 +199,9 @@ def test_linearization_error_equals_a_plain_loop(direction: L1) -> None:
 def test_a_flat_loss_has_no_error() -> None:
     x, y = images(2, SHAPE)
     constant: Model = lambda x: torch.zeros(len(x), 3, dtype=x.dtype)  # noqa: E731
-    for direction in ("gradient", "random"):
-        for values in linearization_error(constant, x, y, 0.1, direction).values():  # type: ignore[arg-type]
+    directions: list[Direction] = ["gradient", "random"]
+    for direction in directions:
+        for values in linearization_error(constant, x, y, 0.1, direction).values():
             assert values.tolist() == [0, 0]
 
 
@@ -207,14 +211,33 @@ def test_half_precision_scores_are_single() -> None:
         assert all(values.dtype == torch.float32 and bool(values.isfinite().all()) for values in found.values())
 
 
+def with_eps(wrong: dict[str, Any]) -> dict[str, Any]:
+    return {"eps": 0.1, **wrong}
+
+
 def test_bad_arguments_are_named() -> None:
     model, (x, y) = perceptron(SHAPE), images(2, SHAPE)
-    for name, value in {"eps": -1.0, "draws": 0, "probes": 0, "seed": -1, "batch_size": 0, "probe": "sign"}.items():
-        with pytest.raises(ArgumentError, match=f"^{name}="):
-            upper_bound(model, x, y, **{"eps": 0.1, name: value})
-    for name, value in {"probes": 1, "seed": -1, "probe": "sign"}.items():
-        with pytest.raises(ArgumentError, match=f"^{name}="):
-            hessian_norm(model, x, y, **{name: value})
-    for name, value in {"eps": 0.0, "draws": 0, "seed": -1, "batch_size": 0, "direction": "down"}.items():
-        with pytest.raises(ArgumentError, match=f"^{name}="):
-            linearization_error(model, x, y, **{"eps": 0.1, "direction": "random", name: value})
+    wrong: dict[str, Any]
+    for wrong in ({"eps": -1.0}, {"probes": 0}, {"probe": "sign"}):
+        with pytest.raises(ArgumentError, match=f"^{next(iter(wrong))}="):
+            upper_bound(model, x, y, **with_eps(wrong))
+    for wrong in ({"probes": 1}, {"seed": -1}, {"probe": "sign"}):
+        with pytest.raises(ArgumentError, match=f"^{next(iter(wrong))}="):
+            hessian_norm(model, x, y, **wrong)
+    for wrong in ({"eps": 0.0}, {"direction": "down"}):
+        with pytest.raises(ArgumentError, match=f"^{next(iter(wrong))}="):
+            linearization_error(model, x, y, **with_eps(wrong))
+
+
+def test_a_step_that_would_leave_the_bounds_is_cut_off() -> None:
+    """The error of the step that is left, and the curvature by its own length, written out for two entries."""
+    matrix, slope = torch.diag(torch.tensor([1.0, 2.0])).double(), torch.tensor([3.0, 4.0]).double()
+    x = torch.tensor([0.5, 0.5]).double().view(1, 1, 1, 2)
+    found = linearization_error(
+        quadratic_loss(matrix, slope), x, torch.tensor([0]), 0.5, "gradient", Neighbourhood(bounds=(0, 0.6))
+    )
+    # The gradient (3.5, 5) leads to (0.787, 0.910), of which the bounds leave a step of 0.1 in both entries.
+    error = (1.0 + 2.0) * 0.1**2 / 2
+    assert found["linearization_error"].item() == pytest.approx(error)
+    assert found["relative_error"].item() == pytest.approx(error / (error + 0.1 * (3.5 + 5.0)))
+    assert found["smoothness"].item() == pytest.approx(2 * error / (2 * 0.1**2))

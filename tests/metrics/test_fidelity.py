@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from gradsculpt.errors import ArgumentError, ModelError
 from gradsculpt.metrics import (
+    Masking,
     Metric,
     aopc_morf,
     deletion,
@@ -141,11 +142,9 @@ def test_insertion_and_deletion_equal_loops_over_pixels(
 ) -> None:
     model, x, y, maps = problem(seed, shape, channels, levels)
     images, labels, attributions = (torch.from_numpy(array) for array in (x, y, maps))
-    options: dict[str, Any] = {"baseline": baseline, "output": output, "batch_size": batch_size}
-    curves = [
-        curve(model, images, labels, attributions, steps, **options) for curve in (insertion_curve, deletion_curve)
-    ]
-    means = [measure(model, images, labels, attributions, steps, **options) for measure in (insertion, deletion)]
+    masking = Masking(baseline, output, batch_size=batch_size)
+    curves = [curve(model, images, labels, attributions, steps, masking) for curve in (insertion_curve, deletion_curve)]
+    means = [measure(model, images, labels, attributions, steps, masking) for measure in (insertion, deletion)]
     for i in range(len(x)):
         expected = plain_curves(model, x[i], plain_baseline(x[i], baseline), y[i], maps[i], steps, output)
         for row, curve, mean in zip(expected, curves, means, strict=True):
@@ -160,8 +159,9 @@ def test_aopc_equals_loops_over_regions(
 ) -> None:
     model, x, y, maps = problem(seed, shape, channels, levels)
     images, labels, attributions = (torch.from_numpy(array) for array in (x, y, maps))
-    curve = morf_curve(model, images, labels, attributions, steps, patch=patch, batch_size=batch_size)
-    area = aopc_morf(model, images, labels, attributions, steps, patch=patch, batch_size=batch_size)
+    masking = Masking(patch=patch, batch_size=batch_size)
+    curve = morf_curve(model, images, labels, attributions, steps, masking)
+    area = aopc_morf(model, images, labels, attributions, steps, masking)
     for i in range(len(x)):
         expected = plain_morf(model, x[i], np.zeros_like(x[i]), y[i], maps[i], steps, patch)
         np.testing.assert_allclose(curve[i], expected, atol=1e-12)
@@ -232,7 +232,7 @@ def test_quantus_takes_out_entries_instead_of_pixels_and_its_black_is_the_darkes
     black = flipped(model, x, y, pixels, baseline="black", features=12)
     darkest = x.flatten(1).amin(dim=1).view(-1, 1, 1, 1)
     assert np.abs(ours[:, 1:].numpy() - black).max() > 0.01
-    first = deletion_curve(model, x, y, pixels, steps=36, baseline=darkest)[:, 1]
+    first = deletion_curve(model, x, y, pixels, steps=36, masking=Masking(darkest))[:, 1]
     np.testing.assert_allclose(first, black[:, 0], atol=1e-6)
 
 
@@ -243,14 +243,15 @@ def test_morf_equals_quantus_region_perturbation(channels: int) -> None:
         patch_size=2, order="morf", regions_evaluation=10, abs=True, normalise=False, perturb_baseline=0.0,
         disable_warnings=True,
     )(model=model, x_batch=x.numpy(), y_batch=y.numpy(), a_batch=maps.numpy(), softmax=True)  # fmt: skip
-    curve = morf_curve(model, x, y, maps, steps=10, patch=2)
+    curve = morf_curve(model, x, y, maps, steps=10, masking=Masking(patch=2))
     np.testing.assert_allclose(curve[:, :1] - curve[:, 1:], np.array(theirs), atol=1e-6)
 
 
 def test_the_model_sees_no_image_twice_and_no_batch_too_large() -> None:
     for measure, whole in ((insertion, 5 * 20 + 1), (deletion, 5 * 20 + 1)):
         model, x, y, maps = problem(0, (5, 1, 6, 6), 1, 1000)
-        measure(model, torch.from_numpy(x), torch.from_numpy(y), torch.from_numpy(maps), batch_size=32)
+        images, labels, attributions = (torch.from_numpy(array) for array in (x, y, maps))
+        measure(model, images, labels, attributions, masking=Masking(batch_size=32))
         assert sum(model.seen) == whole
         assert max(model.seen) <= 32
     model, x, y, maps = problem(0, (5, 1, 6, 6), 1, 1000)
@@ -277,7 +278,7 @@ def test_maps_of_the_right_order_score_better() -> None:
 
 def test_more_steps_begin_with_fewer() -> None:
     model, x, y, maps = images(3)
-    long, short = (morf_curve(model, x, y, maps, steps, patch=2) for steps in (12, 5))
+    long, short = (morf_curve(model, x, y, maps, steps, Masking(patch=2)) for steps in (12, 5))
     torch.testing.assert_close(long[:, :6], short)
 
 
@@ -287,7 +288,7 @@ def test_regions_are_in_proportion_to_the_image() -> None:
 
     for side, patch in ((224, 9), (128, 5), (32, 1), (448, 18), (1, 1)):
         x = torch.ones(1, 1, side, side)
-        curve = morf_curve(model, x, torch.tensor([0]), x, steps=1, output="logit")
+        curve = morf_curve(model, x, torch.tensor([0]), x, steps=1, masking=Masking(output="logit"))
         assert (1 - curve[0, 1]).item() == pytest.approx(patch**2 / side**2, rel=1e-5)
 
 
@@ -309,7 +310,7 @@ def test_baselines() -> None:
     model, y = Small(3 * 13 * 4), torch.tensor([0, 1])
     for baseline in ("zero", "mean", grey, torch.full_like(x, 0.5)):
         empty = baseline_images(x, baseline).expand_as(x)
-        curve = insertion_curve(model, x, y, x, steps=2, baseline=baseline)
+        curve = insertion_curve(model, x, y, x, steps=2, masking=Masking(baseline))
         torch.testing.assert_close(curve[:, 0], model(empty).softmax(1).gather(1, y[:, None])[:, 0])
         torch.testing.assert_close(curve[:, 2], model(x).softmax(1).gather(1, y[:, None])[:, 0])
 
@@ -374,18 +375,18 @@ def test_bad_arguments_are_named(measure: Metric[..., Tensor]) -> None:
     model, x, y, maps = images(3)
     bad: list[tuple[str, Callable[[], Tensor]]] = [
         ("steps=0", lambda: measure(model, x, y, maps, 0)),
-        ("output='odds'", lambda: measure(model, x, y, maps, 1, output="odds")),
-        ("baseline='grey'", lambda: measure(model, x, y, maps, 1, baseline="grey")),
-        ("baseline has shape", lambda: measure(model, x, y, maps, 1, baseline=torch.zeros(3, 8, 8))),
-        ("baseline has shape", lambda: measure(model, x, y, maps, 1, baseline=torch.full((1, 1, 1, 1), math.nan))),
-        ("batch_size=0", lambda: measure(model, x, y, maps, 1, batch_size=0)),
+        ("output='odds'", lambda: measure(model, x, y, maps, 1, Masking(output="odds"))),  # type: ignore[arg-type]
+        ("baseline='grey'", lambda: measure(model, x, y, maps, 1, Masking("grey"))),  # type: ignore[arg-type]
+        ("baseline has shape", lambda: measure(model, x, y, maps, 1, Masking(torch.zeros(3, 8, 8)))),
+        ("baseline has shape", lambda: measure(model, x, y, maps, 1, Masking(torch.full((1, 1, 1, 1), math.nan)))),
+        ("batch_size=0", lambda: measure(model, x, y, maps, 1, Masking(batch_size=0))),
         ("maps has shape", lambda: measure(model, x, y, maps[:, :, :4], 1)),
         ("maps holds NaN", lambda: measure(model, x, y, maps * math.nan, 1)),
         ("x holds NaN", lambda: measure(model, x * math.inf, y, maps, 1)),
         ("x has shape", lambda: measure(model, x[0], y, maps, 1)),
         ("class indices", lambda: measure(model, x, y[:2], maps, 1)),
         ("class indices", lambda: measure(model, x, y + 3, maps, 1)),
-        ("class indices", lambda: measure(model, x, y + 3, maps, 1, output="accuracy")),
+        ("class indices", lambda: measure(model, x, y + 3, maps, 1, Masking(output="accuracy"))),
     ]
     for message, call in bad:
         with pytest.raises(ArgumentError, match=message):
@@ -400,9 +401,38 @@ def test_more_bad_arguments() -> None:
     model, x, y, maps = images(3)
     with pytest.raises(ArgumentError, match=r"gamma=1\.5"):
         inserted(x, maps, 1.5)
+    with pytest.raises(ArgumentError, match="baseline='grey'"):
+        inserted(x, maps, 0.5, "grey")  # type: ignore[arg-type]
     for patch in (0, 2.5):
         with pytest.raises(ArgumentError, match="patch="):
-            aopc_morf(model, x, y, maps, patch=patch)  # type: ignore[arg-type]
+            Masking(patch=patch)  # type: ignore[arg-type]
+    with pytest.raises(ArgumentError, match=r"steps=2\.5"):
+        insertion_curve(model, x, y, maps, 2.5)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("patch", [2, 3])
+def test_squares_are_put_in_and_taken_out_as_one(patch: int) -> None:
+    _, x, y, maps = images(1, (5, 4))
+    seen: list[Tensor] = []
+
+    def model(batch: Tensor) -> Tensor:
+        seen.append(batch.clone())
+        return batch.flatten(1)[:, :2]
+
+    x = x[:1].abs() + 1
+    squares = {(i // patch, j // patch): [] for i in range(5) for j in range(4)}  # type: dict[tuple[int, int], list[int]]
+    for i in range(5):
+        for j in range(4):
+            squares[i // patch, j // patch].append(4 * i + j)
+    sums = {square: float(maps[0].abs().flatten()[inside].sum()) for square, inside in squares.items()}
+    first = squares[max(sums, key=lambda square: sums[square])]
+    shown = {insertion_curve: first, deletion_curve: sorted(set(range(20)) - set(first))}
+    for curve, expected in shown.items():
+        seen.clear()
+        curve(model, x, y[:1] * 0, maps[:1], len(squares), Masking(patch=patch))
+        images_seen = torch.cat(seen).flatten(1)
+        step = images_seen[1 if curve is insertion_curve else -2]
+        assert step.nonzero().flatten().tolist() == expected
 
 
 def test_relative_drop_is_that_of_the_means() -> None:

@@ -9,7 +9,17 @@ import torch
 from torch import Tensor
 
 from gradsculpt import metrics
-from gradsculpt.metrics import METRICS, Metric, Score, cosine, five_band_scores, gini, metric
+from gradsculpt.metrics import (
+    METRICS,
+    Masking,
+    Metric,
+    Neighbourhood,
+    Score,
+    cosine,
+    five_band_scores,
+    gini,
+    metric,
+)
 
 
 def test_keeps_name_docstring_and_signature() -> None:
@@ -58,3 +68,35 @@ def test_decorates_a_users_own_function() -> None:
 
     assert peak(torch.tensor([[[-2.0]]])).tolist() == [2.0]
     assert peak.description == "Largest magnitude."
+
+
+USUAL: dict[str, dict[str, object]] = {
+    "cosine": {"signed": False},
+    "topk_intersection": {"k": 0.4, "nonzero": False},
+    "topk_dice": {"k": 0.4, "nonzero": False},
+    "five_band_scores": {"thresholds": (0.3, 0.7)},
+    "binary_scores": {"threshold": 0.7},
+    "gaze_overlap": {"k": 0.05},
+    "connectedness": {"k": 0.1, "connectivity": 8},
+    "insertion": {"steps": 20},
+    "deletion": {"steps": 20},
+    "aopc_morf": {"steps": 100},
+    "stability": {"k": 0.4},
+    "rps": {"compare": "raw"},
+    "local_lipschitz": {"relative": False},
+    "max_sensitivity": {"relative": False},
+    "upper_bound": {"probes": 10, "probe": "rademacher", "output": "logit"},
+    "hessian_norm": {"probes": 10, "probe": "rademacher", "output": "logit", "seed": 0},
+    "linearization_error": {"direction": "gradient"},
+}
+"""The top 40% of Gong et al. (B.6), the bands of Tjoa and Guan, the gaze's top 5% (Table 4), 100 regions (Table 5)."""
+
+
+@pytest.mark.parametrize("each", METRICS, ids=repr)
+def test_what_is_not_said_is_as_published(each: Metric[..., Tensor]) -> None:
+    parameters = inspect.signature(each.function).parameters.values()
+    defaults = {p.name: p.default for p in parameters if p.default is not p.empty}
+    masking, neighbourhood = defaults.pop("masking", Masking()), defaults.pop("neighbourhood", Neighbourhood())
+    assert defaults == USUAL.get(each.name, {"signed": False} if "signed" in defaults else {})
+    assert dataclasses.asdict(masking) == {"baseline": "zero", "output": "probability", "patch": None, "batch_size": 64}
+    assert dataclasses.asdict(neighbourhood) == {"draws": 10, "bounds": None, "seed": 0, "batch_size": 32}

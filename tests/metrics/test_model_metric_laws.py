@@ -1,6 +1,7 @@
 """Laws that hold for every metric of a model near an image, and proof that each law catches one that breaks it."""
 
 from collections.abc import Callable
+from inspect import signature
 from typing import Any
 
 import pytest
@@ -11,7 +12,7 @@ from torch import Tensor, nn
 
 from gradsculpt.attributions import Gradient
 from gradsculpt.errors import ArgumentError
-from gradsculpt.metrics import METRICS, Metric, Score, metric
+from gradsculpt.metrics import METRICS, Metric, Neighbourhood, Score, metric
 
 AnyMetric = Metric[..., Any]
 Given = dict[str, Any]
@@ -59,10 +60,21 @@ def law_does_not_depend_on_batch_mates(each: AnyMetric) -> None:
             torch.testing.assert_close(value[0], together[name][i], rtol=1e-6, atol=1e-9)
 
 
+def seeded(each: AnyMetric, seed: int) -> dict[str, Any]:
+    """Return the options of a metric under which a seed decides."""
+    if "neighbourhood" not in signature(each.function).parameters:
+        return {"seed": seed}
+    return drawn(each, Neighbourhood(seed=seed))
+
+
+def drawn(each: AnyMetric, neighbourhood: Neighbourhood) -> dict[str, Any]:
+    options = {"direction": "random"} if each.name == "linearization_error" else {}
+    return {"neighbourhood": neighbourhood, **options}
+
+
 def law_is_the_same_again_and_differs_by_seed(each: AnyMetric) -> None:
     arguments = given(each, perceptron((2, 4, 5)), *images(3, (2, 4, 5)))
-    options = {"direction": "random"} if each.name == "linearization_error" else {}
-    first, again, other = (values(each, arguments, seed=seed, **options) for seed in (0, 0, 1))
+    first, again, other = (values(each, arguments, **seeded(each, seed)) for seed in (0, 0, 1))
     assert all(torch.equal(first[name], again[name]) for name in first)
     assert any(not torch.equal(first[name], other[name]) for name in first)
 
@@ -120,10 +132,10 @@ def test_copies_in_one_pass_or_one_by_one(each: AnyMetric) -> None:
     if each.name == "hessian_norm":  # whose batch goes in one piece
         return
     arguments = given(each, perceptron((2, 4, 5)), *images(3, (2, 4, 5)))
-    options = {"direction": "random"} if each.name == "linearization_error" else {}
-    expected = values(each, arguments, draws=5, batch_size=1, **options)
+    expected = values(each, arguments, **drawn(each, Neighbourhood(5, batch_size=1)))
     for batch_size in (6, 100):
-        for name, found in values(each, arguments, draws=5, batch_size=batch_size, **options).items():
+        options = drawn(each, Neighbourhood(5, batch_size=batch_size))
+        for name, found in values(each, arguments, **options).items():
             torch.testing.assert_close(found, expected[name])
 
 
@@ -153,7 +165,8 @@ def unseeded(model: Any, x: Tensor, y: Tensor, seed: int = 0) -> Tensor:
 
 
 def careless(model: nn.Module, x: Tensor, y: Tensor) -> Tensor:
-    return model(x).detach().sum(dim=1)
+    logits: Tensor = model(x).detach()
+    return logits.sum(dim=1)
 
 
 def ungraded(model: Any, x: Tensor, y: Tensor) -> Tensor:

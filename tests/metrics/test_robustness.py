@@ -1,12 +1,13 @@
 """Maps of noisy neighbours: against plain loops, closed forms and Quantus, and where they are not defined."""
 
 from collections.abc import Callable
+from typing import Any, Literal
 
 import numpy as np
 import pytest
 import torch
 from scipy.stats import pearsonr
-from skimage.metrics import structural_similarity
+from skimage import metrics as skimage_metrics
 from tests.metrics.smooth import images, perceptron, quadratic, symmetric
 from torch import Tensor, nn
 
@@ -14,8 +15,9 @@ from gradsculpt.attributions import Gradient, InputXGradient
 from gradsculpt.errors import ArgumentError
 from gradsculpt.gradients import Model
 from gradsculpt.inputs import InputSpace
-from gradsculpt.metrics import Metric, local_lipschitz, max_sensitivity, rps
+from gradsculpt.metrics import Metric, Neighbourhood, local_lipschitz, max_sensitivity, rps
 
+structural_similarity: Any = skimage_metrics.structural_similarity  # its types are not declared
 SHAPE = (2, 12, 13)
 BOUNDS = (torch.full((1, 2, 1, 1), -1.0), torch.tensor([1.5, 2.0]).view(1, 2, 1, 1))
 EPS = torch.tensor([0.2, 0.5]).view(1, 2, 1, 1)
@@ -29,7 +31,7 @@ def drawn(shape: tuple[int, ...], draws: int, seed: int = 0) -> np.ndarray:
 
 def moved(x: Tensor, draws: int, *, bounded: bool = True) -> np.ndarray:
     noisy = x.numpy()[None] + drawn(tuple(x.shape[1:]), draws)[:, None] * EPS.numpy()
-    return np.clip(noisy, BOUNDS[0].numpy(), BOUNDS[1].numpy()) if bounded else noisy
+    return np.asarray(np.clip(noisy, BOUNDS[0].numpy(), BOUNDS[1].numpy()) if bounded else noisy)
 
 
 def maps_of(model: nn.Module, x: np.ndarray, y: Tensor) -> np.ndarray:
@@ -41,13 +43,13 @@ def maps_of(model: nn.Module, x: np.ndarray, y: Tensor) -> np.ndarray:
 def picture(maps: np.ndarray) -> np.ndarray:
     """Return |h| added up over the channels, over its largest value."""
     flat = np.abs(maps).sum(axis=0)
-    return flat / flat.max()
+    return np.asarray(flat / flat.max())
 
 
 @pytest.mark.parametrize("compare", ["raw", "heatmap"])
-def test_rps_equals_a_plain_loop(compare: str) -> None:
+def test_rps_equals_a_plain_loop(compare: Literal["raw", "heatmap"]) -> None:
     model, (x, y) = perceptron(SHAPE), images(3, SHAPE)
-    found = rps(model, Gradient(), x, y, EPS, draws=4, bounds=BOUNDS, compare=compare)  # type: ignore[arg-type]
+    found = rps(model, Gradient(), x, y, EPS, Neighbourhood(4, BOUNDS), compare=compare)
     clean, expected = maps_of(model, x.numpy(), y), np.zeros((3, 3, 4))
     for s, noisy in enumerate(moved(x, 4)):
         for i, (a, b) in enumerate(zip(clean, maps_of(model, noisy, y), strict=True)):
@@ -71,9 +73,9 @@ def test_rps_of_a_linear_model_is_perfect_and_of_an_opposite_map_is_not() -> Non
     even: Model = lambda x: x.flatten(1).square()  # noqa: E731 - the gradient 2 x changes its sign with x
     x, y = torch.full((1, 1, 1, 1), 1e-9, dtype=torch.float64), torch.tensor([0])
     signs = np.sign(drawn((1, 1, 1), 50)).mean()
-    found = rps(even, Gradient(), x, y, 1.0, draws=50)
+    found = rps(even, Gradient(), x, y, 1.0, Neighbourhood(50))
     assert found["cosine"].item() == pytest.approx(signs)
-    assert rps(even, Gradient(), x, y, 1.0, draws=50, compare="heatmap")["cosine"].item() == 1
+    assert rps(even, Gradient(), x, y, 1.0, Neighbourhood(50), compare="heatmap")["cosine"].item() == 1
 
 
 def test_no_noise_changes_nothing() -> None:
@@ -95,7 +97,7 @@ def test_lipschitz_and_sensitivity_equal_a_plain_loop(relative: bool) -> None:
             changes[s, i] = np.linalg.norm((near[i] - clean[i]).ravel()) / whole
             ratios[s, i] = changes[s, i] / np.linalg.norm((noisy[i] - x.numpy()[i]).ravel())
     for measure, expected in ((local_lipschitz, ratios), (max_sensitivity, changes)):
-        found = measure(model, Gradient(), x, y, EPS, draws=5, bounds=BOUNDS, relative=relative)
+        found = measure(model, Gradient(), x, y, EPS, Neighbourhood(5, BOUNDS), relative=relative)
         np.testing.assert_allclose(found, expected.max(axis=0), rtol=1e-10)
 
 
@@ -103,7 +105,8 @@ def test_lipschitz_is_at_most_the_spectral_norm_and_finds_an_isotropic_one() -> 
     x, y = images(2, (1, 2, 3))
     matrix = symmetric(6)
     largest = torch.linalg.matrix_norm(matrix, ord=2)
-    found = local_lipschitz(quadratic(matrix, torch.zeros(6).double()), Gradient(), x, torch.zeros_like(y), 0.5, 200)
+    model, many = quadratic(matrix, torch.zeros(6).double()), Neighbourhood(200)
+    found = local_lipschitz(model, Gradient(), x, torch.zeros_like(y), 0.5, many)
     assert bool((found <= largest * (1 + 1e-9)).all())
     assert bool((found > 0.7 * largest).all())
     even = quadratic(3 * torch.eye(6).double(), torch.ones(6).double())
@@ -121,7 +124,7 @@ def noise_of(x: Tensor, draws: int) -> Callable[..., np.ndarray]:
     waiting = list(moved(x, draws, bounded=False))
 
     def perturb(arr: np.ndarray, indices: np.ndarray, **_: object) -> np.ndarray:
-        return waiting.pop(0).reshape(arr.shape)
+        return np.asarray(waiting.pop(0).reshape(arr.shape))
 
     return perturb
 
@@ -136,9 +139,9 @@ def test_equals_quantus(name: str, measure: Metric[..., Tensor] | None) -> None:
     arguments = {"x_batch": x.numpy(), "y_batch": y.numpy(), "a_batch": maps_of(model, x.numpy(), y)}
     expected = theirs(model=model, **arguments, explain_func=explain, channel_first=True)
     if measure is None:
-        found = local_lipschitz(model, Gradient(), x, y, EPS, draws=4)
+        found = local_lipschitz(model, Gradient(), x, y, EPS, Neighbourhood(4))
     else:  # Quantus divides by the norm of the clean map
-        found = measure(model, Gradient(), x, y, EPS, draws=4, relative=True)
+        found = measure(model, Gradient(), x, y, EPS, Neighbourhood(4), relative=True)
     np.testing.assert_allclose(found, expected, rtol=1e-8)
 
 
@@ -181,7 +184,7 @@ def test_tiny_maps_do_not_underflow() -> None:
 def test_more_draws_never_lower_the_maximum_and_more_noise_lowers_similarity() -> None:
     model, (x, y) = perceptron(SHAPE), images(3, SHAPE)
     for measure in (local_lipschitz, max_sensitivity):
-        few, many = (measure(model, Gradient(), x, y, 0.3, draws=draws) for draws in (2, 20))
+        few, many = (measure(model, Gradient(), x, y, 0.3, Neighbourhood(draws)) for draws in (2, 20))
         assert bool((few <= many).all())
         assert bool((few < many).any())
     levels = [rps(model, Gradient(), x, y, eps)["cosine"].mean() for eps in (0.1, 0.4, 1.6)]
@@ -198,7 +201,8 @@ def test_pixel_units_go_through_the_input_space() -> None:
         seen.append(space.denormalize(inputs.detach()))
         return torch.as_tensor(model(inputs))
 
-    rps(watched, Gradient(), space.normalize(x), y, space.pixels(16 / 255), bounds=space.bounds, batch_size=4)
+    near = Neighbourhood(bounds=space.bounds, batch_size=4)
+    rps(watched, Gradient(), space.normalize(x), y, space.pixels(16 / 255), near)
     assert [len(inputs) for inputs in seen] == [2] + [4] * 5  # the clean map once, then two draws at a time
     noise = torch.cat([inputs.view(2, *x.shape) for inputs in seen[1:]]) - x
     assert 15.9 / 255 < noise.abs().max() <= 16 / 255 + 1e-6
@@ -216,14 +220,19 @@ def test_the_class_is_that_of_the_clean_image() -> None:
 @pytest.mark.parametrize("measure", [rps, local_lipschitz, max_sensitivity])
 def test_bad_arguments_are_named(measure: Metric[..., Tensor]) -> None:
     model, (x, y) = perceptron(SHAPE), images(2, SHAPE)
-    for name, value in {"eps": -1.0, "draws": 0, "seed": -1, "batch_size": 0}.items():
-        with pytest.raises(ArgumentError, match=f"^{name}="):
-            measure(model, Gradient(), x, y, **{"eps": 0.1, name: value})
+    with pytest.raises(ArgumentError, match=r"^eps="):
+        measure(model, Gradient(), x, y, -1.0)
     with pytest.raises(ArgumentError, match=r"^the clean map holds NaN"):
         measure(lambda x: model(x) * float("nan"), Gradient(), x, y, 0.1)
     steep: Model = lambda x: (x.flatten(1) - 9).abs().sqrt()  # noqa: E731 - whose gradient at 9 is infinite
     kink = torch.tensor(9.0)
     with pytest.raises(ArgumentError, match=r"^the map of a noisy image holds NaN"):
-        measure(steep, Gradient(), torch.full((1, 1, 1, 1), 8.0), 0 * y[:1], 0.0, bounds=(kink, kink))
+        measure(steep, Gradient(), torch.full((1, 1, 1, 1), 8.0), 0 * y[:1], 0.0, Neighbourhood(bounds=(kink, kink)))
     with pytest.raises(ArgumentError, match=r"^compare="):
         rps(model, Gradient(), x, y, 0.1, compare="sum")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("wrong", [{"draws": 0}, {"seed": -1}, {"batch_size": 0}])
+def test_a_wrong_neighbourhood_is_refused(wrong: dict[str, Any]) -> None:
+    with pytest.raises(ArgumentError, match=f"^{next(iter(wrong))}="):
+        Neighbourhood(**wrong)

@@ -1,23 +1,27 @@
 """Likeness of two runs against plain NumPy, and where maps are zero."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
-from skimage.metrics import structural_similarity
+from skimage import metrics as skimage_metrics
 
 from gradsculpt.errors import ArgumentError
 from gradsculpt.metrics import stability
 
+structural_similarity: Any = skimage_metrics.structural_similarity  # its types are not declared
+
 
 def heat(maps: np.ndarray) -> np.ndarray:
     summed = np.abs(maps).sum(axis=0)
-    return summed / summed.max()
+    return np.asarray(summed / summed.max())
 
 
 def top(picture: np.ndarray, k: float) -> set[int]:
     values = picture.ravel()
     order = sorted(np.flatnonzero(values), key=lambda i: (-values[i], i))
-    return set(order[: max(1, int(k * len(order) + 0.5))])
+    return {int(place) for place in order[: max(1, int(k * len(order) + 0.5))]}
 
 
 @pytest.mark.parametrize("k", [0.4, 0.1])

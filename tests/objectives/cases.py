@@ -39,7 +39,7 @@ BUILDERS: dict[str, Callable[[], Objective]] = {
     "LocalGradientAlignment": lambda: LocalGradientAlignment(0.1, 1.0, eps=Pixels(8)),
     "HessianNorm": lambda: HessianNorm(0.01),
     "InputGradientAlignment": lambda: InputGradientAlignment(0.5, eps=Pixels(8)),
-    "ExplanationDistillation": lambda: ExplanationDistillation(0.5, eps=Pixels(8)).taught(teacher),
+    "ExplanationDistillation": lambda: ExplanationDistillation(0.5, eps=Pixels(8)).with_teacher(teacher),
     "MaxEntropy": lambda: MaxEntropy(0.1),
     "Sum": lambda: AdversarialTraining(L1(0.05)) + LocalGradientAlignment(0.1, 1.0, eps=0.1, every=2) + MaxEntropy(0.1),
     "Scaled": lambda: warmup(1) * LocalGradientAlignment(0.1, 1.0, eps=0.1, share=0.5),

@@ -44,7 +44,8 @@ class Plain:
     coupled: bool
 
     def logits(self, parameters: Gradients, x: Tensor) -> Tensor:
-        return functional_call(self.network, parameters, (x,))
+        logits: Tensor = functional_call(self.network, parameters, (x,))
+        return logits
 
     def logit(self, y: Tensor) -> Callable[[Gradients, Tensor], Tensor]:
         """Return the sum of the true classes' logits, as a function."""
@@ -144,8 +145,14 @@ def hessian_norm(model: Plain, x: Tensor, y: Tensor, v: Tensor, weight: float) -
         product = (full @ v[unit].flatten()).view_as(x[unit])
         value += weight * float(product.flatten().pow(2).sum()) / len(x)
 
-        def along_v(parameters: Gradients, point: Tensor, logit=logit, unit=unit) -> Tensor:
-            return jvp(lambda t: logit(parameters, t), (point,), (v[unit],))[1]
+        def along_v(
+            parameters: Gradients,
+            point: Tensor,
+            logit: Callable[[Gradients, Tensor], Tensor] = logit,
+            unit: slice = unit,
+        ) -> Tensor:
+            derivative: Tensor = jvp(lambda t: logit(parameters, t), (point,), (v[unit],))[1]
+            return derivative
 
         _add(gradients, _mixed(along_v, model.parameters, x[unit], 2 * weight * product / len(x)))
     return value, gradients
@@ -178,7 +185,7 @@ def _of_logits(
 ) -> tuple[float, Gradients]:
     value, gradients = 0.0, model.zeros()
     for unit in model.units(len(x)):
-        logits, pull = vjp(lambda p, unit=unit: model.logits(p, x[unit]), model.parameters)
+        logits, pull = vjp(lambda p, unit=unit: model.logits(p, x[unit]), model.parameters)[:2]
         found = [coefficients(z, int(c)) for z, c in zip(logits, y[unit], strict=True)]
         value += sum(v for v, _ in found) / len(x)
         _add(gradients, pull(torch.stack([c for _, c in found]) / len(x))[0])
@@ -187,7 +194,8 @@ def _of_logits(
 
 def _mixed(function: Callable[[Gradients, Tensor], Tensor], parameters: Gradients, x: Tensor, c: Tensor) -> Gradients:
     """Return sum_j c_j d^2 function / dx_j dtheta."""
-    return jvp(lambda t: grad(function)(parameters, t), (x,), (c,))[1]
+    derivative: Gradients = jvp(lambda t: grad(function)(parameters, t), (x,), (c,))[1]
+    return derivative
 
 
 def _add(total: Gradients, more: Gradients) -> None:
@@ -207,6 +215,8 @@ def network(*, pool: str = "max", norm: str | None = None, activation: type[nn.M
         torch.manual_seed(2)
         first, second = nn.BatchNorm2d(3), nn.BatchNorm2d(4)
         for layer in (first, second):
+            assert layer.running_var is not None
+            assert layer.running_mean is not None
             for tensor in (layer.weight, layer.running_var):
                 nn.init.uniform_(tensor, 0.5, 1.5)
             for tensor in (layer.bias, layer.running_mean):

@@ -2,6 +2,8 @@
 
 import copy
 import math
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -13,21 +15,32 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from gradsculpt.errors import ArgumentError
 from gradsculpt.inputs import InputSpace
-from gradsculpt.objectives import AdversarialTraining, GradientPenalty, PixelBounds, warmup
-from gradsculpt.objectives.moment import Moment
+from gradsculpt.objectives import (
+    AdversarialTraining,
+    CrossEntropy,
+    ExplanationDistillation,
+    GradientPenalty,
+    LocalGradientAlignment,
+    MaxEntropy,
+    Moment,
+    Objective,
+    PixelBounds,
+    warmup,
+)
 from gradsculpt.penalties import L1, ElasticNet, FunctionPenalty, GroupL21, Harmonization, Penalty, SquaredL2
-from gradsculpt.perturbations import Free, Iterative, LossGradient, Momentum, Noise, OneStep, Perturbation
+from gradsculpt.perturbations import Free, Iterative, LossGradient, Momentum, Noise, OneStep, Perturbation, State
 from tests.networks import SIDE, Recorder, batch, network, same_state, state
 
+LGA = LocalGradientAlignment(0.1, 0.1, 0.1)
 ATTENTION = torch.rand(4, 1, SIDE, SIDE, dtype=torch.float64, generator=torch.Generator().manual_seed(9))
 
 
 def fgsm(g: np.ndarray, _: np.ndarray) -> np.ndarray:
-    return 0.05 * np.sign(g)
+    return np.asarray(0.05 * np.sign(g))
 
 
 def elastic(g: np.ndarray, _: np.ndarray) -> np.ndarray:
-    return 0.05 * np.sign(g) + 2 * 0.3 * g
+    return np.asarray(0.05 * np.sign(g) + 2 * 0.3 * g)
 
 
 def squared(g: np.ndarray, _: np.ndarray) -> np.ndarray:
@@ -69,6 +82,7 @@ def perturbed_by_hand(model: nn.Module, x: Tensor, y: Tensor, oracle: Any = fgsm
     leaf = x.clone().requires_grad_()
     total = -F.log_softmax(copied(leaf), dim=1)[range(len(y)), y].sum()
     total.backward()
+    assert leaf.grad is not None
     torch.set_rng_state(random)
     return x + torch.from_numpy(oracle(leaf.grad.numpy(), ATTENTION[: len(x)].numpy()))
 
@@ -113,6 +127,7 @@ def test_pgd_in_a_plain_loop(mode: str) -> None:
         with torch.random.fork_rng():
             leaf = (x + delta).requires_grad_()
             F.cross_entropy(copied(leaf), y).backward()
+        assert leaf.grad is not None
         sign = leaf.grad.sign()
         delta = 0.05 * sign if step == 0 else (delta + 0.02 * sign).clamp(-0.05, 0.05)
     expected = F.cross_entropy(by_hand(x + delta), y)
@@ -189,20 +204,68 @@ def test_searches_under_bf16_autocast(search: Perturbation, penalty: Penalty) ->
     assert recorder.seen[-1].dtype == torch.float32
     assert recorder.seen[-1].isfinite().all()
     assert recorder.seen[-1].is_contiguous(memory_format=torch.channels_last)
-    assert all(p.grad.isfinite().all() for p in model.parameters())
+    assert all(p.grad is not None and p.grad.isfinite().all() for p in model.parameters())
 
 
 class Users(Perturbation):
     """A solver of a user's own, who has no use for randomness."""
 
-    def __call__(self, loss_gradient: LossGradient, x: Tensor, penalty: Penalty) -> Tensor:  # type: ignore[override]
-        return penalty.dual(-x)
+    def step(  # type: ignore[override]
+        self, state: State, loss_gradient: LossGradient, x: Tensor, penalty: Penalty
+    ) -> tuple[Tensor, State]:
+        return penalty.dual(-x), state
 
 
 def test_a_users_own_solver_will_do() -> None:
     recorder, (x, y) = Recorder(network()), batch()
     AdversarialTraining(L1(0.05), Users())(recorder, x, y)
     torch.testing.assert_close(recorder.seen[0], x - 0.05 * x.sign())
+
+
+@dataclass(frozen=True)
+class Growing(Perturbation):
+    """A solver that carries a number of steps, and whose perturbation is as large."""
+
+    def initial_state(self) -> State:
+        return {"steps": torch.tensor(0.0)}
+
+    def step(
+        self, state: State, loss_gradient: LossGradient, x: Tensor, penalty: Penalty, generator: Any = None
+    ) -> tuple[Tensor, State]:
+        return state["steps"] * torch.ones_like(x), {"steps": state["steps"] + 1}
+
+
+@pytest.mark.parametrize(
+    "compose",
+    [
+        lambda o: o,
+        lambda o: 2 * o,
+        lambda o: MaxEntropy(0.1) + warmup(0) * (o + GradientPenalty(L1(0.1))),
+        lambda o: ExplanationDistillation(0.1, 0.1, teacher=AdversarialTraining(L1(0.1), Free(2))) + o,
+    ],
+    ids=["alone", "scaled", "sum", "beside a teacher"],
+)
+def test_the_state_goes_from_step_to_step_through_any_composition(compose: Callable[[Objective], Objective]) -> None:
+    recorder, (x, y) = Recorder(network()), batch()
+    objective = compose(AdversarialTraining(L1(0.05), Growing())).with_teacher(lambda t: t.flatten(1)[:, :3])
+    state = objective.initial_state()
+    assert state == {"steps": torch.tensor(0.0)}
+    for number in range(3):
+        assert objective.learnt(state) is state
+        recorder.seen.clear()
+        losses = objective.at(Moment(epoch=1.0))(recorder, x, y, torch.ones_like(x), state=state)
+        assert any(torch.equal(seen, x + number) for seen in recorder.seen)
+        assert state["steps"] == number
+        state = losses.state
+    assert state == {"steps": torch.tensor(3.0)}
+
+
+@pytest.mark.parametrize("objective", [CrossEntropy(), MaxEntropy(0.1), AdversarialTraining(L1(0.1)), LGA], ids=repr)
+def test_what_carries_nothing_needs_no_state_and_has_none(objective: Objective) -> None:
+    x, y = batch()
+    assert objective.initial_state() == {}
+    assert objective(network(), x, y).state == {}
+    assert objective(network(), x, y, state={}).state == {}
 
 
 def noise_of(objective: Any, seed: int | None = 0) -> Tensor:
@@ -236,7 +299,8 @@ def test_what_needs_no_randomness_takes_none(perturbation: Perturbation) -> None
     model, (x, y) = network(), batch()
     generator = torch.Generator().manual_seed(0)
     before, default = generator.get_state(), torch.get_rng_state()
-    AdversarialTraining(L1(0.05), perturbation)(model, x, y, generator=generator)
+    objective = AdversarialTraining(L1(0.05), perturbation)
+    objective(model, x, y, generator=generator, state=objective.initial_state())
     assert torch.equal(generator.get_state(), before)
     assert torch.equal(torch.get_rng_state(), default)
 
@@ -307,7 +371,7 @@ class BackwardRecorder(TorchDispatchMode):
     """Keeps which gradients backward passes compute: of inputs, of weights."""
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]  # which leaves torch's own exemption out
         self.convolutions: list[list[bool]] = []
         self.norms: list[list[bool]] = []
         self.products = 0
@@ -347,7 +411,9 @@ def test_gradients_that_were_accumulated_stay() -> None:
         parameter.grad = torch.full_like(parameter, 3.0)
     kept = [p.grad for p in model.parameters()]
     AdversarialTraining(L1(0.05))(model, x, y)
-    assert all(p.grad is g and bool((g == 3).all()) for p, g in zip(model.parameters(), kept, strict=True))
+    for parameter, gradient in zip(model.parameters(), kept, strict=True):
+        assert parameter.grad is gradient is not None
+        assert torch.equal(gradient, torch.full_like(gradient, 3.0))
 
 
 def test_parameters_mode_and_input_are_left_alone() -> None:
@@ -396,13 +462,14 @@ def test_any_batch_size_and_number_of_channels(n: int, channels: int) -> None:
     losses.loss.backward()
     assert losses.logits.shape == (n, 3)
     assert losses.loss.shape == ()
-    assert all(p.grad.isfinite().all() for p in model.parameters())
+    assert all(p.grad is not None and p.grad.isfinite().all() for p in model.parameters())
 
 
 def test_a_plain_callable_will_do() -> None:
     weight, (x, y) = torch.randn(108, 3, dtype=torch.float64, requires_grad=True), batch()
     losses = AdversarialTraining(L1(0.05))(lambda t: t.flatten(1) @ weight, x, y)
     losses.loss.backward()
+    assert weight.grad is not None
     assert weight.grad.any()
 
 
@@ -505,7 +572,10 @@ def test_first_order_error_is_bounded_as_observation_1_says() -> None:
     # A quadratic loss with curvature at most 3: |L(x + delta) - linearised L| <= 3 |delta|^2 / 2.
     curvatures = torch.linspace(0.1, 3.0, 8, dtype=torch.float64)
     x = torch.randn(8, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
-    loss = lambda t: 0.5 * (curvatures * t.square()).sum()  # noqa: E731
+
+    def loss(t: Tensor) -> Tensor:
+        return 0.5 * (curvatures * t.square()).sum()
+
     for penalty in (L1(0.1), GroupL21(0.1, patch=4), ElasticNet(0.1, 0.05)):
         slope = curvatures * x
         delta = penalty.dual(slope.view(1, 1, 2, 4)).flatten()

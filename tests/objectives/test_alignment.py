@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from itertools import product
+from typing import Any, Literal
 
 import pytest
 import torch
@@ -97,7 +98,7 @@ def test_no_distance_no_criterion() -> None:
 
 
 @pytest.mark.parametrize("noise", ["uniform", "gradient", "gradient_sign"])
-def test_a_gradient_of_zero_is_no_trouble(noise: str) -> None:
+def test_a_gradient_of_zero_is_no_trouble(noise: Literal["uniform", "gradient", "gradient_sign"]) -> None:
     weight = torch.zeros(128, 3, dtype=torch.float64, requires_grad=True)
     x, y = images()
     losses = LocalGradientAlignment(1.0, 1.0, 0.3, noise=noise, squared=False)(lambda t: t.flatten(1) @ weight, x, y)
@@ -116,7 +117,8 @@ def test_a_relu_network_has_no_curvature_and_yet_learns() -> None:
     for detach_source in (True, False):
         terms = criteria(model, x, y, l2=0.2, cosine=0.7, eps=0.3, detach_source=detach_source)
         for name, weights in (("l2_alignment", {"l2": 0.2}), ("cosine_alignment", {"cosine": 0.7})):
-            wanted = alignment(by_hand, x, y, delta("uniform", 0.3, x), detach_source=detach_source, **weights)
+            options: dict[str, Any] = {"detach_source": detach_source, **weights}
+            wanted = alignment(by_hand, x, y, delta("uniform", 0.3, x), **options)
             assert max(g.abs().max() for g in wanted[1].values()) > 1e-4
             agrees(terms[name], model, wanted)
 
@@ -127,8 +129,8 @@ def test_scaling_the_last_layer_scales_the_l2_criterion_alone(activation: type[n
     model, (x, y) = network(activation=activation), images()
     before = {squared: criteria(model, x, y, l2=1.0, cosine=1.0, eps=0.4, squared=squared) for squared in (True, False)}
     with torch.no_grad():
-        model[-1].weight *= 3
-        model[-1].bias *= 3
+        for parameter in model[-1].parameters():
+            parameter.mul_(3)
     for squared, factor in ((True, 9), (False, 3)):
         after = criteria(model, x, y, l2=1.0, cosine=1.0, eps=0.4, squared=squared)
         torch.testing.assert_close(after["l2_alignment"], factor * before[squared]["l2_alignment"])

@@ -13,12 +13,13 @@ from gradsculpt.objectives import (
     AdversarialTraining,
     CrossEntropy,
     ExplanationDistillation,
-    Lesson,
     LocalGradientAlignment,
     MaxEntropy,
     Moment,
     Objective,
     Pixels,
+    Requirements,
+    TeacherSpecification,
     warmup,
 )
 from gradsculpt.penalties import L1, Harmonization
@@ -65,7 +66,7 @@ def divergence(
     for i in range(len(along)):
         scores = [math.exp(z / temperature) for z in teacher()(along[i : i + 1])[0].tolist()]
         p = [score / sum(scores) for score in scores]
-        logits, pull = vjp(lambda parameters, i=i: model.logits(parameters, beside[i : i + 1])[0], model.parameters)
+        logits, pull = vjp(lambda parameters, i=i: model.logits(parameters, beside[i : i + 1])[0], model.parameters)[:2]
         odds = [math.exp(z) for z in logits.tolist()]
         q = [odd / sum(odds) for odd in odds]
         value += weight * sum(a * math.log(a / b) for a, b in zip(p, q, strict=True)) / len(along)
@@ -78,7 +79,7 @@ def divergence(
 @pytest.mark.parametrize("positions", [(-1.0, 0.0), (0.0,), (-0.5, 0.5, 2.0)])
 def test_both_terms_and_their_gradients_are_the_oracles(name: str, positions: tuple[float, ...]) -> None:
     network, (x, y), maps = NETWORKS[name](), images(), explanations()
-    objective = ExplanationDistillation(0.7, 0.3, temperature=2.0, positions=positions).taught(teacher())
+    objective = ExplanationDistillation(0.7, 0.3, temperature=2.0, positions=positions).with_teacher(teacher())
     losses = objective(network, x, y, maps, generator=seeded())
     along, beside = moved(x, maps, 0.3, positions)
     agrees(losses.terms["cross_entropy"], network, cross_entropy(plain(network), x, y))
@@ -89,7 +90,7 @@ def test_both_terms_and_their_gradients_are_the_oracles(name: str, positions: tu
 def test_the_network_is_asked_at_right_angles_to_the_explanation() -> None:
     recorder, watched = Recorder(NETWORKS["max pool"]()), Recorder(teacher())
     (x, y), maps = images(200, seed=1), explanations(200)
-    ExplanationDistillation(1.0, 0.3).taught(watched)(recorder, x, y, maps, generator=seeded())
+    ExplanationDistillation(1.0, 0.3).with_teacher(watched)(recorder, x, y, maps, generator=seeded())
     (along,), (clean, beside) = watched.seen, recorder.seen
     assert torch.equal(clean, x)
     overlap = ((beside - along) * maps).flatten(1).sum(dim=1)
@@ -105,12 +106,12 @@ def test_the_network_is_asked_at_right_angles_to_the_explanation() -> None:
 
 def test_only_the_direction_of_a_map_counts_and_a_zero_map_has_none() -> None:
     network, (x, y), maps = NETWORKS["max pool"](), images(), explanations()
-    objective = ExplanationDistillation(1.0, 0.3).taught(teacher())
+    objective = ExplanationDistillation(1.0, 0.3).with_teacher(teacher())
     expected = objective(network, x, y, maps, generator=seeded()).terms[TERM]
     small = objective(network, x, y, (1e-6 * maps).float(), generator=seeded()).terms[TERM]
     torch.testing.assert_close(small, expected, rtol=1e-5, atol=0)
     recorder, watched = Recorder(network), Recorder(teacher())
-    ExplanationDistillation(1.0, 0.3).taught(watched)(recorder, x, y, torch.zeros_like(x), generator=seeded())
+    ExplanationDistillation(1.0, 0.3).with_teacher(watched)(recorder, x, y, torch.zeros_like(x), generator=seeded())
     assert torch.equal(watched.seen[0], x)
     generator = seeded()
     torch.randint(2, (3, 1, 1, 1), generator=generator)
@@ -119,10 +120,10 @@ def test_only_the_direction_of_a_map_counts_and_a_zero_map_has_none() -> None:
 
 def test_without_eps_or_weight() -> None:
     network, (x, y), maps = NETWORKS["max pool"](), images(), explanations()
-    still = ExplanationDistillation(0.7, 0.0).taught(teacher())(network, x, y, maps)
+    still = ExplanationDistillation(0.7, 0.0).with_teacher(teacher())(network, x, y, maps)
     agrees(still.terms[TERM], network, divergence(network, x, x, 0.7, 4.0))
-    assert ExplanationDistillation(0.0, 0.3).taught(teacher())(network, x, y, maps).terms[TERM].item() == 0
-    twin = ExplanationDistillation(1.0, 0.0, temperature=1.0).taught(network)
+    assert ExplanationDistillation(0.0, 0.3).with_teacher(teacher())(network, x, y, maps).terms[TERM].item() == 0
+    twin = ExplanationDistillation(1.0, 0.0, temperature=1.0).with_teacher(network)
     assert twin(network, x, y, maps).terms[TERM].item() == pytest.approx(0, abs=1e-12)
 
 
@@ -130,7 +131,7 @@ def test_the_teacher_stays_as_it_is_and_the_network_too() -> None:
     network, untouched = NETWORKS["norm in training mode"](), NETWORKS["norm in training mode"]()
     old = NETWORKS["norm in training mode"]()
     before, (x, y) = state(old), images()
-    losses = ExplanationDistillation(1.0, 0.3).taught(old)(network, x, y, explanations())
+    losses = ExplanationDistillation(1.0, 0.3).with_teacher(old)(network, x, y, explanations())
     losses.loss.backward()
     assert same_state(state(old), before)
     assert all(p.grad is None for p in old.parameters())
@@ -141,9 +142,9 @@ def test_the_teacher_stays_as_it_is_and_the_network_too() -> None:
 
 def test_teacher_and_maps_are_asked_for_where_they_are_missing() -> None:
     network, (x, y), maps = NETWORKS["max pool"](), images(), explanations()
-    with pytest.raises(ArgumentError, match=r"has none.*taught"):
+    with pytest.raises(ArgumentError, match=r"has none.*with_teacher"):
         ExplanationDistillation(1.0, 0.3)(network, x, y, maps)
-    objective = ExplanationDistillation(1.0, 0.3).taught(teacher())
+    objective = ExplanationDistillation(1.0, 0.3).with_teacher(teacher())
     with pytest.raises(ArgumentError, match=r"none came with them.*as attention"):
         objective(network, x, y)
     with pytest.raises(ArgumentError, match=r"attention has shape \[3, 1, 8, 8\] but x has \[3, 2, 8, 8\]"):
@@ -154,24 +155,24 @@ def test_settings_are_resolved_with_and_without_a_teacher() -> None:
     moment = Moment(epoch=1.0, space=InputSpace((0.5,) * CHANNELS, (0.25,) * CHANNELS))
     network, (x, y), maps = NETWORKS["max pool"](), images(), explanations()
     objective = warmup(4) * ExplanationDistillation(warmup(2), Pixels(51))
-    found = objective.taught(teacher()).at(moment)(network, x, y, maps, generator=seeded())
-    other = objective.at(moment).taught(teacher())(network, x, y, maps, generator=seeded())
+    found = objective.with_teacher(teacher()).at(moment)(network, x, y, maps, generator=seeded())
+    other = objective.at(moment).with_teacher(teacher())(network, x, y, maps, generator=seeded())
     agrees(found.terms[TERM], network, divergence(network, *moved(x, maps, 0.8, (-1.0, 0.0)), 0.125, 4.0))
     torch.testing.assert_close(found.loss, other.loss)
 
 
 def test_a_composition_asks_for_the_teacher_of_its_part() -> None:
     part = ExplanationDistillation(1.0, 0.3, teacher=MaxEntropy(0.1), teacher_epochs=5, samples=3, sigma=0.2)
-    lesson = Lesson(MaxEntropy(0.1), 5, 3, 0.2)
+    wanted = TeacherSpecification(MaxEntropy(0.1), 5, 3, 0.2)
     network, (x, y), maps = NETWORKS["max pool"](), images(), explanations()
     for whole in (part, 0.5 * part, AdversarialTraining(L1(0.01)) + warmup(3) * (MaxEntropy(0.1) + part)):
-        assert whole.lesson == lesson
-        taught = whole.taught(teacher()).at(Moment(epoch=9.0))
+        assert whole.requirements == Requirements(teacher=wanted)
+        taught = whole.with_teacher(teacher()).at(Moment(epoch=9.0))
         assert taught(network, x, y, maps).terms[TERM].item() > 0
     ordinary: list[Objective] = [CrossEntropy(), MaxEntropy(0.1) + LocalGradientAlignment(0.1, 0.1, 0.1)]
     for objective in ordinary:
-        assert objective.lesson is None
-        assert objective.taught(teacher()) == objective
+        assert objective.requirements == Requirements()
+        assert objective.with_teacher(teacher()) == objective
 
 
 def test_two_teachers_or_two_kinds_of_maps_are_refused() -> None:
@@ -180,11 +181,9 @@ def test_two_teachers_or_two_kinds_of_maps_are_refused() -> None:
         part + 0.5 * part
     with pytest.raises(ArgumentError, match="human attention and another the explanations"):
         0.5 * part + gaze
-    assert gaze.follows_attention
-    assert (MaxEntropy(0.1) + gaze).follows_attention
-    assert not (MaxEntropy(0.1) + AdversarialTraining(2 * L1(0.1))).follows_attention
     # A teacher may have followed a human: he is trained before, with maps of his own.
-    assert (ExplanationDistillation(1.0, 0.3, teacher=gaze) + MaxEntropy(0.1)).lesson
+    followed = (ExplanationDistillation(1.0, 0.3, teacher=gaze) + MaxEntropy(0.1)).requirements
+    assert (followed.teacher is not None, followed.attention) == (True, False)
 
 
 @pytest.mark.parametrize(
@@ -206,7 +205,7 @@ def test_what_cannot_be_used_is_refused(wrong: dict[str, float], message: str) -
 
 def test_bf16_autocast() -> None:
     network, (x, y), maps = NETWORKS["max pool"]().float(), images(), explanations()
-    objective = ExplanationDistillation(1.0, 0.3).taught(teacher().float())
+    objective = ExplanationDistillation(1.0, 0.3).with_teacher(teacher().float())
     exact = objective(network, x.float(), y, maps, generator=seeded())
     with torch.autocast("cpu", dtype=torch.bfloat16):
         rough = objective(network, x.float(), y, maps, generator=seeded())

@@ -4,6 +4,7 @@ A difference is measured against the size of the numbers that cancel in it.
 """
 
 import math
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
@@ -72,7 +73,8 @@ def convex(penalty: Penalty, a: Tensor, b: Tensor, share: float) -> None:
     between = share * a + (1 - share) * b
     for function in (penalty.value, penalty.conjugate):
         ends = (function(a), function(b))
-        chord = sum(part * end for part, end in zip((share, 1 - share), ends, strict=True) if part > 0)
+        weighted = [part * end for part, end in zip((share, 1 - share), ends, strict=True) if part > 0]
+        chord = torch.stack(weighted).sum(dim=0)
         scale = 1 + ends[0].abs() + ends[1].abs()
         assert bool(((function(between) <= chord + TOLERANCE * scale) | chord.isinf()).all())
 
@@ -200,7 +202,7 @@ def _agree(found: float, expected: float) -> None:
     assert math.isclose(found, expected, rel_tol=1e-7, abs_tol=1e-7), f"{found} instead of {expected}"
 
 
-def _operations(penalty: Penalty, step: float):
+def _operations(penalty: Penalty, step: float) -> tuple[Callable[[Tensor], Tensor], ...]:
     return (
         penalty.value,
         penalty.conjugate,

@@ -67,7 +67,10 @@ def test_default_prox_exists_for_short_steps_only() -> None:
     p = penalty.prox(v, 0.25)
     np.testing.assert_allclose(p, [[[[3 / 1.5, 3 / 0.5]]]])
     # It is the minimum: every other point is worse.
-    cost = lambda u: penalty.value(u) + (u - v).square().flatten(1).sum(1) / (2 * 0.25)  # noqa: E731
+
+    def cost(u: torch.Tensor) -> torch.Tensor:
+        return penalty.value(u) + (u - v).square().flatten(1).sum(1) / (2 * 0.25)
+
     others = p + torch.randn(100, 1, 1, 2, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
     assert (cost(others) > cost(p)).all()
     for step in (0.5, 0.6):

@@ -1,8 +1,9 @@
 """Losses of images whose gradients are known by formula."""
 
-from torch import Tensor
+from torch import Generator, Tensor
 
 from gradsculpt.penalties import Penalty
+from gradsculpt.perturbations import LossGradient, Perturbation
 from tests.penalties.laws import dot
 
 
@@ -29,6 +30,13 @@ class Curved(Linear):
         self.asked.append(x)
         values = (self.slope * x + self.curvature * (2 * x).sin()).flatten(1).sum(dim=1)
         return values.detach(), (self.slope + 2 * self.curvature * (2 * x).cos()).detach()
+
+
+def sought(
+    solver: Perturbation, loss: LossGradient, x: Tensor, penalty: Penalty, *, generator: Generator | None = None
+) -> Tensor:
+    """The perturbation that a solver finds at the first step of a training."""
+    return solver.step(solver.initial_state(), loss, x, penalty, generator=generator)[0]
 
 
 def gain(loss: Linear, penalty: Penalty, x: Tensor, delta: Tensor) -> Tensor:

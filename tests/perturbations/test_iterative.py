@@ -14,7 +14,7 @@ from gradsculpt.gradients import input_gradient
 from gradsculpt.penalties import L1, ElasticNet, FunctionPenalty, GroupL21, Harmonization, Penalty, SquaredL2
 from gradsculpt.perturbations import Iterative, OneStep
 from tests.penalties.cases import CASES, CLOSED, SHAPE, Case, map_of
-from tests.perturbations.losses import Curved, Linear, gain
+from tests.perturbations.losses import Curved, Linear, gain, sought
 
 SLOPE, X = map_of(1, 3, 0.5, 0.3, False), map_of(2, 3, 1.0, 0.0, False)
 every = pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
@@ -28,7 +28,9 @@ def curved(x: np.ndarray, slope: np.ndarray) -> tuple[float, np.ndarray]:
     return float((slope * x + 0.5 * np.sin(2 * x)).sum()), slope + np.cos(2 * x)
 
 
-def plain_pgd(x: np.ndarray, slope: np.ndarray, eps: float, rate: float, steps: int, start: str, keep: str):
+def plain_pgd(
+    x: np.ndarray, slope: np.ndarray, eps: float, rate: float, steps: int, start: str, keep: str
+) -> np.ndarray:
     """Projected gradient descent of Madry et al. on one image: sign steps, clipped to the l-infinity ball."""
     loss, g = curved(x, slope)
     delta, seen = np.zeros_like(x), [(loss, np.zeros_like(x))]
@@ -36,7 +38,7 @@ def plain_pgd(x: np.ndarray, slope: np.ndarray, eps: float, rate: float, steps: 
         g = curved(x + delta, slope)[1]
         delta = eps * np.sign(g) if start == "dual" and number == 0 else np.clip(delta + rate * np.sign(g), -eps, eps)
         seen.append((curved(x + delta, slope)[0], delta))
-    return delta if keep == "last" else max(seen, key=lambda pair: pair[0])[1]
+    return np.asarray(delta if keep == "last" else max(seen, key=lambda pair: pair[0])[1])
 
 
 @starts
@@ -46,7 +48,7 @@ def test_for_l1_it_is_pgd(start: str, keep: str, relative: bool) -> None:
     eps, steps = 0.4, 5
     for rate in (0.05, 0.3):
         solver = Iterative(steps, rate, start, relative, keep)  # type: ignore[arg-type]
-        found = solver(Curved(SLOPE), X, L1(eps))
+        found = sought(solver, Curved(SLOPE), X, L1(eps))
         for i in range(len(X)):
             size = rate * eps if relative else rate
             wanted = plain_pgd(X[i].numpy(), SLOPE[i].numpy(), eps, size, steps, start, keep)
@@ -54,8 +56,8 @@ def test_for_l1_it_is_pgd(start: str, keep: str, relative: bool) -> None:
 
 
 def test_the_plain_pgd_has_samples_whose_best_iterate_is_not_the_last() -> None:
-    best = Iterative(5, 0.3, "dual")(Curved(SLOPE), X, L1(0.4))
-    last = Iterative(5, 0.3, "dual", keep="last")(Curved(SLOPE), X, L1(0.4))
+    best = sought(Iterative(5, 0.3, "dual"), Curved(SLOPE), X, L1(0.4))
+    last = sought(Iterative(5, 0.3, "dual", keep="last"), Curved(SLOPE), X, L1(0.4))
     different = (best != last).flatten(1).any(dim=1)
     assert bool(different.any())
 
@@ -70,7 +72,7 @@ def elastic_step(delta: np.ndarray, g: np.ndarray, length: float) -> np.ndarray:
         if size > 0.1:  # the slope of (d - l1)^2 / (4 l2), plus (d - |v|) / t, is 0
             size = (0.1 / (2 * 0.3) + size / t) / (1 / (2 * 0.3) + 1 / t)
         result[index] = np.sign(v[index]) * size
-    return result
+    return np.asarray(result)
 
 
 def elastic_price(delta: np.ndarray) -> float:
@@ -87,7 +89,7 @@ def group_step(delta: np.ndarray, g: np.ndarray, length: float) -> np.ndarray:
                 norm = np.sqrt((patch**2).sum())
                 if norm > 0.4:
                     patch *= 0.4 / norm
-    return v
+    return np.asarray(v)
 
 
 Step = Callable[[np.ndarray, np.ndarray, float], np.ndarray]
@@ -108,7 +110,7 @@ def test_proximal_steps_one_by_one(
     penalty: Penalty, step: Step, price: Callable[[np.ndarray], float], start: str, keep: str, relative: bool
 ) -> None:
     solver = Iterative(4, 0.3, start, relative, keep)  # type: ignore[arg-type]
-    found = solver(Curved(SLOPE), X, penalty)
+    found = sought(solver, Curved(SLOPE), X, penalty)
     for i in range(len(X)):
         x, slope = X[i].numpy(), SLOPE[i].numpy()
         loss, g = curved(x, slope)
@@ -125,8 +127,8 @@ def test_proximal_steps_one_by_one(
 
 @every
 def test_one_step_from_the_dual_is_one_step(case: Case) -> None:
-    found = Iterative(steps=1)(Curved(SLOPE), X, case.batch(3))
-    assert torch.equal(found, OneStep()(Curved(SLOPE), X, case.batch(3)))
+    found = sought(Iterative(steps=1), Curved(SLOPE), X, case.batch(3))
+    assert torch.equal(found, sought(OneStep(), Curved(SLOPE), X, case.batch(3)))
 
 
 @closed
@@ -134,7 +136,7 @@ def test_one_step_from_the_dual_is_one_step(case: Case) -> None:
 def test_more_steps_are_never_worse(case: Case, start: str) -> None:
     loss, penalty = Curved(SLOPE), case.batch(3)
     worth = [
-        gain(loss, penalty, X, Iterative(steps, 0.5, start)(loss, X, penalty))  # type: ignore[arg-type]
+        gain(loss, penalty, X, sought(Iterative(steps, 0.5, start), loss, X, penalty))  # type: ignore[arg-type]
         for steps in (2, 3, 4, 6, 9)
     ]
     worth = [gain(loss, penalty, X, torch.zeros_like(X)), *worth]
@@ -183,7 +185,7 @@ def test_in_the_plane_the_exact_maximiser_is_approached(case: Case, start: str) 
 
     point, best = best_of_grids(objective, 9 if case.numerical else 41)
     steps = 60 if case.numerical else 300
-    delta = Iterative(steps, 0.5, start)(loss, x, penalty)  # type: ignore[arg-type]
+    delta = sought(Iterative(steps, 0.5, start), loss, x, penalty)  # type: ignore[arg-type]
     found = float(objective(delta))
     assert found == pytest.approx(best, abs=1e-6)
     assert found > float(objective(torch.zeros_like(x))) or not bool(penalty.dual(torch.ones_like(x)).any())
@@ -199,36 +201,38 @@ class Unprojected(L1):
 
 def test_an_iterate_outside_the_domain_never_wins() -> None:
     penalty = Unprojected(0.3)
-    out = Iterative(4, 1.0, keep="last")(Curved(SLOPE), X, penalty)
+    out = sought(Iterative(4, 1.0, keep="last"), Curved(SLOPE), X, penalty)
     assert bool(penalty.conjugate(out).isinf().all())
-    kept = Iterative(4, 1.0)(Curved(SLOPE), X, penalty)
+    kept = sought(Iterative(4, 1.0), Curved(SLOPE), X, penalty)
     assert not penalty.conjugate(kept).any()
 
 
 def test_the_indefinite_harmonization_is_refused_with_a_remedy() -> None:
     attention = torch.rand(3, 1, *SHAPE[1:], dtype=torch.float64, generator=torch.Generator().manual_seed(0))
     with pytest.raises(ArgumentError, match=r"infinite.*positive=True.*OneStep"):
-        Iterative()(Curved(SLOPE), X, Harmonization(0.5).given(attention))
+        sought(Iterative(), Curved(SLOPE), X, Harmonization(0.5).given(attention))
     indefinite = Harmonization(0.5).given(attention)
-    delta = Iterative(steps=1)(Curved(SLOPE), X, indefinite)
-    assert torch.equal(delta, OneStep()(Curved(SLOPE), X, indefinite))
+    delta = sought(Iterative(steps=1), Curved(SLOPE), X, indefinite)
+    assert torch.equal(delta, sought(OneStep(), Curved(SLOPE), X, indefinite))
     convex = Harmonization(0.5, positive=True).given(attention)
-    assert Iterative()(Curved(SLOPE), X, convex).any()
+    assert sought(Iterative(), Curved(SLOPE), X, convex).any()
 
 
 @closed
 def test_gradients_that_all_but_vanish_or_explode_do_no_harm(case: Case) -> None:
     for dtype, size in ((torch.float32, 1e-30), (torch.float32, 1e-42), (torch.float32, 1e15), (torch.float64, 1e-200)):
         for start in ("dual", "zero"):
-            solver = Iterative(steps=3, start=start)  # type: ignore[arg-type]
-            delta = solver(Linear((size * SLOPE).to(dtype)), X.to(dtype), case.batch(3))
+            solver = Iterative(steps=3, start=start)
+            delta = sought(solver, Linear((size * SLOPE).to(dtype)), X.to(dtype), case.batch(3))
             assert bool(delta.isfinite().all())
 
 
 def test_a_function_follows_the_penalty_that_it_imitates() -> None:
     imitation = FunctionPenalty(lambda g: 0.3 * g.square().flatten(1).sum(dim=1))
-    found = Iterative(steps=3)(Curved(SLOPE), X, imitation)
-    torch.testing.assert_close(found, Iterative(steps=3)(Curved(SLOPE), X, SquaredL2(0.3)), rtol=1e-6, atol=1e-8)
+    found = sought(Iterative(steps=3), Curved(SLOPE), X, imitation)
+    torch.testing.assert_close(
+        found, sought(Iterative(steps=3), Curved(SLOPE), X, SquaredL2(0.3)), rtol=1e-6, atol=1e-8
+    )
 
 
 @pytest.mark.parametrize(

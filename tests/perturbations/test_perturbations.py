@@ -13,7 +13,7 @@ from gradsculpt.perturbations import PERTURBATIONS, Free, Iterative, Momentum, N
 from tests.penalties.cases import CASES, SHAPE, Case, map_of
 from tests.penalties.laws import close, dot
 from tests.penalties.oracles import supremum
-from tests.perturbations.losses import Curved, Linear, gain
+from tests.perturbations.losses import Curved, Linear, gain, sought
 
 SOLVERS: tuple[Perturbation, ...] = (
     OneStep(),
@@ -43,7 +43,7 @@ def test_every_public_solver_is_tested() -> None:
 @every
 def test_perturbations_are_worth_their_cost(solver: Perturbation, case: Case) -> None:
     loss, x, penalty = Linear(SLOPE[:2]), X[:2], case.batch(2)
-    delta = solver(loss, x, penalty)
+    delta = sought(solver, loss, x, penalty)
     assert bool((gain(loss, penalty, x, delta) >= gain(loss, penalty, x, torch.zeros_like(x)) - 1e-9).all())
 
 
@@ -51,7 +51,7 @@ def test_perturbations_are_worth_their_cost(solver: Perturbation, case: Case) ->
 @pytest.mark.parametrize("solver", [OneStep(), Iterative(steps=3), Momentum(3)], ids=repr)
 def test_the_maximum_of_proposition_1_is_attained(solver: Perturbation, case: Case) -> None:
     loss, x, penalty = Linear(SLOPE[:2]), X[:2], case.batch(2)
-    delta = solver(loss, x, penalty)
+    delta = sought(solver, loss, x, penalty)
     best = gain(loss, penalty, x, delta)
     close(best, loss(x)[0] + penalty.value(loss.slope), scale=dot(loss.slope.abs(), x.abs()))
     for seed in range(5):  # and nothing near or far does better
@@ -67,7 +67,10 @@ def test_on_a_linear_loss_many_steps_are_one_step(solver: Perturbation, case: Ca
     for size in (1.0, 1e-2, 30.0):
         loss = Linear(case.within_reach(size * SLOPE[:2]))
         torch.testing.assert_close(
-            solver(loss, X[:2], case.batch(2)), OneStep()(loss, X[:2], case.batch(2)), rtol=1e-6, atol=1e-7
+            sought(solver, loss, X[:2], case.batch(2)),
+            sought(OneStep(), loss, X[:2], case.batch(2)),
+            rtol=1e-6,
+            atol=1e-7,
         )
 
 
@@ -81,13 +84,13 @@ def test_one_step_attains_what_a_search_of_the_plane_finds(case: Case) -> None:
     def objective(points: Tensor) -> Tensor:
         return points @ loss.slope.flatten() - penalty.conjugate(points.view(-1, 1, 1, 2))
 
-    found = gain(loss, penalty, x, OneStep()(loss, x, penalty)).item()
+    found = gain(loss, penalty, x, sought(OneStep(), loss, x, penalty)).item()
     assert found == pytest.approx(supremum(objective, 2), abs=1e-7)
 
 
 def test_one_step_asks_for_one_gradient_at_the_clean_batch() -> None:
     loss = Linear(SLOPE)
-    delta = OneStep()(loss, X, L1(0.1))
+    delta = sought(OneStep(), loss, X, L1(0.1))
     assert len(loss.asked) == 1
     assert torch.equal(delta, 0.1 * loss.slope.sign())
 
@@ -95,7 +98,7 @@ def test_one_step_asks_for_one_gradient_at_the_clean_batch() -> None:
 def test_one_step_follows_the_indefinite_harmonization() -> None:
     attention = torch.rand(2, 1, *SHAPE[1:], dtype=torch.float64, generator=torch.Generator().manual_seed(0))
     loss, x = Linear(map_of(1, 2, 0.5, 0.0, False)), map_of(2, 2, 1.0, 0.0, False)
-    delta = OneStep()(loss, x, Harmonization(0.5).given(attention))
+    delta = sought(OneStep(), loss, x, Harmonization(0.5).given(attention))
     for n in range(2):
         weights = attention[n].max() / 2 - attention[n]
         torch.testing.assert_close(delta[n], 2 * 0.5 * weights * loss.slope[n] / loss.slope[n].norm())
@@ -104,7 +107,7 @@ def test_one_step_follows_the_indefinite_harmonization() -> None:
 @pytest.mark.parametrize("solver", [*PASSES, Free(3), Noise(0.1)], ids=repr)
 def test_passes_are_counted(solver: Perturbation) -> None:
     loss = Curved(SLOPE)
-    solver(loss, X, ElasticNet(0.1, 0.3))
+    sought(solver, loss, X, ElasticNet(0.1, 0.3))
     assert len(loss.asked) == PASSES.get(solver, 0)
 
 
@@ -112,7 +115,7 @@ def test_passes_are_counted(solver: Perturbation) -> None:
 def test_the_first_pass_is_at_the_clean_batch_itself(solver: Perturbation) -> None:
     # Not at a copy: what others have computed there can then be shared.
     loss, x = Curved(SLOPE), X.clone().requires_grad_()
-    delta = solver(loss, x, ElasticNet(0.1, 0.3))
+    delta = sought(solver, loss, x, ElasticNet(0.1, 0.3))
     assert all(asked is x for asked in loss.asked[:1])
     assert not any(asked.requires_grad for asked in loss.asked[1:])
     assert not delta.requires_grad
@@ -122,7 +125,7 @@ def test_the_first_pass_is_at_the_clean_batch_itself(solver: Perturbation) -> No
 def test_a_flat_loss_gets_no_perturbation(solver: Perturbation) -> None:
     for case in CASES:
         if case.zero:
-            assert not solver(Linear(torch.zeros_like(X[:2])), X[:2], case.batch(2)).any()
+            assert not sought(solver, Linear(torch.zeros_like(X[:2])), X[:2], case.batch(2)).any()
 
 
 @solvers
@@ -130,7 +133,7 @@ def test_a_flat_loss_gets_no_perturbation(solver: Perturbation) -> None:
 def test_samples_without_a_gradient_stay_finite(solver: Perturbation, case: Case) -> None:
     slope = SLOPE[:2].clone()
     slope[0] = 0
-    delta = solver(Linear(slope), X[:2], case.batch(2))
+    delta = sought(solver, Linear(slope), X[:2], case.batch(2))
     assert bool(delta.isfinite().all())
 
 
@@ -139,15 +142,15 @@ def test_samples_without_a_gradient_stay_finite(solver: Perturbation, case: Case
 def test_batch_mates_do_not_matter(solver: Perturbation, penalty: SquaredL2 | L1 | GroupL21) -> None:
     scale = torch.tensor([1.0, 1e3, 1e-3], dtype=torch.float64).view(3, 1, 1, 1)
     slope = scale * SLOPE
-    whole = solver(Curved(slope), X, penalty)
+    whole = sought(solver, Curved(slope), X, penalty)
     for i in range(3):
-        torch.testing.assert_close(solver(Curved(slope[i : i + 1]), X[i : i + 1], penalty), whole[i : i + 1])
+        torch.testing.assert_close(sought(solver, Curved(slope[i : i + 1]), X[i : i + 1], penalty), whole[i : i + 1])
 
 
 @solvers
 def test_the_clean_batch_is_never_changed(solver: Perturbation) -> None:
     x = X.clone()
-    solver(Curved(SLOPE), x, L1(0.1)).fill_(7)
+    sought(solver, Curved(SLOPE), x, L1(0.1)).fill_(7)
     assert torch.equal(x, X)
 
 
@@ -157,7 +160,7 @@ def test_the_clean_batch_is_never_changed(solver: Perturbation) -> None:
 def test_shape_dtype_and_layout_are_kept(solver: Perturbation, dtype: torch.dtype, n: int) -> None:
     slope, x = SLOPE[:n].to(dtype), X[:n].to(dtype).contiguous(memory_format=torch.channels_last)
     for penalty in (L1(0.1), SquaredL2(0.3), GroupL21(0.2, patch=2)):
-        delta = solver(Curved(slope.contiguous(memory_format=torch.channels_last)), x, penalty)
+        delta = sought(solver, Curved(slope.contiguous(memory_format=torch.channels_last)), x, penalty)
         assert (delta.shape, delta.dtype) == (x.shape, dtype)
         assert (x + delta).is_contiguous(memory_format=torch.channels_last)
 
@@ -166,9 +169,17 @@ def test_shape_dtype_and_layout_are_kept(solver: Perturbation, dtype: torch.dtyp
 def test_what_is_not_a_number_is_not_hidden(solver: Perturbation) -> None:
     slope = SLOPE.clone()
     slope[1, 0, 2, 2] = torch.nan
-    delta = solver(Linear(slope), X, ElasticNet(0.1, 0.3))
+    delta = sought(solver, Linear(slope), X, ElasticNet(0.1, 0.3))
     assert bool(delta[1].isnan().any())
     assert bool(delta[[0, 2]].isfinite().all())
+
+
+@pytest.mark.parametrize("solver", [solver for solver in SOLVERS if not isinstance(solver, Free)], ids=repr)
+def test_what_carries_nothing_hands_the_state_on(solver: Perturbation) -> None:
+    assert solver.initial_state() == {}
+    state = {"of another": X}
+    assert solver.step(state, Curved(SLOPE), X, L1(0.1))[1] is state
+    assert solver.learnt(state) is state
 
 
 @solvers

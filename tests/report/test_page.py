@@ -5,6 +5,7 @@ import io
 import re
 from dataclasses import replace
 from html.parser import HTMLParser
+from pathlib import Path
 from xml.etree import ElementTree
 
 import numpy as np
@@ -13,45 +14,65 @@ import torch
 from PIL import Image
 from torch import nn
 
-from gradsculpt.data import Batch
-from gradsculpt.evaluation import Protocol, evaluate
+from gradsculpt.data import Batch, ImageSet
+from gradsculpt.evaluation import (
+    Accuracy,
+    Fidelity,
+    Protocol,
+    RobustnessAttack,
+    RobustnessRandom,
+    Sanity,
+    Scorecard,
+    Sparsity,
+    evaluate,
+)
 from gradsculpt.inputs import InputSpace
 from gradsculpt.models import Classifier
-from gradsculpt.report import RunView, Sample, read_curve, render, sample_maps, sheet
+from gradsculpt.report import RunView, Sample, choose, read_curve, render, sample_maps, sheet
 
 CELLS = 3
 """Lines of a sample: clean, noisy, attacked."""
 
 
 class _Tags(HTMLParser):
-    def __init__(self):
+    def __init__(self) -> None:
         super().__init__()
-        self.open, self.links, self.alternatives = [], [], []
+        self.open: list[str] = []
+        self.links: list[str] = []
+        self.alternatives: list[str] = []
 
-    def handle_starttag(self, tag, attributes):
-        values = dict(attributes)
+    def handle_starttag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
+        values = {name: value or "" for name, value in attributes}
         self.links += [values[key] for key in ("src", "href", "srcset", "data") if key in values]
         if tag == "img":
             self.alternatives.append(values["alt"])
         if tag not in ("img", "br", "meta", "link"):
             self.open.append(tag)
 
-    def handle_endtag(self, tag):
+    def handle_endtag(self, tag: str) -> None:
         assert self.open.pop() == tag
 
 
-PROTOCOL = replace(
-    Protocol.quick(), attack_steps=2, attack_images=2, attack_levels=(1.0, 2.0), draws=2, steps=4, sanity_images=2
+PROTOCOL = Protocol(
+    (
+        Accuracy(),
+        Sparsity(),
+        RobustnessRandom(rps_levels=(4.0, 8.0, 16.0), draws=2),
+        RobustnessAttack(levels=(1.0, 2.0), steps=2, images=2),
+        Fidelity(steps=4),
+        Sanity(images=2, stages=10),
+    )
 )
+Report = tuple[list[RunView], list[Sample]]
 
 
-def _classifier(seed, side=8):
+def _classifier(seed: int, side: int = 8) -> Classifier:
     torch.manual_seed(seed)
     network = nn.Sequential(nn.Flatten(), nn.Linear(3 * side * side, 8), nn.Softplus(), nn.Linear(8, 2))
     return Classifier(network, InputSpace((0.5,) * 3, (0.2,) * 3), ("a", "b"), side).eval()
 
 
-def _samples(count, side=8):
+def _samples(count: int, side: int = 8) -> list[Sample]:
     random = np.random.default_rng(0)
     return [
         Sample(
@@ -65,7 +86,7 @@ def _samples(count, side=8):
 
 
 @pytest.fixture(scope="module")
-def report():
+def report() -> Report:
     samples = _samples(3)
     views = []
     for seed, name in enumerate(("one", "two & more")):
@@ -79,18 +100,18 @@ def report():
 
 
 @pytest.fixture(scope="module")
-def page(report):
+def page(report: Report) -> str:
     return render(*report, note="A note.")
 
 
-def _read(page):
+def _read(page: str) -> _Tags:
     tags = _Tags()
     tags.feed(page)
     assert not tags.open
     return tags
 
 
-def test_the_page_is_well_formed_and_has_no_outside_links(page):
+def test_the_page_is_well_formed_and_has_no_outside_links(page: str) -> None:
     tags = _read(page)
     kinds = [link.partition(",")[0] for link in tags.links]
     assert set(kinds) == {"data:image/png;base64", "data:image/svg+xml;base64"}
@@ -103,7 +124,7 @@ def test_the_page_is_well_formed_and_has_no_outside_links(page):
     assert "url(" not in page
 
 
-def test_the_plots_are_svg_with_words_and_load_nothing(page):
+def test_the_plots_are_svg_with_words_and_load_nothing(page: str) -> None:
     links = [link for link in _read(page).links if "svg" in link]
     words = []
     for link in links:
@@ -122,18 +143,18 @@ def test_the_plots_are_svg_with_words_and_load_nothing(page):
         assert label in words
 
 
-def test_names_are_escaped_and_scores_are_shown(page):
+def test_names_are_escaped_and_scores_are_shown(page: str) -> None:
     assert "two &amp; more" in page
     assert "class &lt;1&gt;" in page
     for word in ("accuracy", "gini", "ssim", "A note.", "attacked", "insertion", "randomized"):
         assert word in page
 
 
-def test_nothing_is_attacked_where_the_protocol_does_not_say_so(report):
+def test_nothing_is_attacked_where_the_protocol_does_not_say_so(report: Report) -> None:
     views, samples = report
     maps = sample_maps(_classifier(0), samples, Protocol())
     assert maps.attacked == maps.attacked_images == []
-    card = replace(views[0].card, settings={**views[0].card.settings, "groups": Protocol().groups}, curves={})
+    card = replace(views[0].card, settings={**views[0].card.settings, **Protocol().settings()}, curves={})
     page = render([RunView("one", "", card, [], maps)], samples)
     tags = _read(page)
     assert len(tags.alternatives) == 3 * (1 + 2 * (1 + 1))
@@ -141,10 +162,10 @@ def test_nothing_is_attacked_where_the_protocol_does_not_say_so(report):
         assert absent not in page
 
 
-def test_the_attack_of_the_samples_is_that_of_the_protocol(report):
+def test_the_attack_of_the_samples_is_that_of_the_protocol(report: Report) -> None:
     samples = report[1]
     for eps in (0.0, 4.0):
-        maps = sample_maps(_classifier(0), samples, replace(PROTOCOL, attack_eps=eps))
+        maps = sample_maps(_classifier(0), samples, Protocol((RobustnessAttack(eps=eps, steps=2, images=2),)))
         found = [
             np.abs(after.astype(int) - sample.pixels).max()
             for after, sample in zip(maps.attacked_images, samples, strict=True)
@@ -153,11 +174,12 @@ def test_the_attack_of_the_samples_is_that_of_the_protocol(report):
         assert len(found) == 3
         assert max(found) <= eps
         assert (max(found) > 0) == (eps > 0)
+        assert (maps.attack_size, maps.noise_size) == (eps, 8.0)
         noisy = np.stack(maps.noisy_images).astype(int) - np.stack([sample.pixels for sample in samples])
-        assert 0 < np.abs(noisy).max() <= PROTOCOL.eps + 1
+        assert 0 < np.abs(noisy).max() <= 8 + 1
 
 
-def test_samples_say_what_each_run_takes_them_for(report):
+def test_samples_say_what_each_run_takes_them_for(report: Report) -> None:
     views, samples = report
     with torch.no_grad():
         pixels = torch.from_numpy(np.stack([sample.pixels for sample in samples])).permute(0, 3, 1, 2) / 255
@@ -166,17 +188,49 @@ def test_samples_say_what_each_run_takes_them_for(report):
     assert views[1].maps.correct == [i == sample.label for i, sample in zip(predicted, samples, strict=True)]
 
 
-def test_runs_of_one_name_stay_apart(report):
+def test_the_page_says_how_its_pictures_and_scores_came_about(page: str) -> None:
+    text = " ".join(page.split())
+    assert "Noisy: uniform noise of ±8/255." in text
+    assert "attacked for this run, within ±4/255; the attacked image shown is that of one." in text
+    assert "the one after uniform noise of ±8/255; top-k counts a share of 0.4 of the non-zero pixels." in text
+    assert "Attacks: 2 steps on the first 2 images at most; the targeted one within ±4/255" in text
+    assert "without evidence" not in text
+    assert "A curve that rises early is better" in text
+
+
+def test_samples_are_of_every_class_in_turn_each_one_image_further_into_itself() -> None:
+    # By hand: class x has the images 1, 3 and 6, class y 0, 4 and 7, class z 2 and 5; x begins with its first, y with
+    # its second and z with its third, which it does not have, so it begins again.
+    labels = np.array([1, 0, 2, 0, 1, 2, 0, 1])
+    pixels = np.arange(8, dtype=np.uint8)[:, None, None, None] * np.ones((1, 2, 2, 3), dtype=np.uint8)
+    images = ImageSet(pixels, labels, ("x", "y", "z"), tuple("abcdefgh"), attention=pixels[..., 0])
+    chosen = choose(images, 7)
+    assert [int(sample.pixels[0, 0, 0]) for sample in chosen] == [1, 4, 2, 3, 7, 5, 6]
+    assert [sample.caption for sample in chosen] == ["x", "y", "z", "x", "y", "z", "x"]
+    assert [sample.truth is not None and int(sample.truth[0, 0]) for sample in chosen] == [1, 4, 2, 3, 7, 5, 6]
+    assert [sample.label for sample in choose(images, 100)] == [0, 1, 2, 0, 1, 2, 0, 1]
+
+
+def test_runs_of_one_name_stay_apart(report: Report) -> None:
     views, samples = report
     page = render([views[0], replace(views[1], name="one")], samples)
     assert "one (2)" in page
 
 
-def test_large_images_are_made_smaller_until_the_page_can_be_sent():
+def test_a_scorecard_of_an_earlier_version_has_its_page(report: Report) -> None:
+    views, samples = report
+    card = Scorecard.load(Path(__file__).parent.parent / "evaluation" / "earlier_scorecard.json")
+    page = render([replace(views[0], card=card)], samples)
+    assert "Maps: Gradient(output=&#39;logit&#39;) of the true class." in page
+    assert "maps under uniform noise (RPS)" in page
+    assert "mass on evidence" in page
+
+
+def test_large_images_are_made_smaller_until_the_page_can_be_sent() -> None:
     samples, classifier = _samples(3, side=224), _classifier(0, side=224)
     batch = Batch(torch.zeros(2, 3, 224, 224), torch.tensor([0, 1]), None)
     card = evaluate(classifier, [batch], Protocol())
-    maps = sample_maps(classifier, samples, replace(PROTOCOL, attack_steps=1))
+    maps = sample_maps(classifier, samples, Protocol((RobustnessAttack(steps=1),)))
     views = [RunView(f"run {i}", "", card, [], maps) for i in range(6)]
     page = render(views, samples)
     assert len(page) < 3_000_000
@@ -189,7 +243,7 @@ def test_large_images_are_made_smaller_until_the_page_can_be_sent():
     assert 64 <= min(sizes)[0] < 224
 
 
-def test_the_sheet_has_a_column_a_run_and_one_for_the_truth_if_it_is_known(report):
+def test_the_sheet_has_a_column_a_run_and_one_for_the_truth_if_it_is_known(report: Report) -> None:
     views, samples = report
     whole, blind = (
         Image.open(io.BytesIO(sheet(views, shown))) for shown in (samples, [replace(s, truth=None) for s in samples])
@@ -198,5 +252,5 @@ def test_the_sheet_has_a_column_a_run_and_one_for_the_truth_if_it_is_known(repor
     assert abs(whole.height - blind.height) < 30
 
 
-def test_a_run_without_metrics_has_no_curve(tmp_path):
+def test_a_run_without_metrics_has_no_curve(tmp_path: Path) -> None:
     assert read_curve(tmp_path) == []

@@ -1,13 +1,21 @@
 """The table of the page: a run is better or worse than the first one only where the intervals do not overlap."""
 
+import io
+from typing import Literal
+
 import pytest
+from rich.console import Console
 
 from gradsculpt.evaluation import Entry, Scorecard
 from gradsculpt.metrics import Score
-from gradsculpt.report.table import mark, score_groups, summary
+from gradsculpt.report.table import Cell, mark, score_groups, summary, table
+
+Better = Literal["higher", "lower"] | None
 
 
-def _entry(low, high, better="higher", group="sparsity", images=8, name="gini"):
+def _entry(
+    low: float, high: float, better: Better = "higher", group: str = "sparsity", images: int = 8, name: str = "gini"
+) -> Entry:
     return Entry(group, Score(name, 0.0, 1.0, better), (low + high) / 2, low, high, images)
 
 
@@ -24,31 +32,63 @@ def _entry(low, high, better="higher", group="sparsity", images=8, name="gini"):
         (0.61, 0.7, None, None),
     ],
 )
-def test_a_mark_needs_a_direction_and_intervals_that_do_not_touch(low, high, better, expected):
+def test_a_mark_needs_a_direction_and_intervals_that_do_not_touch(
+    low: float, high: float, better: Better, expected: str | None
+) -> None:
     assert mark(_entry(low, high, better), _entry(0.4, 0.6, better)) == expected
 
 
-def _cards():
+def _cards() -> list[Scorecard]:
     first = {"gini": _entry(0.4, 0.6), "loss": _entry(0.4, 0.6, "lower", "accuracy", 4, "loss")}
     second = {"gini": _entry(0.7, 0.8), "loss": _entry(0.7, 0.8, "lower", "accuracy", 6, "loss")}
     third = {"gini": _entry(0.5, 0.8), "extra": _entry(0.1, 0.2, name="extra")}
     return [Scorecard(str(i), {"images": 8}, entries) for i, entries in enumerate((first, second, third))]
 
 
-def test_groups_have_a_cell_a_run_the_best_mean_and_the_number_of_images():
+def test_groups_have_a_cell_a_run_the_best_mean_and_the_number_of_images() -> None:
     groups = score_groups(_cards())
     assert [group.name for group in groups] == ["sparsity", "accuracy"]
     assert [group.images for group in groups] == ["", "4 to 6"]
     gini, extra = groups[0].rows
-    assert [cell.best for cell in gini.cells] == [False, True, False]
-    assert [cell.mark for cell in gini.cells] == [None, "better", None]
-    assert (gini.cells[0].mean, gini.cells[0].interval) == ("0.500", "[0.400, 0.600]")
+    assert gini.cells == [
+        Cell("0.500", "[0.400, 0.600]", False, None),
+        Cell("0.750", "[0.700, 0.800]", True, "better"),
+        Cell("0.650", "[0.500, 0.800]", False, None),
+    ]
     # No run to be compared with.
     assert extra.cells[:2] == [None, None]
-    assert extra.cells[2].mark is None
+    assert extra.cells[2] == Cell("0.150", "[0.100, 0.200]", False, None)
 
 
-def test_a_summary_counts_only_what_both_runs_have():
+def test_a_summary_counts_only_what_both_runs_have() -> None:
     groups = score_groups(_cards())
     assert summary(groups, 1) == (1, 1, 0)
     assert summary(groups, 2) == (0, 0, 1)
+
+
+def test_what_is_over_fewer_images_says_so_at_the_score_or_for_the_whole_group() -> None:
+    entries = {
+        "gini": _entry(0.1, 0.2),
+        "insertion": _entry(0.1, 0.2, group="fidelity", name="insertion"),
+        "adv_insertion": _entry(0.1, 0.2, group="fidelity", name="adv_insertion", images=2),
+        "topk_attack_2": _entry(0.1, 0.2, group="attack [mine]", name="topk_attack_2", images=2),
+    }
+    card = Scorecard("name [b]", {"images": 8, "data": "toy", "split": "test"}, entries)
+    sparsity, fidelity, attack = score_groups([card, card])
+    assert (sparsity.images, fidelity.images, attack.images) == ("", "", "2")
+    assert [row.images for row in fidelity.rows] == ["", "2"]
+    assert [row.images for row in attack.rows] == [""]
+    console = Console(width=100, record=True, file=io.StringIO())
+    console.print(table([card, card], ["insertion", "adv_insertion", "gini", "topk_attack_2", "never_measured"]))
+    shown = console.export_text()
+    assert "toy test, 8 images; mean [95% interval]" in shown
+    lines = [line.strip("│┃ ") for line in shown.splitlines()]
+    first = (
+        *("fidelity", "insertion ↑ ", "adv insertion ↑ (2 images)"),
+        *("sparsity", "gini ↑", "attack [mine] (2 images)", "topk attack 2 ↑"),
+    )
+    places = [next(i for i, line in enumerate(lines) if line.startswith(text)) for text in first]
+    assert places == sorted(places)
+    assert shown.count("0.150 [0.100, 0.200]") == 8
+    assert shown.count("name [b]") == 2
+    assert "never" not in shown

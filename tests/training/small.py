@@ -5,7 +5,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from rich.console import Console
 from torch import Tensor, nn
 
 from gradsculpt.data import Augment, loader
@@ -13,7 +12,7 @@ from gradsculpt.data.base import ImageSet
 from gradsculpt.inputs import InputSpace
 from gradsculpt.objectives import Objective
 from gradsculpt.training import ClassifierModule, Optimization, TrainSettings
-from gradsculpt.training.run import _trainer
+from gradsculpt.training.fitting import build_trainer
 
 SIDE, CLASSES = 8, 3
 
@@ -38,24 +37,36 @@ def network(*, norm: bool = True) -> nn.Sequential:
         return nn.Sequential(*layers, nn.Conv2d(6, 8, 2), nn.Softplus(), nn.Flatten(), nn.Linear(32, CLASSES))
 
 
-def train(out: Path, objective: Objective, model: nn.Module, *, lr: float = 0.1, **settings: Any) -> dict[str, float]:
-    """Train a network in place with plain gradient descent, in the order of the images, and return what was logged."""
-    chosen = TrainSettings(
-        **{"out": out, "objective": objective, "epochs": 1, "batch_size": 4, "device": "cpu", "threads": 1} | settings,
-        optimization=Optimization("sgd", lr=lr, momentum=0.0, weight_decay=0.0, schedule="constant"),
-    )
+def train(
+    out: Path,
+    objective: Objective,
+    model: nn.Module,
+    *,
+    lr: float = 0.1,
+    resume: Path | None = None,
+    keep: Path | None = None,
+    **settings: Any,
+) -> dict[str, float]:
+    """Train a network in place with plain gradient descent, in the order of the images, and return what was logged.
+
+    The training goes on where the checkpoint `resume` stopped, and leaves one in `keep`.
+    """
+    defaults: dict[str, Any] = {"epochs": 1, "batch_size": 4, "device": "cpu", "threads": 1}
+    plain = Optimization("sgd", lr=lr, momentum=0.0, weight_decay=0.0, schedule="constant")
+    chosen = TrainSettings(out, objective=objective, optimization=plain, **defaults | settings)
     module = ClassifierModule(
         model,
         objective,
         InputSpace((0.5,) * 3, (0.25,) * 3),
         Augment(flip=False, crop=0.0),
         chosen.optimization,
-        classes=CLASSES,
         epochs=chosen.epochs,
         channels_last=chosen.channels_last,
     )
-    trainer = _trainer(chosen, [], Console(quiet=True))
-    trainer.fit(module, loader(images(), chosen.batch_size, shuffle=False))
+    trainer = build_trainer(chosen)
+    trainer.fit(module, loader(images(), chosen.batch_size, shuffle=False), ckpt_path=resume, weights_only=True)
+    if keep is not None:
+        trainer.save_checkpoint(keep)
     return {name: float(value) for name, value in trainer.callback_metrics.items()}
 
 

@@ -2,41 +2,41 @@
 
 import io
 import math
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from lightning import Trainer
 from PIL import Image
 from rich.console import Console
 from safetensors.torch import load_file
+from torch import Tensor
 
-from gradsculpt.cli.train import read_settings
+from gradsculpt.cli.settings import read_settings
 from gradsculpt.data import Augment, ImageSet, loader
 from gradsculpt.errors import ArgumentError
+from gradsculpt.gradients import Model
 from gradsculpt.inputs import InputSpace
-from gradsculpt.objectives import CrossEntropy
-from gradsculpt.training import ClassifierModule, Optimization, fit, open_data
+from gradsculpt.objectives import CrossEntropy, Losses
+from gradsculpt.progress import Reporter
+from gradsculpt.training import ClassifierModule, Optimization, TrainSettings, fit, open_data
+from gradsculpt.training.fitting import build_trainer
 
 DIGITS = ["--data", "digits", "--image-size", "8", "--batch-size", "64", "--threads", "1"]
 
 
-def settings_of(*words):
-    return read_settings([*words])[0]
-
-
-def train(*words):
+def train(*words: str) -> str:
     text = io.StringIO()
-    settings, config = read_settings([*words])
-    fit(settings, config, Console(file=text, width=500))
+    fit(read_settings(words), Reporter(Console(file=text, width=500)))
     return text.getvalue()
 
 
-def test_flags_reach_the_data(tmp_path):
+def test_flags_reach_the_data(tmp_path: Path) -> None:
     out = ["--out", str(tmp_path)]
-    plain = open_data(settings_of(*DIGITS, *out))
-    thin = open_data(settings_of(*DIGITS, *out, "--train-count", "60"))
-    shuffled = open_data(settings_of(*DIGITS, *out, "--shuffle-labels"))
+    plain = open_data(read_settings([*DIGITS, *out]))
+    thin = open_data(read_settings([*DIGITS, *out, "--train-count", "60"]))
+    shuffled = open_data(read_settings([*DIGITS, *out, "--shuffle-labels"]))
     assert (len(thin.train), len(thin.val)) == (60, len(plain.val))
     assert shuffled.train.names == plain.train.names
     assert shuffled.train.labels.tolist() != plain.train.labels.tolist()
@@ -44,9 +44,9 @@ def test_flags_reach_the_data(tmp_path):
 
 
 @pytest.mark.parametrize("shuffle", [False, True])
-def test_shuffled_labels_keep_the_last_epoch(tmp_path, shuffle, monkeypatch):
+def test_shuffled_labels_keep_the_last_epoch(tmp_path: Path, shuffle: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     # A validation accuracy that falls from epoch to epoch.
-    def worse(self, batch, batch_idx):
+    def worse(self: ClassifierModule, batch: object, batch_idx: int) -> None:
         self.log("val_accuracy", 1.0 - self.current_epoch / 10, batch_size=1)
 
     monkeypatch.setattr(ClassifierModule, "validation_step", worse)
@@ -63,41 +63,35 @@ def test_shuffled_labels_keep_the_last_epoch(tmp_path, shuffle, monkeypatch):
 class Watch(CrossEntropy):
     """Keeps what it is given."""
 
-    def __call__(self, model, x, y, attention=None, *, generator=None):
+    def __call__(self, model: Model, x: Tensor, y: Tensor, attention: Tensor | None = None, **options: Any) -> Losses:
         seen.append((x, attention))
-        return super().__call__(model, x, y, attention, generator=generator)
+        return super().__call__(model, x, y, attention, **options)
 
 
-seen: list = []
+seen: list[tuple[Tensor, Tensor | None]] = []
 
 
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("dtype", [np.uint8, np.float16])
-def test_maps_with_channels_travel_from_the_set_to_the_objective(dtype):
+def test_maps_with_channels_travel_from_the_set_to_the_objective(dtype: type[np.generic]) -> None:
     generator = np.random.default_rng(0)
     images = generator.integers(0, 256, (12, 8, 8, 3), dtype=np.uint8)
     whole = ImageSet(images, np.arange(12) % 4, tuple("abcd"), tuple(map(str, range(12))), images.astype(dtype))
     network = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(192, 4))
-    module = ClassifierModule(
-        network, Watch(), InputSpace((0.0,) * 3, (1.0,) * 3), Augment(), Optimization(), classes=4, epochs=1
-    )
+    module = ClassifierModule(network, Watch(), InputSpace((0.0,) * 3, (1.0,) * 3), Augment(), Optimization(), epochs=1)
     seen.clear()
-    quiet = {
-        "logger": False,
-        "enable_progress_bar": False,
-        "enable_model_summary": False,
-        "enable_checkpointing": False,
-    }
-    Trainer(max_epochs=1, accelerator="cpu", **quiet).fit(module, loader(whole, 6, shuffle=True, seed=0))
+    trainer = build_trainer(TrainSettings(out=Path(), epochs=1, device="cpu"), enable_checkpointing=False)
+    trainer.fit(module, loader(whole, 6, shuffle=True, seed=0))
     assert len(seen) == 2
     for x, attention in seen:
+        assert attention is not None
         assert attention.dtype == torch.float32
         # 8-bit maps are shares of 255, others are as they are.
         torch.testing.assert_close(attention, x if dtype == np.uint8 else 255 * x, atol=1e-4, rtol=0)
 
 
 @pytest.fixture
-def photos(tmp_path):
+def photos(tmp_path: Path) -> Path:
     """Two classes of ten noisy pictures of 20 x 16 pixels."""
     generator = np.random.default_rng(0)
     for name in ("cat", "dog"):
@@ -108,12 +102,12 @@ def photos(tmp_path):
     return tmp_path / "photos"
 
 
-def harmonize(photos, out):
+def harmonize(photos: Path, out: Path) -> str:
     words = ["--recipe", "harmonize", "--epochs", "1", "--image-size", "16", "--model", "convnet", "--threads", "1"]
     return train("--data", f"folder:{photos}", "--out", str(out), *words)
 
 
-def test_harmonization_follows_maps_and_boxes_beside_the_images(photos, tmp_path):
+def test_harmonization_follows_maps_and_boxes_beside_the_images(photos: Path, tmp_path: Path) -> None:
     (photos / "attention/cat").mkdir(parents=True)
     (photos / "attention/dog").mkdir()
     for index in range(10):
@@ -128,6 +122,6 @@ def test_harmonization_follows_maps_and_boxes_beside_the_images(photos, tmp_path
     assert math.isfinite(float((tmp_path / "run/metrics.csv").read_text().split("\n")[1].split(",")[1]))
 
 
-def test_harmonization_without_attention_says_where_to_put_it(photos, tmp_path):
+def test_harmonization_without_attention_says_where_to_put_it(photos: Path, tmp_path: Path) -> None:
     with pytest.raises(ArgumentError, match=r"needs attention maps.*attention/train/cat/x\.png for train/cat/x\.jpg"):
         harmonize(photos, tmp_path / "run")

@@ -49,6 +49,12 @@ def test_two_processes_are_one_with_twice_the_batch(trained: tuple[Path, str]) -
         assert apart < 1e-5, name
 
 
+def test_an_interrupted_training_gives_each_process_what_it_carried(trained: tuple[Path, str]) -> None:
+    resumed, mixed = json.loads((trained[0] / "interrupted.json").read_text())
+    assert resumed < 1e-6
+    assert mixed > 1e-4  # with the state of the first process in both
+
+
 def test_the_command_trains_on_two_devices_and_writes_one_run(trained: tuple[Path, str]) -> None:
     run, said = trained[0] / "run", trained[1]
     with (run / "metrics.csv").open() as file:

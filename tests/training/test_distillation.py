@@ -1,7 +1,10 @@
 """Training in three stages, from one command: a teacher, its explanations, the network."""
 
 import csv
+import io
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,15 +13,17 @@ from rich.console import Console
 from safetensors.torch import load_file
 from torch import Tensor
 
-import gradsculpt.training.distillation as stages
-from gradsculpt.cli.train import read_settings
+from gradsculpt.attributions import SmoothGrad
+from gradsculpt.cli.settings import read_settings
 from gradsculpt.data import ImageSet
-from gradsculpt.errors import DataError, RunError
+from gradsculpt.errors import ArgumentError, DataError, RunError
+from gradsculpt.gradients import Model
 from gradsculpt.inputs import InputSpace
 from gradsculpt.models import Classifier, load
-from gradsculpt.objectives import CrossEntropy, ExplanationDistillation, Lesson
-from gradsculpt.training import fit, open_data
-from gradsculpt.training.distillation import explanations, smoothgrad
+from gradsculpt.objectives import ExplanationDistillation, MaxEntropy
+from gradsculpt.progress import Reporter
+from gradsculpt.training import TrainSettings, fit, open_data
+from gradsculpt.training.distillation import explanations
 from gradsculpt.training.module import ClassifierModule
 
 FLAGS = ["--data", "digits", "--image-size", "8", "--batch-size", "256", "--threads", "1", "--lr", "0.003"]
@@ -38,13 +43,11 @@ objective:
 
 
 def train(out: Path, config: Path, *flags: str) -> Classifier:
-    settings, text = read_settings([*FLAGS, "--epochs", "2", "--config", str(config), "--out", str(out), *flags])
-    return fit(settings, text, Console(quiet=True))
+    return fit(read_settings([*FLAGS, "--epochs", "2", "--config", str(config), "--out", str(out), *flags]))
 
 
 def resume(out: Path) -> Classifier:
-    settings, text = read_settings(["--out", str(out), "--resume"])
-    return fit(settings, text, Console(quiet=True))
+    return fit(read_settings(["--out", str(out), "--resume"]))
 
 
 def same_weights(a: Path, b: Path) -> bool:
@@ -82,19 +85,19 @@ def test_one_command_leaves_two_runs_and_the_explanations(finished: Path) -> Non
 
 
 def test_the_teacher_is_an_ordinary_run_of_its_own_objective(finished: Path, tmp_path: Path) -> None:
-    settings, text = read_settings([*FLAGS, "--epochs", "2", "--out", str(tmp_path / "plain")])
-    fit(settings, text, Console(quiet=True))
+    settings = read_settings([*FLAGS, "--epochs", "2", "--out", str(tmp_path / "plain")])
+    fit(settings)
     assert same_weights(finished / "teacher", tmp_path / "plain")
     assert not same_weights(finished, finished / "teacher")
-    own, _ = read_settings(["--config", str(finished / "teacher" / "config.yaml"), "--out", "x"])
-    assert (own.objective, own.epochs, own.model) == (CrossEntropy(), 2, settings.model)
-    assert own.recipe is None
+    own = read_settings(["--config", str(finished / "teacher" / "config.yaml"), "--out", str(settings.out)])
+    assert own == settings
+    assert str(finished) not in (finished / "teacher" / "config.yaml").read_text()
 
 
 def test_the_explanations_are_the_teachers_smoothgrad_maps(finished: Path) -> None:
     (path,) = (finished / "cache").iterdir()
     kept = np.load(path, mmap_mode="r")
-    settings, _ = read_settings(["--config", str(finished / "config.yaml"), "--out", str(finished)])
+    settings = read_settings(["--config", str(finished / "config.yaml"), "--out", str(finished)])
     images = open_data(settings).train
     teacher = load(finished / "teacher")
     assert (kept.shape, kept.dtype) == ((len(images), 8, 8, 3), np.dtype("float16"))
@@ -110,6 +113,7 @@ def test_the_explanations_are_the_teachers_smoothgrad_maps(finished: Path) -> No
             )
             noisy.requires_grad_()
             teacher.network(noisy)[0, int(images.labels[i])].backward()
+            assert noisy.grad is not None
             total += noisy.grad
         mine, oracle = torch.from_numpy(kept[i].astype(np.float32)).permute(2, 0, 1).flatten(), total.flatten()
         similar.append(float(mine @ oracle / (mine.norm() * oracle.norm())))
@@ -126,7 +130,7 @@ def _stop_in_the_second_epoch_of(monkeypatch: pytest.MonkeyPatch, wanted: bool) 
     start = ClassifierModule.on_train_epoch_start
 
     def stop(self: ClassifierModule) -> None:
-        if self.current_epoch == 1 and (self._objective.lesson is not None) == wanted:
+        if self.current_epoch == 1 and (self._objective.requirements.teacher is not None) == wanted:
             raise KeyboardInterrupt
         start(self)
 
@@ -154,15 +158,17 @@ def test_resuming_goes_on_with_the_teacher(
 def test_resuming_explains_all_images_where_that_was_interrupted(
     finished: Path, config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    out, calls = tmp_path / "stopped", []
+    out = tmp_path / "stopped"
+    calls: list[Tensor] = []
 
-    def stop(*args: object, **kwargs: object) -> Tensor:
-        calls.append(args)
+    def stop(self: SmoothGrad, model: Model, x: Tensor, target: Tensor | None = None) -> Tensor:
+        calls.append(x)
         if len(calls) == 3:
             raise KeyboardInterrupt
-        return smoothgrad(*args, **kwargs)  # type: ignore[arg-type]
+        return smoothgrad(self, model, x, target)
 
-    monkeypatch.setattr(stages, "smoothgrad", stop)
+    smoothgrad = SmoothGrad.__call__
+    monkeypatch.setattr(SmoothGrad, "__call__", stop)
     with pytest.raises(KeyboardInterrupt):
         train(out, config)
     monkeypatch.undo()
@@ -182,7 +188,7 @@ def test_resuming_goes_on_with_the_network_alone(
         train(out, config)
     monkeypatch.undo()
     trained = (out / "teacher" / "model.safetensors").stat().st_mtime_ns
-    monkeypatch.setattr(stages, "smoothgrad", lambda *_, **__: pytest.fail("the images were explained twice"))
+    monkeypatch.setattr(SmoothGrad, "__call__", lambda *_, **__: pytest.fail("the images were explained twice"))
     resume(out)
     assert (out / "teacher" / "model.safetensors").stat().st_mtime_ns == trained
     assert same_weights(finished, out)
@@ -197,96 +203,111 @@ def test_a_teacher_that_is_in_the_way_is_not_overwritten(config: Path, tmp_path:
 
 
 class Square(torch.nn.Module):
-    """Two logits, the sum of squares and twice that: their gradients are 2 x and 4 x."""
+    """Two logits, the sum of w x + x^2 over all entries and twice that: their gradients are w + 2 x and 2 w + 4 x."""
+
+    def __init__(self, w: float = 0.5) -> None:
+        super().__init__()
+        self.w = torch.nn.Parameter(torch.tensor(w))
 
     def forward(self, x: Tensor) -> Tensor:
-        total = x.square().flatten(1).sum(dim=1)
+        total = (self.w * x + x.square()).flatten(1).sum(dim=1)
         return torch.stack([total, 2 * total], dim=1)
 
 
-def test_smoothgrad_is_the_mean_gradient_of_noisy_copies() -> None:
-    x, y = torch.rand(3, 2, 4, 4), torch.tensor([0, 1, 1])
-    sigma = torch.tensor([0.5, 0.1]).view(1, 2, 1, 1)
-    found = smoothgrad(Square(), x, y, samples=3, sigma=sigma, generator=torch.Generator().manual_seed(5))
-    generator = torch.Generator().manual_seed(5)
-    noise = [torch.empty(x.shape).normal_(generator=generator) for _ in range(3)]
-    for i, factor in enumerate((2, 4, 4)):
-        expected = sum(factor * (x[i] + sigma[0] * n[i]) for n in noise) / 3
-        torch.testing.assert_close(found[i], expected)
-    once = smoothgrad(Square(), x, y, samples=1, sigma=0 * sigma, generator=generator)
-    torch.testing.assert_close(once, torch.tensor([2.0, 4, 4]).view(3, 1, 1, 1) * x)
+STD = (0.25, 0.125, 0.5)
 
 
-def _explained(folder: Path, *, sigma: float = 0.1, seed: int = 0, label: int = 0, scale: float = 1.0) -> Path:
-    images = np.random.default_rng(0).integers(0, 256, (5, 4, 4, 3), dtype=np.uint8)
-    labels = np.array([label, 1, 0, 1, 0])
-    names, attention = tuple("abcde"), np.zeros((5, 4, 4), np.uint8)
-    image_set = ImageSet(images, labels, ("x", "y"), names, attention)
-    network = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(48, 2))
-    torch.nn.init.constant_(network[1].weight, scale)
-    torch.nn.init.zeros_(network[1].bias)
-    teacher = Classifier(network, InputSpace((0.5,) * 3, (0.25,) * 3), ("x", "y"), 4)
-    lesson = Lesson(CrossEntropy(), None, 2, sigma)
-    before = set(folder.iterdir()) if folder.is_dir() else set()
-    maps = explanations(teacher, image_set, folder, lesson, batch_size=2, seed=seed, device=torch.device("cpu"))
-    assert maps.shape == (5, 4, 4, 3)
-    (new,) = set(folder.iterdir()) - before or {folder}
-    return new
+def pictures(pixel: int | None = None) -> ImageSet:
+    """Return five images of 4 x 4 pixels; the first pixel of the first may be given."""
+    pixels = np.random.default_rng(0).integers(0, 256, (5, 4, 4, 3), dtype=np.uint8)
+    if pixel is not None:
+        pixels[0, 0, 0, 0] = pixel
+    return ImageSet(pixels, np.array([0, 1, 0, 1, 0]), ("x", "y"), tuple("abcde"), np.zeros((5, 4, 4), np.uint8))
 
 
-def test_the_explanations_are_kept_under_the_name_of_what_they_depend_on(tmp_path: Path) -> None:
-    first = _explained(tmp_path)
-    assert _explained(tmp_path) == tmp_path  # nothing new
-    for change in ({"sigma": 0.2}, {"seed": 1}, {"label": 1}, {"scale": 2.0}):
-        assert _explained(tmp_path, **change) not in (first, tmp_path)  # type: ignore[arg-type]
+def explain(
+    folder: Path, network: torch.nn.Module, images: ImageSet, *, sigma: float = 0.1, seed: int = 0, samples: int = 2
+) -> np.ndarray[Any, Any]:
+    objective = 0.5 * ExplanationDistillation(1.0, 0.1, samples=samples, sigma=sigma)
+    settings = TrainSettings(out=folder, cache_dir=folder, objective=objective, batch_size=2, seed=seed)
+    teacher = Classifier(network, InputSpace((0.5,) * 3, STD), ("x", "y"), 4).eval()
+    return explanations(teacher, images, settings)
+
+
+def test_the_maps_are_mean_gradients_under_noise_of_a_share_of_the_range_from_black_to_white(tmp_path: Path) -> None:
+    images = pictures()
+    maps = explain(tmp_path, Square(), images, sigma=0.2, seed=7, samples=3)
+    # The mean gradient of w x + x^2 is w + 2 (x + the mean noise): in model input, black and white are 1 / std apart.
+    std, drawn = np.array(STD), torch.Generator().manual_seed(7)
+    noise = np.stack([torch.randn(3, 4, 4, generator=drawn).numpy() for _ in range(3)]).mean(axis=0)
+    for image, map in zip(images.images, maps, strict=True):
+        gradient = 0.5 + 2 * ((image / 255 - 0.5) / std + 0.2 / std * noise.transpose(1, 2, 0))
+        np.testing.assert_allclose(map, gradient / np.abs(gradient).max(), atol=1e-3)
+
+
+def test_the_maps_are_kept_under_the_name_of_what_they_depend_on(tmp_path: Path) -> None:
+    explain(tmp_path, Square(), pictures())
+    (first,) = tmp_path.iterdir()
     content = first.read_bytes()
+    explain(tmp_path, Square(), pictures())
+    assert list(tmp_path.iterdir()) == [first]
+    relabelled = replace(pictures(), labels=np.array([1, 1, 0, 1, 0]))
+    changes: list[tuple[Square, ImageSet, dict[str, Any]]] = [
+        (Square(), pictures(), {"sigma": 0.2}),
+        (Square(), pictures(), {"samples": 3}),
+        (Square(), pictures(), {"seed": 1}),
+        (Square(0.6), pictures(), {}),
+        (Square(), relabelled, {}),
+        (Square(), pictures(pixel=17), {}),
+    ]
+    for files, (network, images, options) in enumerate(changes, start=2):
+        explain(tmp_path, network, images, **options)
+        assert len(list(tmp_path.iterdir())) == files
     first.write_bytes(content[:-10])  # damaged, so it counts as absent
-    _explained(tmp_path)
+    explain(tmp_path, Square(), pictures())
     assert first.read_bytes() == content
 
 
-def test_the_noise_is_that_of_the_seed(tmp_path: Path) -> None:
-    images = np.random.default_rng(0).integers(0, 256, (5, 4, 4, 3), dtype=np.uint8)
-    image_set = ImageSet(images, np.array([0, 1, 0, 1, 0]), ("x", "y"), tuple("abcde"))
-    teacher = Classifier(Square(), InputSpace((0.5,) * 3, (0.25,) * 3), ("x", "y"), 4)
-    found = [
-        explanations(
-            teacher,
-            image_set,
-            tmp_path / name,
-            Lesson(CrossEntropy(), None, 2, 0.1),
-            batch_size=2,
-            seed=seed,
-            device=torch.device("cpu"),
-        )
-        for name, seed in (("first", 3), ("again", 3), ("other", 4))
-    ]
-    assert np.array_equal(found[0], found[1])
-    assert not np.array_equal(found[0], found[2])
-    x = (images / 255 - 0.5) / 0.25
-    alike = [np.corrcoef(a.ravel(), b.ravel())[0, 1] for a, b in zip(found[0].astype(float), x, strict=True)]
-    assert min(alike) > 0.9  # each the map of its own image
+def test_other_images_under_the_same_names_get_maps_of_their_own(tmp_path: Path) -> None:
+    before, after = (explain(tmp_path, Square(), pictures(pixel)) for pixel in (0, 255))
+    assert not np.array_equal(before[0], after[0])
+    assert np.array_equal(before[1:], after[1:])
 
 
 def test_gradients_too_small_for_16_bits_keep_their_direction(tmp_path: Path) -> None:
-    small = np.load(_explained(tmp_path, scale=1e-20))
-    np.testing.assert_array_equal(small, np.ones_like(small))
-    nothing = np.load(_explained(tmp_path, scale=0.0))
-    np.testing.assert_array_equal(nothing, np.zeros_like(nothing))
+    for scale in (1e-20, 0.0):
+        linear = torch.nn.Linear(48, 2)
+        torch.nn.init.constant_(linear.weight, scale)
+        maps = explain(tmp_path, torch.nn.Sequential(torch.nn.Flatten(), linear), pictures())
+        np.testing.assert_array_equal(maps, np.full_like(maps, float(scale > 0)))
 
 
 def test_a_folder_that_cannot_be_written_is_reported(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(DataError, match=r"cannot be kept in .*--cache-dir"):
-        _explained(tmp_path / "file")
+        explain(tmp_path / "file", Square(), pictures())
 
 
-def test_the_teachers_settings_are_found_in_any_composition() -> None:
-    objective = ExplanationDistillation(1.0, 0.1)
-    assert objective.lesson == Lesson(CrossEntropy(), None, 10, 0.08)
-    settings, text = read_settings([*FLAGS, "--out", "x"])
-    own = stages._teachers(settings, objective.lesson)
-    assert own.epochs == settings.epochs
-    assert stages._config("", own) == ""
-    assert "objective" not in stages._config("epochs: 3", own)
-    assert "data: digits" in stages._config(text, own)
+def test_an_objective_without_a_teacher_explains_nothing(tmp_path: Path) -> None:
+    settings = TrainSettings(out=tmp_path, objective=MaxEntropy(0.1))
+    with pytest.raises(ArgumentError, match="wants no teacher"):
+        explanations(Classifier(Square(), InputSpace((0.5,) * 3, STD), ("x", "y"), 4), pictures(), settings)
+
+
+def test_several_devices_cannot_share_a_teacher(config: Path, tmp_path: Path) -> None:
+    with pytest.raises(RunError, match="--devices 2 --nodes 1 cannot share them"):
+        train(tmp_path / "run", config, "--devices", "2")
+
+
+def test_the_stages_say_where_they_are(config: Path, tmp_path: Path) -> None:
+    text = io.StringIO()
+    words = [*FLAGS, "--epochs", "1", "--train-count", "256", "--config", str(config), "--out", str(tmp_path)]
+    fit(read_settings(words), Reporter(Console(file=text, width=500)))
+    lines = text.getvalue().splitlines()
+    assert [line for line in lines if not line.startswith("epoch")] == [
+        "digits: 256 train, 143 val, 359 test images of 10 classes",
+        f"first of three stages: the teacher, in {tmp_path / 'teacher'}",
+        "second stage: its explanations of the training images",
+        "explaining images: 256 of 256 images",
+        "third stage: the network itself",
+    ]

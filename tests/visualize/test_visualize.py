@@ -1,6 +1,7 @@
 """Pictures of maps."""
 
 import io
+from collections.abc import Sequence
 
 import numpy as np
 import pytest
@@ -9,10 +10,10 @@ from PIL import Image
 
 from gradsculpt.attributions import heatmap, signed_heatmap
 from gradsculpt.errors import ArgumentError
-from gradsculpt.visualize import colour, contact_sheet, overlay, plain, png
+from gradsculpt.visualize import colour, contact_sheet, difference, overlay, plain, png
 
 
-def test_stronger_pixels_are_lighter():
+def test_stronger_pixels_are_lighter() -> None:
     ramp = torch.linspace(0, 1, 64).view(1, 1, 8, 8)
     (picture,) = colour(ramp, clip=100.0)
     lightness = picture.astype(float) @ [0.2126, 0.7152, 0.0722]
@@ -20,7 +21,7 @@ def test_stronger_pixels_are_lighter():
     assert lightness.ravel()[-1] > lightness.ravel()[0] + 150
 
 
-def test_overlay_shows_the_grey_image_where_the_map_is_zero():
+def test_overlay_shows_the_grey_image_where_the_map_is_zero() -> None:
     images, maps = torch.rand(2, 3, 6, 6), torch.zeros(2, 3, 6, 6)
     maps[:, :, 2, 3] = 5
     for picture, image in zip(overlay(images, maps), images, strict=True):
@@ -31,27 +32,27 @@ def test_overlay_shows_the_grey_image_where_the_map_is_zero():
         assert picture[2, 3].max() - picture[2, 3].min() > 20
 
 
-def test_plain_is_the_image_in_8_bits_and_grey_gets_three_channels():
+def test_plain_is_the_image_in_8_bits_and_grey_gets_three_channels() -> None:
     pixels = torch.randint(0, 256, (2, 1, 4, 5), dtype=torch.uint8)
     for picture, image in zip(plain(pixels.float() / 255), pixels, strict=True):
         assert picture.shape == (4, 5, 3)
         assert np.array_equal(picture[..., 1], image[0].numpy())
 
 
-def test_png_is_lossless_and_enlarged_in_whole_pixels():
+def test_png_is_lossless_and_enlarged_in_whole_pixels() -> None:
     picture = np.random.default_rng(0).integers(0, 256, (8, 8, 3), dtype=np.uint8)
     read = np.asarray(Image.open(io.BytesIO(png(picture, 60))))
     assert read.shape == (64, 64, 3)
     assert np.array_equal(read[::8, ::8], picture)
 
 
-def test_a_contact_sheet_is_a_picture_as_wide_as_its_columns():
+def test_a_contact_sheet_is_a_picture_as_wide_as_its_columns() -> None:
     rows = [[np.full((8, 8, 3), 60 * j, np.uint8) for j in range(4)] for _ in range(2)]
     image = Image.open(io.BytesIO(contact_sheet(rows, ["a", "b", "c", "d"], ["one", "two"])))
     assert image.width > image.height
 
 
-def test_a_signed_heat_map_adds_channels_with_their_signs():
+def test_a_signed_heat_map_adds_channels_with_their_signs() -> None:
     maps = np.random.default_rng(1).normal(size=(2, 3, 5, 7))
     for found, one in zip(signed_heatmap(torch.from_numpy(maps), clip=90.0).numpy(), maps, strict=True):
         sums = one.sum(axis=0)
@@ -61,7 +62,7 @@ def test_a_signed_heat_map_adds_channels_with_their_signs():
     assert not signed_heatmap(torch.zeros(1, 3, 2, 2)).any()
 
 
-def test_signs_are_told_apart_by_red_and_blue():
+def test_signs_are_told_apart_by_red_and_blue() -> None:
     maps = torch.tensor([[[-2.0, 0.0, 2.0]]])
     blue, white, red = colour(maps, signed=True, clip=100.0)[0][0].astype(int)
     assert blue[2] - blue[0] > 80
@@ -74,7 +75,7 @@ def test_signs_are_told_apart_by_red_and_blue():
 
 
 @pytest.mark.parametrize("signed", [False, True])
-def test_the_top_share_is_the_largest_pixels_and_nothing_else(signed):
+def test_the_top_share_is_the_largest_pixels_and_nothing_else(signed: bool) -> None:
     maps = torch.randn(2, 1, 10, 10, generator=torch.Generator().manual_seed(0))
     nothing = colour(torch.zeros(1, 1, 1, 1), signed=signed)[0][0, 0]
     for picture, values in zip(colour(maps, signed=signed, top=0.07, clip=50.0), maps.abs().flatten(1), strict=True):
@@ -84,18 +85,42 @@ def test_the_top_share_is_the_largest_pixels_and_nothing_else(signed):
         colour(maps, top=0.0)
 
 
-def sheet(side, **words):
+def sheet(side: int, captions: Sequence[Sequence[str]] | None = None, note: str = "") -> Image.Image:
     rows = [[np.full((side, side, 3), 60 * j, np.uint8) for j in range(2)] for _ in range(2)]
     headings = ["image", "a heading with many words that has to be broken into several lines"]
-    return Image.open(io.BytesIO(contact_sheet(rows, headings, ["one", "two"], **words)))
+    return Image.open(io.BytesIO(contact_sheet(rows, headings, ["one", "two"], captions=captions, note=note)))
 
 
-def test_a_sheet_of_photographs_keeps_its_colours():
+def test_a_sheet_of_photographs_keeps_its_colours() -> None:
     assert sheet(16).mode == "P"
     assert sheet(200).mode == "RGB"
 
 
-def test_captions_and_a_note_stand_below_the_pictures():
+def test_captions_and_a_note_stand_below_the_pictures() -> None:
     bare, told = sheet(16), sheet(16, captions=[["", "cat"], ["", "dog"]], note="red is more")
     assert told.width == bare.width
     assert told.height > bare.height + 20
+
+
+def test_the_last_row_of_a_sheet_may_be_shorter() -> None:
+    picture = np.zeros((200, 200, 3), np.uint8)
+    drawn = contact_sheet([[picture] * 3, [picture]], [""] * 3, ["", ""], captions=[["a", "b", "c"], ["d"]])
+    pixels = np.asarray(Image.open(io.BytesIO(drawn)).convert("L"))
+    height, width = pixels.shape
+    dark = pixels < 128
+    assert dark[: height // 2, : width // 3].mean() > 0.5
+    assert dark[: height // 2, -width // 4 :].mean() > 0.5
+    assert dark[height // 2 :, : width // 3].mean() > 0.5
+    assert dark[height // 2 :, -width // 4 :].mean() < 0.01
+
+
+def test_a_difference_is_grey_where_nothing_changed_and_scaled_by_itself() -> None:
+    images = torch.full((2, 3, 20, 20), 0.5)
+    changed = images.clone()
+    changed[:, 0, :, 10:] += torch.tensor([0.001, 0.1]).view(2, 1, 1)
+    changed[:, 1, 0, 0] -= 0.4  # a single entry, which goes beyond the colours
+    for picture in difference(images, changed):
+        assert (picture[:, :10, 2] == 128).all()
+        assert (picture[:, 10:, 0] == 255).all()
+        assert picture[0, 0, 1] == 0
+    assert (difference(images, images)[0] == 128).all()

@@ -1,8 +1,9 @@
 """How a map is manipulated by a change of the image that nobody sees."""
 
-from gradsculpt.attacks.base import Attack, Bounds
-from gradsculpt.attacks.goals import frame, mass_center
+from gradsculpt.attacks.base import Attack
+from gradsculpt.attacks.criteria import Criterion, frame, mass_center
 from gradsculpt.attacks.manipulation import (
+    Attacked,
     Manipulation,
     MassCenterAttack,
     TargetedManipulation,
@@ -10,6 +11,7 @@ from gradsculpt.attacks.manipulation import (
     UntargetedManipulation,
 )
 from gradsculpt.attacks.random import RandomPerturbation
+from gradsculpt.inputs import Bounds
 
 ATTACKS: tuple[type[Attack], ...] = (
     TargetedManipulation,
@@ -22,7 +24,9 @@ ATTACKS: tuple[type[Attack], ...] = (
 __all__ = [
     "ATTACKS",
     "Attack",
+    "Attacked",
     "Bounds",
+    "Criterion",
     "Manipulation",
     "MassCenterAttack",
     "RandomPerturbation",

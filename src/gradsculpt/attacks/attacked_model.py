@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from gradsculpt.attributions import Attribution
-from gradsculpt.errors import ModelError
+from gradsculpt.errors import FlatMapsError, ModelError
 from gradsculpt.gradients import Model, differentiable, input_gradient
 from gradsculpt.isolation import undisturbed
 from gradsculpt.kernels import Reading, softplus_for_relu, twice_differentiable
@@ -158,9 +158,9 @@ def _behind(logits: Tensor, classes: Tensor) -> Tensor:
 
 
 def refuse_flat(gradient: Tensor, kept: Tensor) -> None:
-    """Raise `ModelError` if maps of a whole batch have no derivative at all."""
+    """Raise `FlatMapsError` if maps of a whole batch have no derivative at all."""
     if bool(kept.any()) and not bool(gradient[kept].any()):
-        raise ModelError(
+        raise FlatMapsError(
             "the maps do not change with the images (their derivative is exactly 0 at every image), as of networks "
             "with ReLU, which are piecewise linear, so no gradient leads the attack. Pass smooth_beta=20, say, to take "
             "slopes from the same network with Softplus and judge the result on the network itself. If it is smooth, "

@@ -1,10 +1,17 @@
-"""How far an image may be moved: balls around it, whose radius may differ between entries."""
+"""How far an image may be moved: balls around it, whose radius may differ between entries, and the bounds of images."""
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+
+from gradsculpt import checks
+from gradsculpt.errors import ArgumentError
+from gradsculpt.inputs import Bounds
+from gradsculpt.numerics import divided, length, unit
+
+_TOLERANCE = 1e-4  # of the range that the bounds leave
 
 
 class Ball(ABC):
@@ -59,16 +66,18 @@ class L2(Ball):
 
     def project(self, delta: Tensor, eps: Tensor) -> Tensor:
         """Shorten what is too long."""
-        open_ = eps > 0
-        inside = torch.where(open_, delta / torch.where(open_, eps, 1.0), 0.0)
-        return eps * inside / length(inside).clamp(min=1.0)
+        inside = divided(delta, eps)
+        return eps * inside / length(inside, keepdim=True).clamp(min=1.0)
 
     def random(self, noise: torch.Generator, like: Tensor) -> Tensor:
         """Draw a direction from a Gaussian, and the length so that the ball is filled evenly."""
-        direction = torch.randn(like.shape, generator=noise, dtype=torch.float32)
-        reach = torch.rand((), generator=noise, dtype=torch.float32) ** (1 / max(1, like.numel()))
-        scaled: Tensor = direction * (reach / torch.linalg.vector_norm(direction))
-        return scaled.to(like)
+        direction = self.direction(noise, like)
+        radius = torch.rand((), generator=noise, dtype=torch.float32) ** (1 / max(1, like.numel()))
+        return (radius * direction).to(like)
+
+    def direction(self, noise: torch.Generator, like: Tensor) -> Tensor:
+        """Return a vector of length 1 at random, shaped like one image."""
+        return unit(torch.randn(1, *like.shape, generator=noise, dtype=torch.float32))[0]
 
     def entry(self, size: int) -> float:
         """Return 1 / sqrt(size)."""
@@ -78,7 +87,52 @@ class L2(Ball):
 BALLS: dict[str, Ball] = {"linf": Linf(), "l2": L2()}
 
 
-def length(t: Tensor) -> Tensor:
-    """Return the Euclidean length of every image, [N, 1, 1, 1]."""
-    found: Tensor = torch.linalg.vector_norm(t, dim=(1, 2, 3), keepdim=True)
-    return found
+@dataclass(frozen=True)
+class FeasibleSet:
+    """Where the images of a batch may go: within eps of x in a ball, and within the bounds. Use `around` to make one.
+
+    Args:
+        ball: In which norm.
+        x: The clean images.
+        eps: The radius, shaped like x.
+        low: The least value of every entry, or None.
+        high: The greatest value of every entry, or None.
+    """
+
+    ball: Ball
+    x: Tensor
+    eps: Tensor
+    low: Tensor | None = None
+    high: Tensor | None = None
+
+    @classmethod
+    def around(cls, x: Tensor, ball: Ball, eps: float | Tensor, bounds: Bounds | None) -> "FeasibleSet":
+        """Return what may become of images.
+
+        Raises:
+            ArgumentError: If eps or the bounds do not fit the images, or these lie outside the bounds.
+        """
+        eps = checks.broadcast("eps", eps, x)
+        if bounds is None:
+            return cls(ball, x, eps)
+        low, high = (checks.broadcast("bounds", edge, x) for edge in bounds)
+        slack = _TOLERANCE * (high - low)
+        if bool(((x < low - slack) | (x > high + slack)).any()):
+            raise ArgumentError(
+                f"x has values from {float(x.min()):g} to {float(x.max()):g}, outside the bounds, so an attack within "
+                "them could not start from it; pass the bounds of what the model takes (InputSpace.bounds), or None."
+            )
+        # A clean image may lie outside by rounding.
+        return cls(ball, x, eps, torch.minimum(low, x), torch.maximum(high, x))
+
+    def nearest(self, delta: Tensor) -> Tensor:
+        """Return the nearest perturbation within both: cutting at the bounds never leads out of the ball."""
+        delta = self.ball.project(delta, self.eps)
+        if self.low is None or self.high is None:
+            return delta
+        return torch.maximum(torch.minimum(self.x + delta, self.high), self.low) - self.x
+
+    def of(self, rows: Tensor) -> "FeasibleSet":
+        """Return the feasible set of some of the images."""
+        low, high = (None if edge is None else edge[rows] for edge in (self.low, self.high))
+        return FeasibleSet(self.ball, self.x[rows], self.eps[rows], low, high)

@@ -9,15 +9,30 @@ from gradsculpt import checks
 from gradsculpt.attributions import Attribution
 from gradsculpt.errors import ArgumentError
 from gradsculpt.gradients import Model, differentiable
-
-Bounds = tuple[float | Tensor, float | Tensor]
-"""The least and the greatest value of an image, as the model takes it: numbers, or one a channel as [1, C, 1, 1]."""
-
-_TOLERANCE = 1e-4
+from gradsculpt.inputs import Bounds
 
 
 class Attack(ABC):
-    """A small change of images that changes their maps and not their predicted classes."""
+    """A small change of images that changes their maps and not their predicted classes.
+
+    An attack of your own is a subclass, best a frozen dataclass whose fields are its settings, with a `__call__`. For
+    one that follows a gradient, `Manipulation` does all but say what is wanted.
+
+    Example:
+        >>> from dataclasses import dataclass
+        >>> from gradsculpt.attributions import Gradient
+        >>> @dataclass(frozen=True)
+        ... class Darkening(Attack):
+        ...     eps: float = 0.1
+        ...
+        ...     def __call__(self, model, attribution, x, y):
+        ...         darker = x - self.eps
+        ...         kept = model(darker).argmax(dim=1) == model(x).argmax(dim=1)
+        ...         return torch.where(kept.view(-1, 1, 1, 1), darker, x)
+        >>> model = lambda x: x.flatten(1)
+        >>> Darkening()(model, Gradient(), torch.tensor([[[[0.5, 0.3]]]]), torch.tensor([0]))
+        tensor([[[[0.4000, 0.2000]]]])
+    """
 
     @abstractmethod
     def __call__(self, model: Model, attribution: Attribution, x: Tensor, y: Tensor) -> Tensor:
@@ -31,50 +46,18 @@ class Attack(ABC):
         """
 
 
-def valid(x: Tensor, y: Tensor, eps: float | Tensor, bounds: Bounds | None) -> tuple[Tensor, Tensor, Tensor]:
-    """Return images without a graph, classes, and eps shaped like the images.
+def valid(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+    """Return images without a graph, and classes.
 
     Raises:
-        ArgumentError: If x is no floating-point batch or lies outside the bounds, or y or eps do not fit it.
+        ArgumentError: If x is no floating-point batch, or y does not fit it.
     """
     checks.images("x", x)
     checks.labels(y, len(x))
-    x, y = differentiable(x).detach(), differentiable(y).to(x.device)
-    low, high = edges(x, bounds)
-    if low is not None and high is not None:
-        room = _TOLERANCE * (high - low)
-        if bool(((x < low - room) | (x > high + room)).any()):
-            raise ArgumentError(
-                f"x has values from {float(x.min()):g} to {float(x.max()):g}, outside the bounds, so an attack within "
-                "them could not start from it; pass the bounds of what the model takes (InputSpace.bounds), or None."
-            )
-    return x, y, _broadcast("eps", eps, x)
-
-
-def edges(x: Tensor, bounds: Bounds | None) -> tuple[Tensor, Tensor] | tuple[None, None]:
-    """Return the least and the greatest value of every entry, shaped like x.
-
-    Raises:
-        ArgumentError: If the bounds do not fit the images.
-    """
-    if bounds is None:
-        return None, None
-    low, high = (_broadcast("bounds", edge, x) for edge in bounds)
-    return low, high
+    return differentiable(x).detach(), differentiable(y).to(x.device)
 
 
 def check_bounds(bounds: Bounds | None) -> None:
     """Raise `ArgumentError` unless the lower bound is below the upper one."""
     if bounds is not None and not bool((torch.as_tensor(bounds[0]) < torch.as_tensor(bounds[1])).all()):
         raise ArgumentError("the bounds leave no room: pass (low, high) with every low below its high.")
-
-
-def _broadcast(name: str, value: float | Tensor, x: Tensor) -> Tensor:
-    value = torch.as_tensor(value, dtype=x.dtype, device=x.device)
-    try:
-        return differentiable(value).detach().expand_as(x)
-    except RuntimeError as error:
-        raise ArgumentError(
-            f"{name} has shape {list(value.shape)}, which does not broadcast to the images {list(x.shape)}; pass a "
-            f"number, or one a channel as [1, {x.shape[1]}, 1, 1]."
-        ) from error

@@ -3,32 +3,54 @@
 from abc import abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass, field, fields
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor
 
 from gradsculpt import checks
 from gradsculpt.attacks.attacked_model import AttackedModel
-from gradsculpt.attacks.balls import BALLS
-from gradsculpt.attacks.base import Attack, Bounds, check_bounds, edges, valid
-from gradsculpt.attacks.goals import DISTANCES, Away, Distance, Goal, MassCenter, OutOfTop, Towards, frame
+from gradsculpt.attacks.balls import BALLS, FeasibleSet
+from gradsculpt.attacks.base import Attack, check_bounds, valid
+from gradsculpt.attacks.criteria import Away, Criterion, Distance, MassCenter, OutOfTop, Towards, frame
 from gradsculpt.attacks.optimizers import OPTIMIZERS
-from gradsculpt.attacks.search import Room, Search
+from gradsculpt.attacks.search import Search
 from gradsculpt.attributions import Attribution
+from gradsculpt.errors import FlatMapsError
 from gradsculpt.gradients import Model
+from gradsculpt.inputs import Bounds
 
 Norm = Literal["linf", "l2"]
 OptimizerName = Literal["adam", "sign", "gradient"]
 
+SMOOTH_BETA = 20.0
+"""Sharpness of the Softplus that `smooth_beta="auto"` takes where maps have no slope."""
+
+
+@dataclass(frozen=True)
+class Attacked:
+    """What an attack led to.
+
+    Args:
+        x: The attacked images, [N, C, H, W].
+        score: The score of each by the attack's criterion, [N]; lower is better for the attacker.
+        smooth_beta: Sharpness of the Softplus whose slopes were followed; None for the network as it is.
+    """
+
+    x: Tensor
+    score: Tensor
+    smooth_beta: float | None
+
 
 @dataclass(frozen=True, repr=False)
 class Manipulation(Attack):
-    """A search for the perturbation within eps and bounds that serves a goal best and keeps the predicted class.
+    """A search for the perturbation within eps and bounds that serves a criterion best and keeps the predicted class.
 
     Every iterate, and the clean image, is judged on the network itself; the best one that keeps the class is returned,
     so no image is ever worse for the attacker than it was. An iterate that has lost its class is led back. Each image
     is treated by itself. Parameters are not differentiated, and an image that is done costs nothing any more.
+
+    An attack of your own is a subclass that says in `plan` what it wants of the maps; see `Criterion`.
 
     Args:
         eps: How far an image may be moved, in the norm: a number, or a tensor that broadcasts over [N, C, H, W], such
@@ -41,7 +63,15 @@ class Manipulation(Attack):
         bounds: Least and greatest value of the images, (low, high), such as `space.bounds`; None does not cut off.
         patience: Give an image up after so many steps without a better iterate; None never does.
         smooth_beta: Follow the slopes of the network with Softplus of this sharpness in place of ReLU, which costs
-            half as much again. A network that is piecewise linear has maps without a slope, and needs it.
+            half as much again. A network that is piecewise linear has maps without a slope, and needs it. "auto" does
+            so, with 20, only where no map of the batch has a slope.
+
+    Shape: [N, C, H, W] to [N, C, H, W].
+    Units: eps and bounds are in the units that the model takes.
+
+    Raises:
+        ArgumentError: If a number is out of range, a choice not known, or eps, bounds or target do not fit the images.
+        FlatMapsError: If no map of the batch has a slope (ReLU without `smooth_beta`).
     """
 
     eps: float | Tensor
@@ -52,7 +82,7 @@ class Manipulation(Attack):
     seed: int = field(default=0, kw_only=True)
     bounds: Bounds | None = field(default=None, kw_only=True)
     patience: int | None = field(default=None, kw_only=True)
-    smooth_beta: float | None = field(default=None, kw_only=True)
+    smooth_beta: float | Literal["auto"] | None = field(default=None, kw_only=True)
 
     def __post_init__(self) -> None:
         checks.at_least("eps", self.eps, 0.0)
@@ -65,40 +95,48 @@ class Manipulation(Attack):
         check_bounds(self.bounds)
         if self.patience is not None:
             checks.at_least("patience", self.patience, 1)
-        if self.smooth_beta is not None:
+        if isinstance(self.smooth_beta, str):
+            checks.one_of("smooth_beta", self.smooth_beta, ("auto",))
+        elif self.smooth_beta is not None:
             checks.at_least("smooth_beta", self.smooth_beta, 1e-3)
         checks.at_least("steps", self.plan(8, 8)[1], 0)
 
     @abstractmethod
-    def plan(self, height: int, width: int) -> tuple[Goal, int]:
+    def plan(self, height: int, width: int) -> tuple[Criterion, int]:
         """Return what is wanted of maps of this size, and the number of steps."""
 
     def __call__(self, model: Model, attribution: Attribution, x: Tensor, y: Tensor) -> Tensor:
         """Return the attacked images, shape [N, C, H, W]."""
-        return self.run(model, attribution, x, y)[0]
+        return self.run(model, attribution, x, y).x
 
-    def run(self, model: Model, attribution: Attribution, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the attacked images, and the score of each by the goal, [N]; lower is better for the attacker."""
-        x, y, eps = valid(x, y, self.eps, self.bounds)
-        if not len(x):
-            return x.clone(), x.new_zeros(0)
+    def run(self, model: Model, attribution: Attribution, x: Tensor, y: Tensor) -> Attacked:
+        """Return the attacked images, how far each got, and what led there."""
+        if self.smooth_beta != "auto":
+            return self._run(model, attribution, x, y, self.smooth_beta)
+        try:
+            return self._run(model, attribution, x, y, None)
+        except FlatMapsError:
+            return self._run(model, attribution, x, y, SMOOTH_BETA)
+
+    def _run(self, model: Model, attribution: Attribution, x: Tensor, y: Tensor, smooth_beta: float | None) -> Attacked:
+        x, y = valid(x, y)
         with torch.inference_mode(False), torch.no_grad():
-            low, high = edges(x, self.bounds)
-            if low is not None and high is not None:  # a clean image may lie outside by rounding
-                low, high = torch.minimum(low, x), torch.maximum(high, x)
-            goal, steps = self.plan(*x.shape[-2:])
-            room = Room(BALLS[self.norm], x, eps, low, high)
-            search = Search(goal, OPTIMIZERS[self.optimizer], steps, self.step_size, self.patience)
-            best = search(AttackedModel(model, attribution, self.smooth_beta), room, y, self._starts(room, goal.flat))
-        return best.x, best.score
+            feasible = FeasibleSet.around(x, BALLS[self.norm], self.eps, self.bounds)
+            if not len(x):
+                return Attacked(x.clone(), x.new_zeros(0), smooth_beta)
+            criterion, steps = self.plan(*x.shape[-2:])
+            search = Search(criterion, OPTIMIZERS[self.optimizer], steps, self.step_size, self.patience)
+            starts = self._starts(feasible, criterion.flat)
+            best = search(AttackedModel(model, attribution, smooth_beta), feasible, y, starts)
+        return Attacked(best.x, best.score, smooth_beta)
 
-    def _starts(self, room: Room, flat: bool) -> Iterator[Tensor]:
+    def _starts(self, feasible: FeasibleSet, flat: bool) -> Iterator[Tensor]:
         """Yield perturbations to start from: none first, unless there is no slope, and then random ones."""
         if not flat:
-            yield torch.zeros_like(room.x)
+            yield torch.zeros_like(feasible.x)
         noise = torch.Generator().manual_seed(self.seed)
         for _ in range(self.restarts + flat):
-            yield room.eps * room.ball.random(noise, room.x[0])
+            yield feasible.eps * feasible.ball.random(noise, feasible.x[0])
 
     def __repr__(self) -> str:
         shown = (f"{f.name}={_short(getattr(self, f.name))}" for f in fields(self) if not _default(self, f.name))
@@ -117,15 +155,7 @@ class TargetedManipulation(Manipulation):
         steps: Number of steps.
         distance: "mse" of the two pictures, or 1 minus their "cosine".
 
-    The other arguments are those of `Manipulation`.
-
-    Shape: [N, C, H, W] to [N, C, H, W].
-
-    Units: eps and bounds are in the units that the model takes.
-
-    Raises:
-        ArgumentError: If a number is out of range, a choice not known, or eps, bounds or target do not fit the images.
-        ModelError: If no map of the batch has a slope (ReLU without `smooth_beta`).
+    The other arguments, units and errors are those of `Manipulation`.
 
     Source: Dombrowski et al., NeurIPS 2019 (Explanations can be manipulated); Joo et al., AAAI 2023, experiments
         (l-infinity, 100 steps, frame, unchanged prediction).
@@ -147,9 +177,9 @@ class TargetedManipulation(Manipulation):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        checks.one_of("distance", self.distance, tuple(DISTANCES))
+        checks.one_of("distance", self.distance, get_args(Distance))
 
-    def plan(self, height: int, width: int) -> tuple[Goal, int]:
+    def plan(self, height: int, width: int) -> tuple[Criterion, int]:
         """Return the target and the number of steps."""
         return Towards(frame(height, width) if self.target_map is None else self.target_map, self.distance), self.steps
 
@@ -164,15 +194,7 @@ class UntargetedManipulation(Manipulation):
         eps: How far an image may be moved.
         steps: Number of steps.
 
-    The other arguments are those of `Manipulation`.
-
-    Shape: [N, C, H, W] to [N, C, H, W].
-
-    Units: eps and bounds are in the units that the model takes.
-
-    Raises:
-        ArgumentError: If a number is out of range, a choice not known, or eps or bounds do not fit the images.
-        ModelError: If no map of the batch has a slope (ReLU without `smooth_beta`).
+    The other arguments, units and errors are those of `Manipulation`.
 
     Source: Joo et al., AAAI 2023, preliminaries (untargeted adversarial attribution manipulation).
     Deviation: the similarity of maps is their cosine, which does not reward a mere change of scale.
@@ -181,8 +203,8 @@ class UntargetedManipulation(Manipulation):
     steps: int = 100
     optimizer: OptimizerName = field(default="sign", kw_only=True)
 
-    def plan(self, height: int, width: int) -> tuple[Goal, int]:
-        """Return the goal and the number of steps."""
+    def plan(self, height: int, width: int) -> tuple[Criterion, int]:
+        """Return the criterion and the number of steps."""
         return Away(), self.steps
 
 
@@ -199,18 +221,10 @@ class TopKAttack(Manipulation):
         steps: Number of steps.
         nonzero: Take the share of each map's non-zero entries instead of all.
 
-    The other arguments are those of `Manipulation`.
+    The other arguments, units and errors are those of `Manipulation`.
 
-    Shape: [N, C, H, W] to [N, C, H, W].
-
-    Units: eps and bounds are in the units that the model takes.
-
-    Raises:
-        ArgumentError: If a number is out of range, a choice not known, or eps or bounds do not fit the images.
-        ModelError: If no map of the batch has a slope (ReLU without `smooth_beta`).
-
-    Source: Levine et al. 2019 (Certifiably robust interpretation); Ghorbani et al., AAAI 2019; with k = 40% as in
-        Gong et al., CVPR 2024, B.6.
+    Source: Levine et al. 2019 (Certifiably robust interpretation); Ghorbani et al., AAAI 2019; with k = 40% as in Gong
+        et al., CVPR 2024, B.6.
     Deviation: the released code of MoreauGrad takes 10 steps of the sign, and never judges the last iterate.
     """
 
@@ -220,8 +234,8 @@ class TopKAttack(Manipulation):
     optimizer: OptimizerName = field(default="gradient", kw_only=True)
     nonzero: bool = field(default=False, kw_only=True)
 
-    def plan(self, height: int, width: int) -> tuple[Goal, int]:
-        """Return the goal and the number of steps."""
+    def plan(self, height: int, width: int) -> tuple[Criterion, int]:
+        """Return the criterion and the number of steps."""
         return OutOfTop(self.k, self.nonzero), self.steps
 
 
@@ -235,15 +249,7 @@ class MassCenterAttack(Manipulation):
         eps: How far an image may be moved.
         steps: Number of steps.
 
-    The other arguments are those of `Manipulation`.
-
-    Shape: [N, C, H, W] to [N, C, H, W].
-
-    Units: eps and bounds are in the units that the model takes.
-
-    Raises:
-        ArgumentError: If a number is out of range, a choice not known, or eps or bounds do not fit the images.
-        ModelError: If no map of the batch has a slope (ReLU without `smooth_beta`).
+    The other arguments, units and errors are those of `Manipulation`.
 
     Source: Ghorbani et al., AAAI 2019 (Interpretation of neural networks is fragile).
     """
@@ -251,8 +257,8 @@ class MassCenterAttack(Manipulation):
     steps: int = 100
     optimizer: OptimizerName = field(default="sign", kw_only=True)
 
-    def plan(self, height: int, width: int) -> tuple[Goal, int]:
-        """Return the goal and the number of steps."""
+    def plan(self, height: int, width: int) -> tuple[Criterion, int]:
+        """Return the criterion and the number of steps."""
         return MassCenter(), self.steps
 
 

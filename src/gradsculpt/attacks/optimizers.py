@@ -1,13 +1,16 @@
 """Which way an attack goes from a gradient: directions whose entries have a root mean square of about 1."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
 from torch import Tensor
 
-State = tuple[Tensor, ...]
+from gradsculpt.numerics import unit
+
+Memory = tuple[Tensor, ...]
 """What is remembered from step to step, one entry an image."""
 
 
@@ -18,14 +21,14 @@ class Optimizer(ABC):
         remembers: Whether a direction depends on earlier gradients.
     """
 
-    remembers: ClassVar[bool]
+    remembers: ClassVar[bool] = False
 
-    def start(self, like: Tensor) -> State:
+    def start(self, like: Tensor) -> Memory:
         """Return what is remembered before the first step."""
         return ()
 
     @abstractmethod
-    def direction(self, gradient: Tensor, state: State, step: int) -> tuple[Tensor, State]:
+    def direction(self, gradient: Tensor, memory: Memory, step: int) -> tuple[Tensor, Memory]:
         """Return the direction to go, and what to remember; steps are counted from 0."""
 
 
@@ -40,55 +43,41 @@ class Adam(Optimizer):
     floor: float = 1e-8
     remembers: ClassVar[bool] = True
 
-    def start(self, like: Tensor) -> State:
+    def start(self, like: Tensor) -> Memory:
         """Return two zeros."""
         return torch.zeros_like(like), torch.zeros_like(like)
 
-    def direction(self, gradient: Tensor, state: State, step: int) -> tuple[Tensor, State]:
+    def direction(self, gradient: Tensor, memory: Memory, step: int) -> tuple[Tensor, Memory]:
         """Return the direction and both means."""
-        state = tuple(
+        memory = tuple(
             old.lerp(new, 1 - decay)
-            for old, new, decay in zip(state, (gradient, gradient.square()), self.decay, strict=True)
+            for old, new, decay in zip(memory, (gradient, gradient.square()), self.decay, strict=True)
         )
-        mean, square = (value / (1 - decay ** (step + 1)) for value, decay in zip(state, self.decay, strict=True))
-        return -mean / (square.sqrt() + self.floor), state
+        mean, square = (value / (1 - decay ** (step + 1)) for value, decay in zip(memory, self.decay, strict=True))
+        return -mean / (square.sqrt() + self.floor), memory
 
 
 @dataclass(frozen=True)
-class Sign(Optimizer):
-    """The sign of the gradient: the steepest way in the l-infinity norm.
+class Steepest(Optimizer):
+    """The steepest way down in a norm.
+
+    Args:
+        ascent: The way up from a gradient: its sign in the l-infinity norm, itself in L2.
 
     Source: Madry et al., ICLR 2018 (PGD).
     """
 
-    remembers: ClassVar[bool] = False
+    ascent: Callable[[Tensor], Tensor]
 
-    def direction(self, gradient: Tensor, state: State, step: int) -> tuple[Tensor, State]:
-        """Return the negative sign."""
-        return -gradient.sign(), state
-
-
-@dataclass(frozen=True)
-class Normalized(Optimizer):
-    """The gradient with unit root mean square: the steepest way in the L2 norm.
-
-    Source: Madry et al., ICLR 2018 (PGD).
-    """
-
-    remembers: ClassVar[bool] = False
-
-    def direction(self, gradient: Tensor, state: State, step: int) -> tuple[Tensor, State]:
-        """Return the negative gradient."""
-        return -gradient, state
+    def direction(self, gradient: Tensor, memory: Memory, step: int) -> tuple[Tensor, Memory]:
+        """Return the opposite of the way up."""
+        return -self.ascent(gradient), memory
 
 
-OPTIMIZERS: dict[str, Optimizer] = {"adam": Adam(), "sign": Sign(), "gradient": Normalized()}
+OPTIMIZERS: dict[str, Optimizer] = {"adam": Adam(), "sign": Steepest(torch.sign), "gradient": Steepest(lambda g: g)}
 
 
 def scaled(gradient: Tensor) -> Tensor:
     """Scale the gradient of every image to a root mean square of 1; one that is zero or not finite becomes zero."""
-    flat = gradient.nan_to_num(nan=0.0, posinf=0.0, neginf=0.0).flatten(1)
-    peak = flat.abs().amax(dim=1, keepdim=True)  # first, as the squares of small entries would vanish
-    flat = flat / torch.where(peak > 0, peak, 1.0)
-    size = flat.square().mean(dim=1, keepdim=True).sqrt()
-    return (flat / torch.where(size > 0, size, 1.0)).view_as(gradient)
+    entries: float = gradient[0].numel() ** 0.5
+    return unit(gradient.nan_to_num(nan=0.0, posinf=0.0, neginf=0.0)) * entries

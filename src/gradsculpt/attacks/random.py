@@ -1,16 +1,18 @@
 """The control of every attack: noise of the same size."""
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor
 
 from gradsculpt import checks
 from gradsculpt.attacks.attacked_model import keeps
-from gradsculpt.attacks.base import Attack, Bounds, check_bounds, edges, valid
+from gradsculpt.attacks.balls import L2, FeasibleSet, Linf
+from gradsculpt.attacks.base import Attack, check_bounds, valid
 from gradsculpt.attributions import Attribution
 from gradsculpt.gradients import Model
+from gradsculpt.inputs import Bounds
 from gradsculpt.isolation import undisturbed
 
 Kind = Literal["uniform", "gaussian"]
@@ -33,7 +35,6 @@ class RandomPerturbation(Attack):
         tries: How often noise is drawn.
 
     Shape: [N, C, H, W] to [N, C, H, W].
-
     Units: eps and bounds are in the units that the model takes.
 
     Raises:
@@ -57,42 +58,25 @@ class RandomPerturbation(Attack):
 
     def __post_init__(self) -> None:
         checks.at_least("eps", self.eps, 0.0)
-        checks.one_of("kind", self.kind, tuple(_NOISES))
+        checks.one_of("kind", self.kind, get_args(Kind))
         check_bounds(self.bounds)
         checks.at_least("seed", self.seed, 0)
         checks.at_least("tries", self.tries, 1)
 
     def __call__(self, model: Model, attribution: Attribution, x: Tensor, y: Tensor) -> Tensor:
         """Return the images with noise, shape [N, C, H, W]; the attribution is not used."""
-        x, y, eps = valid(x, y, self.eps, self.bounds)
+        x, y = valid(x, y)
         noise = torch.Generator().manual_seed(self.seed)
+        draw, ball = (Linf().random, Linf()) if self.kind == "uniform" else (L2().direction, L2())
         with torch.inference_mode(False), torch.no_grad(), undisturbed(model):
-            found = x.clone()
-            low, high = edges(x, self.bounds)
-            waiting = torch.arange(len(x), device=x.device)
+            feasible = FeasibleSet.around(x, ball, self.eps, self.bounds)
+            attacked, waiting = x.clone(), torch.arange(len(x), device=x.device)
             classes = model(x).argmax(dim=1) if len(x) else waiting
             for _ in range(self.tries):
                 if not len(waiting):
                     break
-                tried = (x + eps * _NOISES[self.kind](noise, x[:1]).to(x))[waiting]
-                if low is not None and high is not None:
-                    # A clean image may lie outside the bounds by rounding.
-                    least, most = torch.minimum(low, x)[waiting], torch.maximum(high, x)[waiting]
-                    tried = torch.maximum(torch.minimum(tried, most), least)
+                tried = (x + feasible.nearest(feasible.eps * draw(noise, x[0]).to(x)))[waiting]
                 kept = keeps(model(tried), classes[waiting])
-                found[waiting[kept]] = tried[kept]
+                attacked[waiting[kept]] = tried[kept]
                 waiting = waiting[~kept]
-        return found
-
-
-def _uniform(noise: torch.Generator, like: Tensor) -> Tensor:
-    return 2 * torch.rand(like.shape, generator=noise, dtype=torch.float32) - 1
-
-
-def _gaussian(noise: torch.Generator, like: Tensor) -> Tensor:
-    drawn = torch.randn(like.shape, generator=noise, dtype=torch.float32)
-    scaled: Tensor = drawn / torch.linalg.vector_norm(drawn)
-    return scaled
-
-
-_NOISES = {"uniform": _uniform, "gaussian": _gaussian}
+        return attacked

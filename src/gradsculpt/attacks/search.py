@@ -8,43 +8,12 @@ import torch
 from torch import Tensor
 
 from gradsculpt.attacks.attacked_model import AttackedModel, Look, keeps, refuse_flat
-from gradsculpt.attacks.balls import Ball
-from gradsculpt.attacks.goals import Goal
-from gradsculpt.attacks.optimizers import Optimizer, State, scaled
+from gradsculpt.attacks.balls import FeasibleSet
+from gradsculpt.attacks.criteria import Criterion
+from gradsculpt.attacks.optimizers import Memory, Optimizer, scaled
 
 TRAVEL = 4.0
 """How far all steps together would go in one direction, in units of eps: the rate of the released code of AAAI 2023."""
-
-
-@dataclass(frozen=True)
-class Room:
-    """Where the images of a batch may go: within eps of x in a ball, and within the bounds.
-
-    Args:
-        ball: In which norm.
-        x: The clean images.
-        eps: The radius, shaped like x.
-        low: The least value of every entry, or None.
-        high: The greatest value of every entry, or None.
-    """
-
-    ball: Ball
-    x: Tensor
-    eps: Tensor
-    low: Tensor | None = None
-    high: Tensor | None = None
-
-    def inside(self, delta: Tensor) -> Tensor:
-        """Return the perturbation that is nearest, within both: cutting at the bounds never leads out of the ball."""
-        delta = self.ball.project(delta, self.eps)
-        if self.low is None or self.high is None:
-            return delta
-        return torch.maximum(torch.minimum(self.x + delta, self.high), self.low) - self.x
-
-    def of(self, rows: Tensor) -> "Room":
-        """Return the room of some of the images."""
-        low, high = (None if edge is None else edge[rows] for edge in (self.low, self.high))
-        return Room(self.ball, self.x[rows], self.eps[rows], low, high)
 
 
 @dataclass
@@ -64,77 +33,84 @@ class Best:
 
 @dataclass(frozen=True)
 class Search:
-    """How an attack looks for the perturbation that serves its goal best.
+    """How an attack looks for the perturbation that serves its criterion best.
 
     Args:
-        goal: What is wanted of the maps.
+        criterion: What is wanted of the maps.
         optimizer: Which way to go.
         steps: Steps from each start.
         step_size: Length of a step in units of eps; None takes 4 / steps.
         patience: Give an image up after so many steps without a better iterate; None never does.
     """
 
-    goal: Goal
+    criterion: Criterion
     optimizer: Optimizer
     steps: int
     step_size: float | None = None
     patience: int | None = None
 
-    def __call__(self, model: AttackedModel, room: Room, y: Tensor, starts: Iterator[Tensor]) -> Best:
+    def __call__(self, attacked: AttackedModel, feasible: FeasibleSet, y: Tensor, starts: Iterator[Tensor]) -> Best:
         """Search from each start, perturbations [N, C, H, W], and return the best of all iterates and of x itself."""
-        clean = model.look(room.x, y)
-        classes, reference = clean.logits.argmax(dim=1), self.goal.reference(clean.maps)
-        best = Best(room.x.clone(), self._score(clean, reference))
+        clean = attacked.look(feasible.x, y)
+        classes, reference = clean.logits.argmax(dim=1), self.criterion.reference(clean.maps)
+        best = Best(feasible.x.clone(), self._score(clean, reference))
         for delta in starts if self.steps else ():
-            self._descend(model, room, (y, classes, reference), room.inside(delta), best)
+            self._descend(attacked, feasible, (y, classes, reference), feasible.nearest(delta), best)
         return best
 
-    def _descend(self, model: AttackedModel, room: Room, known: tuple[Tensor, ...], delta: Tensor, best: Best) -> None:
-        rows = torch.arange(len(room.x), device=room.x.device)
-        state, waited = self.optimizer.start(delta), torch.zeros_like(rows)
-        going = (best.score > self.goal.floor) & (room.eps > 0).flatten(1).any(dim=1)
+    def _descend(
+        self, attacked: AttackedModel, feasible: FeasibleSet, wanted: tuple[Tensor, ...], delta: Tensor, best: Best
+    ) -> None:
+        """Go down from one start, with the classes of the maps, those to keep, and the criterion's reference."""
+        rows = torch.arange(len(feasible.x), device=feasible.x.device)
+        memory, waited = self.optimizer.start(delta), torch.zeros_like(rows)
+        going = (best.score > self.criterion.floor) & (feasible.eps > 0).flatten(1).any(dim=1)
         # All steps but the last pass judge an image and lead on; the last one only judges.
         for step in range(self.steps):
             if not bool(going.all()):
-                rows, room, delta, waited = rows[going], room.of(going), delta[going], waited[going]
-                known, state = _rows(known, going), _rows(state, going)
+                rows, feasible, delta, waited = rows[going], feasible.of(going), delta[going], waited[going]
+                wanted, memory = _rows(wanted, going), _rows(memory, going)
             if not len(rows):
                 return
-            y, classes, reference = known
-            look, kept, gradient = model.slope(room.x + delta, y, classes, partial(self._loss, reference))
+            y, classes, reference = wanted
+            look, kept, gradient = attacked.slope(feasible.x + delta, y, classes, partial(self._loss, reference))
             if step == 0:
                 refuse_flat(gradient, kept)
-            better = best.take(rows, room.x + delta, self._score(look, reference), kept)
-            moved, state = self._moved(room, delta, gradient, state, step)
+            better = best.take(rows, feasible.x + delta, self._score(look, reference), kept)
+            moved, memory = self._moved(feasible, delta, gradient, memory, step)
             waited = torch.where(better, 0, waited + 1)
             going = self._going(best.score[rows], waited, (moved != delta).flatten(1).any(dim=1))
             delta = moved
-        rows, room, delta, (y, classes, reference) = rows[going], room.of(going), delta[going], _rows(known, going)
+        rows, feasible, delta = rows[going], feasible.of(going), delta[going]
+        y, classes, reference = _rows(wanted, going)
         if len(rows):
-            look = model.look(room.x + delta, y)
-            best.take(rows, room.x + delta, self._score(look, reference), keeps(look.logits, classes))
+            look = attacked.look(feasible.x + delta, y)
+            best.take(rows, feasible.x + delta, self._score(look, reference), keeps(look.logits, classes))
 
-    def _moved(self, room: Room, delta: Tensor, gradient: Tensor, state: State, step: int) -> tuple[Tensor, State]:
+    def _moved(
+        self, feasible: FeasibleSet, delta: Tensor, gradient: Tensor, memory: Memory, step: int
+    ) -> tuple[Tensor, Memory]:
         # In units of eps, in which the ball is a unit ball.
-        direction, state = self.optimizer.direction(scaled(gradient * room.eps), state, step)
+        direction, memory = self.optimizer.direction(scaled(gradient * feasible.eps), memory, step)
         size = TRAVEL / self.steps if self.step_size is None else self.step_size
-        return room.inside(delta + size * room.ball.entry(delta[0].numel()) * room.eps * direction), state
+        entry = size * feasible.ball.entry(delta[0].numel())
+        return feasible.nearest(delta + entry * feasible.eps * direction), memory
 
     def _going(self, score: Tensor, waited: Tensor, moved: Tensor) -> Tensor:
         """Return which images to go on with, [N]."""
-        going = score > self.goal.floor
+        going = score > self.criterion.floor
         if not self.optimizer.remembers:
             going &= moved  # from the same place it would never move again
         return going if self.patience is None else going & (waited < self.patience)
 
     def _loss(self, reference: Tensor, maps: Tensor) -> Tensor:
-        return self.goal.loss(maps, reference)
+        return self.criterion.loss(maps, reference)
 
     def _score(self, look: Look, reference: Tensor) -> Tensor:
         """Return the scores [N]; a map that is not finite serves nobody."""
-        score = self.goal.score(look.maps.nan_to_num(), reference)
+        score = self.criterion.score(look.maps.nan_to_num(), reference)
         return torch.where(look.maps.flatten(1).isfinite().all(dim=1), score, torch.inf)
 
 
-def _rows(parts: tuple[Tensor, ...], rows: Tensor) -> tuple[Tensor, ...]:
-    return tuple(part[rows] for part in parts)
+def _rows(tensors: tuple[Tensor, ...], rows: Tensor) -> tuple[Tensor, ...]:
+    return tuple(tensor[rows] for tensor in tensors)

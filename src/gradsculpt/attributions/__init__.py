@@ -4,12 +4,18 @@ from gradsculpt.attributions.base import Attribution
 from gradsculpt.attributions.grad_cam import GradCAM
 from gradsculpt.attributions.gradient import Gradient
 from gradsculpt.attributions.heatmap import heatmap, signed_heatmap
-from gradsculpt.attributions.input_gradient import InputXGradient
+from gradsculpt.attributions.input_x_gradient import InputXGradient
 from gradsculpt.attributions.integrated import IntegratedGradients
-from gradsculpt.attributions.moreau import Info, MoreauGrad
+from gradsculpt.attributions.moreau import (
+    DualAveraging,
+    EnvelopeValue,
+    MoreauGrad,
+    MoreauInfo,
+    ProximalGradient,
+    Solver,
+)
 from gradsculpt.attributions.propagation import LRP, DeepLift, GuidedBackprop
 from gradsculpt.attributions.smoothed import Smoothed, SmoothGrad, SmoothGradSquared, VarGrad
-from gradsculpt.attributions.solvers import DualAveraging, ProximalGradient, Solver
 from gradsculpt.attributions.sparsified import Sparsified, SparsifiedGradient, SparsifiedSmoothGrad
 
 ATTRIBUTIONS: tuple[type[Attribution], ...] = (
@@ -30,19 +36,23 @@ ATTRIBUTIONS: tuple[type[Attribution], ...] = (
     Sparsified,
 )
 
+SOLVERS: tuple[type[Solver], ...] = (DualAveraging, ProximalGradient)
+
 __all__ = [
     "ATTRIBUTIONS",
     "LRP",
+    "SOLVERS",
     "Attribution",
     "DeepLift",
     "DualAveraging",
+    "EnvelopeValue",
     "GradCAM",
     "Gradient",
     "GuidedBackprop",
-    "Info",
     "InputXGradient",
     "IntegratedGradients",
     "MoreauGrad",
+    "MoreauInfo",
     "ProximalGradient",
     "SmoothGrad",
     "SmoothGradSquared",

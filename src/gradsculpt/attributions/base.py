@@ -8,7 +8,28 @@ from gradsculpt.gradients import Model
 
 
 class Attribution(ABC):
-    """A map of how much every entry of an image matters to a model's output for one class."""
+    """A map of how much every entry of an image matters to a model's output for one class.
+
+    An attribution of your own is a subclass, best a frozen dataclass whose fields are its settings, with a `__call__`
+    in which the map of an image does not depend on the others of its batch, x stays as it is, and random numbers come
+    from a generator with a seed among the settings. With `create_graph` it hands on what autograd needs, so that maps
+    can be trained and attacked; otherwise its maps have no graph. An attribute `base` that is an attribution tells that
+    the network is only looked at through it.
+
+    Example:
+        >>> from dataclasses import dataclass
+        >>> import torch
+        >>> from gradsculpt.attributions import Gradient
+        >>> @dataclass(frozen=True)
+        ... class Powered(Attribution):
+        ...     power: float = 2.0
+        ...
+        ...     def __call__(self, model, x, target=None, *, create_graph=False):
+        ...         maps = Gradient()(model, x, target, create_graph=create_graph)
+        ...         return maps.abs() ** self.power
+        >>> Powered(3.0)(lambda x: 2 * x.flatten(1), torch.ones(1, 1, 1, 2), torch.tensor([0]))
+        tensor([[[[8., 0.]]]])
+    """
 
     @abstractmethod
     def __call__(self, model: Model, x: Tensor, target: Tensor | None = None, *, create_graph: bool = False) -> Tensor:

@@ -1,7 +1,7 @@
 """The plain input gradient: the map that gradsculpt trains networks for."""
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 import torch.nn.functional as F
 from torch import Tensor
@@ -12,6 +12,7 @@ from gradsculpt.gradients import Model, differentiable, input_gradient
 from gradsculpt.isolation import undisturbed
 
 Output = Literal["logit", "probability", "log_probability"]
+OUTPUTS: tuple[Output, ...] = get_args(Output)
 
 
 @dataclass(frozen=True)
@@ -41,7 +42,7 @@ class Gradient(Attribution):
     output: Output = "logit"
 
     def __post_init__(self) -> None:
-        checks.one_of("output", self.output, ("logit", "probability", "log_probability"))
+        checks.one_of("output", self.output, OUTPUTS)
 
     def __call__(self, model: Model, x: Tensor, target: Tensor | None = None, *, create_graph: bool = False) -> Tensor:
         """Return the gradient of each image's class output, shape [N, C, H, W]."""

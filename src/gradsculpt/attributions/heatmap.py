@@ -5,7 +5,7 @@ from torch import Tensor
 
 from gradsculpt import checks
 from gradsculpt.errors import ArgumentError
-from gradsculpt.numerics import unit_peak
+from gradsculpt.numerics import divisor, spread, unit_peak
 
 
 def heatmap(maps: Tensor, clip: float = 99.0) -> Tensor:
@@ -19,11 +19,8 @@ def heatmap(maps: Tensor, clip: float = 99.0) -> Tensor:
         maps: Attribution maps, [N, C, H, W] or [N, H, W], in any units.
         clip: Percentile of the image's own channel sums that becomes 1; 100 cuts nothing.
 
-    Shape:
-        [N, C, H, W] or [N, H, W] to [N, H, W].
-
-    Units:
-        None: 0 is no attribution, 1 the cut-off; the result does not change when a map is multiplied by a number.
+    Shape: [N, C, H, W] or [N, H, W] to [N, H, W].
+    Units: None: 0 is no attribution, 1 the cut-off; the result does not change when a map is multiplied by a number.
 
     Returns:
         Heat maps in [0, 1], in the dtype of `maps`.
@@ -31,11 +28,8 @@ def heatmap(maps: Tensor, clip: float = 99.0) -> Tensor:
     Raises:
         ArgumentError: If `maps` is not a batch of finite floating-point maps, or `clip` is outside [0, 100].
 
-    Source:
-        The rendering of Gong et al., CVPR 2024 (their utils.py).
-
-    Deviation:
-        The released code adds up a whole batch and subtracts the least value first; here every image is its own,
+    Source: The rendering of Gong et al., CVPR 2024 (their utils.py).
+    Deviation: The released code adds up a whole batch and subtracts the least value first; here every image is its own,
         and 0 stays "no attribution".
 
     Example:
@@ -47,8 +41,7 @@ def heatmap(maps: Tensor, clip: float = 99.0) -> Tensor:
     flat = sums.flatten(1)
     level = _percentile(flat, clip)
     level = torch.where(level > 0, level, flat.amax(dim=1))
-    safe = torch.where(level > 0, level, 1.0).view(-1, 1, 1)
-    return (sums / safe).clamp(max=1.0).to(maps.dtype)
+    return (sums / spread(divisor(level), sums)).clamp(max=1.0).to(maps.dtype)
 
 
 def signed_heatmap(maps: Tensor, clip: float = 99.0) -> Tensor:
@@ -57,21 +50,10 @@ def signed_heatmap(maps: Tensor, clip: float = 99.0) -> Tensor:
     The channels are added with their signs; then the `clip`-th percentile of the magnitudes of these sums becomes 1,
     as in `heatmap`. Where channels disagree, their sum is smaller than the sum of magnitudes that `heatmap` shows.
 
-    Args:
-        maps: Attribution maps, [N, C, H, W] or [N, H, W], in any units.
-        clip: Percentile of the magnitudes of the image's own channel sums that becomes 1; 100 cuts nothing.
-
-    Shape:
-        [N, C, H, W] or [N, H, W] to [N, H, W].
-
-    Units:
-        None: 0 is no attribution, 1 and -1 the cut-off.
+    Arguments, shapes and errors are those of `heatmap`.
 
     Returns:
-        Heat maps in [-1, 1], in the dtype of `maps`.
-
-    Raises:
-        ArgumentError: If `maps` is not a batch of finite floating-point maps, or `clip` is outside [0, 100].
+        Heat maps in [-1, 1], in the dtype of `maps`: 0 is no attribution, 1 and -1 the cut-off.
 
     Example:
         >>> signed_heatmap(torch.tensor([[[[1.0, -2.0]], [[1.0, -2.0]]]]), clip=100.0)

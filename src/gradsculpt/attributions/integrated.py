@@ -1,7 +1,7 @@
 """Integrated gradients: the gradient along the line from a baseline to the image."""
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 import torch
@@ -9,14 +9,15 @@ from torch import Tensor
 
 from gradsculpt import checks
 from gradsculpt.attributions.base import Attribution
-from gradsculpt.attributions.copies import arithmetic, clean_classes, groups, passes, read, source
-from gradsculpt.attributions.gradient import Gradient, Output, class_output
+from gradsculpt.attributions.gradient import OUTPUTS, Gradient, Output, class_output
+from gradsculpt.attributions.sampling import arithmetic, clean_classes, groups, passes, read, source
 from gradsculpt.errors import ArgumentError
 from gradsculpt.gradients import Model
 from gradsculpt.isolation import undisturbed
+from gradsculpt.numerics import per_sample
 
 Rule = Literal["midpoint", "left", "right", "trapezoid", "gauss-legendre"]
-RULES: tuple[Rule, ...] = ("midpoint", "left", "right", "trapezoid", "gauss-legendre")
+RULES: tuple[Rule, ...] = get_args(Rule)
 
 
 @dataclass(frozen=True)
@@ -60,7 +61,7 @@ class IntegratedGradients(Attribution):
         checks.one_of("rule", self.rule, RULES)
         checks.at_least("steps", self.steps, 2 if self.rule == "trapezoid" else 1)
         checks.at_least("batch_size", self.batch_size, 1)
-        checks.one_of("output", self.output, ("logit", "probability", "log_probability"))
+        checks.one_of("output", self.output, OUTPUTS)
         if not bool(torch.isfinite(torch.as_tensor(self.baseline)).all()):
             raise ArgumentError(
                 "the baseline holds NaN or infinite entries, which no line leads from; pass finite ones."
@@ -107,18 +108,11 @@ class IntegratedGradients(Attribution):
             for inputs in (x, self.start(x)):
                 with undisturbed(model):
                     values.append(class_output(model(inputs), target, self.output))
-            return maps.detach().flatten(1).sum(dim=1) - (values[0] - values[1])
+            return per_sample(maps.detach()) - (values[0] - values[1])
 
     def start(self, x: Tensor) -> Tensor:
         """Return the baseline of every image, [N, C, H, W]."""
-        baseline = torch.as_tensor(self.baseline, dtype=x.dtype, device=x.device)
-        try:
-            return baseline.expand_as(x)
-        except RuntimeError as error:
-            raise ArgumentError(
-                f"the baseline has shape {list(baseline.shape)}, which does not broadcast to the images "
-                f"{list(x.shape)}; pass a number, or a tensor such as [{x.shape[1]}, 1, 1] with one value a channel."
-            ) from error
+        return checks.broadcast("the baseline", self.baseline, x)
 
 
 def quadrature(rule: Rule, steps: int) -> tuple[np.ndarray, np.ndarray]:

@@ -2,15 +2,15 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, get_args
 
 import torch
 from torch import Tensor
 
 from gradsculpt import checks
 from gradsculpt.attributions.base import Attribution
-from gradsculpt.attributions.copies import arithmetic, clean_classes, groups, passes, read, source
 from gradsculpt.attributions.gradient import Gradient, Output
+from gradsculpt.attributions.sampling import arithmetic, clean_classes, groups, noise, noise_level, passes, read, source
 from gradsculpt.gradients import Model
 
 Kind = Literal["mean", "square", "variance"]
@@ -27,12 +27,14 @@ class Smoothed(Attribution):
         base: The attribution of the noisy copies.
         samples: Number of noisy copies.
         sigma: Standard deviation of the noise, as a share of the image's own range (its largest minus its smallest
-            entry, as the model takes it).
+            entry, as the model takes it), or of `noise_range`.
         kind: What is returned: the mean over the copies, the mean of the squares, or the variance (divided by
             `samples`, so that a single copy has variance 0).
         seed: Seed of the noise.
         batch_size: Images in one pass, which bounds the memory whatever the number of copies; a batch that is larger
             itself goes in one piece. With `create_graph`, the graphs of all copies are kept all the same.
+        noise_range: The least and the greatest input of the model, such as `space.bounds`, if all images are to have
+            noise of one level.
 
     Raises:
         ArgumentError: If a number is out of range, `kind` is unknown, x is no floating-point batch, or a target is out
@@ -57,13 +59,11 @@ class Smoothed(Attribution):
     kind: Kind = "mean"
     seed: int = 0
     batch_size: int = 32
+    noise_range: tuple[Tensor, Tensor] | None = None
 
     def __post_init__(self) -> None:
-        checks.at_least("samples", self.samples, 1)
-        checks.at_least("sigma", self.sigma, 0.0)
-        checks.one_of("kind", self.kind, ("mean", "square", "variance"))
-        checks.at_least("seed", self.seed, 0)
-        checks.at_least("batch_size", self.batch_size, 1)
+        checks.each_at_least(self, samples=1, sigma=0, seed=0, batch_size=1)
+        checks.one_of("kind", self.kind, get_args(Kind))
 
     def __call__(self, model: Model, x: Tensor, target: Tensor | None = None, *, create_graph: bool = False) -> Tensor:
         """Return the smoothed maps, shape [N, C, H, W]; squares and variances are not negative."""
@@ -72,7 +72,9 @@ class Smoothed(Attribution):
             target = clean_classes(model, x, target)
             parts = list(groups(self.samples, len(x), self.batch_size))
             with passes(self.base, model, x, create_graph, times=len(parts)) as network:
-                copies = self._copies(x, parts)
+                level = noise_level(x, self.sigma, self.noise_range)
+                generator = torch.Generator().manual_seed(self.seed)
+                copies = (x + level * drawn for drawn in noise(x, parts, generator))
                 maps = (read(self.base, network, noisy, target, create_graph=create_graph) for noisy in copies)
                 return self._statistic(maps).to(x.dtype)
 
@@ -82,28 +84,14 @@ class Smoothed(Attribution):
         for maps in groups_of_maps:
             maps = maps.square() if self.kind == "square" else maps
             # Means and squared deviations of groups are merged: a sum of squares minus a squared sum would cancel.
-            part, share = maps.mean(dim=0), len(maps) / (count + len(maps))
-            change = part - mean.to(part)
+            of_group, share = maps.mean(dim=0), len(maps) / (count + len(maps))
+            change = of_group - mean.to(of_group)
             if self.kind == "variance":
-                within = (maps - part).square().sum(dim=0)
-                spread = spread.to(part) + within + change.square() * (count * share)
-            mean = mean.to(part) + change * share
+                within = (maps - of_group).square().sum(dim=0)
+                spread = spread.to(of_group) + within + change.square() * (count * share)
+            mean = mean.to(of_group) + change * share
             count += len(maps)
         return spread / self.samples if self.kind == "variance" else mean
-
-    def noise_level(self, x: Tensor) -> Tensor:
-        """Return the standard deviation of the noise of each image in model units, [N, 1, 1, 1]."""
-        axes = (1, 2, 3)
-        return self.sigma * (x.amax(dim=axes, keepdim=True) - x.amin(dim=axes, keepdim=True))
-
-    def _copies(self, x: Tensor, parts: list[range]) -> Iterator[Tensor]:
-        """Yield groups of noisy copies, [S, N, C, H, W]."""
-        generator = torch.Generator().manual_seed(self.seed)
-        level = self.noise_level(x)
-        for group in parts:
-            # Drawn one by one, since what a generator gives for two at once is not what it gives one after the other.
-            noise = torch.stack([torch.randn(x.shape[1:], generator=generator, dtype=torch.float32) for _ in group])
-            yield x + level * noise.to(x)[:, None]
 
 
 @dataclass(frozen=True, init=False, repr=False)
@@ -111,14 +99,10 @@ class SmoothGrad(Smoothed):
     """SmoothGrad: the mean gradient over noisy copies of each image.
 
     Args:
-        samples: Number of noisy copies.
-        sigma: Standard deviation of the noise, as a share of the image's own range.
         output: Which output of the class is differentiated, as of `Gradient`.
-        seed: Seed of the noise.
-        batch_size: Images in one pass.
+        noise_range: The least and the greatest input of the model; see `Smoothed`.
 
-    Raises:
-        ArgumentError: If a number is out of range, the output is unknown, or the input is not valid.
+    The other arguments, and what is raised, are those of `Smoothed`.
 
     Source: Smilkov et al. 2017 (SmoothGrad); with sigma .15 as in the experiments of MoreauGrad.
 
@@ -130,9 +114,16 @@ class SmoothGrad(Smoothed):
     _kind: ClassVar[Kind] = "mean"
 
     def __init__(
-        self, samples: int = 50, sigma: float = 0.15, *, output: Output = "logit", seed: int = 0, batch_size: int = 32
+        self,
+        samples: int = 50,
+        sigma: float = 0.15,
+        *,
+        output: Output = "logit",
+        seed: int = 0,
+        batch_size: int = 32,
+        noise_range: tuple[Tensor, Tensor] | None = None,
     ) -> None:
-        super().__init__(Gradient(output), samples, sigma, self._kind, seed, batch_size)
+        super().__init__(Gradient(output), samples, sigma, self._kind, seed, batch_size, noise_range)
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}(samples={self.samples!r}, sigma={self.sigma!r}, base={self.base!r})"

@@ -8,11 +8,12 @@ from torch import Tensor
 
 from gradsculpt import checks
 from gradsculpt.attributions.base import Attribution
-from gradsculpt.attributions.copies import arithmetic, source
 from gradsculpt.attributions.gradient import Gradient, Output
+from gradsculpt.attributions.sampling import arithmetic, noise_level, source
 from gradsculpt.attributions.smoothed import Smoothed
 from gradsculpt.errors import ArgumentError
 from gradsculpt.gradients import Model, differentiable
+from gradsculpt.numerics import divisor
 
 
 @dataclass(frozen=True)
@@ -77,11 +78,8 @@ class SparsifiedGradient(Sparsified):
     """The sparsified simple gradient: the entries of the gradient with the largest magnitudes.
 
     Args:
-        keep: Share of the entries that are kept.
+        keep: Share of the entries that are kept, as of `Sparsified`.
         output: Which output of the class is differentiated, as of `Gradient`.
-
-    Raises:
-        ArgumentError: If the share is not in (0, 1], the output is unknown, or the input is not valid.
 
     Source: Gong et al., CVPR 2024 (AdvGrad), figure 1; Levine et al. 2019, section 3.
 
@@ -105,17 +103,12 @@ class SparsifiedSmoothGrad(Smoothed):
     certificate follow (`certified_overlap`).
 
     Args:
-        samples: Number of noisy copies.
-        sigma: Standard deviation of the noise, as a share of the image's own range.
-        keep: Share of the entries that are kept in each copy.
+        keep: Share of the entries that are kept in each copy, as of `Sparsified`.
         saturated: Share of the entries that become 1 in each copy; equal to `keep`, this is the method of 0 and 1, and
-            smaller, its relaxed variant. See `Sparsified`.
+            smaller, its relaxed variant.
         output: Which output of the class is differentiated, as of `Gradient`.
-        seed: Seed of the noise.
-        batch_size: Images in one pass.
 
-    Raises:
-        ArgumentError: If a number is out of range, the output is unknown, or the input is not valid.
+    The other arguments, and what is raised, are those of `Smoothed`.
 
     Source: Levine et al. 2019 (Certifiably robust interpretation), section 3; settings of the code of MoreauGrad.
 
@@ -158,8 +151,7 @@ class SparsifiedSmoothGrad(Smoothed):
             k: Share of the entries that count as the top, rounded to the nearest number but at least one.
             confidence: Probability with which the bound holds, in (0, 1).
 
-        Units:
-            `radius` is in the units that the model takes.
+        Units: `radius` is in the units that the model takes.
 
         Returns:
             Shares in [0, 1]; higher is more robust, and 0 certifies nothing.
@@ -167,8 +159,8 @@ class SparsifiedSmoothGrad(Smoothed):
         Raises:
             ArgumentError: If a number is out of range or maps and images differ in shape.
 
-        Source: Levine et al. 2019, section 3: a mean of values in [0, 1] over Gaussian noise moves by at most
-            radius / sigma on the scale of the normal quantile; Hoeffding's inequality bounds the error of the samples.
+        Source: Levine et al. 2019, section 3: a mean of values in [0, 1] over Gaussian noise moves by at most radius /
+            sigma on the scale of the normal quantile; Hoeffding's inequality bounds the error of the samples.
         Deviation: The observed map is compared with the expected one of the perturbed image, as a perturbation chosen
             with knowledge of the noise could spoil an estimate there.
         """
@@ -189,7 +181,8 @@ class SparsifiedSmoothGrad(Smoothed):
             error = math.sqrt(math.log(2 * total / (1 - confidence)) / (2 * self.samples))
             quantile = torch.special.ndtri
             gap = quantile((above - error).clamp(min=0.0)) - quantile((below + error).clamp(max=1.0))
-            moved = 2 * radius / self.noise_level(source(x, create_graph=False)).double().flatten(1)
+            level = noise_level(source(x, create_graph=False), self.sigma, self.noise_range)
+            moved = 2 * radius / level.double().flatten(1)
             certified: Tensor = (gap > moved) | (rival >= total)
             return certified.double().mean(dim=1)
 
@@ -215,5 +208,4 @@ def _largest(size: Tensor, share: float) -> Tensor:
 def _saturate(size: Tensor, share: float) -> Tensor:
     """Divide the magnitudes [N, D] by the smallest of the largest share, and cut at 1."""
     level = torch.topk(size, _count(share, size.shape[1]), dim=1).values[:, -1:]
-    ramp = size / torch.where(level > 0, level, 1.0)
-    return torch.where(size >= level, (size > 0).to(size.dtype), ramp)
+    return torch.where(size >= level, (size > 0).to(size.dtype), size / divisor(level))

@@ -1,89 +1,49 @@
 """`gradsculpt attack`."""
 
-import csv
-import difflib
-import re
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import torch
-from rich.console import Console
-from torch import Tensor
-
 from gradsculpt import checks
-from gradsculpt.attacks import ATTACKS, Attack, Manipulation
-from gradsculpt.attributions import Attribution, heatmap
-from gradsculpt.cli.console import progress_console
-from gradsculpt.cli.evaluate import named_network
-from gradsculpt.cli.explain import judged, options_last
-from gradsculpt.cli.images import NamedImage, collect
-from gradsculpt.cli.maps import Verdict
+from gradsculpt.attacks import Attack, Manipulation
+from gradsculpt.attributions import Attribution
+from gradsculpt.cli import console
+from gradsculpt.cli.folder import ResultFolder
+from gradsculpt.cli.images import NamedImage, add_image_options, batches, collect, unread
+from gradsculpt.cli.networks import add_network_options, named_network, read_words
 from gradsculpt.cli.parser import Parser, command_parser
-from gradsculpt.cli.process import DEVICES, make_folder, prepare
-from gradsculpt.cli.progress import progress
-from gradsculpt.cli.runs import NETWORKS, Subject, add_network_options, attribution
-from gradsculpt.cli.settings import canonical, from_words
-from gradsculpt.data import to_float
-from gradsculpt.errors import ArgumentError, ModelError
-from gradsculpt.metrics import cosine, ssim, topk_intersection
-from gradsculpt.visualize import colour, contact_sheet, plain, png
-from gradsculpt.visualize.render import Picture
+from gradsculpt.cli.parts import attack_of, attribution, canonical, names
+from gradsculpt.cli.predictions import Prediction, class_probabilities, predictions, target_classes
+from gradsculpt.cli.process import DEVICES, prepare
+from gradsculpt.cli.runs import NamedNetwork
+from gradsculpt.errors import ModelError
+from gradsculpt.evaluation.attacked import View, attacked_images, figures
+from gradsculpt.progress import Reporter
+from gradsculpt.visualize import colour, difference, plain
 
-_ENTRIES, _IMAGES = 2**19, 32  # of a batch
-_SMOOTH_BETA = 20.0
+_ENTRIES = 2**19  # of a batch
 _LEVELS = 255
 _SHEET_ROWS = 16
-_SHOWN = 0.995
-_PICTURE_SIDE = 224
-
-
-@dataclass(frozen=True)
-class View:
-    """Some images as a network and its map see them.
-
-    Args:
-        images: [N, C, S, S] in [0, 1].
-        maps: Maps of the same classes throughout, [N, C, S, S].
-        verdicts: What the network says of each.
-        goals: What the attack is judged by, [N], lower is better for it; NaN if it has no goal.
-    """
-
-    images: Tensor
-    maps: Tensor
-    verdicts: Sequence[Verdict]
-    goals: Tensor
 
 
 def run(words: Sequence[str]) -> None:
     """Write attacked images, their maps before and after, and the figures."""
     prepare()
-    parser = _parser()
-    options, console = parser.build(parser.read(options_last(parser, words))), progress_console()
+    options, reporter = read_words(_parser(), words), console.reporter()
     if options["model"] and options["network"]:
         options["images"], options["network"] = [options["network"], *options["images"]], None
-    subject = named_network(options)
-    low, high = (bound.to(subject.classifier.device) for bound in subject.classifier.space.bounds)
-    method = attribution(options["method"], options["output"], (low, high))
-    attack = _attack(options, (low, high))
-    images, unreadable = collect(subject, [Path(word) for word in options["images"]], options, console)
-    attack = _sized(attack, options["eps"], subject, images[0].pixels.size)
-    _write(subject, images, method, attack, options, console)
-    console.print(f"{len(images)} images attacked in {options['out']}", highlight=False)
-    if unreadable:
-        console.print(f"{len(unreadable)} files could not be read:", *unreadable, sep="\n  ", highlight=False)
-
-
-def short_names() -> dict[str, type[Attack]]:
-    """Return the attacks by the names that `--attack` takes.
-
-    Example:
-        >>> list(short_names())
-        ['targeted', 'untargeted', 'topk', 'masscenter', 'random']
-    """
-    return {re.sub("(manipulation|attack|perturbation)$", "", cls.__name__.lower()): cls for cls in ATTACKS}
+    network = named_network(options)
+    method = attribution(options["method"], options["output"], network.bounds)
+    attack = attack_of(options["attack"], steps=options["steps"], bounds=network.bounds)
+    checks.within("--eps", options["eps"], 0.0, _LEVELS)
+    checks.positive("--k", options["k"])
+    checks.within("--k", options["k"], 0.0, 1.0)
+    images, unreadable = collect(network, [Path(word) for word in options["images"]], options, reporter)
+    attack = _sized(attack, options["eps"], network, images[0].pixels.size)
+    _write(network, images, method, attack, options, reporter)
+    reporter.say(f"{len(images)} images attacked in {options['out']}", *unread(unreadable))
 
 
 def _parser() -> Parser:
@@ -92,21 +52,13 @@ def _parser() -> Parser:
         "Change images so that nobody sees it and their predicted classes stay, but their maps change; write attacked "
         "images, maps before and after, figures and a sheet.",
     )
-    parser.add_argument("network", type=str, nargs="?", help=f"Run directory, or {NETWORKS}.")
-    parser.add_argument("images", type=str, nargs="*", help="Image files or folders of them.")
-    parser.add_argument("--model", type=str | None, help="A network by name, instead of naming it first.")
     add_network_options(parser)
+    parser.add_argument("images", type=str, nargs="*", help="Image files or folders of them.")
     parser.add_argument("--out", type=Path, required=True, help="Folder for what is written.")
-    parser.add_argument("--data", type=str | None, help="Attack samples of this data instead of files.")
-    parser.add_argument("--data_dir", type=Path | None, help="Where downloaded sets live.")
-    parser.add_argument("--cache_dir", type=Path | None, help="Where decoded images are cached.")
-    parser.add_argument("--split", type=str, choices=["test", "val", "train"], default="test", help="Part of --data.")
-    parser.add_argument("--count", type=int, default=8, help="How many samples of --data, evenly spaced.")
+    add_image_options(parser, count=8)
+    known = ", ".join(names(Attack))
     parser.add_argument(
-        "--attack",
-        type=str,
-        default="targeted",
-        help=f"{', '.join(short_names())}, with settings as in topk:k=0.2,restarts=2.",
+        "--attack", type=str, default="targeted", help=f"{known}, with settings as in topk:k=0.2,restarts=2."
     )
     parser.add_argument("--method", type=str, default="gradient", help="The map that is attacked, as in explain.")
     parser.add_argument("--output", type=str, default="logit", help="logit, probability or log_probability.")
@@ -118,205 +70,81 @@ def _parser() -> Parser:
     )
     parser.add_argument("--steps", type=int | None, help="Steps of the attack; default its own.")
     parser.add_argument("--k", type=float, default=0.4, help="Share of non-zero pixels whose overlap is reported.")
-    parser.add_argument("--target", type=str | None, help="true, predicted (the default for files) or a class name.")
     parser.add_argument("--device", type=str, choices=DEVICES, default="auto", help="Where to compute.")
-    parser.add_argument("--strict", action="store_true", help="Stop at the first unreadable file.")
     return parser
 
 
-def _attack(options: Mapping[str, Any], bounds: tuple[Tensor, Tensor]) -> Attack:
-    """Return the attack that was typed, with 1 for its size."""
-    name, rest = re.fullmatch(r"\s*(\w*)(.*)", options["attack"], re.DOTALL).groups()  # type: ignore[union-attr]
-    known = short_names()
-    cls = known.get(name.lower()) or next((c for c in ATTACKS if c.__name__.lower() == name.lower()), None)
-    if cls is None:
-        near = difflib.get_close_matches(name.lower(), known, n=1)
-        hint = f" Did you mean {near[0]}?" if near else ""
-        raise ArgumentError(f"--attack {name} is not known; choose from {', '.join(known)}.{hint}")
-    if re.search(r"\beps\s*=", rest):
-        raise ArgumentError("--attack has a setting eps in the units of the network; pass --eps, in 8-bit levels.")
-    checks.within("--eps", options["eps"], 0.0, _LEVELS)
-    checks.positive("--k", options["k"])
-    checks.within("--k", options["k"], 0.0, 1.0)
-    given: dict[str, Any] = {"eps": 1.0, "bounds": bounds}
-    if options["steps"] is not None:
-        if not issubclass(cls, Manipulation):
-            raise ArgumentError(f"--attack {name} takes no steps; leave --steps away.")
-        given["steps"] = options["steps"]
-    made: Attack = from_words(f"{cls.__name__.lower()}{rest}", Attack, "--attack", lambda _: given)
-    return made
-
-
-def _sized(attack: Attack, levels: float, subject: Subject, entries: int) -> Attack:
+def _sized(attack: Attack, levels: float, network: NamedNetwork, entries: int) -> Attack:
     """Give an attack its size, in 8-bit levels: of every entry, or the root mean square over all where it is in L2."""
-    eps = subject.classifier.space.pixels(levels / _LEVELS).to(subject.classifier.device)
+    eps = network.classifier.space.pixels(levels / _LEVELS).to(network.classifier.device)
     length = getattr(attack, "norm", None) == "l2" or getattr(attack, "kind", None) == "gaussian"
+    if isinstance(attack, Manipulation) and attack.smooth_beta is None:
+        attack = replace(attack, smooth_beta="auto")
     return replace(attack, eps=eps * entries**0.5 if length else eps)  # type: ignore[type-var]
 
 
 def _write(
-    subject: Subject,
+    network: NamedNetwork,
     images: Sequence[NamedImage],
     method: Attribution,
     attack: Attack,
     options: Mapping[str, Any],
-    console: Console,
+    reporter: Reporter,
 ) -> None:
-    """Attack images in batches, and write what comes of each batch at once, and the sheet in the end."""
-    out, sheet = options["out"], _Sheet(options["k"], _note(subject, options))
-    make_folder(out)
-    step = max(1, min(_IMAGES, _ENTRIES // images[0].pixels.size))
-    done = 0
-    with (out / "index.csv").open("w", newline="", encoding="utf-8") as file:
-        index: csv.DictWriter[str] | None = None
-        with progress(console, f"attacking {subject.name}", len(images)) as tell:
-            for start in range(0, len(images), step):
-                batch = images[start : start + step]
-                attack, views = _attacked(subject, batch, method, attack, options["target"], console)
-                rows = list(_figures(batch, views, options["k"], subject.name))
-                index = index or csv.DictWriter(file, list(rows[0]))
-                if file.tell() == 0:
-                    index.writeheader()
-                index.writerows(rows)
-                file.flush()
-                _save(out, batch, views)
-                sheet.add(batch, views, rows)
-                done += len(batch)
-                tell(done)
-    (out / "sheet.png").write_bytes(sheet.png())
-
-
-def _note(subject: Subject, options: Mapping[str, Any]) -> str:
+    """Attack images in batches, and write what comes of each batch at once."""
+    folder, classifier, done = ResultFolder(options["out"], _SHEET_ROWS), network.classifier, 0
+    with reporter.work(f"attacking {network.name}", len(images)) as tell:
+        for batch, images01 in batches(images, _ENTRIES, classifier.device):
+            labels, probabilities = [image.label for image in batch], class_probabilities(classifier, images01)
+            target = target_classes(options["target"], labels, probabilities, classifier.classes)
+            try:
+                views, smooth_beta = attacked_images(classifier, method, attack, images01, target)
+            except ModelError as error:
+                raise ModelError(f"the maps of {network.name} cannot be attacked: {error}") from error
+            if isinstance(attack, Manipulation) and smooth_beta not in (None, attack.smooth_beta):
+                attack = replace(attack, smooth_beta=smooth_beta)  # so that this is found out and said once
+                reporter.say(
+                    f"The maps of {network.name} have no slope to follow, so the attack follows those of the same "
+                    f"network with Softplus of beta {smooth_beta:g} in place of ReLU; figures are of the "
+                    "network itself."
+                )
+            said = {when: predictions(view.probabilities, target, classifier.classes) for when, view in views.items()}
+            _add(folder, network.name, batch, views, said, options["k"])
+            done += len(batch)
+            tell(done, len(images))
     steps = "" if options["steps"] is None else f", {options['steps']} steps"
     what = f"attack {canonical(options['attack'])}{steps}, eps {options['eps']:g} of 255"
-    return f"{what}, on {canonical(options['method'])} of {subject.name}"
+    folder.finish(f"{what}, on {canonical(options['method'])} of {network.name}")
 
 
-def _attacked(
-    subject: Subject,
-    batch: Sequence[NamedImage],
-    method: Attribution,
-    attack: Attack,
-    wanted: str | None,
-    console: Console,
-) -> tuple[Attack, tuple[View, View, View]]:
-    """Return the attack as it had to be, and views of the clean images, the attacked ones, and these in 8 bits."""
-    classifier = subject.classifier
-    pixels = torch.from_numpy(np.stack([image.pixels for image in batch])).permute(0, 3, 1, 2)
-    clean = to_float(pixels.to(classifier.device))
-    target, _ = judged(classifier, clean, batch, wanted)
-    given = (classifier.network, method, classifier.space.normalize(clean), target)
-    try:
-        changed = attack(*given)
-    except ModelError as error:
-        if not isinstance(attack, Manipulation) or attack.smooth_beta is not None:
-            raise ModelError(f"the maps of {subject.name} cannot be attacked: {error}") from error
-        attack = replace(attack, smooth_beta=_SMOOTH_BETA)
-        changed = attack(*given)
-        # Said once it is known to help: a method that fails for another reason fails again.
-        console.print(
-            f"The maps of {subject.name} have no slope to follow, so the attack follows those of the same network with "
-            f"Softplus of beta {_SMOOTH_BETA:g} in place of ReLU; figures are of the network itself.",
-            highlight=False,
-        )
-    moved = classifier.space.denormalize(changed).clamp(0, 1)
-    # An image that stayed as it was stays so to the last bit.
-    moved = torch.where(changed == given[2], clean, moved)
-    rounded = (moved * _LEVELS).round() / _LEVELS
-    return attack, _views(subject, (clean, moved, rounded), method, attack, target)
-
-
-def _views(
-    subject: Subject, images: tuple[Tensor, Tensor, Tensor], method: Attribution, attack: Attack, target: Tensor
-) -> tuple[View, View, View]:
-    classifier, names = subject.classifier, subject.classifier.classes
-    maps = [method(classifier.network, classifier.space.normalize(x), target).detach() for x in images]
-    goal = attack.plan(*images[0].shape[-2:])[0] if isinstance(attack, Manipulation) else None
-    reference = None if goal is None else goal.reference(maps[0])
-    found = []
-    for x, read in zip(images, maps, strict=True):
-        with torch.no_grad():
-            probabilities = classifier(x).softmax(dim=1)
-        own = probabilities.gather(1, target[:, None])[:, 0].tolist()
-        best = probabilities.argmax(dim=1).tolist()
-        said = [Verdict(names[b], names[t], p) for b, t, p in zip(best, target.tolist(), own, strict=True)]
-        score = torch.full_like(target, torch.nan, dtype=x.dtype)
-        found.append(View(x, read, said, score if goal is None or reference is None else goal.score(read, reference)))
-    return found[0], found[1], found[2]
-
-
-def _figures(
-    batch: Sequence[NamedImage], views: tuple[View, View, View], k: float, network: str
-) -> Iterator[dict[str, str]]:
-    """Yield what is to be said of each image; `rounded` is of the PNG file, the rest of the array."""
-    before = views[0]
-    heat = heatmap(before.maps, clip=100.0)
-    columns: dict[str, list[float]] = {}
-    for prefix, view in (("", views[1]), ("rounded_", views[2])):
-        hot, change = heatmap(view.maps, clip=100.0), (view.images - before.images).flatten(1) * _LEVELS
-        columns |= {
-            f"{prefix}ssim": ssim(heat, hot).tolist(),
-            f"{prefix}cosine": cosine(heat, hot).tolist(),
-            f"{prefix}topk": topk_intersection(heat, hot, k, nonzero=True).tolist(),
-            f"{prefix}goal": view.goals.tolist(),
-            f"{prefix}linf": change.abs().amax(dim=1).tolist(),
-            f"{prefix}rms": change.square().mean(dim=1).sqrt().tolist(),
-        }
-    goals = before.goals.tolist()
-    for i, image in enumerate(batch):
-        said = {f"predicted_{when}": v.verdicts[i].predicted for when, v in zip(_WHEN, views, strict=True)}
-        own = {f"probability_{when}": f"{v.verdicts[i].probability:.4f}" for when, v in zip(_WHEN, views, strict=True)}
-        named = {"image": image.name, "network": network, "true": image.label or ""}
-        figures = {"goal_before": goals[i], **{name: column[i] for name, column in columns.items()}}
-        shown = {name: f"{value:.4f}" if value == value else "" for name, value in figures.items()}
-        yield {**named, "target": before.verdicts[i].target, **said, **own, **shown}
-
-
-_WHEN = ("before", "after", "rounded")
-
-
-def _save(out: Path, batch: Sequence[NamedImage], views: tuple[View, View, View]) -> None:
-    """Write the attacked images and the maps."""
-    before, after, rounded = views
-    attacked, pictures = after.images.float().cpu().numpy(), plain(rounded.images)
-    for i, image in enumerate(batch):
-        np.save(out / f"{image.name}.attacked.npy", attacked[i])
-        (out / f"{image.name}.attacked.png").write_bytes(png(pictures[i]))
-    for when, view in (("before", before), ("after", after)):
-        for image, read, picture in zip(batch, view.maps, colour(view.maps), strict=True):
-            np.save(out / f"{image.name}.{when}.npy", read.float().cpu().numpy())
-            (out / f"{image.name}.{when}.png").write_bytes(png(picture, _PICTURE_SIDE))
-
-
-class _Sheet:
-    """The first images and their maps, before and after."""
-
-    def __init__(self, k: float, note: str) -> None:
-        self._k, self._note = k, note
-        self._rows: list[list[Picture]] = []
-        self._labels: list[str] = []
-        self._captions: list[list[str]] = []
-
-    def add(
-        self, batch: Sequence[NamedImage], views: tuple[View, View, View], rows: Sequence[Mapping[str, str]]
-    ) -> None:
-        """Draw some images, unless there are enough."""
-        before, after, _ = views
-        shown = _SHEET_ROWS - len(self._rows)
-        change = after.images - before.images
-        # A few entries may have moved much farther than the rest, of which nothing would be seen beside them.
-        large = change.flatten(1).abs().quantile(_SHOWN, dim=1).clamp(min=torch.finfo(change.dtype).tiny)
-        grey = (0.5 + change / (2 * large.view(-1, 1, 1, 1))).clamp(0, 1)
-        parts = (plain(before.images), plain(after.images), colour(before.maps), colour(after.maps), plain(grey))
-        self._rows += [list(row) for row in zip(*parts, strict=True)][:shown]
-        for image, was, now, row in list(zip(batch, before.verdicts, after.verdicts, rows, strict=True))[:shown]:
-            self._labels.append(image.label or image.name)
-            overlap = f"SSIM {float(row['ssim']):.2f}, top {self._k:.0%} kept {float(row['topk']):.0%}"
-            own = f"{was.target} ({was.probability:.0%})"
-            moved = f"up to {float(row['linf']):.3g}, rms {float(row['rms']):.2g} of 255"
-            self._captions.append([was.predicted, now.predicted, own, overlap, moved])
-
-    def png(self) -> bytes:
-        """Return the sheet."""
-        headings = ["image", "attacked image", "map", "map of the attacked image", "difference, scaled up"]
-        return contact_sheet(self._rows, headings, self._labels, captions=self._captions, note=self._note)
+def _add(
+    folder: ResultFolder,
+    network: str,
+    images: Sequence[NamedImage],
+    views: Mapping[str, View],
+    said: Mapping[str, list[Prediction]],
+    k: float,
+) -> None:
+    """Write what an attack made of a few images, and what the network says of them then."""
+    clean, attacked, rounded = (plain(view.images) for view in views.values())
+    before, after = colour(views["before"].maps), colour(views["after"].maps)
+    scores = figures(views, k)
+    rows = []
+    for i, image in enumerate(images):
+        folder.save(f"{image.name}.attacked", rounded[i], views["after"].images[i], enlarged=False)
+        folder.save(f"{image.name}.before", before[i], views["before"].maps[i])
+        folder.save(f"{image.name}.after", after[i], views["after"].maps[i])
+        row = {"image": image.name, "network": network, "true": image.label or ""}
+        row |= {"target": said["before"][i].target}
+        row |= {f"predicted_{when}": each[i].predicted for when, each in said.items()}
+        row |= {f"probability_{when}": f"{each[i].probability:.4f}" for when, each in said.items()}
+        rows.append(row | {name: "" if math.isnan(v) else f"{v:.4f}" for name, v in scores[i].items()})
+    folder.index(rows)
+    folder.label([image.title for image in images])
+    folder.show("image", clean, [each.predicted for each in said["before"]])
+    folder.show("attacked image", attacked, [each.predicted for each in said["after"]])
+    folder.show("map", before, [str(each) for each in said["before"]])
+    kept = [f"SSIM {each['ssim']:.2f}, top {k:.0%} kept {each['topk']:.0%}" for each in scores]
+    folder.show("map of the attacked image", after, kept)
+    moved = [f"up to {each['linf']:.3g}, rms {each['rms']:.2g} of 255" for each in scores]
+    folder.show("difference, scaled up", difference(views["before"].images, views["after"].images), moved)

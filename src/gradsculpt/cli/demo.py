@@ -5,14 +5,14 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from gradsculpt.cli.compare import compare
 from gradsculpt.cli.console import progress_console, result_console
-from gradsculpt.cli.evaluate import table
 from gradsculpt.cli.parser import command_parser
 from gradsculpt.cli.process import prepare
 from gradsculpt.cli.runs import open_run
-from gradsculpt.cli.train import read_settings
-from gradsculpt.evaluation import Protocol
+from gradsculpt.cli.scoring import compare
+from gradsculpt.cli.settings import read_settings
+from gradsculpt.progress import Reporter
+from gradsculpt.report import table
 from gradsculpt.training import fit
 from gradsculpt.training.run import CONFIG
 
@@ -46,11 +46,11 @@ def run(words: Sequence[str]) -> None:
             shutil.rmtree(folder)
         console.rule(f"training {name}")
         places = ["--out", str(folder), "--cache-dir", str(out / "cache"), "--seed", str(options["seed"])]
-        fit(*read_settings([*flags.split(), *_COMMON.split(), *places]), console)
+        fit(read_settings([*flags.split(), *_COMMON.split(), *places]), Reporter(console))
     console.rule("scoring")
-    protocol = {"split": "test", "batch_size": 64, "limit": None, **vars(Protocol(seed=options["seed"]))}
+    scoring = {"split": "test", "batch_size": 64, "limit": None, "seed": options["seed"]}
     settings = {"data": None, "data_dir": None, "cache_dir": None, "count": 10, "out": out / "report.html"}
-    cards = compare([open_run(out / name, "auto") for name in _RUNS], protocol | settings, console, note=_NOTE)
+    cards = compare([open_run(out / name, "auto") for name in _RUNS], scoring | settings, Reporter(console), note=_NOTE)
     result_console().print(table(cards, _SHOWN))
     console.print(
         f"{time.monotonic() - started:.0f} s. The maps are in {out / 'report.html'}: open it in a browser.",

@@ -1,19 +1,27 @@
 """The images that a command is given: files, folders of files, or samples of data."""
 
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from rich.console import Console
+import numpy.typing as npt
+import torch
+from torch import Tensor
 
-from gradsculpt.cli.runs import Subject
+from gradsculpt.cli.names import file_name, numbered
+from gradsculpt.cli.networks import add_data_options
+from gradsculpt.cli.parser import Parser
+from gradsculpt.cli.runs import NamedNetwork
+from gradsculpt.data import to_float
 from gradsculpt.data.base import Bytes
 from gradsculpt.data.decode import decode
 from gradsculpt.data.listing import SUFFIXES
 from gradsculpt.errors import ArgumentError, DataError
+from gradsculpt.progress import Reporter
+
+_BATCH_IMAGES = 32
 
 
 @dataclass(frozen=True)
@@ -24,17 +32,31 @@ class NamedImage:
     pixels: Bytes
     label: str | None
 
+    @property
+    def title(self) -> str:
+        """What it goes by where there is no room for more."""
+        return self.label or self.name
+
+
+def add_image_options(parser: Parser, count: int) -> None:
+    """Add the options that say which images a command works on; `count` is the default of `--count`."""
+    add_data_options(parser, "Samples of this data instead of files.")
+    parser.add_argument("--split", type=str, choices=["test", "val", "train"], default="test", help="Part of --data.")
+    parser.add_argument("--count", type=int, default=count, help="How many samples of --data, evenly spaced.")
+    parser.add_argument("--target", type=str | None, help="true, predicted (the default for files) or a class name.")
+    parser.add_argument("--strict", action="store_true", help="Stop at the first unreadable file.")
+
 
 def collect(
-    subject: Subject, paths: Sequence[Path], options: Mapping[str, Any], console: Console | None
+    network: NamedNetwork, paths: Sequence[Path], options: Mapping[str, Any], reporter: Reporter
 ) -> tuple[list[NamedImage], list[str]]:
-    """Return images at the size of a classifier, and what is wrong with the files that cannot be read.
+    """Return images at the size of a network, and what is wrong with the files that cannot be read.
 
     Args:
-        subject: Whose size the images take.
+        network: Whose size the images take.
         paths: Files, and folders of files.
-        options: `data`, `data_dir`, `cache_dir`, `split`, `count`, `strict` and `out`, as of `gradsculpt explain`.
-        console: Where progress goes; None for nowhere.
+        options: Those of `add_image_options`, and `out`.
+        reporter: Where progress goes.
 
     Raises:
         ArgumentError: If there are neither paths nor data, or both.
@@ -43,13 +65,13 @@ def collect(
     if bool(paths) == bool(options["data"]):
         raise ArgumentError("nothing to explain, or two things; pass image files or folders, or --data with --count.")
     if options["data"]:
-        part = getattr(subject.data(options, options["out"], console), options["split"])
-        chosen = np.unique(np.linspace(0, len(part) - 1, max(1, options["count"])).round().astype(np.int64))
-        return [NamedImage(plain(part.names[i]), part.images[i], part.classes[part.labels[i]]) for i in chosen], []
+        data = getattr(network.data(options, reporter), options["split"])
+        chosen = evenly_spaced(len(data), max(1, options["count"]))
+        return [NamedImage(file_name(data.names[i]), data.images[i], data.classes[data.labels[i]]) for i in chosen], []
     images, unreadable = [], []
     for path, name in _files(paths):
         try:
-            images.append(NamedImage(name, decode(path, subject.classifier.image_size), None))
+            images.append(NamedImage(name, decode(path, network.classifier.image_size), None))
         except DataError as error:
             if options["strict"]:
                 raise
@@ -59,21 +81,45 @@ def collect(
     return images, unreadable
 
 
-def plain(name: str) -> str:
-    """Return a name that is one file name on any system, without the suffix of an image."""
-    return re.sub(r"[^\w.=-]+", "_", str(Path(name).with_suffix("") if Path(name).suffix.lower() in SUFFIXES else name))
+def unread(unreadable: Sequence[str]) -> list[str]:
+    """Return what is to be said of files that could not be read: nothing where there are none."""
+    return [f"{len(unreadable)} files could not be read:", *(f"  {line}" for line in unreadable)] if unreadable else []
 
 
-def _files(paths: Sequence[Path]) -> Iterator[tuple[Path, str]]:
-    """Yield every image file with a name for its maps, unlike all others."""
-    taken: dict[str, int] = {}
+def evenly_spaced(total: int, count: int) -> npt.NDArray[np.int64]:
+    """Return at most so many of `total` indices, evenly spaced from the first to the last.
+
+    Example:
+        >>> evenly_spaced(9, 3).tolist(), evenly_spaced(2, 3).tolist()
+        ([0, 4, 8], [0, 1])
+    """
+    return np.unique(np.linspace(0, total - 1, count).round().astype(np.int64))
+
+
+def batches(
+    images: Sequence[NamedImage], entries: int, device: torch.device
+) -> Iterator[tuple[Sequence[NamedImage], Tensor]]:
+    """Yield the images by a few, with their pixels [N, 3, S, S] in [0, 1], not many more than so many `entries`."""
+    step = max(1, min(_BATCH_IMAGES, entries // images[0].pixels.size))
+    for start in range(0, len(images), step):
+        batch = images[start : start + step]
+        yield batch, pixels01(np.stack([image.pixels for image in batch]), device)
+
+
+def pixels01(pixels: Bytes, device: torch.device | str = "cpu") -> Tensor:
+    """Turn pixels [N, S, S, 3] of 8 bits into images [N, 3, S, S] in [0, 1]."""
+    return to_float(torch.from_numpy(pixels).permute(0, 3, 1, 2).to(device))
+
+
+def _files(paths: Sequence[Path]) -> list[tuple[Path, str]]:
+    """Return every image file with a name for its maps, unlike all others."""
+    files: list[tuple[Path, str]] = []
     for path in paths:
         if not path.exists():
             raise DataError(f"there is no file or folder {path}; mind the spelling.")
-        files = (
-            [file for file in sorted(path.rglob("*")) if file.suffix.lower() in SUFFIXES] if path.is_dir() else [path]
-        )
-        for file in files:
-            stem = plain(str(file.relative_to(path).with_suffix("")) if path.is_dir() else file.stem)
-            taken[stem] = taken.get(stem, 0) + 1
-            yield file, stem if taken[stem] == 1 else f"{stem}-{taken[stem]}"
+        if path.is_dir():
+            inside = (file for file in sorted(path.rglob("*")) if file.suffix.lower() in SUFFIXES)
+            files += [(file, file_name(str(file.relative_to(path).with_suffix("")))) for file in inside]
+        else:
+            files.append((path, file_name(path.stem)))
+    return list(zip((file for file, _ in files), numbered(name for _, name in files), strict=True))

@@ -7,6 +7,12 @@ from rich.table import Table
 
 from gradsculpt.cli.console import result_console
 from gradsculpt.cli.parser import RECIPES, command_parser
+from gradsculpt.cli.parts import names
+
+_OWN = (
+    "Parts take settings, smoothgrad:samples=64,sigma=0.1, and other parts, smoothed:base=gradcam(layer=features). "
+    "Wherever the name of a part is taken, a class of your own is taken as module.Class, settings and all."
+)
 
 
 def run(words: Sequence[str]) -> None:
@@ -15,15 +21,15 @@ def run(words: Sequence[str]) -> None:
         "list", "List data, models, recipes, the parts of objectives, attributions, attacks and metrics."
     )
     parser.read(words)
-    from gradsculpt.attributions import ATTRIBUTIONS
-    from gradsculpt.cli.attack import short_names
+    from gradsculpt.attacks import Attack
+    from gradsculpt.attributions import Attribution, Solver
     from gradsculpt.data import SOURCES
-    from gradsculpt.evaluation.groups import GROUPS
+    from gradsculpt.evaluation import SCORE_GROUPS
     from gradsculpt.metrics import METRICS
     from gradsculpt.models import MODELS, PRETRAINED
-    from gradsculpt.objectives import OBJECTIVES
-    from gradsculpt.penalties import PENALTIES
-    from gradsculpt.perturbations import PERTURBATIONS
+    from gradsculpt.objectives import Objective, Setting
+    from gradsculpt.penalties import Penalty
+    from gradsculpt.perturbations import Perturbation
 
     recipes = sorted(RECIPES.glob("*.yaml"))
     sections: dict[str, Iterable[tuple[str, str]]] = {
@@ -31,15 +37,15 @@ def run(words: Sequence[str]) -> None:
         "models": MODELS,
         "networks with weights": ((f"pretrained:{name}", text) for name, text in PRETRAINED),
         "recipes": ((path.stem, path.read_text().splitlines()[0].lstrip("# ")) for path in recipes),
-        "objectives": ((cls.__name__, _first_line(cls.__doc__)) for cls in OBJECTIVES),
-        "perturbations": ((cls.__name__, _first_line(cls.__doc__)) for cls in PERTURBATIONS),
-        "penalties": ((cls.__name__, _first_line(cls.__doc__)) for cls in PENALTIES),
-        "attributions": ((cls.__name__.lower(), _first_line(cls.__doc__)) for cls in ATTRIBUTIONS),
-        "attacks": ((name, _first_line(cls.__doc__)) for name, cls in short_names().items()),
+        "objectives": _members(Objective),
+        "schedules and sizes": _members(Setting),
+        "perturbations": _members(Perturbation),
+        "penalties": _members(Penalty),
+        "attributions": ((name, _first_line(cls.__doc__)) for name, cls in names(Attribution).items()),
+        "solvers of MoreauGrad": _members(Solver),
+        "attacks": ((name, _first_line(cls.__doc__)) for name, cls in names(Attack).items()),
         "metrics": ((metric.name, metric.description) for metric in METRICS),
-        "groups of scores": (
-            (name, _first_line(group.__doc__).removeprefix("Yield ")) for name, group in GROUPS.items()
-        ),
+        "groups of scores": ((cls.short_name(), _first_line(cls.__doc__)) for cls in SCORE_GROUPS),
     }
     table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
     for title, rows in sections.items():
@@ -47,7 +53,13 @@ def run(words: Sequence[str]) -> None:
         for name, description in rows:
             table.add_row(f"  {name}", escape(description))
         table.add_row("", "")
-    result_console().print(table)
+    console = result_console()
+    console.print(table)
+    console.print(_OWN, highlight=False, markup=False)
+
+
+def _members(family: type) -> Iterable[tuple[str, str]]:
+    return ((cls.__name__, _first_line(cls.__doc__)) for cls in names(family).values())
 
 
 def _first_line(doc: str | None) -> str:

@@ -1,12 +1,11 @@
 """The `gradsculpt` command: finds the subcommand, and turns every failure into one line."""
 
-import difflib
 import importlib
 import sys
 import traceback
 from typing import NamedTuple
 
-from gradsculpt.errors import GradsculptError
+from gradsculpt.errors import GradsculptError, did_you_mean
 
 
 class Command(NamedTuple):
@@ -75,8 +74,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _find(name: str) -> Command:
     if name not in COMMANDS:
-        near = difflib.get_close_matches(name, COMMANDS, n=1)
-        hint = f" Did you mean {near[0]}?" if near else ""
+        hint = did_you_mean(name, COMMANDS)
         raise GradsculptError(f"there is no command {name!r}.{hint} The commands are {', '.join(COMMANDS)}.")
     return COMMANDS[name]
 

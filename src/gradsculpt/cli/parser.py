@@ -8,19 +8,36 @@ from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
+from gradsculpt.cli.parts import spelled_out
 from gradsculpt.errors import ArgumentError
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")
     from jsonargparse import ArgumentParser, Namespace
+    from jsonargparse._typehints import ActionTypeHint
 
 RECIPES = Path(__file__).parent.parent / "recipes"
 
 _OPTION = re.compile(r"--[A-Za-z][\w.]*")
 
 
+class _Setting(ActionTypeHint):
+    """A setting of a command, of a file or of a class, which takes parts as they are typed (see `parts`)."""
+
+    def _check_type(self, value: Any, append: bool = False, cfg: Any = None, mode: Any = None) -> Any:
+        return super()._check_type(spelled_out(value, self._typehint, self.dest), append, cfg, mode)  # type: ignore[no-untyped-call]
+
+
 class Parser(ArgumentParser):
-    """jsonargparse with options spelled with dashes, whose mistakes are `ArgumentError`s."""
+    """jsonargparse with options spelled with dashes, parts in one language, and mistakes that are `ArgumentError`s."""
+
+    def add_argument(self, *args: Any, **kwargs: Any) -> argparse.Action:
+        """Add an option, which takes parts as they are typed."""
+        # jsonargparse writes this method into its groups of options too.
+        action: argparse.Action = super().add_argument(*args, **kwargs)
+        if type(action) is ActionTypeHint:
+            action.__class__ = _Setting
+        return action
 
     def read(self, words: Sequence[str]) -> Namespace:
         """Parse a command line.
@@ -31,7 +48,10 @@ class Parser(ArgumentParser):
         try:
             return self.parse_args(self._spelled_out([_underscored(word) for word in words]))
         except argparse.ArgumentError as error:
-            raise ArgumentError(f"{_readable(str(error))} See {self.prog} --help.") from error
+            told: BaseException | None = error
+            while told is not None and not isinstance(told, ArgumentError):
+                told = told.__cause__ or told.__context__
+            raise told or ArgumentError(f"{_readable(str(error))} See {self.prog} --help.") from error
 
     def _spelled_out(self, words: list[str]) -> list[str]:
         """Let a switch stand alone: --strict is --strict=true."""

@@ -47,9 +47,9 @@ def find_device(name: str) -> torch.device:
         ArgumentError: If it cannot be had here.
     """
     there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
-    if name == "auto":
-        return torch.device(next(device for device, found in there.items() if found))
-    if not there.get(name, False):
-        found = ", ".join(device for device, available in there.items() if available)
-        raise ArgumentError(f"--device {name} cannot be had here; what there is: {found}. Pass one of these, or auto.")
-    return torch.device(name)
+    devices = [device for device, available in there.items() if available]
+    if name != "auto" and name not in devices:
+        raise ArgumentError(
+            f"--device {name} cannot be had here; what there is: {', '.join(devices)}. Pass one of these, or auto."
+        )
+    return torch.device(devices[0] if name == "auto" else name)

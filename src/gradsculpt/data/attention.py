@@ -1,14 +1,16 @@
 """Where a human looked, from files that lie beside the images: maps, masks and boxes."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+import numpy as np
+
 from gradsculpt.data.base import Bytes
 from gradsculpt.data.boxes import draw_boxes, read_boxes
 from gradsculpt.data.decode import cut_square, decode_grey
-from gradsculpt.data.listing import ATTENTION, Listing, files_below, is_hidden, is_image
+from gradsculpt.data.listing import ATTENTION, Listing, files_below, is_image
 from gradsculpt.errors import DataError
 
 _BOXES = ".txt"
@@ -21,7 +23,7 @@ class AttentionMaps(Protocol):
         """Return what the map of an image depends on, as JSON values; None if there is no map."""
 
     def read(self, file: Path, size: int, shape: tuple[int, int]) -> Bytes:
-        """Return the map of an image, cut as `decode` cuts the image.
+        """Return the map of an image, cut as `decode` cuts the image; zero if there is no map.
 
         Args:
             file: The image.
@@ -55,24 +57,22 @@ class AttentionFolder:
 
     def facts(self, file: Path) -> object:
         """Return path, size and time of change of the file that has the map; None if there is none."""
-        found = self.find(file)
-        if found is None:
+        place = self.files.get(self.key(file))
+        if place is None:
             return None
-        info = found.stat()
-        return [found.relative_to(self.folder).as_posix(), info.st_size, info.st_mtime_ns]
+        info = place.stat()
+        return [place.relative_to(self.folder).as_posix(), info.st_size, info.st_mtime_ns]
 
     def read(self, file: Path, size: int, shape: tuple[int, int]) -> Bytes:
-        """Return the map of an image that has one."""
-        found = self.files[self.key(file)]
-        if found.suffix.lower() == _BOXES:
-            return draw_boxes(read_boxes(found, shape), size, shape)
-        grey = decode_grey(found)
-        check_fit(str(found), (grey.shape[1], grey.shape[0]), file, shape)
+        """Return the map of an image, zero if there is none."""
+        place = self.files.get(self.key(file))
+        if place is None:
+            return np.zeros((size, size), dtype=np.uint8)
+        if place.suffix.lower() == _BOXES:
+            return draw_boxes(read_boxes(place, shape), size, shape)
+        grey = decode_grey(place)
+        check_fit(str(place), (grey.shape[1], grey.shape[0]), file, shape)
         return cut_square(grey, size, shape)
-
-    def find(self, file: Path) -> Path | None:
-        """Return the file that has the map of an image, if there is one."""
-        return self.files.get(self.key(file))
 
     def key(self, file: Path) -> str:
         """Return the path of an image below the folder that `attention/` lies in, without the suffix."""
@@ -86,7 +86,7 @@ def find_attention(
 
     Args:
         root: The folder of images.
-        listed: Its parts, with what was found there.
+        listed: Its parts, with the images of each.
 
     Returns:
         The attention of each part, None where no image of it has a map; and notes for the user.
@@ -94,17 +94,20 @@ def find_attention(
     Raises:
         DataError: If no map belongs to an image, or it is not clear which map an image has.
     """
-    indexed = {folder: _index(folder) for folder in dict.fromkeys((root, *(part for part, _ in listed)))}
-    chosen = [indexed[part] if part == root else _one_of(indexed[root], indexed[part]) for part, _ in listed]
-    found = [
-        set() if maps is None else _matching(maps, part.files) for maps, (_, part) in zip(chosen, listed, strict=True)
-    ]
-    notes = []
-    for maps in (maps for maps in indexed.values() if maps is not None):
-        mine = [index for index, one in enumerate(chosen) if one is maps]
-        files = [file for index in mine for file in listed[index][1].files]
-        notes += _compare(maps, files, set().union(*(found[index] for index in mine)), root)
-    return [maps if keys else None for maps, keys in zip(chosen, found, strict=True)], tuple(notes)
+    common = _index(root)
+    inside = [None if part == root else _index(part) for part, _ in listed]
+    for maps in inside:
+        if common is not None and maps is not None:
+            raise DataError(f"{common.folder} and {maps.folder} both have maps of the same images; keep one of them.")
+    files = [listing.files for _, listing in listed]
+    notes = [*_compare(common, [file for part in files for file in part], root)]
+    for maps, part in zip(inside, files, strict=True):
+        notes += _compare(maps, part, root)
+    chosen = [common or maps for maps in inside]
+    for index, (maps, part) in enumerate(zip(chosen, files, strict=True)):
+        if maps is not None and not any(maps.key(file) in maps.files for file in part):
+            chosen[index] = None
+    return chosen, tuple(notes)
 
 
 def check_fit(name: str, map_shape: tuple[int, int], file: Path, shape: tuple[int, int]) -> None:
@@ -133,7 +136,7 @@ def _index(parent: Path) -> AttentionFolder | None:
     if not folder.is_dir():
         return None
     files: dict[str, Path] = {}
-    for file in files_below(folder, _is_map):
+    for file in files_below(folder, lambda name: is_image(name) or name.lower().endswith(_BOXES)):
         key = file.relative_to(folder).with_suffix("").as_posix()
         if key in files:
             raise DataError(f"{files[key]} and {file} are both maps of one image; keep one of them.")
@@ -141,47 +144,34 @@ def _index(parent: Path) -> AttentionFolder | None:
     return AttentionFolder(folder, files)
 
 
-def _is_map(name: str) -> bool:
-    return is_image(name) or (name.lower().endswith(_BOXES) and not is_hidden(name))
-
-
-def _one_of(first: AttentionFolder | None, second: AttentionFolder | None) -> AttentionFolder | None:
-    if first is not None and second is not None:
-        raise DataError(f"{first.folder} and {second.folder} both have maps of the same images; keep one of them.")
-    return first or second
-
-
-def _matching(maps: AttentionFolder, files: Sequence[Path]) -> set[str]:
-    """Return the keys of the images that have maps."""
+def _compare(maps: AttentionFolder | None, images: Sequence[Path], root: Path) -> Iterator[str]:
+    """Yield notes on images without maps and maps without images."""
+    if maps is None:
+        return
     matched: dict[str, Path] = {}
-    for file in files:
+    without: list[Path] = []
+    for file in images:
         key = maps.key(file)
-        if key in maps.files and key in matched:
+        if key not in maps.files:
+            without.append(file)
+        elif key in matched:
             raise DataError(
                 f"{matched[key]} and {file} would share the map {maps.files[key]}; rename one of them and its map."
             )
-        if key in maps.files:
+        else:
             matched[key] = file
-    return set(matched)
-
-
-def _compare(maps: AttentionFolder, files: Sequence[Path], keys: set[str], root: Path) -> list[str]:
-    """Return notes on images without maps and maps without images, given the keys that images and maps share."""
-    if not keys:
-        first = f"{maps.folder / maps.key(files[0])}.png"
+    if not matched:
+        first = f"{maps.folder / maps.key(images[0])}.png"
         raise DataError(
-            f"{maps.folder} has {len(maps.files)} maps and none belongs to an image; {files[0]} would have its map in "
+            f"{maps.folder} has {len(maps.files)} maps and none belongs to an image; {images[0]} would have its map in "
             f"{first} or its boxes in a .txt there. Rename the folder if it does not hold attention maps."
         )
-    notes = []
-    without = [file for file in files if maps.key(file) not in keys]
     if without:
-        notes.append(
-            f"{len(without)} of {len(files)} images have no attention map (the first is "
+        yield (
+            f"{len(without)} of {len(images)} images have no attention map (the first is "
             f"{without[0].relative_to(root).as_posix()}): they count as looked at nowhere"
         )
-    lost = [file for key, file in maps.files.items() if key not in keys]
+    lost = [file for key, file in maps.files.items() if key not in matched]
     if lost:
         first = lost[0].relative_to(root).as_posix()
-        notes.append(f"{len(lost)} of {len(maps.files)} attention maps belong to no image (the first is {first})")
-    return notes
+        yield f"{len(lost)} of {len(maps.files)} attention maps belong to no image (the first is {first})"

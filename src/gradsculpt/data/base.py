@@ -1,12 +1,14 @@
 """What every source of images becomes: 8-bit arrays of one size, with labels, names and attention."""
 
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from gradsculpt.errors import DataError
+from gradsculpt.progress import Progress
 
 Bytes = npt.NDArray[np.uint8]
 
@@ -42,6 +44,29 @@ class ImageSet:
             names=tuple(self.names[i] for i in indices),
             attention=None if self.attention is None else _Rows(self.attention, indices),  # type: ignore[arg-type]
         )
+
+
+@dataclass(frozen=True)
+class Request:
+    """What is asked of a source of images.
+
+    Args:
+        size: Side of the images, in pixels.
+        data_dir: Where downloaded sets are or go.
+        cache_dir: Where decoded images are kept, to be memory-mapped.
+        val_fraction: Share of each class of the training images to cut off for validation, 0 to 0.5.
+        seed: Chooses the validation images, and the training images of cells; never the test images.
+        strict: Raise at the first file that cannot be decoded, instead of leaving it out.
+        progress: Called as `progress(done, total)` during long work.
+    """
+
+    size: int
+    data_dir: Path = Path()
+    cache_dir: Path = Path()
+    val_fraction: float = 0.1
+    seed: int = 0
+    strict: bool = False
+    progress: Progress | None = None
 
 
 @dataclass(frozen=True)

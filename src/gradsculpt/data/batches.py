@@ -45,9 +45,9 @@ class ImageSetDataset(Dataset[Batch]):
         chosen = np.asarray(indices, dtype=np.int64)
         attention = self.image_set.attention
         return Batch(
-            images=_gather(self.image_set.images, chosen).permute(0, 3, 1, 2),
+            images=_gather(self.image_set.images, chosen),
             labels=torch.from_numpy(self.image_set.labels[chosen]),
-            attention=None if attention is None else _maps(attention, chosen),
+            attention=None if attention is None else _gather(attention, chosen),
         )
 
 
@@ -113,10 +113,7 @@ class Replay:
 
 
 class ReplayLoader(DataLoader[Any]):
-    """A loader that hands out each batch several times in a row, as `Replay` says.
-
-    It is a loader with an ordinary sampler, so that Lightning can share that sampler out among processes.
-    """
+    """A loader of `Replay`'s batches, with an ordinary sampler that Lightning can share out among processes."""
 
     def __init__(self, *args: Any, replays: int = 1, **options: Any) -> None:
         self.replays = replays
@@ -138,12 +135,10 @@ def loader(
         shuffle: Take the images in the order of `Shuffle`; otherwise as they are in the set.
         seed: Seed of that order.
         drop_last: Leave out a last batch that is not full.
-        replays: How many times in a row each batch comes, in epochs that stay as long as they are; more than one only
-            in the order of `Shuffle`.
+        replays: How many times in a row each batch comes, as `Replay` says; more than one only with `shuffle`.
 
     Raises:
-        ArgumentError: If `batch_size` or `replays` is not positive, or batches are to be replayed in the order of the
-            set.
+        ArgumentError: If `batch_size` or `replays` is not positive, or there are replays without `shuffle`.
     """
     checks.at_least("batch_size", batch_size, 1)
     checks.at_least("replays", replays, 1)
@@ -156,21 +151,18 @@ def loader(
         ImageSetDataset(image_set),
         batch_size=batch_size,
         sampler=Shuffle(len(image_set), seed) if shuffle else None,
-        collate_fn=_as_is,
+        # The data set has already made a batch of what the loader takes for a list of samples.
+        collate_fn=_unchanged,
         drop_last=drop_last,
     )
 
 
-def _as_is(batch: Any) -> Any:
-    # The data set has already made a batch of what the loader takes for a list of samples.
+def _unchanged(batch: Any) -> Any:
     return batch
 
 
-def _maps(array: np.ndarray[Any, np.dtype[Any]], chosen: np.ndarray[Any, np.dtype[np.int64]]) -> Tensor:
-    maps = _gather(array, chosen)
-    return maps.unsqueeze(1) if maps.ndim == 3 else maps.permute(0, 3, 1, 2)
-
-
 def _gather(array: np.ndarray[Any, np.dtype[Any]], chosen: np.ndarray[Any, np.dtype[np.int64]]) -> Tensor:
+    """Read images [H, W, C] or maps [H, W] as a tensor [N, C or 1, H, W]."""
     # One indexed read of the memory map; row by row in the order of the disk was no faster.
-    return torch.from_numpy(np.ascontiguousarray(array[chosen]))
+    rows = torch.from_numpy(np.ascontiguousarray(array[chosen]))
+    return rows.unsqueeze(1) if rows.ndim == 3 else rows.permute(0, 3, 1, 2)

@@ -14,11 +14,7 @@ Box = tuple[float, float, float, float]
 
 
 def read_boxes(path: Path, shape: tuple[int, int]) -> list[Box]:
-    """Read the boxes of an image, one a line: left, top, right and bottom.
-
-    Args:
-        path: The file.
-        shape: Width and height of the upright image.
+    """Read the boxes of an upright image of some width and height, one a line: left, top, right and bottom.
 
     Raises:
         DataError: If a line is not four numbers that make a box within the image.
@@ -34,9 +30,9 @@ def draw_boxes(boxes: Sequence[Box], size: int, shape: tuple[int, int]) -> Bytes
     """Draw boxes into the square that `decode` keeps of an image: 255 inside, and in between at their edges.
 
     Args:
-        boxes: Left, top, right and bottom of each.
+        boxes: Left, top, right and bottom of each, in pixels of the upright image.
         size: Side of the square.
-        shape: Width and height of the upright image, in whose pixels the boxes are.
+        shape: Width and height of the upright image.
 
     Returns:
         uint8 [size, size].
@@ -64,17 +60,15 @@ def _box(path: Path, number: int, line: str, shape: tuple[int, int]) -> Box:
         raise DataError(
             f"{path}, line {number}: {line.strip()!r} is no box; write four numbers, left top right bottom, in pixels."
         ) from None
+    box = f"{path}, line {number}: the box {line.strip()!r}"
     # A pixel more is what tools write that count from 1 or round.
     inside = left >= -1 and top >= -1 and right <= shape[0] + 1 and bottom <= shape[1] + 1
-    if not inside or not (left < right and top < bottom):
-        fact = "lies outside its image" if left < right and top < bottom else "is empty"
+    full = left < right and top < bottom
+    if not (inside and full):
         raise DataError(
-            f"{path}, line {number}: the box {line.strip()!r} {fact}, which is {shape[0]} x {shape[1]}; "
+            f"{box} {'lies outside its image' if full else 'is empty'}, which is {shape[0]} x {shape[1]}; "
             "write left top right bottom in pixels of the image as displayed."
         )
     if max(right, bottom) <= 1 and max(shape) > 1:
-        raise DataError(
-            f"{path}, line {number}: the box {line.strip()!r} lies within a single pixel; write pixels, not shares "
-            "of the image's sides."
-        )
+        raise DataError(f"{box} lies within a single pixel; write pixels, not shares of the image's sides.")
     return left, top, right, bottom

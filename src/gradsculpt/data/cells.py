@@ -5,9 +5,7 @@ its own upright frame (u to the right, v down, origin at its centre) and evaluat
 """
 
 import math
-import os
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,7 +14,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from gradsculpt import checks
-from gradsculpt.data.base import Bytes, ImageSet
+from gradsculpt.data.base import Bytes
 
 Floats = npt.NDArray[np.float32]
 
@@ -104,43 +102,6 @@ def draw(index: int, *, seed: int = 0, size: int = 512) -> CellSample:
     return CellSample(image=image, truth=truth, label=label, background=background)
 
 
-def cells(count: int, *, seed: int = 0, size: int = 64) -> ImageSet:
-    """Draw the first `count` samples of set `seed`, with their truth maps as attention.
-
-    Args:
-        count: Number of images, at least 1; use a multiple of 30 for equal numbers of classes and backgrounds.
-        seed: Which set of samples; two seeds share no sample.
-        size: Height and width in pixels.
-
-    Raises:
-        ArgumentError: If an argument is out of range.
-
-    Example:
-        >>> images = cells(30, size=32)
-        >>> images.images.shape, images.names[17], images.classes[images.labels[17]]
-        ((30, 32, 32, 3), 'cells-s0-00017', 'three-tails')
-    """
-    checks.within("count", count, 1, 10**9)
-    checks.within("size", size, 16, 16384)
-    images = np.empty((count, size, size, 3), np.uint8)
-    truths = np.empty((count, size, size), np.uint8)
-
-    def fill(index: int) -> None:
-        sample = draw(index, seed=seed, size=size)
-        images[index], truths[index] = sample.image, sample.truth
-
-    # A small picture is mostly Python's own work, which threads would only take turns at.
-    with ThreadPoolExecutor(1 if size < 128 else min(8, os.cpu_count() or 1)) as pool:
-        list(pool.map(fill, range(count)))
-    return ImageSet(
-        images=images,
-        labels=np.arange(count, dtype=np.int64) % 10,
-        classes=CLASSES,
-        names=tuple(f"cells-s{seed}-{index:05d}" for index in range(count)),
-        attention=truths,
-    )
-
-
 @dataclass(frozen=True)
 class _Cell:
     """What was drawn at random for one cell; `noise` displaces the outline, and the part along u and along v."""
@@ -182,8 +143,8 @@ def _random_cell(rng: np.random.Generator, label: int) -> _Cell:
     low, high = np.array(list(_RANGES.values())).T
     while True:
         values = dict(zip(_RANGES, rng.uniform(low, high).tolist(), strict=True))
-        own = np.arange(3) == label - _RECTANGLES[0]
-        dark, light = (0.6 * own, 0.2 + 0.7 * own) if label in _RECTANGLES else (0.5, 0.9)
+        channel = np.arange(3) == label - _RECTANGLES[0]  # that of a rectangle's colour
+        dark, light = (0.6 * channel, 0.2 + 0.7 * channel) if label in _RECTANGLES else (0.5, 0.9)
         border = rng.uniform(dark, light, 3)
         inside = rng.uniform((0.1, 0.1, 0.3), (0.3, 0.3, 0.5))
         colors = 255 * np.array((border, inside, border * (0.75 if label in _TAIL_ANGLES else 1)), np.float32)

@@ -1,33 +1,24 @@
 """CUB-GHA: photographs of 200 kinds of birds, with maps of where experts looked."""
 
 import csv
-import gzip
+import re
 from pathlib import Path
 
-from gradsculpt.data.base import Splits
-from gradsculpt.data.cache import Progress
-from gradsculpt.data.folder import FolderReader
-from gradsculpt.data.gaze import GazeMaps, by_image, read_recordings
+from gradsculpt.data.base import Request, Splits
+from gradsculpt.data.folder import read_images
+from gradsculpt.data.gaze import GazeMaps, by_image, opened, read_recordings
 from gradsculpt.data.listing import Listing
 from gradsculpt.data.splits import stratified_cut
 from gradsculpt.errors import DataError
 
 _IMAGES, _GAZE = "CUB_200_2011", "cub_gha"
+_RECORDING = re.compile(r"fixation.*\.txt(\.gz)?", re.IGNORECASE)
 
 
-def load_cub_gha(
-    *,
-    data_dir: Path,
-    cache_dir: Path,
-    size: int = 224,
-    val_fraction: float = 0.1,
-    seed: int = 0,
-    strict: bool = False,
-    progress: Progress | None = None,
-) -> Splits:
+def load_cub_gha(request: Request) -> Splits:
     """Read CUB-200-2011 with gaze maps of CUB-GHA, split as in the study of harmonization.
 
-    `data_dir` holds `CUB_200_2011/images/`, as its archive unpacks, and in `cub_gha/` the split as `train.csv` and
+    Its `data_dir` holds `CUB_200_2011/images/`, as its archive unpacks, and in `cub_gha/` the split as `train.csv` and
     `test.csv` (columns split, img, label, gaze) and the gaze recordings as `fixation*.txt`, each of these plain or
     as .gz. The recordings of all files count together.
 
@@ -37,35 +28,39 @@ def load_cub_gha(
     Source: Wah et al. 2011 (CUB-200-2011); Rong et al., BMVC 2021 (CUB-GHA); Gong et al., CVPR 2024 (AdvGrad), B.8.
     Deviation: Images are scaled and cut as those of every source, not squeezed to 600 x 600.
     """
-    root, gaze = data_dir / _IMAGES, data_dir / _GAZE
+    root, gaze = request.data_dir / _IMAGES, request.data_dir / _GAZE
     lists = [_either(gaze / f"{part}.csv") for part in ("train", "test")]
-    recordings = sorted(file for file in gaze.glob("*") if _is_recording(file.name))
+    recordings = sorted(file for file in gaze.glob("*") if _RECORDING.fullmatch(file.name))
     wanted = {
         f"{_IMAGES}/images": (root / "images").is_dir(),
         f"{_GAZE}/train.csv": lists[0],
         f"{_GAZE}/test.csv": lists[1],
+        f"{_GAZE}/fixation*.txt": recordings,
     }
-    missing = [name for name, there in {**wanted, f"{_GAZE}/fixation*.txt": recordings}.items() if not there]
+    missing = [name for name, there in wanted.items() if not there]
     if missing:
         raise DataError(
-            f"{data_dir} lacks {', '.join(missing)}, so there is no cub-gha to read; unpack CUB-200-2011 there, put "
-            f"the split and the gaze recordings of CUB-GHA into {_GAZE}/, and pass --data-dir."
+            f"{request.data_dir} lacks {', '.join(missing)}, so there is no cub-gha to read; unpack CUB-200-2011 "
+            f"there, put the split and the gaze recordings of CUB-GHA into {_GAZE}/, and pass --data-dir."
         )
-    looks = by_image(one for file in recordings for one in read_recordings(file))
-    reader = FolderReader(root, size, cache_dir, strict, progress)
-    parts = [(file, *read_list(file, root)) for file in lists if file]
-    if parts[0][1].classes != parts[1][1].classes:
+    looks = by_image(look for file in recordings for look in read_recordings(file))
+    listed = [(file, *read_list(file, root)) for file in lists if file]
+    if listed[0][1].classes != listed[1][1].classes:
         raise DataError(f"{lists[0]} and {lists[1]} are of different classes; take both from one split.")
-    seen = [
-        GazeMaps({file: looks[n] for file, n in zip(part.files, ids, strict=True) if n in looks})
-        for _, part, ids in parts
-    ]
-    train, test = (reader.read(file, part, maps) for (file, part, _), maps in zip(parts, seen, strict=True))
-    count = sum(len(part.files) for _, part, _ in parts)
-    without = count - sum(len(maps.recordings) for maps in seen)
-    notes = (f"{without} of {count} images have no gaze recording: they count as looked at nowhere",) if without else ()
-    rest, val = stratified_cut(train.images, val_fraction, seed)
-    return Splits(rest, val, test.images, (*train.skipped, *test.skipped), notes)
+    maps = GazeMaps(
+        {
+            file: looks[number]
+            for _, listing, numbers in listed
+            for file, number in zip(listing.files, numbers, strict=True)
+            if number in looks
+        }
+    )
+    train, test = (read_images(root, place, listing, maps, request) for place, listing, _ in listed)
+    files = [file for _, listing, _ in listed for file in listing.files]
+    without = sum(file not in maps.recordings for file in files)
+    note = f"{without} of {len(files)} images have no gaze recording: they count as looked at nowhere"
+    rest, val = stratified_cut(train.images, request.val_fraction, request.seed)
+    return Splits(rest, val, test.images, (*train.skipped, *test.skipped), (note,) if without else ())
 
 
 def read_list(path: Path, root: Path) -> tuple[Listing, list[int]]:
@@ -75,7 +70,7 @@ def read_list(path: Path, root: Path) -> tuple[Listing, list[int]]:
         DataError: If the list is in another format, or lacks whole classes.
     """
     try:
-        with gzip.open(path, "rt", newline="") if path.suffix == ".gz" else path.open(newline="") as file:
+        with opened(path) as file:
             rows = list(csv.DictReader(file))
         if not rows:
             raise ValueError("no lines")
@@ -95,7 +90,3 @@ def read_list(path: Path, root: Path) -> tuple[Listing, list[int]]:
 def _either(path: Path) -> Path | None:
     packed = path.with_name(path.name + ".gz")
     return path if path.is_file() else packed if packed.is_file() else None
-
-
-def _is_recording(name: str) -> bool:
-    return name.lower().startswith("fixation") and name.lower().removesuffix(".gz").endswith(".txt")

@@ -9,7 +9,7 @@ import numpy.typing as npt
 from PIL import ExifTags, Image, UnidentifiedImageError
 
 from gradsculpt.data.base import Bytes
-from gradsculpt.errors import DataError
+from gradsculpt.errors import DataError, first_line
 
 # Pillow's own threshold for a warning; twice this is an error there. A set of images has no use for either.
 PIXEL_LIMIT = 89_478_485
@@ -112,7 +112,7 @@ def _opened(path: Path) -> Iterator[Image.Image]:
             raise DataError(f"{path} is empty (0 bytes); replace or remove it.")
         with Image.open(path) as image:
             if image.width * image.height > PIXEL_LIMIT:
-                raise DataError(_too_large(path))
+                raise Image.DecompressionBombError
             yield image
     except DataError:
         raise
@@ -121,20 +121,24 @@ def _opened(path: Path) -> Iterator[Image.Image]:
     except UnidentifiedImageError:
         raise DataError(f"{path} is not an image of a known format; replace or remove it.") from None
     except Image.DecompressionBombError:
-        raise DataError(_too_large(path)) from None
+        raise DataError(
+            f"{path} has more than {PIXEL_LIMIT:,} pixels, too many to decode safely; make it smaller or remove it."
+        ) from None
     # Pillow's decoders raise nearly anything (SyntaxError, struct.error, zlib.error, ...) on broken files.
     except Exception as error:
-        raise DataError(f"{path} cannot be decoded ({_first_line(error)}); replace or remove it.") from error
+        raise DataError(f"{path} cannot be decoded ({first_line(error, kind=False)}); replace or remove it.") from error
 
 
 def _square(image: Image.Image, size: int, like: tuple[int, int]) -> Image.Image:
     """Scale the middle square of an image of the size `like`, which this is, or a scaled copy of it."""
     left, top, side = middle_square(*like)
-    across, down = image.width, image.height
     # Multiplied before it is divided: exact where nothing is scaled.
-    horizontal = left * across / like[0], (left + side) * across / like[0]
-    vertical = top * down / like[1], (top + side) * down / like[1]
-    box = (horizontal[0], vertical[0], horizontal[1], vertical[1])
+    box = (
+        left * image.width / like[0],
+        top * image.height / like[1],
+        (left + side) * image.width / like[0],
+        (top + side) * image.height / like[1],
+    )
     return image.resize((size, size), Image.Resampling.BICUBIC, box=box)
 
 
@@ -148,8 +152,7 @@ def _rgb(path: Path, image: Image.Image) -> Image.Image:
         return Image.fromarray(_to_8_bits(path, image)).convert("RGB")
     if image.has_transparency_data:
         layer = image.convert("RGBA")
-        white = Image.new("RGBA", layer.size, "white")
-        return Image.alpha_composite(white, layer).convert("RGB")
+        return Image.alpha_composite(Image.new("RGBA", layer.size, "white"), layer).convert("RGB")
     return image.convert("RGB")
 
 
@@ -178,8 +181,7 @@ def _to_8_bits(path: Path, image: Image.Image) -> Bytes:
     if values.min() < low or values.max() > high:
         low, high = float(values.min()), float(values.max())
     # A constant image outside the usual range has no range of its own; it becomes black.
-    scaled = (values - low) / max(high - low, 1e-300) * 255
-    return np.rint(scaled).astype(np.uint8)
+    return np.rint((values - low) / max(high - low, 1e-300) * 255).astype(np.uint8)
 
 
 def _orientation(image: Image.Image) -> int:
@@ -188,11 +190,3 @@ def _orientation(image: Image.Image) -> int:
         return int(image.getexif().get(ExifTags.Base.Orientation, 1))
     except Exception:
         return 1
-
-
-def _too_large(path: Path) -> str:
-    return f"{path} has more than {PIXEL_LIMIT:,} pixels, too many to decode safely; make it smaller or remove it."
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]

@@ -5,6 +5,7 @@ import hashlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TextIO
 
 import numpy as np
 import numpy.typing as npt
@@ -29,7 +30,8 @@ class Recording:
         image: Number of the image.
         size: Width and height of the image.
         magnification: Side of a pixel of the image on the display, in pixels of the display.
-        fixations: float64 [F, 3]: x and y in pixels of the image, and the duration in ms.
+        fixations: float64 [F, 3]: x and y in pixels of the image, with 0, 0 its upper left corner, and the duration
+            in ms.
     """
 
     image: int
@@ -54,38 +56,22 @@ def read_recordings(path: Path) -> list[Recording]:
     Deviation: The last fixation of a line, which the public script leaves out, is kept.
     """
     try:
-        with gzip.open(path, "rt") if path.suffix == ".gz" else path.open() as file:
+        with opened(path) as file:
             return [_recording(path, number, line) for number, line in enumerate(file, start=1) if line.strip()]
     except (OSError, EOFError, UnicodeDecodeError) as error:
         raise DataError(f"{path} cannot be read ({error}); check that it was copied completely.") from error
 
 
-def from_display(
-    fixations: Floats, size: tuple[int, int], shown: tuple[float, float], at: tuple[float, float]
-) -> Floats:
-    """Turn fixations in pixels of a display into pixels of the image that was shown there.
-
-    Args:
-        fixations: [F, 3]: x, y and duration.
-        size: Width and height of the image.
-        shown: Width and height that it had on the display.
-        at: Where its left upper corner was.
-
-    Example:
-        >>> look = np.array([[60.0, 30.0, 200.0]])
-        >>> from_display(look, size=(100, 50), shown=(200.0, 100.0), at=(10.0, 20.0)).tolist()
-        [[25.0, 5.0, 200.0]]
-    """
-    scale = np.array([size[0] / shown[0], size[1] / shown[1], 1.0])
-    moved: Floats = (fixations - np.array([*at, 0.0])) * scale
-    return moved
+def opened(path: Path) -> TextIO:
+    """Open a text file, which may be packed as .gz."""
+    return gzip.open(path, "rt", newline="") if path.suffix == ".gz" else path.open(newline="")
 
 
 def gaze_map(fixations: Floats, size: tuple[int, int], sigma: float | Floats) -> npt.NDArray[np.float64]:
     """Lay a Gaussian on each fixation, as heavy as it was long, and scale the sum to a peak of 1.
 
     Args:
-        fixations: [F, 3]: x and y in pixels of the image, with 0, 0 its upper left corner, and the duration.
+        fixations: As those of a `Recording`.
         size: Width and height of the map.
         sigma: Standard deviation of the Gaussians in pixels of the image, one for all or one a fixation.
 
@@ -132,18 +118,20 @@ class GazeMaps:
 
     def facts(self, file: Path) -> object:
         """Return a digest of the recordings of an image; None if there are none."""
-        found = self.recordings.get(file)
-        if not found:
+        looks = self.recordings.get(file)
+        if not looks:
             return None
-        described = [(one.size, one.magnification, one.fixations.tolist()) for one in found]
+        described = [(look.size, look.magnification, look.fixations.tolist()) for look in looks]
         return hashlib.sha256(repr((self.sigma, described)).encode()).hexdigest()[:16]
 
     def read(self, file: Path, size: int, shape: tuple[int, int]) -> Bytes:
-        """Return the gaze map of an image, cut as `decode` cuts the image."""
-        found = self.recordings[file]
-        check_fit(f"the gaze recording of {file.name}", found[0].size, file, shape)
-        sigmas = np.repeat([self.sigma / one.magnification for one in found], [len(one.fixations) for one in found])
-        whole = gaze_map(np.concatenate([one.fixations for one in found]), found[0].size, sigmas)
+        """Return the gaze map of an image, cut as `decode` cuts the image; zero if there are no recordings."""
+        looks = self.recordings.get(file)
+        if not looks:
+            return np.zeros((size, size), dtype=np.uint8)
+        check_fit(f"the gaze recording of {file.name}", looks[0].size, file, shape)
+        sigmas = np.repeat([self.sigma / look.magnification for look in looks], [len(look.fixations) for look in looks])
+        whole = gaze_map(np.concatenate([look.fixations for look in looks]), looks[0].size, sigmas)
         return cut_square(np.rint(255 * whole).astype(np.uint8), size, shape)
 
 
@@ -153,16 +141,16 @@ def by_image(recordings: Iterable[Recording]) -> dict[int, tuple[Recording, ...]
     Raises:
         DataError: If two recordings of one image differ in its size.
     """
-    found: dict[int, tuple[Recording, ...]] = {}
-    for one in recordings:
-        others = found.get(one.image, ())
-        if others and others[0].size != one.size:
+    gathered: dict[int, tuple[Recording, ...]] = {}
+    for recording in recordings:
+        others = gathered.get(recording.image, ())
+        if others and others[0].size != recording.size:
             raise DataError(
-                f"image {one.image} is {others[0].size} in one recording and {one.size} in another; "
+                f"image {recording.image} is {others[0].size} in one recording and {recording.size} in another; "
                 "these are recordings of different pictures: keep one of the files."
             )
-        found[one.image] = (*others, one)
-    return found
+        gathered[recording.image] = (*others, recording)
+    return gathered
 
 
 def _recording(path: Path, number: int, line: str) -> Recording:
@@ -180,5 +168,7 @@ def _recording(path: Path, number: int, line: str) -> Recording:
     fixations = np.array(values[header:]).reshape(-1, 3)
     if header == 3:
         return Recording(image, size, min(DISPLAY[0] / size[0], DISPLAY[1] / size[1]), fixations)
-    shown, at = (values[3], values[4]), (values[5], values[6])
-    return Recording(image, size, shown[0] / size[0], from_display(fixations, size, shown, at))
+    # From pixels of the display to pixels of the image.
+    shown, corner = values[3:5], values[5:7]
+    fixations = (fixations - [*corner, 0]) * [size[0] / shown[0], size[1] / shown[1], 1]
+    return Recording(image, size, shown[0] / size[0], fixations)

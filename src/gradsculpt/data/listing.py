@@ -19,15 +19,6 @@ _PARTS = ("train", *_VALIDATION, "test")
 
 
 @dataclass(frozen=True)
-class Parts:
-    """The folders that hold class folders; without val/ or test/, that part is cut from `train`."""
-
-    train: Path
-    val: Path | None = None
-    test: Path | None = None
-
-
-@dataclass(frozen=True)
 class Listing:
     """The image files below one folder of class folders, by class and then by name.
 
@@ -44,18 +35,21 @@ class Listing:
     stray: tuple[Path, ...]
 
 
-def find_parts(path: Path) -> Parts:
+def find_parts(path: Path) -> tuple[Path, Path | None, Path | None]:
     """Tell a folder with train/, val/ and test/ inside from one folder of class folders.
+
+    Returns:
+        The folders of classes for training, validation and test; None for a part that is to be cut from training.
 
     Raises:
         DataError: If there is something to test on and nothing to train on, or two folders for validation.
     """
-    found = _subfolders(path)
+    folders = _subfolders(path)
     # Vehicles may come in classes "bus", "car" and "train": such a folder has images right inside.
-    only_parts = bool(found) and all(name in _PARTS for name in found)
-    parts = [name for name in found if name in _PARTS and (only_parts or _subfolders(path / name))]
+    only_parts = set(folders) <= set(_PARTS)
+    parts = [name for name in folders if name in _PARTS and (only_parts or _subfolders(path / name))]
     if not parts:
-        return Parts(path)
+        return path, None, None
     if "train" not in parts:
         raise DataError(
             f"{path} has {parts[0]}/ but no train/ with class folders inside, so there is nothing to train on; "
@@ -64,7 +58,7 @@ def find_parts(path: Path) -> Parts:
     val = [path / name for name in parts if name in _VALIDATION]
     if len(val) > 1:
         raise DataError(f"{path} has {val[0].name}/ and {val[1].name}/, which mean the same; keep one of them.")
-    return Parts(path / "train", val[0] if val else None, path / "test" if "test" in parts else None)
+    return path / "train", val[0] if val else None, path / "test" if "test" in parts else None
 
 
 def list_images(folder: Path, classes: tuple[str, ...] | None = None) -> Listing:
@@ -72,37 +66,37 @@ def list_images(folder: Path, classes: tuple[str, ...] | None = None) -> Listing
 
     Args:
         folder: The folder; images may lie at any depth in a class folder.
-        classes: Classes of the training images, which fix the labels; None to take those found here.
+        classes: Classes of the training images, which fix the labels; None to take those there are here.
 
     Raises:
         DataError: If there are no images, no class folders, an empty one, a single class, or one not in `classes`.
     """
-    found = _subfolders(folder)
-    stray = _stray(folder)
-    if not found:
+    present = _subfolders(folder)
+    stray = tuple(sorted(Path(entry) for entry in os.scandir(folder) if not entry.is_dir() and is_image(entry.name)))
+    if not present:
         fact = "has images but no class folders" if stray else "has no images and no class folders"
         raise DataError(f"{folder} {fact}; put the images of each class into a folder named after the class.")
-    files = {name: tuple(files_below(folder / name, is_image)) for name in found}
-    empty = [name for name in found if not files[name]]
-    if len(empty) == len(found):
-        raise DataError(f"{folder} has no images in its class folders ({some(found)}); add .jpg or .png files, say.")
+    files = {name: list(files_below(folder / name, is_image)) for name in present}
+    empty = [name for name in present if not files[name]]
+    if len(empty) == len(present):
+        raise DataError(f"{folder} has no images in its class folders ({some(present)}); add .jpg or .png files, say.")
     if empty:
         raise DataError(
             f"{folder} has class folders without images ({some(empty)}), which cannot be learnt; "
             "add images or remove these folders."
         )
-    if classes is None and len(found) == 1:
-        raise DataError(f"{folder} has only one class ({found[0]}); a classifier needs at least two class folders.")
-    unknown = [name for name in found if classes is not None and name not in classes]
+    if classes is None and len(present) == 1:
+        raise DataError(f"{folder} has only one class ({present[0]}); a classifier needs at least two class folders.")
+    classes = classes or tuple(present)
+    unknown = [name for name in present if name not in classes]
     if unknown:
         raise DataError(
             f"{folder} has classes that the training images lack ({some(unknown)}), which no network could get "
             "right; add them to the training images or remove them here."
         )
-    classes = classes or tuple(found)
-    index = {name: label for label, name in enumerate(classes)}
-    labels = tuple(index[name] for name in found for _ in files[name])
-    return Listing(classes, tuple(file for name in found for file in files[name]), labels, stray)
+    labels = {name: label for label, name in enumerate(classes)}
+    listed = [(file, labels[name]) for name in present for file in files[name]]
+    return Listing(classes, tuple(file for file, _ in listed), tuple(label for _, label in listed), stray)
 
 
 def some(names: list[str]) -> str:
@@ -110,33 +104,27 @@ def some(names: list[str]) -> str:
     return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
 
 
-def _subfolders(folder: Path) -> list[str]:
-    found = (entry.name for entry in os.scandir(folder) if entry.is_dir() and not is_hidden(entry.name))
-    return sorted(name for name in found if name != ATTENTION)
-
-
-def _stray(folder: Path) -> tuple[Path, ...]:
-    found = sorted(entry.name for entry in os.scandir(folder) if not entry.is_dir() and is_image(entry.name))
-    return tuple(folder / name for name in found)
-
-
 def files_below(folder: Path, wanted: Callable[[str], bool]) -> Iterator[Path]:
-    """Yield the files below a folder whose names are `wanted`, in order of name."""
+    """Yield the files below a folder whose names are `wanted`, in order of name; nothing hidden."""
     seen: set[str] = set()
     for here, below, files in os.walk(folder, followlinks=True):
         # A link to a folder above itself would otherwise be followed until the path is too long.
         real = os.path.realpath(here)
-        below[:] = [] if real in seen else sorted(name for name in below if not is_hidden(name))
+        below[:] = [] if real in seen else sorted(name for name in below if not _is_hidden(name))
         if real not in seen:
-            yield from (Path(here, name) for name in sorted(files) if wanted(name))
+            yield from (Path(here, name) for name in sorted(files) if not _is_hidden(name) and wanted(name))
         seen.add(real)
-
-
-def is_hidden(name: str) -> bool:
-    """Whether a file or folder is none of the user's."""
-    return name.startswith(".") or name == "__MACOSX"
 
 
 def is_image(name: str) -> bool:
     """Whether a file goes by its name as an image."""
-    return not is_hidden(name) and os.path.splitext(name)[1].lower() in SUFFIXES
+    return not _is_hidden(name) and os.path.splitext(name)[1].lower() in SUFFIXES
+
+
+def _is_hidden(name: str) -> bool:
+    return name.startswith(".") or name == "__MACOSX"
+
+
+def _subfolders(folder: Path) -> list[str]:
+    names = sorted(entry.name for entry in os.scandir(folder) if entry.is_dir() and not _is_hidden(entry.name))
+    return [name for name in names if name != ATTENTION]

@@ -1,17 +1,23 @@
 """From a name such as `cells` or `folder:photos` to training, validation and test images."""
 
 import hashlib
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 from gradsculpt import checks
-from gradsculpt.data.base import ImageSet, Splits
-from gradsculpt.data.cache import Progress, Row, cached
+from gradsculpt.data.base import ImageSet, Request, Splits
+from gradsculpt.data.cache import Row, cached
+from gradsculpt.data.cub_gha import load_cub_gha
+from gradsculpt.data.digits import load_digits
+from gradsculpt.data.factory import load_factory
+from gradsculpt.data.folder import load_folder
 from gradsculpt.data.parallel import ordered
 from gradsculpt.data.sources import find_source
 from gradsculpt.data.splits import shuffled_labels, stratified_cut, stratified_subset
+from gradsculpt.data.vision import load_cifar10, load_imagenette
 from gradsculpt.errors import DataError
+from gradsculpt.progress import Progress
 
 # Training cells come from the user's seed, so that this one never meets it.
 CELLS_TEST_SEED = 2**31 - 1
@@ -37,7 +43,7 @@ def load_data(
         name: The name of one of `SOURCES`.
         data_dir: Where downloaded sets are or go.
         cache_dir: Where decoded images are kept, to be memory-mapped.
-        image_size: Side of the images, in pixels; None for the source's own.
+        image_size: Side of the images, in pixels; None for the source's own, or that of the images that it gives.
         val_fraction: Share of each class of the training images to use for validation, 0 to 0.5.
         seed: Chooses the validation images, and the training images of cells; never the test images.
         train_count: Number of training images to keep, the same share of each class, once validation is cut off;
@@ -53,14 +59,22 @@ def load_data(
         ArgumentError: If a number is out of range.
     """
     source = find_source(name)
+    kind, _, rest = name.partition(":")
     checks.within("val_fraction", val_fraction, 0.0, 0.5)
     checks.within("seed", seed, 0, CELLS_TEST_SEED - 1)
     size = source.image_size if image_size is None else image_size
-    checks.within("image_size", size, 8, 4096)
-    paths = (Path(data_dir).expanduser(), Path(cache_dir).expanduser())
-    request = _Request(name, *paths, size, val_fraction, seed, strict, progress)
+    checks.within("image_size", 8 if size is None else size, 8, 4096)
+    paths = Path(data_dir).expanduser(), Path(cache_dir).expanduser()
+    request = Request(size or 0, *paths, val_fraction, seed, strict, progress)
     try:
-        splits = _load_cells(request, train_count) if source.name == "cells" else _load(source.name, request)
+        if kind == "cells":
+            splits = _load_cells(request, train_count)
+        elif kind == "folder":
+            splits = load_folder(Path(rest), request)
+        elif kind == "python":
+            splits = load_factory(rest, size, request)
+        else:
+            splits = _READERS[kind](request)
     except OSError as error:
         raise DataError(f"{name} cannot be read ({error}); check that it is there and may be read.") from error
     if train_count is not None and source.name != "cells":
@@ -70,71 +84,7 @@ def load_data(
     return splits
 
 
-@dataclass(frozen=True)
-class _Request:
-    """The checked arguments of `load_data`."""
-
-    name: str
-    data_dir: Path
-    cache_dir: Path
-    size: int
-    val_fraction: float
-    seed: int
-    strict: bool
-    progress: Progress | None
-
-
-def _load(source: str, request: _Request) -> Splits:
-    # Imported here because scikit-learn and torchvision are slow to import.
-    from gradsculpt.data.cub_gha import load_cub_gha
-    from gradsculpt.data.digits import load_digits
-    from gradsculpt.data.folder import load_folder
-    from gradsculpt.data.vision import load_cifar10, load_imagenette
-
-    size, val_fraction, seed = request.size, request.val_fraction, request.seed
-    if source == "digits":
-        return load_digits(size=size, val_fraction=val_fraction, seed=seed)
-    if source == "cifar10":
-        return load_cifar10(
-            data_dir=request.data_dir,
-            cache_dir=request.cache_dir,
-            size=size,
-            val_fraction=val_fraction,
-            seed=seed,
-            progress=request.progress,
-        )
-    if source == "imagenette":
-        return load_imagenette(
-            data_dir=request.data_dir,
-            cache_dir=request.cache_dir,
-            size=size,
-            val_fraction=val_fraction,
-            seed=seed,
-            strict=request.strict,
-            progress=request.progress,
-        )
-    if source == "cub-gha":
-        return load_cub_gha(
-            data_dir=request.data_dir,
-            cache_dir=request.cache_dir,
-            size=size,
-            val_fraction=val_fraction,
-            seed=seed,
-            strict=request.strict,
-            progress=request.progress,
-        )
-    return load_folder(
-        Path(request.name.removeprefix("folder:")),
-        size=size,
-        cache_dir=request.cache_dir,
-        val_fraction=val_fraction,
-        seed=seed,
-        strict=request.strict,
-        progress=request.progress,
-    )
-
-
-def _load_cells(request: _Request, train_count: int | None) -> Splits:
+def _load_cells(request: Request, train_count: int | None) -> Splits:
     from gradsculpt.data import cells
 
     count = CELLS_TRAIN_COUNT if train_count is None else train_count
@@ -157,3 +107,11 @@ def _load_cells(request: _Request, train_count: int | None) -> Splits:
 
     train, val = stratified_cut(part("train", count, request.seed, 0), request.val_fraction, request.seed)
     return Splits(train, val, part("test", count // 4, CELLS_TEST_SEED, count))
+
+
+_READERS: dict[str, Callable[[Request], Splits]] = {
+    "digits": load_digits,
+    "cifar10": load_cifar10,
+    "imagenette": load_imagenette,
+    "cub-gha": load_cub_gha,
+}

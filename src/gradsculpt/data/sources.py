@@ -15,16 +15,16 @@ class Source:
     """Where images can come from, as it is listed and with what it is trained on unless told otherwise.
 
     Args:
-        name: What `load_data` takes; `folder:PATH` stands for any path.
+        name: What `load_data` takes; words in capitals stand for the user's.
         description: One line.
-        image_size: Side of the images, in pixels.
+        image_size: Side of the images, in pixels; None for the side that they come with.
         flip: Whether training mirrors images at random.
         crop: How far training shifts images at random, as a share of their side.
     """
 
     name: str
     description: str
-    image_size: int
+    image_size: int | None
     flip: bool
     crop: float
 
@@ -38,7 +38,7 @@ class Source:
 SOURCES = (
     # Reflection at the border would draw a second tail or border, which is another class.
     Source("cells", "synthetic cells in 10 classes, with the true place of the evidence", 64, flip=True, crop=0.0),
-    Source("digits", "scikit-learn's 1,797 handwritten digits, without a download", 32, flip=False, crop=0.0625),
+    Source("digits", "1,797 handwritten digits (UCI), without a download", 32, flip=False, crop=0.0625),
     Source("cifar10", "60,000 small photographs in 10 classes, downloaded", 32, flip=True, crop=0.125),
     Source("imagenette", "13,394 photographs in 10 easy classes of ImageNet, downloaded", 128, flip=True, crop=0.125),
     Source(
@@ -55,6 +55,13 @@ SOURCES = (
         flip=True,
         crop=0.125,
     ),
+    Source(
+        "python:MODULE:FACTORY",
+        "what a function of your own returns: (train, test) or (train, val, test), each a data set or (images, labels)",
+        None,
+        flip=True,
+        crop=0.125,
+    ),
 )
 
 
@@ -68,8 +75,9 @@ def find_source(name: str) -> Source:
         >>> find_source("folder:photos").name
         'folder:PATH'
     """
+    kind, colon, rest = name.partition(":")
     for source in SOURCES:
-        if name == source.name or (source.name == "folder:PATH" and name.startswith("folder:") and name != "folder:"):
+        if name == source.name or (colon and rest and source.name.startswith(f"{kind}:")):
             return source
     names = [source.name for source in SOURCES]
     close = difflib.get_close_matches(name.lower(), names, n=1)

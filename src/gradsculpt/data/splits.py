@@ -36,6 +36,10 @@ def stratified_cut(images: ImageSet, fraction: float, seed: int) -> tuple[ImageS
         >>> stay, cut = stratified_cut(six, 0.34, seed=0)
         >>> stay.labels.tolist(), cut.labels.tolist()
         ([0, 0, 1, 1], [0, 1])
+        >>> stratified_subset(six, 3, seed=0).labels.tolist()
+        [0, 0, 1]
+        >>> shuffled_labels(six, seed=1).labels.tolist()
+        [0, 0, 1, 1, 1, 0]
     """
     checks.within("fraction", fraction, 0.0, 1.0)
     is_cut = np.zeros(len(images), dtype=bool)
@@ -48,26 +52,12 @@ def stratified_cut(images: ImageSet, fraction: float, seed: int) -> tuple[ImageS
 
 
 def stratified_subset(images: ImageSet, count: int, seed: int) -> ImageSet:
-    """Keep some images, each class in proportion, at random but repeatably.
+    """Keep `count` images, each class in proportion, at random but repeatably; a view in the order that they had.
 
     Every class keeps at least one image. The subset of a smaller count is part of that of a larger one.
 
-    Args:
-        images: What to choose from.
-        count: How many to keep.
-        seed: Chooses which.
-
-    Returns:
-        A view, in the order that the images had.
-
     Raises:
         ArgumentError: If there are fewer images than `count`, or more classes.
-
-    Example:
-        >>> labels = np.array([0, 0, 0, 0, 1, 1])
-        >>> six = ImageSet(np.zeros((6, 2, 2, 3), np.uint8), labels, ("cat", "dog"), tuple("abcdef"))
-        >>> stratified_subset(six, 3, seed=0).labels.tolist()
-        [0, 0, 1]
     """
     present, sizes = np.unique(images.labels, return_counts=True)
     if not len(present) <= count <= len(images):
@@ -90,14 +80,8 @@ def stratified_subset(images: ImageSet, count: int, seed: int) -> ImageSet:
 
 
 def shuffled_labels(images: ImageSet, seed: int) -> ImageSet:
-    """Permute the labels among the images, which keep their names and attention.
+    """Permute the labels among the images, which keep their names and attention, by the seed.
 
-    Each class keeps its number of images. The same seed gives the same permutation.
-
-    Example:
-        >>> labels = np.array([0, 0, 0, 1, 1, 1])
-        >>> six = ImageSet(np.zeros((6, 2, 2, 3), np.uint8), labels, ("cat", "dog"), tuple("abcdef"))
-        >>> shuffled_labels(six, seed=1).labels.tolist()
-        [0, 0, 1, 1, 1, 0]
+    Each class keeps its number of images.
     """
     return replace(images, labels=np.random.default_rng([seed, 0, 3]).permutation(images.labels))

@@ -8,31 +8,25 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from gradsculpt.data.base import Bytes, ImageSet, Splits
-from gradsculpt.data.cache import Progress, Row, cached
+from gradsculpt.data.base import Bytes, ImageSet, Request, Splits
+from gradsculpt.data.cache import Row, cached
 from gradsculpt.data.folder import load_folder
 from gradsculpt.data.splits import stratified_cut
-from gradsculpt.errors import DataError
+from gradsculpt.errors import DataError, first_line
 
 _CIFAR10 = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
-_EDITIONS = (("160px", 160), ("320px", 320), ("full", 1 << 30))
+_EDITIONS = {"160px": 160, "320px": 320, "full": 1 << 30}
 
 
-def load_cifar10(
-    *,
-    data_dir: Path,
-    cache_dir: Path,
-    size: int = 32,
-    val_fraction: float = 0.1,
-    seed: int = 0,
-    progress: Progress | None = None,
-) -> Splits:
+def load_cifar10(request: Request) -> Splits:
     """Return CIFAR-10, after downloading it to `data_dir` if it is not there; test is its own test part.
 
     Raises:
         DataError: If the download fails.
     """
     from torchvision import datasets
+
+    data_dir, size = request.data_dir, request.size
 
     def part(train: bool) -> ImageSet:
         name = "train" if train else "test"
@@ -41,25 +35,16 @@ def load_cifar10(
             source = _download("cifar10", data_dir, lambda: datasets.CIFAR10(data_dir, train=train, download=True))
             for index, (image, label) in enumerate(zip(source.data, source.targets, strict=True)):
                 yield Row(_resize(image, size), int(label), f"{name}/{index:05d}")
-                if progress is not None:
-                    progress(index + 1, len(source.data))
+                if request.progress is not None:
+                    request.progress(index + 1, len(source.data))
 
-        return cached(cache_dir, f"cifar10-{name}-{size}", {"size": size}, _CIFAR10, rows).images
+        return cached(request.cache_dir, f"cifar10-{name}-{size}", {"size": size}, _CIFAR10, rows).images
 
-    train, val = stratified_cut(part(train=True), val_fraction, seed)
+    train, val = stratified_cut(part(train=True), request.val_fraction, request.seed)
     return Splits(train, val, part(train=False))
 
 
-def load_imagenette(
-    *,
-    data_dir: Path,
-    cache_dir: Path,
-    size: int = 128,
-    val_fraction: float = 0.1,
-    seed: int = 0,
-    strict: bool = False,
-    progress: Progress | None = None,
-) -> Splits:
+def load_imagenette(request: Request) -> Splits:
     """Return ImageNette, after downloading it to `data_dir` if it is not there; test is its own validation part.
 
     Of its three editions the smallest with sides of at least `size` is used, or one that is already there.
@@ -69,31 +54,23 @@ def load_imagenette(
     """
     from torchvision import datasets
 
-    data_dir = Path(data_dir)
-    large_enough = [edition for edition, side in _EDITIONS if size <= side]
-    there = [edition for edition in large_enough if _edition_folder(data_dir, edition).is_dir()]
-    edition = (there or large_enough)[0]
+    folders = {
+        edition: request.data_dir / ("imagenette2" if edition == "full" else f"imagenette2-{side}")
+        for edition, side in _EDITIONS.items()
+        if request.size <= side
+    }
+    edition = next((edition for edition, folder in folders.items() if folder.is_dir()), next(iter(folders)))
     source = _download(
-        "imagenette", data_dir, lambda: datasets.Imagenette(data_dir, split="train", size=edition, download=True)
+        "imagenette",
+        request.data_dir,
+        lambda: datasets.Imagenette(request.data_dir, split="train", size=edition, download=True),
     )
-    splits = load_folder(
-        _edition_folder(data_dir, edition),
-        size=size,
-        cache_dir=cache_dir,
-        val_fraction=val_fraction,
-        seed=seed,
-        strict=strict,
-        progress=progress,
-    )
+    splits = load_folder(folders[edition], request)
     # The folders are named by WordNet number; people know the classes by their names.
     readable = dict(zip(source.wnids, (names[0] for names in source.classes), strict=True))
     classes = tuple(readable.get(name, name) for name in splits.train.classes)
     train, val, test = (replace(part, classes=classes) for part in (splits.train, splits.val, splits.test))
     return Splits(train, val, test, splits.skipped)
-
-
-def _edition_folder(data_dir: Path, edition: str) -> Path:
-    return data_dir / ("imagenette2" if edition == "full" else f"imagenette2-{edition.removesuffix('px')}")
 
 
 def _download(name: str, data_dir: Path, open_set: Callable[[], Any]) -> Any:
@@ -102,10 +79,9 @@ def _download(name: str, data_dir: Path, open_set: Callable[[], Any]) -> Any:
         return open_set()
     # URLError is an OSError; RuntimeError is torchvision's word for a file that is missing or damaged.
     except (OSError, RuntimeError, ValueError, EOFError) as error:
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise DataError(
-            f"{name} is not in {data_dir} and cannot be downloaded ({reason}); put the archive that torchvision "
-            "uses there by hand, or give a folder of images with folder:PATH."
+            f"{name} is not in {data_dir} and cannot be downloaded ({first_line(error, kind=False)}); put the archive "
+            "that torchvision uses there by hand, or give a folder of images with folder:PATH."
         ) from error
 
 

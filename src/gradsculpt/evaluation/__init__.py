@@ -1,27 +1,57 @@
 """Judgement: a model and data in, a scorecard out."""
 
+from gradsculpt.evaluation.batch import EvaluationBatch, MapAttack
 from gradsculpt.evaluation.diff_roar import DIFF_ROAR, DiffRoar, diff_roar
-from gradsculpt.evaluation.entries import Curve, Entry
+from gradsculpt.evaluation.groups import (
+    SCORE_GROUPS,
+    Accuracy,
+    Column,
+    CurveText,
+    Fidelity,
+    GroundTruth,
+    MetricGroup,
+    Point,
+    RobustnessAttack,
+    RobustnessRandom,
+    Sanity,
+    ScoreGroup,
+    Sparsity,
+)
+from gradsculpt.evaluation.layer_randomization import LayerStage, find_stages
 from gradsculpt.evaluation.masked import masked_images
-from gradsculpt.evaluation.protocol import Protocol, Reading
+from gradsculpt.evaluation.protocol import Protocol
 from gradsculpt.evaluation.randomization import SANITY_SCORES, Randomization, data_randomization, randomization
+from gradsculpt.evaluation.results import Curve, Entry
 from gradsculpt.evaluation.retraining import Retraining
 from gradsculpt.evaluation.scorecard import Scorecard
 from gradsculpt.evaluation.scoring import evaluate
-from gradsculpt.evaluation.stages import Stage, find_stages
 
 __all__ = [
     "DIFF_ROAR",
     "SANITY_SCORES",
+    "SCORE_GROUPS",
+    "Accuracy",
+    "Column",
     "Curve",
+    "CurveText",
     "DiffRoar",
     "Entry",
+    "EvaluationBatch",
+    "Fidelity",
+    "GroundTruth",
+    "LayerStage",
+    "MapAttack",
+    "MetricGroup",
+    "Point",
     "Protocol",
     "Randomization",
-    "Reading",
     "Retraining",
+    "RobustnessAttack",
+    "RobustnessRandom",
+    "Sanity",
+    "ScoreGroup",
     "Scorecard",
-    "Stage",
+    "Sparsity",
     "data_randomization",
     "diff_roar",
     "evaluate",

@@ -1,10 +1,8 @@
 """DiffROAR: whether the pixels that a map marks teach a new network more than those that it does not."""
 
 import csv
-import hashlib
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, is_dataclass, replace
-from itertools import chain
 from pathlib import Path
 from typing import Literal
 
@@ -16,8 +14,9 @@ from gradsculpt import checks
 from gradsculpt.attributions import Attribution
 from gradsculpt.data import ImageSet, loader, pixel_statistics, to_float
 from gradsculpt.errors import ArgumentError, RunError
-from gradsculpt.evaluation.masked import Masked, Ranks, fixed_generator, ranks_of
+from gradsculpt.evaluation.masked import Masked, Ranks, ranks_of
 from gradsculpt.evaluation.retraining import Train
+from gradsculpt.fingerprint import fingerprint
 from gradsculpt.gradients import Model
 from gradsculpt.metrics import Score
 from gradsculpt.models import Classifier
@@ -105,24 +104,23 @@ def diff_roar(
     checks.one_of("target", target, ("true", "predicted"))
     cells = _cells(levels, seeds)
     colour = pixel_statistics(train_set)[0] if fill is None else tuple(fill)
-    key = _key(classifier, train_set, test_set, repr(attribution), target, str(colour), _name(train))
-    known = {cell: found for cell, found in _read(out, key).items() if cell in cells}
     sets = train_set, test_set
-    generator = fixed_generator()
-    ranks = [
-        _all_ranks(classifier, each, attribution, target, batch_size, generator)
-        for each in sets
-        if len(known) < len(cells)
-    ]
+    key = fingerprint(classifier, *sets, attribution, target, colour, _name(train)) if out else ""
+    accuracies = {cell: value for cell, value in _read(out, key).items() if cell in cells}
+    ranks: list[Ranks] = []
+    if len(accuracies) < len(set(cells)):
+        generator = torch.Generator().manual_seed(0)
+        ranks = [_all_ranks(classifier, each, attribution, target, batch_size, generator) for each in sets]
     for cell in cells:
-        if cell not in known:
+        if cell not in accuracies:
             learnt, tested = (_masked(*pair, cell, colour) for pair in zip(sets, ranks, strict=True))
-            known[cell] = _accuracy(train(learnt, cell[2]), tested, batch_size)
-            _append(out, key, cell, known[cell])
+            accuracies[cell] = _accuracy(train(learnt, cell[2]), tested, batch_size)
+            _append(out, key, cell, accuracies[cell])
         if progress is not None:
-            progress(len(known), len(cells))
+            progress(len(accuracies), len(cells))
     top, bottom = (
-        torch.tensor([[known[level, which, seed] for seed in seeds] for level in levels]) for which in ("top", "bottom")
+        torch.tensor([[accuracies[level, which, seed] for seed in seeds] for level in levels])
+        for which in ("top", "bottom")
     )
     return DiffRoar(tuple(levels), tuple(seeds), top, bottom)
 
@@ -138,8 +136,7 @@ def _cells(levels: Sequence[float], seeds: Sequence[int]) -> list[_Cell]:
 
 
 def _masked(image_set: ImageSet, ranks: Ranks, cell: _Cell, fill: Sequence[float]) -> ImageSet:
-    level, which, _ = cell
-    return replace(image_set, images=Masked(image_set.images, ranks, level, which, fill))  # type: ignore[arg-type]
+    return replace(image_set, images=Masked(image_set.images, ranks, *cell[:2], fill))  # type: ignore[arg-type]
 
 
 def _all_ranks(
@@ -150,13 +147,17 @@ def _all_ranks(
     batch_size: int,
     generator: torch.Generator,
 ) -> Ranks:
-    found = []
+    ranks = []
     for batch in loader(image_set, batch_size, shuffle=False):
         x = classifier.space.normalize(to_float(batch.images.to(classifier.device)))
         classes = batch.labels.to(x.device) if target == "true" else None
-        found.append(ranks_of(attribution(classifier.network, x, classes), generator))
-    ranks: Ranks = np.concatenate(found)  # type: ignore[assignment]
-    return ranks
+        ranks.append(ranks_of(attribution(classifier.network, x, classes), generator))
+    return np.concatenate(ranks)  # type: ignore[return-value]
+
+
+def _name(train: Train) -> str:
+    """Return what tells trainings apart, as far as it can be known."""
+    return repr(train) if is_dataclass(train) else str(getattr(train, "__qualname__", type(train).__qualname__))
 
 
 def _accuracy(model: Model, image_set: ImageSet, batch_size: int) -> float:
@@ -169,25 +170,7 @@ def _accuracy(model: Model, image_set: ImageSet, batch_size: int) -> float:
     return right / len(image_set)
 
 
-def _name(train: Train) -> str:
-    """Return what tells trainings apart, as far as it can be known."""
-    return repr(train) if is_dataclass(train) else str(getattr(train, "__qualname__", type(train).__qualname__))
-
-
-def _key(classifier: Classifier, train_set: ImageSet, test_set: ImageSet, *words: str) -> str:
-    """Return a digest of everything that decides the accuracies, apart from level and seed."""
-    digest = hashlib.sha256("\n".join(words).encode())
-    digest.update(repr(classifier).encode())
-    for name, tensor in chain(classifier.named_parameters(), classifier.named_buffers()):
-        digest.update(name.encode())
-        digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
-    for part in (train_set, test_set):
-        digest.update(repr((part.images.shape, part.names, pixel_statistics(part))).encode())
-        digest.update(np.ascontiguousarray(part.labels).tobytes())
-    return digest.hexdigest()[:16]
-
-
-def _rows(out: Path | None) -> Iterable[Mapping[str, str]]:
+def _rows(out: Path | None) -> list[dict[str, str]]:
     if out is None or not out.exists():
         return []
     with out.open(newline="") as file:

@@ -55,7 +55,7 @@ def masked_images(
         raise ArgumentError(
             f"maps have shape {list(maps.shape)} but images {list(images.shape)}; pass maps of the same images."
         )
-    kept = torch.from_numpy(kept_pixels(ranks_of(maps, generator or fixed_generator()), keep, which)).to(images.device)
+    kept = torch.from_numpy(kept_pixels(ranks_of(maps, generator), keep, which)).to(images.device)
     colour = torch.as_tensor(fill, dtype=images.dtype, device=images.device).reshape(-1, 1, 1)
     return torch.where(kept.view(len(images), 1, *images.shape[2:]), images, colour)
 
@@ -78,8 +78,9 @@ class Masked:
         return painted
 
 
-def ranks_of(maps: Tensor, generator: torch.Generator) -> Ranks:
+def ranks_of(maps: Tensor, generator: torch.Generator | None) -> Ranks:
     """Return the place of each pixel when the most important come first, [N, H * W]; ties are broken at random."""
+    generator = generator or torch.Generator().manual_seed(0)
     values = channel_sum(magnitudes("maps", maps.detach())).flatten(1).cpu().numpy()
     lots = torch.rand(values.shape, generator=generator).argsort(dim=1).numpy()
     mixed = np.take_along_axis(values, lots, axis=1)
@@ -98,8 +99,3 @@ def kept_pixels(ranks: Ranks, keep: float, which: str) -> npt.NDArray[np.bool_]:
     pixels = ranks.shape[-1]
     count = int(pixels * keep + 0.5)
     return ranks < count if which == "top" else ranks >= pixels - count
-
-
-def fixed_generator() -> torch.Generator:
-    """Return a source of random numbers that is the same every time."""
-    return torch.Generator().manual_seed(0)

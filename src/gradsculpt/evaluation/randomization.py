@@ -12,7 +12,7 @@ from gradsculpt import checks
 from gradsculpt.attributions import Attribution, heatmap
 from gradsculpt.attributions.heatmap import magnitudes
 from gradsculpt.errors import ModelError
-from gradsculpt.evaluation.stages import find_stages, redraw, restore, selected
+from gradsculpt.evaluation.layer_randomization import find_stages, redraw, restore, selected
 from gradsculpt.gradients import Model
 from gradsculpt.isolation import undisturbed
 from gradsculpt.metrics import Score, spearman, ssim, topk_intersection
@@ -26,7 +26,12 @@ SANITY_SCORES: Mapping[str, Score] = MappingProxyType(
         "blank": Score("blank", 0.0, 1.0, None, "fraction"),
     }
 )
-"""What a map is compared by with that of a randomised network: the less alike, the more the map owes to training."""
+"""What a map is compared by with that of a randomised network: the less alike, the more the map owes to training.
+
+`ssim`, `spearman` and `topk_intersection` are those of the heat maps (one value a pixel, each map scaled by itself);
+`magnitude` is the mean magnitude as a share of what it was (infinite if that was 0); `blank` is the share of pixels
+without attribution, 1 for a map that is zero everywhere.
+"""
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,9 +92,7 @@ def randomization(
         batch_size: Images a pass.
 
     Returns:
-        For each stage and image: `ssim`, `spearman` and `topk_intersection` of the heat maps (one value a pixel, each
-        map scaled by itself), where lower means that the map owes more to what was learnt; `magnitude`, the mean
-        magnitude as a share of what it was (infinite if that was 0); `blank`, the share of pixels without attribution.
+        The values of `SANITY_SCORES` for each stage and image.
 
     Raises:
         ArgumentError: If x, y, a stage or a number is out of range.
@@ -111,18 +114,19 @@ def randomization(
     chosen = selected(find_stages(network, x), stages, network)
     target = _classes(network, x, y, batch_size)
     before = _maps(network, reader, x, target, batch_size)
-    steps: list[tuple[dict[str, Tensor], Tensor]] = []
+    values: list[dict[str, Tensor]] = []
+    kept: list[Tensor] = []
     for done, stage in enumerate(chosen, start=1):
         redraw(network, stage, seed)
         after = _maps(network, reader, x, target, batch_size)
-        steps.append((compared(before, after, k), after[:keep].clone()))
+        values.append(compared(before, after, k))
+        kept.append(after[:keep].clone())
         if independent:
             restore(network, stage, model)
         if progress is not None:
             progress(done, len(chosen))
-    values = {name: torch.stack([found[name] for found, _ in steps]) for name in steps[0][0]}
-    kept = torch.stack([maps for _, maps in steps])
-    return Randomization(tuple(stage.name for stage in chosen), values, before[:keep].clone(), kept)
+    stacked = {name: torch.stack([each[name] for each in values]) for name in SANITY_SCORES}
+    return Randomization(tuple(stage.name for stage in chosen), stacked, before[:keep].clone(), torch.stack(kept))
 
 
 def data_randomization(
@@ -150,9 +154,7 @@ def data_randomization(
         batch_size: Images a pass.
 
     Returns:
-        One value an image [N]: `ssim`, `spearman`, `topk_intersection` (lower: the map owes more to the labels);
-        `magnitude`, the mean magnitude as a share of that of `model`; `blank`, the share of pixels without any
-        attribution, 1 for a map that is zero everywhere.
+        The values of `SANITY_SCORES`, one an image [N].
 
     Raises:
         ArgumentError: If x, y or a number is out of range.
@@ -204,9 +206,9 @@ def _classes(model: Model, x: Tensor, y: Tensor | None, batch_size: int) -> Tens
         checks.labels(y, len(x))
         return y
     with undisturbed(model), torch.no_grad():
-        return torch.cat([model(part).argmax(dim=1) for part in torch.split(x, batch_size)])
+        return torch.cat([model(images).argmax(dim=1) for images in torch.split(x, batch_size)])
 
 
 def _maps(model: Model, attribution: Attribution, x: Tensor, target: Tensor, batch_size: int) -> Tensor:
-    parts = zip(torch.split(x, batch_size), torch.split(target, batch_size), strict=True)
-    return torch.cat([attribution(model, images, classes).detach() for images, classes in parts])
+    batches = zip(torch.split(x, batch_size), torch.split(target, batch_size), strict=True)
+    return torch.cat([attribution(model, images, classes).detach() for images, classes in batches])

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gradsculpt.errors import ArgumentError, RunError
-from gradsculpt.evaluation.entries import Curve, Entry
+from gradsculpt.evaluation.results import Curve, Entry
 from gradsculpt.metrics import Score
 
 if TYPE_CHECKING:
@@ -63,13 +63,8 @@ class Scorecard:
             ) from error
         columns = {
             name: {
-                "group": entry.group,
-                "mean": entry.mean,
-                "low": entry.low,
-                "high": entry.high,
-                "images": entry.images,
-                "better": entry.score.better,
-                "unit": entry.score.unit,
+                **{column: getattr(entry, column) for column in ("group", "mean", "low", "high", "images")},
+                **{column: getattr(entry.score, column) for column in ("better", "unit")},
             }
             for name, entry in self.entries.items()
         }

@@ -1,9 +1,9 @@
 """Scoring a classifier and its maps on images."""
 
-import hashlib
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -11,18 +11,16 @@ from torch import Tensor, nn
 from gradsculpt import checks
 from gradsculpt.data import to_float
 from gradsculpt.errors import ArgumentError
-from gradsculpt.evaluation.entries import Curve, Entry, entry
-from gradsculpt.evaluation.groups import ALL, CURVES, GROUPS
+from gradsculpt.evaluation.batch import EvaluationBatch
+from gradsculpt.evaluation.groups import Column, ScoreGroup
+from gradsculpt.evaluation.per_image_values import Header, PerImageValues
 from gradsculpt.evaluation.protocol import Protocol
+from gradsculpt.evaluation.results import Curve, Entry, entry
 from gradsculpt.evaluation.scorecard import Scorecard
-from gradsculpt.evaluation.subject import Subject
-from gradsculpt.evaluation.values import Header, Values
+from gradsculpt.fingerprint import fingerprint
 from gradsculpt.inputs import InputSpace
-from gradsculpt.metrics import Score
-from gradsculpt.metrics.calibration import gaps
 from gradsculpt.models import Classifier
-
-Progress = Callable[[int, int | None], None]
+from gradsculpt.progress import Progress
 
 _ROUNDING = 1e-3
 
@@ -54,7 +52,8 @@ def evaluate(
         limit: Use at most this many images; None for all.
         names: Names of the images for the table of values, in the order of the data; None counts from 0.
         folder: Where per-image values are written as they come, and `scorecard.csv` in the end. An evaluation that was
-            interrupted there goes on, if classifier, protocol, settings and names are the same.
+            interrupted there goes on, if classifier, protocol, settings and names are the same, up to the first image
+            whose pixels, label or truth are not.
         progress: Called as `progress(done, total)` after each batch; total is `limit`.
 
     Returns:
@@ -62,7 +61,7 @@ def evaluate(
         (the blank cells), for which precision and recall mean nothing; rows that end in `_all` are over all images.
 
     Raises:
-        ArgumentError: If there are no images, or labels do not fit the classifier.
+        ArgumentError: If there are no images, labels do not fit the classifier, or a group yields what is no column.
         RunError: If the folder cannot be written to.
 
     Example:
@@ -75,33 +74,45 @@ def evaluate(
     protocol = protocol or Protocol()
     if limit is not None:
         checks.at_least("limit", limit, 1)
-    noted = {**vars(protocol), "attribution": repr(protocol.attribution), **dict(settings or {})}
-    state = {**noted, "limit": limit, "names": names and list(names), "classifier": _fingerprint(classifier, space)}
-    values = Values(folder, state if folder else None)
-    generator, done = protocol.generator(), 0
-    for images, labels, truth in _batches(data, limit):
-        subject = _subject(classifier, space, protocol, (images, labels, truth), generator, done)
+    noted = {**protocol.settings(), **dict(settings or {})}
+    key = fingerprint(classifier, space, protocol, noted, limit, names and list(names)) if folder else ""
+    values, generator, done = PerImageValues(folder, key), protocol.generator(), 0
+    for images, labels, truth, digests in _batches(data, limit, digest=folder is not None):
+        classifier = _classifier(classifier, space, images)
+        batch = protocol.batch(classifier, images, labels, truth, generator, done)
+        values.keep(done, digests)
         done += len(labels)
         if done > len(values):
             new = slice(len(values) - done, None)  # those before were measured before an interruption
             chosen = [str(i) for i in range(done)] if names is None else names[:done]
-            values.append(chosen[new], {header: found[new] for header, found in _measured(subject, protocol).items()})
+            columns = {header: column[new] for header, column in _measured(batch, protocol).items()}
+            values.append(chosen[new], columns, digests[new])
         if progress is not None:
             progress(done, limit)
     if not done:
         raise ArgumentError("there are no images to score; pass data with at least one batch.")
-    card = Scorecard(name, {"images": done, **noted}, _entries(values, protocol), _curves(values, protocol))
+    columns = values.columns()
+    card = Scorecard(name, {"images": done, **noted}, _entries(columns, protocol), _curves(columns, protocol))
     values.finish()
     return card
 
 
-def _batches(data: Iterable[Any], limit: int | None) -> Iterator[tuple[Tensor, Tensor, Tensor | None]]:
-    """Yield images in [0, 1], labels and truth, no more than `limit` images in all."""
+class _Images(NamedTuple):
+    """Images in [0, 1], labels, truth if known, and a digest an image if wanted."""
+
+    images: Tensor
+    labels: Tensor
+    truth: Tensor | None
+    digests: list[str]
+
+
+def _batches(data: Iterable[Any], limit: int | None, *, digest: bool) -> Iterator[_Images]:
+    """Yield images, no more than `limit` in all."""
     done = 0
     for batch in data:
-        images, labels, truth = (*batch, None)[:3]
         rest = slice(None if limit is None else limit - done)
-        images, labels = _shares(images[rest]), labels[rest]
+        given: list[Tensor] = [values[rest] for values in tuple(batch)[:3] if values is not None]
+        images, labels, truth = _shares(given[0]), given[1], _shares(given[2]) if len(given) > 2 else None
         checks.images("images", images)
         if images.numel() and not -_ROUNDING <= float(images.min()) <= float(images.max()) <= 1 + _ROUNDING:
             raise ArgumentError(
@@ -109,8 +120,8 @@ def _batches(data: Iterable[Any], limit: int | None) -> Iterator[tuple[Tensor, T
                 "in [0, 1], and how a module wants them normalised as space=InputSpace(mean, std)."
             )
         checks.labels(labels, len(images))
-        truth = None if truth is None else _shares(truth[rest])
-        yield images, labels, truth[:, None] if truth is not None and truth.ndim == 3 else truth
+        digests = [fingerprint(*image) for image in zip(*given, strict=False)] if digest else []
+        yield _Images(images, labels, truth[:, None] if truth is not None and truth.ndim == 3 else truth, digests)
         done += len(labels)
         if done == limit:
             return
@@ -121,76 +132,77 @@ def _shares(values: Tensor) -> Tensor:
     return to_float(values) if values.dtype == torch.uint8 else values.float() if values.dtype == torch.bool else values
 
 
-def _subject(
-    classifier: nn.Module,
-    space: InputSpace | None,
-    protocol: Protocol,
-    batch: tuple[Tensor, Tensor, Tensor | None],
-    generator: torch.Generator,
-    start: int,
-) -> Subject:
-    images, labels, truth = batch
+def _classifier(module: nn.Module, space: InputSpace | None, images: Tensor) -> Classifier:
+    """Return a module as a classifier of images in [0, 1]."""
+    if isinstance(module, Classifier):
+        return module
     channels = images.shape[1]
-    if not isinstance(classifier, Classifier):
-        space = space or InputSpace((0.0,) * channels, (1.0,) * channels)
-        classifier = Classifier(classifier, space, (), images.shape[-1]).train(classifier.training)
-    device = classifier.device
-    noise = protocol.noise(images.shape, generator)
-    moved = (images.to(device), labels.to(device), None if truth is None else truth.to(device), noise.to(device))
-    return Subject(classifier, protocol, *moved, start)
+    space = space or InputSpace((0.0,) * channels, (1.0,) * channels)
+    return Classifier(module, space, (), images.shape[-1]).train(module.training)
 
 
-def _measured(subject: Subject, protocol: Protocol) -> dict[Header, Tensor]:
+def _measured(batch: EvaluationBatch, protocol: Protocol) -> dict[Header, Tensor]:
     """Return the columns of a batch, with NaN for images that were not measured."""
-    found = {}
-    for group in GROUPS:
-        if group in protocol.groups:
-            for column in GROUPS[group](subject):
-                whole = torch.full((len(subject),), torch.nan, dtype=torch.float64)
-                whole[: len(column.values)] = column.values.detach().double().cpu()
-                found[Header(group, column.score, column.point)] = whole
-    return found
+    columns: dict[Header, Tensor] = {}
+    owners: dict[str, str] = {}
+    for group in protocol.in_order():
+        if group.needs_ground_truth and batch.ground_truth is None:
+            continue
+        for column in group.measure(batch):
+            header = Header(group.name, column.score, column.point)
+            _check(group, column, header.name, len(batch), owners)
+            whole = torch.full((len(batch),), torch.nan, dtype=torch.float64)
+            whole[: len(column.values)] = column.values.detach().double().cpu()
+            columns[header] = whole
+            owners[header.name] = group.name
+    return columns
 
 
-def _entries(values: Values, protocol: Protocol) -> dict[str, Entry]:
+def _check(group: ScoreGroup, column: Column, name: str, count: int, owners: Mapping[str, str]) -> None:
+    """Raise `ArgumentError` where a column would be lost or could not be drawn."""
+    if name in owners:
+        raise ArgumentError(
+            f"{name} is measured by {owners[name]} and by {group.name}, and one would hide the other; leave a group "
+            "out, or give one of the scores another name."
+        )
+    if column.values.ndim != 1 or len(column.values) > count:
+        raise ArgumentError(
+            f"{group.name} gives {name} as {list(column.values.shape)} for a batch of {count} images; return one value "
+            "an image."
+        )
+    if column.point is not None and column.point.curve not in group.curves:
+        raise ArgumentError(f"{group.name} draws a curve {column.point.curve} that its `curves` does not describe.")
+
+
+def _finite(column: Column) -> Column:
+    return replace(column, values=column.values[column.values.isfinite()])
+
+
+def _columns(columns: Mapping[Header, Tensor], group: ScoreGroup) -> list[Column]:
+    return [Column(h.score, values, h.point) for h, values in columns.items() if h.group == group.name]
+
+
+def _entries(columns: Mapping[Header, Tensor], protocol: Protocol) -> dict[str, Entry]:
     entries: dict[str, Entry] = {}
-    for header, column in values.columns().items():
-        name, known = header.score.name, column[column.isfinite()]
-        whole = entries.get(name.removesuffix(ALL))
-        # Where nothing was left out there is nothing to add, and without any evidence there is no truth to find.
-        repeated = name.endswith(ALL) and (whole is None or whole.images == len(known))
-        if header.point is None and len(known) and not repeated:
-            group = f"{header.group}, images without evidence included" if name.endswith(ALL) else header.group
-            entries[name] = entry(group, header.score, known, protocol.seed)
-        if name == "confidence":  # the columns of a group follow each other, and accuracy came first
-            right = next(values for other, values in values.columns().items() if other.score.name == "accuracy")
-            score = Score("calibration_error", 0.0, 1.0, "lower", "fraction")
-            entries[score.name] = entry(header.group, score, gaps(column, right), protocol.seed)
+    for group in protocol.in_order():
+        lines = [column for column in _columns(columns, group) if column.point is None]
+        for column in map(_finite, group.summarised(lines) if lines else ()):
+            if len(column.values):
+                heading = f"{group.name}, {column.heading}" if column.heading else group.name
+                entries[column.score.name] = entry(heading, column.score, column.values, protocol.seed)
     return entries
 
 
-def _curves(values: Values, protocol: Protocol) -> dict[str, Curve]:
-    points: dict[str, list[tuple[float | str, Entry]]] = {}
-    for header, column in values.columns().items():
-        known = column[column.isfinite()]
-        if header.point is not None and len(known):
-            found = entry(header.group, header.score, known, protocol.seed)
-            points.setdefault(header.point.curve, []).append((header.point.x, found))
-    return {
-        name: Curve(
-            *CURVES[name],
-            tuple(x for x, _ in known),
-            *(tuple(getattr(e, end) for _, e in known) for end in ("mean", "low", "high")),
-        )
-        for name, known in points.items()
-    }
-
-
-def _fingerprint(classifier: nn.Module, space: InputSpace | None) -> str:
-    """Return what tells one state of a module from another, and one activation or normalisation."""
-    digest = hashlib.sha256(f"{classifier!r} {getattr(classifier, 'space', space)!r} {classifier.training}".encode())
-    for key, tensor in classifier.state_dict().items():
-        if isinstance(tensor, Tensor):
-            digest.update(key.encode())
-            digest.update(tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().tobytes())
-    return digest.hexdigest()
+def _curves(columns: Mapping[Header, Tensor], protocol: Protocol) -> dict[str, Curve]:
+    curves: dict[str, Curve] = {}
+    for group in protocol.in_order():
+        points: dict[str, list[tuple[float | str, Entry]]] = {}
+        for column in map(_finite, _columns(columns, group)):
+            if column.point is not None and len(column.values):
+                summary = entry(group.name, column.score, column.values, protocol.seed)
+                points.setdefault(column.point.curve, []).append((column.point.x, summary))
+        for name, summaries in points.items():
+            text, places = group.curves[name], tuple(x for x, _ in summaries)
+            mean, low, high = (tuple(getattr(e, end) for _, e in summaries) for end in ("mean", "low", "high"))
+            curves[name] = Curve(text.title, text.x_label, text.y_label, places, mean, low, high, text.caption)
+    return curves

@@ -13,6 +13,8 @@ from gradsculpt.metrics.curvature import hessian_norm, upper_bound
 from gradsculpt.metrics.fidelity import deletion, deletion_curve, inserted, insertion, insertion_curve
 from gradsculpt.metrics.gaze import gaze_overlap
 from gradsculpt.metrics.linearization import linearization_error
+from gradsculpt.metrics.masking import Masking
+from gradsculpt.metrics.neighbourhood import Neighbourhood
 from gradsculpt.metrics.region_perturbation import aopc_morf, morf_curve, relative_drop
 from gradsculpt.metrics.robustness import local_lipschitz, max_sensitivity, rps
 from gradsculpt.metrics.similarity import cosine, pearson, spearman, ssim
@@ -49,7 +51,9 @@ METRICS: tuple[Metric[..., Tensor] | Metric[..., dict[str, Tensor]], ...] = (
 
 __all__ = [
     "METRICS",
+    "Masking",
     "Metric",
+    "Neighbourhood",
     "Score",
     "aopc_morf",
     "binary_scores",

@@ -43,9 +43,24 @@ class Score:
 class Metric(Generic[P, R]):
     """A metric function together with its scores; called like the function, whose signature and docstring it keeps.
 
+    A metric of your own is a function under the decorator `metric`. It returns one value a sample, which does not
+    depend on the others of the batch, or a dict of them. The names of its arguments without a default say what it needs
+    (`maps`; `a` and `b`; `model`, `x`, `y` and `maps`; ...), the first line of its docstring describes it in tables.
+
     Args:
         function: Returns one value a sample: [N], or a dict of [N].
         scores: What is returned: one `Score` for a tensor, one a key for a dict, in the same order.
+
+    Example:
+        >>> @metric(Score("bright_share", low=0.0, high=1.0, better="lower", unit="fraction"))
+        ... def bright_share(maps: Tensor, level: float = 0.5) -> Tensor:
+        ...     "Share of the entries that exceed half of the largest magnitude."
+        ...     sizes = rows("maps", maps)
+        ...     return (sizes > level * sizes.amax(dim=1, keepdim=True)).float().mean(dim=1)
+        >>> bright_share(torch.tensor([[[4.0, -3.0, 1.0, 0.0]]]))
+        tensor([0.5000])
+        >>> bright_share.needs, bright_share.scores[0].best
+        (('maps',), 0.0)
     """
 
     function: Callable[P, R]
@@ -104,6 +119,11 @@ def ascending(values: Tensor) -> Tensor:
     if values.device.type == "cpu":  # NumPy's vectorised sort takes a twentieth of torch.sort's time
         return torch.from_numpy(np.sort(values.numpy(), axis=1))
     return torch.sort(values, dim=1).values
+
+
+def wide(t: Tensor) -> torch.dtype:
+    """Return the precision that scores of this are computed in: its own, and float32 where that is less."""
+    return torch.promote_types(t.dtype, torch.float32)
 
 
 def share(part: Tensor, whole: Tensor, dtype: torch.dtype) -> Tensor:

@@ -17,11 +17,8 @@ def brier(logits: Tensor, y: Tensor) -> Tensor:
         logits: A model's outputs before the softmax.
         y: True classes.
 
-    Shape:
-        logits [N, K] and y [N] to [N].
-
-    Units:
-        None.
+    Shape: logits [N, K] and y [N] to [N].
+    Units: None.
 
     Returns:
         The sum over classes of (p - t)^2, where t is 1 for the true class and 0 for others, in [0, 2]; lower is better.
@@ -30,8 +27,7 @@ def brier(logits: Tensor, y: Tensor) -> Tensor:
     Raises:
         ArgumentError: If the logits are no finite [N, K], or a class is out of range.
 
-    Source:
-        Brier, "Verification of forecasts expressed in terms of probability", Monthly Weather Review 1950.
+    Source: Brier, "Verification of forecasts expressed in terms of probability", Monthly Weather Review 1950.
 
     Example:
         >>> brier(torch.zeros(2, 2), torch.tensor([0, 1]))
@@ -44,33 +40,25 @@ def brier(logits: Tensor, y: Tensor) -> Tensor:
 
 @metric(Score("negative_log_likelihood", low=0.0, high=float("inf"), better="lower", unit="nats"))
 def negative_log_likelihood(logits: Tensor, y: Tensor) -> Tensor:
-    """Negative logarithm of the probability of the true class.
+    """Negative logarithm of the probability of the true class; the arguments are those of `brier`.
 
-    Args:
-        logits: A model's outputs before the softmax.
-        y: True classes.
-
-    Shape:
-        logits [N, K] and y [N] to [N].
-
-    Units:
-        Nats.
+    Shape: logits [N, K] and y [N] to [N].
+    Units: Nats.
 
     Returns:
         The cross entropy of each sample, 0 or more; lower is better.
 
     Raises:
-        ArgumentError: If the logits are no finite [N, K], or a class is out of range.
+        ArgumentError: As `brier` does.
 
-    Source:
-        Guo et al., "On calibration of modern neural networks", ICML 2017.
+    Source: Guo et al., "On calibration of modern neural networks", ICML 2017.
 
     Example:
         >>> negative_log_likelihood(torch.zeros(1, 4), torch.tensor([2]))
         tensor([1.3863])
     """
-    found = _log_probabilities(logits, y).gather(1, y.to(logits.device)[:, None])[:, 0]
-    return found.neg().clamp(min=0.0).to(logits.dtype)
+    likelihood = _log_probabilities(logits, y).gather(1, y.to(logits.device)[:, None])[:, 0]
+    return likelihood.neg().clamp(min=0.0).to(logits.dtype)
 
 
 def calibration_error(logits: Tensor, y: Tensor, bins: int = 15) -> Tensor:
@@ -85,11 +73,8 @@ def calibration_error(logits: Tensor, y: Tensor, bins: int = 15) -> Tensor:
         y: True classes.
         bins: How many bins [0, 1] is cut into, each without its lower and with its upper edge.
 
-    Shape:
-        logits [N, K] and y [N] to [N].
-
-    Units:
-        A fraction.
+    Shape: logits [N, K] and y [N] to [N].
+    Units: A fraction.
 
     Returns:
         The gaps in [0, 1]; lower is better, 0 is calibrated.
@@ -104,8 +89,7 @@ def calibration_error(logits: Tensor, y: Tensor, bins: int = 15) -> Tensor:
         >>> calibration_error(logits, torch.tensor([0, 1, 1, 1])).mean()  # 80% sure, and right half of the time
         tensor(0.3000)
     """
-    if not isinstance(bins, int) or bins < 1:
-        raise ArgumentError(f"bins={bins!r} is out of range; pass a whole number of at least 1.")
+    checks.whole("bins", bins, 1)
     log_confidence, predicted = _log_probabilities(logits, y).max(dim=1)
     confidence = log_confidence.exp().clamp(max=1.0)
     return gaps(confidence, (predicted == y.to(predicted.device)).to(confidence.dtype), bins).to(logits.dtype)

@@ -29,11 +29,8 @@ def connectedness(maps: Tensor, k: float = 0.1, connectivity: Literal[4, 8] = 8)
             about 0.4 on with 8 neighbours, and from about 0.6 with 4, so that larger shares tell little.
         connectivity: How many neighbours a pixel has: 8 with the diagonal ones, or 4.
 
-    Shape:
-        [N, H, W] or [N, C, H, W] to a dict of [N].
-
-    Units:
-        A number, a fraction of the marked pixels, and pixels.
+    Shape: [N, H, W] or [N, C, H, W] to a dict of [N].
+    Units: A number, a fraction of the marked pixels, and pixels.
 
     Returns:
         `components`, how many there are (lower is more connected); `largest_component`, the share of the marked pixels
@@ -43,9 +40,8 @@ def connectedness(maps: Tensor, k: float = 0.1, connectivity: Literal[4, 8] = 8)
     Raises:
         ArgumentError: If `maps` is not a batch of finite maps, k is outside (0, 1] or connectivity is neither 4 nor 8.
 
-    Source:
-        Gong et al., CVPR 2024, section 4.3, call maps connected whose salient pixels lie together, and give no measure;
-        the components of a mask are the standard one of image processing.
+    Source: Gong et al., CVPR 2024, section 4.3, call maps connected whose salient pixels lie together, and give no
+        measure; the components of a mask are the standard one of image processing.
 
     Example:
         >>> maps = torch.tensor([[[2.0, 0.0, 1.0], [0.0, 2.0, 0.0]]])

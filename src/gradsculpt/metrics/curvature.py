@@ -1,18 +1,19 @@
 """How curved a network's outputs are in its input, which bounds how much a gradient changes nearby."""
 
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor
 
 from gradsculpt import checks
-from gradsculpt.attributions.copies import arithmetic, clean_classes, source
 from gradsculpt.attributions.gradient import Gradient, Output, class_output
+from gradsculpt.attributions.sampling import arithmetic, clean_classes, source
 from gradsculpt.gradients import Model, Recording
 from gradsculpt.isolation import undisturbed
-from gradsculpt.metrics.base import Score, metric
-from gradsculpt.metrics.neighbours import Bounds, length, neighbours, noisy_maps, wide
+from gradsculpt.metrics.base import Score, metric, wide
+from gradsculpt.metrics.neighbourhood import Neighbourhood, lengths, noisy_maps
 from gradsculpt.metrics.similarity import cosine
+from gradsculpt.numerics import divided
 from gradsculpt.penalties import Size
 
 Probe = Literal["rademacher", "gaussian"]
@@ -49,11 +50,8 @@ def hessian_norm(
         output: Which output of the class, as of `Gradient`.
         seed: Seed of the vectors.
 
-    Shape:
-        [N, C, H, W] to three of [N].
-
-    Units:
-        Output units per model unit squared; squared_hessian_norm in the square of that.
+    Shape: [N, C, H, W] to three of [N].
+    Units: Output units per model unit squared; squared_hessian_norm in the square of that.
 
     Returns:
         hessian_norm, the root of the mean; its standard_error (by the delta method); and squared_hessian_norm, the
@@ -62,11 +60,8 @@ def hessian_norm(
     Raises:
         ArgumentError: If a number is out of range, a name is unknown, or x or y is no batch of images and classes.
 
-    Source:
-        Hutchinson 1990; Joo et al., AAAI 2023 (local gradient alignment), Theorem 6 and its discussion.
-
-    Deviation:
-        Their released test divides the sum over probes by the size of the noise instead of the number of probes.
+    Source: Hutchinson 1990; Joo et al., AAAI 2023 (local gradient alignment), Theorem 6 and its discussion.
+    Deviation: Their released test divides the sum over probes by the size of the noise instead of the number of probes.
 
     Example:
         >>> model = lambda x: x.flatten(1).square().cumsum(1)  # the last output has the Hessian 2 I
@@ -77,8 +72,8 @@ def hessian_norm(
     checks.at_least("probes", probes, 2)
     with arithmetic(create_graph=True), undisturbed(model):
         x = source(x, create_graph=False)
-        lengths = _lengths(_Curvature(model, x, clean_classes(model, x, y), output), probes, probe, seed)
-    norm, scaled = _root_mean_square(lengths.to(wide(x)))
+        probed = _probed(_Curvature(model, x, clean_classes(model, x, y), output), probes, probe, seed)
+    norm, scaled = _root_mean_square(probed.to(wide(x)))
     spread = (scaled.square() - 1).square().sum(dim=0).div(probes * (probes - 1)).sqrt()
     return {"hessian_norm": norm, "standard_error": norm * spread / 2, "squared_hessian_norm": norm.square()}
 
@@ -93,14 +88,11 @@ def upper_bound(
     x: Tensor,
     y: Tensor | None,
     eps: Size,
-    draws: int = 10,
+    neighbourhood: Neighbourhood = Neighbourhood(),
     probes: int = 10,
     *,
-    bounds: Bounds | None = None,
     probe: Probe = "rademacher",
     output: Output = "logit",
-    seed: int = 0,
-    batch_size: int = 32,
 ) -> dict[str, Tensor]:
     """Cosine criterion between gradients at an image and near it, beside its bounds by curvature over gradient.
 
@@ -111,18 +103,14 @@ def upper_bound(
         model: Used in the mode it is in; its state does not change.
         x: The images as the model takes them. A batch goes in one piece, with its graph, for the Hessian.
         y: Classes [N]; None for the predicted ones.
-        eps: Half-width of the uniform noise d, the same for every image; a tensor gives every channel its own.
-        draws: Number of changes d.
+        eps: Half-width of the uniform noise d; a tensor gives every channel its own.
+        neighbourhood: How many changes d there are, and where x + d may lie; its seed is that of the vectors too.
         probes: Number of random vectors for |H|_F.
-        bounds: Smallest and largest model input, to which x + d is clamped: `space.bounds`.
         probe: Kind of the vectors, as of `hessian_norm`.
         output: Which output of the class, as of `Gradient`.
-        seed: Seed of noise and vectors.
-        batch_size: Images in one pass of the gradients at x + d.
 
     Shape: [N, C, H, W] to three of [N].
-
-    Units: None; eps and bounds in model units.
+    Units: None; eps in model units.
 
     Returns:
         Means over the draws, lower is steadier: cosine_criterion in [0, 1]; bound, with |d| |H|_F; directional_bound,
@@ -132,11 +120,8 @@ def upper_bound(
     Raises:
         ArgumentError: If a number is out of range, a name is unknown, or x or y is no batch of images and classes.
 
-    Source:
-        Joo et al., AAAI 2023 (local gradient alignment), Definition 4, Theorem 6; Figure 3(b), directional_bound.
-
-    Deviation:
-        Their released test draws Gaussian noise and divides the sum of |H v|^2 by the size of the noise.
+    Source: Joo et al., AAAI 2023 (local gradient alignment), Definition 4, Theorem 6; Figure 3(b), directional_bound.
+    Deviation: Their released test draws Gaussian noise and divides the sum of |H v|^2 by the size of the noise.
 
     Example:
         >>> model = lambda x: x.flatten(1).square().cumsum(1)
@@ -149,22 +134,21 @@ def upper_bound(
         x = source(x, create_graph=False)
         y = clean_classes(model, x, y)
         curvature = _Curvature(model, x, y, output)
-        norm, _ = _root_mean_square(_lengths(curvature, probes, probe, seed))
-        found = []
-        for points in neighbours(x, eps, draws, bounds, seed, batch_size):
+        norm, _ = _root_mean_square(_probed(curvature, probes, probe, neighbourhood.seed))
+        groups = []
+        for points in neighbourhood.noisy_inputs(x, eps):
             near = noisy_maps(Gradient(output), model, points, y)
-            along = torch.stack([length(curvature.product(d)[None])[0] for d in points - x])
-            found.append(_criterion_and_bounds(curvature.gradient.to(near), near, length(points - x) * norm, along))
-    means = torch.cat(found, dim=1).mean(dim=1).to(wide(x))
+            along = torch.stack([lengths(curvature.product(d)[None])[0] for d in points - x])
+            groups.append(_criterion_and_bounds(curvature.gradient.to(near), near, lengths(points - x) * norm, along))
+    means = torch.cat(groups, dim=1).mean(dim=1).to(wide(x))
     return {score.name: mean for score, mean in zip(upper_bound.scores, means, strict=True)}
 
 
 def _criterion_and_bounds(clean: Tensor, near: Tensor, bound: Tensor, along: Tensor) -> Tensor:
     """Return the cosine criterion of gradients near an image [S, N, ...] and both of its bounds, [3, S, N]."""
     angle = cosine(clean.repeat(len(near), 1, 1, 1), near.flatten(0, 1), signed=True).view(near.shape[:2])
-    steep = length(near)
-    safe = torch.where(steep > 0, steep, 1.0)
-    return torch.stack([(1 - angle) / 2, *(torch.where(steep > 0, change / safe, 1.0) for change in (bound, along))])
+    steep = lengths(near)
+    return torch.stack([(1 - angle) / 2, *(divided(change, steep, empty=1.0) for change in (bound, along))])
 
 
 class _Curvature:
@@ -184,22 +168,21 @@ class _Curvature:
         return self._pass.gradient(self._gradient * vectors)
 
 
-def _lengths(curvature: _Curvature, probes: int, probe: Probe, seed: int) -> Tensor:
+def _probed(curvature: _Curvature, probes: int, probe: Probe, seed: int) -> Tensor:
     """Return |H v| of every image for every probe v, [probes, N]."""
-    checks.one_of("probe", probe, ("rademacher", "gaussian"))
+    checks.one_of("probe", probe, get_args(Probe))
     checks.at_least("seed", seed, 0)
     generator = torch.Generator().manual_seed(seed)
-    like, found = curvature.gradient, []
+    like, norms = curvature.gradient, []
     for _ in range(probes):
         vector = torch.randn(like.shape[1:], generator=generator)
         vector = torch.where(vector < 0, -1.0, 1.0) if probe == "rademacher" else vector
-        found.append(length(curvature.product(vector.to(like).expand_as(like))[None])[0])
-    return torch.stack(found)
+        norms.append(lengths(curvature.product(vector.to(like).expand_as(like))[None])[0])
+    return torch.stack(norms)
 
 
-def _root_mean_square(lengths: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the root mean square over the probes [N], and the lengths over it [probes, N], 1 where all are 0."""
-    peak = lengths.amax(dim=0)  # taken out first, so that no square overflows or vanishes
-    root = (lengths / torch.where(peak > 0, peak, 1.0)).square().mean(dim=0).sqrt()
-    safe = torch.where(peak > 0, peak * root, 1.0)
-    return peak * root, torch.where(peak > 0, lengths / safe, 1.0)
+def _root_mean_square(norms: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the root mean square over the probes [N], and the norms over it [probes, N], 1 where all are 0."""
+    top = norms.amax(dim=0)  # taken out first, so that no square overflows or vanishes
+    root = top * divided(norms, top).square().mean(dim=0).sqrt()
+    return root, divided(norms, root, empty=1.0)

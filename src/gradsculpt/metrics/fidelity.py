@@ -4,13 +4,11 @@ import torch
 from torch import Tensor
 
 from gradsculpt import checks
-from gradsculpt.errors import ArgumentError
 from gradsculpt.gradients import Model
 from gradsculpt.metrics.base import Score, metric
 from gradsculpt.metrics.masking import (
-    BATCH_SIZE,
     Baseline,
-    ClassOutput,
+    Masking,
     Trial,
     baseline_images,
     check_images,
@@ -22,15 +20,7 @@ from gradsculpt.metrics.masking import (
 
 @metric(Score("insertion", low=0.0, high=1.0, better="higher"))
 def insertion(
-    model: Model,
-    x: Tensor,
-    y: Tensor,
-    maps: Tensor,
-    steps: int = 20,
-    *,
-    baseline: Baseline = "zero",
-    output: ClassOutput = "probability",
-    batch_size: int = BATCH_SIZE,
+    model: Model, x: Tensor, y: Tensor, maps: Tensor, steps: int = 20, masking: Masking = Masking()
 ) -> Tensor:
     """Mean probability of the class while an image is put together, most important pixels first.
 
@@ -44,29 +34,20 @@ def insertion(
         y: The class of each image whose probability is followed: the true one.
         maps: Attribution maps, one an image.
         steps: How many steps lie between the empty and the whole image.
-        baseline: "zero", "blur", "mean" or images; see `baseline_images`.
-        output: "probability", "logit", or "accuracy": 1 where the class is the predicted one.
-        batch_size: How many images go through the model at once.
+        masking: The baseline, what is read from the model, and how.
 
-    Shape:
-        x [N, C, H, W], y [N] and maps [N, H, W] or [N, C, H, W], of any number of channels, to [N].
-
-    Units:
-        A probability; that of the logit with `output="logit"`.
+    Shape: x [N, C, H, W], y [N] and maps [N, H, W] or [N, C, H, W], of any number of channels, to [N].
+    Units: A probability; that of the logit where the masking reads it.
 
     Returns:
-        The mean over the steps + 1 shares, in [0, 1] unless the logit is read; higher is more faithful. Among equal
-        magnitudes the pixel that comes first in memory order goes first, so a constant map is scanned line by line.
+        The mean over the steps + 1 shares, in [0, 1] unless the logit is read; higher is more faithful.
 
     Raises:
-        ArgumentError: If shapes do not fit, x or a map is not finite, a class is out of range or an option unknown.
+        ArgumentError: If shapes do not fit, x or a map is not finite, a class is out of range, or steps is below 1.
         ModelError: If the model returns NaN, or no logits.
 
-    Source:
-        Petsiuk et al., BMVC 2018; Joo et al., AAAI 2023, "Insertion and Adv-Insertion game".
-
-    Deviation:
-        The authors' code for the second leaves the share 1 out, and drops pixels that tie with the threshold.
+    Source: Petsiuk et al., BMVC 2018; Joo et al., AAAI 2023, "Insertion and Adv-Insertion game".
+    Deviation: The authors' code for the second leaves the share 1 out, and drops pixels that tie with the threshold.
 
     Example:
         >>> model = lambda x: torch.stack([x[:, 0, 0, 0], torch.zeros(len(x))], dim=1)  # looks at one pixel
@@ -74,53 +55,27 @@ def insertion(
         >>> insertion(model, x, y, maps=torch.tensor([[[1.0, 0.0]], [[0.0, 1.0]]]), steps=2)
         tensor([0.8333, 0.6666])
     """
-    curve = insertion_curve(model, x, y, maps, steps, baseline=baseline, output=output, batch_size=batch_size)
-    return curve.mean(dim=1)
+    return insertion_curve(model, x, y, maps, steps, masking).mean(dim=1)
 
 
 @metric(Score("deletion", low=0.0, high=1.0, better="lower"))
-def deletion(
-    model: Model,
-    x: Tensor,
-    y: Tensor,
-    maps: Tensor,
-    steps: int = 20,
-    *,
-    baseline: Baseline = "zero",
-    output: ClassOutput = "probability",
-    batch_size: int = BATCH_SIZE,
-) -> Tensor:
+def deletion(model: Model, x: Tensor, y: Tensor, maps: Tensor, steps: int = 20, masking: Masking = Masking()) -> Tensor:
     """Mean probability of the class while an image is taken apart, most important pixels first.
 
-    The opposite of `insertion`: at each of the shares 0, 1 / steps, ..., 1 that share of the pixels, those of largest
-    magnitude in the map, is replaced by the baseline.
+    The opposite of `insertion`, whose arguments it has: at each of the shares 0, 1 / steps, ..., 1 that share of the
+    pixels, those of largest magnitude in the map, is replaced by the baseline.
 
-    Args:
-        model: Any callable from [N, C, H, W] to logits [N, K]; used in the mode it is in, normally eval.
-        x: Images, as the model takes them.
-        y: The class of each image whose probability is followed: the true one.
-        maps: Attribution maps, one an image.
-        steps: How many steps lie between the whole and the empty image.
-        baseline: "zero", "blur", "mean" or images; see `baseline_images`.
-        output: "probability", "logit", or "accuracy": 1 where the class is the predicted one.
-        batch_size: How many images go through the model at once.
-
-    Shape:
-        x [N, C, H, W], y [N] and maps [N, H, W] or [N, C, H, W], of any number of channels, to [N].
-
-    Units:
-        A probability; that of the logit with `output="logit"`.
+    Shape: As of `insertion`, to [N].
+    Units: A probability; that of the logit where the masking reads it.
 
     Returns:
-        The mean over the steps + 1 shares, in [0, 1] unless the logit is read; lower is more faithful. Ties as in
-        `insertion`.
+        The mean over the steps + 1 shares, in [0, 1] unless the logit is read; lower is more faithful.
 
     Raises:
-        ArgumentError: If shapes do not fit, x or a map is not finite, a class is out of range or an option unknown.
+        ArgumentError: As `insertion` does.
         ModelError: If the model returns NaN, or no logits.
 
-    Source:
-        Petsiuk et al., BMVC 2018.
+    Source: Petsiuk et al., BMVC 2018.
 
     Example:
         >>> model = lambda x: torch.stack([x[:, 0, 0, 0], torch.zeros(len(x))], dim=1)  # looks at one pixel
@@ -128,43 +83,25 @@ def deletion(
         >>> deletion(model, x, y, maps=torch.tensor([[[1.0, 0.0]], [[0.0, 1.0]]]), steps=2)
         tensor([0.6666, 0.8333])
     """
-    curve = deletion_curve(model, x, y, maps, steps, baseline=baseline, output=output, batch_size=batch_size)
-    return curve.mean(dim=1)
+    return deletion_curve(model, x, y, maps, steps, masking).mean(dim=1)
 
 
 def insertion_curve(
-    model: Model,
-    x: Tensor,
-    y: Tensor,
-    maps: Tensor,
-    steps: int = 20,
-    *,
-    baseline: Baseline = "zero",
-    output: ClassOutput = "probability",
-    batch_size: int = BATCH_SIZE,
+    model: Model, x: Tensor, y: Tensor, maps: Tensor, steps: int = 20, masking: Masking = Masking()
 ) -> Tensor:
     """Return the curve whose mean is `insertion`: one value for each share 0, 1 / steps, ..., 1, [N, steps + 1]."""
-    trial, ranks, counts = _prepared(model, x, y, maps, steps, output, batch_size)
-    return trial.curve(ranks, counts, inside=trial.x, outside=baseline_images(x, baseline)).to(x.dtype)
+    checks.whole("steps", steps, 1)
+    images = Trial(model, x, y, maps, masking)
+    return images.inserted(shares(images.total, steps))
 
 
 def deletion_curve(
-    model: Model,
-    x: Tensor,
-    y: Tensor,
-    maps: Tensor,
-    steps: int = 20,
-    *,
-    baseline: Baseline = "zero",
-    output: ClassOutput = "probability",
-    batch_size: int = BATCH_SIZE,
+    model: Model, x: Tensor, y: Tensor, maps: Tensor, steps: int = 20, masking: Masking = Masking()
 ) -> Tensor:
     """Return the curve whose mean is `deletion`: one value for each share 0, 1 / steps, ..., 1, [N, steps + 1]."""
-    trial, ranks, counts = _prepared(model, x, y, maps, steps, output, batch_size)
-    # Counted from the least important pixel, what deletion leaves is what is put in.
-    total = counts[-1]
-    kept = [total - count for count in counts]
-    return trial.curve(total - 1 - ranks, kept, inside=trial.x, outside=baseline_images(x, baseline)).to(x.dtype)
+    checks.whole("steps", steps, 1)
+    images = Trial(model, x, y, maps, masking)
+    return images.deleted(shares(images.total, steps))
 
 
 def inserted(x: Tensor, maps: Tensor, gamma: float, baseline: Baseline = "zero") -> Tensor:
@@ -174,10 +111,10 @@ def inserted(x: Tensor, maps: Tensor, gamma: float, baseline: Baseline = "zero")
         x: Images [N, C, H, W].
         maps: Attribution maps, [N, H, W] or [N, C, H, W].
         gamma: Share of the pixels in [0, 1]; their number is rounded to the nearest, halves up.
-        baseline: "zero", "blur", "mean" or images; see `baseline_images`.
+        baseline: "zero", "blur", "mean" or images, as of `Masking`.
 
     Raises:
-        ArgumentError: If shapes do not fit, x or a map is not finite, or gamma is no share.
+        ArgumentError: If shapes do not fit, x or a map is not finite, gamma is no share, or the baseline is unknown.
 
     Source: Joo et al., AAAI 2023, Fig. 2(b).
 
@@ -189,18 +126,4 @@ def inserted(x: Tensor, maps: Tensor, gamma: float, baseline: Baseline = "zero")
     checks.within("gamma", gamma, 0.0, 1.0)
     ranks = ranking(fitting_values(x, maps))
     count = int(gamma * x.shape[2] * x.shape[3] + 0.5)
-    return torch.where((ranks < count)[:, None], x.detach(), baseline_images(x, baseline))
-
-
-def _prepared(
-    model: Model, x: Tensor, y: Tensor, maps: Tensor, steps: int, output: ClassOutput, batch_size: int
-) -> tuple[Trial, Tensor, list[int]]:
-    check_steps(steps)
-    trial = Trial(model, x.detach(), y, output, batch_size)
-    return trial, ranking(fitting_values(x, maps)), shares(x.shape[2] * x.shape[3], steps)
-
-
-def check_steps(steps: int) -> None:
-    """Raise `ArgumentError` unless steps is a positive whole number."""
-    if not isinstance(steps, int) or steps < 1:
-        raise ArgumentError(f"steps={steps!r} is out of range; pass a whole number of at least 1.")
+    return torch.where((ranks < count)[:, None], x.detach(), baseline_images(x, Masking(baseline).baseline))

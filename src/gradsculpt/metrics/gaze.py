@@ -23,11 +23,8 @@ def gaze_overlap(maps: Tensor, gaze: Tensor, k: float = 0.05) -> Tensor:
         gaze: How much people looked at each pixel, not negative; 8-bit values are taken as they are.
         k: Share of the pixels that counts, in (0, 1]; 0.05 and 0.1 in Tables 4 and 6 of Gong et al.
 
-    Shape:
-        maps [N, H, W] or [N, C, H, W] and gaze [N, H, W] or [N, 1, H, W] to [N].
-
-    Units:
-        A fraction of the map's top pixels; multiplying map or gaze by a positive number changes nothing.
+    Shape: maps [N, H, W] or [N, C, H, W] and gaze [N, H, W] or [N, 1, H, W] to [N].
+    Units: A fraction of the map's top pixels; multiplying map or gaze by a positive number changes nothing.
 
     Returns:
         The share in [0, 1], higher is more alike; k for a map that has nothing to do with the gaze. A map or a gaze
@@ -36,8 +33,7 @@ def gaze_overlap(maps: Tensor, gaze: Tensor, k: float = 0.05) -> Tensor:
     Raises:
         ArgumentError: If shapes do not fit, a map or gaze is not finite, gaze is negative, or k is outside (0, 1].
 
-    Source:
-        Gong et al., CVPR 2024, section 5.3 and Tables 4 and 6.
+    Source: Gong et al., CVPR 2024, section 5.3 and Tables 4 and 6.
 
     Example:
         >>> maps = torch.tensor([[[5.0, -4.0, 1.0, 0.0]]])

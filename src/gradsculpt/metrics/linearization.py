@@ -7,13 +7,13 @@ import torch
 from torch import Tensor
 
 from gradsculpt import checks
-from gradsculpt.attributions.copies import arithmetic, clean_classes, source
 from gradsculpt.attributions.gradient import class_output
+from gradsculpt.attributions.sampling import arithmetic, clean_classes, noise, source
 from gradsculpt.gradients import Model, input_gradient
 from gradsculpt.isolation import undisturbed
-from gradsculpt.metrics.base import Score, metric
-from gradsculpt.metrics.neighbours import shared, wide
-from gradsculpt.numerics import unit
+from gradsculpt.metrics.base import Score, metric, wide
+from gradsculpt.metrics.neighbourhood import Neighbourhood, lengths
+from gradsculpt.numerics import divided, unit
 from gradsculpt.penalties import Penalty
 
 
@@ -28,10 +28,7 @@ def linearization_error(
     y: Tensor | None,
     eps: float,
     direction: Penalty | Literal["gradient", "random"] = "gradient",
-    draws: int = 10,
-    *,
-    seed: int = 0,
-    batch_size: int = 32,
+    neighbourhood: Neighbourhood = Neighbourhood(),
 ) -> dict[str, Tensor]:
     """Error of the linear approximation of the loss at a distance: |L(x + d) - L(x) - <grad L(x), d>|, |d| = eps.
 
@@ -46,26 +43,21 @@ def linearization_error(
             where lambda eps^2 is below about 1e-6.
         direction: Where the perturbation points: uphill along the gradient, as a penalty's dual does (`L1(1.0)` along
             the sign), or anywhere.
-        draws: Number of random perturbations, of which the largest error counts; every image sees the same.
-        seed: Seed of the random perturbations.
-        batch_size: Images in one pass; a batch that is larger itself goes in one piece.
+        neighbourhood: How many random perturbations there are, of which the largest error counts, and where x + d may
+            lie: what is clamped is shorter than eps.
 
-    Shape:
-        [N, C, H, W] to three of [N].
-
-    Units:
-        linearization_error in units of loss, relative_error none, smoothness in loss per model unit squared.
+    Shape: [N, C, H, W] to three of [N].
+    Units: linearization_error in units of loss, relative_error none, smoothness in loss per model unit squared.
 
     Returns:
         linearization_error; relative_error, its share of error + |<grad L(x), d>|, in [0, 1]; and smoothness, the least
-        lambda that the error allows, 2 error / eps^2. Lower is closer to linear. Where the gradient is 0, no direction
+        lambda that the error allows, 2 error / |d|^2. Lower is closer to linear. Where the gradient is 0, no direction
         is uphill, and all are 0 unless the direction is random.
 
     Raises:
         ArgumentError: If a number is out of range, a name is unknown, or x or y is no batch of images and classes.
 
-    Source:
-        Gong et al., CVPR 2024 (AdvGrad), Definition 1, Observation 1, A.1.
+    Source: Gong et al., CVPR 2024 (AdvGrad), Definition 1, Observation 1, A.1.
 
     Example:
         >>> x = torch.zeros(1, 1, 1, 2, dtype=torch.float64)
@@ -80,15 +72,17 @@ def linearization_error(
         x = source(x, create_graph=False)
         target = clean_classes(model, x, y)
         start, gradient = _losses(model, x, target)
-        found = []
-        for deltas in _perturbations(gradient, eps, direction, draws, seed, batch_size):
+        groups = []
+        for directions in _directions(gradient, direction, neighbourhood):
+            deltas = eps * directions
+            if neighbourhood.bounds is not None:  # or rounding would be taken for a part of the step
+                deltas = neighbourhood.inside(x + deltas) - x
             moved = _losses(model, (x + deltas).flatten(0, 1), target.repeat(len(deltas)), sloped=False)[0]
             slope = (gradient * deltas).flatten(2).sum(dim=2)
             error = (moved.view(slope.shape) - start - slope).abs()
-            whole = error + slope.abs()
-            relative = error / torch.where(whole > 0, whole, 1.0)
-            found.append(torch.stack([error, relative, 2 * error / eps**2]))
-        largest = torch.cat(found, dim=1).amax(dim=1).to(wide(x))
+            smoothness = 2 * divided(error, lengths(deltas).square())
+            groups.append(torch.stack([error, divided(error, error + slope.abs()), smoothness]))
+        largest = torch.cat(groups, dim=1).amax(dim=1).to(wide(x))
     return {score.name: values for score, values in zip(linearization_error.scores, largest, strict=True)}
 
 
@@ -103,17 +97,11 @@ def _losses(model: Model, x: Tensor, y: Tensor, *, sloped: bool = True) -> tuple
         return input_gradient(losses, x) if sloped else (losses(x), torch.zeros_like(x))
 
 
-def _perturbations(
-    gradient: Tensor, eps: float, direction: Penalty | str, draws: int, seed: int, batch_size: int
-) -> Iterator[Tensor]:
-    """Yield groups of perturbations [S, N, C, H, W] of L2 norm eps."""
-    count = draws if direction == "random" else 1
-    generator = torch.Generator().manual_seed(seed)
-    for group in shared(gradient, count, seed, batch_size):
-        if isinstance(direction, Penalty):
-            yield eps * unit(direction.dual(gradient))[None]
-        elif direction == "gradient":
-            yield eps * unit(gradient)[None]
-        else:
-            noise = torch.stack([torch.randn(gradient.shape[1:], generator=generator) for _ in group])
-            yield eps * unit(noise).to(gradient)[:, None].expand(-1, *gradient.shape)
+def _directions(gradient: Tensor, direction: Penalty | str, neighbourhood: Neighbourhood) -> Iterator[Tensor]:
+    """Yield groups of perturbations [S, N, C, H, W] of L2 norm 1."""
+    if direction == "random":
+        parts = neighbourhood.groups(len(gradient))
+        for drawn in noise(gradient, parts, neighbourhood.generator()):
+            yield unit(drawn.flatten(0, 1))[:, None].expand(-1, *gradient.shape)
+    else:
+        yield unit(direction.dual(gradient) if isinstance(direction, Penalty) else gradient)[None]

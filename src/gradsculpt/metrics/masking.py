@@ -1,139 +1,178 @@
 """Images with their most important pixels put in or taken out, and what a model makes of them."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
-from typing import Literal
+from dataclasses import dataclass
+from typing import Literal, get_args
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from gradsculpt import checks
-from gradsculpt.attributions.copies import groups
 from gradsculpt.attributions.gradient import class_output
 from gradsculpt.attributions.heatmap import channel_sum, magnitudes
+from gradsculpt.attributions.sampling import groups
 from gradsculpt.errors import ArgumentError, ModelError
 from gradsculpt.gradients import Model
 from gradsculpt.isolation import undisturbed
 from gradsculpt.kernels import fused
+from gradsculpt.metrics.base import wide
 
 Baseline = Literal["zero", "blur", "mean"] | Tensor
-"""What stands where a pixel of the image does not; see `baseline_images`."""
+"""What stands where a pixel of the image does not."""
 
 ClassOutput = Literal["probability", "logit", "accuracy"]
 """What is read from the model: an output of the class, or 1 where the class is the predicted one and 0 elsewhere."""
-
-BATCH_SIZE = 64
-"""How many images go through the model at once."""
 
 _BLUR_RADIUS, _BLUR_SIGMA = 5, 5.0  # the 11 x 11 kernel of Petsiuk et al.
 
 
 @dataclass(frozen=True)
+class Masking:
+    """How pixels are put into images and taken out of them, and what is asked of the model then.
+
+    Among pixels or squares that are equally important, the one that comes first in memory order goes first, so a
+    constant map is scanned line by line.
+
+    Args:
+        baseline: What stands where a pixel of the image does not: "zero", the number 0 in the space of x (for
+            mean/std-normalised images the mean colour of the training data); "mean", each channel's mean over the
+            image itself; "blur", the image under a Gaussian of 11 x 11 pixels with standard deviation 5; or a tensor
+            that broadcasts over x.
+        output: What is read from the model: the "probability" or the "logit" of the class, or "accuracy": 1 where the
+            class is the predicted one and 0 elsewhere.
+        patch: Side in pixels of the squares that come and go as one; smaller ones are left at the right and lower edge.
+            None takes the metric's own: single pixels for insertion and deletion, regions for `aopc_morf`.
+        batch_size: How many images go through the model at once.
+
+    Raises:
+        ArgumentError: If a name is unknown or a number out of range.
+
+    Example:
+        >>> Masking("blur").output
+        'probability'
+    """
+
+    baseline: Baseline = "zero"
+    output: ClassOutput = "probability"
+    patch: int | None = None
+    batch_size: int = 64
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.baseline, Tensor):
+            checks.one_of("baseline", self.baseline, ("zero", "blur", "mean"))
+        checks.one_of("output", self.output, get_args(ClassOutput))
+        if self.patch is not None:
+            checks.whole("patch", self.patch, 1)
+        checks.at_least("batch_size", self.batch_size, 1)
+
+
 class Trial:
-    """A model, its images, and how it is asked about altered copies of them.
+    """What a model makes of altered images.
 
     Args:
         model: Any callable from [N, C, H, W] to logits [N, K].
         x: Images [N, C, H, W].
         y: Class indices [N].
-        output: What is read from the model.
-        batch_size: How many images go through the model at once.
+        maps: Maps [N, H, W] or [N, C, H, W], which say in which order pixels come and go.
+        masking: How images are altered, and what is read.
+        patch: Side of the squares that come and go as one, unless the masking has its own.
+
+    Attributes:
+        total: How many squares there are.
+
+    Raises:
+        ArgumentError: If shapes do not fit, or x or a map is not finite.
     """
 
-    model: Model
-    x: Tensor
-    y: Tensor
-    output: ClassOutput = "probability"
-    batch_size: int = BATCH_SIZE
+    def __init__(self, model: Model, x: Tensor, y: Tensor, maps: Tensor, masking: Masking, patch: int = 1) -> None:
+        check_images(x)
+        checks.labels(y, len(x))
+        self._model, self._x, self._y, self._masking = model, x.detach(), y, masking
+        side = masking.patch or patch
+        ranks = ranking(regions(fitting_values(x, maps), side))
+        self.total = ranks.shape[1] * ranks.shape[2]
+        height, width = x.shape[2:]
+        places = ranks.repeat_interleave(side, dim=1)[:, :height].repeat_interleave(side, dim=2)[:, :, :width]
+        self._places = places.contiguous()
 
-    def __post_init__(self) -> None:
-        check_images(self.x)
-        checks.labels(self.y, len(self.x))
-        checks.one_of("output", self.output, ("probability", "logit", "accuracy"))
-        checks.at_least("batch_size", self.batch_size, 1)
-
-    def curve(self, ranks: Tensor, counts: Sequence[int], inside: Tensor, outside: Tensor) -> Tensor:
-        """Return what the model makes of images whose first pixels are those of one batch, the rest of another.
-
-        Args:
-            ranks: Place of each pixel in the order, 0 first, [N, H, W].
-            counts: How many pixels come from `inside`, one number for each point of the curve.
-            inside: Images that broadcast over [N, C, H, W].
-            outside: Images that broadcast over [N, C, H, W].
-
-        Returns:
-            One value an image and count, [N, len(counts)], at least in float32.
+    def inserted(self, counts: Sequence[int]) -> Tensor:
+        """Return the curve [N, len(counts)] of images of which the first places are shown, and no more.
 
         Raises:
-            ArgumentError: If a class index is out of range.
+            ArgumentError: If the baseline does not fit x, or a class index is out of range.
             ModelError: If the model returns no logits [N, K], or NaN.
         """
+        return self._curve(self._places, counts)
+
+    def deleted(self, counts: Sequence[int]) -> Tensor:
+        """Return the curve of images of which the first places are hidden; raises like `inserted`."""
+        # Counted from the least important place, what deletion leaves is what is put in.
+        return self._curve(self.total - 1 - self._places, [self.total - count for count in counts])
+
+    def _curve(self, places: Tensor, counts: Sequence[int]) -> Tensor:
         levels = sorted(set(counts))
-        wide = torch.promote_types(self.x.dtype, torch.float32)
-        values = torch.empty(len(levels), len(self.x), dtype=wide, device=self.x.device)
-        with undisturbed(self.model), fused(self.model, self.x) as network, torch.no_grad():
-            trial = replace(self, model=network)
+        outside = baseline_images(self._x, self._masking.baseline)
+        values = torch.empty(len(levels), len(self._x), dtype=wide(self._x), device=self._x.device)
+        with undisturbed(self._model), fused(self._model, self._x) as network, torch.no_grad():
             # An image that is the same for the whole batch is evaluated once, unless batch statistics are in use.
-            training = bool(getattr(self.model, "training", False))
-            shared = levels[0] == 0 and len(outside) == 1 < len(self.x) and not training
+            training = bool(getattr(self._model, "training", False))
+            shared = levels[0] == 0 and len(outside) == 1 < len(self._x) and not training
             if shared:
-                values[0] = trial._shared(outside)
-            for start in range(0, len(self.x), self.batch_size):
-                part = slice(start, start + self.batch_size)
-                trial._fill(values[int(shared) :, part], part, ranks[part], levels[int(shared) :], (inside, outside))
+                values[0] = self._shared(network, outside)
+            for start in range(0, len(self._x), self._masking.batch_size):
+                rows = slice(start, start + self._masking.batch_size)
+                self._fill(network, values[int(shared) :, rows], rows, places[rows], levels[int(shared) :], outside)
         if bool(values.isnan().any()):
             raise ModelError(
                 "the model returns NaN for altered images, which would spoil every score; check its weights, or pass "
                 "another baseline if these images are too unlike those it was trained on."
             )
         where = {level: i for i, level in enumerate(levels)}
-        return values[[where[count] for count in counts]].T.contiguous()
+        return values[[where[count] for count in counts]].T.contiguous().to(self._x.dtype)
 
     def _fill(
-        self,
-        values: Tensor,
-        part: slice,
-        ranks: Tensor,
-        levels: Sequence[int],
-        batches: tuple[Tensor, Tensor],
+        self, network: Model, values: Tensor, rows: slice, places: Tensor, levels: Sequence[int], outside: Tensor
     ) -> None:
         """Evaluate some images at all levels, several levels at once, and write the values [levels, images]."""
-        count = len(ranks)
-        inside, outside = (_cut(batch, part).to(memory_format=torch.channels_last) for batch in batches)
-        for group in groups(len(levels), count, self.batch_size):
+        count = len(places)
+        outside = outside if len(outside) == 1 else outside[rows]
+        inside, outside = (batch.to(memory_format=torch.channels_last) for batch in (self._x[rows], outside))
+        for group in groups(len(levels), count, self._masking.batch_size):
             # PyTorch's convolutions take channels_last in two thirds of the time on a CPU, and lose nothing on a GPU.
             altered = torch.empty(
-                (len(group) * count, *self.x.shape[1:]),
-                dtype=self.x.dtype,
-                device=self.x.device,
+                (len(group) * count, *self._x.shape[1:]),
+                dtype=self._x.dtype,
+                device=self._x.device,
                 memory_format=torch.channels_last,
             )
             for place, i in enumerate(group):
                 here = altered[place * count : (place + 1) * count]
-                torch.where((ranks < levels[i])[:, None], inside, outside, out=here)
-            found = self._class_values(self._logits(altered), self.y[part].repeat(len(group)))
-            values[group.start : group.stop] = found.view(len(group), count)
+                torch.where((places < levels[i])[:, None], inside, outside, out=here)
+            answers = self._class_values(_logits(network, altered), self._y[rows].repeat(len(group)))
+            values[group.start : group.stop] = answers.view(len(group), count)
 
-    def _shared(self, image: Tensor) -> Tensor:
+    def _shared(self, network: Model, image: Tensor) -> Tensor:
         """Evaluate one image for the classes of the whole batch."""
-        image = image.expand(1, *self.x.shape[1:]).clone(memory_format=torch.channels_last)
-        return self._class_values(self._logits(image).expand(len(self.x), -1), self.y)
-
-    def _logits(self, images: Tensor) -> Tensor:
-        logits = self.model(images)
-        if logits.ndim != 2 or len(logits) != len(images):
-            raise ModelError(
-                f"the model returns shape {list(logits.shape)} for {len(images)} images; logits [N, K] are needed. "
-                "Wrap it in a function that returns one row of class scores an image."
-            )
-        return logits.to(torch.promote_types(logits.dtype, torch.float32))
+        image = image.expand(1, *self._x.shape[1:]).clone(memory_format=torch.channels_last)
+        return self._class_values(_logits(network, image).expand(len(self._x), -1), self._y)
 
     def _class_values(self, logits: Tensor, y: Tensor) -> Tensor:
-        if self.output == "accuracy":
+        if self._masking.output == "accuracy":
             checks.labels(y, *logits.shape)
             return (logits.argmax(dim=1) == y.to(logits.device)).to(logits.dtype)
-        return class_output(logits, y, self.output)
+        return class_output(logits, y, self._masking.output)
+
+
+def _logits(network: Model, images: Tensor) -> Tensor:
+    logits = network(images)
+    if logits.ndim != 2 or len(logits) != len(images):
+        raise ModelError(
+            f"the model returns shape {list(logits.shape)} for {len(images)} images; logits [N, K] are needed. "
+            "Wrap it in a function that returns one row of class scores an image."
+        )
+    return logits.to(wide(logits))
 
 
 def check_images(x: Tensor) -> None:
@@ -168,6 +207,19 @@ def fitting_values(x: Tensor, maps: Tensor) -> Tensor:
     return values
 
 
+def regions(values: Tensor, patch: int) -> Tensor:
+    """Add up [N, H, W] over squares of patch x patch pixels; those at the right and lower edge may be smaller.
+
+    Example:
+        >>> regions(torch.ones(1, 2, 3), patch=2)
+        tensor([[[4., 2.]]])
+    """
+    height, width = values.shape[1:]
+    padded = F.pad(values, (0, -width % patch, 0, -height % patch))
+    down, across = padded.shape[1] // patch, padded.shape[2] // patch
+    return padded.view(len(values), down, patch, across, patch).sum(dim=(2, 4))
+
+
 def ranking(values: Tensor) -> Tensor:
     """Return each entry's place when the entries of [N, ...] are ordered from large to small.
 
@@ -192,22 +244,13 @@ def shares(total: int, steps: int) -> list[int]:
 
 
 def baseline_images(x: Tensor, baseline: Baseline) -> Tensor:
-    """Return the images that stand for "no information", of a shape that broadcasts over x.
-
-    Args:
-        x: What a model takes, [N, C, H, W].
-        baseline: "zero", the number 0 in the space of x (for mean/std-normalised images the mean colour of the
-            training data); "mean", each channel's mean over the image itself; "blur", the image under a Gaussian of
-            11 x 11 pixels with standard deviation 5; or a tensor that broadcasts over x.
+    """Return the images that stand for "no information", of a shape that broadcasts over x; see `Masking`.
 
     Raises:
-        ArgumentError: If the baseline is unknown or does not fit x.
+        ArgumentError: If the baseline does not fit x.
 
-    Source:
-        Petsiuk et al., BMVC 2018, for blur, with the kernel of their public code.
-
-    Deviation:
-        At the border they pad with black; here the weights within the image are scaled to a sum of 1.
+    Source: Petsiuk et al., BMVC 2018, for blur, with the kernel of their public code.
+    Deviation: At the border they pad with black; here the weights within the image are scaled to a sum of 1.
 
     Example:
         >>> baseline_images(torch.tensor([[[[1.0, 3.0]]]]), "mean")
@@ -222,7 +265,6 @@ def baseline_images(x: Tensor, baseline: Baseline) -> Tensor:
                 f"shape {list(x.shape)}; pass finite images [N, C, H, W], where any size may be 1."
             )
         return image
-    checks.one_of("baseline", baseline, ("zero", "blur", "mean"))
     makers: dict[str, Callable[[Tensor], Tensor]] = {
         "zero": lambda images: images.new_zeros(1, 1, 1, 1),
         "mean": lambda images: images.mean(dim=(2, 3), keepdim=True),
@@ -241,7 +283,3 @@ def _blur_matrix(side: int) -> Tensor:
     distance = (torch.arange(side)[:, None] - torch.arange(side)).double()
     weights = torch.exp(-0.5 * (distance / _BLUR_SIGMA).square()) * (distance.abs() <= _BLUR_RADIUS)
     return weights / weights.sum(dim=1, keepdim=True)
-
-
-def _cut(batch: Tensor, part: slice) -> Tensor:
-    return batch if len(batch) == 1 else batch[part]

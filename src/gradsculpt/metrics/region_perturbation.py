@@ -1,37 +1,19 @@
 """How fast a model forgets the class when the regions that a map calls relevant are perturbed."""
 
-import torch.nn.functional as F
 from torch import Tensor
 
+from gradsculpt import checks
 from gradsculpt.errors import ArgumentError
 from gradsculpt.gradients import Model
 from gradsculpt.metrics.base import Score, metric
-from gradsculpt.metrics.fidelity import check_steps
-from gradsculpt.metrics.masking import (
-    BATCH_SIZE,
-    Baseline,
-    ClassOutput,
-    Trial,
-    baseline_images,
-    fitting_values,
-    ranking,
-)
+from gradsculpt.metrics.masking import Masking, Trial
 
 _PATCH, _SIDE = 9, 224  # regions of Samek et al., and the side of the images that have such regions here
 
 
 @metric(Score("aopc_morf", low=-1.0, high=1.0, better="higher"))
 def aopc_morf(
-    model: Model,
-    x: Tensor,
-    y: Tensor,
-    maps: Tensor,
-    steps: int = 100,
-    *,
-    patch: int | None = None,
-    baseline: Baseline = "zero",
-    output: ClassOutput = "probability",
-    batch_size: int = BATCH_SIZE,
+    model: Model, x: Tensor, y: Tensor, maps: Tensor, steps: int = 100, masking: Masking = Masking()
 ) -> Tensor:
     """Area over the perturbation curve, most relevant regions first: the mean loss of the class output.
 
@@ -39,39 +21,24 @@ def aopc_morf(
     relevant ones by the baseline. The score is the mean over k = 0, ..., L of f(x) - f(x_k), where f is the output of
     the class and L the number of steps, or of regions if there are fewer.
 
-    Args:
-        model: Any callable from [N, C, H, W] to logits [N, K]; used in the mode it is in, normally eval.
-        x: Images, as the model takes them.
-        y: The class of each image whose output is followed.
-        maps: Attribution maps, one an image.
-        steps: How many regions are perturbed, one a step; 20, 50 and 100 in Table 5 of Gong et al.
-        patch: Side of a region in pixels; smaller ones are left at the right and lower edge. None takes 9 for images
-            whose shorter side is 224, and as much in proportion for others, at least 1.
-        baseline: "zero", "blur", "mean" or images; see `baseline_images`.
-        output: "probability", "logit", or "accuracy": 1 where the class is the predicted one.
-        batch_size: How many images go through the model at once.
+    Arguments are those of `insertion`; `steps` is the number of regions that are perturbed, 20, 50 and 100 in Table 5
+    of Gong et al. Where the masking has no `patch` of its own, regions have 9 pixels a side in images whose shorter
+    side has 224, and as much in proportion in others, at least 1.
 
-    Shape:
-        x [N, C, H, W], y [N] and maps [N, H, W] or [N, C, H, W], of any number of channels, to [N].
-
-    Units:
-        A difference of probabilities; of logits with `output="logit"`.
+    Shape: As of `insertion`, to [N].
+    Units: A difference of probabilities; of logits where the masking reads them.
 
     Returns:
-        The area in [-1, 1] unless the logit is read; higher is more faithful. Regions of equal relevance go line by
-        line.
+        The area in [-1, 1] unless the logit is read; higher is more faithful.
 
     Raises:
-        ArgumentError: If shapes do not fit, x or a map is not finite, a class is out of range or an option unknown.
+        ArgumentError: As `insertion` does.
         ModelError: If the model returns NaN, or no logits.
 
-    Source:
-        Samek et al., "Evaluating the visualization of what a deep neural network has learned", IEEE TNNLS 2017;
+    Source: Samek et al., "Evaluating the visualization of what a deep neural network has learned", IEEE TNNLS 2017;
         Gong et al., CVPR 2024, section C.2.4 and Table 5.
-
-    Deviation:
-        Samek et al. replace regions by uniform noise; here by a baseline, so that a score can be had again. Gong et al.
-        do not say which output, regions or replacement they use. At the edges of an image no region is left out.
+    Deviation: Samek et al. replace regions by uniform noise; here by a baseline, so that a score can be had again. Gong
+        et al. do not say which output, regions or replacement they use. At the edges of an image no region is left out.
 
     Example:
         >>> import torch
@@ -80,52 +47,20 @@ def aopc_morf(
         >>> aopc_morf(model, x, y, maps=torch.tensor([[[1.0, 0.0]], [[0.0, 1.0]]]), steps=2)
         tensor([0.3333, 0.1666])
     """
-    curve = morf_curve(model, x, y, maps, steps, patch=patch, baseline=baseline, output=output, batch_size=batch_size)
+    curve = morf_curve(model, x, y, maps, steps, masking)
     return (curve[:, :1] - curve).mean(dim=1)
 
 
 def morf_curve(
-    model: Model,
-    x: Tensor,
-    y: Tensor,
-    maps: Tensor,
-    steps: int = 100,
-    *,
-    patch: int | None = None,
-    baseline: Baseline = "zero",
-    output: ClassOutput = "probability",
-    batch_size: int = BATCH_SIZE,
+    model: Model, x: Tensor, y: Tensor, maps: Tensor, steps: int = 100, masking: Masking = Masking()
 ) -> Tensor:
     """Return the outputs f(x_k) that `aopc_morf` is made of, for k = 0, ..., L perturbed regions, [N, L + 1].
 
     The AOPC of fewer steps can be read off the beginning of the curve: (curve[:, :1] - curve[:, : k + 1]).mean(dim=1).
     """
-    check_steps(steps)
-    trial = Trial(model, x.detach(), y, output, batch_size)
-    side = _patch(x, patch)
-    relevance = regions(fitting_values(x, maps), side)
-    places = ranking(relevance)
-    total = relevance.shape[1] * relevance.shape[2]
-    height, width = x.shape[2:]
-    ranks = places.repeat_interleave(side, dim=1)[:, :height].repeat_interleave(side, dim=2)[:, :, :width]
-    kept = [total - k for k in range(min(steps, total) + 1)]
-    # Counted from the least relevant region, as in deletion.
-    inverse = (total - 1 - ranks).contiguous()
-    return trial.curve(inverse, kept, inside=trial.x, outside=baseline_images(x, baseline)).to(x.dtype)
-
-
-def regions(values: Tensor, patch: int) -> Tensor:
-    """Add up [N, H, W] over squares of patch x patch pixels; those at the right and lower edge may be smaller.
-
-    Example:
-        >>> import torch
-        >>> regions(torch.ones(1, 2, 3), patch=2)
-        tensor([[[4., 2.]]])
-    """
-    height, width = values.shape[1:]
-    padded = F.pad(values, (0, -width % patch, 0, -height % patch))
-    down, across = padded.shape[1] // patch, padded.shape[2] // patch
-    return padded.view(len(values), down, patch, across, patch).sum(dim=(2, 4))
+    checks.whole("steps", steps, 1)
+    images = Trial(model, x, y, maps, masking, patch=max(1, round(_PATCH * min(x.shape[-2:]) / _SIDE)))
+    return images.deleted(range(min(steps, images.total) + 1))
 
 
 def relative_drop(base: Tensor, other: Tensor) -> Tensor:
@@ -136,11 +71,8 @@ def relative_drop(base: Tensor, other: Tensor) -> Tensor:
             SmoothGrad if it is Sparsified-SmoothGrad or Sparse MoreauGrad.
         other: `aopc_morf` of the other method for the same images and network, [N].
 
-    Shape:
-        [N] and [N] to a scalar.
-
-    Units:
-        A fraction of the base method's mean; Table 5 prints it in per cent.
+    Shape: [N] and [N] to a scalar.
+    Units: A fraction of the base method's mean; Table 5 prints it in per cent.
 
     Returns:
         1 - mean(other) / mean(base): 0 for no loss of fidelity, 1 for a loss of all, negative for a gain; lower is
@@ -151,8 +83,8 @@ def relative_drop(base: Tensor, other: Tensor) -> Tensor:
             relative drop means nothing.
 
     Source: Gong et al., CVPR 2024, section C.2.4 and Table 5; Fig. 1 shows 1 minus this.
-    Deviation: They do not say whether a mean of ratios or a ratio of means is taken. It is the latter here: the area
-        of a single image may be zero or negative.
+    Deviation: They do not say whether a mean of ratios or a ratio of means is taken. It is the latter here: the area of
+        a single image may be zero or negative.
 
     Example:
         >>> import torch
@@ -171,11 +103,3 @@ def relative_drop(base: Tensor, other: Tensor) -> Tensor:
             "themselves for this network."
         )
     return 1 - other.mean() / whole
-
-
-def _patch(x: Tensor, patch: int | None) -> int:
-    if patch is None:
-        return max(1, round(_PATCH * min(x.shape[2:]) / _SIDE))
-    if not isinstance(patch, int) or patch < 1:
-        raise ArgumentError(f"patch={patch!r} is no side of a region; pass a whole number of at least 1, or None.")
-    return patch

@@ -9,7 +9,7 @@ from torch import Tensor
 from gradsculpt import checks
 from gradsculpt.attributions.heatmap import channel_sum, finite_maps, magnitudes
 from gradsculpt.metrics.base import Score, metric
-from gradsculpt.numerics import unit_peak
+from gradsculpt.numerics import divided, divisor, length, per_sample, spread, unit_peak
 
 _LUMINANCE, _CONTRAST = 0.01**2, 0.03**2  # for a dynamic range of 1
 _CACHED = 50_000  # entries
@@ -25,11 +25,8 @@ def cosine(a: Tensor, b: Tensor, signed: bool = False) -> Tensor:
         b: Attribution maps of the same shape.
         signed: Compare the entries themselves instead of their magnitudes.
 
-    Shape:
-        Two of [N, H, W] or two of [N, C, H, W] to [N]. All entries count; pass heat maps to compare pixels.
-
-    Units:
-        None; multiplying a map by a positive number changes nothing.
+    Shape: Two of [N, H, W] or two of [N, C, H, W] to [N]. All entries count; pass heat maps to compare pixels.
+    Units: None; multiplying a map by a positive number changes nothing.
 
     Returns:
         The cosine in [0, 1], in [-1, 1] with `signed`; 1 is the same direction. Two zero maps are alike, 1; a zero
@@ -38,8 +35,7 @@ def cosine(a: Tensor, b: Tensor, signed: bool = False) -> Tensor:
     Raises:
         ArgumentError: If the shapes differ or a map is not finite.
 
-    Source:
-        Joo et al., AAAI 2023, Eq. (4) and the RPS metric.
+    Source: Joo et al., AAAI 2023, Eq. (4) and the RPS metric.
 
     Example:
         >>> a, b = torch.tensor([[[3.0, 0.0]]]), torch.tensor([[[-3.0, 4.0]]])
@@ -52,18 +48,10 @@ def cosine(a: Tensor, b: Tensor, signed: bool = False) -> Tensor:
 
 @metric(Score("pearson", low=-1.0, high=1.0, better="higher"))
 def pearson(a: Tensor, b: Tensor, signed: bool = False) -> Tensor:
-    """Pearson correlation coefficient of the entries of two maps.
+    """Pearson correlation coefficient of the entries of two maps; the arguments are those of `cosine`.
 
-    Args:
-        a: Attribution maps.
-        b: Attribution maps of the same shape.
-        signed: Compare the entries themselves instead of their magnitudes.
-
-    Shape:
-        Two of [N, H, W] or two of [N, C, H, W] to [N]. All entries count; pass heat maps to compare pixels.
-
-    Units:
-        None; an increasing affine change of the compared values changes nothing.
+    Shape: Two of [N, H, W] or two of [N, C, H, W] to [N]. All entries count; pass heat maps to compare pixels.
+    Units: None; an increasing affine change of the compared values changes nothing.
 
     Returns:
         The coefficient in [-1, 1]; 1 for maps equal up to scale and offset. Where it is not defined: two constant
@@ -72,11 +60,9 @@ def pearson(a: Tensor, b: Tensor, signed: bool = False) -> Tensor:
     Raises:
         ArgumentError: If the shapes differ or a map is not finite.
 
-    Source:
-        Joo et al., AAAI 2023, the RPS metric.
-
-    Deviation:
-        Their released code divides the covariance by n and the variances by n - 1, so equal maps score (n - 1) / n.
+    Source: Joo et al., AAAI 2023, the RPS metric.
+    Deviation: Their released code divides the covariance by n and the variances by n - 1, so equal maps score (n - 1) /
+        n.
 
     Example:
         >>> pearson(torch.tensor([[[1.0, 2.0, 3.0]]]), torch.tensor([[[-3.0, -2.0, -1.0]]]))
@@ -90,18 +76,11 @@ def pearson(a: Tensor, b: Tensor, signed: bool = False) -> Tensor:
 def spearman(a: Tensor, b: Tensor, signed: bool = False) -> Tensor:
     """Spearman rank correlation coefficient of the entries of two maps: how far these are in the same order.
 
-    Equal entries share the mean of their ranks. The coefficient is that of Pearson between the ranks.
+    Equal entries share the mean of their ranks. The coefficient is that of Pearson between the ranks. The arguments are
+    those of `cosine`.
 
-    Args:
-        a: Attribution maps.
-        b: Attribution maps of the same shape.
-        signed: Rank the entries themselves instead of their magnitudes.
-
-    Shape:
-        Two of [N, H, W] or two of [N, C, H, W] to [N]. All entries count; pass heat maps to compare pixels.
-
-    Units:
-        None; an increasing change of the compared values, linear or not, changes nothing.
+    Shape: Two of [N, H, W] or two of [N, C, H, W] to [N]. All entries count; pass heat maps to compare pixels.
+    Units: None; an increasing change of the compared values, linear or not, changes nothing.
 
     Returns:
         The coefficient in [-1, 1]; 1 for the same order. Where it is not defined: two constant maps are alike, 1; a
@@ -110,8 +89,7 @@ def spearman(a: Tensor, b: Tensor, signed: bool = False) -> Tensor:
     Raises:
         ArgumentError: If the shapes differ or a map is not finite.
 
-    Source:
-        Adebayo et al., NeurIPS 2018 (Sanity checks for saliency maps).
+    Source: Adebayo et al., NeurIPS 2018 (Sanity checks for saliency maps).
 
     Example:
         >>> spearman(torch.tensor([[[1.0, 2.0, 3.0]]]), torch.tensor([[[-10.0, -1000.0, 100.0]]]))
@@ -141,11 +119,8 @@ def ssim(a: Tensor, b: Tensor) -> Tensor:
         a: Attribution maps.
         b: Attribution maps of the same shape.
 
-    Shape:
-        Two of [N, H, W] or two of [N, C, H, W] to [N].
-
-    Units:
-        None.
+    Shape: Two of [N, H, W] or two of [N, C, H, W] to [N].
+    Units: None.
 
     Returns:
         The index in [-1, 1]; 1 for equal pictures, which includes two equal constants and two zero maps.
@@ -153,8 +128,7 @@ def ssim(a: Tensor, b: Tensor) -> Tensor:
     Raises:
         ArgumentError: If the shapes differ or a map is not finite.
 
-    Source:
-        Wang et al., "Image quality assessment", IEEE TIP 2004, Eq. (13); Gong et al., CVPR 2024, Fig. 5.
+    Source: Wang et al., "Image quality assessment", IEEE TIP 2004, Eq. (13); Gong et al., CVPR 2024, Fig. 5.
 
     Example:
         >>> a = torch.eye(16)[None]
@@ -176,7 +150,8 @@ def _pictures(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
     if first.ndim == 4:  # scaled before they are added up as well, for huge and tiny entries
         first, second = (channel_sum(unit) for unit in _shared_peak(first, second))
     first, second = _shared_peak(first, second)
-    return first.to(_wide(a, b)), second.to(_wide(a, b))
+    wide = torch.promote_types(_dtype(a, b), torch.float32)
+    return first.to(wide), second.to(wide)
 
 
 def _ssim(first: Tensor, second: Tensor) -> Tensor:
@@ -199,12 +174,12 @@ def _blurred(pictures: Tensor, dim: int) -> Tensor:
     sigma = max(0.3 * radius, 0.1)
     weights = [math.exp(-0.5 * (i / sigma) ** 2) for i in range(radius + 1)]
     weights = [weight / (weights[0] + 2 * sum(weights[1:])) for weight in weights]
-    length = side - 2 * radius
+    inner = side - 2 * radius
     # Sums of shifted views: a convolution with one channel is what the libraries are slowest at.
-    total = pictures.narrow(dim, radius, length) * weights[0]
+    total = pictures.narrow(dim, radius, inner) * weights[0]
     pair = torch.empty_like(total)
     for i, weight in enumerate(weights[1:], start=1):
-        ends = pictures.narrow(dim, radius - i, length), pictures.narrow(dim, radius + i, length)
+        ends = pictures.narrow(dim, radius - i, inner), pictures.narrow(dim, radius + i, inner)
         total.add_(torch.add(*ends, out=pair), alpha=weight)
     return total
 
@@ -245,21 +220,14 @@ def _centred_ranks(rows: Tensor) -> Tensor:
 
 
 def _cosine(a: Tensor, b: Tensor) -> Tensor:
-    norms = torch.linalg.vector_norm(a, dim=1), torch.linalg.vector_norm(b, dim=1)
-    product = norms[0] * norms[1]
-    angle = (a * b).sum(dim=1) / torch.where(product > 0, product, 1.0)
-    both_zero = (norms[0] == 0) & (norms[1] == 0)
-    return torch.where(both_zero, 1.0, angle).clamp(-1.0, 1.0)
+    first, second = length(a), length(b)
+    angle = divided(per_sample(a * b), first * second)
+    return torch.where((first == 0) & (second == 0), 1.0, angle).clamp(-1.0, 1.0)
 
 
 def _shared_peak(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
-    peak = torch.maximum(a.flatten(1).amax(dim=1), b.flatten(1).amax(dim=1))
-    safe = torch.where(peak > 0, peak, 1.0).view(-1, *[1] * (a.ndim - 1))
+    safe = spread(divisor(torch.maximum(a.flatten(1).amax(dim=1), b.flatten(1).amax(dim=1))), a)
     return a / safe, b / safe
-
-
-def _wide(a: Tensor, b: Tensor) -> torch.dtype:
-    return torch.promote_types(_dtype(a, b), torch.float32)
 
 
 def _dtype(a: Tensor, b: Tensor) -> torch.dtype:

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from gradsculpt.metrics.base import Score, ascending, metric, rows
-from gradsculpt.numerics import unit_peak
+from gradsculpt.numerics import divided, unit_peak
 
 
 @metric(Score("gini", low=0.0, high=1.0, better="higher"))
@@ -14,11 +14,8 @@ def gini(maps: Tensor) -> Tensor:
     Args:
         maps: Attribution maps. All n entries of a sample count; pass `heatmap(maps)` to count pixels instead.
 
-    Shape:
-        [N, H, W] or [N, C, H, W] to [N].
-
-    Units:
-        None; multiplying a map by a number does not change its index.
+    Shape: [N, H, W] or [N, C, H, W] to [N].
+    Units: None; multiplying a map by a number does not change its index.
 
     Returns:
         The index in [0, 1), higher is sparser. A map that is zero everywhere is uniform: 0.
@@ -26,9 +23,8 @@ def gini(maps: Tensor) -> Tensor:
     Raises:
         ArgumentError: If `maps` is not a batch of finite floating-point maps.
 
-    Source:
-        Hurley and Rickard, "Comparing measures of sparsity", IEEE Transactions on Information Theory, 2009;
-        Gong et al., CVPR 2024, Table 3.
+    Source: Hurley and Rickard, "Comparing measures of sparsity", IEEE Transactions on Information Theory, 2009; Gong et
+        al., CVPR 2024, Table 3.
 
     Example:
         >>> gini(torch.tensor([[[1.0, -1.0, 1.0, 1.0]], [[0.0, 0.0, 0.0, -5.0]]]))
@@ -37,6 +33,4 @@ def gini(maps: Tensor) -> Tensor:
     ordered = ascending(unit_peak(rows("maps", maps)))
     n = ordered.shape[1]
     weights = torch.arange(1 - n, n, 2, dtype=ordered.dtype, device=ordered.device) / n
-    total = ordered.sum(dim=1)
-    index = (ordered * weights).sum(dim=1) / torch.where(total > 0, total, 1.0)
-    return index.clamp(0.0, 1.0).to(maps.dtype)
+    return divided((ordered * weights).sum(dim=1), ordered.sum(dim=1)).clamp(0.0, 1.0).to(maps.dtype)

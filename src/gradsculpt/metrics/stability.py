@@ -25,11 +25,8 @@ def stability(a: Tensor, b: Tensor, k: float = 0.4) -> dict[str, Tensor]:
         b: Attribution maps of the other, of the same images and shape.
         k: Share of each heat map's non-zero pixels whose overlap is counted, in (0, 1].
 
-    Shape:
-        Two of [N, H, W] or two of [N, C, H, W] to two of [N].
-
-    Units:
-        None, a fraction for topk_dice; the scale of either run's maps does not matter.
+    Shape: Two of [N, H, W] or two of [N, C, H, W] to two of [N].
+    Units: None, a fraction for topk_dice; the scale of either run's maps does not matter.
 
     Returns:
         ssim in [-1, 1] and topk_dice in [0, 1], of heat maps that are divided by their own largest value; higher is
@@ -38,8 +35,7 @@ def stability(a: Tensor, b: Tensor, k: float = 0.4) -> dict[str, Tensor]:
     Raises:
         ArgumentError: If the shapes differ, a map is not finite, or k is outside (0, 1].
 
-    Source:
-        Gong et al., CVPR 2024, sections 5.2 and B.7.
+    Source: Gong et al., CVPR 2024, sections 5.2 and B.7.
 
     Example:
         >>> a = torch.eye(16)[None]

@@ -18,11 +18,8 @@ def topk_intersection(a: Tensor, b: Tensor, k: float = 0.4, nonzero: bool = Fals
         k: How many entries count, as a share in (0, 1]; see `topk_mask`.
         nonzero: Take the share of each map's non-zero entries instead of all.
 
-    Shape:
-        Two of [N, H, W] or two of [N, C, H, W] to [N].
-
-    Units:
-        A fraction of the first map's top entries.
+    Shape: Two of [N, H, W] or two of [N, C, H, W] to [N].
+    Units: A fraction of the first map's top entries.
 
     Returns:
         The share in [0, 1], higher is more alike. With `nonzero`, a first map that is zero everywhere has no top
@@ -31,8 +28,7 @@ def topk_intersection(a: Tensor, b: Tensor, k: float = 0.4, nonzero: bool = Fals
     Raises:
         ArgumentError: If the shapes differ, a map is not finite, or k is outside (0, 1].
 
-    Source:
-        Ghorbani et al., AAAI 2019; Gong et al., CVPR 2024, sections 5.2 and B.6 (`nonzero=True`).
+    Source: Ghorbani et al., AAAI 2019; Gong et al., CVPR 2024, sections 5.2 and B.6 (`nonzero=True`).
 
     Example:
         >>> a, b = torch.tensor([[[4.0, -3.0, 2.0, 1.0]]]), torch.tensor([[[4.0, 1.0, 2.0, -3.0]]])
@@ -48,27 +44,19 @@ def topk_intersection(a: Tensor, b: Tensor, k: float = 0.4, nonzero: bool = Fals
 def topk_dice(a: Tensor, b: Tensor, k: float = 0.4, nonzero: bool = False) -> Tensor:
     """Dice coefficient of the two sets of most important entries, 2 |A and B| / (|A| + |B|).
 
-    Args:
-        a: Attribution maps of one model.
-        b: Attribution maps of another, of the same shape.
-        k: How many entries count, as a share in (0, 1]; see `topk_mask`.
-        nonzero: Take the share of each map's non-zero entries instead of all.
+    The arguments are those of `topk_intersection`.
 
-    Shape:
-        Two of [N, H, W] or two of [N, C, H, W] to [N].
-
-    Units:
-        A fraction.
+    Shape: Two of [N, H, W] or two of [N, C, H, W] to [N].
+    Units: A fraction.
 
     Returns:
         The coefficient in [0, 1], higher is more alike; symmetric. With `nonzero`, two maps that are zero everywhere
         have equal, empty sets: 1.
 
     Raises:
-        ArgumentError: If the shapes differ, a map is not finite, or k is outside (0, 1].
+        ArgumentError: As `topk_intersection` does.
 
-    Source:
-        Gong et al., CVPR 2024, sections 5.2 and B.7 (`nonzero=True`).
+    Source: Gong et al., CVPR 2024, sections 5.2 and B.7 (`nonzero=True`).
 
     Example:
         >>> a, b = torch.tensor([[[4.0, -3.0, 0.0, 0.0]]]), torch.tensor([[[4.0, 1.0, 2.0, -3.0]]])
@@ -90,8 +78,7 @@ def topk_mask(maps: Tensor, k: float, nonzero: bool = False, name: str = "maps")
         nonzero: Take the share of the map's non-zero entries, and mark no zero.
         name: What to call `maps` in an error.
 
-    Shape:
-        [N, H, W] or [N, C, H, W] to bool [N, H * W] or [N, C * H * W].
+    Shape: [N, H, W] or [N, C, H, W] to bool [N, H * W] or [N, C * H * W].
 
     Returns:
         The marks. Among equal magnitudes the entry that comes first in memory order is marked first.

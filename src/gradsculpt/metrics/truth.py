@@ -6,7 +6,7 @@ from torch import Tensor
 from gradsculpt.attributions.heatmap import channel_sum, finite_maps
 from gradsculpt.errors import ArgumentError
 from gradsculpt.metrics.base import Score, metric, share
-from gradsculpt.numerics import unit_peak
+from gradsculpt.numerics import divisor, peak, per_sample, unit_peak
 
 _THRESHOLDS = (0.3, 0.7)
 _SCORES = (
@@ -33,11 +33,8 @@ def five_band_scores(maps: Tensor, truth: Tensor, thresholds: tuple[float, float
         thresholds: Inner and outer threshold for the maps; those for the truth stay at 0.3 and 0.7. The original's soft
             scores are those of a series of thresholds, (0.3 - 0.005 i, 0.7 - 0.005 i) for i = 0, ..., 55.
 
-    Shape:
-        maps [N, H, W] or [N, C, H, W] and truth [N, H, W] or [N, 1, H, W] to a dict of [N].
-
-    Units:
-        Fractions of pixels.
+    Shape: maps [N, H, W] or [N, C, H, W] and truth [N, H, W] or [N, 1, H, W] to a dict of [N].
+    Units: Fractions of pixels.
 
     Returns:
         The keys `pixel_accuracy`, `recall`, `precision` (higher is better) and `false_positive_rate` (lower is
@@ -48,12 +45,9 @@ def five_band_scores(maps: Tensor, truth: Tensor, thresholds: tuple[float, float
         ArgumentError: If shapes do not fit, a map is not finite, the truth is not in [0, 1] or 8 bits, or the
             thresholds are not 0 < inner < outer < 1.
 
-    Source:
-        Tjoa and Guan, "Quantifying explainability of saliency methods in deep neural networks", IEEE TAI 2022; Gong et
-        al., CVPR 2024, Table 2.
-
-    Deviation:
-        The released code fails where channels cancel, and adds 1e-6 to every denominator.
+    Source: Tjoa and Guan, "Quantifying explainability of saliency methods in deep neural networks", IEEE TAI 2022; Gong
+        et al., CVPR 2024, Table 2.
+    Deviation: The released code fails where channels cancel, and adds 1e-6 to every denominator.
 
     Example:
         >>> maps = torch.tensor([[[0.0, 0.5, 1.0, -1.0]]])
@@ -77,31 +71,23 @@ def binary_scores(maps: Tensor, truth: Tensor, threshold: float = 0.7) -> dict[s
     result exceeds `threshold`. So strong evidence against the class is not taken for a discriminative pixel.
 
     Args:
-        maps: Attribution maps with their signs; pass `heatmap(maps)` to score magnitudes.
-        truth: Levels 0, 0.4, 0.9 or 0, 102, 229 in 8 bits; above 0.7 is positive.
+        maps: As of `five_band_scores`.
+        truth: The same levels; above 0.7 is positive.
         threshold: The value above which a normalised map is positive.
 
-    Shape:
-        maps [N, H, W] or [N, C, H, W] and truth [N, H, W] or [N, 1, H, W] to a dict of [N].
-
-    Units:
-        Fractions of pixels.
+    Shape: As of `five_band_scores`, to a dict of [N].
+    Units: Fractions of pixels.
 
     Returns:
-        The keys `pixel_accuracy`, `recall`, `precision` (higher is better) and `false_positive_rate` (lower is
-        better), each in [0, 1]. A ratio of nothing is 0, as in `five_band_scores`.
+        The keys of `five_band_scores`, with the same ranges and directions; a ratio of nothing is 0.
 
     Raises:
-        ArgumentError: If shapes do not fit, a map is not finite, the truth is not in [0, 1] or 8 bits, or the
-            threshold is not in (0, 1).
+        ArgumentError: As `five_band_scores` does, or if the threshold is not in (0, 1).
 
-    Source:
-        Gong et al., CVPR 2024, section 5.1 and Table 2.
-
-    Deviation:
-        The paper does not print its prediction rule, and its code is not released. Its binary false positive rates are
-        several times its five-band ones, which no threshold from 0.3 upwards on this normalisation can give; lower
-        `threshold` or pass `heatmap(maps)` for denser predictions.
+    Source: Gong et al., CVPR 2024, section 5.1 and Table 2.
+    Deviation: The paper does not print its prediction rule, and its code is not released. Its binary false positive
+        rates are several times its five-band ones, which no threshold from 0.3 upwards on this normalisation can give;
+        lower `threshold` or pass `heatmap(maps)` for denser predictions.
 
     Example:
         >>> maps = torch.tensor([[[0.0, 0.5, 1.0, -1.0]]])
@@ -120,8 +106,8 @@ def _normalised(maps: Tensor) -> Tensor:
     # Entries are at most 1 here, so a sum this small is what rounding leaves of channels that cancel.
     channels = maps.shape[1] if maps.ndim == 4 else 1
     rounding = channels * torch.finfo(maps.dtype).eps if channels > 1 else 0.0
-    peak = sums.abs().flatten(1).amax(dim=1).view(-1, 1, 1)
-    return torch.where(peak > rounding, sums / torch.where(peak > 0, peak, 1.0), 0.0)
+    top = peak(sums)
+    return torch.where(top > rounding, sums / divisor(top), 0.0)
 
 
 def _bands(values: Tensor, inner: float, outer: float) -> Tensor:
@@ -149,14 +135,10 @@ def _levels(maps: Tensor, truth: Tensor) -> Tensor:
 def _scores(predicted: Tensor, actual: Tensor, dtype: torch.dtype) -> dict[str, Tensor]:
     """Count over pixels; 0 or False is the negative class, any other value a positive one."""
     hit, marked, wanted = predicted == actual, predicted != 0, actual != 0
-
-    def count(pixels: Tensor) -> Tensor:
-        return pixels.flatten(1).sum(dim=1)
-
-    true_positive, false_positive = count(hit & marked), count(~hit & marked)
-    true_negative, false_negative = count(hit & ~marked), count(~marked & wanted)
+    true_positive, false_positive = per_sample(hit & marked), per_sample(~hit & marked)
+    true_negative, false_negative = per_sample(hit & ~marked), per_sample(~marked & wanted)
     ratios = {
-        "pixel_accuracy": (count(hit), count(torch.ones_like(hit))),
+        "pixel_accuracy": (per_sample(hit), per_sample(torch.ones_like(hit))),
         "recall": (true_positive, true_positive + false_negative),
         "precision": (true_positive, true_positive + false_positive),
         "false_positive_rate": (false_positive, false_positive + true_negative),

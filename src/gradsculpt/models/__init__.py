@@ -5,9 +5,8 @@ from gradsculpt.models.classifier import Classifier
 from gradsculpt.models.convnet import ConvNet
 from gradsculpt.models.lenet import LeNet
 from gradsculpt.models.networks import MODELS, build
-from gradsculpt.models.pretrained import PRETRAINED, imagenet_classes, pretrained
 from gradsculpt.models.smooth import to_softplus
-from gradsculpt.models.weights import with_weights
+from gradsculpt.models.weights import PRETRAINED, imagenet_classes, pretrained, with_weights
 
 __all__ = [
     "MODELS",

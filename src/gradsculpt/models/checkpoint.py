@@ -1,7 +1,6 @@
 """Checkpoints of finished classifiers: safetensors for the weights, JSON for everything else, no pickle."""
 
 import json
-import os
 import platform
 import subprocess
 from collections.abc import Mapping
@@ -12,25 +11,20 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from gradsculpt.errors import ArgumentError, GradsculptError, ModelError, RunError
+from gradsculpt.errors import ArgumentError, GradsculptError, ModelError, RunError, first_line
+from gradsculpt.files import whole
 from gradsculpt.inputs import InputSpace
-from gradsculpt.models import trial
 from gradsculpt.models.classifier import Classifier
 from gradsculpt.models.networks import build as build_network
-from gradsculpt.models.state import fill
+from gradsculpt.models.state_dict import fill
 
 WEIGHTS = "model.safetensors"
 DESCRIPTION = "model.json"
 FORMAT = 1
 
 # What a description has to hold, and of which type.
-_BUILD: dict[str, tuple[type, ...]] = {
-    "model": (str,),
-    "softplus": (int, float, type(None)),
-    "num_classes": (int,),
-    "image_size": (int,),
-}
-_LISTS: dict[str, tuple[type, ...]] = {"classes": (str,), "mean": (int, float), "std": (int, float)}
+_BUILD = {"model": str, "softplus": int | float | None, "num_classes": int, "image_size": int}
+_LISTS = {"classes": str, "mean": int | float, "std": int | float}
 
 
 def save(
@@ -58,10 +52,10 @@ def save(
     """
     from safetensors.torch import save as to_bytes
 
-    missing = set(_BUILD) - set(build)
+    missing = sorted(set(_BUILD) - set(build))
     if missing:
         raise ArgumentError(
-            f"build lacks {', '.join(sorted(missing))}, without which nobody could load the run; "
+            f"build lacks {', '.join(missing)}, without which nobody could load the run; "
             "pass the arguments that made the network."
         )
     if (len(classifier.classes), classifier.image_size) != (build["num_classes"], build["image_size"]):
@@ -81,8 +75,15 @@ def save(
     }
     weights = to_bytes(_storable(classifier.network), metadata={"format": "pt"})
     text = json.dumps(description, indent=2, default=str, ensure_ascii=False) + "\n"
-    _write(Path(folder) / WEIGHTS, weights)
-    _write(Path(folder) / DESCRIPTION, text.encode())
+    for path, content in ((Path(folder) / WEIGHTS, weights), (Path(folder) / DESCRIPTION, text.encode())):
+        try:
+            with whole(path) as draft:
+                draft.write_bytes(content)
+        except OSError as error:
+            raise RunError(
+                f"{path} cannot be written ({error.strerror or error}), so the checkpoint is not saved. "
+                "Choose a folder that can be written to and has room."
+            ) from error
 
 
 def load(run: str | Path) -> Classifier:
@@ -104,26 +105,22 @@ def load(run: str | Path) -> Classifier:
     """
     folder = Path(run)
     description = _read_description(folder)
-    options = description["build"]
-    state = _read_weights(folder / WEIGHTS)
+    weights = _read_weights(folder / WEIGHTS)
+    options = {key: description["build"][key] for key in _BUILD}
+    name = options.pop("model")
     try:
         space = InputSpace(mean=description["mean"], std=description["std"])
         with torch.random.fork_rng(devices=[]):
-            network = build_network(
-                options["model"],
-                num_classes=options["num_classes"],
-                image_size=options["image_size"],
-                softplus=options["softplus"],
-            )
+            network = build_network(name, **options)
     except GradsculptError as error:
         raise ModelError(f"{folder} cannot be loaded: {error}") from error
-    faults = fill(network, state)
-    if faults:
-        raise ModelError(
-            f"the weights do not fit the network {options['model']} of {folder}: the file {'; '.join(faults)}. It was "
-            f"saved with {description.get('versions')}, here are {_versions()}; use those versions, and the same code "
-            "for a network of your own."
-        )
+    fill(
+        network,
+        weights,
+        what=f"the weights do not fit the network {name} of {folder}",
+        remedy=f"It was saved with {description.get('versions')}, here are {_versions()}; use those versions, and the "
+        "same code for a network of your own.",
+    )
     return Classifier(network, space, description["classes"], options["image_size"]).eval()
 
 
@@ -139,42 +136,21 @@ def _storable(network: nn.Module) -> dict[str, Tensor]:
     return {key: value.detach().cpu().clone(memory_format=torch.contiguous_format) for key, value in state.items()}
 
 
-def _write(path: Path, content: bytes) -> None:
-    """Write a file whole or not at all."""
-    draft = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with draft.open("wb") as stream:
-            stream.write(content)
-            stream.flush()
-            os.fsync(stream.fileno())
-        draft.replace(path)
-    except OSError as error:
-        raise RunError(
-            f"{path} cannot be written ({error.strerror or error}), so the checkpoint is not saved. "
-            "Choose a folder that can be written to and has room."
-        ) from error
-    finally:
-        if draft.is_file():
-            draft.unlink()
-
-
 def _versions() -> dict[str, str]:
-    found = {"python": platform.python_version()}
+    versions = {"python": platform.python_version()}
     for package in ("gradsculpt", "torch", "torchvision", "timm"):
         try:
-            found[package] = metadata.version(package)
+            versions[package] = metadata.version(package)
         except metadata.PackageNotFoundError:
             continue
-    return found
+    return versions
 
 
 def _git_revision() -> str | None:
     """Return the commit that is checked out in the current directory, if there is one."""
+    command = ["git", "rev-parse", "--verify", "HEAD"]
     try:
-        answer = subprocess.run(
-            ["git", "rev-parse", "--verify", "HEAD"], capture_output=True, text=True, timeout=10, check=False
-        )
+        answer = subprocess.run(command, capture_output=True, text=True, timeout=10, check=False)
     except (OSError, subprocess.SubprocessError):
         return None
     return answer.stdout.strip() if answer.returncode == 0 else None
@@ -195,7 +171,7 @@ def _read_description(folder: Path) -> dict[str, Any]:
         description = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise RunError(
-            f"{path} cannot be read ({trial.first_line(error)}), so nothing is known about the network. "
+            f"{path} cannot be read ({first_line(error)}), so nothing is known about the network. "
             "Restore the file from where the run was made, or train again."
         ) from error
     problem = _problem(description)
@@ -216,13 +192,13 @@ def _problem(description: Any) -> str | None:
     build = description.get("build")
     if not isinstance(build, dict):
         return "has no usable entry build"
-    for key, kinds in _BUILD.items():
-        if key not in build or not isinstance(build[key], kinds):
-            return f"has no usable entry build.{key}"
-    for key, kinds in _LISTS.items():
+    unusable = [f"build.{key}" for key, kind in _BUILD.items() if not isinstance(build.get(key, ()), kind)]
+    for key, kind in _LISTS.items():
         entries = description.get(key)
-        if not isinstance(entries, list) or not entries or not all(isinstance(one, kinds) for one in entries):
-            return f"has no usable entry {key}"
+        if not isinstance(entries, list) or not entries or not all(isinstance(entry, kind) for entry in entries):
+            unusable.append(key)
+    if unusable:
+        return f"has no usable entry {unusable[0]}"
     if len(description["classes"]) != build["num_classes"]:
         return f"names {len(description['classes'])} classes for a network with {build['num_classes']} outputs"
     return None
@@ -238,6 +214,6 @@ def _read_weights(path: Path) -> dict[str, Tensor]:
         return load_file(path)
     except (SafetensorError, OSError, ValueError, KeyError) as error:
         raise RunError(
-            f"{path} is damaged ({trial.first_line(error)}), so its weights cannot be trusted. Copy the file again "
+            f"{path} is damaged ({first_line(error)}), so its weights cannot be trusted. Copy the file again "
             "from where the run was made, or train again."
         ) from error

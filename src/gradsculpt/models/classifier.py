@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from gradsculpt import checks
 from gradsculpt.inputs import InputSpace
+from gradsculpt.models import dry_run
 
 
 class Classifier(nn.Module):
@@ -34,11 +35,6 @@ class Classifier(nn.Module):
         torch.Size([5, 2])
     """
 
-    network: nn.Module
-    space: InputSpace
-    classes: tuple[str, ...]
-    image_size: int
-
     def __init__(self, network: nn.Module, space: InputSpace, classes: Sequence[str], image_size: int) -> None:
         super().__init__()
         self.network = network
@@ -49,7 +45,7 @@ class Classifier(nn.Module):
     @property
     def device(self) -> torch.device:
         """Where the weights are."""
-        return next((parameter.device for parameter in self.parameters()), torch.device("cpu"))
+        return dry_run.device_of(self)
 
     def forward(self, images: Tensor) -> Tensor:
         """Return the logits [N, K] of images in [0, 1]."""

@@ -3,8 +3,8 @@
 from torch import Tensor, nn
 
 from gradsculpt import checks
-from gradsculpt.errors import GradsculptError, ModelError
-from gradsculpt.models import sources, trial
+from gradsculpt.errors import GradsculptError, ModelError, first_line
+from gradsculpt.models import dry_run, sources
 from gradsculpt.models.convnet import ConvNet
 from gradsculpt.models.lenet import LeNet
 from gradsculpt.models.smooth import to_softplus
@@ -53,7 +53,7 @@ def build(name: str, *, num_classes: int, image_size: int, softplus: float | Non
     checks.at_least("num_classes", num_classes, 1)
     checks.at_least("image_size", image_size, 1)
     network = construct(name, num_classes, image_size)
-    x = trial.images(image_size, network)
+    x = dry_run.images(image_size, network)
     check_logits(name, network, x, num_classes)
     if softplus is not None:
         try:
@@ -72,7 +72,7 @@ def construct(name: str, num_classes: int, image_size: int) -> nn.Module:
     except Exception as error:
         raise ModelError(
             f"{name} cannot be built for {image_size} x {image_size} images and {num_classes} classes "
-            f"({trial.first_line(error)}). Pass another image size, or choose another network."
+            f"({first_line(error)}). Pass another image size, or choose another network."
         ) from error
     for module in network.modules():
         if vars(module).get("inplace") is True:
@@ -102,11 +102,11 @@ def check_logits(name: str, network: nn.Module, x: Tensor, num_classes: int | No
     """Run a network once and return its number of outputs, which have to be as many as there are classes."""
     size = x.shape[-1]
     try:
-        with trial.untouched(network):
+        with dry_run.untouched(network):
             logits = network(x)
     except Exception as error:
         raise ModelError(
-            f"{name} cannot take {size} x {size} images, as a batch {list(x.shape)} ({trial.first_line(error)}). "
+            f"{name} cannot take {size} x {size} images, as a batch {list(x.shape)} ({first_line(error)}). "
             "Pass another image size, or choose another network."
         ) from error
     shape = list(logits.shape) if isinstance(logits, Tensor) else None

@@ -8,8 +8,8 @@ from torch import Tensor, nn
 
 from gradsculpt import checks, dispatch, kernels
 from gradsculpt.dispatch import SHARP, Call, Dispatch, Kind
-from gradsculpt.errors import ModelError
-from gradsculpt.models import trial
+from gradsculpt.errors import ModelError, first_line
+from gradsculpt.models import dry_run
 
 _SIZES = (32, 64, 224)
 
@@ -108,7 +108,7 @@ def _rectifier_calls(network: nn.Module, example: Tensor | None) -> list[str]:
                 "seen nor swapped. Build the network from Python modules, or leave Softplus out."
             )
     failures = []
-    for x in [example] if example is not None else [trial.images(size, network) for size in _SIZES]:
+    for x in [example] if example is not None else [dry_run.images(size, network) for size in _SIZES]:
         calls: list[str] = []
 
         def note(call: Call, calls: list[str] = calls) -> Any:
@@ -119,10 +119,10 @@ def _rectifier_calls(network: nn.Module, example: Tensor | None) -> list[str]:
             return NotImplemented
 
         try:
-            with trial.untouched(network), Dispatch({}, otherwise=note):
+            with dry_run.untouched(network), Dispatch({}, otherwise=note):
                 network(x)
         except Exception as error:
-            failures.append(f"{list(x.shape)}: {trial.first_line(error)}")
+            failures.append(f"{list(x.shape)}: {first_line(error)}")
         else:
             return list(dict.fromkeys(calls))
     raise ModelError(

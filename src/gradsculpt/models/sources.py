@@ -1,15 +1,12 @@
 """Where networks by name come from: torchvision, timm, and functions of the user."""
 
 import difflib
-import importlib
-import inspect
-from collections.abc import Iterable
 from typing import Any
 
 from torch import nn
 
 from gradsculpt.errors import ModelError
-from gradsculpt.models import trial
+from gradsculpt.extensions import called
 
 
 def resnet18_cifar(num_classes: int) -> nn.Module:
@@ -36,15 +33,16 @@ def torchvision(name: str, num_classes: int, image_size: int) -> nn.Module:
     """Build an image classifier of torchvision without weights; nothing is downloaded."""
     from torchvision import models
 
-    if name not in torchvision_names():
-        hint = suggestion(name, {known: f"torchvision:{known}" for known in torchvision_names()})
+    names = torchvision_names()
+    if name not in names:
+        fact = f"torchvision has no network {name!r}; choose a classifier of torchvision.models."
         if name in models.list_models():
             kind = models.get_model_builder(name).__module__.split(".")[2].replace("_", " ")
-            raise ModelError(
+            fact = (
                 f"torchvision:{name} is one of torchvision's {kind} models, and not a classifier of single images that "
-                f"could be trained and explained here; choose a classifier of torchvision.models.{hint}"
+                "could be trained and explained here; choose a classifier of torchvision.models."
             )
-        raise ModelError(f"torchvision has no network {name!r}; choose a classifier of torchvision.models.{hint}")
+        raise ModelError(fact + suggestion(name, {key: f"torchvision:{key}" for key in names}))
     options: dict[str, Any] = {}
     if name.startswith("vit_"):
         options["image_size"] = image_size
@@ -67,7 +65,7 @@ def timm(name: str, num_classes: int, image_size: int) -> nn.Module:
             "install it with: pip install 'gradsculpt[timm]'"
         ) from error
     if not package.is_model(name):
-        hint = suggestion(name, {known: f"timm:{known}" for known in package.list_models()})
+        hint = suggestion(name, {key: f"timm:{key}" for key in package.list_models()})
         raise ModelError(f"timm {package.__version__} has no network {name!r}; timm.list_models() lists them.{hint}")
     try:
         network: nn.Module = package.create_model(name, num_classes=num_classes, img_size=image_size)
@@ -81,21 +79,7 @@ def timm(name: str, num_classes: int, image_size: int) -> nn.Module:
 
 def python(target: str, num_classes: int, image_size: int) -> nn.Module:
     """Call a function of the user, named as `package.module:function`, for a network."""
-    factory = _factory(target)
-    options = {"num_classes": num_classes}
-    try:
-        if "image_size" in inspect.signature(factory).parameters:
-            options["image_size"] = image_size
-    except (TypeError, ValueError):
-        pass  # Some callables written in C have no signature to look at.
-    call = f"{target.rpartition(':')[2]}({', '.join(f'{key}={value}' for key, value in options.items())})"
-    try:
-        network = factory(**options)
-    except Exception as error:
-        raise ModelError(
-            f"python:{target} failed: {call} raised {trial.first_line(error)}. Mend the function; it is called with "
-            "num_classes, and with image_size if it has a parameter of that name."
-        ) from error
+    network, call = called(target, ModelError, {"num_classes": num_classes}, {"image_size": image_size})
     if not isinstance(network, nn.Module):
         raise ModelError(
             f"python:{target} gave a {type(network).__name__} for {call}, where a torch.nn.Module is needed. "
@@ -104,31 +88,7 @@ def python(target: str, num_classes: int, image_size: int) -> nn.Module:
     return network
 
 
-def _factory(target: str) -> Any:
-    path, _, attribute = target.partition(":")
-    if not path or not attribute:
-        raise ModelError(f"python:{target} does not name a function; write python:package.module:function.")
-    try:
-        module = importlib.import_module(path)
-    except Exception as error:
-        if isinstance(error, ModuleNotFoundError) and f"{path}.".startswith(f"{error.name}."):
-            raise ModelError(
-                f"python:{target} cannot be imported: there is no module {error.name!r}. Install it, or name the "
-                "folder that it lies in, as in PYTHONPATH=FOLDER gradsculpt ..."
-            ) from error
-        raise ModelError(
-            f"python:{target} cannot be imported: {path} raised {trial.first_line(error)}. Mend the module."
-        ) from error
-    if not callable(getattr(module, attribute, None)):
-        hint = suggestion(attribute, {key: key for key, value in vars(module).items() if callable(value)})
-        raise ModelError(
-            f"python:{target} names no function: the module {path} ({getattr(module, '__file__', 'built in')}) has no "
-            f"callable {attribute!r}.{hint}"
-        )
-    return getattr(module, attribute)
-
-
-def suggestion(name: str, known: dict[str, str]) -> str:
-    """Ask whether one of the values of `known` was meant, by the likeness of its key to `name`."""
-    close: Iterable[str] = (known[key] for key in difflib.get_close_matches(name, list(known), n=3, cutoff=0.5))
-    return f" Did you mean {' or '.join(close)}?" if (close := list(close)) else ""
+def suggestion(name: str, choices: dict[str, str]) -> str:
+    """Ask whether one of the values of `choices` was meant, by the likeness of its key to `name`."""
+    close = [choices[key] for key in difflib.get_close_matches(name, list(choices), n=3, cutoff=0.5)]
+    return f" Did you mean {' or '.join(close)}?" if close else ""

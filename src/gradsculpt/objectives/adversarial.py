@@ -8,11 +8,11 @@ from torch import Tensor
 
 from gradsculpt.errors import ArgumentError
 from gradsculpt.isolation import undisturbed
-from gradsculpt.objectives.base import DataTerm
-from gradsculpt.objectives.moment import Setting, resolved
+from gradsculpt.objectives.base import DataTerm, Requirements
 from gradsculpt.objectives.passes import Passes
+from gradsculpt.objectives.schedules import Setting, resolved
 from gradsculpt.penalties import L1, Penalty
-from gradsculpt.perturbations import InnerLoss, OneStep, Perturbation
+from gradsculpt.perturbations import InnerLoss, OneStep, Perturbation, State
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ class AdversarialTraining(DataTerm):
                 "Pass one, for instance AdversarialTraining(L1(0.01)); only Noise does without."
             )
 
-    def logits(self, passes: Passes) -> Tensor:
+    def logits(self, passes: Passes, state: State) -> tuple[Tensor, State]:
         """Return the logits at x + delta."""
 
         def loss_gradient(inputs: Tensor) -> tuple[Tensor, Tensor]:
@@ -74,13 +74,17 @@ class AdversarialTraining(DataTerm):
 
         loss = InnerLoss(loss_gradient, values)
         random = {"generator": passes.generator} if self.perturbation.needs_randomness else {}
-        delta = self.perturbation(loss, passes.x, self._penalty.given(passes.attention), **random)
+        # Nothing is free but delta = 0, for a perturbation that does not ask.
+        penalty = (self.penalty or L1(0.0)).given(passes.attention)
+        delta, state = self.perturbation.step(state, loss, passes.x, penalty, **random)
         with torch.no_grad():
             perturbed = passes.x + delta
             if self.bounds is not None:
                 low, high = resolved(self.bounds)
                 perturbed = perturbed.clamp(low.to(perturbed), high.to(perturbed))
-        return passes.model(self.perturbation.watch(perturbed))
+        if self.perturbation.needs_backward:
+            state = {**state, "inputs": perturbed.requires_grad_()}
+        return passes.model(perturbed), state
 
     def scaled(self, factor: float) -> "AdversarialTraining":
         """Return adversarial training with the penalty, and noise that follows no penalty, times a factor."""
@@ -89,16 +93,15 @@ class AdversarialTraining(DataTerm):
         penalty = None if self.penalty is None else factor * self.penalty
         return replace(self, penalty=penalty, perturbation=self.perturbation.scaled(factor))
 
-    def perturbations(self) -> tuple[Perturbation, ...]:
-        """Return the one solver."""
-        return (self.perturbation,)
-
     @property
-    def replays(self) -> int:
-        """How many steps in a row want the same batch."""
-        return self.perturbation.replays
+    def requirements(self) -> Requirements:
+        """The replays of the perturbation, and the attention that the penalty follows."""
+        return replace(super().requirements, replays=self.perturbation.replays)
 
-    @property
-    def _penalty(self) -> Penalty:
-        # Nothing is free but delta = 0, for a perturbation that does not ask.
-        return L1(0.0) if self.penalty is None else self.penalty
+    def initial_state(self) -> State:
+        """Return the first state of the perturbation."""
+        return self.perturbation.initial_state()
+
+    def learnt(self, state: State) -> State:
+        """Return what the perturbation has learnt."""
+        return self.perturbation.learnt(state)

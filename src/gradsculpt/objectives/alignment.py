@@ -7,12 +7,13 @@ from torch import Tensor
 
 from gradsculpt import checks
 from gradsculpt.gradients import Recording
-from gradsculpt.objectives.moment import Setting, Weight, check_weight, resolved
+from gradsculpt.numerics import cosine, length, per_sample, unit
 from gradsculpt.objectives.passes import Passes
-from gradsculpt.objectives.second_order import SecondOrder, cosine, length
+from gradsculpt.objectives.schedules import Setting, Weight, check_weight, resolved
+from gradsculpt.objectives.second_order import SecondOrder
 from gradsculpt.penalties import Size
 
-Noise = Literal["uniform", "gaussian", "gradient", "gradient_sign"]
+Drawn = Literal["uniform", "gaussian", "gradient", "gradient_sign"]
 
 
 @dataclass(frozen=True)
@@ -53,17 +54,15 @@ class LocalGradientAlignment(SecondOrder):
     l2: Weight
     cosine: Weight
     eps: Size | Setting
-    noise: Noise = "uniform"
+    noise: Drawn = "uniform"
     detach_source: bool = True
     squared: bool = True
     names: ClassVar[tuple[str, ...]] = ("l2_alignment", "cosine_alignment")
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for name in ("l2", "cosine"):
+        for name in ("l2", "cosine", "eps"):
             check_weight(name, getattr(self, name))
-        if not isinstance(self.eps, Setting):
-            checks.at_least("eps", self.eps, 0.0)
         checks.one_of("noise", self.noise, ("uniform", "gaussian", "gradient", "gradient_sign"))
 
     @property
@@ -76,7 +75,7 @@ class LocalGradientAlignment(SecondOrder):
         if self.share == 1:
             _ = passes.clean_logit_gradient
 
-    def dear_terms(self, passes: Passes) -> dict[str, Tensor]:
+    def terms_of(self, passes: Passes) -> dict[str, Tensor]:
         """Return the weighted criteria."""
         if self.detach_source:
             source = passes.clean_logit_gradient
@@ -84,8 +83,10 @@ class LocalGradientAlignment(SecondOrder):
             source = passes.clean.gradient(passes.logit(passes.clean.output), create_graph=True)
         neighbour = Recording(passes.model, passes.x + self._delta(passes, source.detach()), order=2)
         other = neighbour.gradient(passes.logit(neighbour.output), create_graph=True)
+        difference = source - other
+        distance = per_sample(difference.square()) if self.squared else length(difference)
         return {
-            "l2_alignment": resolved(self.l2) * _distance(source, other, squared=self.squared).mean(),
+            "l2_alignment": resolved(self.l2) * distance.mean(),
             "cosine_alignment": resolved(self.cosine) * ((1 - cosine(source, other)) / 2).mean(),
         }
 
@@ -96,11 +97,4 @@ class LocalGradientAlignment(SecondOrder):
             return eps * passes.uniform()
         if self.noise == "gaussian":
             return eps * passes.gaussian()
-        direction = source if self.noise == "gradient" else source.sign()
-        size = length(direction).view(-1, 1, 1, 1)
-        return eps * direction / size.where(size > 0, 1)
-
-
-def _distance(a: Tensor, b: Tensor, *, squared: bool) -> Tensor:
-    difference = (a - b).flatten(1)
-    return difference.square().sum(dim=1) if squared else length(difference)
+        return eps * unit(source if self.noise == "gradient" else source.sign())

@@ -2,36 +2,21 @@
 
 from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass, fields, replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar, cast
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Generator, Tensor
 
 from gradsculpt.errors import ArgumentError
 from gradsculpt.gradients import Model, settled
 from gradsculpt.isolation import random_state, undisturbed
-from gradsculpt.objectives.moment import Moment, Setting, Weight, check_weight, resolved
-from gradsculpt.objectives.passes import Passes
+from gradsculpt.objectives.passes import Losses, Passes
+from gradsculpt.objectives.schedules import Moment, Setting, Weight, check_weight, resolved
 from gradsculpt.penalties import Penalty
-from gradsculpt.perturbations import Perturbation
-
-
-@dataclass(frozen=True)
-class Losses:
-    """The result of an objective on one batch.
-
-    Args:
-        loss: What to call `backward` on; a scalar, averaged over the batch.
-        logits: [N, K], of the inputs on which the data term was computed, without a graph.
-        terms: The parts whose sum is the loss, by name.
-    """
-
-    loss: Tensor
-    logits: Tensor
-    terms: dict[str, Tensor]
+from gradsculpt.perturbations import State
 
 
 class Objective(ABC):  # noqa: B024 - its kinds, not it, have abstract methods
@@ -40,6 +25,10 @@ class Objective(ABC):  # noqa: B024 - its kinds, not it, have abstract methods
     `a + b` keeps the one data term and adds the regularisers; a regulariser alone comes with the plain cross entropy.
     `0.5 * a` scales the regularisers of `a`, and the penalty of an adversarial data term: never the cross entropy
     itself. The factor may be a schedule, `warmup(5) * a`.
+
+    An objective never remembers. Where something is carried from step to step, as by `Free`, a training begins with
+    `state=objective.initial_state()` and hands `losses.state` of each step to the next.
+    To write an objective, derive a frozen dataclass from `Regulariser`, `SecondOrder` or `DataTerm`.
     """
 
     def __call__(
@@ -49,7 +38,8 @@ class Objective(ABC):  # noqa: B024 - its kinds, not it, have abstract methods
         y: Tensor,
         attention: Tensor | None = None,
         *,
-        generator: torch.Generator | None = None,
+        generator: Generator | None = None,
+        state: State | None = None,
     ) -> Losses:
         """Evaluate the loss of a batch.
 
@@ -59,83 +49,82 @@ class Objective(ABC):  # noqa: B024 - its kinds, not it, have abstract methods
             y: Class indices [N].
             attention: Attention maps [N, 1, H, W], for penalties that follow them.
             generator: Source of the randomness of terms that have any; by default PyTorch's own.
+            state: What the step before has left, or `initial_state()`. Whatever carries something needs one, also
+                without gradients: what it would silently start from is not what is trained on.
 
         Raises:
-            ArgumentError: If x is no batch of images, or the objective has schedules that were not resolved.
+            ArgumentError: If x is no batch of images, the objective has schedules that were not resolved, or it
+                carries something and was given no state.
         """
+        state = self._begun(state)
         data, regularisers = _sorted(self.parts())
         active = [term for factor, term in regularisers if factor]
         if active and not torch.is_grad_enabled():
             with torch.inference_mode(False), torch.enable_grad():  # the terms are made of gradients
-                losses = self(model, x, y, attention, generator=generator)
+                losses = self(model, x, y, attention, generator=generator, state=state)
             terms = {name: term.detach() for name, term in losses.terms.items()}
-            return Losses(losses.loss.detach(), losses.logits, terms)
+            return replace(losses, loss=losses.loss.detach(), terms=terms)
         # An adversarial data term reads the loss's gradient from the pass at x that the terms share.
         recorded = any(term.reads_gradients or data is not None for term in active)
         passes = Passes(model, x, y, attention, generator=generator, recorded=recorded)
         if active and generator is None:
             _ = passes.generator  # drawn here, and not where the random state will be put back
-        start = random_state() if active else None
-        logits = passes.clean.output if data is None else data.logits(passes)
+        random = random_state() if active else None
+        logits, state = (passes.clean.output, state) if data is None else data.logits(passes, state)
         loss = F.cross_entropy(logits, passes.y)
         if active and not any(term.differentiates_clean for term in active):
             # The largest part of the memory is freed before the terms take theirs.
-            with undisturbed(model, random=start):
+            with undisturbed(model, random=random):
                 for term in active:
                     term.read(passes)
             loss = settled(loss, apart=passes.forget())
         terms = {"cross_entropy" if data is None else data.name: loss}
         names: Counter[str] = Counter()
         for factor, term in regularisers:
-            with undisturbed(model if factor else None, random=start):
+            with undisturbed(model if factor else None, random=random):
                 values = term.terms(passes) if factor else dict.fromkeys(term.names, loss.detach().new_zeros(()))
             for name, value in values.items():
                 names[name] += 1
                 terms[name if names[name] == 1 else f"{name}_{names[name]}"] = factor * value
-        return Losses(cast(Tensor, sum(terms.values())), logits.detach(), terms)
+        return Losses(cast(Tensor, sum(terms.values())), logits.detach(), terms, state)
 
     def at(self, moment: Moment) -> "Objective":
         """Return the objective with every schedule and every size in pixel levels replaced by its value.
 
         Training loops call this for each batch; an objective without such settings needs no call.
         """
-        changed = {
-            field.name: value.at(moment)
-            for field in fields(cast(Any, self))
-            if isinstance(value := getattr(self, field.name), Setting | Objective)
-        }
-        return replace(cast(Any, self), **changed) if changed else self
+        return self._changed(Setting | Objective, lambda value: value.at(moment))
 
-    @property
-    def replays(self) -> int:
-        """How many steps in a row want the same batch."""
-        return 1
-
-    @property
-    def lesson(self) -> "Lesson | None":
-        """What a teacher has to be trained for before this can train a network; None if no teacher is wanted."""
-        return next((found for objective in self.members() if (found := objective.lesson)), None)
-
-    def taught(self, teacher: Model) -> "Objective":
+    def with_teacher(self, teacher: Model) -> "Objective":
         """Return the objective with its trained teacher, a callable from [N, C, H, W] to logits; most want none."""
-        found = {field.name: getattr(self, field.name) for field in fields(cast(Any, self))}
-        inner = {name: value.taught(teacher) for name, value in found.items() if isinstance(value, Objective)}
-        return replace(cast(Any, self), **inner) if inner else self
+        return self._changed(Objective, lambda value: value.with_teacher(teacher))
 
     @property
-    def follows_attention(self) -> bool:
-        """Whether a penalty in it follows the attention that accompanies the images."""
-        found = [getattr(self, field.name) for field in fields(cast(Any, self))]
-        return any(_follows(value) for value in found) or any(inner.follows_attention for inner in self.members())
+    def requirements(self) -> "Requirements":
+        """What training needs for it, beyond images and labels.
 
+        Raises:
+            ArgumentError: If the objectives that it is put together from contradict each other.
+        """
+        settings = vars(self).values()
+        alone = Requirements(
+            attention=any(value.follows_attention for value in settings if isinstance(value, Penalty)),
+            pixel_units=any(value.needs_space for value in settings if isinstance(value, Setting)),
+        )
+        return alone.merged(*(member.requirements for member in self.members))
+
+    def initial_state(self) -> State:
+        """Return the state before the first step; empty, unless something is carried."""
+        return {name: value for member in self.members for name, value in member.initial_state().items()}
+
+    def learnt(self, state: State) -> State:
+        """Return the state once its step was propagated back: tensors alone, fit for a checkpoint."""
+        return next((member.learnt(state) for member in self.members if member.initial_state()), state)
+
+    @property
     def members(self) -> "tuple[Objective, ...]":
-        """Return the objectives that this one is put together from, as they were given."""
-        found = (getattr(self, field.name) for field in fields(cast(Any, self)))
-        return tuple(value for value in found if isinstance(value, Objective))
-
-    def perturbations(self) -> tuple[Perturbation, ...]:
-        """Return the solvers of adversarial data terms, which may carry something from step to step."""
-        return tuple(solver for objective in self.members() for solver in objective.perturbations())
+        """The objectives that it is put together from."""
+        return ()
 
     def parts(self) -> "tuple[Part, ...]":
         """Return the data terms and regularisers that the objective is made of, each with its factor."""
@@ -149,16 +138,28 @@ class Objective(ABC):  # noqa: B024 - its kinds, not it, have abstract methods
 
     __rmul__ = __mul__
 
+    def _changed(self, kind: Any, change: Callable[[Any], Any]) -> "Objective":
+        """Return the objective with every setting of a kind changed; itself if there is none."""
+        changed = {name: change(value) for name, value in vars(self).items() if isinstance(value, kind)}
+        return replace(cast(Any, self), **changed) if changed else self
+
+    def _begun(self, state: State | None) -> State:
+        if state is None and self.initial_state():
+            raise ArgumentError(
+                f"{type(self).__name__} carries {', '.join(self.initial_state())} from step to step and was given no "
+                "state, so each starts anew. Begin with state=objective.initial_state(), then hand on losses.state."
+            )
+        return state or {}
+
 
 @dataclass(frozen=True)
-class Lesson:
+class TeacherSpecification:
     """What an objective wants from another network, its teacher, before it can train one.
 
     Args:
-        teacher: What the teacher is trained with.
-        epochs: How long; by default as long as the network itself.
-        samples: Noisy copies of an image in its explanation, a SmoothGrad map.
-        sigma: Standard deviation of that noise, as a share of the range from black to white.
+        teacher, epochs: What the teacher is trained with, and how long; None is as long as the network itself.
+        samples, sigma: Noisy copies of an image in its explanation, a SmoothGrad map, and the standard deviation of
+            their noise, as a share of the range from black to white.
     """
 
     teacher: Objective
@@ -167,18 +168,59 @@ class Lesson:
     sigma: float
 
 
+@dataclass(frozen=True)
+class Requirements:
+    """What an objective needs from a training, beyond images and labels.
+
+    Args:
+        teacher: What its teacher has to be trained for; None if no teacher is wanted.
+        replays: How many steps in a row want the same batch.
+        attention: Whether a penalty follows human attention, which accompanies the images.
+        pixel_units: Whether a setting is in pixel levels, so that `at` needs a moment with a space.
+    """
+
+    teacher: TeacherSpecification | None = None
+    replays: int = 1
+    attention: bool = False
+    pixel_units: bool = False
+
+    def merged(self, *others: "Requirements") -> "Requirements":
+        """Return what all need together.
+
+        Raises:
+            ArgumentError: If two want a teacher, or one the maps of a teacher and another those of a human.
+        """
+        each = (self, *others)
+        teachers = [needs.teacher for needs in each if needs.teacher]
+        attention = any(needs.attention for needs in each)
+        if len(teachers) > 1:
+            raise ArgumentError(
+                f"{len(teachers)} of the objectives want a teacher, and there is one; keep one of them."
+            )
+        if teachers and attention:
+            raise ArgumentError(
+                "one objective follows human attention and another the explanations of its teacher, and only one kind "
+                "of map can accompany the images. Leave one of the two objectives out."
+            )
+        replays, pixel_units = max(needs.replays for needs in each), any(needs.pixel_units for needs in each)
+        return Requirements(teachers[0] if teachers else None, replays, attention, pixel_units)
+
+
 Part = tuple[float, Objective]
 """A factor, and a data term or regulariser without settings."""
 
 
 class DataTerm(Objective):
-    """An objective that is a cross entropy at some inputs."""
+    """An objective that is a cross entropy at some inputs.
+
+    To write one, derive a frozen dataclass, name its term, and give it `logits` and `scaled`.
+    """
 
     name: ClassVar[str]
 
     @abstractmethod
-    def logits(self, passes: Passes) -> Tensor:
-        """Return the logits [N, K] whose cross entropy trains the network."""
+    def logits(self, passes: Passes, state: State) -> tuple[Tensor, State]:
+        """Return the logits [N, K] whose cross entropy trains the network, and the state for the next step."""
 
     @abstractmethod
     def scaled(self, factor: float) -> "DataTerm":
@@ -186,11 +228,30 @@ class DataTerm(Objective):
 
 
 class Regulariser(Objective):
-    """An objective that adds terms to the cross entropy."""
+    """An objective that adds terms to the cross entropy.
+
+    To write one, derive a frozen dataclass, name its terms, and give it `terms`; what is made of gradients that are
+    differentiated again is a `SecondOrder`, and gets its options.
+
+    Attributes:
+        names: The names of its terms.
+        reads_gradients: Whether they are made of input gradients.
+
+    Example:
+        >>> @dataclass(frozen=True)
+        ... class LogitDecay(Regulariser):
+        ...     weight: float
+        ...     names = ("logit_decay",)
+        ...     reads_gradients = False
+        ...     def terms(self, passes):
+        ...         return {"logit_decay": self.weight * passes.clean.output.square().mean()}
+        >>> losses = LogitDecay(0.1)(torch.nn.Flatten(), torch.ones(2, 3, 1, 1), torch.tensor([0, 1]))
+        >>> {name: round(term.item(), 4) for name, term in losses.terms.items()}
+        {'cross_entropy': 1.0986, 'logit_decay': 0.1}
+    """
 
     names: ClassVar[tuple[str, ...]]
     reads_gradients: ClassVar[bool] = True
-    """Whether its terms are made of input gradients."""
 
     @property
     def differentiates_clean(self) -> bool:
@@ -236,20 +297,21 @@ class Scaled(Objective):
         return tuple((resolved(self.factor) * factor, part) for factor, part in self.objective.parts())
 
     @property
-    def replays(self) -> int:
-        """How many steps in a row want the same batch."""
-        return self.objective.replays
+    def members(self) -> tuple[Objective, ...]:
+        """What is scaled."""
+        return (self.objective,)
 
 
 @dataclass(frozen=True)
 class Sum(Objective):
-    """One data term with the regularisers of several objectives.
+    """One data term with the regularisers of several objectives; the state is that of the data term.
 
     Args:
         objectives: What is added; at most one may have a data term other than the plain cross entropy.
 
     Raises:
-        ArgumentError: If there is nothing to add, or there are two adversarial data terms.
+        ArgumentError: If there is nothing to add, there are two adversarial data terms, or the objectives want two
+            teachers or two kinds of maps.
 
     Source: Joo et al., AAAI 2023 (local gradient alignment), equation 5: a cross entropy plus weighted criteria.
     """
@@ -260,57 +322,29 @@ class Sum(Objective):
         object.__setattr__(self, "objectives", tuple(self.objectives))
         if not self.objectives:
             raise ArgumentError("a sum of no objectives trains nothing; pass at least one.")
-        pupils = [objective for objective in self.objectives if objective.lesson]
-        if len(pupils) > 1:
-            raise ArgumentError(f"{len(pupils)} of the objectives want a teacher, and there is one; keep one of them.")
-        if pupils and self.follows_attention:
-            raise ArgumentError(
-                "one objective follows human attention and another the explanations of its teacher, and only one kind "
-                "of map can accompany the images. Leave one of the two objectives out."
-            )
+        _ = self.requirements  # which are refused if they contradict each other
 
-    def at(self, moment: Moment) -> Objective:
-        """Return the sum with every setting replaced by its value."""
-        return Sum(tuple(objective.at(moment) for objective in self.objectives))
-
-    def taught(self, teacher: Model) -> Objective:
-        """Return the sum with the trained teacher of the objective that wants one."""
-        return Sum(tuple(objective.taught(teacher) for objective in self.objectives))
-
-    def members(self) -> tuple[Objective, ...]:
-        """Return the objectives."""
-        return tuple(self.objectives)
+    def _changed(self, kind: Any, change: Callable[[Any], Any]) -> Objective:
+        return Sum(tuple(map(change, self.objectives)))
 
     def parts(self) -> tuple[Part, ...]:
         """Return the parts of all objectives."""
         return tuple(part for objective in self.objectives for part in objective.parts())
 
     @property
-    def replays(self) -> int:
-        """How many steps in a row want the same batch."""
-        return max(objective.replays for objective in self.objectives)
+    def members(self) -> tuple[Objective, ...]:
+        """The objectives."""
+        return tuple(self.objectives)
 
 
 def _sorted(parts: tuple[Part, ...]) -> tuple[DataTerm | None, list[tuple[float, Regulariser]]]:
     """Return the data term, if it is not the plain cross entropy of the clean batch, and the regularisers."""
-    data: list[DataTerm] = []
-    regularisers: list[tuple[float, Regulariser]] = []
-    for factor, part in parts:
-        if isinstance(part, Regulariser):
-            regularisers.append((factor, part))
-        elif isinstance(part, DataTerm) and (part.name != "cross_entropy"):
-            data.append(part.scaled(factor))
+    data = [
+        part.scaled(factor) for factor, part in parts if isinstance(part, DataTerm) and part.name != "cross_entropy"
+    ]
     if len(data) > 1:
         raise ArgumentError(
             f"{' and '.join(type(term).__name__ for term in data)} each say where the cross entropy is taken, and it "
             "is taken once. Keep one of them, with a penalty that says all: ElasticNet is L1 plus SquaredL2."
         )
-    return (data[0] if data else None), regularisers
-
-
-def _follows(value: object) -> bool:
-    """Tell whether a value is a penalty that does something with attention maps."""
-    if not isinstance(value, Penalty):
-        return False
-    inner = [v for v in vars(value).values() if isinstance(v, Penalty)]
-    return any(map(_follows, inner)) if inner else type(value).given is not Penalty.given
+    return (data[0] if data else None), [(factor, part) for factor, part in parts if isinstance(part, Regulariser)]

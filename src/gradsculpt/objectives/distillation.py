@@ -1,6 +1,6 @@
 """Explanation distillation: a teacher's explanation says along which directions a prediction may change."""
 
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, replace
 from typing import ClassVar
 
 import torch
@@ -11,10 +11,11 @@ from gradsculpt import checks
 from gradsculpt.errors import ArgumentError
 from gradsculpt.gradients import Model
 from gradsculpt.isolation import undisturbed
-from gradsculpt.objectives.base import Lesson, Objective, Regulariser
-from gradsculpt.objectives.cross_entropy import CrossEntropy
-from gradsculpt.objectives.moment import Setting, Weight, check_weight, resolved
+from gradsculpt.numerics import divided, per_sample, spread, unit_peak
+from gradsculpt.objectives.base import Objective, Regulariser, Requirements, TeacherSpecification
+from gradsculpt.objectives.entropy import CrossEntropy
 from gradsculpt.objectives.passes import Passes
+from gradsculpt.objectives.schedules import Setting, Weight, check_weight, resolved
 from gradsculpt.penalties import Size
 
 
@@ -31,8 +32,8 @@ class ExplanationDistillation(Regulariser):
     a is the map, scaled to a peak of eps, times one of `positions`, drawn for each image; b is uniform noise within
     eps, less its part along the map. A map of zeros has no direction: then a is 0, and b the noise as it is.
 
-    `gradsculpt train` drives the three stages. In a training loop of one's own, `taught(teacher)` gives the objective
-    its teacher, and the maps are passed as `attention`, [N, C, H, W].
+    `gradsculpt train` drives the three stages. In a training loop of one's own, `with_teacher(network)` gives the
+    objective its teacher, and the maps are passed as `attention`, [N, C, H, W].
 
     Args:
         weight: Weight of the divergence, in nats.
@@ -57,7 +58,7 @@ class ExplanationDistillation(Regulariser):
 
     Example:
         >>> model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(4, 2))
-        >>> objective = ExplanationDistillation(weight=1.0, eps=0.1).taught(model)
+        >>> objective = ExplanationDistillation(weight=1.0, eps=0.1).with_teacher(model)
         >>> maps = torch.ones(3, 1, 2, 2)
         >>> losses = objective(model, torch.rand(3, 1, 2, 2), torch.tensor([0, 1, 1]), attention=maps)
         >>> list(losses.terms)
@@ -78,8 +79,7 @@ class ExplanationDistillation(Regulariser):
     def __post_init__(self) -> None:
         object.__setattr__(self, "positions", tuple(self.positions))
         check_weight("weight", self.weight)
-        if not isinstance(self.eps, Setting):
-            checks.at_least("eps", self.eps, 0.0)
+        check_weight("eps", self.eps)
         checks.positive("temperature", self.temperature)
         if not self.positions:
             raise ArgumentError("positions is empty, so images could be moved nowhere; (0.0,) leaves them in place.")
@@ -88,24 +88,19 @@ class ExplanationDistillation(Regulariser):
         checks.at_least("sigma", self.sigma, 0.0)
 
     @property
-    def lesson(self) -> Lesson:
-        """What the teacher is to be trained for."""
-        return Lesson(self.teacher, self.teacher_epochs, self.samples, self.sigma)
+    def requirements(self) -> Requirements:
+        """The teacher; it may itself follow human attention, and these maps are not that."""
+        teacher = TeacherSpecification(self.teacher, self.teacher_epochs, self.samples, self.sigma)
+        return replace(super().requirements, teacher=teacher)
 
     @property
     def differentiates_clean(self) -> bool:
         """No: the divergence has a pass of its own."""
         return False
 
-    @property
-    def follows_attention(self) -> bool:
-        """False: the maps are the teacher's, who may himself have been trained with human attention."""
-        return False
-
-    def taught(self, teacher: Model) -> "ExplanationDistillation":
+    def with_teacher(self, teacher: Model) -> "ExplanationDistillation":
         """Return the objective with its trained teacher, whose mode is used as it is."""
-        values = {field.name: getattr(self, field.name) for field in fields(ExplanationDistillation)}
-        return _Taught(**values, network=teacher)
+        return _WithTeacher(**{**vars(self), "network": teacher})
 
     def terms(self, passes: Passes) -> dict[str, Tensor]:
         """Refuse: there is no teacher.
@@ -115,12 +110,12 @@ class ExplanationDistillation(Regulariser):
         """
         raise ArgumentError(
             "ExplanationDistillation learns from a teacher, and has none. Pass a trained network to "
-            "objective.taught(network), or let `gradsculpt train` train it first."
+            "objective.with_teacher(network), or let `gradsculpt train` train it first."
         )
 
 
 @dataclass(frozen=True)
-class _Taught(ExplanationDistillation):
+class _WithTeacher(ExplanationDistillation):
     """The objective with its teacher."""
 
     network: Model = field(kw_only=True, repr=False)
@@ -146,12 +141,9 @@ class _Taught(ExplanationDistillation):
                 "Pass SmoothGrad maps of the batch, [N, C, H, W], as attention."
             )
         checks.same_shape("attention", passes.attention, "x", passes.x)
-        maps = passes.attention.detach().to(passes.x)
-        peak = maps.abs().amax(dim=(1, 2, 3), keepdim=True)
-        return maps / peak.where(peak > 0, 1)
+        return unit_peak(passes.attention.detach().to(passes.x))
 
 
 def _without(noise: Tensor, maps: Tensor) -> Tensor:
     """Return the noise of each image less its part along the map."""
-    overlap, length = ((maps * other).sum(dim=(1, 2, 3), keepdim=True) for other in (noise, maps))
-    return noise - overlap / length.where(length > 0, 1) * maps
+    return noise - spread(divided(per_sample(maps * noise), per_sample(maps.square())), maps) * maps

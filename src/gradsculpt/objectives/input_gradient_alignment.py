@@ -1,6 +1,6 @@
 """Input-gradient alignment: the gradient of the true class should look like the image, that of no other class."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar, Literal
 
 import torch
@@ -10,11 +10,13 @@ from torch import Tensor
 from gradsculpt import checks
 from gradsculpt.gradients import Recording
 from gradsculpt.isolation import undisturbed
+from gradsculpt.numerics import cosine, spread
 from gradsculpt.objectives.base import DataTerm, Part
-from gradsculpt.objectives.moment import Setting, Weight, check_weight, resolved
 from gradsculpt.objectives.passes import Passes
-from gradsculpt.objectives.second_order import SecondOrder, cosine
+from gradsculpt.objectives.schedules import Setting, Weight, check_weight, resolved
+from gradsculpt.objectives.second_order import SecondOrder
 from gradsculpt.penalties import Size
+from gradsculpt.perturbations import State
 
 
 @dataclass(frozen=True)
@@ -69,120 +71,78 @@ class InputGradientAlignment(SecondOrder):
     def __post_init__(self) -> None:
         super().__post_init__()
         check_weight("weight", self.weight)
-        if not isinstance(self.eps, Setting):
-            checks.at_least("eps", self.eps, 0.0)
+        check_weight("eps", self.eps)
         checks.at_least("steps", self.steps, 0)
         checks.positive("step_size", self.step_size)
         checks.one_of("cross_entropy", self.cross_entropy, ("perturbed", "clean"))
 
     def parts(self) -> tuple[Part, ...]:
         """Return the regulariser, and before it the data term at the perturbed images if that is where it belongs."""
-        if self.cross_entropy == "clean":
-            return super().parts()
-        data = _PerturbedCrossEntropy(self)
-        return ((1.0, data), (1.0, _TripletOfDataTerm(self, data, share=self.share)))
+        return (*(((1.0, _PerturbedCrossEntropy(self)),) if self._at_perturbed else ()), (1.0, self))
 
     @property
     def differentiates_clean(self) -> bool:
-        """No: the triplet loss has a pass of its own, where it does not share that of the data term."""
-        return False
+        """Whether the triplet loss shares the training pass; a share of the batch has a pass of its own."""
+        return self._at_perturbed and self.share == 1
 
-    def dear_terms(self, passes: Passes) -> dict[str, Tensor]:
-        """Return the weighted triplet loss at images that are sought for it alone."""
-        return self.weighted(_Point(passes, self.perturbed(passes)), passes.y)
-
-    def weighted(self, point: "_Point", y: Tensor) -> dict[str, Tensor]:
-        """Return the weighted triplet loss of a pass."""
-        return {self.names[0]: resolved(self.weight) * point.triplet(y).mean()}
+    def terms_of(self, passes: Passes) -> dict[str, Tensor]:
+        """Return the weighted triplet loss, at the images of the data term or at some that are sought for it alone."""
+        training = passes.training if self._at_perturbed else None
+        if training is None:
+            training = Recording(passes.model, self.perturbed(passes), order=2)
+        elif self.share < 1:
+            training = Recording(passes.model, training.point[: len(passes.x)], order=2)
+        return {self.names[0]: resolved(self.weight) * _triplet(training, passes.y).mean()}
 
     def perturbed(self, passes: Passes) -> Tensor:
         """Return the images within eps of x that the ascent found, [N, C, H, W]."""
-        x, size = passes.x.detach(), resolved(self.eps)
-        eps = torch.as_tensor(size, dtype=x.dtype, device=x.device)
+        x = passes.x.detach()
+        eps = torch.as_tensor(resolved(self.eps), dtype=x.dtype, device=x.device)
         with undisturbed(passes.model):
             delta = best = eps * passes.uniform()
         greatest = x.new_full((len(x),), -torch.inf)
         for step in range(self.steps + 1 if self.steps else 0):
             with undisturbed(passes.model):  # each pass by itself, so that all draw the mask of the training pass
-                point = _Point(passes, x + delta)
-                losses = point.triplet(passes.y, create_graph=step < self.steps)
+                point = Recording(passes.model, x + delta, order=2)
+                losses = _triplet(point, passes.y, create_graph=step < self.steps)
                 values = losses.detach()
-                best = torch.where((values > greatest).view(-1, 1, 1, 1), delta, best)
+                best = torch.where(spread(values > greatest, delta), delta, best)
                 greatest = torch.maximum(values, greatest)
                 if step < self.steps:  # of the last point, only the loss was wanted
                     ahead = self.step_size * eps * point.gradient(losses).sign()
                     delta = torch.minimum(torch.maximum(delta + ahead, -eps), eps)
         return x + best
 
-
-class _Point:
-    """A recorded pass whose images stay at hand: they are the anchors of the triplet."""
-
-    def __init__(self, passes: Passes, images: Tensor) -> None:
-        seen: list[Tensor] = []
-
-        def forward(inputs: Tensor) -> Tensor:
-            seen.append(inputs)
-            return passes.model(inputs)
-
-        with torch.inference_mode(False), torch.enable_grad():
-            self._recording = Recording(forward, images, order=2)
-        self.logits, self._anchors = self._recording.output, seen[0]
-
-    def triplet(self, y: Tensor, *, create_graph: bool = True) -> Tensor:
-        """Return the triplet loss of each image, [N]."""
-        runner_up = self.logits.detach().scatter(1, y[:, None], -torch.inf).argmax(dim=1)
-        with torch.inference_mode(False), torch.enable_grad():
-            true, wrong = (
-                self._recording.gradient(self.logits.gather(1, classes[:, None]), create_graph=create_graph)
-                for classes in (y, runner_up)
-            )
-            return F.softplus(cosine(self._anchors, wrong) - cosine(self._anchors, true))
-
-    def gradient(self, values: Tensor) -> Tensor:
-        """Return the gradient of the sum of values at the images."""
-        with torch.inference_mode(False), torch.enable_grad():
-            return self._recording.gradient(values)
+    @property
+    def _at_perturbed(self) -> bool:
+        return self.cross_entropy == "perturbed"
 
 
-class _PerturbedCrossEntropy(DataTerm):
-    """The cross entropy at the perturbed images; its training pass is kept for the triplet loss."""
-
-    name: ClassVar[str] = "perturbed_cross_entropy"
-
-    def __init__(self, alignment: InputGradientAlignment, *, clean: bool = False) -> None:
-        self._alignment, self._clean = alignment, clean
-
-    def logits(self, passes: Passes) -> Tensor:
-        """Return the logits at the perturbed images, or at the clean ones if it has been scaled by 0."""
-        if self._clean:
-            return passes.clean.output
-        self._passes, self._images = passes, self._alignment.perturbed(passes)
-        self._point = _Point(passes, self._images)
-        return self._point.logits
-
-    def point(self, passes: Passes) -> _Point:
-        """Return the pass at the perturbed images; a share of the batch has a pass of its own."""
-        return self._point if passes is self._passes else _Point(passes, self._images[: len(passes.x)])
-
-    def scaled(self, factor: float) -> "_PerturbedCrossEntropy":
-        """Return the same, or for 0 the cross entropy at the clean images."""
-        return self if factor else _PerturbedCrossEntropy(self._alignment, clean=True)
+def _triplet(point: Recording, y: Tensor, *, create_graph: bool = True) -> Tensor:
+    """Return the triplet loss of each image, [N]; the images of the pass are the anchors."""
+    runner_up = point.output.detach().scatter(1, y[:, None], -torch.inf).argmax(dim=1)
+    true, wrong = (
+        point.gradient(point.output.gather(1, classes[:, None]), create_graph=create_graph)
+        for classes in (y, runner_up)
+    )
+    return F.softplus(cosine(point.point, wrong) - cosine(point.point, true))
 
 
 @dataclass(frozen=True)
-class _TripletOfDataTerm(SecondOrder):
-    """The triplet loss at the images that the data term has found."""
+class _PerturbedCrossEntropy(DataTerm):
+    """The cross entropy at the perturbed images, or, once it was scaled by 0, at the clean ones."""
 
     alignment: InputGradientAlignment
-    data: _PerturbedCrossEntropy
-    names: ClassVar[tuple[str, ...]] = InputGradientAlignment.names
+    clean: bool = False
+    name: ClassVar[str] = "perturbed_cross_entropy"
 
-    @property
-    def differentiates_clean(self) -> bool:
-        """Whether the training pass is shared; only a share of the batch has a pass of its own."""
-        return self.share == 1
+    def logits(self, passes: Passes, state: State) -> tuple[Tensor, State]:
+        """Return the logits; the pass is kept for the triplet loss."""
+        if self.clean:
+            return passes.clean.output, state
+        passes.training = Recording(passes.model, self.alignment.perturbed(passes), order=2)
+        return passes.training.output, state
 
-    def dear_terms(self, passes: Passes) -> dict[str, Tensor]:
-        """Return the weighted triplet loss."""
-        return self.alignment.weighted(self.data.point(passes), passes.y)
+    def scaled(self, factor: float) -> "_PerturbedCrossEntropy":
+        """Return the same, or for 0 the cross entropy at the clean images."""
+        return replace(self, clean=self.clean or not factor)

@@ -1,5 +1,6 @@
-"""The forward passes of one training step, which its terms share."""
+"""The forward passes of one training step, which its terms share, and what comes of them."""
 
+from dataclasses import dataclass, field
 from functools import cached_property
 
 import torch
@@ -8,18 +9,36 @@ from torch import Tensor
 
 from gradsculpt import checks
 from gradsculpt.gradients import Model, Recording, differentiable, input_gradient
+from gradsculpt.perturbations import State
+
+
+@dataclass(frozen=True)
+class Losses:
+    """The result of an objective on one batch.
+
+    Args:
+        loss: What to call `backward` on; a scalar, averaged over the batch.
+        logits: [N, K], of the inputs on which the data term was computed, without a graph.
+        terms: The parts whose sum is the loss, by name.
+        state: What to hand to the next step; empty where nothing is carried.
+    """
+
+    loss: Tensor
+    logits: Tensor
+    terms: dict[str, Tensor]
+    state: State = field(default_factory=dict)
 
 
 class Passes:
     """One batch on its way through a network; what several terms of a loss read is computed once.
 
     Args:
-        model: Any callable from [N, C, H, W] to logits [N, K].
-        x: What the model takes, [N, C, H, W].
-        y: Class indices [N].
-        attention: Maps that accompany the images, [N, 1 or C, H, W].
+        model, x, y, attention: As objectives take them.
         generator: Source of randomness; without one, it is derived from PyTorch's own.
         recorded: Whether input gradients will be read from the pass at x.
+
+    Attributes:
+        training: The pass that trains the network, where a data term has left it to the regularisers.
     """
 
     def __init__(
@@ -35,16 +54,12 @@ class Passes:
         checks.images("x", x)
         self.model, self.x, self.y, self.attention = model, differentiable(x), differentiable(y), attention
         self._generator, self._recorded = generator, recorded
+        self.training: Recording | None = None
 
     @cached_property
     def clean(self) -> Recording:
         """The pass at x; it is the training pass if the data term asks for it first."""
         return Recording(self.model, self.x, tracked=self._recorded)
-
-    @property
-    def is_recorded(self) -> bool:
-        """Whether the pass at x is kept for terms that read input gradients from it."""
-        return self._recorded
 
     @cached_property
     def clean_logit_gradient(self) -> Tensor:
@@ -56,10 +71,12 @@ class Passes:
         clean: Recording | None = self.__dict__.pop("clean", None)
         return None if clean is None else clean.point
 
-    def part(self, count: int) -> "Passes":
+    def first(self, count: int) -> "Passes":
         """Return the first images of the batch, with passes of their own."""
         attention = None if self.attention is None else self.attention[:count]
-        return Passes(self.model, self.x[:count], self.y[:count], attention, generator=self.generator)
+        part = Passes(self.model, self.x[:count], self.y[:count], attention, generator=self.generator)
+        part.training = self.training
+        return part
 
     def logit(self, logits: Tensor) -> Tensor:
         """Return the logit of each image's true class, [N]."""
@@ -86,10 +103,8 @@ class Passes:
 
     def uniform(self) -> Tensor:
         """Return noise between -1 and 1, shaped like x."""
-        noise = torch.empty_like(self.x, requires_grad=False)
-        return noise.uniform_(-1, 1, generator=self.generator)
+        return torch.empty_like(self.x, requires_grad=False).uniform_(-1, 1, generator=self.generator)
 
     def gaussian(self) -> Tensor:
         """Return standard normal noise, shaped like x."""
-        noise = torch.empty_like(self.x, requires_grad=False)
-        return noise.normal_(generator=self.generator)
+        return torch.empty_like(self.x, requires_grad=False).normal_(generator=self.generator)

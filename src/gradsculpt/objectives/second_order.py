@@ -1,20 +1,25 @@
-"""What regularisers of the input gradient have in common: they are dear, and can be had more cheaply."""
+"""Regularisers that differentiate twice: what they have in common, the gradient penalty and the Hessian norm."""
 
 from abc import abstractmethod
 from dataclasses import dataclass, replace
+from typing import ClassVar
 
 from torch import Tensor
 
 from gradsculpt import checks
 from gradsculpt.errors import ArgumentError
+from gradsculpt.numerics import per_sample
 from gradsculpt.objectives.base import Objective, Regulariser, Scaled
-from gradsculpt.objectives.moment import Moment
 from gradsculpt.objectives.passes import Passes
+from gradsculpt.objectives.schedules import Moment, Weight, check_weight, resolved
+from gradsculpt.penalties import Penalty
 
 
 @dataclass(frozen=True, kw_only=True)
 class SecondOrder(Regulariser):
     """A regulariser whose gradient takes a second differentiation, with two ways of paying less for it.
+
+    To write one, derive a frozen dataclass, name its terms, and give it `terms_of`; `GradientPenalty` is an example.
 
     Args:
         every: Compute it at every so many steps only, with so many times the weight.
@@ -46,23 +51,78 @@ class SecondOrder(Regulariser):
                 f"{type(self).__name__} counts at every {self.every} steps, and the step is not known. "
                 "Call objective.at(Moment(epoch, step)) and use what it returns."
             )
-        if self.share == 1:
-            return self.dear_terms(passes)
-        return self.dear_terms(passes.part(max(1, round(self.share * len(passes.x)))))
+        count = max(1, round(self.share * len(passes.x)))
+        return self.terms_of(passes if self.share == 1 else passes.first(count))
 
     @abstractmethod
-    def dear_terms(self, passes: Passes) -> dict[str, Tensor]:
+    def terms_of(self, passes: Passes) -> dict[str, Tensor]:
         """Return the weighted terms, averaged over the images of these passes."""
 
 
-def length(t: Tensor) -> Tensor:
-    """Return the L2 norm of each sample, [N]; its subgradient at 0 is 0."""
-    found: Tensor = t.flatten(1).norm(dim=1)  # a root of a sum of squares would have the gradient NaN at 0
-    return found
+@dataclass(frozen=True)
+class GradientPenalty(SecondOrder):
+    """h* of the input gradient of the loss: what adversarial training stands for to first order, taken literally.
+
+    The penalty is that of each image's own loss gradient, averaged over the batch. A step costs about twice
+    what cross entropy costs.
+
+    Args:
+        penalty: h*.
+        every: Compute it at every so many steps only, with so many times the weight.
+        share: Compute it on this share of each batch only.
+
+    Source: Gong et al., CVPR 2024 (AdvGrad), section 5.2 and Figure 4, the "penalty" protocol.
+
+    Example:
+        >>> import torch
+        >>> from gradsculpt.penalties import L1
+        >>> losses = GradientPenalty(L1(0.5))(torch.nn.Flatten(), torch.zeros(1, 2, 1, 1), torch.tensor([0]))
+        >>> {name: round(term.item(), 4) for name, term in losses.terms.items()}
+        {'cross_entropy': 0.6931, 'gradient_penalty': 0.5}
+    """
+
+    penalty: Penalty
+    names: ClassVar[tuple[str, ...]] = ("gradient_penalty",)
+
+    def terms_of(self, passes: Passes) -> dict[str, Tensor]:
+        """Return the mean penalty of the loss gradients."""
+        gradient = passes.clean.gradient(passes.losses(passes.clean.output), create_graph=True)
+        return {"gradient_penalty": self.penalty.given(passes.attention).value(gradient).mean()}
 
 
-def cosine(a: Tensor, b: Tensor) -> Tensor:
-    """Return the cosine of each pair of samples, [N]; 0 if one of them is zero."""
-    product = length(a) * length(b)
-    found: Tensor = (a * b).flatten(1).sum(dim=1) / product.where(product > 0, 1)
-    return found
+@dataclass(frozen=True)
+class HessianNorm(SecondOrder):
+    """weight |H|_F^2, with H the Hessian of the true class's logit in the input: flat networks have steady gradients.
+
+    The squared Frobenius norm is the mean of |H v|^2 over standard normal v; one v is drawn for each image and step.
+
+    Args:
+        weight: Weight of the squared norm.
+        every: Compute it at every so many steps only, with so many times the weight.
+        share: Compute it on this share of each batch only.
+
+    Raises:
+        ArgumentError: If the weight is negative.
+
+    Source: Joo et al., AAAI 2023 (local gradient alignment), Table 1 ("Hessian"); Hutchinson 1990 for the estimate.
+
+    Example:
+        >>> import torch
+        >>> model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Sigmoid())
+        >>> losses = HessianNorm(0.1)(model, torch.zeros(1, 2, 1, 1), torch.tensor([0]))
+        >>> losses.terms["hessian_norm"].item()  # at the point of inflection
+        0.0
+    """
+
+    weight: Weight
+    names: ClassVar[tuple[str, ...]] = ("hessian_norm",)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_weight("weight", self.weight)
+
+    def terms_of(self, passes: Passes) -> dict[str, Tensor]:
+        """Return the weighted estimate."""
+        gradient = passes.clean.gradient(passes.logit(passes.clean.output), create_graph=True)
+        product = passes.clean.hessian_product(gradient, passes.gaussian())
+        return {"hessian_norm": resolved(self.weight) * per_sample(product.square()).mean()}

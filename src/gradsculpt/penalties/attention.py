@@ -49,6 +49,11 @@ class Harmonization(Penalty):
         checks.at_least("weight", self.weight, 0.0)
         checks.at_least("sigma", self.sigma, 0.0)
 
+    @property
+    def follows_attention(self) -> bool:
+        """Yes."""
+        return True
+
     def given(self, attention: Tensor | None) -> "Harmonization":
         """Return this penalty with the attention maps of a batch; None keeps the maps that are bound already."""
         return self if attention is None else replace(self, attention=attention)

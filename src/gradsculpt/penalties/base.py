@@ -20,9 +20,23 @@ class Penalty(ABC):
     h(delta) penalises the input gradient by h* to first order (AdvGrad, Proposition 1), so one object serves
     adversarial training, direct penalties and sparse attributions alike.
 
-    A subclass gives `value`, `conjugate`, `dual` and `prox`; `conjugate_prox` follows by Moreau's identity, and is
-    worth overriding by a closed form where the identity would subtract nearly equal numbers. `ascent` is worth
-    overriding where perturbations are measured in another norm than L2.
+    To write one, derive a frozen dataclass and give it `value`, `conjugate`, `dual` and `prox`; for a differentiable
+    function without closed forms, `FunctionPenalty` finds the others by itself. `conjugate_prox` follows by Moreau's
+    identity, and is worth overriding by a closed form where the identity would subtract nearly equal numbers; `ascent`
+    where perturbations are measured in another norm than L2. What follows attention maps overrides `given` and
+    `follows_attention`.
+
+    Example:
+        >>> class HalfSquare(Penalty):
+        ...     def value(self, g):
+        ...         return g.square().flatten(1).sum(dim=1) / 2
+        ...     conjugate = value
+        ...     def dual(self, g):
+        ...         return 1 * g
+        ...     def prox(self, v, step):
+        ...         return v / (1 + step)
+        >>> HalfSquare().conjugate_prox(torch.tensor([[2.0, -4.0]]), 1.0)
+        tensor([[ 1., -2.]])
     """
 
     @abstractmethod
@@ -53,6 +67,11 @@ class Penalty(ABC):
     def ascent(self, g: Tensor) -> Tensor:
         """Return the direction of a step uphill along g: unit L2 norm for each sample, 0 where g is 0."""
         return unit(g)
+
+    @property
+    def follows_attention(self) -> bool:
+        """Whether it needs the attention maps that accompany the images; most penalties do not."""
+        return False
 
     def given(self, attention: Tensor | None) -> "Penalty":
         """Return the penalty for a batch whose attention maps are known; most penalties ignore them."""
@@ -120,6 +139,11 @@ class ScaledPenalty(Penalty):
     def ascent(self, g: Tensor) -> Tensor:
         """Return the direction that the penalty itself has."""
         return self.penalty.ascent(g)
+
+    @property
+    def follows_attention(self) -> bool:
+        """Whether the penalty does."""
+        return self.penalty.follows_attention
 
     def given(self, attention: Tensor | None) -> Penalty:
         """Return the scaled penalty with the attention maps of a batch."""

@@ -70,9 +70,7 @@ class FunctionPenalty(Penalty):
             return self.value(u.view(delta.shape)) - (u * target).sum(dim=1)
 
         tolerance = _ACCURACY * (1 + target.norm(dim=1))
-        lowest = _minimum(objective, torch.zeros_like(target), tolerance)
-        _vouch("conjugate", lowest.residual, tolerance)
-        return -lowest.value.to(delta.dtype)
+        return -_minimum("conjugate", objective, torch.zeros_like(target), tolerance).value.to(delta.dtype)
 
     def prox(self, v: Tensor, step: Size) -> Tensor:
         """Return argmin over u of fn(u) + |u - v|^2 / (2 step), accurate to about 1e-9, shaped like v."""
@@ -85,9 +83,7 @@ class FunctionPenalty(Penalty):
 
         # The objective is strongly convex with modulus 1 / step, so a gradient r bounds the error by step * |r|.
         tolerance = _ACCURACY * (1 + start.norm(dim=1)) / steps.amax(dim=1)
-        lowest = _minimum(objective, start, tolerance)
-        _vouch("prox", lowest.residual, tolerance)
-        return lowest.point.to(v.dtype).view(v.shape)
+        return _minimum("prox", objective, start, tolerance).point.to(v.dtype).view(v.shape)
 
 
 def _working_copy(t: Tensor) -> Tensor:
@@ -96,17 +92,16 @@ def _working_copy(t: Tensor) -> Tensor:
         return t.detach().to(torch.float64, copy=True).flatten(1)
 
 
-def _minimum(objective: Callable[[Tensor], Tensor], start: Tensor, tolerance: Tensor) -> Minimum:
+def _minimum(operation: str, objective: Callable[[Tensor], Tensor], start: Tensor, tolerance: Tensor) -> Minimum:
+    """Return the minimum of the objective for each sample, if it is one."""
     with torch.inference_mode(False):
-        return minimise(lambda u: input_gradient(objective, u), start, tolerance)
-
-
-def _vouch(operation: str, residual: Tensor, tolerance: Tensor) -> None:
+        lowest = minimise(lambda u: input_gradient(objective, u), start, tolerance)
     # Rounding keeps stiff functions from the last digits; what is still good to 1e-9 passes.
-    worst = float((residual / tolerance).max()) if len(residual) else 0.0
+    worst = float((lowest.residual / tolerance).max()) if len(start) else 0.0
     if not worst <= 100:
         raise ConvergenceError(
             f"{operation} of this function did not converge: its optimality residual is {worst:.1g} times the "
             "tolerance. Functions with kinks, or of very uneven curvature, need a Penalty subclass with their prox in "
             "closed form; dual and value work as they are."
         )
+    return lowest

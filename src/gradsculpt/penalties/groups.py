@@ -1,7 +1,6 @@
 """Penalties on groups of entries: whole patches of the map are kept or dropped together."""
 
 from dataclasses import dataclass
-from typing import Protocol
 
 import torch
 import torch.nn.functional as F
@@ -77,28 +76,14 @@ class GroupL21(Penalty):
         checks.images("the map", g)
         # The largest magnitude of a group is divided out first: squares of huge or tiny entries would leave the range.
         # The norm does not depend on it, so it counts as a constant when the norm is differentiated.
-        peak = self._pool(g.detach().abs(), F.max_pool2d, torch.amax)
+        peak = F.max_pool2d(g.detach().abs(), self.patch, ceil_mode=True)
+        peak = peak if self.per_channel else peak.amax(dim=1, keepdim=True)
         scaled = g / self._spread(torch.where(peak == 0, 1.0, peak), g)
-        squares = self._pool(scaled.square(), _sum_pool2d, torch.sum)
+        squares = F.avg_pool2d(scaled.square(), self.patch, ceil_mode=True, divisor_override=1)
+        squares = squares if self.per_channel else squares.sum(dim=1, keepdim=True)
         # The derivative of the root at 0 would turn that of a zero group into NaN.
         return peak * torch.where(squares == 0, 1.0, squares).sqrt()
-
-    def _pool(self, t: Tensor, pool: "_Pool", across: "_Across") -> Tensor:
-        pooled = pool(t, self.patch, ceil_mode=True)
-        return pooled if self.per_channel else across(pooled, dim=1, keepdim=True)
 
     def _spread(self, per_group: Tensor, like: Tensor) -> Tensor:
         rows = per_group.repeat_interleave(self.patch, dim=2)[:, :, : like.shape[2]]
         return rows.repeat_interleave(self.patch, dim=3)[..., : like.shape[3]]
-
-
-class _Pool(Protocol):
-    def __call__(self, t: Tensor, size: int, /, *, ceil_mode: bool) -> Tensor: ...
-
-
-class _Across(Protocol):
-    def __call__(self, t: Tensor, /, *, dim: int, keepdim: bool) -> Tensor: ...
-
-
-def _sum_pool2d(t: Tensor, size: int, /, *, ceil_mode: bool) -> Tensor:
-    return F.avg_pool2d(t, size, ceil_mode=ceil_mode, divisor_override=1)

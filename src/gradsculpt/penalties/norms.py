@@ -100,6 +100,11 @@ class L1(ElasticNet):
         checks.at_least("weight", weight, 0.0)
         super().__init__(l1=weight, l2=0.0)
 
+    @property
+    def weight(self) -> Size:
+        """The weight."""
+        return self.l1
+
     def __repr__(self) -> str:
         return f"L1({self.l1!r})"
 
@@ -125,6 +130,11 @@ class SquaredL2(ElasticNet):
     def __init__(self, weight: Size) -> None:
         checks.at_least("weight", weight, 0.0)
         super().__init__(l1=0.0, l2=weight)
+
+    @property
+    def weight(self) -> Size:
+        """The weight."""
+        return self.l2
 
     def __repr__(self) -> str:
         return f"SquaredL2({self.l2!r})"

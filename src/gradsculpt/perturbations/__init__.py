@@ -1,6 +1,6 @@
 """Solvers of the inner maximum of adversarial training, for any penalty."""
 
-from gradsculpt.perturbations.base import InnerLoss, LossGradient, Perturbation
+from gradsculpt.perturbations.base import InnerLoss, LossGradient, Perturbation, State
 from gradsculpt.perturbations.free import Free
 from gradsculpt.perturbations.iterative import Iterative
 from gradsculpt.perturbations.momentum import Momentum
@@ -19,4 +19,5 @@ __all__ = [
     "Noise",
     "OneStep",
     "Perturbation",
+    "State",
 ]

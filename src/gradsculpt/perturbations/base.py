@@ -3,15 +3,17 @@
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
-import torch
-from torch import Tensor
+from torch import Generator, Tensor
 
 from gradsculpt.penalties import Penalty
 
 LossGradient = Callable[[Tensor], tuple[Tensor, Tensor]]
 """Maps a batch to its per-sample losses [N] and their gradients, shaped like the batch."""
+
+State = dict[str, Any]
+"""What is carried from one training step to the next; a step returns a new one, and leaves the one it got as it is."""
 
 
 @dataclass(frozen=True)
@@ -31,31 +33,46 @@ class InnerLoss:
         return self.gradient(inputs)
 
 
-def values_of(loss_gradient: LossGradient, inputs: Tensor) -> Tensor:
-    """Return the loss of each sample, by a forward pass alone where that is possible."""
-    return loss_gradient.values(inputs) if isinstance(loss_gradient, InnerLoss) else loss_gradient(inputs)[0]
-
-
 class Perturbation(ABC):
     """A solver of max over delta of L(x + delta) - h(delta), with h the conjugate of a penalty.
+
+    To write one, derive a frozen dataclass and give it `step`; the state that it was handed is handed on. One that
+    carries something from training step to training step says in `initial_state` what it begins with.
 
     Attributes:
         replays: How many training steps in a row want the same batch.
         needs_penalty: Whether the result depends on the penalty.
         needs_randomness: Whether the generator is used; others are called without one.
+        needs_backward: Whether it learns from the backward pass of the training step. The leaf that this pass started
+            from, x + delta, is then added to the state as "inputs", and has its gradient by the next step.
+
+    Example:
+        >>> import torch
+        >>> from gradsculpt.penalties import L1
+        >>> class Half(Perturbation):
+        ...     def step(self, state, loss_gradient, x, penalty):
+        ...         return penalty.dual(loss_gradient(x)[1]) / 2, state
+        >>> Half().step({}, lambda x: (x.sum(dim=1), torch.ones_like(x)), torch.zeros(1, 2), L1(0.5))
+        (tensor([[0.2500, 0.2500]]), {})
     """
 
     replays: int = 1
     needs_penalty: ClassVar[bool] = True
     needs_randomness: ClassVar[bool] = False
+    needs_backward: ClassVar[bool] = False
+
+    def initial_state(self) -> State:
+        """Return the state before the first step; empty, unless something is carried."""
+        return {}
 
     @abstractmethod
-    def __call__(
-        self, loss_gradient: LossGradient, x: Tensor, penalty: Penalty, *, generator: torch.Generator | None = None
-    ) -> Tensor:
-        """Return a perturbation of each sample of x, shaped like x, without a graph.
+    def step(
+        self, state: State, loss_gradient: LossGradient, x: Tensor, penalty: Penalty, generator: Generator | None = None
+    ) -> tuple[Tensor, State]:
+        """Return a perturbation of each sample of x, shaped like x and without a graph, and the state after it.
 
         Args:
+            state: From `initial_state`, or from the step before.
             loss_gradient: The loss and its gradient at a batch; each call is one forward and one backward pass. At
                 the clean batch it is called with x itself, which other terms of a loss may have passed already.
             x: The clean batch [N, C, H, W].
@@ -63,17 +80,9 @@ class Perturbation(ABC):
             generator: Source of randomness, on the device of x; by default PyTorch's own.
         """
 
-    def watch(self, inputs: Tensor) -> Tensor:
-        """Return the perturbed batch for the training pass; a solver that learns from that pass attaches to it here."""
-        return inputs
-
-    @property
-    def carried(self) -> Tensor | None:
-        """What is remembered from step to step, for a checkpoint; most solvers remember nothing."""
-        return None
-
-    def restore(self, carried: Tensor | None) -> None:  # noqa: B027 - there is nothing to take up for most
-        """Take up what a checkpoint holds."""
+    def learnt(self, state: State) -> State:
+        """Return the state once its training pass was propagated back: tensors alone, fit for a checkpoint."""
+        return state
 
     def scaled(self, factor: float) -> "Perturbation":
         """Return the solver for a penalty that was multiplied by a factor: itself, if it follows the penalty."""

@@ -4,11 +4,12 @@ from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Generator, Tensor
 
 from gradsculpt import checks
+from gradsculpt.numerics import divided, length, spread
 from gradsculpt.penalties import Penalty
-from gradsculpt.perturbations.base import LossGradient, Perturbation, values_of
+from gradsculpt.perturbations.base import InnerLoss, LossGradient, Perturbation, State
 
 _SHORTEST, _LONGEST = 1e-12, 1e6
 """Limits of a proximal step. Where the gradient all but vanishes, the longest all but reaches the minimum of h."""
@@ -61,9 +62,9 @@ class Iterative(Perturbation):
         checks.one_of("start", self.start, ("dual", "zero"))
         checks.one_of("keep", self.keep, ("best", "last"))
 
-    def __call__(
-        self, loss_gradient: LossGradient, x: Tensor, penalty: Penalty, *, generator: torch.Generator | None = None
-    ) -> Tensor:
+    def step(
+        self, state: State, loss_gradient: LossGradient, x: Tensor, penalty: Penalty, generator: Generator | None = None
+    ) -> tuple[Tensor, State]:
         """Return the best perturbation found for each sample."""
         clean = x.detach()
         judging = self.keep == "best" and self.steps > 1
@@ -76,7 +77,7 @@ class Iterative(Perturbation):
             losses, gradient = loss_gradient(clean + delta)
             best = best and best.or_better(delta, losses, penalty)
             delta = _moved(delta, gradient, size, penalty)
-        return best.or_better(delta, values_of(loss_gradient, clean + delta), penalty).delta if best else delta
+        return (best.or_better(delta, _losses(loss_gradient, clean + delta), penalty).delta if best else delta), state
 
 
 class _Best(NamedTuple):
@@ -93,23 +94,22 @@ class _Best(NamedTuple):
         other = _Best.of(delta, losses, penalty)
         # What is not a number wins and stays: the loss of the training step then shows it.
         better = ~(other.worth <= self.worth)
-        spread = better.view(-1, *[1] * (delta.ndim - 1))
-        return _Best(torch.where(spread, delta, self.delta), torch.where(better, other.worth, self.worth))
+        worth = torch.where(better, other.worth, self.worth)
+        return _Best(torch.where(spread(better, delta), delta, self.delta), worth)
 
 
 def _moved(delta: Tensor, gradient: Tensor, size: Tensor | float, penalty: Penalty) -> Tensor:
     """Return delta after a step uphill of that size and a proximal step that is as long in units of the gradient."""
     move = size * penalty.ascent(gradient)
-    step = (_norm(move) / _norm(gradient)).nan_to_num(nan=_LONGEST)
+    step = (length(move, keepdim=True) / length(gradient, keepdim=True)).nan_to_num(nan=_LONGEST)
     return penalty.conjugate_prox(delta + move, step.clamp(_SHORTEST, _LONGEST))
 
 
 def _size(penalty: Penalty, gradient: Tensor) -> Tensor:
     """Return the size of dual(gradient) where ascent(gradient) has size 1, for each sample; 0 for no gradient."""
-    return (_norm(penalty.dual(gradient)) / _norm(penalty.ascent(gradient))).nan_to_num(posinf=0.0)
+    return divided(length(penalty.dual(gradient), keepdim=True), length(penalty.ascent(gradient), keepdim=True))
 
 
-def _norm(t: Tensor) -> Tensor:
-    """Return the L2 norm of each sample, [N, 1, ...]."""
-    norm: Tensor = torch.linalg.vector_norm(t, dim=tuple(range(1, t.ndim)), keepdim=True)
-    return norm
+def _losses(loss_gradient: LossGradient, inputs: Tensor) -> Tensor:
+    """Return the loss of each sample, by a forward pass alone where that is possible."""
+    return loss_gradient.values(inputs) if isinstance(loss_gradient, InnerLoss) else loss_gradient(inputs)[0]

@@ -3,11 +3,12 @@
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
+from torch import Generator, Tensor
 
 from gradsculpt import checks
+from gradsculpt.numerics import per_sample, spread
 from gradsculpt.penalties import Penalty
-from gradsculpt.perturbations.base import LossGradient, Perturbation
+from gradsculpt.perturbations.base import LossGradient, Perturbation, State
 
 
 @dataclass(frozen=True)
@@ -42,16 +43,16 @@ class Momentum(Perturbation):
         checks.at_least("steps", self.steps, 1)
         checks.at_least("decay", self.decay, 0.0)
 
-    def __call__(
-        self, loss_gradient: LossGradient, x: Tensor, penalty: Penalty, *, generator: torch.Generator | None = None
-    ) -> Tensor:
+    def step(
+        self, state: State, loss_gradient: LossGradient, x: Tensor, penalty: Penalty, generator: Generator | None = None
+    ) -> tuple[Tensor, State]:
         """Return the sum of the steps."""
         delta = direction = torch.zeros_like(x, requires_grad=False)
         size, weight = torch.zeros_like(direction[:, :1, :1, :1]), 0.0
         for number in range(self.steps):
             gradient = loss_gradient(x.detach() + delta if number else x)[1]
-            norm = gradient.abs().sum(dim=tuple(range(1, x.ndim)), keepdim=True)
+            norm = spread(per_sample(gradient.abs()), gradient)
             direction = self.decay * direction + gradient / torch.where(norm > 0, norm, 1.0)
             size, weight = self.decay * size + norm, self.decay * weight + 1
             delta = delta + penalty.dual(direction * (size / weight**2)) / self.steps
-        return delta
+        return delta, state

@@ -4,12 +4,12 @@ from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import torch
-from torch import Tensor
+from torch import Generator, Tensor
 
 from gradsculpt import checks
 from gradsculpt.penalties import Penalty, Size
 from gradsculpt.penalties.base import matching
-from gradsculpt.perturbations.base import LossGradient, Perturbation
+from gradsculpt.perturbations.base import LossGradient, Perturbation, State
 
 
 @dataclass(frozen=True)
@@ -35,11 +35,12 @@ class Noise(Perturbation):
     def __post_init__(self) -> None:
         checks.at_least("sigma", self.sigma, 0.0)
 
-    def __call__(
-        self, loss_gradient: LossGradient, x: Tensor, penalty: Penalty, *, generator: torch.Generator | None = None
-    ) -> Tensor:
+    def step(
+        self, state: State, loss_gradient: LossGradient, x: Tensor, penalty: Penalty, generator: Generator | None = None
+    ) -> tuple[Tensor, State]:
         """Return fresh noise shaped like x."""
-        return torch.empty_like(x, requires_grad=False).normal_(generator=generator) * matching(self.sigma, x)
+        noise = torch.empty_like(x, requires_grad=False).normal_(generator=generator)
+        return noise * matching(self.sigma, x), state
 
     def scaled(self, factor: float) -> "Noise":
         """Return noise with the standard deviation times a factor."""

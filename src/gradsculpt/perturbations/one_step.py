@@ -2,11 +2,10 @@
 
 from dataclasses import dataclass
 
-import torch
-from torch import Tensor
+from torch import Generator, Tensor
 
 from gradsculpt.penalties import Penalty
-from gradsculpt.perturbations.base import LossGradient, Perturbation
+from gradsculpt.perturbations.base import LossGradient, Perturbation, State
 
 
 @dataclass(frozen=True)
@@ -18,8 +17,8 @@ class OneStep(Perturbation):
     Source: Gong et al., CVPR 2024 (AdvGrad), Proposition 1 and B.3 ("fast").
     """
 
-    def __call__(
-        self, loss_gradient: LossGradient, x: Tensor, penalty: Penalty, *, generator: torch.Generator | None = None
-    ) -> Tensor:
+    def step(
+        self, state: State, loss_gradient: LossGradient, x: Tensor, penalty: Penalty, generator: Generator | None = None
+    ) -> tuple[Tensor, State]:
         """Return `penalty.dual` of the loss gradient at x."""
-        return penalty.dual(loss_gradient(x)[1])
+        return penalty.dual(loss_gradient(x)[1]), state

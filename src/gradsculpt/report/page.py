@@ -77,6 +77,7 @@ def render(views: Sequence[RunView], samples: Sequence[Sample], note: str = "") 
         ],
         groups=groups,
         samples=_samples(views, samples),
+        maps=views[0].maps,
         plots=[
             {"title": plot.title, "caption": plot.caption, "uri": _svg_uri(plot.svg)}
             for plot in plots(names, cards, [view.curve for view in views])
@@ -90,9 +91,9 @@ def sheet(views: Sequence[RunView], samples: Sequence[Sample]) -> bytes:
     """Return the samples and their clean maps in every run as one PNG."""
     images = plain(batch(samples))
     truths = [grey(sample.truth) for sample in samples if sample.truth is not None]
-    known = {"truth": truths} if len(truths) == len(samples) else {}
-    columns = [images, *known.values(), *(view.maps.clean for view in views)]
-    headings = ["image", *known, *(view.name for view in views)]
+    truth = {"truth": truths} if len(truths) == len(samples) else {}
+    columns = [images, *truth.values(), *(view.maps.clean for view in views)]
+    headings = ["image", *truth, *(view.name for view in views)]
     return contact_sheet(list(zip(*columns, strict=True)), headings, [sample.caption for sample in samples])
 
 
@@ -127,14 +128,14 @@ def _samples(views: Sequence[RunView], samples: Sequence[Sample]) -> list[dict[s
 
 def _unique(names: Sequence[str]) -> list[str]:
     """Return the names, numbered where several runs share one."""
-    found: list[str] = []
+    numbered: list[str] = []
     for name in names:
         number, unique = 1, name
-        while unique in found:
+        while unique in numbered:
             number += 1
             unique = f"{name} ({number})"
-        found.append(unique)
-    return found
+        numbered.append(unique)
+    return numbered
 
 
 def _picture_uri(picture: Picture, side: int, palette: bool = False) -> str:

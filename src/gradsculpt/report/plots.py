@@ -3,12 +3,12 @@
 import io
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from gradsculpt.evaluation import Scorecard
-from gradsculpt.evaluation.entries import Curve
-from gradsculpt.evaluation.plot import COLOURS, STYLES, lines
+from gradsculpt.evaluation.plot import COLOURS, STYLES, label, lines
+from gradsculpt.evaluation.results import Curve
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -25,32 +25,6 @@ _TICKS = 12
 # The bands of many runs lie over each other, and hide the lines unless they are faint.
 _FEW, _BAND, _FAINT_BAND = 3, 0.2, 0.07
 
-_CURVES = {
-    "noise_cosine": (
-        "Robustness to noise",
-        "Higher is better: the maps of noisy images point the same way as those of clean ones.",
-    ),
-    "topk_attack": (
-        "Robustness to the top-k attack: overlap",
-        "Higher is better: the most important pixels stay important when the image is attacked.",
-    ),
-    "topk_attack_ssim": (
-        "Robustness to the top-k attack: SSIM",
-        "Higher is better: the map of the attacked image looks like that of the clean one.",
-    ),
-    "insertion": (
-        "Insertion",
-        "A curve that rises early is better: the pixels that the map puts first make the class.",
-    ),
-    "deletion": (
-        "Deletion",
-        "A curve that falls early is better: without the pixels that the map puts first, the class is gone.",
-    ),
-    "cascade_ssim": (
-        "Sanity: weights drawn anew, from the output down to a layer",
-        "A curve that falls is better: a map that stays the same while what was learnt is taken away does not show it.",
-    ),
-}
 _TRAINING = {
     "val_accuracy": ("Training: accuracy", "validation accuracy (%)", 100.0),
     "val_gini": ("Training: sparsity", "Gini index of the maps (0 to 1)", 1.0),
@@ -75,8 +49,8 @@ def plots(names: Sequence[str], cards: Sequence[Scorecard], epochs: Sequence[Epo
         epochs: Rows of their metrics.csv; empty for none.
     """
     curves = [
-        _curve_plot(names, curves, *words)
-        for name, words in _CURVES.items()
+        _curve_plot(names, curves)
+        for name in dict.fromkeys(name for card in cards for name in card.curves)
         for curves in _comparable([card.curves.get(name) for card in cards])
     ]
     return [*curves, *_trade_off(names, cards), *_training(names, epochs)]
@@ -90,26 +64,15 @@ def _comparable(curves: Sequence[Curve | None]) -> list[list[Curve | None]]:
     return [[curve if curve is not None and curve.x == x else None for curve in curves] for x in axes]
 
 
-def _curve_plot(names: Sequence[str], curves: Sequence[Curve | None], title: str, caption: str) -> Plot:
+def _curve_plot(names: Sequence[str], curves: Sequence[Curve | None]) -> Plot:
     first = next(curve for curve in curves if curve is not None)
-    blank = (math.nan,) * len(first.x)
-    # A run without the curve takes its turn, so that each run has one colour in all plots.
-    absent = replace(first, mean=blank, low=blank, high=blank)
-    shown = [i for i, curve in enumerate(curves) if curve is not None]
-    figure, axis = _figure([names[i] for i in shown], taller=isinstance(first.x[0], str))
-    lines(axis, {name: curve or absent for name, curve in zip(names, curves, strict=True)})
-    axis.set_title("")
-    if (legend := axis.get_legend()) is not None:
-        legend.remove()
-    for band in axis.collections:
-        band.set_alpha(_BAND if len(shown) <= _FEW else _FAINT_BAND)
+    shown = [name for name, curve in zip(names, curves, strict=True) if curve is not None]
+    figure, axis = _figure(shown, taller=isinstance(first.x[0], str))
+    handles = lines(axis, curves, _BAND if len(shown) <= _FEW else _FAINT_BAND)
     if isinstance(first.x[0], str):
         _thin(axis, [str(x) for x in first.x])
-    handles = [axis.lines[i] for i in shown]
-    for line in set(axis.lines) - set(handles):
-        line.remove()
-    svg = _svg(figure, handles, [names[i] for i in shown])
-    return Plot(title, f"{caption} Bands are 95% intervals.", svg)
+    caption = f"{first.caption} Bands are 95% intervals.".lstrip()
+    return Plot(first.title, caption, _svg(figure, handles, shown))
 
 
 def _thin(axis: "Axes", stages: Sequence[str]) -> None:
@@ -145,7 +108,7 @@ def _trade_off(names: Sequence[str], cards: Sequence[Scorecard]) -> list[Plot]:
             capsize=2,
         )
         handles.append(bars)
-    _label(axis, "Gini index of the maps (0 even, 1 one pixel)", "accuracy (%)")
+    label(axis, "Gini index of the maps (0 even, 1 one pixel)", "accuracy (%)")
     caption = "Up is more accurate, right is sparser: the top right corner is best. Bars are 95% intervals."
     return [
         Plot("Accuracy against the sparsity of the maps", caption, _svg(figure, handles, [names[i] for i in shown]))
@@ -155,12 +118,12 @@ def _trade_off(names: Sequence[str], cards: Sequence[Scorecard]) -> list[Plot]:
 def _training(names: Sequence[str], epochs: Sequence[Epochs]) -> list[Plot]:
     from matplotlib.ticker import MaxNLocator
 
-    found = []
+    drawn = []
     for column, (title, y_label, scale) in _TRAINING.items():
         points = [
             [(int(row["epoch"]), scale * float(row[column])) for row in rows if row.get(column)] for rows in epochs
         ]
-        shown = [i for i, known in enumerate(points) if known]
+        shown = [i for i, epochs_of_run in enumerate(points) if epochs_of_run]
         if not shown:
             continue
         figure, axis = _figure([names[i] for i in shown])
@@ -168,10 +131,10 @@ def _training(names: Sequence[str], epochs: Sequence[Epochs]) -> list[Plot]:
             style, colour = STYLES[i % len(STYLES)], COLOURS[i % len(COLOURS)]
             axis.plot(*zip(*points[i], strict=True), style, color=colour, markersize=3)
         axis.xaxis.set_major_locator(MaxNLocator(integer=True))
-        _label(axis, "epoch", y_label)
+        label(axis, "epoch", y_label)
         svg = _svg(figure, axis.lines, [names[i] for i in shown])
-        found.append(Plot(title, "On the validation part, after each epoch.", svg))
-    return found
+        drawn.append(Plot(title, "On the validation part, after each epoch.", svg))
+    return drawn
 
 
 def _figure(names: Sequence[str], *, taller: bool = False) -> "tuple[Figure, Axes]":
@@ -188,13 +151,6 @@ def _figure(names: Sequence[str], *, taller: bool = False) -> "tuple[Figure, Axe
 
 def _columns(names: Sequence[str]) -> int:
     return max(1, min(len(names), _LEGEND_LETTERS // (max(map(len, names)) + 8)))
-
-
-def _label(axis: "Axes", x_label: str, y_label: str) -> None:
-    axis.set_xlabel(x_label, fontsize=8)
-    axis.set_ylabel(y_label, fontsize=8)
-    axis.tick_params(labelsize=7)
-    axis.grid(alpha=0.3)
 
 
 def _svg(figure: "Figure", handles: Sequence[Any], names: Sequence[str]) -> bytes:

@@ -7,16 +7,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from gradsculpt.data import to_float
+from gradsculpt.data import ImageSet, to_float
 from gradsculpt.data.base import Bytes
-from gradsculpt.evaluation import Protocol
-from gradsculpt.evaluation.subject import Subject
+from gradsculpt.evaluation import Protocol, RobustnessRandom
 from gradsculpt.models import Classifier
 from gradsculpt.visualize import colour, plain
 from gradsculpt.visualize.render import Picture
-
-ATTACK = "robustness-attack"
-"""The group of scores for which images are attacked."""
 
 
 @dataclass(frozen=True)
@@ -41,6 +37,8 @@ class Maps:
         attacked_images: The images after the attack on this run's maps; empty where the protocol attacks none.
         predicted: Classes that the run predicts for the clean images.
         correct: Whether they are right.
+        noise_size: Half-width of the noise, in 8-bit levels.
+        attack_size: Half-width of the attack, in 8-bit levels; None where the protocol attacks none.
     """
 
     clean: list[Picture]
@@ -50,6 +48,29 @@ class Maps:
     attacked_images: list[Picture]
     predicted: list[str]
     correct: list[bool]
+    noise_size: float
+    attack_size: float | None
+
+
+def choose(images: ImageSet, count: int) -> list[Sample]:
+    """Return images of every class in turn, the same ones for every run.
+
+    Each class starts one image further into itself than the class before: in a set with a rhythm, such as the
+    backgrounds of the cells, the first of every class would all be alike.
+    """
+    rank = np.array([(images.labels[:i] == label).sum() for i, label in enumerate(images.labels)])
+    turn = (rank - images.labels) % np.bincount(images.labels)[images.labels]
+    chosen = np.argsort(turn * len(images.classes) + images.labels, kind="stable")[:count]
+    attention = images.attention
+    return [
+        Sample(
+            images.images[i],
+            int(images.labels[i]),
+            images.classes[images.labels[i]],
+            None if attention is None else attention[i],
+        )
+        for i in chosen
+    ]
 
 
 def sample_maps(classifier: Classifier, samples: Sequence[Sample], protocol: Protocol) -> Maps:
@@ -64,28 +85,23 @@ def sample_maps(classifier: Classifier, samples: Sequence[Sample], protocol: Pro
         protocol: How maps are read and disturbed.
     """
     images, labels = batch(samples), torch.tensor([sample.label for sample in samples])
-    noise = protocol.noise(images.shape, protocol.generator())
-    device = classifier.device
-    subject = Subject(
-        classifier,
-        replace(protocol, attack_images=len(samples)),
-        *(images.to(device), labels.to(device), None, noise.to(device)),
-        start=0,
-    )
-    reading = subject.reading
-    predicted = reading.logits.argmax(dim=1).tolist()
+    read = protocol.batch(classifier, images, labels, None, protocol.generator())
+    eps = (protocol.group(RobustnessRandom) or RobustnessRandom()).eps
     attacked, attacked_images = [], []
-    if ATTACK in protocol.groups:
-        attacked = colour(subject.maps(subject.attacked))
-        attacked_images = plain(classifier.space.denormalize(subject.attacked))
+    if read.attack is not None:
+        x = read.attacked(replace(read.attack, images=len(samples)))
+        attacked, attacked_images = colour(read.maps_of(x)), plain(classifier.space.denormalize(x))
+    predicted = read.logits.argmax(dim=1).tolist()
     return Maps(
-        colour(reading.clean),
-        colour(reading.disturbed),
+        colour(read.maps),
+        colour(read.noisy_maps(eps)),
         attacked,
-        plain((images + noise).clamp(0, 1)),
+        plain(read.noisy(eps)),
         attacked_images,
         [classifier.classes[i] if i < len(classifier.classes) else str(i) for i in predicted],
         [sample.label == i for sample, i in zip(samples, predicted, strict=True)],
+        eps,
+        None if read.attack is None else read.attack.size,
     )
 
 

@@ -1,12 +1,17 @@
-"""The table of scores as the page shows it: what is best, and what differs from the first run beyond chance."""
+"""The table of scores, for the page and for the terminal: what is best, and what differs beyond chance."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from rich.markup import escape
+from rich.table import Table
+
 from gradsculpt.evaluation import Entry, Scorecard
 
 Mark = Literal["better", "worse"]
+
+_ARROWS = {"higher": "↑", "lower": "↓", None: ""}
 
 
 @dataclass(frozen=True)
@@ -34,12 +39,14 @@ class Row:
         name: Of the score.
         unit: Of the score, where the numbers do not show it.
         better: Which direction is better, if any.
+        images: Over how many images it is, where that is neither all of them nor said of the whole group.
         cells: One a run; None where a run does not have the score.
     """
 
     name: str
     unit: str
     better: Literal["higher", "lower"] | None
+    images: str
     cells: list[Cell | None]
 
 
@@ -49,7 +56,7 @@ class Group:
 
     Args:
         name: Heading.
-        images: Over how many images the scores are, where that is not all of them: a number, or a span.
+        images: Over how many images all of its scores are, where that is not all images: a number, or a span.
         rows: The scores.
     """
 
@@ -58,32 +65,37 @@ class Group:
     rows: list[Row]
 
 
-def score_groups(cards: Sequence[Scorecard]) -> list[Group]:
-    """Return the rows of the table by group, in the order of the scorecards."""
-    rows: dict[str, list[Row]] = {}
-    counts: dict[str, set[int]] = {}
-    for name in dict.fromkeys(name for card in cards for name in card.entries):
-        entries = [card.entries.get(name) for card in cards]
-        known = [entry for entry in entries if entry is not None]
-        first, better = entries[0], known[0].score.better
-        means = [entry.mean for entry in known]
-        best = {"higher": max, "lower": min, None: None}[better]
-        cells = [
-            Cell(
-                *_halves(entry),
-                best is not None and len(means) > 1 and entry.mean == best(means),
-                None if first is None else mark(entry, first),
-            )
-            if entry is not None
-            else None
-            for entry in entries
-        ]
-        unit = known[0].score.unit
-        row = Row(name.replace("_", " "), "" if unit == "fraction" else unit, better, cells)
-        rows.setdefault(known[0].group, []).append(row)
-        counts.setdefault(known[0].group, set()).update(entry.images for entry in known)
-    whole = {cards[0].settings.get("images")}
-    return [Group(name, _span(counts[name] - whole), found) for name, found in rows.items()]
+def score_groups(cards: Sequence[Scorecard], only: Sequence[str] | None = None) -> list[Group]:
+    """Return the rows of the table by group, in the order of the scorecards; `only` picks scores by name."""
+    names: dict[str, list[str]] = {}
+    for name in dict.fromkeys(name for card in cards for name in only or card.entries):
+        group = next((card.entries[name].group for card in cards if name in card.entries), None)
+        if group is not None:
+            names.setdefault(group, []).append(name)
+    groups = []
+    for group, members in names.items():
+        spans = {name: _span(cards, name) for name in members}
+        shared = spans[members[0]] if len(set(spans.values())) == 1 else None
+        rows = [_row(cards, name, spans[name] if shared is None else "") for name in members]
+        groups.append(Group(group, shared or "", rows))
+    return groups
+
+
+def table(cards: Sequence[Scorecard], only: Sequence[str] | None = None) -> Table:
+    """Return scorecards side by side for the terminal, one column a network; `only` picks scores by name."""
+    settings = cards[0].settings
+    title = f"{settings.get('data')} {settings.get('split', '')}, {settings['images']} images; mean [95% interval]"
+    grid = Table(title=escape(title), title_justify="left")
+    grid.add_column("")
+    for card in cards:
+        grid.add_column(escape(card.name), justify="right", overflow="fold")
+    for group in score_groups(cards, only):
+        grid.add_section()
+        grid.add_row(f"[bold]{escape(group.name)}[/bold]{_counted(group.images)}")
+        for row in group.rows:
+            values = (f"{cell.mean} {cell.interval}" if cell else "-" for cell in row.cells)
+            grid.add_row(f"  {escape(row.name)} {_ARROWS[row.better]}{_counted(row.images)}", *values)
+    return grid
 
 
 def mark(entry: Entry, first: Entry) -> Mark | None:
@@ -101,10 +113,30 @@ def summary(groups: Sequence[Group], run: int) -> tuple[int, int, int]:
     return marks.count("better"), marks.count("worse"), marks.count(None)
 
 
-def _span(counts: set[int]) -> str:
-    return " to ".join(str(count) for count in sorted({min(counts), max(counts)})) if counts else ""
+def _row(cards: Sequence[Scorecard], name: str, images: str) -> Row:
+    entries = [card.entries.get(name) for card in cards]
+    score = next(entry.score for entry in entries if entry is not None)
+    means = [entry.mean for entry in entries if entry is not None]
+    best = {"higher": max, "lower": min, None: None}[score.better]
+    cells: list[Cell | None] = []
+    for entry in entries:
+        if entry is None:
+            cells.append(None)
+            continue
+        mean, _, interval = str(entry).partition(" ")
+        leads = best is not None and len(means) > 1 and entry.mean == best(means)
+        cells.append(Cell(mean, interval, leads, None if entries[0] is None else mark(entry, entries[0])))
+    unit = "" if score.unit == "fraction" else score.unit
+    return Row(name.replace("_", " "), unit, score.better, images, cells)
 
 
-def _halves(entry: Entry) -> tuple[str, str]:
-    mean, _, interval = str(entry).partition(" ")
-    return mean, interval
+def _span(cards: Sequence[Scorecard], name: str) -> str:
+    """Return over how many images a score is, where that is not all of them."""
+    counts = {card.entries[name].images for card in cards if name in card.entries}
+    if counts == {card.settings.get("images") for card in cards}:
+        return ""
+    return " to ".join(str(count) for count in sorted({min(counts), max(counts)}))
+
+
+def _counted(images: str) -> str:
+    return f" ({images} images)" if images else ""

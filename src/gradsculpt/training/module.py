@@ -5,15 +5,14 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from lightning.pytorch import LightningModule
-from torch import Tensor, nn
-from torchmetrics.classification import MulticlassAccuracy
+from torch import Tensor, distributed, nn
 
 from gradsculpt.attributions import Gradient, heatmap
 from gradsculpt.data import Augment, Batch, to_float, to_input
 from gradsculpt.errors import RunError
 from gradsculpt.inputs import InputSpace
 from gradsculpt.metrics import gini
-from gradsculpt.objectives import Moment, Objective
+from gradsculpt.objectives import Moment, Objective, State
 from gradsculpt.training.optimization import Optimization
 
 _MAPS_A_VALIDATION = 128
@@ -32,7 +31,6 @@ class ClassifierModule(LightningModule):
         space: Between [0, 1] images and the network's input.
         augment: Augmentation of the training batches.
         optimization: Optimiser and schedule.
-        classes: Number of classes.
         epochs: Length of the schedule.
         seed: What augmentation and dropout derive their randomness from, together with the epoch: a resumed
             training repeats what an uninterrupted one would have done.
@@ -47,7 +45,6 @@ class ClassifierModule(LightningModule):
         augment: Augment,
         optimization: Optimization,
         *,
-        classes: int,
         epochs: int,
         seed: int = 0,
         channels_last: bool = True,
@@ -59,8 +56,8 @@ class ClassifierModule(LightningModule):
         self.space = space
         self._objective, self._augment = objective, augment
         self._optimization, self._epochs, self._seed = optimization, epochs, seed
-        self._val_accuracy = MulticlassAccuracy(classes, average="micro")
         self._gradient = Gradient()
+        self._state = objective.initial_state()
         self._batches = 0
 
     def configure_optimizers(self) -> Any:
@@ -69,13 +66,16 @@ class ClassifierModule(LightningModule):
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "epoch"}}
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Keep what perturbations carry from step to step, so that a resumed training has it."""
-        checkpoint["carried"] = [solver.carried for solver in self._objective.perturbations()]
+        """Keep what the objective carries from step to step in every process, so that a resumed training has it."""
+        checkpoint["states"] = _of_every_process(self._objective.learnt(self._state))
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Give perturbations back what they carried."""
-        for solver, carried in zip(self._objective.perturbations(), checkpoint.get("carried", []), strict=False):
-            solver.restore(carried)
+        """Give each process what it carried; one that the checkpoint does not know starts anew."""
+        # Older checkpoints hold the perturbations of the first process, and no others.
+        older = [{"delta": delta} for delta in checkpoint.get("carried", ()) if delta is not None]
+        states, self._state = checkpoint.get("states", older), self._objective.initial_state()
+        if self.global_rank < len(states) and states[self.global_rank].keys() == self._state.keys():
+            self._state = states[self.global_rank]
 
     def on_train_epoch_start(self) -> None:
         """Derive the epoch's randomness from the seed and the epoch alone."""
@@ -87,7 +87,7 @@ class ClassifierModule(LightningModule):
         images, attention = batch.images, batch.attention
         if self.trainer.training:
             # Steps that want the same batch get it changed in the same way.
-            generator = self._generator(images.device, self._step // self._objective.replays)
+            generator = self._generator(images.device, self._step // self._objective.requirements.replays)
             # Moving 8-bit pixels is several times cheaper than moving floating-point ones.
             images, attention = self._augment(images, attention, generator)
         x = to_input(images, self.space).contiguous(memory_format=self._layout)
@@ -101,7 +101,9 @@ class ClassifierModule(LightningModule):
         """
         x, y, attention = batch
         objective = self._objective.at(Moment(self._step / self._steps_an_epoch, self._step, self.space))
-        losses = objective(self.network, x, y, attention, generator=self._generator(x.device, -1 - self._step))
+        generator = self._generator(x.device, -1 - self._step)
+        losses = objective(self.network, x, y, attention, generator=generator, state=self._state)
+        self._state = losses.state
         self._batches += 1
         if not bool(losses.loss.isfinite()):
             bad = [name for name, term in losses.terms.items() if not bool(term.isfinite())]
@@ -120,17 +122,25 @@ class ClassifierModule(LightningModule):
         )
         return losses.loss
 
+    def on_validation_epoch_start(self) -> None:
+        """Begin to count the images, and those that are classified rightly."""
+        self._counts = torch.zeros(2, dtype=torch.long, device=self.device)
+
     def validation_step(self, batch: tuple[Tensor, Tensor, Tensor | None], batch_idx: int) -> None:
-        """Measure accuracy and, on the first batch, the sparsity of the gradient maps."""
+        """Count, measure the cross entropy and, on the first batch, the sparsity of the gradient maps."""
         x, y, _ = batch
         logits = self.network(x)
-        self._val_accuracy(logits, y)
-        self.log("val_accuracy", self._val_accuracy, prog_bar=True, batch_size=len(y))
+        self._counts += torch.stack([(logits.argmax(dim=1) == y).sum(), y.new_tensor(len(y))])
         self.log("val_cross_entropy", F.cross_entropy(logits, y), batch_size=len(y), sync_dist=True)
         if batch_idx == 0:
             few = slice(_MAPS_A_VALIDATION)
             maps = heatmap(self._gradient(self.network, x[few], y[few]), clip=100.0)
             self.log("val_gini", gini(maps).mean(), prog_bar=True, batch_size=len(maps), sync_dist=True)
+
+    def on_validation_epoch_end(self) -> None:
+        """Log the accuracy in all processes together; from counts, so that equal ones are equal to the last digit."""
+        right, count = self.trainer.strategy.reduce(self._counts, reduce_op="sum")
+        self.log("val_accuracy", right / count, prog_bar=True, sync_dist=True)
 
     @property
     def _steps_an_epoch(self) -> int:
@@ -147,6 +157,15 @@ class ClassifierModule(LightningModule):
     def _stream(self, counter: int, rank: int) -> int:
         """Return a seed for one epoch or step of one process."""
         return (self._seed * 1_000_003 + counter * 1_009 + rank) % 2**63
+
+
+def _of_every_process(state: State) -> list[State]:
+    """Return the states of all processes that train together, by rank."""
+    if not state or not (distributed.is_available() and distributed.is_initialized()):
+        return [state]
+    states: list[State] = [{}] * distributed.get_world_size()
+    distributed.all_gather_object(states, {name: value.cpu() for name, value in state.items()})
+    return states
 
 
 def _maps(attention: Tensor) -> Tensor:

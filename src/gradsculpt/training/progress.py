@@ -2,11 +2,12 @@
 
 import csv
 import time
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
-from rich.console import Console
+
+from gradsculpt.progress import Estimate, Reporter
 
 
 class MetricsTable(Callback):
@@ -51,26 +52,22 @@ class EpochLines(Callback):
     """Writes one plain line an epoch, for logs; terminals get a progress bar instead.
 
     Args:
-        console: Where to write.
+        reporter: Where to write.
+        clock: Seconds, from any zero.
     """
 
-    def __init__(self, console: Console) -> None:
-        self._console = console
-        self._started = 0.0
-        self._first = 0
+    def __init__(self, reporter: Reporter, clock: Callable[[], float] = time.monotonic) -> None:
+        self._reporter, self._estimate = reporter, Estimate(clock)
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Start the clock of the estimate."""
-        self._started, self._first = time.monotonic(), trainer.current_epoch
+        """Start the clock; epochs of a training that is resumed took none of its time."""
+        self._estimate.resumed(trainer.current_epoch)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Write the epoch's line with an estimate of the time left."""
         done, total = trainer.current_epoch + 1, trainer.max_epochs or 0
-        spent = time.monotonic() - self._started
-        left = spent / (done - self._first) * (total - done)
-        shown = ("train_loss", "train_accuracy", "val_accuracy", "val_gini")
-        found: dict[str, Any] = {
-            name: trainer.callback_metrics[name] for name in shown if name in trainer.callback_metrics
-        }
-        values = "  ".join(f"{name} {float(value):.3f}" for name, value in found.items())
-        self._console.print(f"epoch {done}/{total}  {values}  {spent:.0f} s, about {left:.0f} s left", highlight=False)
+        metrics = trainer.callback_metrics
+        shown = (name for name in ("train_loss", "train_accuracy", "val_accuracy", "val_gini") if name in metrics)
+        values = "  ".join(f"{name} {float(metrics[name]):.3f}" for name in shown)
+        spent, left = self._estimate.spent(), self._estimate.left(done, total)
+        self._reporter.say(f"epoch {done}/{total}  {values}  {spent:.0f} s, about {left:.0f} s left")

@@ -1,202 +1,114 @@
 """The run directory: what a training leaves behind, and how it is started, resumed and finished."""
 
-import logging
 import os
-import signal
-import warnings
-from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
+from typing import Any
 
 import torch
-from lightning.fabric.utilities.exceptions import MisconfigurationException
-from lightning.pytorch import Callback, Trainer, seed_everything
+import yaml
+from lightning.pytorch import Callback, seed_everything
 from lightning.pytorch.callbacks import LambdaCallback, ModelCheckpoint, RichProgressBar
 from lightning.pytorch.loggers import TensorBoardLogger
-from rich.console import Console
 
-from gradsculpt.data import Splits, load_data, loader, pixel_statistics
-from gradsculpt.data.sources import find_source
+from gradsculpt.data import Splits, load_data, loader
 from gradsculpt.errors import RunError
-from gradsculpt.inputs import InputSpace
-from gradsculpt.models import Classifier, build, save
-from gradsculpt.training.distillation import taught
-from gradsculpt.training.module import ClassifierModule
+from gradsculpt.models import Classifier, save
+from gradsculpt.progress import Reporter
+from gradsculpt.training.distillation import with_teacher
+from gradsculpt.training.fitting import batches, build_module, build_trainer, finished, quietly
 from gradsculpt.training.progress import EpochLines, MetricsTable
 from gradsculpt.training.settings import TrainSettings
 
 CONFIG = "config.yaml"
 
 
-def fit(settings: TrainSettings, config: str, console: Console) -> Classifier:
+def fit(settings: TrainSettings, reporter: Reporter | None = None) -> Classifier:
     """Train a classifier and leave a run directory.
 
     With several devices, the command that called this is run once for each of them; the first process alone writes
     the run and speaks.
 
     Args:
-        settings: What to train, on what, how long.
-        config: The text of config.yaml, from which the same training can be started again.
-        console: Where progress goes.
+        settings: What to train, on what, how long; config.yaml is written from them.
+        reporter: Where progress goes; by default nowhere. In every process but the first it is silenced.
 
     Returns:
         The classifier with the weights of the epoch that was best on the validation images; of the last epoch if labels
         are shuffled.
 
     Raises:
-        GradsculptError: If the folder is in the way, or data, network or objective cannot be used.
-    """
-    first = _is_first_process()
-    if first:
-        _keep_others(settings)
-    console.quiet = console.quiet or not first
-    # What Lightning says of itself is not news to who runs a command.
-    for part in ("lightning.pytorch", "lightning.fabric"):
-        logging.getLogger(part).setLevel(logging.ERROR)
-    torch.set_num_threads(settings.threads or os.cpu_count() or 1)
-    splits = open_data(settings, console)
-    objective = settings.objective
-    if objective.lesson is not None:
-        if settings.devices * settings.nodes > 1:
-            raise RunError(
-                f"{type(objective).__name__} trains a teacher first, whose maps one process computes; "
-                f"--devices {settings.devices} --nodes {settings.nodes} cannot share them. Leave both at 1."
-            )
-        if first:
-            _claim(settings, config)  # now, so that a run can be resumed whose teacher was interrupted
-        progress = _progress(console, "explaining images")
-        splits, objective = taught(settings, config, splits, console, progress, fit)
-    module = _module(replace(settings, objective=objective), splits)
-    if first:
-        _claim(settings, config)
-    best, last = _train(module, settings, splits, console)
-    # Where labels are shuffled, validation is chance in every epoch, and the last one has learnt most by heart.
-    chosen = last if settings.shuffle_labels else best.best_model_path or last
-    state = torch.load(chosen, map_location="cpu", weights_only=True)["state_dict"]
-    network = module.network.cpu().eval()
-    network.load_state_dict({k.removeprefix("network."): v for k, v in state.items() if k.startswith("network.")})
-    size = splits.train.images.shape[1]
-    classifier = Classifier(network, module.space, splits.train.classes, size)
-    if not first:
-        return classifier
-    made = {"model": settings.model, "softplus": settings.softplus}
-    score = None if settings.shuffle_labels or best.best_model_score is None else float(best.best_model_score)
-    save(
-        settings.out,
-        classifier,
-        build=made | {"num_classes": len(splits.train.classes), "image_size": size},
-        extra={"recipe": settings.recipe, "objective": repr(settings.objective), "val_accuracy": score},
-    )
-    return classifier
-
-
-def _claim(settings: TrainSettings, config: str) -> None:
-    """Make the folder of the run, with what its training can be started from again."""
-    settings.out.mkdir(parents=True, exist_ok=True)
-    (settings.out / CONFIG).write_text(config)
-
-
-def _module(settings: TrainSettings, splits: Splits) -> ClassifierModule:
-    """Build the network and everything that trains it, from the seed."""
-    classes, size = len(splits.train.classes), splits.train.images.shape[1]
-    seed_everything(settings.seed, verbose=False)
-    return ClassifierModule(
-        build(settings.model, num_classes=classes, image_size=size, softplus=settings.softplus),
-        settings.objective,
-        InputSpace(*pixel_statistics(splits.train)),
-        settings.augment or find_source(settings.data).augment(),
-        settings.optimization,
-        classes=classes,
-        epochs=settings.epochs,
-        seed=settings.seed,
-        channels_last=settings.channels_last,
-    )
-
-
-def _train(
-    module: ClassifierModule, settings: TrainSettings, splits: Splits, console: Console
-) -> tuple[ModelCheckpoint, Path]:
-    """Train, and return what remembers the best epoch and the checkpoint of the last one.
-
-    Raises:
+        GradsculptError: If the folder is in the way, or data, network or objective cannot be used or written down.
         KeyboardInterrupt: If the user stopped the training; the last whole epoch is kept.
     """
+    reporter = reporter or Reporter()
+    reporter.console.quiet |= not _is_first_process()
+    torch.set_num_threads(settings.threads or os.cpu_count() or 1)
+    with quietly():
+        return _fit(settings, None, reporter)
+
+
+def _fit(settings: TrainSettings, splits: Splits | None, reporter: Reporter) -> Classifier:
+    """Train on data that may be open already, as those of a teacher's run are."""
+    first, config = _is_first_process(), yaml.safe_dump(settings.config(), sort_keys=False)
+    if first:
+        _keep_others(settings)
+    splits = splits or open_data(settings, reporter)
+    if first and settings.objective.requirements.teacher is not None:
+        _claim(settings, config)  # now, so that a run can be resumed whose teacher was interrupted
+    splits, objective = with_teacher(settings, splits, reporter, _fit)
+    seed_everything(settings.seed, verbose=False)
+    module = build_module(replace(settings, objective=objective), splits.train)
     folder = settings.out / "checkpoints"
     best = ModelCheckpoint(folder, filename="best", monitor="val_accuracy", mode="max", enable_version_counter=False)
     # With save_last in the above, "last" would be the last epoch that was the best so far.
     latest = ModelCheckpoint(folder, filename="last", enable_version_counter=False)
-    trainer = _trainer(settings, [best, latest, MetricsTable(settings.out / "metrics.csv")], console)
-    last = folder / "last.ckpt"
-    # A last batch of a few images would make the statistics of BatchNorm jump.
-    drop_last = len(splits.train) >= 2 * settings.batch_size
-    with warnings.catch_warnings():
-        # Whole batches come straight from a memory map, so worker processes would only add copies.
-        warnings.filterwarnings("ignore", ".*does not have many workers.*")
-        warnings.filterwarnings("ignore", ".*LeafSpec.*")
-        warnings.filterwarnings("ignore", ".*Checkpoint directory .* exists and is not empty.*")
-        try:
-            trainer.fit(
-                module,
-                loader(
-                    splits.train,
-                    settings.batch_size,
-                    shuffle=True,
-                    seed=settings.seed,
-                    drop_last=drop_last,
-                    replays=settings.objective.replays,
-                ),
-                loader(splits.val, settings.batch_size, shuffle=False, seed=settings.seed),
-                ckpt_path=last if settings.resume and last.exists() else None,
-                weights_only=True,
-            )
-        except SystemExit as stopped:
-            # Lightning ends the process at Ctrl-C, and leaves the signal switched off.
-            signal.signal(signal.SIGINT, signal.default_int_handler)
-            raise KeyboardInterrupt from stopped
-    return best, last
-
-
-def open_data(settings: TrainSettings, console: Console | None = None) -> Splits:
-    """Return the data of a run: the same split each time, decoded once."""
-    splits = load_data(
-        settings.data,
-        data_dir=settings.data_dir or settings.out / "data",
-        cache_dir=settings.cache_dir or settings.out / "cache",
-        image_size=settings.image_size,
-        val_fraction=settings.val_fraction,
-        seed=settings.seed,
-        train_count=settings.train_count,
-        shuffle_labels=settings.shuffle_labels,
-        strict=settings.strict,
-        progress=_progress(console, "reading images") if console else None,
+    callbacks = [best, latest, MetricsTable(settings.out / "metrics.csv"), *_callbacks(settings, reporter)]
+    trainer = build_trainer(
+        settings, callbacks=callbacks, enable_progress_bar=reporter.interactive, logger=_logger(settings)
     )
-    if console is not None:
-        counts = ", ".join(f"{len(getattr(splits, part))} {part}" for part in ("train", "val", "test"))
-        console.print(f"{settings.data}: {counts} images of {len(splits.train.classes)} classes", highlight=False)
-        if splits.skipped:
-            console.print(f"{len(splits.skipped)} unreadable images were skipped:", highlight=False)
-            for file in splits.skipped[:10]:
-                console.print(f"  {file.name}: {file.reason}", highlight=False)
-        for note in splits.notes:
-            console.print(f"note: {note}", highlight=False)
+    if first:
+        _claim(settings, config)
+    last = folder / "last.ckpt"
+    start = last if settings.resume and last.exists() else None
+    validation = loader(splits.val, settings.batch_size, shuffle=False)
+    trainer.fit(module, batches(settings, splits.train), validation, ckpt_path=start, weights_only=True)
+    # Where labels are shuffled, validation is chance in every epoch, and the last one has learnt most by heart.
+    chosen = last if settings.shuffle_labels else best.best_model_path or last
+    state = torch.load(chosen, map_location="cpu", weights_only=True)["state_dict"]
+    module.cpu().load_state_dict(state)
+    classifier = finished(module, splits.train)
+    if first:
+        build = {"model": settings.model, "softplus": settings.softplus}
+        build |= {"num_classes": len(classifier.classes), "image_size": classifier.image_size}
+        score = None if settings.shuffle_labels or best.best_model_score is None else float(best.best_model_score)
+        extra = {"recipe": settings.recipe, "objective": repr(settings.objective), "val_accuracy": score}
+        save(settings.out, classifier, build=build, extra=extra)
+    return classifier
+
+
+def open_data(settings: TrainSettings, reporter: Reporter | None = None) -> Splits:
+    """Return the data of a run: the same split each time, decoded once."""
+    reporter = reporter or Reporter()
+    with reporter.work("reading images") as tell:
+        splits = load_data(
+            settings.data,
+            data_dir=settings.data_dir or settings.out / "data",
+            cache_dir=settings.cache_dir or settings.out / "cache",
+            image_size=settings.image_size,
+            val_fraction=settings.val_fraction,
+            seed=settings.seed,
+            train_count=settings.train_count,
+            shuffle_labels=settings.shuffle_labels,
+            strict=settings.strict,
+            progress=tell,
+        )
+    counts = ", ".join(f"{len(getattr(splits, name))} {name}" for name in ("train", "val", "test"))
+    reporter.say(f"{settings.data}: {counts} images of {len(splits.train.classes)} classes")
+    if splits.skipped:
+        reporter.say(f"{len(splits.skipped)} unreadable images were skipped:")
+    reporter.say(*(f"  {file.name}: {file.reason}" for file in splits.skipped[:10]))
+    reporter.say(*(f"note: {note}" for note in splits.notes))
     return splits
-
-
-def _progress(console: Console, work: str) -> Callable[[int, int], None]:
-    """Report work on images: a bar on a terminal, a line each tenth in a log."""
-    bar = console.status(work) if console.is_terminal else None
-    shown = -1
-
-    def report(done: int, total: int) -> None:
-        nonlocal shown
-        if bar is not None:
-            bar.update(f"{work}: {done} of {total}")
-            (bar.start if done < total else bar.stop)()
-        elif 10 * done // max(1, total) > shown:
-            shown = 10 * done // max(1, total)
-            console.print(f"{work}: {done} of {total}", highlight=False)
-
-    return report
 
 
 def _is_first_process() -> bool:
@@ -216,41 +128,26 @@ def _keep_others(settings: TrainSettings) -> None:
         raise RunError(f"{settings.out} is a file, so no run can be written there. Pass another --out.")
 
 
-def _trainer(settings: TrainSettings, callbacks: list[Callback], console: Console) -> Trainer:
-    progress: Callback = RichProgressBar(leave=True) if console.is_terminal else EpochLines(console)
-    if settings.threads is not None:
-        # Lightning divides the cores among processes on one machine, whatever number was asked for.
-        threads = settings.threads
-        callbacks = [*callbacks, LambdaCallback(on_fit_start=lambda *_: torch.set_num_threads(threads))]
-    try:
-        return Trainer(
-            default_root_dir=settings.out,
-            log_every_n_steps=1,
-            max_epochs=settings.epochs,
-            accumulate_grad_batches=settings.accumulate,
-            gradient_clip_val=settings.clip,
-            accelerator={"cuda": "gpu"}.get(settings.device, settings.device),
-            devices=settings.devices,
-            num_nodes=settings.nodes,
-            precision=settings.precision,  # type: ignore[arg-type]
-            callbacks=[*callbacks, progress],
-            enable_progress_bar=console.is_terminal,
-            logger=_tensorboard(settings.out) if settings.tensorboard else False,
-            # Gradient maps are read during validation.
-            inference_mode=False,
-            num_sanity_val_steps=0,
-            enable_model_summary=False,
-        )
-    except (MisconfigurationException, ValueError) as error:
-        raise RunError(
-            f"--device {settings.device} --devices {settings.devices} --precision {settings.precision} cannot be had "
-            f"here: {error}"
-        ) from error
+def _claim(settings: TrainSettings, config: str) -> None:
+    """Make the folder of the run, with what its training can be started from again."""
+    settings.out.mkdir(parents=True, exist_ok=True)
+    (settings.out / CONFIG).write_text(config)
 
 
-def _tensorboard(folder: Path) -> TensorBoardLogger:
+def _callbacks(settings: TrainSettings, reporter: Reporter) -> list[Callback]:
+    """Return what shows progress, and what keeps the number of threads."""
+    shown: Callback = RichProgressBar(leave=True) if reporter.interactive else EpochLines(reporter)
+    if (threads := settings.threads) is None:
+        return [shown]
+    # Lightning divides the cores among processes on one machine, whatever number was asked for.
+    return [shown, LambdaCallback(on_fit_start=lambda *_: torch.set_num_threads(threads))]
+
+
+def _logger(settings: TrainSettings) -> Any:
+    if not settings.tensorboard:
+        return False
     try:
-        return TensorBoardLogger(folder, name="tensorboard", version="")
+        return TensorBoardLogger(settings.out, name="tensorboard", version="")
     except ModuleNotFoundError as error:
         raise RunError(
             "TensorBoard is not installed, so nothing can be logged for it. Run "

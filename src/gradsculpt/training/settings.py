@@ -2,9 +2,10 @@
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from gradsculpt import checks
+from gradsculpt.configuration import written
 from gradsculpt.data import Augment
 from gradsculpt.objectives import CrossEntropy, Objective
 from gradsculpt.training.optimization import Optimization
@@ -12,7 +13,7 @@ from gradsculpt.training.optimization import Optimization
 
 @dataclass(frozen=True)
 class TrainSettings:
-    """What `gradsculpt train` takes, and what a run's config.yaml holds.
+    """What `gradsculpt train` takes, and, but for `out` and `resume`, what a run's config.yaml holds.
 
     Args:
         out: Folder of the run; everything is written inside it.
@@ -82,3 +83,16 @@ class TrainSettings:
         checks.positive("clip", 1.0 if self.clip is None else self.clip)
         checks.at_least("threads", 1 if self.threads is None else self.threads, 1)
         checks.at_least("seed", self.seed, 0)
+
+    def config(self) -> dict[str, Any]:
+        """Return what config.yaml holds: the settings as `gradsculpt train --config` reads them, in plain data.
+
+        Raises:
+            ArgumentError: If something in them, such as a lambda in a penalty, cannot be written down.
+        """
+        flat = {**vars(self), **vars(self.optimization)}
+        return {
+            name: written(value, name)
+            for name, value in flat.items()
+            if name not in ("out", "resume", "optimization") and value is not None
+        }

@@ -2,7 +2,7 @@
 
 from gradsculpt.visualize.cascade import cascade_curve, cascade_sheet
 from gradsculpt.visualize.features import Ascent, ClassFeatures, class_features
-from gradsculpt.visualize.render import colour, overlay, plain, png
+from gradsculpt.visualize.render import colour, difference, overlay, plain, png
 from gradsculpt.visualize.sheet import contact_sheet
 from gradsculpt.visualize.spectrum import IMAGENET_COLOURS, colour_matrix
 
@@ -16,6 +16,7 @@ __all__ = [
     "colour",
     "colour_matrix",
     "contact_sheet",
+    "difference",
     "overlay",
     "plain",
     "png",

@@ -9,10 +9,10 @@ import torch
 from torch import Tensor
 
 from gradsculpt import checks
-from gradsculpt.attributions import heatmap
 from gradsculpt.attributions.heatmap import channel_sum, magnitudes
 from gradsculpt.errors import ArgumentError
-from gradsculpt.visualize.render import Picture, colour, plain
+from gradsculpt.numerics import divided, spread
+from gradsculpt.visualize.render import Picture, colour, coloured, plain
 from gradsculpt.visualize.sheet import contact_sheet
 
 _LINES = (("#0072B2", "o", "-"), ("#D55E00", "s", "--"), ("#009E73", "^", "-."), ("#CC79A7", "D", ":"))
@@ -93,7 +93,6 @@ def cascade_curve(
 
     Source: Adebayo et al., NeurIPS 2018; Gong et al., CVPR 2024, Fig. 11.
     """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     for name, values in curves.items():
@@ -103,7 +102,6 @@ def cascade_curve(
             )
     places = np.arange(1, len(stages) + 1)
     figure = Figure(figsize=(min(14.0, 3.5 + 0.3 * min(len(stages), ticks)), 4.2), layout="constrained")
-    FigureCanvasAgg(figure)
     axis = figure.subplots()
     for i, (name, values) in enumerate(curves.items()):
         paint, mark, dashes = _LINES[i % len(_LINES)]
@@ -144,10 +142,9 @@ def _two_lines(name: str) -> str:
 
 
 def _beside(original: Tensor, maps: Tensor, clip: float) -> list[Picture]:
-    """Colour maps by the scale of the original ones: brighter than those is as bright as those."""
+    """Colour maps by the scale of the original ones; what is beyond it is as bright as its end."""
     first, second = (channel_sum(magnitudes("maps", each)) for each in (original, maps))
     flat = first.flatten(1)
     level = torch.quantile(flat, clip / 100, dim=1)
-    level = torch.where(level > 0, level, flat.amax(dim=1)).view(-1, 1, 1)
-    capped = heatmap(torch.cat([first.minimum(level), second.minimum(level)], dim=1), clip=100.0)
-    return [picture[first.shape[1] :] for picture in colour(capped, clip=100.0)]
+    level = spread(torch.where(level > 0, level, flat.amax(dim=1)), second)
+    return [coloured(values) for values in divided(second, level).cpu().numpy()]

@@ -19,6 +19,7 @@ from gradsculpt.gradients import Model, input_gradient
 from gradsculpt.inputs import InputSpace
 from gradsculpt.isolation import undisturbed
 from gradsculpt.models import Classifier
+from gradsculpt.progress import Progress
 from gradsculpt.visualize.spectrum import IMAGENET_COLOURS, Colours, Spectrum
 
 # Faint enough that every image starts as grey.
@@ -136,7 +137,7 @@ def class_features(
     *,
     colours: Colours | None = None,
     batch_size: int = 16,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress | None = None,
 ) -> ClassFeatures:
     """Find the image that maximises each class's output, less its total variation, over random views of the image.
 
@@ -175,18 +176,18 @@ def class_features(
     checks.at_least("the number of classes", target.numel(), 1)
     checks.labels(target, target.numel())
     checks.at_least("batch_size", batch_size, 1)
-    parts = torch.split(target, batch_size)
+    groups = torch.split(target, batch_size)
     steps = count(1)
 
     def advance() -> None:
         if progress is not None:
-            progress(next(steps), len(parts) * search.ascent.steps)
+            progress(next(steps), len(groups) * search.ascent.steps)
 
     # On a CPU, layers that draw random numbers, as dropout does in training mode, draw the same in every call.
     random = {"cpu": torch.Generator().manual_seed(search.ascent.seed).get_state()}
     with torch.inference_mode(False), torch.no_grad(), undisturbed(model, random=random):
-        found = [search(part, advance) for part in parts]
-    return ClassFeatures(*(torch.cat(tensors) for tensors in zip(*found, strict=True)))
+        features = [search(group, advance) for group in groups]
+    return ClassFeatures(*(torch.cat(tensors) for tensors in zip(*features, strict=True)))
 
 
 @dataclass(frozen=True)
@@ -197,18 +198,14 @@ class _Search:
     space: InputSpace | None
     spectrum: Spectrum
     ascent: Ascent
-    device: torch.device
-    dtype: torch.dtype
+    like: Tensor
+    """Has the device and the precision of what the model takes."""
 
     def __call__(self, classes: Tensor, advance: Callable[[], None]) -> ClassFeatures:
-        """Return the images of classes [K] and what they reach; `advance` is called after every step.
-
-        Raises:
-            ModelError: If what is reached is not finite.
-        """
+        """Return the images of classes [K] and what they reach; `advance` is called after every step."""
         generators = [torch.Generator().manual_seed(_seed(self.ascent.seed, index)) for index in classes.tolist()]
         first = torch.stack([torch.randn(self.spectrum.shape, generator=generator) for generator in generators])
-        latent = (_FIRST_SPREAD * first).to(self.device, torch.promote_types(self.dtype, torch.float32))
+        latent = (_FIRST_SPREAD * first).to(self.like.device, torch.promote_types(self.like.dtype, torch.float32))
         adam = torch.optim.Adam([latent], lr=self.ascent.lr, maximize=True)
         for step in range(self.ascent.steps):
             weight = self.ascent.total_variation * min(1.0, step / (_GROWTH * self.ascent.steps))
@@ -218,24 +215,23 @@ class _Search:
             advance()
         images = self.spectrum.images(latent)
         reached = self.reached(images, classes)
-        for index, value in zip(classes.tolist(), reached.tolist(), strict=True):
-            if not math.isfinite(value):
-                raise ModelError(
-                    f"the output for class {index} is {value}, so there is nothing to raise; see that the weights are "
-                    "finite, and take smaller steps (lr) if they are."
-                )
+        if not bool(reached.isfinite().all()):
+            index = int(reached.isfinite().int().argmin())
+            raise ModelError(
+                f"the output for class {int(classes[index])} is {float(reached[index])}, so there is nothing to raise; "
+                "see that the weights are finite, and take smaller steps (lr) if they are."
+            )
         return ClassFeatures(images, reached)
 
     def value(self, latent: Tensor, classes: Tensor, unit: Tensor, weight: float) -> Tensor:
         """Return what is maximised, [K]: the output in a view, less the total variation times its weight."""
         images = self.spectrum.images(latent)
-        reached = self.reached(self.ascent.view(images, unit), classes)
-        return reached - weight * variation(images)
+        return self.reached(self.ascent.view(images, unit), classes) - weight * variation(images)
 
     def reached(self, images: Tensor, classes: Tensor) -> Tensor:
         """Return the output of each image's class, [K]."""
         inputs = images if self.space is None else self.space.normalize(images)
-        return class_output(self.model(inputs.to(self.dtype)), classes, self.ascent.output).to(images.dtype)
+        return class_output(self.model(inputs.to(self.like.dtype)), classes, self.ascent.output).to(images.dtype)
 
 
 def _search(
@@ -251,7 +247,7 @@ def _search(
     if image_size is None:
         raise ArgumentError("the size of the images is not known; pass image_size, their height and width.")
     taken = model.space if isinstance(model, Classifier) else space
-    channels = len(taken.mean) if taken else len(colours or IMAGENET_COLOURS)
+    channels = len(taken.mean if taken else colours or IMAGENET_COLOURS)
     if colours is None:
         colours = IMAGENET_COLOURS if channels == 3 else tuple(map(tuple, torch.eye(channels).tolist()))
     if len(colours) != channels:
@@ -259,9 +255,9 @@ def _search(
             f"colours has {len(colours)} rows but the images have {channels} channels; pass the colour_matrix of "
             "images like those that the model takes."
         )
-    weights = list(model.parameters()) if isinstance(model, nn.Module) else []
+    weights = model.parameters() if isinstance(model, nn.Module) else iter(())
     like = next((weight for weight in weights if weight.is_floating_point()), torch.zeros(()))
-    return _Search(model, space, Spectrum(image_size, colours, ascent.decay), ascent, like.device, like.dtype)
+    return _Search(model, space, Spectrum(image_size, colours, ascent.decay), ascent, like)
 
 
 def _seed(seed: int, index: int) -> int:

@@ -11,6 +11,7 @@ from torch import Tensor
 from gradsculpt import checks
 from gradsculpt.attributions import heatmap, signed_heatmap
 from gradsculpt.metrics.topk import topk_mask
+from gradsculpt.numerics import spread
 
 Picture = npt.NDArray[np.uint8]
 """uint8 [H, W, 3]."""
@@ -22,6 +23,7 @@ SIGNED_COLOURS = "RdBu_r"
 """Blue below 0, white at 0, red above: told apart with any colour vision."""
 
 _OVERLAY_STRENGTH = 0.85
+_SHOWN = 0.995  # share of the entries of a change that keep within the colours
 
 # The ends of the signed colours are so dark that thin lines look alike; on an image, one hue a sign is clearest.
 _SIGNED_REACH, _SIGNED_OVERLAY = 0.8, 0.7
@@ -39,7 +41,7 @@ def colour(maps: Tensor, clip: float = 99.0, *, signed: bool = False, top: float
     Raises:
         ArgumentError: If the maps are not valid, or a number is out of range.
     """
-    return [_coloured(values, signed) for values in _values(maps, clip, signed, top)]
+    return [coloured(values, signed) for values in _values(maps, clip, signed, top)]
 
 
 def overlay(
@@ -50,9 +52,9 @@ def overlay(
     Args:
         images01: [N, C, H, W] in [0, 1].
         maps: [N, C, H, W] or [N, H, W] of the same height and width.
-        clip: Percentile that becomes the brightest colour; see `heatmap`.
-        signed: Show the sign, as `colour` does.
-        top: Share of the pixels of each map that are shown, as in `colour`.
+        clip: As in `colour`, like the next two.
+        signed: Show the sign.
+        top: Share of the pixels that are shown.
 
     Raises:
         ArgumentError: If images or maps are not valid, or a number is out of range.
@@ -62,7 +64,7 @@ def overlay(
     for image, values in zip(images01, _values(maps, clip, signed, top), strict=True):
         grey = image.detach().float().mean(dim=0).cpu().numpy()[..., None] * 255
         opacity = _OVERLAY_STRENGTH * np.sqrt(np.abs(values))[..., None]
-        laid = _coloured(np.sign(values) * _SIGNED_OVERLAY / _SIGNED_REACH if signed else values, signed)
+        laid = coloured(np.sign(values) * _SIGNED_OVERLAY / _SIGNED_REACH if signed else values, signed)
         pictures.append((grey * (1 - opacity) + laid * opacity).round().astype(np.uint8))
     return pictures
 
@@ -76,6 +78,19 @@ def plain(images01: Tensor) -> list[Picture]:
     checks.images("images01", images01)
     pixels = (images01.detach().float().cpu().clamp(0, 1) * 255).round().permute(0, 2, 3, 1).numpy().astype(np.uint8)
     return [np.repeat(picture, 3, axis=2) if picture.shape[2] == 1 else picture for picture in pixels]
+
+
+def difference(images01: Tensor, changed01: Tensor) -> list[Picture]:
+    """Return pictures of what was added to images: grey where nothing was, scaled for each image by itself.
+
+    Args:
+        images01: [N, C, H, W] in [0, 1].
+        changed01: The same images after a change.
+    """
+    change = changed01 - images01
+    # A few entries may have changed much more than the rest, of which nothing would be seen beside them.
+    large = change.flatten(1).abs().quantile(_SHOWN, dim=1).clamp(min=torch.finfo(change.dtype).tiny)
+    return plain(0.5 + change / (2 * spread(large, change)))
 
 
 def png(picture: Picture, side: int | None = None) -> bytes:
@@ -101,9 +116,10 @@ def _values(maps: Tensor, clip: float, signed: bool, top: float | None) -> npt.N
     return shown
 
 
-def _coloured(values: npt.NDArray[np.float32], signed: bool = False) -> Picture:
+def coloured(values: npt.NDArray[np.float32], signed: bool = False) -> Picture:
+    """Return values [H, W] in [0, 1], or in [-1, 1] with signs, as a picture."""
     import matplotlib
 
     colours = matplotlib.colormaps[SIGNED_COLOURS if signed else COLOURS]
-    coloured: Picture = colours((values * _SIGNED_REACH + 1) / 2 if signed else values, bytes=True)[..., :3]
-    return coloured
+    picture: Picture = colours((values * _SIGNED_REACH + 1) / 2 if signed else values, bytes=True)[..., :3]
+    return picture

@@ -10,9 +10,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from gradsculpt.attributions.base import Attribution
-from gradsculpt.attributions.copies import arithmetic, source
 from gradsculpt.attributions.integrated import IntegratedGradients
 from gradsculpt.attributions.propagation.engine import Propagation, tolerance
+from gradsculpt.attributions.sampling import arithmetic, source
 from gradsculpt.dispatch import Call, Dispatch, Handler, Kind
 from gradsculpt.errors import ModelError
 from gradsculpt.gradients import Model, local_gradients

@@ -11,8 +11,8 @@ from torch.autograd import Function
 from torch.autograd.function import BackwardCFunction
 
 from gradsculpt import checks
-from gradsculpt.attributions.copies import source
 from gradsculpt.attributions.gradient import class_output
+from gradsculpt.attributions.sampling import source
 from gradsculpt.dispatch import Call, Dispatch, Handler, Key
 from gradsculpt.errors import ModelError
 from gradsculpt.gradients import Model, input_gradient, local_gradients

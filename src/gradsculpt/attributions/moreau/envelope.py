@@ -1,0 +1,104 @@
+"""The Moreau envelope of a class output: what is minimised, sample by sample of the noise."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from gradsculpt.attributions.gradient import Output, class_output
+from gradsculpt.attributions.sampling import groups
+from gradsculpt.attributions.sampling import noise as standard_normal
+from gradsculpt.gradients import Model, input_gradient
+from gradsculpt.numerics import per_sample
+from gradsculpt.penalties.base import Penalty
+
+
+class EnvelopeValue(NamedTuple):
+    """The penalised envelope of each image at a perturbation, over the same noise as at the perturbation 0.
+
+    Args:
+        value: Mean class output + |delta|^2 / (2 lambda) + penalty, [N].
+        standard_error: Of `value`, from the spread over the noise, [N].
+        decrease: The value at 0 minus `value`, [N]; positive for a perturbation that lowers it.
+        decrease_error: Standard error of `decrease`, [N]; small, as both share their noise.
+    """
+
+    value: Tensor
+    standard_error: Tensor
+    decrease: Tensor
+    decrease_error: Tensor
+
+
+@dataclass(frozen=True)
+class Envelope:
+    """Minimise over delta: the mean of f(x + delta + noise) over the noise + |delta|^2 / (2 lambda) + penalty(delta).
+
+    Args:
+        model: Maps images to logits.
+        x: The images, [N, C, H, W], without history.
+        target: Their classes, [N].
+        output: What f is: an output of the class.
+        level: Standard deviation of the noise of each image, [N, 1, 1, 1].
+        lambda_: lambda.
+        penalty: The penalty of delta, or None.
+        samples: Noisy copies of an image for one gradient; without noise a single copy is read.
+        batch_size: Images in one pass.
+    """
+
+    model: Model
+    x: Tensor
+    target: Tensor
+    output: Output
+    level: Tensor
+    lambda_: float
+    penalty: Penalty | None
+    samples: int
+    batch_size: int
+
+    def of(self, chosen: Tensor) -> "Envelope":
+        """Return the problem of some of the images, given by their indices."""
+        return replace(self, x=self.x[chosen], target=self.target[chosen], level=self.level[chosen])
+
+    def shrink(self, v: Tensor) -> Tensor:
+        """Return the delta that is least in |delta - v|^2 / (2 lambda) + penalty(delta)."""
+        return v if self.penalty is None else self.penalty.prox(v, self.lambda_)
+
+    def mean_gradient(self, delta: Tensor, generator: torch.Generator) -> Tensor:
+        """Return the mean over fresh noise of the gradient of f at x + delta, [N, C, H, W]."""
+        total, count = torch.zeros(()), 0
+        for noise in self.noise(self.samples, generator):
+            points = self.x + delta + noise
+            gradient = input_gradient(self.scores, points.flatten(0, 1))[1]
+            total = total + gradient.view(points.shape).sum(dim=0)
+            count += len(points)
+        return total / count
+
+    def objective(self, delta: Tensor, samples: int, generator: torch.Generator) -> EnvelopeValue:
+        """Return the objective at delta and at 0, over the same noise, with standard errors."""
+        here: list[Tensor] = []
+        there: list[Tensor] = []
+        with torch.no_grad():
+            for noise in self.noise(samples, generator):
+                for outputs, shift in ((here, delta), (there, torch.zeros_like(delta))):
+                    points = self.x + shift + noise
+                    outputs.append(self.scores(points.flatten(0, 1)).view(points.shape[:2]).double())
+            values, differences = torch.cat(here), torch.cat(there) - torch.cat(here)
+            cost = per_sample(delta.double().square()) / (2 * self.lambda_)
+            if self.penalty is not None:
+                cost = cost + self.penalty.value(delta).double()
+        count = len(values)
+        errors = [t.std(dim=0) * count**-0.5 if count > 1 else torch.zeros_like(t[0]) for t in (values, differences)]
+        return EnvelopeValue(values.mean(dim=0) + cost, errors[0], differences.mean(dim=0) - cost, errors[1])
+
+    def scores(self, inputs: Tensor) -> Tensor:
+        """Return the class output of each of several copies of the images, [S N]."""
+        return class_output(self.model(inputs), self.target.repeat(len(inputs) // len(self.target)), self.output)
+
+    def noise(self, samples: int, generator: torch.Generator) -> Iterator[Tensor]:
+        """Yield groups of noise for the images, [S, N, C, H, W]; a single 0 if their level is 0."""
+        # Noise that was averaged away would leave sums of rounding errors behind: one sample is enough without it.
+        samples = samples if bool((self.level > 0).any()) else 1
+        drawn = standard_normal(self.x, groups(samples, len(self.x), self.batch_size), generator)
+        return (self.level * noise for noise in drawn)

@@ -1,0 +1,176 @@
+"""How the minimiser of a Moreau envelope is found: one loop, in which every image stops by itself."""
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from gradsculpt import checks
+from gradsculpt.attributions.moreau.envelope import Envelope
+from gradsculpt.numerics import length
+
+SolverState = dict[str, Tensor]
+"""What a solver knows of each image, tensors [N, ...]. "delta" is where the next gradient is taken, "previous" where it
+was taken last; "solution" is the best answer so far; "dual" is the gradient of f that this answer goes with."""
+
+
+class Solver(ABC):
+    """Finds the perturbation at which a Moreau envelope attains its value."""
+
+    @property
+    def takes_noise(self) -> bool:
+        """Whether gradients may be means over fresh noise."""
+        return True
+
+    @abstractmethod
+    def start(self, problem: Envelope, delta: Tensor) -> SolverState:
+        """Return the state before the first gradient, which is taken at delta."""
+
+    @abstractmethod
+    def step(self, problem: Envelope, state: SolverState, gradient: Tensor, index: int, steps: int) -> SolverState:
+        """Return the state after a gradient of f at `state["delta"]`, in step `index` of 1 to `steps`."""
+
+
+@dataclass(frozen=True)
+class Solution:
+    """What the loop found for each image.
+
+    Args:
+        delta: The minimiser, [N, C, H, W].
+        dual: The gradient of f that it goes with: delta = prox(-lambda dual), up to the residual.
+        iterations: Gradients that were taken, [N].
+        residual: Length of delta - prox(-lambda dual) as a share of delta's, [N].
+        converged: Whether the residual reached the tolerance, [N].
+    """
+
+    delta: Tensor
+    dual: Tensor
+    iterations: Tensor
+    residual: Tensor
+    converged: Tensor
+
+
+def solve(
+    problem: Envelope, solver: Solver, delta: Tensor, steps: int, tolerance: float, generator: torch.Generator
+) -> Solution:
+    """Minimise from a start; images whose residual reaches the tolerance take no further part."""
+    state = solver.start(problem, delta)
+    count = len(delta)
+    iterations = torch.zeros(count, dtype=torch.long, device=delta.device)
+    residual = torch.full((count,), torch.inf, dtype=delta.dtype, device=delta.device)
+    active = torch.arange(count, device=delta.device)
+    for index in range(1, steps + 1):
+        unsolved, before = problem.of(active), {name: values[active] for name, values in state.items()}
+        gradient = unsolved.mean_gradient(before["delta"], generator).to(delta.dtype)
+        after = solver.step(unsolved, before, gradient, index, steps)
+        for name, values in after.items():
+            state[name] = state[name].index_copy(0, active, values)
+        residual[active] = _residual(unsolved, after)
+        iterations[active] = index
+        active = active[residual[active] > tolerance]
+        if not len(active):
+            break
+    return Solution(state["solution"], state["dual"], iterations, residual, residual <= tolerance)
+
+
+def _residual(problem: Envelope, state: SolverState) -> Tensor:
+    fixed = problem.shrink(-problem.lambda_ * state["dual"])
+    moved, whole = (length(t) for t in (fixed - state["previous"], fixed))
+    # A map of 0 that stays 0 is a solution; NaN is none, and would never become one.
+    return torch.where(moved == 0, 0.0, moved / whole).nan_to_num(nan=0.0, posinf=torch.inf)
+
+
+@dataclass(frozen=True)
+class DualAveraging(Solver):
+    """Regularised dual averaging: the proximal map of the mean of all gradients so far.
+
+    The threshold of a sparse penalty meets the averaged gradient, not one spoilt by the noise of a few samples; there
+    is no step size, as the quadratic term fixes the scale. One step gives the proximal map of the plain smoothed
+    gradient.
+
+    Args:
+        power: Gradient t has a weight proportional to t^power: 0 is the plain mean, the least noisy; more than 0
+            forgets gradients taken far from the solution.
+
+    Raises:
+        ArgumentError: If `power` is negative.
+
+    Source: Xiao, JMLR 2010 (regularised dual averaging, strongly convex regularisation).
+    """
+
+    power: float = 0.0
+
+    def __post_init__(self) -> None:
+        checks.at_least("power", self.power, 0.0)
+
+    def start(self, problem: Envelope, delta: Tensor) -> SolverState:
+        """Start with no gradients."""
+        return {"delta": delta, "previous": delta, "solution": delta, "dual": torch.zeros_like(delta)}
+
+    def step(self, problem: Envelope, state: SolverState, gradient: Tensor, index: int, steps: int) -> SolverState:
+        """Let a gradient into the mean."""
+        share = index**self.power / sum(t**self.power for t in range(1, index + 1))
+        dual = state["dual"] + share * (gradient - state["dual"])
+        delta = problem.shrink(-problem.lambda_ * dual)
+        return {"delta": delta, "previous": state["delta"], "solution": delta, "dual": dual}
+
+
+@dataclass(frozen=True)
+class ProximalGradient(Solver):
+    """Proximal gradient descent on f + |delta|^2 / (2 lambda), with the penalty's proximal map after each step.
+
+    Args:
+        step_size: Length of a step; None adapts it for each image to the curvature seen between its last two points,
+            which noise would hide.
+        average: The answer is the mean of this many last iterates.
+
+    Raises:
+        ArgumentError: If a number is out of range.
+
+    Source: Malitsky and Mishchenko 2023 (adaptive proximal steps). The code of MoreauGrad takes 300 plain steps of .1
+        and averages the last 101.
+    """
+
+    step_size: float | None = None
+    average: int = 1
+
+    def __post_init__(self) -> None:
+        if self.step_size is not None:
+            checks.positive("step_size", self.step_size)
+        checks.at_least("average", self.average, 1)
+
+    @property
+    def takes_noise(self) -> bool:
+        """False if the step is adaptive: noise would hide the curvature that it follows."""
+        return self.step_size is not None
+
+    def start(self, problem: Envelope, delta: Tensor) -> SolverState:
+        """Start with the step that would solve a linear f at once, where the step is adaptive."""
+        zeros, ones = torch.zeros_like(delta), delta.new_ones(len(delta), 1, 1, 1)
+        step = ones * (problem.lambda_ if self.step_size is None else self.step_size)
+        points = {"delta": delta, "previous": delta, "solution": delta, "sum": zeros}
+        return {**points, "dual": zeros, "slope": zeros, "step": step, "ratio": ones / 3}
+
+    def step(self, problem: Envelope, state: SolverState, gradient: Tensor, index: int, steps: int) -> SolverState:
+        """Take a step from the point of the gradient."""
+        point, slope = state["delta"], gradient + state["delta"] / problem.lambda_
+        sizes = _fitted(state, slope) if self.step_size is None and index > 1 else {}
+        size = sizes.get("step", state["step"])
+        new = point - size * slope
+        new = new if problem.penalty is None else problem.penalty.prox(new, size)
+        averaged = index - (steps - self.average)
+        total = state["sum"] + new if averaged > 0 else state["sum"]
+        solution = total / averaged if averaged > 0 else new
+        points = {"delta": new, "previous": point, "solution": solution, "sum": total}
+        return {**state, **points, **sizes, "dual": gradient, "slope": slope}
+
+
+def _fitted(state: SolverState, slope: Tensor) -> SolverState:
+    """Return steps that fit the curvature between the last two points."""
+    moved, bent = (length(t, keepdim=True) for t in (state["delta"] - state["previous"], slope - state["slope"]))
+    step = state["step"]
+    steep = 2 * (step * bent / torch.where(moved > 0, moved, torch.inf)).square() - 1
+    longest = torch.where(steep > 0, step / steep.clamp(min=torch.finfo(step.dtype).tiny).sqrt(), torch.inf)
+    new = torch.minimum((2 / 3 + state["ratio"]).sqrt() * step, longest)
+    return {"step": new, "ratio": new / step}

@@ -1,0 +1,88 @@
+"""Many altered copies of a batch, drawn and read a few at a time: what smoothing and integrating have in common."""
+
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+
+import torch
+from torch import Tensor
+
+from gradsculpt import checks
+from gradsculpt.attributions.base import Attribution
+from gradsculpt.attributions.gradient import Gradient
+from gradsculpt.gradients import Model, differentiable
+from gradsculpt.isolation import undisturbed
+from gradsculpt.kernels import fused
+
+
+@contextmanager
+def arithmetic(create_graph: bool) -> Iterator[None]:
+    """Give tensors computed inside the block a graph if it is wanted and none otherwise, whatever the caller set."""
+    with torch.inference_mode(False), torch.set_grad_enabled(create_graph):
+        yield
+
+
+def passes(
+    base: Attribution, model: Model, x: Tensor, create_graph: bool, *, times: int | None = None
+) -> AbstractContextManager[Model]:
+    """Return a block that gives a network whose passes cost less, if they are many plain ones and leave no graph.
+
+    Args:
+        base: What is computed in each pass.
+        model: What is passed through.
+        x: The images, [N, C, H, W].
+        create_graph: Whether the maps shall have a graph.
+        times: Number of passes if it is known; a single one stays as it is.
+    """
+    while not isinstance(base, Gradient) and isinstance(inner := getattr(base, "base", None), Attribution):
+        base = inner
+    plain = isinstance(base, Gradient) and not create_graph
+    return fused(model, x) if plain and times != 1 else nullcontext(model)
+
+
+def source(x: Tensor, create_graph: bool) -> Tensor:
+    """Return the images that maps are computed from: with their history if the maps shall have a graph."""
+    checks.images("x", x)
+    return differentiable(x) if create_graph else differentiable(x).detach()
+
+
+def clean_classes(model: Model, x: Tensor, target: Tensor | None) -> Tensor:
+    """Return the class indices [N] of a batch: those given, or the classes predicted for the images as they are."""
+    if target is not None:
+        checks.labels(target, len(x))
+        return differentiable(target).to(x.device)
+    with undisturbed(model), torch.no_grad():
+        predicted = model(x.detach()).argmax(dim=1)
+    if torch.is_autocast_enabled(x.device.type):
+        # Some versions of PyTorch would use the weights that were cast without a graph again, in passes that need one.
+        torch.clear_autocast_cache()
+    return predicted
+
+
+def groups(count: int, images: int, batch_size: int) -> Iterator[range]:
+    """Split `count` copies of a batch into groups of at most `batch_size` images, but at least one copy."""
+    size = max(1, batch_size // max(1, images))
+    return (range(start, min(start + size, count)) for start in range(0, count, size))
+
+
+def noise_level(x: Tensor, sigma: float, bounds: tuple[Tensor, Tensor] | None = None) -> Tensor:
+    """Return sigma times the range of each image, its largest minus its smallest entry, [N, 1, 1, 1], or of bounds."""
+    if bounds is not None:
+        return sigma * (bounds[1] - bounds[0]).to(x)
+    axes = (1, 2, 3)
+    return sigma * (x.amax(dim=axes, keepdim=True) - x.amin(dim=axes, keepdim=True))
+
+
+def noise(
+    like: Tensor, parts: Iterable[range], generator: torch.Generator, draw: Callable[..., Tensor] = torch.randn
+) -> Iterator[Tensor]:
+    """Yield noise [S, 1, C, H, W], the same for every image of a batch, for each group of draws."""
+    for group in parts:
+        # One by one, since what a generator gives for two at once is not what it gives one after the other.
+        draws = [draw(like.shape[1:], generator=generator, dtype=torch.float32) for _ in group]
+        yield torch.stack(draws).to(like)[:, None]
+
+
+def read(base: Attribution, model: Model, points: Tensor, target: Tensor, *, create_graph: bool) -> Tensor:
+    """Return the maps of copies [S, N, C, H, W] of a batch with classes [N], all in one pass, at least in float32."""
+    maps = base(model, points.flatten(0, 1), target.repeat(len(points)), create_graph=create_graph)
+    return maps.to(torch.promote_types(maps.dtype, torch.float32)).reshape(*points.shape[:2], *maps.shape[1:])

@@ -1,0 +1,66 @@
+"""A folder that a command fills: pictures and arrays, index.csv with a row an image, and sheet.png of the first."""
+
+import csv
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+from torch import Tensor
+
+from gradsculpt.cli.process import make_folder
+from gradsculpt.visualize import contact_sheet, png
+from gradsculpt.visualize.render import Picture
+
+_SIDE = 224  # small pictures are enlarged
+
+
+class ResultFolder:
+    """What a command writes, as it comes.
+
+    Args:
+        path: The folder; made if need be.
+        rows: How many images the sheet shows at most.
+        headings: The first columns of the sheet; more come as they are shown.
+
+    Raises:
+        RunError: If the folder cannot be made.
+    """
+
+    def __init__(self, path: Path, rows: int = 0, headings: Sequence[str] = ()) -> None:
+        make_folder(path)
+        self.path, self._rows, self._labels, self._started = path, rows, list[str](), False
+        self._pictures: dict[str, list[Picture]] = {heading: [] for heading in headings}
+        self._captions: dict[str, list[str]] = {heading: [] for heading in headings}
+
+    def index(self, rows: Sequence[Mapping[str, object]]) -> None:
+        """Write rows of the index, at least one and all with the same columns."""
+        with (self.path / "index.csv").open("a" if self._started else "w", newline="", encoding="utf-8") as file:
+            table = csv.DictWriter(file, list(rows[0]))
+            if not self._started:
+                table.writeheader()
+            table.writerows(rows)
+        self._started = True
+
+    def save(self, name: str, picture: Picture, values: Tensor | None = None, *, enlarged: bool = True) -> None:
+        """Write a picture, and the map or image [C, S, S] that it shows as an array, by their name without suffix."""
+        if values is not None:
+            np.save(self.path / f"{name}.npy", values.detach().float().cpu().numpy())
+        (self.path / f"{name}.png").write_bytes(png(picture, _SIDE if enlarged else None))
+
+    def label(self, labels: Sequence[str]) -> None:
+        """Say what further rows of the sheet go by."""
+        self._labels += labels[: self._rows - len(self._labels)]
+
+    def show(self, heading: str, pictures: Sequence[Picture], captions: Sequence[str] = ()) -> None:
+        """Add pictures to a column of the sheet, and the lines under them."""
+        column = self._pictures.setdefault(heading, [])
+        free = self._rows - len(column)
+        column += pictures[:free]
+        self._captions.setdefault(heading, []).extend(list(captions or [""] * len(pictures))[:free])
+
+    def finish(self, note: str = "") -> None:
+        """Draw the sheet, with a line under the whole."""
+        captions = list(zip(*self._captions.values(), strict=True))
+        rows, shown = list(zip(*self._pictures.values(), strict=True)), captions if any(map(any, captions)) else None
+        sheet = contact_sheet(rows, list(self._pictures), self._labels, captions=shown, note=note)
+        (self.path / "sheet.png").write_bytes(sheet)

@@ -1,0 +1,261 @@
+"""One language for parts, on every command line and in every file of settings.
+
+A part is an attribution, an attack, a penalty, an objective, a perturbation, or anything else that a class and its
+settings make. It is typed as
+
+- a short name of what `gradsculpt list` lists, `l1` or `elastic-net`;
+- with settings, `smoothgrad:samples=64,sigma=0.1` or `smoothgrad(samples=64, sigma=0.1)`;
+- a dotted path to a class or an object of the user's own, `my_module.MyPenalty:weight=0.1`;
+- one in another, `smoothed:base=my_module.MyMap(k=2)`, and in brackets where several are taken, `[l1(0.1), my.Own]`.
+
+All of it becomes `{class_path, init_args}`, which jsonargparse understands and which config.yaml holds.
+"""
+
+import collections.abc
+import importlib
+import inspect
+import re
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, get_args, get_origin, get_type_hints
+
+from gradsculpt.cli.grammar import DOTTED, SEVERAL, alternatives, described, items, plain, scalar, shown, taken_apart
+from gradsculpt.cli.grammar import canonical as canonical
+from gradsculpt.errors import ArgumentError, GradsculptError, did_you_mean, first_line
+from gradsculpt.extensions import imported
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from gradsculpt.attacks import Attack
+    from gradsculpt.attributions import Attribution
+
+FAMILIES = {
+    "Attack": "gradsculpt.attacks.ATTACKS",
+    "Attribution": "gradsculpt.attributions.ATTRIBUTIONS",
+    "Objective": "gradsculpt.objectives.OBJECTIVES",
+    "Penalty": "gradsculpt.penalties.PENALTIES",
+    "Perturbation": "gradsculpt.perturbations.PERTURBATIONS",
+    "ScoreGroup": "gradsculpt.evaluation.groups.SCORE_GROUPS",
+    "Setting": "gradsculpt.objectives.SETTINGS",
+    "Solver": "gradsculpt.attributions.SOLVERS",
+}
+"""Where the members of a family are listed, by its base class; by name, so that nothing is imported for the others."""
+
+_WRAPPED = {"ScoreGroup": ("gradsculpt.metrics.Metric", "gradsculpt.evaluation.groups.MetricGroup")}
+"""What a dotted path may lead to instead of a member of a family, and the member that is made of it."""
+
+Supplied = Callable[[type], Mapping[str, Any]]
+"""What a class is given without its being typed, if it is not."""
+
+
+def names(base: type) -> dict[str, type]:
+    """Return the shipped classes of a family by their short names.
+
+    Example:
+        >>> from gradsculpt.attacks import Attack
+        >>> list(names(Attack))
+        ['targeted', 'untargeted', 'topk', 'masscenter', 'random']
+    """
+    package, members = _family(base)
+    ending = "(manipulation|attack|perturbation)$" if package == "gradsculpt.attacks" else "$"
+    return {re.sub(ending, "", cls.__name__.lower()): cls for cls in members}
+
+
+def part(text: str, base: type, option: str, supplied: Supplied = lambda cls: {}) -> Any:
+    """Return the object that a text names.
+
+    Args:
+        text: What was typed.
+        base: The class that it has to be of, such as `Attribution`.
+        option: Where it was typed, for messages.
+        supplied: What each class is given beside its settings.
+
+    Raises:
+        ArgumentError: If a name or a setting is not known, a value does not suit, or a dotted path leads nowhere.
+    """
+    return _made(resolved(text, base, option), option, supplied)
+
+
+def resolved(text: str, base: type, option: str) -> Any:
+    """Return the `{class_path, init_args}` that a text names, or the object; the arguments are those of `part`."""
+    name, arguments = taken_apart(text)
+    where = f"{option} {plain(name)}"
+    target = _own(name, base, where) if "." in name else _shipped(name, base, option)
+    if not isinstance(target, type):
+        if arguments:
+            raise ArgumentError(f"{where} is an object with its settings already; name its class to choose others.")
+        return target
+    takes, values = _settings(target), {}
+    try:
+        hints = get_type_hints(target.__init__)  # type: ignore[misc]
+    except NameError:  # of a type that is only imported for a type checker
+        hints = {}
+    for position, (key, value) in enumerate(arguments):
+        key = key or (list(takes)[position] if position < len(takes) else value)
+        if key not in takes:
+            listed = ", ".join(map(shown, takes.values())) or "none"
+            raise ArgumentError(f"{where} has no setting {key!r}; its settings are {listed}.{did_you_mean(key, takes)}")
+        values[key] = _value(value, hints.get(key, Any), f"{where}: {key}={value}")
+    path = name if "." in name else f"{_family(base)[0]}.{target.__name__}"
+    return {"class_path": path, "init_args": values}
+
+
+def spelled_out(value: Any, hint: Any, where: str) -> Any:
+    """Return a setting for jsonargparse, with `{class_path, init_args}` for each part that is typed as a text.
+
+    Args:
+        value: What was typed, or stands in a file.
+        hint: The type of the setting.
+        where: Its name, for messages.
+    """
+    kinds = alternatives(hint)
+    several = [get_args(kind)[0] for kind in kinds if get_origin(kind) in SEVERAL]
+    if isinstance(value, list):
+        return [spelled_out(item, (several or [hint])[0], where) for item in value]
+    typed = isinstance(value, str) and not value.lstrip().startswith("{")
+    return _value(value, hint, where) if typed and any(map(_is_family, kinds + several)) else value
+
+
+def attribution(text: str, output: str = "logit", bounds: "tuple[Tensor, Tensor] | None" = None) -> "Attribution":
+    """Return the attribution that a text names.
+
+    Args:
+        text: What was typed.
+        output: logit, probability or log_probability, for the attributions that can choose.
+        bounds: The least and the greatest input of the model, for the attributions that need them.
+
+    Raises:
+        ArgumentError: As of `part`, or if the output cannot be chosen.
+    """
+    from gradsculpt.attributions import Attribution, Gradient
+
+    def supplied(cls: type) -> dict[str, Any]:
+        takes = _settings(cls)
+        given: dict[str, Any] = {"bounds": bounds} if "bounds" in takes and bounds is not None else {}
+        if "output" in takes:
+            return {**given, "output": output}
+        if "base" in takes:
+            return {**given, "base": Gradient(output)}  # type: ignore[arg-type]
+        if issubclass(cls, Attribution) and output != "logit":
+            raise ArgumentError(f"{cls.__name__.lower()} reads the logit and nothing else; leave --output away.")
+        return given
+
+    made: Attribution = part(text, Attribution, "--method", supplied)
+    return made
+
+
+def attack_of(text: str, *, steps: int | None, bounds: "tuple[Tensor, Tensor]") -> "Attack":
+    """Return the attack that a text names, with 1 for its eps, to be replaced by what --eps is in the network's units.
+
+    Args:
+        text: What was typed.
+        steps: Steps of the attack; None for its own.
+        bounds: The least and the greatest input of the model.
+
+    Raises:
+        ArgumentError: As of `part`, or if the attack takes no steps, or its eps is typed or cannot be replaced.
+    """
+    from gradsculpt.attacks import Attack
+
+    name, arguments = taken_apart(text)
+    if any(key == "eps" for key, _ in arguments):
+        raise ArgumentError("--attack has a setting eps in the units of the network; pass --eps, in 8-bit levels.")
+
+    def supplied(cls: type) -> dict[str, Any]:
+        takes = _settings(cls)
+        if issubclass(cls, Attack) and steps is not None and "steps" not in takes:
+            raise ArgumentError(f"--attack {name} takes no steps; leave --steps away.")
+        given = {"eps": 1.0, "bounds": bounds} | ({} if steps is None else {"steps": steps})
+        return {key: value for key, value in given.items() if key in takes}
+
+    made: Attack = part(text, Attack, "--attack", supplied)
+    if "eps" not in getattr(made, "__dataclass_fields__", ()):
+        raise ArgumentError(f"--attack {name} has no eps that --eps could set; make it a dataclass with such a field.")
+    return made
+
+
+def _family(base: type) -> tuple[str, list[type]]:
+    """Return the package of a family, and its members that a base class has."""
+    listed = next((FAMILIES[cls.__name__] for cls in base.__mro__ if cls.__name__ in FAMILIES), "")
+    package, _, name = listed.rpartition(".")
+    return package, [cls for cls in getattr(importlib.import_module(package), name) if issubclass(cls, base)]
+
+
+def _is_family(kind: Any) -> bool:
+    return isinstance(kind, type) and any(cls.__name__ in FAMILIES for cls in kind.__mro__)
+
+
+def _shipped(name: str, base: type, option: str) -> type:
+    known = names(base) if _is_family(base) else {}
+    spelled = {cls.__name__.lower(): cls for cls in known.values()} | known
+    if plain(name) not in spelled:
+        raise ArgumentError(
+            f"{option} {name} is not known; choose from {', '.join(known)}, or name your own as module.Class."
+            f"{did_you_mean(plain(name), known)}"
+        )
+    return spelled[plain(name)]
+
+
+def _own(path: str, base: type, said: str) -> Any:
+    """Return the class or the object that a dotted path leads to."""
+    target = _at(path, said)
+    if isinstance(target, base) or (isinstance(target, type) and issubclass(target, base)):
+        return target
+    wrapped, wrapper = _WRAPPED.get(base.__name__, (None, ""))
+    if wrapped and isinstance(target, _at(wrapped, said)):
+        return _at(wrapper, said)(target)
+    home = _family(base)[0] if _is_family(base) else base.__module__
+    raise ArgumentError(f"{said} is no {base.__name__}; derive a class from {home}.{base.__name__}.")
+
+
+def _at(path: str, said: str) -> Any:
+    module, _, name = path.rpartition(".")
+    return imported(module, name, said, ArgumentError)
+
+
+def _settings(cls: type) -> dict[str, inspect.Parameter]:
+    settings = inspect.signature(cls).parameters.items()
+    return {name: value for name, value in settings if value.kind not in (value.VAR_POSITIONAL, value.VAR_KEYWORD)}
+
+
+def _value(text: str, hint: Any, where: str) -> Any:
+    """Turn a text into a value of one of the types that a hint allows."""
+    kinds, text = alternatives(hint), text.strip().strip("'\"")
+    for kind in kinds:
+        with suppress(ValueError):
+            return scalar(text, kind)
+    for kind in kinds:
+        if get_origin(kind) in SEVERAL and re.fullmatch(r"\[.*\]", text, re.DOTALL):
+            values = [_value(item, get_args(kind)[0], where) for item in items(text[1:-1])]
+            return tuple(values) if get_origin(kind) is tuple else values
+        if get_origin(kind) is collections.abc.Callable and DOTTED.fullmatch(text):
+            return _at(text, where)
+        cls = get_origin(kind) or kind
+        own = isinstance(cls, type) and cls.__module__ != "builtins" and str not in kinds and DOTTED.match(text)
+        if own or _is_family(cls):
+            return resolved(text, cls, where.partition("=")[0])
+    if str in kinds:
+        return text
+    taken = ", or ".join(filter(None, map(described, kinds)))
+    raise ArgumentError(f"{where} cannot be used; it takes {taken or 'nothing that can be typed here'}.")
+
+
+def _made(value: Any, where: str, supplied: Supplied) -> Any:
+    """Make the object that `{class_path, init_args}` describes, after those in it."""
+    if isinstance(value, list | tuple):
+        return type(value)(_made(item, where, supplied) for item in value)
+    if not (isinstance(value, dict) and "class_path" in value):
+        return value
+    cls = _at(value["class_path"], where)
+    name = cls.__name__.lower() if cls.__module__.startswith("gradsculpt.") else value["class_path"]
+    where = f"{where} {name}"
+    values = {key: _made(item, f"{where}: {key}", supplied) for key, item in value["init_args"].items()}
+    values = {**supplied(cls), **values}
+    missing = [key for key, setting in _settings(cls).items() if setting.default is setting.empty and key not in values]
+    if missing:
+        raise ArgumentError(f"{where} needs {', '.join(missing)}; write {name}({missing[0]}=...).")
+    try:
+        return cls(**values)
+    except Exception as error:
+        raise ArgumentError(f"{where}: {error if isinstance(error, GradsculptError) else first_line(error)}") from error

@@ -1,0 +1,79 @@
+"""What a network says of images, and which class is explained or attacked."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from gradsculpt.errors import ArgumentError
+from gradsculpt.models import Classifier
+from gradsculpt.models.sources import suggestion
+
+_LISTED = 10
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What a network says of an image: the predicted class, the class that is looked at, and its probability."""
+
+    predicted: str
+    target: str
+    probability: float
+
+    def __str__(self) -> str:
+        return f"{self.target} ({self.probability:.0%})"
+
+
+def predictions(probabilities: Tensor, target: Tensor, classes: Sequence[str]) -> list[Prediction]:
+    """Return what is to be said of images by their probabilities [N, K] and the classes [N] that are looked at."""
+    scores = probabilities.gather(1, target[:, None])[:, 0].tolist()
+    chosen = zip(probabilities.argmax(dim=1).tolist(), target.tolist(), scores, strict=True)
+    return [Prediction(classes[best], classes[looked_at], score) for best, looked_at, score in chosen]
+
+
+def class_probabilities(classifier: Classifier, images01: Tensor) -> Tensor:
+    """Return the probability of every class, [N, K], of images [N, 3, S, S] in [0, 1]."""
+    with torch.no_grad():
+        probabilities: Tensor = classifier(images01).softmax(dim=1)
+    return probabilities
+
+
+def target_classes(
+    wanted: str | None, labels: Sequence[str | None], probabilities: Tensor, classes: Sequence[str]
+) -> Tensor:
+    """Return the classes [N] to look at.
+
+    Args:
+        wanted: true, predicted or the name of a class; None for the true ones where they are known, else predicted.
+        labels: Names of the true classes, None where they are not known.
+        probabilities: [N, K].
+        classes: The K names.
+
+    Raises:
+        ArgumentError: If the true class of an image is not known, or there is no class of that name.
+    """
+    position = {name: i for i, name in enumerate(classes)}
+    if wanted in (None, "true") and all(label in position for label in labels):
+        return torch.tensor([position[str(label)] for label in labels], device=probabilities.device)
+    if wanted == "true" and wanted not in position:
+        strange = next((label for label in labels if label is not None), None)
+        fact = "the true class of a file is not known"
+        if strange is not None:
+            fact = f"the network knows no class {strange}, the true one"
+        raise ArgumentError(f"{fact}; pass --target predicted or a class name.")
+    if wanted in (None, "predicted"):
+        return probabilities.argmax(dim=1)
+    return torch.full((len(labels),), class_index(str(wanted), classes, "--target"), device=probabilities.device)
+
+
+def class_index(name: str, classes: Sequence[str], option: str) -> int:
+    """Return the index of a class that was typed for an option; raise `ArgumentError` if there is none of that name."""
+    position = {known: i for i, known in enumerate(classes)}
+    if name not in position:
+        more = f" and {len(classes) - _LISTED} more" if len(classes) > _LISTED else ""
+        raise ArgumentError(
+            f"{option} {name} is no class of this network; its classes are {', '.join(classes[:_LISTED])}{more}."
+            f"{suggestion(name, {known: known for known in classes})}"
+        )
+    return position[name]

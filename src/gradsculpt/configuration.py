@@ -1,0 +1,87 @@
+"""Objects as plain data for a YAML file, from which jsonargparse makes them again."""
+
+import inspect
+import sys
+from collections.abc import Mapping
+from enum import Enum
+from numbers import Integral, Real
+from pathlib import Path
+from types import BuiltinFunctionType, FunctionType
+from typing import Any
+
+from torch import nn
+
+from gradsculpt.errors import ArgumentError
+
+
+def written(value: Any, name: str = "value") -> Any:
+    """Return an object as numbers, texts, lists and mappings.
+
+    A part, such as an objective with its penalty, becomes `{class_path, init_args}`. Its class has to keep the
+    arguments of its `__init__` as attributes of the same names, as dataclasses do. Functions and classes become the
+    shortest paths from which they can be imported; tuples become lists, and paths texts.
+
+    Args:
+        value: What is written.
+        name: What it is called in messages.
+
+    Raises:
+        ArgumentError: If it could not be made again from what would be written, as a lambda or a tensor could not.
+
+    Example:
+        >>> from gradsculpt.penalties import L1
+        >>> written({"penalty": L1(0.01), "zoom": (1.0, 2.0)})
+        {'penalty': {'class_path': 'gradsculpt.penalties.L1', 'init_args': {'weight': 0.01}}, 'zoom': [1.0, 2.0]}
+    """
+    if value is None or isinstance(value, bool):
+        return value
+    if isinstance(value, Enum):
+        return value.name
+    if isinstance(value, Integral | Real):  # those of NumPy too
+        return int(value) if isinstance(value, Integral) else float(value)
+    if isinstance(value, str | Path):
+        return str(value)
+    if isinstance(value, Mapping):
+        return {key: written(inner, f"{name}.{key}") for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [written(inner, f"{name}[{i}]") for i, inner in enumerate(value)]
+    if isinstance(value, type | FunctionType | BuiltinFunctionType):
+        return _import_path(value, name)
+    return {"class_path": _import_path(type(value), name), "init_args": _arguments(value, name)}
+
+
+def _arguments(part: Any, name: str) -> dict[str, Any]:
+    """Return what an object was made from."""
+    if isinstance(part, nn.Module) or hasattr(part, "__array__"):
+        raise _refused(name, part, "it holds numbers of its own. Pass plain numbers, or a part that makes it from them")
+    try:
+        parameters = inspect.signature(type(part)).parameters
+    except (TypeError, ValueError):  # of a class that is not written in Python
+        raise _refused(name, part, "what it was made from is not known. Pass numbers, texts or lists") from None
+    named = (parameter.name for parameter in parameters.values() if parameter.kind not in _VARIADIC)
+    if len(arguments := {each: getattr(part, each) for each in named if hasattr(part, each)}) < len(parameters):
+        missing = ", ".join(parameters.keys() - arguments.keys())
+        raise _refused(
+            name,
+            part,
+            f"it does not keep what it was given as {missing}. Make its class a dataclass, or keep each argument of "
+            "__init__ as an attribute of the same name",
+        )
+    return {argument: written(value, f"{name}.{argument}") for argument, value in arguments.items()}
+
+
+_VARIADIC = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+
+
+def _import_path(target: Any, name: str) -> str:
+    """Return the shortest path from which a class or a function can be imported."""
+    packages, own_name = str(target.__module__).split("."), target.__qualname__
+    for module in (".".join(packages[:depth]) for depth in range(1, len(packages) + 1)):
+        if getattr(sys.modules.get(module), own_name, None) is target:
+            return f"{module}.{own_name}"
+    raise _refused(name, target, "no module has it under its name. Define it with def or class at the top of a module")
+
+
+def _refused(name: str, value: Any, reason: str) -> ArgumentError:
+    kind = getattr(value, "__qualname__", type(value).__qualname__)
+    return ArgumentError(f"{name} ({kind}) cannot be written to a configuration file, as {reason}.")

@@ -1,0 +1,145 @@
+"""A batch under judgement: its images, its maps, and what several groups of scores share of them."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from gradsculpt.attacks import Manipulation
+from gradsculpt.attributions import Attribution, heatmap
+from gradsculpt.models import Classifier
+
+_SMOOTH_BETA = 20.0
+
+
+@dataclass(frozen=True)
+class MapAttack:
+    """An attack on the maps of the first images.
+
+    Args:
+        kind: What is done to the maps.
+        size: How far an image may be moved, in 8-bit levels: every entry, or in L2 the root mean square over entries.
+        steps: Number of steps.
+        images: How many of all images are attacked.
+        smooth_beta: As of `Manipulation`; "auto" takes a Softplus of sharpness 20 where maps have no slope.
+    """
+
+    kind: type[Manipulation]
+    size: float
+    steps: int
+    images: int
+    smooth_beta: float | Literal["auto"] | None = "auto"
+
+
+@dataclass(eq=False)
+class EvaluationBatch:
+    """A batch of images with a classifier and a way to read its maps; each thing is computed when it is first wanted.
+
+    Args:
+        classifier: In the mode it is in.
+        attribution: The maps.
+        target_kind: Whose maps are read: those of the true class or of the predicted one.
+        attack: The attack on maps that the groups of the protocol share, if one of them makes one.
+        seed: Seed of what the groups draw.
+        images: [N, C, H, W] in [0, 1].
+        labels: True classes [N].
+        ground_truth: Truth or attention maps [N, 1, H, W] in [0, 1], if known.
+        noise: Noise of half-width 1, [N, C, H, W], for the images that are disturbed.
+        start: Number of images in the batches before.
+    """
+
+    classifier: Classifier
+    attribution: Attribution
+    target_kind: Literal["true", "predicted"]
+    attack: MapAttack | None
+    seed: int
+    images: Tensor
+    labels: Tensor
+    ground_truth: Tensor | None
+    noise: Tensor
+    start: int
+    _kept: dict[object, Tensor] = field(default_factory=dict, init=False, repr=False)
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    @property
+    def network(self) -> nn.Module:
+        """What maps are of: takes images as `x` holds them."""
+        return self.classifier.network
+
+    @cached_property
+    def x(self) -> Tensor:
+        """The images as the network takes them."""
+        return self.classifier.space.normalize(self.images)
+
+    @cached_property
+    def logits(self) -> Tensor:
+        """The logits of the clean images [N, K]."""
+        with torch.no_grad():
+            logits: Tensor = self.classifier(self.images)
+        return logits
+
+    @property
+    def target(self) -> Tensor:
+        """The classes whose maps are read, [N]."""
+        return self.labels if self.target_kind == "true" else self.logits.argmax(dim=1)
+
+    @cached_property
+    def maps(self) -> Tensor:
+        """The maps of the clean images, [N, C, H, W]."""
+        return self.maps_of(self.x)
+
+    @cached_property
+    def heat(self) -> Tensor:
+        """The clean maps as heat maps, one value a pixel, [N, H, W] in [0, 1]."""
+        return heatmap(self.maps, clip=100.0)
+
+    @cached_property
+    def bounds(self) -> tuple[Tensor, Tensor]:
+        """The network's input for black and for white, [1, C, 1, 1] each."""
+        low, high = self.classifier.space.bounds
+        return low.to(self.x), high.to(self.x)
+
+    def pixels(self, level: float) -> Tensor:
+        """Turn a length in 8-bit levels into the network's units, [1, C, 1, 1]."""
+        return self.classifier.space.pixels(level / 255).to(self.x)
+
+    def first(self, count: int) -> int:
+        """Return how many images of the batch are among the first `count` of all."""
+        return max(0, min(len(self), count - self.start))
+
+    def maps_of(self, x: Tensor) -> Tensor:
+        """Return the maps of some of the first images, changed or not, given as the network takes them."""
+        return self.attribution(self.network, x, self.target[: len(x)]).detach()
+
+    def noisy(self, eps: float) -> Tensor:
+        """Return the images after uniform noise of so many 8-bit levels, within [0, 1]."""
+        return (self.images + (self.noise * (eps / 255)).to(self.images)).clamp_(0, 1)
+
+    def noisy_maps(self, eps: float) -> Tensor:
+        """Return the maps of the images after uniform noise of so many 8-bit levels, [N, C, H, W]."""
+        return self._once(("noisy maps", eps), lambda: self.maps_of(self.classifier.space.normalize(self.noisy(eps))))
+
+    def attacked_maps(self, attack: MapAttack) -> Tensor:
+        """Return the maps of the first images after an attack, [M, C, H, W]; of the shared one they are kept."""
+        if attack != self.attack:  # kept for nobody, they would fill the memory
+            return self.maps_of(self.attacked(attack))
+        return self._once(attack, lambda: self.maps_of(self.attacked(attack)))
+
+    def attacked(self, attack: MapAttack) -> Tensor:
+        """Return the first images after an attack, as the network takes them, [M, C, H, W]."""
+        count = self.first(attack.images)
+        length = self.x[0].numel() ** 0.5 if attack.kind.norm == "l2" else 1.0
+        eps, settings = self.pixels(attack.size) * length, {"steps": attack.steps, "smooth_beta": attack.smooth_beta}
+        manipulation = attack.kind(eps, bounds=self.bounds, **settings)  # type: ignore[arg-type]
+        return manipulation(self.network, self.attribution, self.x[:count], self.target[:count])
+
+    def _once(self, key: object, compute: Callable[[], Tensor]) -> Tensor:
+        """Return what was computed under a key, which holds every setting that decides it."""
+        if key not in self._kept:
+            self._kept[key] = compute()
+        return self._kept[key]

@@ -1,0 +1,85 @@
+"""What a map looks like: how concentrated it is, and whether it finds what is known to decide the class."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from gradsculpt.evaluation.batch import EvaluationBatch
+from gradsculpt.evaluation.groups.base import Column, ScoreGroup
+from gradsculpt.metrics import Score, binary_scores, connectedness, five_band_scores, gaze_overlap, gini
+from gradsculpt.numerics import per_sample
+
+_LEVELS = (0.0, 0.4, 0.9)
+_EVIDENCE = 0.7
+_ALL = "_all"
+"""Ends the name of a score over all images, where its namesake leaves some out."""
+
+
+@dataclass(frozen=True)
+class Sparsity(ScoreGroup):
+    """How concentrated the map is, and whether its top hangs together.
+
+    Source: Gong et al., CVPR 2024, Table 3 (Gini index) and section 4.3 (connected maps).
+    """
+
+    def measure(self, batch: EvaluationBatch) -> Iterator[Column]:
+        """Yield the Gini index and the connected components of the heat maps."""
+        yield Column(gini.scores[0], gini(batch.heat))
+        components = connectedness(batch.heat)
+        for score in connectedness.scores:
+            yield Column(score, components[score.name])
+
+
+@dataclass(frozen=True)
+class GroundTruth(ScoreGroup):
+    """How well the map finds the regions that decide the class, or that people look at, where they are known.
+
+    Images without any evidence (blank cells, images that nobody looked at) are left out, as precision and recall mean
+    nothing there; scores that end in `_all` are over all images.
+
+    Source: Gong et al., CVPR 2024, section 5.1 and Table 2 (cells), section 5.3 and Table 4 (gaze).
+    """
+
+    note: ClassVar[str] = "Ground-truth scores leave out images without evidence."
+    needs_ground_truth: ClassVar[bool] = True
+
+    def measure(self, batch: EvaluationBatch) -> Iterator[Column]:
+        """Yield overlaps with the truth and, where it is in the levels of the cells, mass and scores by regions."""
+        if batch.ground_truth is None:
+            return
+        columns, evidence = _measured(batch, batch.ground_truth)
+        for column in columns:
+            yield replace(column, values=torch.where(evidence, column.values, torch.nan))
+        for column in columns:
+            yield replace(column, score=replace(column.score, name=f"{column.score.name}{_ALL}"))
+
+    def summarised(self, columns: Sequence[Column]) -> Iterator[Column]:
+        """Leave out what was said already: where there is evidence everywhere or nowhere, scores over all images."""
+        counts = {column.score.name: int(column.values.isfinite().sum()) for column in columns}
+        for column in columns:
+            name = column.score.name
+            if not name.endswith(_ALL):
+                yield column
+            elif 0 < counts[name.removesuffix(_ALL)] < counts[name]:
+                yield replace(column, heading="images without evidence included")
+
+
+def _measured(batch: EvaluationBatch, truth: Tensor) -> tuple[list[Column], Tensor]:
+    """Return the columns over all images, and whether there is something to find in each, [N]."""
+    heat, columns = batch.heat, []
+    for k in (0.05, 0.1):
+        score = replace(gaze_overlap.scores[0], name=f"overlap_top_{100 * k:g}")
+        columns.append(Column(score, gaze_overlap(heat, truth, k)))
+    if not bool(torch.isclose(truth[..., None], truth.new_tensor(_LEVELS), atol=4e-3).any(dim=-1).all()):
+        return columns, (truth > 0).flatten(1).any(dim=1)  # gaze: any of its levels is something to find
+    evidence = truth[:, 0] > _EVIDENCE
+    total = per_sample(heat).clamp(min=torch.finfo(heat.dtype).tiny)
+    mass = Score("mass_on_evidence", 0.0, 1.0, "higher", "fraction")
+    columns.append(Column(mass, per_sample(heat * evidence) / total))
+    for family, metric, maps in (("binary", binary_scores, heat), ("five_band", five_band_scores, batch.maps)):
+        values = metric(maps, truth)
+        columns += [Column(replace(s, name=f"{family}_{s.name}"), values[s.name]) for s in metric.scores]
+    return columns, evidence.flatten(1).any(dim=1)

@@ -1,0 +1,157 @@
+"""The per-image values behind a scorecard, written as they come, so that an interrupted evaluation goes on."""
+
+import csv
+import io
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from gradsculpt.errors import RunError
+from gradsculpt.evaluation.groups import Point
+from gradsculpt.metrics import Score
+
+VALUES = "scorecard.csv"
+_DRAFT = "scorecard.part.csv"
+_NOTE = "scorecard.part.json"
+_IMAGE, _DIGEST = "image", "digest"
+
+
+class Header(NamedTuple):
+    """What a column holds: its group, its score, and its place on a curve if it has one."""
+
+    group: str
+    score: Score
+    point: Point | None
+
+    @property
+    def name(self) -> str:
+        """The heading in the file."""
+        return self.score.name if self.point is None else f"{self.point.curve}@{self.point.x}"
+
+
+class _Row(NamedTuple):
+    """The values of an image by heading, with its name and the digest of its pixels, label and truth."""
+
+    image: str
+    digest: str
+    values: Mapping[str, float]
+
+
+class PerImageValues:
+    """A table with a row an image and a column a score; an empty field stands for what was not measured.
+
+    Args:
+        folder: Where the rows are written as they come; None keeps them in memory only.
+        key: Digest of what the values depend on besides the images. Rows that an earlier, interrupted evaluation with
+            the same key left in the folder are taken over; others are thrown away.
+
+    Raises:
+        RunError: If the folder cannot be written to.
+    """
+
+    def __init__(self, folder: Path | None = None, key: str = "") -> None:
+        self._folder = folder
+        self._key = key
+        self._headers: dict[str, Header] = {}
+        self._rows: list[_Row] = []
+        if folder is not None:
+            try:
+                folder.mkdir(parents=True, exist_ok=True)
+                self._take_over(folder)
+                self._rewrite(folder)
+            except OSError as error:
+                raise RunError(
+                    f"{folder} cannot be written to ({error.strerror or error}), so the values would be lost. "
+                    "Choose a folder that can be written to and has room."
+                ) from error
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def keep(self, start: int, digests: Sequence[str]) -> None:
+        """Throw away the rows from the first image on that is not what it was; `start` rows have been compared."""
+        for place, (row, digest) in enumerate(zip(self._rows[start:], digests, strict=False), start):
+            if row.digest != digest:
+                del self._rows[place:]
+                if not self._rows:
+                    self._headers.clear()
+                if self._folder is not None:
+                    self._rewrite(self._folder)
+                return
+
+    def append(self, images: Sequence[str], columns: Mapping[Header, Tensor], digests: Sequence[str] = ()) -> None:
+        """Add some images by name, given as columns of as many values, and write them down."""
+        lists = {header.name: values.double().cpu().tolist() for header, values in columns.items()}
+        rows = [
+            _Row(image, digest, {key: values[i] for key, values in lists.items() if values[i] == values[i]})
+            for i, (image, digest) in enumerate(zip(images, digests or [""] * len(images), strict=True))
+        ]
+        self._rows += rows
+        new = {header.name: header for header in columns if header.name not in self._headers}
+        self._headers |= new
+        if self._folder is None:
+            return
+        if new:
+            self._rewrite(self._folder)
+        else:
+            with (self._folder / _DRAFT).open("a", newline="", encoding="utf-8") as file:
+                self._write(file, rows, [_IMAGE, _DIGEST])
+
+    def columns(self) -> dict[Header, Tensor]:
+        """Return every column, float64 [N], with NaN for what was not measured."""
+        return {
+            header: torch.tensor([row.values.get(name, torch.nan) for row in self._rows], dtype=torch.float64)
+            for name, header in self._headers.items()
+        }
+
+    def finish(self) -> None:
+        """Write the table under its final name; the next evaluation starts anew."""
+        if self._folder is not None:
+            with (self._folder / VALUES).open("w", newline="", encoding="utf-8") as file:
+                self._write(file, self._rows, [_IMAGE], heading=True)
+            (self._folder / _NOTE).unlink()
+            (self._folder / _DRAFT).unlink()
+
+    def _write(self, file: io.TextIOBase, rows: Sequence[_Row], first: Sequence[str], heading: bool = False) -> None:
+        writer = csv.DictWriter(file, [*first, *self._headers], extrasaction="ignore")
+        if heading:
+            writer.writeheader()
+        writer.writerows({_IMAGE: row.image, _DIGEST: row.digest, **row.values} for row in rows)
+
+    def _rewrite(self, folder: Path) -> None:
+        headers = {
+            name: {"group": h.group, "score": asdict(h.score), "point": h.point} for name, h in self._headers.items()
+        }
+        # The table goes first: a note without its rows would promise what is not there.
+        with (folder / _DRAFT).open("w", newline="", encoding="utf-8") as file:
+            self._write(file, self._rows, [_IMAGE, _DIGEST], heading=True)
+        (folder / _NOTE).write_text(json.dumps({"key": self._key, "headers": headers}), encoding="utf-8")
+
+    def _take_over(self, folder: Path) -> None:
+        """Read what an interrupted evaluation with the same key wrote, up to a line that was cut off."""
+        if not (folder / _NOTE).is_file() or not (folder / _DRAFT).is_file():
+            return
+        try:
+            note = json.loads((folder / _NOTE).read_text(encoding="utf-8"))
+            text = (folder / _DRAFT).read_text(encoding="utf-8")
+            if note["key"] != self._key:
+                return
+            headers = {
+                name: Header(h["group"], Score(**h["score"]), Point(*h["point"]) if h["point"] else None)
+                for name, h in note["headers"].items()
+            }
+            # A row that was cut off in the middle of the file has fields that are no numbers.
+            lines = csv.DictReader(io.StringIO(text[: text.rfind("\n") + 1]), restval="missing")
+            rows = [
+                _Row(line.pop(_IMAGE), line.pop(_DIGEST), {name: float(value) for name, value in line.items() if value})
+                for line in lines
+            ]
+            if all(row.values.keys() <= headers.keys() for row in rows):
+                self._rows, self._headers = rows, headers
+        except (ValueError, KeyError, TypeError, AttributeError, csv.Error):
+            return

@@ -1,0 +1,99 @@
+"""Images near an image and their maps: what the measures of robustness have in common."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from gradsculpt import checks
+from gradsculpt.attributions.base import Attribution
+from gradsculpt.attributions.heatmap import finite_maps
+from gradsculpt.attributions.sampling import groups, noise, read
+from gradsculpt.gradients import Model
+from gradsculpt.inputs import Bounds
+from gradsculpt.numerics import divisor, length, peak
+from gradsculpt.penalties import Size
+from gradsculpt.penalties.base import matching
+
+
+@dataclass(frozen=True)
+class Neighbourhood:
+    """Which images near an image are looked at: random ones, moved by the same noise for every image.
+
+    A score therefore depends neither on the other images of a batch nor on `batch_size`.
+
+    Args:
+        draws: How many there are.
+        bounds: Smallest and largest model input, to which they are clamped: `space.bounds`; None does not clamp.
+        seed: Seed of the noise.
+        batch_size: Images in one pass; a batch that is larger itself goes in one piece.
+
+    Units: bounds in model units.
+
+    Raises:
+        ArgumentError: If a number is out of range.
+
+    Example:
+        >>> Neighbourhood(draws=2).inside(torch.tensor(9.0))
+        tensor(9.)
+        >>> Neighbourhood(bounds=(-1.0, 1.0)).inside(torch.tensor(9.0))
+        tensor(1.)
+    """
+
+    draws: int = 10
+    bounds: Bounds | None = None
+    seed: int = 0
+    batch_size: int = 32
+
+    def __post_init__(self) -> None:
+        checks.each_at_least(self, draws=1, seed=0, batch_size=1)
+
+    def generator(self) -> torch.Generator:
+        """Return the source of the noise, at its beginning."""
+        return torch.Generator().manual_seed(self.seed)
+
+    def groups(self, images: int) -> Iterator[range]:
+        """Split the draws for so many images into groups that are read in one pass each."""
+        return groups(self.draws, images, self.batch_size)
+
+    def inside(self, images: Tensor) -> Tensor:
+        """Return the images, clamped to the bounds."""
+        return (
+            images if self.bounds is None else images.clamp(*(torch.as_tensor(edge).to(images) for edge in self.bounds))
+        )
+
+    def noisy_inputs(self, x: Tensor, eps: Size) -> Iterator[Tensor]:
+        """Yield groups of neighbours [S, N, C, H, W] of images: x + eps u, u uniform in [-1, 1], clamped to the bounds.
+
+        Raises:
+            ArgumentError: If eps is negative.
+        """
+        checks.at_least("eps", eps, 0.0)
+        for u in noise(x, self.groups(len(x)), self.generator(), _uniform):
+            yield self.inside(u * matching(eps, x) + x)
+
+
+def clean_map(attribution: Attribution, model: Model, x: Tensor, target: Tensor) -> Tensor:
+    """Return the maps of the images themselves, at least in float32; raise `ArgumentError` if they are not finite."""
+    return finite_maps("the clean map", read(attribution, model, x[None], target, create_graph=False)[0])
+
+
+def noisy_maps(attribution: Attribution, model: Model, points: Tensor, target: Tensor) -> Tensor:
+    """Return the maps [S, N, ...] of neighbours [S, N, C, H, W]; raise `ArgumentError` if they are not finite."""
+    maps = read(attribution, model, points, target, create_graph=False)
+    for drawn in maps:
+        finite_maps("the map of a noisy image", drawn)
+    return maps
+
+
+def lengths(t: Tensor) -> Tensor:
+    """Return the L2 norm of each sample of [S, N, ...], [S, N]; the peak goes first, so that no square underflows."""
+    samples = t.flatten(0, 1)
+    top = peak(samples)
+    return (top.flatten() * length(samples / divisor(top))).view(t.shape[:2])
+
+
+def _uniform(*shape: Any, **options: Any) -> Tensor:
+    return 2 * torch.rand(*shape, **options) - 1

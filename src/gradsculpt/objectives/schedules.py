@@ -1,0 +1,177 @@
+"""Numbers of an objective that are only known during training: schedules, and sizes in pixel levels."""
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import ClassVar, TypeVar
+
+from torch import Tensor
+
+from gradsculpt import checks
+from gradsculpt.errors import ArgumentError
+from gradsculpt.inputs import InputSpace
+from gradsculpt.penalties import Size
+
+
+@dataclass(frozen=True)
+class Moment:
+    """Where a training stands.
+
+    Args:
+        epoch: Epochs done, with fractions.
+        step: Batches done since the start.
+        space: The space that the network's inputs live in; needed by sizes in pixel levels.
+    """
+
+    epoch: float = 0.0
+    step: int = 0
+    space: InputSpace | None = None
+
+    def __post_init__(self) -> None:
+        checks.at_least("epoch", self.epoch, 0.0)
+        checks.at_least("step", self.step, 0)
+
+
+class Setting(ABC):
+    """A number of an objective that depends on the moment of the training; `Objective.at` puts its value in."""
+
+    needs_space: ClassVar[bool] = False
+    """Whether the moment has to name the space of the network's inputs."""
+
+    @abstractmethod
+    def at(self, moment: Moment) -> Size | tuple[Tensor, Tensor]:
+        """Return the value at that moment."""
+
+
+Number = TypeVar("Number", bound=float | Tensor | tuple[Tensor, Tensor])
+Weight = float | Setting
+"""A number, or a schedule of one."""
+
+
+@dataclass(frozen=True)
+class Ramp(Setting):
+    """A weight that goes from one value to another in a straight line, and stays there.
+
+    Args:
+        start: Value until the epoch `begin`.
+        stop: Value from the epoch `end` on.
+        begin: Epochs done when the ramp begins; fractions are allowed.
+        end: Epochs done when it ends.
+
+    Raises:
+        ArgumentError: If a value is negative, or the end comes before the beginning.
+
+    Source: Goyal et al. 2017, section 2.2, for the gradual warm-up of a rate; here of any weight.
+
+    Example:
+        >>> Ramp(start=0.0, stop=0.5, begin=2, end=4).at(Moment(epoch=3.0))
+        0.25
+    """
+
+    start: float
+    stop: float
+    begin: float
+    end: float
+
+    def __post_init__(self) -> None:
+        for name in ("start", "stop", "begin"):
+            checks.at_least(name, getattr(self, name), 0.0)
+        checks.at_least("end", self.end, self.begin)
+
+    def at(self, moment: Moment) -> float:
+        """Return the value after that many epochs."""
+        if moment.epoch < self.begin:
+            return self.start
+        if moment.epoch >= self.end:
+            return self.stop
+        share = (moment.epoch - self.begin) / (self.end - self.begin)
+        return self.start + share * (self.stop - self.start)
+
+
+def warmup(epochs: float, value: float = 1.0) -> Ramp:
+    """Return a weight that grows from 0 to `value` over the first epochs: `warmup(5) * objective`.
+
+    Example:
+        >>> warmup(4).at(Moment(epoch=1.0))
+        0.25
+    """
+    return Ramp(0.0, value, 0.0, epochs)
+
+
+@dataclass(frozen=True)
+class Pixels(Setting):
+    """A size in 8-bit pixel levels, whatever the network's input space makes of it.
+
+    Args:
+        levels: The size; 255 is the distance from black to white.
+
+    Raises:
+        ArgumentError: If the size is negative; in use, if the moment names no space.
+
+    Source: Joo et al., AAAI 2023 (local gradient alignment), experiments: eps is given in levels.
+
+    Example:
+        >>> space = InputSpace(mean=(0.5,), std=(0.25,))
+        >>> round(Pixels(51).at(Moment(space=space)).item(), 4)
+        0.8
+    """
+
+    levels: float
+    needs_space: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        checks.at_least("levels", self.levels, 0.0)
+
+    def at(self, moment: Moment) -> Size:
+        """Return the size in model units, one for each channel, [1, C, 1, 1]."""
+        return _space_for(self, moment, "pass space.pixels(levels / 255) instead").pixels(self.levels / 255)
+
+
+@dataclass(frozen=True)
+class PixelBounds(Setting):
+    """From black to white, whatever the network's input space makes of them: `bounds=PixelBounds()`.
+
+    Raises:
+        ArgumentError: In use, if the moment names no space.
+
+    Source: Madry et al., ICLR 2018, section 2: perturbed images stay images.
+
+    Example:
+        >>> low, high = PixelBounds().at(Moment(space=InputSpace(mean=(0.5,), std=(0.25,))))
+        >>> low.item(), high.item()
+        (-2.0, 2.0)
+    """
+
+    needs_space: ClassVar[bool] = True
+
+    def at(self, moment: Moment) -> tuple[Tensor, Tensor]:
+        """Return the bounds in model units, one for each channel, [1, C, 1, 1]."""
+        return _space_for(self, moment, "pass bounds=space.bounds").bounds
+
+
+def _space_for(setting: Setting, moment: Moment, instead: str) -> InputSpace:
+    if moment.space is None:
+        raise ArgumentError(
+            f"{setting!r} is in pixel levels, and the space of the network's inputs is not known. "
+            f"Evaluate objective.at(Moment(space=...)), or {instead}."
+        )
+    return moment.space
+
+
+def check_weight(name: str, value: Size | Setting) -> None:
+    """Raise `ArgumentError` if a weight or size is negative; a setting has checked its own values."""
+    if not isinstance(value, Setting):
+        checks.at_least(name, value, 0.0)
+
+
+def resolved(value: Number | Setting) -> Number:
+    """Return a number that is one already.
+
+    Raises:
+        ArgumentError: If it is still a setting.
+    """
+    if isinstance(value, Setting):
+        raise ArgumentError(
+            f"{value!r} changes during training, and the moment is not known. "
+            "Call objective.at(Moment(epoch, step, space)) and use what it returns."
+        )
+    return value

@@ -1,0 +1,51 @@
+"""Code of the user's own is found where Python looks, and called with what it takes."""
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gradsculpt.errors import ArgumentError, DataError
+from gradsculpt.extensions import called, imported
+
+
+@pytest.fixture
+def module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    (tmp_path / "somebodys.py").write_text(
+        "value = 3\ndef sized(a, size=1): return a, size\ndef fails(): raise OSError\n"
+    )
+    (tmp_path / "broken.py").write_text("import a_module_that_is_not_there\n")
+    monkeypatch.setattr(sys, "path", [entry for entry in sys.path if entry])
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delitem(sys.modules, "somebodys", raising=False)
+    with pytest.raises(ArgumentError, match=r"no module 'somebodys' .*the current folder does not count"):
+        imported("somebodys", "value", "--x somebodys.value", ArgumentError)
+    monkeypatch.syspath_prepend(tmp_path)
+    return "somebodys"
+
+
+def test_an_object_is_found_by_its_name(module: str) -> None:
+    assert imported(module, "value", "--x", ArgumentError) == 3
+    with pytest.raises(ArgumentError, match=r"^--x names nothing: .*somebodys.py\) has no object 'valu'. Did you mean"):
+        imported(module, "valu", "--x", ArgumentError)
+    with pytest.raises(DataError, match=r"^--x names no function: .* has no callable 'value'"):
+        imported(module, "value", "--x", DataError, function=True)
+    with pytest.raises(DataError, match=r"broken raised ModuleNotFoundError: .*a_module_that_is_not_there.*Mend"):
+        imported("broken", "value", "--x", DataError)
+
+
+@pytest.mark.parametrize(
+    ("always", "wanted", "expected"),
+    [({"a": 1}, {"size": 2, "seed": 3}, ((1, 2), "sized(a=1, size=2)")), ({"a": 1}, {}, ((1, 1), "sized(a=1)"))],
+)
+def test_a_function_is_called_with_what_it_takes(
+    module: str, always: dict[str, Any], wanted: dict[str, Any], expected: object
+) -> None:
+    assert called(f"{module}:sized", DataError, always, wanted) == expected
+
+
+def test_a_function_that_fails_is_told_with_its_call(module: str) -> None:
+    said = r"python:somebodys:fails failed: fails\(\) raised OSError. .*with size if it has a parameter of that name"
+    with pytest.raises(DataError, match=said):
+        called(f"{module}:fails", DataError, {}, {"size": 2})
