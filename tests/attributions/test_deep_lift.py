@@ -107,6 +107,12 @@ def test_a_network_in_training_mode_keeps_its_dropout_mask() -> None:
     assert attribution.completeness(model, x, y, maps).abs().max() < 1e-10
 
 
+def test_activations_of_constants_are_no_obstacle() -> None:
+    model, (x, y), level = network().eval(), batch(), torch.zeros((), dtype=torch.float64)
+    found = DeepLift()(lambda t: model(t + level.sigmoid().sub(0.5)), x, y)
+    torch.testing.assert_close(found, DeepLift()(model, x, y))
+
+
 def test_what_the_rule_does_not_hold_for_is_refused() -> None:
     model, (x, y) = network().eval(), batch()
     with pytest.raises(ModelError, match=r"add up to .* but the logit changes by"):

@@ -2,6 +2,7 @@
 
 import itertools
 from collections.abc import Callable
+from functools import partial
 from typing import TypeVar
 
 import numpy as np
@@ -171,6 +172,7 @@ def test_bounds_go_with_what_is_done_to_the_images_first() -> None:
     torch.testing.assert_close(LRP((LOW, HIGH))(padded, x, y), expected)
     flipped = LRP((LOW, HIGH))(lambda t: model(-(t.neg())), x, y)
     torch.testing.assert_close(flipped, expected)
+    torch.testing.assert_close(LRP((LOW, HIGH))(lambda t: model(-t), -x, y), expected)
 
 
 def test_bounds_default_to_each_images_channels_and_reach_to_what_is_outside() -> None:
@@ -229,6 +231,7 @@ PADDED: list[list[nn.Module]] = [
     [nn.ZeroPad2d(2), nn.Conv2d(4, 4, 1, groups=4), nn.Sigmoid(), nn.Conv2d(4, 5, 3)],
     [nn.ZeroPad2d(1), nn.Conv2d(4, 4, 1), nn.ReLU(), nn.AvgPool2d(3, 1), nn.Conv2d(4, 4, 3, groups=4)],
     [nn.ZeroPad2d(2), nn.Conv2d(4, 4, 1), nn.MaxPool2d(2), nn.ReLU(), nn.Conv2d(4, 5, 3)],
+    [nn.ZeroPad2d(4), nn.Conv2d(4, 4, 1), nn.ReLU(), nn.AvgPool2d(2), nn.Conv2d(4, 4, 2, groups=4)],
     [nn.ConstantPad3d((0, 0, 0, 0, 1, 1), 3.0), nn.Conv2d(6, 6, 3, groups=3), nn.Conv2d(6, 2, 1)],
     [nn.ZeroPad2d(2), nn.Conv2d(4, 4, 1), nn.ConvTranspose2d(4, 4, 3, 2, groups=2), nn.Conv2d(4, 5, 3)],
     [nn.ReflectionPad2d(1), nn.Conv2d(4, 5, 3)],
@@ -286,10 +289,21 @@ def test_maps_with_many_weights_and_views_are_no_obstacle() -> None:
     torch.testing.assert_close(LRP((LOW, HIGH))(lambda t: last(wide(t).view(len(t), -1)), x, y), expected)
 
 
+def _after(model: nn.Module, function: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
+    logits: Tensor = model(function(x))
+    return logits
+
+
 def test_what_has_no_rule_is_refused() -> None:
     model, (x, y) = network().eval(), batch()
     with pytest.raises(ModelError, match=r"relevance is not conserved: a map adds up to .* instead of 1"):
         LRP()(lambda t: model(t * t.mean((2, 3), keepdim=True).sigmoid()), x, y)
+    unruled: list[Callable[[Tensor], Tensor]] = [
+        F.hardtanh, lambda t: t.clamp(min=-0.1), lambda t: torch.ones_like(t) / t,
+    ]  # fmt: skip
+    for function in unruled:
+        with pytest.raises(ModelError, match="relevance is not conserved"):
+            LRP()(partial(_after, model, function), x, y)
     with pytest.raises(ModelError, match=r"call model\.eval\(\) first"):
         LRP()(network(), x, y)
     for wrong in ((1.0, 0.0), (0.0, float("inf")), (0.0,)):

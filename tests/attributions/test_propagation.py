@@ -81,6 +81,18 @@ def test_a_sum_is_seen_however_it_is_written(attribution: Attribution, add: Call
 
 
 @members
+def test_logits_may_be_overwritten_last(attribution: Attribution) -> None:
+    model, (x, y) = network().eval(), batch()
+
+    def halved(t: Tensor) -> Tensor:
+        logits: Tensor = model(t)
+        logits.mul_(0.5)
+        return logits
+
+    torch.testing.assert_close(attribution(halved, x, y), attribution(lambda t: 0.5 * model(t), x, y))
+
+
+@members
 def test_dropout_in_place_is_nothing_in_evaluation_mode(attribution: Attribution) -> None:
     model, (x, y) = network().eval(), batch()
     expected = attribution(model, x, y)
@@ -105,6 +117,20 @@ def test_hooks_of_others_are_run_and_stay(attribution: Attribution) -> None:
     torch.testing.assert_close(attribution(model, x, y), expected)
     assert "forward" in calls
     assert len(model[2]._forward_hooks) == len(model[2]._backward_hooks) == 1
+
+
+@pytest.mark.parametrize("attribution", [GuidedBackprop(), LRP()], ids=lambda member: type(member).__name__)
+def test_what_no_gradient_goes_through_is_left_to_the_network(attribution: Attribution) -> None:
+    model, (x, y), passes = network().eval(), batch(), torch.zeros(())
+
+    def counted(t: Tensor) -> Tensor:
+        passes.add_(1)
+        with torch.no_grad():
+            passes.add_(t.clone().relu_().sum() * 0)
+        return model(t)
+
+    torch.testing.assert_close(attribution(counted, x, y), attribution(model, x, y))
+    assert passes == 1
 
 
 class Doubled(torch.autograd.Function):

@@ -84,7 +84,3 @@ class Dispatch(TorchFunctionMode):
         if type(value) in (tuple, list):
             return type(value)(map(self.current, value))
         return {key: self.current(entry) for key, entry in value.items()} if type(value) is dict else value
-
-    def forget(self) -> None:
-        """Let go of every tensor that was answered for."""
-        self._answers.clear()

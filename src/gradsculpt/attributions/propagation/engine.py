@@ -32,7 +32,12 @@ class Propagation:
 
     Args:
         create_graph: Whether the maps shall have a graph, so that there will be a second backward pass.
+
+    Attributes:
+        origin: The images that the pass starts from.
     """
+
+    origin: Tensor
 
     def __init__(self, create_graph: bool) -> None:
         self._in_force, self._again = True, create_graph
@@ -43,11 +48,15 @@ class Propagation:
         The rule gets the output after the inputs if it asks for it. One that says that it does without the inputs may
         get them or not, so that they need not be kept.
         """
-        kind = call.tensors[0].device.type
-        casts = (kind, torch.is_autocast_enabled(kind), torch.get_autocast_dtype(kind))
-        kept = (with_inputs or self._again, with_output)
-        result: Tensor = _Ruled.apply(call.of_tensors, rule, self, casts, kept, *call.tensors)
+        result: Tensor = _Ruled.apply(call, rule, self, with_inputs, with_output, *call.tensors)
         return result
+
+    def depends(self, t: Tensor) -> bool:
+        """Return whether a tensor of the pass was computed from the images, and not from parameters alone."""
+        return t is self.origin or any(
+            hasattr(node, "is_ruled") or node is self.origin.grad_fn or getattr(node, "variable", None) is self.origin
+            for node in _history(t)
+        )
 
     def maps(
         self,
@@ -57,7 +66,6 @@ class Propagation:
         handlers: Mapping[Key, Handler],
         otherwise: Handler = Call.__call__,
         *,
-        begin: Callable[[Tensor], None] | None = None,
         unrecorded: bool = False,
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Run a batch forward and back.
@@ -68,7 +76,6 @@ class Propagation:
             target: The classes [N], or None for those that the model predicts.
             handlers: By the name or the kind of an operator; they answer a call by `ruled`, or by the function itself.
             otherwise: Answers the other calls.
-            begin: Is told the images that the pass starts from.
             unrecorded: Whether handlers shall see the calls too through which no gradient goes.
 
         Returns:
@@ -83,8 +90,7 @@ class Propagation:
         classes = []
 
         def output(inputs: Tensor) -> Tensor:
-            if begin is not None:
-                begin(inputs)
+            self.origin = inputs
             with mode:
                 logits: Tensor = mode.current(model(inputs))
             _refuse_unseen(logits)
@@ -96,7 +102,6 @@ class Propagation:
                 values, maps = input_gradient(output, x, create_graph=self._again)
         finally:
             self._in_force = False
-            mode.forget()
         broken = ~values.isfinite()
         if bool(broken.any()):
             maps = maps.masked_fill(broken.view(-1, 1, 1, 1), torch.nan)
@@ -109,19 +114,19 @@ class _Ruled(Function):
     @staticmethod
     def forward(
         ctx: Any,
-        function: Callable[..., Tensor],
+        call: Call,
         rule: Rule,
         propagation: Propagation,
-        casts: tuple[str, bool, torch.dtype],
-        kept: tuple[bool, bool],
+        with_inputs: bool,
+        with_output: bool,
         *inputs: Tensor,
     ) -> Tensor:
-        output = function(*inputs)
-        ctx.save_for_backward(*(inputs if kept[0] else ()), *([output] if kept[1] else []))
-        ctx.is_ruled, ctx.count = True, len(inputs)
-        # The function holds on to what it was called with.
-        ctx.function = function if propagation._again else None
-        ctx.rule, ctx.propagation, ctx.casts = rule, propagation, casts
+        output: Tensor = call.of_tensors(*inputs)
+        again, kind = propagation._again, inputs[0].device.type
+        ctx.save_for_backward(*(inputs if with_inputs or again else ()), *([output] if with_output else []))
+        ctx.rule, ctx.propagation, ctx.is_ruled, ctx.count = rule, propagation, True, len(inputs)
+        ctx.call = call if again else None  # it holds on to what it was called with
+        ctx.casts = kind, torch.is_autocast_enabled(kind), torch.get_autocast_dtype(kind)
         return output
 
     @staticmethod
@@ -134,7 +139,7 @@ class _Ruled(Function):
                 passed = list(ctx.rule(saved, g))
             return *rest, *passed, *[None] * (ctx.count - len(passed))
         with torch.autocast(kind, dtype=dtype, enabled=enabled, cache_enabled=False):
-            return *rest, *local_gradients(ctx.function, saved[: ctx.count], g, ctx.needs_input_grad[5:])
+            return *rest, *local_gradients(ctx.call.of_tensors, saved[: ctx.count], g, ctx.needs_input_grad[5:])
 
 
 def by_channels(x: Tensor, create_graph: bool) -> Tensor:
@@ -145,14 +150,6 @@ def by_channels(x: Tensor, create_graph: bool) -> Tensor:
 def tolerance(values: Tensor, x: Tensor) -> float:
     """Return the relative error that a sum over a map may have, from the precision of logits and images."""
     return float(4 * max(torch.finfo(values.dtype).eps, torch.finfo(x.dtype).eps) ** 0.5)
-
-
-def depends(t: Tensor, origin: Tensor) -> bool:
-    """Return whether a tensor of a pass was computed from the images, and not from parameters alone."""
-    return t is origin or any(
-        hasattr(node, "is_ruled") or node is origin.grad_fn or getattr(node, "variable", None) is origin
-        for node in _history(t)
-    )
 
 
 def _if_recorded(handler: Handler, call: Call) -> Any:

@@ -2,14 +2,14 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
+from functools import cached_property, partial
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.utils.weak import WeakTensorKeyDictionary
 
-from gradsculpt.attributions.propagation.engine import Propagation, depends
+from gradsculpt.attributions.propagation.engine import Propagation
 from gradsculpt.attributions.propagation.padding_mask import PaddingMask
 from gradsculpt.attributions.propagation.ranges import Bounds, Ranges
 from gradsculpt.attributions.propagation.rules import AVERAGE, SUM, Z_PLUS, Layer, z_box
@@ -39,15 +39,17 @@ class Relevance:
         """Return the relevance of every entry, [N, C, H, W], and the logits of the classes, [N]."""
         handlers = {kind: partial(self._answer, handler) for kind, handler in _HANDLERS.items()}
         otherwise = partial(self._answer, _plain)
-        maps, values, _ = self.propagation.maps(model, x, target, handlers, otherwise, begin=self._begin)
+        maps, values, _ = self.propagation.maps(model, x, target, handlers, otherwise)
         return maps, values
 
-    def _begin(self, x: Tensor) -> None:
-        self.origin, self.ranges = x, Ranges(x, self.bounds)
+    @cached_property
+    def ranges(self) -> Ranges:
+        """What entries may be, before the first weights."""
+        return Ranges(self.propagation.origin, self.bounds)
 
     def _answer(self, handler: "_Handler", call: Call) -> Any:
         """Answer a call if the images have a part in it."""
-        places = [i for i, t in enumerate(call.tensors) if t.requires_grad and depends(t, self.origin)]
+        places = [i for i, t in enumerate(call.tensors) if t.requires_grad and self.propagation.depends(t)]
         if len(places) == 1:
             result = handler(self, call, places[0])
             if isinstance(result, Tensor):
