@@ -162,7 +162,10 @@ def test_bounds_go_with_what_is_done_to_the_images_first() -> None:
     x = x.clamp(LOW, HIGH)
     expected = LRP((LOW, HIGH))(model, x, y)
     mean, std = torch.tensor([0.1, -0.2, 0.3]).view(3, 1, 1).double(), 0.5
-    shift = lambda t: t * std + mean  # noqa: E731
+
+    def shift(t: Tensor) -> Tensor:
+        return t * std + mean
+
     inner = LRP((shift(torch.full_like(x, LOW)), shift(torch.full_like(x, HIGH))))(model, shift(x), y)
     torch.testing.assert_close(LRP((LOW, HIGH))(lambda t: model(shift(t)), x, y), inner)
     unpadded, *others = chain(nn.ReLU)

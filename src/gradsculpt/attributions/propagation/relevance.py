@@ -79,12 +79,11 @@ def _scaled(relevance: Relevance, call: Call, place: int) -> Any:
     return _passed(relevance, call, place) if place == 0 or "div" not in call.name else call()
 
 
-def _weighted(relevance: Relevance, call: Call, place: int) -> Tensor:
+def _weighted(relevance: Relevance, call: Call, place: int) -> Any:
     """Share by the box rule at the first layer, and by z+ in the others; the bias gets nothing."""
     x, weight = call["input"], call["weight"]
     if call.tensors[place] is not x:
-        plain: Tensor = call()
-        return plain
+        return call()
     ends, mask = relevance.ranges.of(x), relevance.mask.of(x)
     rule = Z_PLUS if ends is None else z_box(*ends)
     signs: list[Tensor] = []
