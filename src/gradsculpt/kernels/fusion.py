@@ -65,7 +65,8 @@ class Fused(nn.Module):
 
 def _copy(model: nn.Module, x: Tensor) -> Fused | None:
     """Return the copy if there is anything to gain and it gives the same logits."""
-    if torch.is_autocast_enabled(x.device.type) or _hooked(model) or not any(_pairs(model)):
+    compiled = any(hasattr(module, "_orig_mod") for module in model.modules())  # by torch.compile: a copy takes minutes
+    if compiled or torch.is_autocast_enabled(x.device.type) or _hooked(model) or not any(_pairs(model)):
         return None
     try:
         # A tensor of inference mode, as a parameter or as a map, could not be differentiated.
