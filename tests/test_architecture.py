@@ -193,10 +193,24 @@ def function_modes(root: Path) -> list[str]:
     ]
 
 
+def commands_apart(root: Path) -> list[str]:
+    """Return imports of one command by another; what they share has modules of its own."""
+    from gradsculpt.cli.main import COMMANDS
+
+    commands = {command.module for command in COMMANDS.values()}
+    found = imports(root)
+    return [
+        f"{name} imports {target}" for name in sorted(commands) for target in sorted(found.get(name, set()) & commands)
+    ]
+
+
 NEVER_CALLED = ("print", "eval", "exec")
 
 
-@pytest.mark.parametrize("check", [misplaced, wrong_way, cycles, too_long, forbidden], ids=lambda check: check.__name__)
+RULES = (misplaced, wrong_way, cycles, too_long, forbidden, commands_apart)
+
+
+@pytest.mark.parametrize("check", RULES, ids=lambda check: check.__name__)
 def test_the_source_keeps_to_its_rules(check: Callable[[Path], list[str]]) -> None:
     assert check(SOURCE) == []
 
@@ -285,6 +299,11 @@ def test_imports_within_a_row_are_seen_unless_they_are_meant(tmp_path: Path) -> 
         "gradsculpt.penalties.norms imports gradsculpt.perturbations",
         "gradsculpt.training.module imports gradsculpt.penalties",
     ]
+
+
+def test_a_command_that_imports_another_is_seen(tmp_path: Path) -> None:
+    root = tree(tmp_path, cli__train="", cli__runs="", cli__explain="from gradsculpt.cli import runs, train")
+    assert commands_apart(root) == ["gradsculpt.cli.explain imports gradsculpt.cli.train"]
 
 
 def test_cycles_are_seen(tmp_path: Path) -> None:
