@@ -62,7 +62,7 @@ def test_views_and_figures_are_those_of_the_images(images: Tensor) -> None:
 
 def test_without_a_slope_softplus_leads_and_is_told(images: Tensor) -> None:
     model, target = classifier(None), torch.tensor([0, 1, 2])
-    attack = TargetedManipulation(model.space.pixels(8 / 255), steps=3)
+    attack = TargetedManipulation(model.space.pixels(8 / 255), steps=3, smooth_beta="auto")
     views, smooth_beta = attacked_images(model, Gradient(), attack, images, target)
     assert smooth_beta == 20.0
     assert (views["after"].scores < views["before"].scores).all()

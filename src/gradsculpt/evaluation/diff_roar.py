@@ -4,7 +4,7 @@ import csv
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, is_dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import torch
@@ -15,15 +15,22 @@ from gradsculpt.attributions import Attribution
 from gradsculpt.data import ImageSet, loader, pixel_statistics, to_float
 from gradsculpt.errors import ArgumentError, RunError
 from gradsculpt.evaluation.masked import Masked, Ranks, ranks_of
-from gradsculpt.evaluation.retraining import Train
+from gradsculpt.files import whole
 from gradsculpt.fingerprint import fingerprint
 from gradsculpt.gradients import Model
 from gradsculpt.metrics import Score
 from gradsculpt.models import Classifier
 
+if TYPE_CHECKING:  # Lightning takes seconds to import
+    from gradsculpt.training import TrainSettings
+
+Train = Callable[[ImageSet, int], Model]
+"""From images and a seed to what was trained on them: a callable from images in [0, 1] to logits."""
+
 DIFF_ROAR = Score("diff_roar", -1.0, 1.0, "higher", "fraction")
 LEVELS = tuple(tenth / 10 for tenth in range(1, 10))
 
+_DECIDING = "model softplus objective epochs batch_size accumulate clip optimization augment data precision"
 _COLUMNS = ("key", "k", "which", "seed", "accuracy")
 _Cell = tuple[float, str, int]
 
@@ -53,6 +60,41 @@ class DiffRoar:
     def mean(self) -> float:
         """The mean over all levels and seeds."""
         return float(self.values.mean())
+
+
+@dataclass(frozen=True, repr=False)
+class Retraining:
+    """Trains a fresh network as a run would, on images that are handed in, and keeps the weights of the last epoch.
+
+    Leaves nothing on disk, and the random state as it was.
+
+    Args:
+        settings: Model, softplus, objective, epochs, batch size, optimisation, augmentation, device and precision are
+            used; data only for its usual augmentation, and the seed is that of the retraining.
+    """
+
+    settings: "TrainSettings"
+
+    def __repr__(self) -> str:
+        """Name what decides the weights, and nothing else."""
+        return f"Retraining({', '.join(f'{name}={getattr(self.settings, name)!r}' for name in _DECIDING.split())})"
+
+    def __call__(self, image_set: ImageSet, seed: int) -> Classifier:
+        """Return the classifier trained on these images."""
+        from gradsculpt.training.fitting import batches, build_module, build_trainer, finished, quietly
+
+        settings = replace(self.settings, seed=seed, devices=1, nodes=1)
+        if settings.objective.requirements.teacher is not None:
+            raise RunError(
+                f"{type(settings.objective).__name__} trains a teacher first, which retraining does not. Pass settings "
+                "with another objective, such as CrossEntropy()."
+            )
+        with torch.random.fork_rng(devices=range(torch.cuda.device_count())), quietly():
+            module = build_module(settings, image_set)
+            trainer = build_trainer(settings, enable_checkpointing=False)
+            trainer.fit(module, batches(settings, image_set))
+        module.to(trainer.strategy.root_device)
+        return finished(module, image_set)
 
 
 def diff_roar(
@@ -106,16 +148,22 @@ def diff_roar(
     colour = pixel_statistics(train_set)[0] if fill is None else tuple(fill)
     sets = train_set, test_set
     key = fingerprint(classifier, *sets, attribution, target, colour, _name(train)) if out else ""
-    accuracies = {cell: value for cell, value in _read(out, key).items() if cell in cells}
+    rows = [row for row in _rows(out) if row["key"] == key]
+    before = {(float(row["k"]), row["which"], int(row["seed"])): float(row["accuracy"]) for row in rows}
+    accuracies = {cell: before[cell] for cell in cells if cell in before}
     ranks: list[Ranks] = []
     if len(accuracies) < len(set(cells)):
         generator = torch.Generator().manual_seed(0)
         ranks = [_all_ranks(classifier, each, attribution, target, batch_size, generator) for each in sets]
     for cell in cells:
         if cell not in accuracies:
-            learnt, tested = (_masked(*pair, cell, colour) for pair in zip(sets, ranks, strict=True))
+            learnt, tested = (
+                replace(each, images=Masked(each.images, places, *cell[:2], colour))  # type: ignore[arg-type]
+                for each, places in zip(sets, ranks, strict=True)
+            )
             accuracies[cell] = _accuracy(train(learnt, cell[2]), tested, batch_size)
-            _append(out, key, cell, accuracies[cell])
+            if out is not None:
+                _append(out, key, cell, accuracies[cell])
         if progress is not None:
             progress(len(accuracies), len(cells))
     top, bottom = (
@@ -133,10 +181,6 @@ def _cells(levels: Sequence[float], seeds: Sequence[int]) -> list[_Cell]:
             "above 0 and below 1."
         )
     return [(level, which, seed) for seed in seeds for level in levels for which in ("top", "bottom")]
-
-
-def _masked(image_set: ImageSet, ranks: Ranks, cell: _Cell, fill: Sequence[float]) -> ImageSet:
-    return replace(image_set, images=Masked(image_set.images, ranks, *cell[:2], fill))  # type: ignore[arg-type]
 
 
 def _all_ranks(
@@ -180,20 +224,9 @@ def _rows(out: Path | None) -> list[dict[str, str]]:
         return list(reader)
 
 
-def _read(out: Path | None, key: str) -> dict[_Cell, float]:
-    rows = (row for row in _rows(out) if row["key"] == key)
-    return {(float(row["k"]), row["which"], int(row["seed"])): float(row["accuracy"]) for row in rows}
-
-
-def _append(out: Path | None, key: str, cell: _Cell, accuracy: float) -> None:
-    """Add a line to the table; it is written beside it and renamed, so that no half of one is ever read."""
-    if out is None:
-        return
+def _append(out: Path, key: str, cell: _Cell, accuracy: float) -> None:
     rows = [*_rows(out), dict(zip(_COLUMNS, (key, *map(str, cell), str(accuracy)), strict=True))]
-    out.parent.mkdir(parents=True, exist_ok=True)
-    draft = out.with_name(f".{out.name}.part")
-    with draft.open("w", newline="") as file:
+    with whole(out) as draft, draft.open("w", newline="") as file:
         writer = csv.DictWriter(file, _COLUMNS)
         writer.writeheader()
         writer.writerows(rows)
-    draft.replace(out)

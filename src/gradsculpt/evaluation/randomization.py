@@ -119,7 +119,7 @@ def randomization(
     for done, stage in enumerate(chosen, start=1):
         redraw(network, stage, seed)
         after = _maps(network, reader, x, target, batch_size)
-        values.append(compared(before, after, k))
+        values.append(_compared(before, after, k))
         kept.append(after[:keep].clone())
         if independent:
             restore(network, stage, model)
@@ -144,20 +144,12 @@ def data_randomization(
     Permuted labels can only be learnt by heart, so a map that shows what labels have to do with images must change; in
     the paper, an adversarially trained network then gives one answer to all images, and its maps are zero.
 
-    Args:
-        model: The network that was trained on the true labels.
-        randomized: The same network trained on permuted ones (the recipe `random-labels`).
-        attribution: The maps.
-        x: What both models take, [N, C, H, W].
-        y: Classes whose maps are read from both [N]; None for those that `model` predicts.
-        k: Share of the non-zero pixels whose overlap is counted.
-        batch_size: Images a pass.
+    `model` was trained on the true labels and `randomized`, the same network, on permuted ones (the recipe
+    `random-labels`); both take x, and maps are of the classes y, or of those that `model` predicts. The other arguments
+    and the errors are those of `randomization`.
 
     Returns:
         The values of `SANITY_SCORES`, one an image [N].
-
-    Raises:
-        ArgumentError: If x, y or a number is out of range.
 
     Source: Adebayo et al., NeurIPS 2018 (Sanity checks for saliency maps); Gong et al., CVPR 2024, C.2.6, Fig. 9.
 
@@ -171,20 +163,17 @@ def data_randomization(
     checks.images("x", x)
     checks.at_least("batch_size", batch_size, 1)
     target = _classes(model, x, y, batch_size)
-    before, after = (_maps(each, attribution, x, target, batch_size) for each in (model, randomized))
-    return compared(before, after, k)
+    return _compared(*(_maps(each, attribution, x, target, batch_size) for each in (model, randomized)), k)
 
 
-def compared(before: Tensor, after: Tensor, k: float) -> dict[str, Tensor]:
-    """Return the values of `SANITY_SCORES` for two batches of maps, one an image."""
+def _compared(before: Tensor, after: Tensor, k: float) -> dict[str, Tensor]:
     first, second = heatmap(before, clip=100.0), heatmap(after, clip=100.0)
     old, new = (magnitudes("maps", maps).flatten(1).mean(dim=1) for maps in (before, after))
-    ratio = torch.where(old == new, 1.0, new / old)  # two zero maps are alike
     return {
         "ssim": ssim(first, second),
         "spearman": spearman(first, second),
         "topk_intersection": topk_intersection(first, second, k, nonzero=True),
-        "magnitude": ratio,
+        "magnitude": torch.where(old == new, 1.0, new / old),  # two zero maps are alike
         "blank": (second == 0).flatten(1).to(second.dtype).mean(dim=1),
     }
 

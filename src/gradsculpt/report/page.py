@@ -6,6 +6,7 @@ import io
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import chain, count
 from pathlib import Path
 from typing import Any
 
@@ -25,15 +26,7 @@ _PHOTOGRAPH = 2.4  # bytes a pixel, where a map takes one
 
 @dataclass(frozen=True)
 class RunView:
-    """What the page tells of one run.
-
-    Args:
-        name: Heading.
-        objective: What it was trained with.
-        card: Its scorecard.
-        curve: Rows of metrics.csv.
-        maps: Maps of the samples.
-    """
+    """What the page tells of one run: what it was trained with, rows of its metrics.csv, and maps of the samples."""
 
     name: str
     objective: str
@@ -79,7 +72,7 @@ def render(views: Sequence[RunView], samples: Sequence[Sample], note: str = "") 
         samples=_samples(views, samples),
         maps=views[0].maps,
         plots=[
-            {"title": plot.title, "caption": plot.caption, "uri": _svg_uri(plot.svg)}
+            {"title": plot.title, "caption": plot.caption, "uri": _uri(plot.svg, "svg+xml")}
             for plot in plots(names, cards, [view.curve for view in views])
         ],
         note=note,
@@ -128,14 +121,11 @@ def _samples(views: Sequence[RunView], samples: Sequence[Sample]) -> list[dict[s
 
 def _unique(names: Sequence[str]) -> list[str]:
     """Return the names, numbered where several runs share one."""
-    numbered: list[str] = []
+    unique: list[str] = []
     for name in names:
-        number, unique = 1, name
-        while unique in numbered:
-            number += 1
-            unique = f"{name} ({number})"
-        numbered.append(unique)
-    return numbered
+        candidates = chain([name], (f"{name} ({number})" for number in count(2)))
+        unique.append(next(each for each in candidates if each not in unique))
+    return unique
 
 
 def _picture_uri(picture: Picture, side: int, palette: bool = False) -> str:
@@ -147,8 +137,8 @@ def _picture_uri(picture: Picture, side: int, palette: bool = False) -> str:
         image = image.quantize(256, dither=Image.Dither.NONE)
     stream = io.BytesIO()
     image.save(stream, "PNG", optimize=True)
-    return "data:image/png;base64," + base64.b64encode(stream.getvalue()).decode()
+    return _uri(stream.getvalue(), "png")
 
 
-def _svg_uri(content: bytes) -> str:
-    return "data:image/svg+xml;base64," + base64.b64encode(content).decode()
+def _uri(content: bytes, kind: str) -> str:
+    return f"data:image/{kind};base64,{base64.b64encode(content).decode()}"

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from gradsculpt.evaluation import Scorecard
-from gradsculpt.evaluation.plot import COLOURS, STYLES, label, lines
+from gradsculpt.evaluation.plot import label, lines, look
 from gradsculpt.evaluation.results import Curve
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ Epochs = Sequence[Mapping[str, str]]
 # About as wide as the screen of a phone, so that the letters are not made smaller there; wider screens enlarge them.
 _WIDTH, _HEIGHT = 3.7, 2.8
 _LEGEND_LETTERS, _LEGEND_LINE = 52, 0.16
-_TICKS = 12
+_TICKS, _LETTERS = 12, 18
 
 # The bands of many runs lie over each other, and hide the lines unless they are faint.
 _FEW, _BAND, _FAINT_BAND = 3, 0.2, 0.07
@@ -41,19 +41,15 @@ class Plot:
 
 
 def plots(names: Sequence[str], cards: Sequence[Scorecard], epochs: Sequence[Epochs]) -> list[Plot]:
-    """Return the plots for which there are data.
-
-    Args:
-        names: What the runs are called in the legends; unique.
-        cards: Their scorecards.
-        epochs: Rows of their metrics.csv; empty for none.
-    """
+    """Return the plots for which there are data, of runs with unique names, in the order of their legends."""
     curves = [
-        _curve_plot(names, curves)
+        _curve_plot(names, comparable, " Bands are 95% intervals.")
         for name in dict.fromkeys(name for card in cards for name in card.curves)
-        for curves in _comparable([card.curves.get(name) for card in cards])
+        for comparable in _comparable([card.curves.get(name) for card in cards])
     ]
-    return [*curves, *_trade_off(names, cards), *_training(names, epochs)]
+    training = [[_epochs(rows, column) for rows in epochs] for column in _TRAINING]
+    drawn = [_curve_plot(names, runs) for runs in training if any(runs)]
+    return [*curves, *_trade_off(names, cards), *drawn]
 
 
 def _comparable(curves: Sequence[Curve | None]) -> list[list[Curve | None]]:
@@ -64,28 +60,37 @@ def _comparable(curves: Sequence[Curve | None]) -> list[list[Curve | None]]:
     return [[curve if curve is not None and curve.x == x else None for curve in curves] for x in axes]
 
 
-def _curve_plot(names: Sequence[str], curves: Sequence[Curve | None]) -> Plot:
+def _epochs(rows: Epochs, column: str) -> Curve | None:
+    """Return a column of metrics.csv as a curve, if it has any value."""
+    title, y_label, scale = _TRAINING[column]
+    values = {int(row["epoch"]): scale * float(row[column]) for row in rows if row.get(column)}
+    y, caption = tuple(values.values()), "On the validation part, after each epoch."
+    return Curve(title, "epoch", y_label, tuple(values), y, y, y, caption) if values else None
+
+
+def _curve_plot(names: Sequence[str], curves: Sequence[Curve | None], more: str = "") -> Plot:
+    from matplotlib.ticker import MaxNLocator
+
     first = next(curve for curve in curves if curve is not None)
     shown = [name for name, curve in zip(names, curves, strict=True) if curve is not None]
-    figure, axis = _figure(shown, taller=isinstance(first.x[0], str))
+    stages = [x for x in first.x if isinstance(x, str)]
+    figure, axis = _figure(shown, taller=bool(stages))
     handles = lines(axis, curves, _BAND if len(shown) <= _FEW else _FAINT_BAND)
-    if isinstance(first.x[0], str):
-        _thin(axis, [str(x) for x in first.x])
-    caption = f"{first.caption} Bands are 95% intervals.".lstrip()
-    return Plot(first.title, caption, _svg(figure, handles, shown))
+    if stages:
+        _thin(axis, stages)
+    elif first.x_label == "epoch":
+        axis.xaxis.set_major_locator(MaxNLocator(integer=True))
+    return Plot(first.title, f"{first.caption}{more}".lstrip(), _svg(figure, handles, shown))
 
 
 def _thin(axis: "Axes", stages: Sequence[str]) -> None:
     """Name a dozen stages at most, the first and the last among them; the others keep a small tick."""
     count = min(_TICKS, len(stages))
     places = sorted({round(i * (len(stages) - 1) / max(1, count - 1)) for i in range(count)})
-    axis.set_xticks(places, [_short(stages[i]) for i in places], rotation=60, ha="right", rotation_mode="anchor")
+    short = [name if len(name) <= _LETTERS else "…" + name[1 - _LETTERS :] for name in (stages[i] for i in places)]
+    axis.set_xticks(places, short, rotation=60, ha="right", rotation_mode="anchor")
     axis.set_xticks(range(len(stages)), minor=True)
     axis.tick_params(axis="x", labelsize=6)
-
-
-def _short(name: str, letters: int = 18) -> str:
-    return name if len(name) <= letters else "…" + name[1 - letters :]
 
 
 def _trade_off(names: Sequence[str], cards: Sequence[Scorecard]) -> list[Plot]:
@@ -96,13 +101,14 @@ def _trade_off(names: Sequence[str], cards: Sequence[Scorecard]) -> list[Plot]:
     handles = []
     for i in shown:
         x, y = cards[i]["gini"], cards[i]["accuracy"]
+        style, colour = look(i)
         bars = axis.errorbar(
             [x.mean],
             [100 * y.mean],
             xerr=[[x.mean - x.low], [x.high - x.mean]],
             yerr=[[100 * (y.mean - y.low)], [100 * (y.high - y.mean)]],
-            fmt=STYLES[i % len(STYLES)][0],
-            color=COLOURS[i % len(COLOURS)],
+            fmt=style[0],
+            color=colour,
             markersize=5,
             linewidth=1,
             capsize=2,
@@ -110,31 +116,8 @@ def _trade_off(names: Sequence[str], cards: Sequence[Scorecard]) -> list[Plot]:
         handles.append(bars)
     label(axis, "Gini index of the maps (0 even, 1 one pixel)", "accuracy (%)")
     caption = "Up is more accurate, right is sparser: the top right corner is best. Bars are 95% intervals."
-    return [
-        Plot("Accuracy against the sparsity of the maps", caption, _svg(figure, handles, [names[i] for i in shown]))
-    ]
-
-
-def _training(names: Sequence[str], epochs: Sequence[Epochs]) -> list[Plot]:
-    from matplotlib.ticker import MaxNLocator
-
-    drawn = []
-    for column, (title, y_label, scale) in _TRAINING.items():
-        points = [
-            [(int(row["epoch"]), scale * float(row[column])) for row in rows if row.get(column)] for rows in epochs
-        ]
-        shown = [i for i, epochs_of_run in enumerate(points) if epochs_of_run]
-        if not shown:
-            continue
-        figure, axis = _figure([names[i] for i in shown])
-        for i in shown:
-            style, colour = STYLES[i % len(STYLES)], COLOURS[i % len(COLOURS)]
-            axis.plot(*zip(*points[i], strict=True), style, color=colour, markersize=3)
-        axis.xaxis.set_major_locator(MaxNLocator(integer=True))
-        label(axis, "epoch", y_label)
-        svg = _svg(figure, axis.lines, [names[i] for i in shown])
-        drawn.append(Plot(title, "On the validation part, after each epoch.", svg))
-    return drawn
+    svg = _svg(figure, handles, [names[i] for i in shown])
+    return [Plot("Accuracy against the sparsity of the maps", caption, svg)]
 
 
 def _figure(names: Sequence[str], *, taller: bool = False) -> "tuple[Figure, Axes]":

@@ -19,8 +19,7 @@ class Cell:
     """A score of one run.
 
     Args:
-        mean: The mean, as text.
-        interval: Its 95% interval, as text.
+        mean: The mean, as text; `interval` is its 95% interval.
         best: Whether no other run has a better mean.
         mark: Whether it is better or worse than the first run, with intervals that do not overlap; None for neither.
     """
@@ -36,9 +35,8 @@ class Row:
     """A score of every run.
 
     Args:
-        name: Of the score.
+        name: Of the score; `better` is its better direction, if any.
         unit: Of the score, where the numbers do not show it.
-        better: Which direction is better, if any.
         images: Over how many images it is, where that is neither all of them nor said of the whole group.
         cells: One a run; None where a run does not have the score.
     """
@@ -52,13 +50,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Group:
-    """Scores that belong together.
-
-    Args:
-        name: Heading.
-        images: Over how many images all of its scores are, where that is not all images: a number, or a span.
-        rows: The scores.
-    """
+    """Scores under a heading, and over how many images all are, where that is not all: a number, or a span."""
 
     name: str
     images: str
@@ -118,20 +110,17 @@ def _row(cards: Sequence[Scorecard], name: str, images: str) -> Row:
     score = next(entry.score for entry in entries if entry is not None)
     means = [entry.mean for entry in entries if entry is not None]
     best = {"higher": max, "lower": min, None: None}[score.better]
-    cells: list[Cell | None] = []
-    for entry in entries:
-        if entry is None:
-            cells.append(None)
-            continue
-        mean, _, interval = str(entry).partition(" ")
-        leads = best is not None and len(means) > 1 and entry.mean == best(means)
-        cells.append(Cell(mean, interval, leads, None if entries[0] is None else mark(entry, entries[0])))
+    best_mean = best(means) if best is not None and len(means) > 1 else None
+    cells = [
+        entry
+        and Cell(*str(entry).split(" ", 1), entry.mean == best_mean, mark(entry, entries[0]) if entries[0] else None)
+        for entry in entries
+    ]
     unit = "" if score.unit == "fraction" else score.unit
     return Row(name.replace("_", " "), unit, score.better, images, cells)
 
 
 def _span(cards: Sequence[Scorecard], name: str) -> str:
-    """Return over how many images a score is, where that is not all of them."""
     counts = {card.entries[name].images for card in cards if name in card.entries}
     if counts == {card.settings.get("images") for card in cards}:
         return ""
