@@ -1,7 +1,7 @@
 """Judgement: a model and data in, a scorecard out."""
 
 from gradsculpt.evaluation.batch import EvaluationBatch, MapAttack
-from gradsculpt.evaluation.diff_roar import DIFF_ROAR, DiffRoar, Retraining, diff_roar
+from gradsculpt.evaluation.diff_roar import DiffRoar, Retraining, diff_roar
 from gradsculpt.evaluation.groups import SCORE_GROUPS
 from gradsculpt.evaluation.groups.base import Column, CurveText, Point, ScoreGroup
 from gradsculpt.evaluation.groups.clean import Accuracy, GroundTruth, Sparsity
@@ -17,7 +17,6 @@ from gradsculpt.evaluation.scorecard import Scorecard
 from gradsculpt.evaluation.scoring import evaluate
 
 __all__ = [
-    "DIFF_ROAR",
     "SANITY_SCORES",
     "SCORE_GROUPS",
     "Accuracy",

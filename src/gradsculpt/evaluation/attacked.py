@@ -18,11 +18,8 @@ _LEVELS = 255
 class View:
     """Images as a network and its maps see them.
 
-    Args:
-        images: [N, C, S, S] in [0, 1].
-        probabilities: Of every class, [N, K].
-        maps: Maps of the classes under attack, [N, C, S, S].
-        scores: What the attack is judged by, [N], lower is better for it; NaN if it is judged by nothing.
+    `images` are in [0, 1], `probabilities` of every class [N, K], `maps` of the classes under attack, and `scores` [N]
+    what the attack is judged by: lower is better for it, NaN if it is judged by nothing.
     """
 
     images: Tensor

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -14,12 +14,10 @@ from gradsculpt.models import Classifier
 
 @dataclass(frozen=True)
 class MapAttack:
-    """An attack on the maps of the first images.
+    """An attack on the maps of the first so many of all images.
 
     Args:
-        kind: What is done to the maps; `steps` and `smooth_beta` are its settings.
         size: How far an image may be moved, in 8-bit levels: every entry, or in L2 the root mean square over entries.
-        images: How many of all images are attacked.
     """
 
     kind: type[Manipulation]
@@ -130,6 +128,6 @@ class EvaluationBatch:
         """Return the first images after an attack, as the network takes them, [M, C, H, W]."""
         count = self.first(attack.images)
         length = self.x[0].numel() ** 0.5 if attack.kind.norm == "l2" else 1.0
-        eps, settings = self.pixels(attack.size) * length, {"steps": attack.steps, "smooth_beta": attack.smooth_beta}
-        manipulation = attack.kind(eps, bounds=self.bounds, **settings)  # type: ignore[arg-type]
+        settings: dict[str, Any] = {"steps": attack.steps, "smooth_beta": attack.smooth_beta, "bounds": self.bounds}
+        manipulation = attack.kind(self.pixels(attack.size) * length, **settings)
         return manipulation(self.network, self.attribution, self.x[:count], self.target[:count])

@@ -74,8 +74,7 @@ def selected(
         return tuple(LayerStage(group[-1].name, tuple(n for stage in group for n in stage.modules)) for group in groups)
     merged: dict[str, list[str]] = {}
     for name in (name for stage in stages for name in stage.modules):
-        homes = [each for each in wanted if each == WHOLE or name == each or name.startswith(f"{each}.")]
-        if homes:
+        if homes := [each for each in wanted if each == WHOLE or name == each or name.startswith(f"{each}.")]:
             merged.setdefault(max(homes, key=lambda each: (each != WHOLE, len(each))), []).append(name)
     empty = [each for each in wanted if each not in merged]
     if isinstance(wanted, str) or not wanted or empty:
@@ -124,8 +123,7 @@ def _draw(module: nn.Module, seed: int) -> None:
     with torch.random.fork_rng(devices=[]), torch.inference_mode(False), torch.no_grad():
         torch.default_generator.manual_seed(seed % 2**63)
         old = {name: tensor.clone() for name, tensor in fresh.named_parameters(recurse=False)}
-        reset = getattr(fresh, "reset_parameters", None)
-        if callable(reset):
+        if callable(reset := getattr(fresh, "reset_parameters", None)):
             reset()
         for name, tensor in fresh.named_parameters(recurse=False):
             if torch.equal(tensor, old[name]) and (tensor.is_floating_point() or tensor.is_complex()):

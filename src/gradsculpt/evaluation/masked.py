@@ -34,7 +34,6 @@ def masked_images(
         which: "top" keeps the most important, "bottom" the least important.
         fill: What the others become: one value, or one a channel.
         generator: Breaks ties, at random so that a map full of zeros keeps no place rather than another; on the CPU.
-            By default the same every time.
 
     Returns:
         Painted copies, in the shape and type of `images`.

@@ -1,7 +1,7 @@
 """Scorecards as figures."""
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from gradsculpt.evaluation.results import Curve, Entry
 
@@ -14,6 +14,7 @@ COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00", "#0
 """After Okabe and Ito, which all kinds of colour vision tell apart."""
 
 _STYLES = ("o-", "s--", "^-.", "d:", "v-", "x--", "+-.", "*:")
+_NAMED, _LETTERS = 12, 18
 
 
 class _Card(Protocol):
@@ -36,9 +37,9 @@ def plot(cards: Sequence[_Card]) -> "Figure":
     heights = [max(2.0, 0.26 * len(names) + 0.8), 2.6 * rows]
     figure = Figure(figsize=(8.0 if curves else 6.0, sum(heights)), layout="constrained")
     FigureCanvasAgg(figure)
-    above, *below = figure.subfigures(2, 1, height_ratios=heights) if curves else [figure]
-    _scores(above.subplots(), cards, names)
-    axes = below[0].subplots(rows, 2, squeeze=False).ravel() if curves else []
+    halves: Any = figure.subfigures(2, 1, height_ratios=heights) if curves else [figure]
+    _scores(halves[0].subplots(), cards, names)
+    axes = halves[1].subplots(rows, 2, squeeze=False).ravel() if curves else []
     for axis, name in zip(axes, curves, strict=False):
         shown = [card for card in cards if name in card.curves]
         handles = lines(axis, [card.curves.get(name) for card in cards])
@@ -82,6 +83,8 @@ def lines(axis: "Axes", curves: Sequence[Curve | None], band: float = 0.2) -> "l
         curves: A curve a classifier; one without it takes its turn, so that each has one colour and marker everywhere.
         band: Opacity of the bands.
     """
+    from matplotlib.ticker import MaxNLocator
+
     drawn, shown = [], {i: curve for i, curve in enumerate(curves) if curve is not None}
     for i, curve in shown.items():
         places = list(range(len(curve.x))) if isinstance(curve.x[0], str) else list(curve.x)
@@ -90,15 +93,27 @@ def lines(axis: "Axes", curves: Sequence[Curve | None], band: float = 0.2) -> "l
         if curve.low != curve.high:
             axis.fill_between(places, curve.low, curve.high, color=colour, alpha=band, linewidth=0)
     first = next(iter(shown.values()))
-    if isinstance(first.x[0], str):
-        axis.set_xticks(range(len(first.x)), [str(x) for x in first.x], rotation=60, ha="right", fontsize=6)
     label(axis, first.x_label, first.y_label)
+    if isinstance(first.x[0], str):
+        _name_stages(axis, [str(x) for x in first.x])
+    elif all(isinstance(x, int) for x in first.x):
+        axis.xaxis.set_major_locator(MaxNLocator(integer=True))
     return drawn
 
 
 def look(i: int) -> tuple[str, str]:
     """Return how the i-th of several is drawn, told apart by marker and dash as well as by colour: style, colour."""
     return _STYLES[i % len(_STYLES)], COLOURS[i % len(COLOURS)]
+
+
+def _name_stages(axis: "Axes", stages: Sequence[str]) -> None:
+    """Name a dozen stages at most, the first and the last among them; the others keep a small tick."""
+    count = min(_NAMED, len(stages))
+    places = sorted({round(i * (len(stages) - 1) / max(1, count - 1)) for i in range(count)})
+    short = [name if len(name) <= _LETTERS else "…" + name[1 - _LETTERS :] for name in (stages[i] for i in places)]
+    axis.set_xticks(places, short, rotation=60, ha="right", rotation_mode="anchor")
+    axis.set_xticks(range(len(stages)), minor=True)
+    axis.tick_params(axis="x", labelsize=6)
 
 
 def label(axis: "Axes", x_label: str, y_label: str) -> None:

@@ -99,9 +99,9 @@ class Protocol:
         start: int = 0,
     ) -> EvaluationBatch:
         """Return a batch on the device of the classifier, with the noise that comes next from a generator."""
-        noise = torch.rand(images.shape, generator=generator).mul_(2).sub_(1)
-        given = (images, labels, ground_truth, noise)
-        moved: list[Any] = [None if each is None else each.to(classifier.device) for each in given]
+        device, noise = classifier.device, torch.rand(images.shape, generator=generator).mul_(2).sub_(1)
+        truth = None if ground_truth is None else ground_truth.to(device)
+        moved = (images.to(device), labels.to(device), truth, noise.to(device))
         attack = next((group.attack for group in self.groups if group.attack is not None), None)
         return EvaluationBatch(classifier, self.attribution, self.target, attack, self.seed, *moved, start)
 

@@ -41,8 +41,7 @@ class Randomization:
     Args:
         stages: Names of the S stages, in the order in which they were randomised: from the output to the input.
         values: One value a stage and image, [S, N]: those of `SANITY_SCORES` by name.
-        original: Maps of the first images before anything was randomised, [M, C, H, W].
-        maps: Maps of the same images at each stage, [S, M, C, H, W].
+        original: Maps of the first images before, [M, C, H, W]; `maps` are theirs at each stage, [S, M, C, H, W].
     """
 
     stages: tuple[str, ...]
@@ -95,8 +94,7 @@ def randomization(
         The values of `SANITY_SCORES` for each stage and image.
 
     Raises:
-        ArgumentError: If x, y, a stage or a number is out of range.
-        ModelError: If the model is no module, cannot be copied, or has no parameters.
+        GradsculptError: If an argument is out of range, or the model cannot be copied or has no parameters.
 
     Source: Adebayo et al., NeurIPS 2018 (Sanity checks for saliency maps); Gong et al., CVPR 2024, C.2.6, Fig. 11, 15.
 
@@ -114,8 +112,7 @@ def randomization(
     chosen = selected(find_stages(network, x), stages, network)
     target = _classes(network, x, y, batch_size)
     before = _maps(network, reader, x, target, batch_size)
-    values: list[dict[str, Tensor]] = []
-    kept: list[Tensor] = []
+    values, kept = [], []
     for done, stage in enumerate(chosen, start=1):
         redraw(network, stage, seed)
         after = _maps(network, reader, x, target, batch_size)
@@ -155,15 +152,15 @@ def data_randomization(
 
     Example:
         >>> from gradsculpt.attributions import Gradient
-        >>> network = nn.Sequential(nn.Flatten(), nn.Linear(64, 3))
-        >>> constant = lambda x: torch.zeros(len(x), 3)
-        >>> data_randomization(network, constant, Gradient(), torch.rand(2, 1, 8, 8))["blank"]
+        >>> trained, constant = nn.Sequential(nn.Flatten(), nn.Linear(64, 3)), lambda x: torch.zeros(len(x), 3)
+        >>> data_randomization(trained, constant, Gradient(), torch.rand(2, 1, 8, 8))["blank"]
         tensor([1., 1.])
     """
     checks.images("x", x)
     checks.at_least("batch_size", batch_size, 1)
     target = _classes(model, x, y, batch_size)
-    return _compared(*(_maps(each, attribution, x, target, batch_size) for each in (model, randomized)), k)
+    before, after = (_maps(each, attribution, x, target, batch_size) for each in (model, randomized))
+    return _compared(before, after, k)
 
 
 def _compared(before: Tensor, after: Tensor, k: float) -> dict[str, Tensor]:

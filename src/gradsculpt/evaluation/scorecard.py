@@ -84,20 +84,13 @@ class Scorecard:
 
     @classmethod
     def load(cls, path: Path) -> "Scorecard":
-        """Read a scorecard.
-
-        Raises:
-            RunError: If the file is missing or is no scorecard.
-        """
+        """Read a scorecard, or raise `RunError` if the file is missing or is none."""
         try:
             content = json.loads(path.read_text())
             entries = {
-                name: Entry(**{**entry, "score": Score(**entry["score"])}) for name, entry in content["scores"].items()
+                key: Entry(**{**value, "score": Score(**value["score"])}) for key, value in content["scores"].items()
             }
-            curves = {
-                name: Curve(**{key: tuple(value) if isinstance(value, list) else value for key, value in curve.items()})
-                for name, curve in content.get("curves", {}).items()
-            }
+            curves = {key: _curve(value) for key, value in content.get("curves", {}).items()}
             return cls(content["name"], content["settings"], entries, curves)
         except FileNotFoundError as error:
             raise RunError(f"there is no {path}; write it with `gradsculpt evaluate {path.parent}`.") from error
@@ -105,3 +98,8 @@ class Scorecard:
             raise RunError(
                 f"{path} is no scorecard ({error}); write it again with `gradsculpt evaluate {path.parent}`."
             ) from error
+
+
+def _curve(content: Mapping[str, Any]) -> Curve:
+    fields: dict[str, Any] = {key: tuple(v) if isinstance(v, list) else v for key, v in content.items()}
+    return Curve(**fields)

@@ -40,8 +40,7 @@ def evaluate(
     """Score a classifier: accuracy, and sparsity, robustness, fidelity, truth and sanity of its maps.
 
     Args:
-        classifier: A `Classifier`, or any module from images [N, C, H, W] to logits [N, K]; used in the mode it is in,
-            normally eval.
+        classifier: A `Classifier`, or any module from images [N, C, H, W] to logits [N, K]; used in the mode it is in.
         data: Batches as tuples: images [N, C, H, W] in 8 bits or in [0, 1], labels [N], and, where known, truth maps
             [N, 1, H, W] or [N, H, W].
         protocol: What is scored and how; the default if None.
@@ -77,7 +76,9 @@ def evaluate(
     key = fingerprint(classifier, space, protocol, noted, limit, names and list(names)) if folder else ""
     values, generator, done = PerImageValues(folder, key), protocol.generator(), 0
     for images, labels, truth, digests in _batches(data, limit, digest=folder is not None):
-        classifier = _classifier(classifier, space, images)
+        if not isinstance(classifier, Classifier):
+            space = space or InputSpace((0.0,) * images.shape[1], (1.0,) * images.shape[1])
+            classifier = Classifier(classifier, space, (), images.shape[-1]).train(classifier.training)
         batch = protocol.batch(classifier, images, labels, truth, generator, done)
         values.keep(done, digests)
         done += len(labels)
@@ -121,14 +122,6 @@ def _batches(
 def _shares(values: Tensor) -> Tensor:
     """Return 8-bit values as shares of the largest, and others as they are."""
     return to_float(values) if values.dtype == torch.uint8 else values.float() if values.dtype == torch.bool else values
-
-
-def _classifier(module: nn.Module, space: InputSpace | None, images: Tensor) -> Classifier:
-    if isinstance(module, Classifier):
-        return module
-    channels = images.shape[1]
-    space = space or InputSpace((0.0,) * channels, (1.0,) * channels)
-    return Classifier(module, space, (), images.shape[-1]).train(module.training)
 
 
 def _measured(batch: EvaluationBatch, protocol: Protocol) -> dict[Header, Tensor]:
@@ -180,8 +173,8 @@ def _summarised(values: Mapping[Header, Tensor], protocol: Protocol) -> tuple[di
                 points.setdefault(column.point.curve, {})[column.point.x] = summary
         for name, places in points.items():
             text = group.curves[name]
-            ends = (tuple(getattr(e, end) for e in places.values()) for end in ("mean", "low", "high"))
-            curves[name] = Curve(text.title, text.x_label, text.y_label, tuple(places), *ends, text.caption)
+            mean, low, high = (tuple(getattr(e, end) for e in places.values()) for end in ("mean", "low", "high"))
+            curves[name] = Curve(text.title, text.x_label, text.y_label, tuple(places), mean, low, high, text.caption)
     return entries, curves
 
 

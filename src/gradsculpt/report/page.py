@@ -45,12 +45,9 @@ def read_curve(run: Path) -> list[dict[str, str]]:
 
 
 def render(views: Sequence[RunView], samples: Sequence[Sample], note: str = "") -> str:
-    """Return the page as HTML; every picture is inside it.
+    """Return the page as HTML, every picture inside it; the first run is what the others are compared with.
 
-    Args:
-        views: The runs, in the order of the columns; the others are compared with the first one.
-        samples: The images whose maps each view holds.
-        note: A sentence to open with.
+    The samples are the images whose maps each view holds; the page opens with the note.
     """
     from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoescape
 

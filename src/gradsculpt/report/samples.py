@@ -29,12 +29,8 @@ class Sample:
 class Maps:
     """What one run makes of the samples, an entry a sample.
 
-    Args:
-        clean: Maps of the images; `disturbed` are those of `noisy_images`.
-        attacked: Maps of `attacked_images`, those after the attack on this run's maps; both empty without an attack.
-        predicted: Classes that the run predicts for the clean images, and `correct` whether they are right.
-        noise_size: Half-width of the noise, in 8-bit levels.
-        attack_size: Half-width of the attack, in 8-bit levels; None where the protocol attacks none.
+    `attacked` are maps of `attacked_images`, those after the attack on this run's maps: both empty, and the size None,
+    where the protocol attacks none. Sizes are half-widths in 8-bit levels.
     """
 
     clean: list[Picture]

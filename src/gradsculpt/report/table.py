@@ -16,13 +16,7 @@ _ARROWS = {"higher": "↑", "lower": "↓", None: ""}
 
 @dataclass(frozen=True)
 class Cell:
-    """A score of one run.
-
-    Args:
-        mean: The mean, as text; `interval` is its 95% interval.
-        best: Whether no other run has a better mean.
-        mark: Whether it is better or worse than the first run, with intervals that do not overlap; None for neither.
-    """
+    """A score of one run, as text; `best` if no other has a better mean, `mark` beside the first run beyond chance."""
 
     mean: str
     interval: str
@@ -32,13 +26,11 @@ class Cell:
 
 @dataclass(frozen=True)
 class Row:
-    """A score of every run.
+    """A score of every run: a cell each, or None.
 
     Args:
-        name: Of the score; `better` is its better direction, if any.
         unit: Of the score, where the numbers do not show it.
         images: Over how many images it is, where that is neither all of them nor said of the whole group.
-        cells: One a run; None where a run does not have the score.
     """
 
     name: str
@@ -111,11 +103,11 @@ def _row(cards: Sequence[Scorecard], name: str, images: str) -> Row:
     means = [entry.mean for entry in entries if entry is not None]
     best = {"higher": max, "lower": min, None: None}[score.better]
     best_mean = best(means) if best is not None and len(means) > 1 else None
-    cells = [
-        entry
-        and Cell(*str(entry).split(" ", 1), entry.mean == best_mean, mark(entry, entries[0]) if entries[0] else None)
-        for entry in entries
-    ]
+    cells: list[Cell | None] = []
+    for entry in entries:
+        mean, _, interval = str(entry).partition(" ")
+        compared = mark(entry, entries[0]) if entry and entries[0] else None
+        cells.append(Cell(mean, interval, entry.mean == best_mean, compared) if entry else None)
     unit = "" if score.unit == "fraction" else score.unit
     return Row(name.replace("_", " "), unit, score.better, images, cells)
 

@@ -23,9 +23,6 @@ class Fidelity(ScoreGroup):
     Args:
         steps: Shares of pixels at which insertion, deletion and AOPC look at the network.
 
-    Raises:
-        ArgumentError: If steps is not at least 1.
-
     Source: Petsiuk et al., BMVC 2018 (insertion, deletion); Samek et al. 2017 (AOPC); Joo et al., AAAI 2023
         (adversarial insertion).
     """
@@ -73,10 +70,6 @@ class Sanity(ScoreGroup):
         images: For how many images the weights are randomised, the first ones.
         stages: Into how many stages the modules are merged whose weights are randomised one after the other; None takes
             each by itself.
-        k: Share of the non-zero pixels whose overlap is counted.
-
-    Raises:
-        ArgumentError: If a number is out of range.
 
     Source: Adebayo et al., NeurIPS 2018 (Sanity checks for saliency maps).
     """

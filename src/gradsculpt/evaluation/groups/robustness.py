@@ -26,9 +26,6 @@ class RobustnessRandom(ScoreGroup):
         rps_levels: Half-widths of the noise of RPS, in 8-bit pixel levels; none leaves RPS and sensitivity out.
         draws: Noisy copies of an image for RPS and sensitivity.
 
-    Raises:
-        ArgumentError: If a number is out of range.
-
     Source: Gong et al., CVPR 2024, B.6 (top-k overlap, k = 40%); Joo et al., AAAI 2023 (RPS at 4, 8 and 16 levels).
     """
 
@@ -78,14 +75,8 @@ class RobustnessAttack(ScoreGroup):
         eps: Half-width of the targeted attack, in 8-bit pixel levels.
         levels: Root-mean-square sizes of the top-k attack, in 8-bit pixel levels: its L2 length is this times the root
             of the number of entries; none leaves it out.
-        steps: Steps of each attack.
-        images: How many images are attacked, the first ones.
-        k: Share of the non-zero pixels whose overlap is counted.
-        smooth_beta: Sharpness of the Softplus through which networks are attacked; "auto" takes one of 20 where maps
-            have no slope, as those of a ReLU network, and the network itself elsewhere.
-
-    Raises:
-        ArgumentError: If a number is out of range.
+        images: How many images are attacked, the first ones, in so many `steps` each.
+        smooth_beta: As of the attacks.
 
     Source: Joo et al., AAAI 2023, experiments (targeted, 100 steps); Levine et al. 2019 and Gong et al., CVPR 2024, B.6
         (top-k).
