@@ -34,8 +34,7 @@ class EvaluationBatch:
     Args:
         classifier: In the mode it is in; `attribution`, `target_kind` and `seed` are as of `Protocol`.
         attack: The attack on maps that the groups of the protocol share, if one of them makes one.
-        images: [N, C, H, W] in [0, 1].
-        labels: True classes [N].
+        images: [N, C, H, W] in [0, 1]; `labels` [N] are true classes.
         ground_truth: Truth or attention maps [N, 1, H, W] in [0, 1], if known.
         noise: Noise of half-width 1, [N, C, H, W], for the images that are disturbed.
         start: Number of images in the batches before.

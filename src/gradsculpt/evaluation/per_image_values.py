@@ -35,10 +35,8 @@ class Header(NamedTuple):
 
 
 class _Row(NamedTuple):
-    """The values of an image by heading, with its name and the digest of its pixels, label and truth."""
-
     image: str
-    digest: str
+    digest: str  # of its pixels, label and truth
     values: Mapping[str, float]
 
 
@@ -46,12 +44,9 @@ class PerImageValues:
     """A table with a row an image and a column a score; an empty field stands for what was not measured.
 
     Args:
-        folder: Where the rows are written as they come; None keeps them in memory only.
+        folder: Where the rows are written as they come, or `RunError` is raised; None keeps them in memory only.
         key: Digest of what the values depend on besides the images. Rows that an earlier, interrupted evaluation with
             the same key left in the folder are taken over; others are thrown away.
-
-    Raises:
-        RunError: If the folder cannot be written to.
     """
 
     def __init__(self, folder: Path | None = None, key: str = "") -> None:

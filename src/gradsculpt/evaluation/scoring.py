@@ -127,22 +127,21 @@ def _shares(values: Tensor) -> Tensor:
 def _measured(batch: EvaluationBatch, protocol: Protocol) -> dict[Header, Tensor]:
     """Return the columns of a batch, with NaN for images that were not measured."""
     columns: dict[Header, Tensor] = {}
-    owners: dict[str, str] = {}
     for group in protocol.in_order():
         if group.needs_ground_truth and batch.ground_truth is None:
             continue
         for column in group.measure(batch):
             header = Header(group.name, column.score, column.point)
-            _check(group, column, header.name, len(batch), owners)
+            _check(group, column, header.name, len(batch), columns)
             whole = torch.full((len(batch),), torch.nan, dtype=torch.float64)
             whole[: len(column.values)] = column.values.detach().double().cpu()
             columns[header] = whole
-            owners[header.name] = group.name
     return columns
 
 
-def _check(group: ScoreGroup, column: Column, name: str, count: int, owners: Mapping[str, str]) -> None:
+def _check(group: ScoreGroup, column: Column, name: str, count: int, others: Iterable[Header]) -> None:
     """Raise `ArgumentError` where a column would be lost or could not be drawn."""
+    owners = {other.name: other.group for other in others}
     if name in owners:
         raise ArgumentError(
             f"{name} is measured by {owners[name]} and by {group.name}, and one would hide the other; leave a group "

@@ -95,19 +95,25 @@ def _samples(views: Sequence[RunView], samples: Sequence[Sample]) -> list[dict[s
         ("noisy", maps[0].noisy_images, [each.disturbed for each in maps]),
         ("attacked", maps[0].attacked_images, [each.attacked for each in maps]),
     ]
-    kinds = [(kind, images, pictures) for kind, images, pictures in kinds if images]
+    kinds = [kind for kind in kinds if kind[1]]
     weight = len(samples) * (len(kinds) * (_PHOTOGRAPH + len(views)) + 1)
     side = max(_SMALLEST, int(math.sqrt(_BYTES / max(1.0, weight))))
+
+    def uri(picture: Picture, palette: bool = True) -> str:  # a palette holds all colours of a map
+        image, stream = Image.fromarray(picture), io.BytesIO()
+        if max(image.size) > side:
+            image.thumbnail((side, side), Image.Resampling.BOX)
+        if palette:
+            image = image.quantize(256, dither=Image.Dither.NONE)
+        image.save(stream, "PNG", optimize=True)
+        return _uri(stream.getvalue(), "png")
+
     return [
         {
             "caption": sample.caption,
-            "truth": None if sample.truth is None else _picture_uri(grey(sample.truth), side, palette=True),
+            "truth": None if sample.truth is None else uri(grey(sample.truth)),
             "lines": [
-                {
-                    "kind": kind,
-                    "image": _picture_uri(images[i], side),
-                    "maps": [_picture_uri(each[i], side, palette=True) for each in pictures],
-                }
+                {"kind": kind, "image": uri(images[i], palette=False), "maps": [uri(each[i]) for each in pictures]}
                 for kind, images, pictures in kinds
             ],
             "predicted": [(each.predicted[i], each.correct[i]) for each in maps],
@@ -123,18 +129,6 @@ def _unique(names: Sequence[str]) -> list[str]:
         candidates = chain([name], (f"{name} ({number})" for number in count(2)))
         unique.append(next(each for each in candidates if each not in unique))
     return unique
-
-
-def _picture_uri(picture: Picture, side: int, palette: bool = False) -> str:
-    """Return a picture as a PNG of at most `side` pixels; a palette holds all colours of a map."""
-    image = Image.fromarray(picture)
-    if max(image.size) > side:
-        image.thumbnail((side, side), Image.Resampling.BOX)
-    if palette:
-        image = image.quantize(256, dither=Image.Dither.NONE)
-    stream = io.BytesIO()
-    image.save(stream, "PNG", optimize=True)
-    return _uri(stream.getvalue(), "png")
 
 
 def _uri(content: bytes, kind: str) -> str:

@@ -67,22 +67,15 @@ def sample_maps(classifier: Classifier, samples: Sequence[Sample], protocol: Pro
     images, labels = batch(samples), torch.tensor([sample.label for sample in samples])
     read = protocol.batch(classifier, images, labels, None, protocol.generator())
     eps = next((group for group in protocol.groups if isinstance(group, RobustnessRandom)), RobustnessRandom()).eps
-    attacked, attacked_images = [], []
+    attacked, attacked_images, size = [], [], None
     if read.attack is not None:
-        x = read.attacked(replace(read.attack, images=len(samples)))
+        x, size = read.attacked(replace(read.attack, images=len(samples))), read.attack.size
         attacked, attacked_images = colour(read.maps_of(x)), plain(classifier.space.denormalize(x))
-    predicted = read.logits.argmax(dim=1).tolist()
-    return Maps(
-        colour(read.maps),
-        colour(read.noisy_maps(eps)),
-        attacked,
-        plain(read.noisy(eps)),
-        attacked_images,
-        [classifier.classes[i] if i < len(classifier.classes) else str(i) for i in predicted],
-        [sample.label == i for sample, i in zip(samples, predicted, strict=True)],
-        eps,
-        None if read.attack is None else read.attack.size,
-    )
+    classes = read.logits.argmax(dim=1).tolist()
+    predicted = [classifier.classes[i] if i < len(classifier.classes) else str(i) for i in classes]
+    correct = [sample.label == i for sample, i in zip(samples, classes, strict=True)]
+    disturbed, noisy = colour(read.noisy_maps(eps)), plain(read.noisy(eps))
+    return Maps(colour(read.maps), disturbed, attacked, noisy, attacked_images, predicted, correct, eps, size)
 
 
 def batch(samples: Sequence[Sample]) -> Tensor:

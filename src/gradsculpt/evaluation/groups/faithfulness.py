@@ -102,4 +102,4 @@ class Sanity(ScoreGroup):
             score = replace(SANITY_SCORES[name], name=f"randomized_{name}", unit="")
             yield Column(score, cascade[name].mean(dim=0))
         for stage, values in zip(cascade.stages, cascade["ssim"], strict=True):
-            yield Column(SANITY_SCORES["ssim"], values, Point("cascade_ssim", stage or "network"))
+            yield Column(SANITY_SCORES["ssim"], values, Point("cascade_ssim", stage))
