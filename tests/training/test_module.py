@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from gradsculpt.data import Augment, Batch, ImageSet, loader
 from gradsculpt.errors import ArgumentError, RunError
-from gradsculpt.evaluation.retraining import Retraining
+from gradsculpt.evaluation import Retraining
 from gradsculpt.inputs import InputSpace
 from gradsculpt.objectives import AdversarialTraining, CrossEntropy, Losses, Objective, Passes, State
 from gradsculpt.penalties import L1

@@ -1,33 +1,22 @@
 """Judgement: a model and data in, a scorecard out."""
 
 from gradsculpt.evaluation.batch import EvaluationBatch, MapAttack
-from gradsculpt.evaluation.diff_roar import DIFF_ROAR, DiffRoar, diff_roar
-from gradsculpt.evaluation.groups import (
-    SCORE_GROUPS,
-    Accuracy,
-    Column,
-    CurveText,
-    Fidelity,
-    GroundTruth,
-    MetricGroup,
-    Point,
-    RobustnessAttack,
-    RobustnessRandom,
-    Sanity,
-    ScoreGroup,
-    Sparsity,
-)
+from gradsculpt.evaluation.diff_roar import DiffRoar, Retraining, diff_roar
+from gradsculpt.evaluation.groups import SCORE_GROUPS
+from gradsculpt.evaluation.groups.base import Column, CurveText, Point, ScoreGroup
+from gradsculpt.evaluation.groups.clean import Accuracy, GroundTruth, Sparsity
+from gradsculpt.evaluation.groups.faithfulness import Fidelity, Sanity
+from gradsculpt.evaluation.groups.metric import MetricGroup
+from gradsculpt.evaluation.groups.robustness import RobustnessAttack, RobustnessRandom
 from gradsculpt.evaluation.layer_randomization import LayerStage, find_stages
 from gradsculpt.evaluation.masked import masked_images
 from gradsculpt.evaluation.protocol import Protocol
 from gradsculpt.evaluation.randomization import SANITY_SCORES, Randomization, data_randomization, randomization
 from gradsculpt.evaluation.results import Curve, Entry
-from gradsculpt.evaluation.retraining import Retraining
 from gradsculpt.evaluation.scorecard import Scorecard
 from gradsculpt.evaluation.scoring import evaluate
 
 __all__ = [
-    "DIFF_ROAR",
     "SANITY_SCORES",
     "SCORE_GROUPS",
     "Accuracy",

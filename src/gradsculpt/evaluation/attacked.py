@@ -18,11 +18,8 @@ _LEVELS = 255
 class View:
     """Images as a network and its maps see them.
 
-    Args:
-        images: [N, C, S, S] in [0, 1].
-        probabilities: Of every class, [N, K].
-        maps: Maps of the classes under attack, [N, C, S, S].
-        scores: What the attack is judged by, [N], lower is better for it; NaN if it is judged by nothing.
+    `images` are in [0, 1], `probabilities` of every class [N, K], `maps` of the classes under attack, and `scores` [N]
+    what the attack is judged by: lower is better for it, NaN if it is judged by nothing.
     """
 
     images: Tensor
@@ -36,12 +33,8 @@ def attacked_images(
 ) -> tuple[dict[str, View], float | None]:
     """Attack images and look at what comes of it.
 
-    Args:
-        classifier: In the mode it is in.
-        attribution: What reads the maps.
-        attack: With its size in the units that the network takes.
-        images01: [N, C, S, S] in [0, 1].
-        target: The classes whose maps are attacked, [N].
+    The attack has its size in the units that the network takes; images are [N, C, S, S] in [0, 1], and the target
+    holds the classes whose maps are attacked, [N].
 
     Returns:
         What is seen "before" the attack, "after" it, and with its images "rounded" to 8 bits a channel, as a picture
@@ -51,14 +44,14 @@ def attacked_images(
         ModelError: If the maps cannot be attacked.
     """
     space, x = classifier.space, classifier.space.normalize(images01)
+    criterion, smooth_beta = None, None
     if isinstance(attack, Manipulation):
-        attacked = attack.run(classifier.network, attribution, x, target)
+        criterion, attacked = attack.plan(*x.shape[-2:])[0], attack.run(classifier.network, attribution, x, target)
         changed, smooth_beta = attacked.x, attacked.smooth_beta
     else:
-        changed, smooth_beta = attack(classifier.network, attribution, x, target), None
+        changed = attack(classifier.network, attribution, x, target)
     # An image that stayed as it was stays so to the last bit.
     after = torch.where(changed == x, images01, space.denormalize(changed).clamp(0, 1))
-    criterion = attack.plan(*x.shape[-2:])[0] if isinstance(attack, Manipulation) else None
     reference, views = None, {}
     moments = {"before": images01, "after": after, "rounded": (after * _LEVELS).round() / _LEVELS}
     for moment, images in moments.items():

@@ -1,9 +1,8 @@
 """A batch under judgement: its images, its maps, and what several groups of scores share of them."""
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -12,19 +11,13 @@ from gradsculpt.attacks import Manipulation
 from gradsculpt.attributions import Attribution, heatmap
 from gradsculpt.models import Classifier
 
-_SMOOTH_BETA = 20.0
-
 
 @dataclass(frozen=True)
 class MapAttack:
-    """An attack on the maps of the first images.
+    """An attack on the maps of the first so many of all images.
 
     Args:
-        kind: What is done to the maps.
         size: How far an image may be moved, in 8-bit levels: every entry, or in L2 the root mean square over entries.
-        steps: Number of steps.
-        images: How many of all images are attacked.
-        smooth_beta: As of `Manipulation`; "auto" takes a Softplus of sharpness 20 where maps have no slope.
     """
 
     kind: type[Manipulation]
@@ -39,13 +32,9 @@ class EvaluationBatch:
     """A batch of images with a classifier and a way to read its maps; each thing is computed when it is first wanted.
 
     Args:
-        classifier: In the mode it is in.
-        attribution: The maps.
-        target_kind: Whose maps are read: those of the true class or of the predicted one.
+        classifier: In the mode it is in; `attribution`, `target_kind` and `seed` are as of `Protocol`.
         attack: The attack on maps that the groups of the protocol share, if one of them makes one.
-        seed: Seed of what the groups draw.
-        images: [N, C, H, W] in [0, 1].
-        labels: True classes [N].
+        images: [N, C, H, W] in [0, 1]; `labels` [N] are true classes.
         ground_truth: Truth or attention maps [N, 1, H, W] in [0, 1], if known.
         noise: Noise of half-width 1, [N, C, H, W], for the images that are disturbed.
         start: Number of images in the batches before.
@@ -61,7 +50,7 @@ class EvaluationBatch:
     ground_truth: Tensor | None
     noise: Tensor
     start: int
-    _kept: dict[object, Tensor] = field(default_factory=dict, init=False, repr=False)
+    _kept: dict[float | MapAttack, Tensor] = field(default_factory=dict, init=False, repr=False)
 
     def __len__(self) -> int:
         return len(self.images)
@@ -80,8 +69,7 @@ class EvaluationBatch:
     def logits(self) -> Tensor:
         """The logits of the clean images [N, K]."""
         with torch.no_grad():
-            logits: Tensor = self.classifier(self.images)
-        return logits
+            return self.classifier(self.images)  # type: ignore[no-any-return]
 
     @property
     def target(self) -> Tensor:
@@ -121,25 +109,24 @@ class EvaluationBatch:
         return (self.images + (self.noise * (eps / 255)).to(self.images)).clamp_(0, 1)
 
     def noisy_maps(self, eps: float) -> Tensor:
-        """Return the maps of the images after uniform noise of so many 8-bit levels, [N, C, H, W]."""
-        return self._once(("noisy maps", eps), lambda: self.maps_of(self.classifier.space.normalize(self.noisy(eps))))
+        """Return the maps of the noisy images, [N, C, H, W]."""
+        if eps not in self._kept:
+            self._kept[eps] = self.maps_of(self.classifier.space.normalize(self.noisy(eps)))
+        return self._kept[eps]
 
     def attacked_maps(self, attack: MapAttack) -> Tensor:
         """Return the maps of the first images after an attack, [M, C, H, W]; of the shared one they are kept."""
-        if attack != self.attack:  # kept for nobody, they would fill the memory
-            return self.maps_of(self.attacked(attack))
-        return self._once(attack, lambda: self.maps_of(self.attacked(attack)))
+        if attack in self._kept:
+            return self._kept[attack]
+        maps = self.maps_of(self.attacked(attack))
+        if attack == self.attack:  # kept for nobody, the others would fill the memory
+            self._kept[attack] = maps
+        return maps
 
     def attacked(self, attack: MapAttack) -> Tensor:
         """Return the first images after an attack, as the network takes them, [M, C, H, W]."""
         count = self.first(attack.images)
         length = self.x[0].numel() ** 0.5 if attack.kind.norm == "l2" else 1.0
-        eps, settings = self.pixels(attack.size) * length, {"steps": attack.steps, "smooth_beta": attack.smooth_beta}
-        manipulation = attack.kind(eps, bounds=self.bounds, **settings)  # type: ignore[arg-type]
+        settings: dict[str, Any] = {"steps": attack.steps, "smooth_beta": attack.smooth_beta, "bounds": self.bounds}
+        manipulation = attack.kind(self.pixels(attack.size) * length, **settings)
         return manipulation(self.network, self.attribution, self.x[:count], self.target[:count])
-
-    def _once(self, key: object, compute: Callable[[], Tensor]) -> Tensor:
-        """Return what was computed under a key, which holds every setting that decides it."""
-        if key not in self._kept:
-            self._kept[key] = compute()
-        return self._kept[key]

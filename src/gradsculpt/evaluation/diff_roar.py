@@ -4,7 +4,7 @@ import csv
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, is_dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import torch
@@ -12,18 +12,23 @@ from torch import Tensor, nn
 
 from gradsculpt import checks
 from gradsculpt.attributions import Attribution
-from gradsculpt.data import ImageSet, loader, pixel_statistics, to_float
+from gradsculpt.data import Batch, ImageSet, loader, pixel_statistics, to_float
 from gradsculpt.errors import ArgumentError, RunError
 from gradsculpt.evaluation.masked import Masked, Ranks, ranks_of
-from gradsculpt.evaluation.retraining import Train
+from gradsculpt.files import whole
 from gradsculpt.fingerprint import fingerprint
 from gradsculpt.gradients import Model
-from gradsculpt.metrics import Score
 from gradsculpt.models import Classifier
 
-DIFF_ROAR = Score("diff_roar", -1.0, 1.0, "higher", "fraction")
+if TYPE_CHECKING:  # Lightning takes seconds to import
+    from gradsculpt.training import TrainSettings
+
+Train = Callable[[ImageSet, int], Model]
+"""From images and a seed to what was trained on them: a callable from images in [0, 1] to logits."""
+
 LEVELS = tuple(tenth / 10 for tenth in range(1, 10))
 
+_DECIDING = "model softplus objective epochs batch_size accumulate clip optimization augment data precision"
 _COLUMNS = ("key", "k", "which", "seed", "accuracy")
 _Cell = tuple[float, str, int]
 
@@ -32,11 +37,7 @@ _Cell = tuple[float, str, int]
 class DiffRoar:
     """Accuracies of networks retrained on what a map keeps of the images.
 
-    Args:
-        levels: Shares of the pixels that were kept.
-        seeds: Seeds of the retrainings.
-        top: Test accuracy where the most important pixels were kept, [levels, seeds].
-        bottom: Test accuracy where the least important ones were.
+    `top` and `bottom` are test accuracies, [levels, seeds], where the most and the least important pixels were kept.
     """
 
     levels: tuple[float, ...]
@@ -53,6 +54,41 @@ class DiffRoar:
     def mean(self) -> float:
         """The mean over all levels and seeds."""
         return float(self.values.mean())
+
+
+@dataclass(frozen=True, repr=False)
+class Retraining:
+    """Trains a fresh network as a run would, on images that are handed in, and keeps the weights of the last epoch.
+
+    Leaves nothing on disk, and the random state as it was.
+
+    Args:
+        settings: Model, softplus, objective, epochs, batch size, optimisation, augmentation, device and precision are
+            used; data only for its usual augmentation, and the seed is that of the retraining.
+    """
+
+    settings: "TrainSettings"
+
+    def __repr__(self) -> str:
+        """Name what decides the weights, and nothing else."""
+        return f"Retraining({', '.join(f'{name}={getattr(self.settings, name)!r}' for name in _DECIDING.split())})"
+
+    def __call__(self, image_set: ImageSet, seed: int) -> Classifier:
+        """Return the classifier trained on these images."""
+        from gradsculpt.training.fitting import batches, build_module, build_trainer, finished, quietly
+
+        settings = replace(self.settings, seed=seed, devices=1, nodes=1)
+        if settings.objective.requirements.teacher is not None:
+            raise RunError(
+                f"{type(settings.objective).__name__} trains a teacher first, which retraining does not. Pass settings "
+                "with another objective, such as CrossEntropy()."
+            )
+        with torch.random.fork_rng(devices=range(torch.cuda.device_count())), quietly():
+            module = build_module(settings, image_set)
+            trainer = build_trainer(settings, enable_checkpointing=False)
+            trainer.fit(module, batches(settings, image_set))
+        module.to(trainer.strategy.root_device)
+        return finished(module, image_set)
 
 
 def diff_roar(
@@ -86,18 +122,17 @@ def diff_roar(
         target: Class whose maps are read: the true one (as in the released code and in AdvGrad), in which case masks
             of test images may tell of the class; or the predicted one.
         fill: Colour of the other pixels, one value a channel in [0, 1]; by default the mean of the training images.
-        batch_size: Images a pass where maps are read and networks tested.
-        out: CSV file of the accuracies, written after each retraining. Those that are in it already are not repeated,
-            unless the classifier, the images, the maps or the training differ from what they were.
+        batch_size: Images a pass.
+        out: CSV file of the accuracies, written after each retraining; those in it are not repeated, unless the
+            classifier, the images, the maps or the training differ from what they were.
         progress: Called as `progress(done, total)` after each retraining.
 
     Returns:
-        Accuracies and their differences, in [-1, 1]: above 0 if the map ranks pixels that tell the classes apart
-        higher, about 0 for a random map.
+        Accuracies and their differences in [-1, 1]: above 0 if pixels that tell the classes apart rank higher, about 0
+        for a random map.
 
     Raises:
-        ArgumentError: If a level is not in (0, 1), or a list is empty.
-        RunError: If `out` is no table of DiffROAR.
+        GradsculptError: If a level is not in (0, 1), a list is empty, or `out` is no table of DiffROAR.
 
     Source: Shah et al., NeurIPS 2021; Gong et al., CVPR 2024, section 5.2, B.5.
     """
@@ -107,15 +142,14 @@ def diff_roar(
     sets = train_set, test_set
     key = fingerprint(classifier, *sets, attribution, target, colour, _name(train)) if out else ""
     accuracies = {cell: value for cell, value in _read(out, key).items() if cell in cells}
-    ranks: list[Ranks] = []
-    if len(accuracies) < len(set(cells)):
-        generator = torch.Generator().manual_seed(0)
-        ranks = [_all_ranks(classifier, each, attribution, target, batch_size, generator) for each in sets]
+    unfinished = len(accuracies) < len(set(cells))
+    ranks = _ranks(classifier, sets, attribution, target, batch_size) if unfinished else []
     for cell in cells:
         if cell not in accuracies:
             learnt, tested = (_masked(*pair, cell, colour) for pair in zip(sets, ranks, strict=True))
             accuracies[cell] = _accuracy(train(learnt, cell[2]), tested, batch_size)
-            _append(out, key, cell, accuracies[cell])
+            if out is not None:
+                _append(out, key, cell, accuracies[cell])
         if progress is not None:
             progress(len(accuracies), len(cells))
     top, bottom = (
@@ -139,20 +173,17 @@ def _masked(image_set: ImageSet, ranks: Ranks, cell: _Cell, fill: Sequence[float
     return replace(image_set, images=Masked(image_set.images, ranks, *cell[:2], fill))  # type: ignore[arg-type]
 
 
-def _all_ranks(
-    classifier: Classifier,
-    image_set: ImageSet,
-    attribution: Attribution,
-    target: str,
-    batch_size: int,
-    generator: torch.Generator,
-) -> Ranks:
-    ranks = []
-    for batch in loader(image_set, batch_size, shuffle=False):
+def _ranks(
+    classifier: Classifier, sets: Sequence[ImageSet], attribution: Attribution, target: str, batch_size: int
+) -> list[Ranks]:
+    generator = torch.Generator().manual_seed(0)
+
+    def ranks_in(batch: Batch) -> Ranks:
         x = classifier.space.normalize(to_float(batch.images.to(classifier.device)))
         classes = batch.labels.to(x.device) if target == "true" else None
-        ranks.append(ranks_of(attribution(classifier.network, x, classes), generator))
-    return np.concatenate(ranks)  # type: ignore[return-value]
+        return ranks_of(attribution(classifier.network, x, classes), generator)
+
+    return [np.concatenate([ranks_in(b) for b in loader(each, batch_size, shuffle=False)]) for each in sets]
 
 
 def _name(train: Train) -> str:
@@ -162,11 +193,11 @@ def _name(train: Train) -> str:
 
 def _accuracy(model: Model, image_set: ImageSet, batch_size: int) -> float:
     device = next((p.device for p in model.parameters()), None) if isinstance(model, nn.Module) else None
-    right = 0
     with torch.no_grad():
-        for batch in loader(image_set, batch_size, shuffle=False):
-            predicted = model(to_float(batch.images.to(device))).argmax(dim=1)
-            right += int((predicted.cpu() == batch.labels).sum())
+        right = sum(
+            int((model(to_float(batch.images.to(device))).argmax(dim=1).cpu() == batch.labels).sum())
+            for batch in loader(image_set, batch_size, shuffle=False)
+        )
     return right / len(image_set)
 
 
@@ -181,19 +212,13 @@ def _rows(out: Path | None) -> list[dict[str, str]]:
 
 
 def _read(out: Path | None, key: str) -> dict[_Cell, float]:
-    rows = (row for row in _rows(out) if row["key"] == key)
+    rows = [row for row in _rows(out) if row["key"] == key]
     return {(float(row["k"]), row["which"], int(row["seed"])): float(row["accuracy"]) for row in rows}
 
 
-def _append(out: Path | None, key: str, cell: _Cell, accuracy: float) -> None:
-    """Add a line to the table; it is written beside it and renamed, so that no half of one is ever read."""
-    if out is None:
-        return
+def _append(out: Path, key: str, cell: _Cell, accuracy: float) -> None:
     rows = [*_rows(out), dict(zip(_COLUMNS, (key, *map(str, cell), str(accuracy)), strict=True))]
-    out.parent.mkdir(parents=True, exist_ok=True)
-    draft = out.with_name(f".{out.name}.part")
-    with draft.open("w", newline="") as file:
+    with whole(out) as draft, draft.open("w", newline="") as file:
         writer = csv.DictWriter(file, _COLUMNS)
         writer.writeheader()
         writer.writerows(rows)
-    draft.replace(out)

@@ -17,12 +17,7 @@ WHOLE = "(network)"
 
 
 class LayerStage(NamedTuple):
-    """A step of a cascade.
-
-    Args:
-        name: The module that is randomised, as `named_modules` has it.
-        modules: The modules that own the parameters in question directly.
-    """
+    """A step of a cascade: the module that is randomised, and those in it that own the parameters directly."""
 
     name: str
     modules: tuple[str, ...]
@@ -68,11 +63,7 @@ def find_stages(network: nn.Module, x: Tensor) -> tuple[LayerStage, ...]:
 def selected(
     stages: tuple[LayerStage, ...], wanted: int | Sequence[str] | None, network: nn.Module
 ) -> tuple[LayerStage, ...]:
-    """Return the stages that are wanted: all, so many of about equal length, or those within named modules.
-
-    Raises:
-        ArgumentError: If the number is not positive, or a name is not that of a module with parameters in it.
-    """
+    """Return the stages that are wanted: all, so many of about equal length, or those within named modules."""
     if wanted is None:
         return stages
     if isinstance(wanted, int):
@@ -83,8 +74,7 @@ def selected(
         return tuple(LayerStage(group[-1].name, tuple(n for stage in group for n in stage.modules)) for group in groups)
     merged: dict[str, list[str]] = {}
     for name in (name for stage in stages for name in stage.modules):
-        homes = [each for each in wanted if each == WHOLE or name == each or name.startswith(f"{each}.")]
-        if homes:
+        if homes := [each for each in wanted if each == WHOLE or name == each or name.startswith(f"{each}.")]:
             merged.setdefault(max(homes, key=lambda each: (each != WHOLE, len(each))), []).append(name)
     empty = [each for each in wanted if each not in merged]
     if isinstance(wanted, str) or not wanted or empty:
@@ -107,10 +97,7 @@ def redraw(network: nn.Module, stage: LayerStage, seed: int) -> None:
     training images like any weight, so keeping them would leave something learnt in the network; and estimating them
     anew would fit the network to the images at hand, and hide how small its maps become.
 
-    Args:
-        network: What is changed.
-        stage: One of its stages.
-        seed: Seed of the weights, which are the same on any device and whatever was drawn before.
+    With one seed, weights are the same on any device and whatever was drawn before.
     """
     numbers = {name: number for number, (name, _) in enumerate(network.named_modules())}
     for name in stage.modules:
@@ -136,8 +123,7 @@ def _draw(module: nn.Module, seed: int) -> None:
     with torch.random.fork_rng(devices=[]), torch.inference_mode(False), torch.no_grad():
         torch.default_generator.manual_seed(seed % 2**63)
         old = {name: tensor.clone() for name, tensor in fresh.named_parameters(recurse=False)}
-        reset = getattr(fresh, "reset_parameters", None)
-        if callable(reset):
+        if callable(reset := getattr(fresh, "reset_parameters", None)):
             reset()
         for name, tensor in fresh.named_parameters(recurse=False):
             if torch.equal(tensor, old[name]) and (tensor.is_floating_point() or tensor.is_complex()):

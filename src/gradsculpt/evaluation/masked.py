@@ -12,7 +12,6 @@ from gradsculpt import checks
 from gradsculpt.attributions.heatmap import channel_sum, magnitudes
 from gradsculpt.errors import ArgumentError
 
-Which = Literal["top", "bottom"]
 Ranks = npt.NDArray[np.int32] | npt.NDArray[np.uint16]
 """The place of each pixel when the most important come first, [N, H * W]."""
 
@@ -21,7 +20,7 @@ def masked_images(
     images: Tensor,
     maps: Tensor,
     keep: float,
-    which: Which = "top",
+    which: Literal["top", "bottom"] = "top",
     fill: float | Sequence[float] = 0.0,
     generator: torch.Generator | None = None,
 ) -> Tensor:
@@ -35,7 +34,6 @@ def masked_images(
         which: "top" keeps the most important, "bottom" the least important.
         fill: What the others become: one value, or one a channel.
         generator: Breaks ties, at random so that a map full of zeros keeps no place rather than another; on the CPU.
-            By default the same every time.
 
     Returns:
         Painted copies, in the shape and type of `images`.
@@ -55,7 +53,7 @@ def masked_images(
         raise ArgumentError(
             f"maps have shape {list(maps.shape)} but images {list(images.shape)}; pass maps of the same images."
         )
-    kept = torch.from_numpy(kept_pixels(ranks_of(maps, generator), keep, which)).to(images.device)
+    kept = torch.from_numpy(_kept_pixels(ranks_of(maps, generator), keep, which)).to(images.device)
     colour = torch.as_tensor(fill, dtype=images.dtype, device=images.device).reshape(-1, 1, 1)
     return torch.where(kept.view(len(images), 1, *images.shape[2:]), images, colour)
 
@@ -72,10 +70,9 @@ class Masked:
         return len(self._images)
 
     def __getitem__(self, key: Any) -> npt.NDArray[np.uint8]:
-        pixels = np.asarray(self._images[key])
-        kept = kept_pixels(self._ranks[key], self._keep, self._which).reshape(*pixels.shape[:-1], 1)
-        painted: npt.NDArray[np.uint8] = np.where(kept, pixels, self._fill)
-        return painted
+        pixels: npt.NDArray[np.uint8] = np.asarray(self._images[key])
+        kept = _kept_pixels(self._ranks[key], self._keep, self._which).reshape(*pixels.shape[:-1], 1)
+        return np.where(kept, pixels, self._fill)
 
 
 def ranks_of(maps: Tensor, generator: torch.Generator | None) -> Ranks:
@@ -85,17 +82,14 @@ def ranks_of(maps: Tensor, generator: torch.Generator | None) -> Ranks:
     lots = torch.rand(values.shape, generator=generator).argsort(dim=1).numpy()
     mixed = np.take_along_axis(values, lots, axis=1)
     order = np.take_along_axis(lots, np.argsort(-mixed, axis=1, kind="stable"), axis=1)
-    pixels = order.shape[1]
-    ranks = np.empty(order.shape, np.uint16 if pixels <= 2**16 else np.int32)
-    np.put_along_axis(ranks, order, np.arange(pixels, dtype=ranks.dtype)[None], axis=1)
+    ranks: Ranks = np.empty(order.shape, np.uint16 if order.shape[1] <= 2**16 else np.int32)
+    np.put_along_axis(ranks, order, np.arange(order.shape[1], dtype=ranks.dtype)[None], axis=1)
     return ranks
 
 
-def kept_pixels(ranks: Ranks, keep: float, which: str) -> npt.NDArray[np.bool_]:
-    """Tell which pixels are kept, by their ranks [..., H * W]."""
+def _kept_pixels(ranks: Ranks, keep: float, which: str) -> npt.NDArray[np.bool_]:
     if not 0.0 < keep <= 1.0:
         raise ArgumentError(f"keep={keep!r} is not a share of the pixels; pass a value above 0 and up to 1.")
     checks.one_of("which", which, ("top", "bottom"))
-    pixels = ranks.shape[-1]
-    count = int(pixels * keep + 0.5)
-    return ranks < count if which == "top" else ranks >= pixels - count
+    count = int(ranks.shape[-1] * keep + 0.5)
+    return ranks < count if which == "top" else ranks >= ranks.shape[-1] - count

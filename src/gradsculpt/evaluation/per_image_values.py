@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from gradsculpt.errors import RunError
-from gradsculpt.evaluation.groups import Point
+from gradsculpt.evaluation.groups.base import Point
 from gradsculpt.metrics import Score
 
 VALUES = "scorecard.csv"
@@ -35,10 +35,8 @@ class Header(NamedTuple):
 
 
 class _Row(NamedTuple):
-    """The values of an image by heading, with its name and the digest of its pixels, label and truth."""
-
     image: str
-    digest: str
+    digest: str  # of its pixels, label and truth
     values: Mapping[str, float]
 
 
@@ -46,24 +44,20 @@ class PerImageValues:
     """A table with a row an image and a column a score; an empty field stands for what was not measured.
 
     Args:
-        folder: Where the rows are written as they come; None keeps them in memory only.
+        folder: Where the rows are written as they come, or `RunError` is raised; None keeps them in memory only.
         key: Digest of what the values depend on besides the images. Rows that an earlier, interrupted evaluation with
             the same key left in the folder are taken over; others are thrown away.
-
-    Raises:
-        RunError: If the folder cannot be written to.
     """
 
     def __init__(self, folder: Path | None = None, key: str = "") -> None:
-        self._folder = folder
-        self._key = key
+        self._folder, self._key = folder, key
         self._headers: dict[str, Header] = {}
         self._rows: list[_Row] = []
         if folder is not None:
             try:
                 folder.mkdir(parents=True, exist_ok=True)
                 self._take_over(folder)
-                self._rewrite(folder)
+                self._rewrite()
             except OSError as error:
                 raise RunError(
                     f"{folder} cannot be written to ({error.strerror or error}), so the values would be lost. "
@@ -80,8 +74,7 @@ class PerImageValues:
                 del self._rows[place:]
                 if not self._rows:
                     self._headers.clear()
-                if self._folder is not None:
-                    self._rewrite(self._folder)
+                self._rewrite()
                 return
 
     def append(self, images: Sequence[str], columns: Mapping[Header, Tensor], digests: Sequence[str] = ()) -> None:
@@ -94,13 +87,10 @@ class PerImageValues:
         self._rows += rows
         new = {header.name: header for header in columns if header.name not in self._headers}
         self._headers |= new
-        if self._folder is None:
-            return
         if new:
-            self._rewrite(self._folder)
-        else:
-            with (self._folder / _DRAFT).open("a", newline="", encoding="utf-8") as file:
-                self._write(file, rows, [_IMAGE, _DIGEST])
+            self._rewrite()
+        elif self._folder is not None:
+            self._write(self._folder / _DRAFT, rows, _IMAGE, _DIGEST, mode="a")
 
     def columns(self) -> dict[Header, Tensor]:
         """Return every column, float64 [N], with NaN for what was not measured."""
@@ -112,30 +102,27 @@ class PerImageValues:
     def finish(self) -> None:
         """Write the table under its final name; the next evaluation starts anew."""
         if self._folder is not None:
-            with (self._folder / VALUES).open("w", newline="", encoding="utf-8") as file:
-                self._write(file, self._rows, [_IMAGE], heading=True)
+            self._write(self._folder / VALUES, self._rows, _IMAGE)
             (self._folder / _NOTE).unlink()
             (self._folder / _DRAFT).unlink()
 
-    def _write(self, file: io.TextIOBase, rows: Sequence[_Row], first: Sequence[str], heading: bool = False) -> None:
-        writer = csv.DictWriter(file, [*first, *self._headers], extrasaction="ignore")
-        if heading:
-            writer.writeheader()
-        writer.writerows({_IMAGE: row.image, _DIGEST: row.digest, **row.values} for row in rows)
+    def _write(self, path: Path, rows: Sequence[_Row], *first: str, mode: str = "w") -> None:
+        with path.open(mode, newline="", encoding="utf-8") as file:
+            writer = csv.DictWriter(file, [*first, *self._headers], extrasaction="ignore")
+            if mode == "w":
+                writer.writeheader()
+            writer.writerows({_IMAGE: row.image, _DIGEST: row.digest, **row.values} for row in rows)
 
-    def _rewrite(self, folder: Path) -> None:
-        headers = {
-            name: {"group": h.group, "score": asdict(h.score), "point": h.point} for name, h in self._headers.items()
-        }
+    def _rewrite(self) -> None:
+        if self._folder is None:
+            return
+        headers = {name: {**h._asdict(), "score": asdict(h.score)} for name, h in self._headers.items()}
         # The table goes first: a note without its rows would promise what is not there.
-        with (folder / _DRAFT).open("w", newline="", encoding="utf-8") as file:
-            self._write(file, self._rows, [_IMAGE, _DIGEST], heading=True)
-        (folder / _NOTE).write_text(json.dumps({"key": self._key, "headers": headers}), encoding="utf-8")
+        self._write(self._folder / _DRAFT, self._rows, _IMAGE, _DIGEST)
+        (self._folder / _NOTE).write_text(json.dumps({"key": self._key, "headers": headers}), encoding="utf-8")
 
     def _take_over(self, folder: Path) -> None:
         """Read what an interrupted evaluation with the same key wrote, up to a line that was cut off."""
-        if not (folder / _NOTE).is_file() or not (folder / _DRAFT).is_file():
-            return
         try:
             note = json.loads((folder / _NOTE).read_text(encoding="utf-8"))
             text = (folder / _DRAFT).read_text(encoding="utf-8")
@@ -146,12 +133,11 @@ class PerImageValues:
                 for name, h in note["headers"].items()
             }
             # A row that was cut off in the middle of the file has fields that are no numbers.
-            lines = csv.DictReader(io.StringIO(text[: text.rfind("\n") + 1]), restval="missing")
             rows = [
                 _Row(line.pop(_IMAGE), line.pop(_DIGEST), {name: float(value) for name, value in line.items() if value})
-                for line in lines
+                for line in csv.DictReader(io.StringIO(text[: text.rfind("\n") + 1]), restval="missing")
             ]
             if all(row.values.keys() <= headers.keys() for row in rows):
                 self._rows, self._headers = rows, headers
-        except (ValueError, KeyError, TypeError, AttributeError, csv.Error):
+        except (FileNotFoundError, ValueError, KeyError, TypeError, AttributeError, csv.Error):
             return

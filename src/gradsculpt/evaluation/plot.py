@@ -1,70 +1,74 @@
 """Scorecards as figures."""
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Protocol
 
-from gradsculpt.evaluation.results import Card, Curve
+from gradsculpt.evaluation.results import Curve, Entry
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
     from matplotlib.lines import Line2D
 
-STYLES = ("o-", "s--", "^-.", "d:", "v-", "x--", "+-.", "*:")
-"""Told apart by marker and dash as well as by colour."""
-
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00", "#000000", "#8c6d1f")
 """After Okabe and Ito, which all kinds of colour vision tell apart."""
 
+_STYLES = ("o-", "s--", "^-.", "d:", "v-", "x--", "+-.", "*:")
+_NAMED, _LETTERS = 12, 18
 
-def plot(cards: Sequence[Card]) -> "Figure":
-    """Return scorecards as one figure: every score with its interval, then every curve.
 
-    Args:
-        cards: The scorecards; each has its own colour and marker.
-    """
+class _Card(Protocol):
+    @property
+    def name(self) -> str: ...
+    @property
+    def entries(self) -> Mapping[str, Entry]: ...
+    @property
+    def curves(self) -> Mapping[str, Curve]: ...
+
+
+def plot(cards: Sequence[_Card]) -> "Figure":
+    """Return scorecards as one figure: every score with its interval, then every curve; each card has its colour."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     names = list(dict.fromkeys(name for card in cards for name in card.entries))
     curves = list(dict.fromkeys(name for card in cards for name in card.curves))
-    height = max(2.0, 0.26 * len(names) + 0.8)
-    figure = Figure(figsize=(8.0 if curves else 6.0, height + 2.6 * ((len(curves) + 1) // 2)), layout="constrained")
+    rows = (len(curves) + 1) // 2
+    heights = [max(2.0, 0.26 * len(names) + 0.8), 2.6 * rows]
+    figure = Figure(figsize=(8.0 if curves else 6.0, sum(heights)), layout="constrained")
     FigureCanvasAgg(figure)
-    parts: Any = figure.subfigures(2, 1, height_ratios=[height, 2.6 * ((len(curves) + 1) // 2)]) if curves else [figure]
-    scores(parts[0].subplots(), cards, names)
-    if curves:
-        axes = parts[1].subplots((len(curves) + 1) // 2, 2, squeeze=False).ravel()
-        for axis, name in zip(axes, curves, strict=False):
-            shown = [card for card in cards if name in card.curves]
-            handles = lines(axis, [card.curves.get(name) for card in cards])
-            axis.set_title(shown[0].curves[name].title, fontsize=9)
-            axis.legend(handles, [card.name for card in shown], fontsize=7)
-        for axis in axes[len(curves) :]:
-            axis.set_axis_off()
+    halves: Any = figure.subfigures(2, 1, height_ratios=heights) if curves else [figure]
+    _scores(halves[0].subplots(), cards, names)
+    axes = halves[1].subplots(rows, 2, squeeze=False).ravel() if curves else []
+    for axis, name in zip(axes, curves, strict=False):
+        shown = [card for card in cards if name in card.curves]
+        handles = lines(axis, [card.curves.get(name) for card in cards])
+        axis.set_title(shown[0].curves[name].title, fontsize=9)
+        axis.legend(handles, [card.name for card in shown], fontsize=7)
+    for axis in axes[len(curves) :]:
+        axis.set_axis_off()
     return figure
 
 
-def scores(axis: "Axes", cards: Sequence[Card], names: Sequence[str]) -> None:
+def _scores(axis: "Axes", cards: Sequence[_Card], names: Sequence[str]) -> None:
     """Draw scores, one a line, scaled so that 0 to 1 is the range that a score can have.
 
     Scores without an upper end are drawn by their share of the largest value shown.
     """
-    for i, card in enumerate(cards):
-        for row, name in enumerate(names):
-            if name not in card.entries:
-                continue
-            entry = card.entries[name]
-            others = [other.entries[name] for other in cards if name in other.entries]
-            top = entry.score.high if entry.score.high < float("inf") else max(other.high for other in others) or 1.0
-            low = entry.score.low if entry.score.low > float("-inf") else min(0.0, *(other.low for other in others))
-            mean, left, right = ((value - low) / ((top - low) or 1.0) for value in (entry.mean, entry.low, entry.high))
-            place = row + (i - (len(cards) - 1) / 2) * 0.6 / max(1, len(cards))
-            colour = COLOURS[i % len(COLOURS)]
-            axis.plot([left, right], [place, place], color=colour, linewidth=2, alpha=0.5)
-            label = card.name if row == 0 else None
-            axis.plot([mean], [place], STYLES[i % len(STYLES)][0], color=colour, markersize=5, label=label)
-    axis.set_yticks(range(len(names)), [_named(cards, name) for name in names], fontsize=7)
+    labels = []
+    for row, name in enumerate(names):
+        entries = {i: card.entries[name] for i, card in enumerate(cards) if name in card.entries}
+        score = next(iter(entries.values())).score
+        labels.append(name.replace("_", " ") + {"higher": " ↑", "lower": " ↓", None: ""}[score.better])
+        top = score.high if score.high < float("inf") else max(entry.high for entry in entries.values()) or 1.0
+        low = score.low if score.low > float("-inf") else min(0.0, *(entry.low for entry in entries.values()))
+        for i, entry in entries.items():
+            mean, *ends = ((value - low) / ((top - low) or 1.0) for value in (entry.mean, entry.low, entry.high))
+            place, (style, colour) = row + (i - (len(cards) - 1) / 2) * 0.6 / len(cards), look(i)
+            axis.plot(ends, [place, place], color=colour, linewidth=2, alpha=0.5)
+            label = cards[i].name if row == 0 else None
+            axis.plot([mean], [place], style[0], color=colour, markersize=5, label=label)
+    axis.set_yticks(range(len(names)), labels, fontsize=7)
     axis.invert_yaxis()
     axis.set_xlabel("share of the range that each score can have; bars are 95% intervals", fontsize=8)
     axis.grid(axis="x", alpha=0.3)
@@ -79,18 +83,37 @@ def lines(axis: "Axes", curves: Sequence[Curve | None], band: float = 0.2) -> "l
         curves: A curve a classifier; one without it takes its turn, so that each has one colour and marker everywhere.
         band: Opacity of the bands.
     """
-    drawn = []
-    for i, curve in enumerate(curves):
-        if curve is not None:
-            places = list(range(len(curve.x))) if isinstance(curve.x[0], str) else list(curve.x)
-            colour = COLOURS[i % len(COLOURS)]
-            drawn += axis.plot(places, curve.mean, STYLES[i % len(STYLES)], color=colour, markersize=3)
+    from matplotlib.ticker import MaxNLocator
+
+    drawn, shown = [], {i: curve for i, curve in enumerate(curves) if curve is not None}
+    for i, curve in shown.items():
+        places = list(range(len(curve.x))) if isinstance(curve.x[0], str) else list(curve.x)
+        style, colour = look(i)
+        drawn += axis.plot(places, curve.mean, style, color=colour, markersize=3)
+        if curve.low != curve.high:
             axis.fill_between(places, curve.low, curve.high, color=colour, alpha=band, linewidth=0)
-    first = next(curve for curve in curves if curve is not None)
-    if isinstance(first.x[0], str):
-        axis.set_xticks(range(len(first.x)), [str(x) for x in first.x], rotation=60, ha="right", fontsize=6)
+    first = next(iter(shown.values()))
     label(axis, first.x_label, first.y_label)
+    if isinstance(first.x[0], str):
+        _name_stages(axis, [str(x) for x in first.x])
+    elif all(isinstance(x, int) for x in first.x):
+        axis.xaxis.set_major_locator(MaxNLocator(integer=True))
     return drawn
+
+
+def look(i: int) -> tuple[str, str]:
+    """Return how the i-th of several is drawn, told apart by marker and dash as well as by colour: style, colour."""
+    return _STYLES[i % len(_STYLES)], COLOURS[i % len(COLOURS)]
+
+
+def _name_stages(axis: "Axes", stages: Sequence[str]) -> None:
+    """Name a dozen stages at most, the first and the last among them; the others keep a small tick."""
+    count = min(_NAMED, len(stages))
+    places = sorted({round(i * (len(stages) - 1) / max(1, count - 1)) for i in range(count)})
+    short = [name if len(name) <= _LETTERS else "…" + name[1 - _LETTERS :] for name in (stages[i] for i in places)]
+    axis.set_xticks(places, short, rotation=60, ha="right", rotation_mode="anchor")
+    axis.set_xticks(range(len(stages)), minor=True)
+    axis.tick_params(axis="x", labelsize=6)
 
 
 def label(axis: "Axes", x_label: str, y_label: str) -> None:
@@ -99,9 +122,3 @@ def label(axis: "Axes", x_label: str, y_label: str) -> None:
     axis.set_ylabel(y_label, fontsize=8)
     axis.tick_params(labelsize=7)
     axis.grid(alpha=0.3)
-
-
-def _named(cards: Sequence[Card], name: str) -> str:
-    arrows = {"higher": " ↑", "lower": " ↓", None: ""}
-    entry = next(card.entries[name] for card in cards if name in card.entries)
-    return name.replace("_", " ") + arrows[entry.score.better]

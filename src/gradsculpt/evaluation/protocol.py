@@ -1,7 +1,7 @@
 """What is scored, and how the maps of a classifier are read: the same for scores and for pictures."""
 
 from dataclasses import dataclass, field
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -10,20 +10,14 @@ from gradsculpt import checks
 from gradsculpt.attributions import Attribution, Gradient
 from gradsculpt.errors import ArgumentError
 from gradsculpt.evaluation.batch import EvaluationBatch
-from gradsculpt.evaluation.groups import (
-    SCORE_GROUPS,
-    Accuracy,
-    Fidelity,
-    GroundTruth,
-    RobustnessAttack,
-    RobustnessRandom,
-    Sanity,
-    ScoreGroup,
-    Sparsity,
-)
+from gradsculpt.evaluation.groups import SCORE_GROUPS
+from gradsculpt.evaluation.groups.base import ScoreGroup
+from gradsculpt.evaluation.groups.clean import Accuracy, GroundTruth, Sparsity
+from gradsculpt.evaluation.groups.faithfulness import Fidelity, Sanity
+from gradsculpt.evaluation.groups.robustness import RobustnessAttack, RobustnessRandom
 from gradsculpt.models import Classifier
 
-GroupT = TypeVar("GroupT", bound=ScoreGroup)
+_RPS_LEVELS = (4.0, 8.0, 16.0)
 
 
 @dataclass(frozen=True)
@@ -65,36 +59,14 @@ class Protocol:
     @classmethod
     def quick(cls) -> "Protocol":
         """Return a protocol of all groups with few draws, attacked images and stages."""
-        return cls(
-            groups=(
-                Accuracy(),
-                Sparsity(),
-                RobustnessRandom(rps_levels=(4.0, 8.0, 16.0), draws=3),
-                RobustnessAttack(levels=(0.5, 2.0), images=8),
-                Fidelity(),
-                GroundTruth(),
-                Sanity(images=8, stages=10),
-            )
-        )
+        attack = RobustnessAttack(levels=(0.5, 2.0), images=8)
+        return cls(_every(RobustnessRandom(rps_levels=_RPS_LEVELS, draws=3), attack, Sanity(images=8, stages=10)))
 
     @classmethod
     def full(cls) -> "Protocol":
         """Return a protocol of all groups with the settings of the papers."""
-        return cls(
-            groups=(
-                Accuracy(),
-                Sparsity(),
-                RobustnessRandom(rps_levels=(4.0, 8.0, 16.0)),
-                RobustnessAttack(levels=(0.25, 0.5, 1.0, 2.0, 4.0), steps=100, images=500),
-                Fidelity(steps=20),
-                GroundTruth(),
-                Sanity(images=64),
-            )
-        )
-
-    def group(self, kind: type[GroupT]) -> GroupT | None:
-        """Return the group of a class, if there is one."""
-        return next((group for group in self.groups if isinstance(group, kind)), None)
+        attack = RobustnessAttack(levels=(0.25, 0.5, 1.0, 2.0, 4.0), steps=100, images=500)
+        return cls(_every(RobustnessRandom(rps_levels=_RPS_LEVELS), attack, Sanity(images=64)))
 
     def in_order(self) -> list[ScoreGroup]:
         """Return the groups in the order of the table."""
@@ -126,14 +98,13 @@ class Protocol:
         generator: torch.Generator,
         start: int = 0,
     ) -> EvaluationBatch:
-        """Return a batch on the device of the classifier, with the noise that comes next from a generator.
-
-        The other arguments are those of `EvaluationBatch`.
-        """
-        noise = torch.rand(images.shape, generator=generator).mul_(2).sub_(1)
-        device = classifier.device
-        moved = (images.to(device), labels.to(device), None if ground_truth is None else ground_truth.to(device))
+        """Return a batch on the device of the classifier, with the noise that comes next from a generator."""
+        device, noise = classifier.device, torch.rand(images.shape, generator=generator).mul_(2).sub_(1)
+        truth = None if ground_truth is None else ground_truth.to(device)
+        moved = (images.to(device), labels.to(device), truth, noise.to(device))
         attack = next((group.attack for group in self.groups if group.attack is not None), None)
-        return EvaluationBatch(
-            classifier, self.attribution, self.target, attack, self.seed, *moved, noise.to(device), start
-        )
+        return EvaluationBatch(classifier, self.attribution, self.target, attack, self.seed, *moved, start)
+
+
+def _every(noise: RobustnessRandom, attack: RobustnessAttack, sanity: Sanity) -> tuple[ScoreGroup, ...]:
+    return (Accuracy(), Sparsity(), noise, attack, Fidelity(steps=20), GroundTruth(), sanity)

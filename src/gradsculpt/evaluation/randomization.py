@@ -41,8 +41,7 @@ class Randomization:
     Args:
         stages: Names of the S stages, in the order in which they were randomised: from the output to the input.
         values: One value a stage and image, [S, N]: those of `SANITY_SCORES` by name.
-        original: Maps of the first images before anything was randomised, [M, C, H, W].
-        maps: Maps of the same images at each stage, [S, M, C, H, W].
+        original: Maps of the first images before, [M, C, H, W]; `maps` are theirs at each stage, [S, M, C, H, W].
     """
 
     stages: tuple[str, ...]
@@ -95,8 +94,7 @@ def randomization(
         The values of `SANITY_SCORES` for each stage and image.
 
     Raises:
-        ArgumentError: If x, y, a stage or a number is out of range.
-        ModelError: If the model is no module, cannot be copied, or has no parameters.
+        GradsculptError: If an argument is out of range, or the model cannot be copied or has no parameters.
 
     Source: Adebayo et al., NeurIPS 2018 (Sanity checks for saliency maps); Gong et al., CVPR 2024, C.2.6, Fig. 11, 15.
 
@@ -114,12 +112,11 @@ def randomization(
     chosen = selected(find_stages(network, x), stages, network)
     target = _classes(network, x, y, batch_size)
     before = _maps(network, reader, x, target, batch_size)
-    values: list[dict[str, Tensor]] = []
-    kept: list[Tensor] = []
+    values, kept = [], []
     for done, stage in enumerate(chosen, start=1):
         redraw(network, stage, seed)
         after = _maps(network, reader, x, target, batch_size)
-        values.append(compared(before, after, k))
+        values.append(_compared(before, after, k))
         kept.append(after[:keep].clone())
         if independent:
             restore(network, stage, model)
@@ -144,47 +141,36 @@ def data_randomization(
     Permuted labels can only be learnt by heart, so a map that shows what labels have to do with images must change; in
     the paper, an adversarially trained network then gives one answer to all images, and its maps are zero.
 
-    Args:
-        model: The network that was trained on the true labels.
-        randomized: The same network trained on permuted ones (the recipe `random-labels`).
-        attribution: The maps.
-        x: What both models take, [N, C, H, W].
-        y: Classes whose maps are read from both [N]; None for those that `model` predicts.
-        k: Share of the non-zero pixels whose overlap is counted.
-        batch_size: Images a pass.
+    `model` was trained on the true labels and `randomized`, the same network, on permuted ones (the recipe
+    `random-labels`); both take x, and maps are of the classes y, or of those that `model` predicts. The other arguments
+    and the errors are those of `randomization`.
 
     Returns:
         The values of `SANITY_SCORES`, one an image [N].
-
-    Raises:
-        ArgumentError: If x, y or a number is out of range.
 
     Source: Adebayo et al., NeurIPS 2018 (Sanity checks for saliency maps); Gong et al., CVPR 2024, C.2.6, Fig. 9.
 
     Example:
         >>> from gradsculpt.attributions import Gradient
-        >>> network = nn.Sequential(nn.Flatten(), nn.Linear(64, 3))
-        >>> constant = lambda x: torch.zeros(len(x), 3)
-        >>> data_randomization(network, constant, Gradient(), torch.rand(2, 1, 8, 8))["blank"]
+        >>> trained, constant = nn.Sequential(nn.Flatten(), nn.Linear(64, 3)), lambda x: torch.zeros(len(x), 3)
+        >>> data_randomization(trained, constant, Gradient(), torch.rand(2, 1, 8, 8))["blank"]
         tensor([1., 1.])
     """
     checks.images("x", x)
     checks.at_least("batch_size", batch_size, 1)
     target = _classes(model, x, y, batch_size)
     before, after = (_maps(each, attribution, x, target, batch_size) for each in (model, randomized))
-    return compared(before, after, k)
+    return _compared(before, after, k)
 
 
-def compared(before: Tensor, after: Tensor, k: float) -> dict[str, Tensor]:
-    """Return the values of `SANITY_SCORES` for two batches of maps, one an image."""
+def _compared(before: Tensor, after: Tensor, k: float) -> dict[str, Tensor]:
     first, second = heatmap(before, clip=100.0), heatmap(after, clip=100.0)
     old, new = (magnitudes("maps", maps).flatten(1).mean(dim=1) for maps in (before, after))
-    ratio = torch.where(old == new, 1.0, new / old)  # two zero maps are alike
     return {
         "ssim": ssim(first, second),
         "spearman": spearman(first, second),
         "topk_intersection": topk_intersection(first, second, k, nonzero=True),
-        "magnitude": ratio,
+        "magnitude": torch.where(old == new, 1.0, new / old),  # two zero maps are alike
         "blank": (second == 0).flatten(1).to(second.dtype).mean(dim=1),
     }
 

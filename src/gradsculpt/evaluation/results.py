@@ -1,9 +1,7 @@
 """The lines and curves of a scorecard."""
 
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -20,10 +18,7 @@ class Entry:
     Args:
         group: What it belongs to: accuracy, sparsity, robustness-random, and so on.
         score: What was measured: its name, range, direction and unit.
-        mean: Mean over the images.
-        low: Lower end of the 95% bootstrap interval of the mean.
-        high: Upper end.
-        images: How many images the mean is over.
+        mean: Mean over so many `images`, with the ends of its 95% bootstrap interval in `low` and `high`.
     """
 
     group: str
@@ -45,14 +40,9 @@ class Curve:
     """A score as it changes with a setting.
 
     Args:
-        title: What the score is.
-        x_label: What is set, with its unit.
-        y_label: What is measured, with its unit.
+        title: What the score is; labels of the axes come with their units, and `caption` says how to read it.
         x: The settings: numbers, or names of stages.
-        mean: Mean over the images at each.
-        low: Lower end of the 95% bootstrap interval.
-        high: Upper end.
-        caption: How to read it, in a sentence.
+        mean: Mean over the images at each, with the ends of its 95% bootstrap interval in `low` and `high`.
     """
 
     title: str
@@ -64,38 +54,9 @@ class Curve:
     high: tuple[float, ...]
     caption: str = ""
 
-    @classmethod
-    def from_json(cls, content: Mapping[str, Any]) -> "Curve":
-        """Return the curve that was written as a dictionary, with lists for tuples."""
-        fields: dict[str, Any] = {key: tuple(v) if isinstance(v, list) else v for key, v in content.items()}
-        return cls(**fields)
-
-
-class Card(Protocol):
-    """Whatever has a name, scores and curves."""
-
-    @property
-    def name(self) -> str:
-        """What was scored."""
-
-    @property
-    def entries(self) -> Mapping[str, Entry]:
-        """Scores by name."""
-
-    @property
-    def curves(self) -> Mapping[str, Curve]:
-        """Curves by name."""
-
 
 def entry(group: str, score: Score, values: Tensor, seed: int) -> Entry:
-    """Summarise one value an image by its mean and 95% percentile bootstrap interval.
-
-    Args:
-        group: Group of the table.
-        score: What the values are.
-        values: [N].
-        seed: Seed of the resampling.
-    """
+    """Summarise one value an image [N] by its mean and 95% percentile bootstrap interval, resampled by the seed."""
     values = values.double().cpu()
     generator = torch.Generator().manual_seed(seed)
     # In chunks, so that ten thousand images do not need a ten-million-entry table.

@@ -49,11 +49,7 @@ class Scorecard:
         return "\n".join([self.name, *(f"  {name:<{width}}  {entry}" for name, entry in self.entries.items())])
 
     def to_pandas(self) -> "pandas.DataFrame":
-        """Return the table as a data frame: a row a score, with its group, mean, interval, direction and unit.
-
-        Raises:
-            ArgumentError: If pandas is not installed.
-        """
+        """Return the table for pandas: a row a score, with its group, mean, interval, direction and unit."""
         try:
             import pandas
         except ImportError as error:
@@ -61,14 +57,12 @@ class Scorecard:
                 f"a data frame needs the package pandas, which cannot be imported ({error}); install it with: "
                 "pip install 'gradsculpt[pandas]'"
             ) from error
-        columns = {
-            name: {
-                **{column: getattr(entry, column) for column in ("group", "mean", "low", "high", "images")},
-                **{column: getattr(entry.score, column) for column in ("better", "unit")},
-            }
+        rows = {
+            name: {column: getattr(entry, column) for column in ("group", "mean", "low", "high", "images")}
+            | {"better": entry.score.better, "unit": entry.score.unit}
             for name, entry in self.entries.items()
         }
-        frame = pandas.DataFrame.from_dict(columns, orient="index")
+        frame = pandas.DataFrame.from_dict(rows, orient="index")
         frame.index.name = self.name
         return frame
 
@@ -90,17 +84,13 @@ class Scorecard:
 
     @classmethod
     def load(cls, path: Path) -> "Scorecard":
-        """Read a scorecard.
-
-        Raises:
-            RunError: If the file is missing or is no scorecard.
-        """
+        """Read a scorecard, or raise `RunError` if the file is missing or is none."""
         try:
             content = json.loads(path.read_text())
             entries = {
-                name: Entry(**{**entry, "score": Score(**entry["score"])}) for name, entry in content["scores"].items()
+                key: Entry(**{**value, "score": Score(**value["score"])}) for key, value in content["scores"].items()
             }
-            curves = {name: Curve.from_json(curve) for name, curve in content.get("curves", {}).items()}
+            curves = {key: _curve(value) for key, value in content.get("curves", {}).items()}
             return cls(content["name"], content["settings"], entries, curves)
         except FileNotFoundError as error:
             raise RunError(f"there is no {path}; write it with `gradsculpt evaluate {path.parent}`.") from error
@@ -108,3 +98,8 @@ class Scorecard:
             raise RunError(
                 f"{path} is no scorecard ({error}); write it again with `gradsculpt evaluate {path.parent}`."
             ) from error
+
+
+def _curve(content: Mapping[str, Any]) -> Curve:
+    fields: dict[str, Any] = {key: tuple(v) if isinstance(v, list) else v for key, v in content.items()}
+    return Curve(**fields)

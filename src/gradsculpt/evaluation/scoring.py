@@ -1,9 +1,8 @@
 """Scoring a classifier and its maps on images."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -12,7 +11,7 @@ from gradsculpt import checks
 from gradsculpt.data import to_float
 from gradsculpt.errors import ArgumentError
 from gradsculpt.evaluation.batch import EvaluationBatch
-from gradsculpt.evaluation.groups import Column, ScoreGroup
+from gradsculpt.evaluation.groups.base import Column, ScoreGroup
 from gradsculpt.evaluation.per_image_values import Header, PerImageValues
 from gradsculpt.evaluation.protocol import Protocol
 from gradsculpt.evaluation.results import Curve, Entry, entry
@@ -41,10 +40,9 @@ def evaluate(
     """Score a classifier: accuracy, and sparsity, robustness, fidelity, truth and sanity of its maps.
 
     Args:
-        classifier: A `Classifier`, or any module from images [N, C, H, W] to logits [N, K]; used in the mode it is in,
-            normally eval.
-        data: Batches of images with labels and, where known, truth maps: tuples of images
-            [N, C, H, W], in 8 bits or in [0, 1], labels [N], and truth maps [N, 1, H, W] or [N, H, W].
+        classifier: A `Classifier`, or any module from images [N, C, H, W] to logits [N, K]; used in the mode it is in.
+        data: Batches as tuples: images [N, C, H, W] in 8 bits or in [0, 1], labels [N], and, where known, truth maps
+            [N, 1, H, W] or [N, H, W].
         protocol: What is scored and how; the default if None.
         space: How a module that is no `Classifier` wants images in [0, 1] normalised; None for as they are.
         name: Name of the scorecard.
@@ -78,7 +76,9 @@ def evaluate(
     key = fingerprint(classifier, space, protocol, noted, limit, names and list(names)) if folder else ""
     values, generator, done = PerImageValues(folder, key), protocol.generator(), 0
     for images, labels, truth, digests in _batches(data, limit, digest=folder is not None):
-        classifier = _classifier(classifier, space, images)
+        if not isinstance(classifier, Classifier):
+            space = space or InputSpace((0.0,) * images.shape[1], (1.0,) * images.shape[1])
+            classifier = Classifier(classifier, space, (), images.shape[-1]).train(classifier.training)
         batch = protocol.batch(classifier, images, labels, truth, generator, done)
         values.keep(done, digests)
         done += len(labels)
@@ -91,23 +91,15 @@ def evaluate(
             progress(done, limit)
     if not done:
         raise ArgumentError("there are no images to score; pass data with at least one batch.")
-    columns = values.columns()
-    card = Scorecard(name, {"images": done, **noted}, _entries(columns, protocol), _curves(columns, protocol))
+    card = Scorecard(name, {"images": done, **noted}, *_summarised(values.columns(), protocol))
     values.finish()
     return card
 
 
-class _Images(NamedTuple):
-    """Images in [0, 1], labels, truth if known, and a digest an image if wanted."""
-
-    images: Tensor
-    labels: Tensor
-    truth: Tensor | None
-    digests: list[str]
-
-
-def _batches(data: Iterable[Any], limit: int | None, *, digest: bool) -> Iterator[_Images]:
-    """Yield images, no more than `limit` in all."""
+def _batches(
+    data: Iterable[Any], limit: int | None, *, digest: bool
+) -> Iterator[tuple[Tensor, Tensor, Tensor | None, list[str]]]:
+    """Yield images in [0, 1], no more than `limit` in all, labels, truth if known, and a digest an image if wanted."""
     done = 0
     for batch in data:
         rest = slice(None if limit is None else limit - done)
@@ -121,7 +113,7 @@ def _batches(data: Iterable[Any], limit: int | None, *, digest: bool) -> Iterato
             )
         checks.labels(labels, len(images))
         digests = [fingerprint(*image) for image in zip(*given, strict=False)] if digest else []
-        yield _Images(images, labels, truth[:, None] if truth is not None and truth.ndim == 3 else truth, digests)
+        yield images, labels, truth[:, None] if truth is not None and truth.ndim == 3 else truth, digests
         done += len(labels)
         if done == limit:
             return
@@ -132,34 +124,24 @@ def _shares(values: Tensor) -> Tensor:
     return to_float(values) if values.dtype == torch.uint8 else values.float() if values.dtype == torch.bool else values
 
 
-def _classifier(module: nn.Module, space: InputSpace | None, images: Tensor) -> Classifier:
-    """Return a module as a classifier of images in [0, 1]."""
-    if isinstance(module, Classifier):
-        return module
-    channels = images.shape[1]
-    space = space or InputSpace((0.0,) * channels, (1.0,) * channels)
-    return Classifier(module, space, (), images.shape[-1]).train(module.training)
-
-
 def _measured(batch: EvaluationBatch, protocol: Protocol) -> dict[Header, Tensor]:
     """Return the columns of a batch, with NaN for images that were not measured."""
     columns: dict[Header, Tensor] = {}
-    owners: dict[str, str] = {}
     for group in protocol.in_order():
         if group.needs_ground_truth and batch.ground_truth is None:
             continue
         for column in group.measure(batch):
             header = Header(group.name, column.score, column.point)
-            _check(group, column, header.name, len(batch), owners)
+            _check(group, column, header.name, len(batch), columns)
             whole = torch.full((len(batch),), torch.nan, dtype=torch.float64)
             whole[: len(column.values)] = column.values.detach().double().cpu()
             columns[header] = whole
-            owners[header.name] = group.name
     return columns
 
 
-def _check(group: ScoreGroup, column: Column, name: str, count: int, owners: Mapping[str, str]) -> None:
+def _check(group: ScoreGroup, column: Column, name: str, count: int, others: Iterable[Header]) -> None:
     """Raise `ArgumentError` where a column would be lost or could not be drawn."""
+    owners = {other.name: other.group for other in others}
     if name in owners:
         raise ArgumentError(
             f"{name} is measured by {owners[name]} and by {group.name}, and one would hide the other; leave a group "
@@ -174,35 +156,28 @@ def _check(group: ScoreGroup, column: Column, name: str, count: int, owners: Map
         raise ArgumentError(f"{group.name} draws a curve {column.point.curve} that its `curves` does not describe.")
 
 
-def _finite(column: Column) -> Column:
-    return replace(column, values=column.values[column.values.isfinite()])
-
-
-def _columns(columns: Mapping[Header, Tensor], group: ScoreGroup) -> list[Column]:
-    return [Column(h.score, values, h.point) for h, values in columns.items() if h.group == group.name]
-
-
-def _entries(columns: Mapping[Header, Tensor], protocol: Protocol) -> dict[str, Entry]:
+def _summarised(values: Mapping[Header, Tensor], protocol: Protocol) -> tuple[dict[str, Entry], dict[str, Curve]]:
+    """Return the lines and the curves of the scorecard, each of the images that count."""
     entries: dict[str, Entry] = {}
-    for group in protocol.in_order():
-        lines = [column for column in _columns(columns, group) if column.point is None]
-        for column in map(_finite, group.summarised(lines) if lines else ()):
-            if len(column.values):
-                heading = f"{group.name}, {column.heading}" if column.heading else group.name
-                entries[column.score.name] = entry(heading, column.score, column.values, protocol.seed)
-    return entries
-
-
-def _curves(columns: Mapping[Header, Tensor], protocol: Protocol) -> dict[str, Curve]:
     curves: dict[str, Curve] = {}
     for group in protocol.in_order():
-        points: dict[str, list[tuple[float | str, Entry]]] = {}
-        for column in map(_finite, _columns(columns, group)):
-            if column.point is not None and len(column.values):
-                summary = entry(group.name, column.score, column.values, protocol.seed)
-                points.setdefault(column.point.curve, []).append((column.point.x, summary))
-        for name, summaries in points.items():
-            text, places = group.curves[name], tuple(x for x, _ in summaries)
-            mean, low, high = (tuple(getattr(e, end) for _, e in summaries) for end in ("mean", "low", "high"))
-            curves[name] = Curve(text.title, text.x_label, text.y_label, places, mean, low, high, text.caption)
-    return curves
+        columns = [Column(h.score, column, h.point) for h, column in values.items() if h.group == group.name]
+        lines = [column for column in columns if column.point is None]
+        for column in group.summarised(lines) if lines else ():
+            if summary := _entry(group, column, protocol.seed):
+                entries[column.score.name] = summary
+        points: dict[str, dict[float | str, Entry]] = {}
+        for column in columns:
+            if column.point is not None and (summary := _entry(group, column, protocol.seed)):
+                points.setdefault(column.point.curve, {})[column.point.x] = summary
+        for name, places in points.items():
+            text = group.curves[name]
+            mean, low, high = (tuple(getattr(e, end) for e in places.values()) for end in ("mean", "low", "high"))
+            curves[name] = Curve(text.title, text.x_label, text.y_label, tuple(places), mean, low, high, text.caption)
+    return entries, curves
+
+
+def _entry(group: ScoreGroup, column: Column, seed: int) -> Entry | None:
+    values = column.values[column.values.isfinite()]
+    heading = f"{group.name}, {column.heading}" if column.heading else group.name
+    return entry(heading, column.score, values, seed) if len(values) else None

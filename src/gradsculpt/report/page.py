@@ -6,6 +6,7 @@ import io
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import chain, count
 from pathlib import Path
 from typing import Any
 
@@ -25,15 +26,7 @@ _PHOTOGRAPH = 2.4  # bytes a pixel, where a map takes one
 
 @dataclass(frozen=True)
 class RunView:
-    """What the page tells of one run.
-
-    Args:
-        name: Heading.
-        objective: What it was trained with.
-        card: Its scorecard.
-        curve: Rows of metrics.csv.
-        maps: Maps of the samples.
-    """
+    """What the page tells of one run: what it was trained with, rows of its metrics.csv, and maps of the samples."""
 
     name: str
     objective: str
@@ -52,12 +45,9 @@ def read_curve(run: Path) -> list[dict[str, str]]:
 
 
 def render(views: Sequence[RunView], samples: Sequence[Sample], note: str = "") -> str:
-    """Return the page as HTML; every picture is inside it.
+    """Return the page as HTML, every picture inside it; the first run is what the others are compared with.
 
-    Args:
-        views: The runs, in the order of the columns; the others are compared with the first one.
-        samples: The images whose maps each view holds.
-        note: A sentence to open with.
+    The samples are the images whose maps each view holds; the page opens with the note.
     """
     from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoescape
 
@@ -79,7 +69,7 @@ def render(views: Sequence[RunView], samples: Sequence[Sample], note: str = "") 
         samples=_samples(views, samples),
         maps=views[0].maps,
         plots=[
-            {"title": plot.title, "caption": plot.caption, "uri": _svg_uri(plot.svg)}
+            {"title": plot.title, "caption": plot.caption, "uri": _uri(plot.svg, "svg+xml")}
             for plot in plots(names, cards, [view.curve for view in views])
         ],
         note=note,
@@ -105,19 +95,25 @@ def _samples(views: Sequence[RunView], samples: Sequence[Sample]) -> list[dict[s
         ("noisy", maps[0].noisy_images, [each.disturbed for each in maps]),
         ("attacked", maps[0].attacked_images, [each.attacked for each in maps]),
     ]
-    kinds = [(kind, images, pictures) for kind, images, pictures in kinds if images]
+    kinds = [kind for kind in kinds if kind[1]]
     weight = len(samples) * (len(kinds) * (_PHOTOGRAPH + len(views)) + 1)
     side = max(_SMALLEST, int(math.sqrt(_BYTES / max(1.0, weight))))
+
+    def uri(picture: Picture, palette: bool = True) -> str:  # a palette holds all colours of a map
+        image, stream = Image.fromarray(picture), io.BytesIO()
+        if max(image.size) > side:
+            image.thumbnail((side, side), Image.Resampling.BOX)
+        if palette:
+            image = image.quantize(256, dither=Image.Dither.NONE)
+        image.save(stream, "PNG", optimize=True)
+        return _uri(stream.getvalue(), "png")
+
     return [
         {
             "caption": sample.caption,
-            "truth": None if sample.truth is None else _picture_uri(grey(sample.truth), side, palette=True),
+            "truth": None if sample.truth is None else uri(grey(sample.truth)),
             "lines": [
-                {
-                    "kind": kind,
-                    "image": _picture_uri(images[i], side),
-                    "maps": [_picture_uri(each[i], side, palette=True) for each in pictures],
-                }
+                {"kind": kind, "image": uri(images[i], palette=False), "maps": [uri(each[i]) for each in pictures]}
                 for kind, images, pictures in kinds
             ],
             "predicted": [(each.predicted[i], each.correct[i]) for each in maps],
@@ -128,27 +124,12 @@ def _samples(views: Sequence[RunView], samples: Sequence[Sample]) -> list[dict[s
 
 def _unique(names: Sequence[str]) -> list[str]:
     """Return the names, numbered where several runs share one."""
-    numbered: list[str] = []
+    unique: list[str] = []
     for name in names:
-        number, unique = 1, name
-        while unique in numbered:
-            number += 1
-            unique = f"{name} ({number})"
-        numbered.append(unique)
-    return numbered
+        candidates = chain([name], (f"{name} ({number})" for number in count(2)))
+        unique.append(next(each for each in candidates if each not in unique))
+    return unique
 
 
-def _picture_uri(picture: Picture, side: int, palette: bool = False) -> str:
-    """Return a picture as a PNG of at most `side` pixels; a palette holds all colours of a map."""
-    image = Image.fromarray(picture)
-    if max(image.size) > side:
-        image.thumbnail((side, side), Image.Resampling.BOX)
-    if palette:
-        image = image.quantize(256, dither=Image.Dither.NONE)
-    stream = io.BytesIO()
-    image.save(stream, "PNG", optimize=True)
-    return "data:image/png;base64," + base64.b64encode(stream.getvalue()).decode()
-
-
-def _svg_uri(content: bytes) -> str:
-    return "data:image/svg+xml;base64," + base64.b64encode(content).decode()
+def _uri(content: bytes, kind: str) -> str:
+    return f"data:image/{kind};base64,{base64.b64encode(content).decode()}"

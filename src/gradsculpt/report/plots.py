@@ -2,25 +2,21 @@
 
 import io
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from gradsculpt.evaluation import Scorecard
-from gradsculpt.evaluation.plot import COLOURS, STYLES, label, lines
+from gradsculpt.evaluation.plot import label, lines, look
 from gradsculpt.evaluation.results import Curve
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
-
-Epochs = Sequence[Mapping[str, str]]
-"""Rows of metrics.csv, by column."""
 
 # About as wide as the screen of a phone, so that the letters are not made smaller there; wider screens enlarge them.
 _WIDTH, _HEIGHT = 3.7, 2.8
 _LEGEND_LETTERS, _LEGEND_LINE = 52, 0.16
-_TICKS = 12
 
 # The bands of many runs lie over each other, and hide the lines unless they are faint.
 _FEW, _BAND, _FAINT_BAND = 3, 0.2, 0.07
@@ -40,20 +36,18 @@ class Plot:
     svg: bytes
 
 
-def plots(names: Sequence[str], cards: Sequence[Scorecard], epochs: Sequence[Epochs]) -> list[Plot]:
-    """Return the plots for which there are data.
-
-    Args:
-        names: What the runs are called in the legends; unique.
-        cards: Their scorecards.
-        epochs: Rows of their metrics.csv; empty for none.
-    """
+def plots(
+    names: Sequence[str], cards: Sequence[Scorecard], epochs: Sequence[Sequence[Mapping[str, str]]]
+) -> list[Plot]:
+    """Return the plots for which there are data of runs: unique names, scorecards, and rows of metrics.csv."""
     curves = [
-        _curve_plot(names, curves)
+        _curve_plot(names, comparable, " Bands are 95% intervals.")
         for name in dict.fromkeys(name for card in cards for name in card.curves)
-        for curves in _comparable([card.curves.get(name) for card in cards])
+        for comparable in _comparable([card.curves.get(name) for card in cards])
     ]
-    return [*curves, *_trade_off(names, cards), *_training(names, epochs)]
+    training = [[_epochs(rows, column) for rows in epochs] for column in _TRAINING]
+    drawn = [_curve_plot(names, runs) for runs in training if any(runs)]
+    return [*curves, *_trade_off(names, cards), *drawn]
 
 
 def _comparable(curves: Sequence[Curve | None]) -> list[list[Curve | None]]:
@@ -64,104 +58,58 @@ def _comparable(curves: Sequence[Curve | None]) -> list[list[Curve | None]]:
     return [[curve if curve is not None and curve.x == x else None for curve in curves] for x in axes]
 
 
-def _curve_plot(names: Sequence[str], curves: Sequence[Curve | None]) -> Plot:
+def _epochs(rows: Sequence[Mapping[str, str]], column: str) -> Curve | None:
+    """Return a column of metrics.csv as a curve, if it has any value."""
+    title, y_label, scale = _TRAINING[column]
+    values = {int(row["epoch"]): scale * float(row[column]) for row in rows if row.get(column)}
+    y, caption = tuple(values.values()), "On the validation part, after each epoch."
+    return Curve(title, "epoch", y_label, tuple(values), y, y, y, caption) if values else None
+
+
+def _curve_plot(names: Sequence[str], curves: Sequence[Curve | None], more: str = "") -> Plot:
     first = next(curve for curve in curves if curve is not None)
     shown = [name for name, curve in zip(names, curves, strict=True) if curve is not None]
-    figure, axis = _figure(shown, taller=isinstance(first.x[0], str))
-    handles = lines(axis, curves, _BAND if len(shown) <= _FEW else _FAINT_BAND)
-    if isinstance(first.x[0], str):
-        _thin(axis, [str(x) for x in first.x])
-    caption = f"{first.caption} Bands are 95% intervals.".lstrip()
-    return Plot(first.title, caption, _svg(figure, handles, shown))
-
-
-def _thin(axis: "Axes", stages: Sequence[str]) -> None:
-    """Name a dozen stages at most, the first and the last among them; the others keep a small tick."""
-    count = min(_TICKS, len(stages))
-    places = sorted({round(i * (len(stages) - 1) / max(1, count - 1)) for i in range(count)})
-    axis.set_xticks(places, [_short(stages[i]) for i in places], rotation=60, ha="right", rotation_mode="anchor")
-    axis.set_xticks(range(len(stages)), minor=True)
-    axis.tick_params(axis="x", labelsize=6)
-
-
-def _short(name: str, letters: int = 18) -> str:
-    return name if len(name) <= letters else "…" + name[1 - letters :]
+    draw = partial(lines, curves=curves, band=_BAND if len(shown) <= _FEW else _FAINT_BAND)
+    more_height = 0.6 if isinstance(first.x[0], str) else 0.0
+    return _plot(first.title, f"{first.caption}{more}".lstrip(), shown, draw, more_height)
 
 
 def _trade_off(names: Sequence[str], cards: Sequence[Scorecard]) -> list[Plot]:
     shown = [i for i, card in enumerate(cards) if {"accuracy", "gini"} <= set(card.entries)]
     if len(shown) < 2:
         return []
-    figure, axis = _figure([names[i] for i in shown])
-    handles = []
-    for i in shown:
-        x, y = cards[i]["gini"], cards[i]["accuracy"]
-        bars = axis.errorbar(
-            [x.mean],
-            [100 * y.mean],
-            xerr=[[x.mean - x.low], [x.high - x.mean]],
-            yerr=[[100 * (y.mean - y.low)], [100 * (y.high - y.mean)]],
-            fmt=STYLES[i % len(STYLES)][0],
-            color=COLOURS[i % len(COLOURS)],
-            markersize=5,
-            linewidth=1,
-            capsize=2,
-        )
-        handles.append(bars)
-    label(axis, "Gini index of the maps (0 even, 1 one pixel)", "accuracy (%)")
-    caption = "Up is more accurate, right is sparser: the top right corner is best. Bars are 95% intervals."
-    return [
-        Plot("Accuracy against the sparsity of the maps", caption, _svg(figure, handles, [names[i] for i in shown]))
-    ]
 
-
-def _training(names: Sequence[str], epochs: Sequence[Epochs]) -> list[Plot]:
-    from matplotlib.ticker import MaxNLocator
-
-    drawn = []
-    for column, (title, y_label, scale) in _TRAINING.items():
-        points = [
-            [(int(row["epoch"]), scale * float(row[column])) for row in rows if row.get(column)] for rows in epochs
-        ]
-        shown = [i for i, epochs_of_run in enumerate(points) if epochs_of_run]
-        if not shown:
-            continue
-        figure, axis = _figure([names[i] for i in shown])
+    def draw(axis: "Axes") -> Sequence[Any]:
+        bars = []
         for i in shown:
-            style, colour = STYLES[i % len(STYLES)], COLOURS[i % len(COLOURS)]
-            axis.plot(*zip(*points[i], strict=True), style, color=colour, markersize=3)
-        axis.xaxis.set_major_locator(MaxNLocator(integer=True))
-        label(axis, "epoch", y_label)
-        svg = _svg(figure, axis.lines, [names[i] for i in shown])
-        drawn.append(Plot(title, "On the validation part, after each epoch.", svg))
-    return drawn
+            x, y = cards[i]["gini"], cards[i]["accuracy"]
+            left_right = [[x.mean - x.low], [x.high - x.mean]]
+            below_above = [[100 * (y.mean - y.low)], [100 * (y.high - y.mean)]]
+            style, colour = look(i)
+            settings: dict[str, Any] = {"fmt": style[0], "color": colour, "markersize": 5, "linewidth": 1, "capsize": 2}
+            bars.append(axis.errorbar([x.mean], [100 * y.mean], below_above, left_right, **settings))
+        label(axis, "Gini index of the maps (0 even, 1 one pixel)", "accuracy (%)")
+        return bars
+
+    caption = "Up is more accurate, right is sparser: the top right corner is best. Bars are 95% intervals."
+    return [_plot("Accuracy against the sparsity of the maps", caption, [names[i] for i in shown], draw)]
 
 
-def _figure(names: Sequence[str], *, taller: bool = False) -> "tuple[Figure, Axes]":
-    """Return a figure with room below for the legend."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
+def _plot(
+    title: str, caption: str, names: Sequence[str], draw: Callable[["Axes"], Sequence[Any]], more_height: float = 0.0
+) -> Plot:
+    """Return what `draw` draws, with a legend of its handles below the axis, where it hides no line."""
+    import matplotlib
     from matplotlib.figure import Figure
 
-    rows = math.ceil(len(names) / _columns(names))
-    height = _HEIGHT + _LEGEND_LINE * rows + (0.6 if taller else 0.0)
-    figure = Figure(figsize=(_WIDTH, height), layout="constrained")
-    FigureCanvasAgg(figure)
-    return figure, figure.subplots()
-
-
-def _columns(names: Sequence[str]) -> int:
-    return max(1, min(len(names), _LEGEND_LETTERS // (max(map(len, names)) + 8)))
-
-
-def _svg(figure: "Figure", handles: Sequence[Any], names: Sequence[str]) -> bytes:
-    """Return the figure with a legend below the axis, where it hides no line."""
-    import matplotlib
-
+    columns = max(1, min(len(names), _LEGEND_LETTERS // (max(map(len, names)) + 8)))
+    height = _HEIGHT + _LEGEND_LINE * math.ceil(len(names) / columns) + more_height
+    figure, stream = Figure(figsize=(_WIDTH, height), layout="constrained"), io.BytesIO()
+    handles = draw(figure.subplots())
     # A dollar sign would begin a formula.
     labels = [name.replace("$", r"\$") for name in names]
-    figure.legend(handles, labels, loc="outside lower center", ncols=_columns(names), fontsize=7)
-    stream = io.BytesIO()
+    figure.legend(handles, labels, loc="outside lower center", ncols=columns, fontsize=7)
     # Letters stay letters, which are sharp at any size, and the ids do not change from one writing to the next.
     with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": "gradsculpt"}):
         figure.savefig(stream, format="svg", metadata={"Date": None})
-    return stream.getvalue()
+    return Plot(title, caption, stream.getvalue())

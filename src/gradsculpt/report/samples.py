@@ -29,16 +29,8 @@ class Sample:
 class Maps:
     """What one run makes of the samples, an entry a sample.
 
-    Args:
-        clean: Maps of the images.
-        disturbed: Maps of the images with noise.
-        attacked: Maps of the attacked images; empty where the protocol attacks none.
-        noisy_images: The images with noise.
-        attacked_images: The images after the attack on this run's maps; empty where the protocol attacks none.
-        predicted: Classes that the run predicts for the clean images.
-        correct: Whether they are right.
-        noise_size: Half-width of the noise, in 8-bit levels.
-        attack_size: Half-width of the attack, in 8-bit levels; None where the protocol attacks none.
+    `attacked` are maps of `attacked_images`, those after the attack on this run's maps: both empty, and the size None,
+    where the protocol attacks none. Sizes are half-widths in 8-bit levels.
     """
 
     clean: list[Picture]
@@ -61,48 +53,29 @@ def choose(images: ImageSet, count: int) -> list[Sample]:
     rank = np.array([(images.labels[:i] == label).sum() for i, label in enumerate(images.labels)])
     turn = (rank - images.labels) % np.bincount(images.labels)[images.labels]
     chosen = np.argsort(turn * len(images.classes) + images.labels, kind="stable")[:count]
-    attention = images.attention
-    return [
-        Sample(
-            images.images[i],
-            int(images.labels[i]),
-            images.classes[images.labels[i]],
-            None if attention is None else attention[i],
-        )
-        for i in chosen
-    ]
+    truth = [None] * len(images) if images.attention is None else images.attention
+    labels = images.labels.tolist()
+    return [Sample(images.images[i], labels[i], images.classes[labels[i]], truth[i]) for i in chosen]
 
 
 def sample_maps(classifier: Classifier, samples: Sequence[Sample], protocol: Protocol) -> Maps:
     """Read the samples' maps as the scorecard's protocol reads them, and attack them if it attacks any.
 
     The noise is that of the protocol's seed for a batch of these images alone, so it is the same for every run whose
-    images have one size.
-
-    Args:
-        classifier: In eval mode.
-        samples: At least one, of one size.
-        protocol: How maps are read and disturbed.
+    images have one size. The classifier is in eval mode, and there is at least one sample.
     """
     images, labels = batch(samples), torch.tensor([sample.label for sample in samples])
     read = protocol.batch(classifier, images, labels, None, protocol.generator())
-    eps = (protocol.group(RobustnessRandom) or RobustnessRandom()).eps
-    attacked, attacked_images = [], []
+    eps = next((group for group in protocol.groups if isinstance(group, RobustnessRandom)), RobustnessRandom()).eps
+    attacked, attacked_images, size = [], [], None
     if read.attack is not None:
-        x = read.attacked(replace(read.attack, images=len(samples)))
+        x, size = read.attacked(replace(read.attack, images=len(samples))), read.attack.size
         attacked, attacked_images = colour(read.maps_of(x)), plain(classifier.space.denormalize(x))
-    predicted = read.logits.argmax(dim=1).tolist()
-    return Maps(
-        colour(read.maps),
-        colour(read.noisy_maps(eps)),
-        attacked,
-        plain(read.noisy(eps)),
-        attacked_images,
-        [classifier.classes[i] if i < len(classifier.classes) else str(i) for i in predicted],
-        [sample.label == i for sample, i in zip(samples, predicted, strict=True)],
-        eps,
-        None if read.attack is None else read.attack.size,
-    )
+    classes = read.logits.argmax(dim=1).tolist()
+    predicted = [classifier.classes[i] if i < len(classifier.classes) else str(i) for i in classes]
+    correct = [sample.label == i for sample, i in zip(samples, classes, strict=True)]
+    disturbed, noisy = colour(read.noisy_maps(eps)), plain(read.noisy(eps))
+    return Maps(colour(read.maps), disturbed, attacked, noisy, attacked_images, predicted, correct, eps, size)
 
 
 def batch(samples: Sequence[Sample]) -> Tensor:

@@ -16,14 +16,7 @@ _ARROWS = {"higher": "↑", "lower": "↓", None: ""}
 
 @dataclass(frozen=True)
 class Cell:
-    """A score of one run.
-
-    Args:
-        mean: The mean, as text.
-        interval: Its 95% interval, as text.
-        best: Whether no other run has a better mean.
-        mark: Whether it is better or worse than the first run, with intervals that do not overlap; None for neither.
-    """
+    """A score of one run, as text; `best` if no other has a better mean, `mark` beside the first run beyond chance."""
 
     mean: str
     interval: str
@@ -33,14 +26,11 @@ class Cell:
 
 @dataclass(frozen=True)
 class Row:
-    """A score of every run.
+    """A score of every run: a cell each, or None.
 
     Args:
-        name: Of the score.
         unit: Of the score, where the numbers do not show it.
-        better: Which direction is better, if any.
         images: Over how many images it is, where that is neither all of them nor said of the whole group.
-        cells: One a run; None where a run does not have the score.
     """
 
     name: str
@@ -52,13 +42,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Group:
-    """Scores that belong together.
-
-    Args:
-        name: Heading.
-        images: Over how many images all of its scores are, where that is not all images: a number, or a span.
-        rows: The scores.
-    """
+    """Scores under a heading, and over how many images all are, where that is not all: a number, or a span."""
 
     name: str
     images: str
@@ -118,20 +102,17 @@ def _row(cards: Sequence[Scorecard], name: str, images: str) -> Row:
     score = next(entry.score for entry in entries if entry is not None)
     means = [entry.mean for entry in entries if entry is not None]
     best = {"higher": max, "lower": min, None: None}[score.better]
+    best_mean = best(means) if best is not None and len(means) > 1 else None
     cells: list[Cell | None] = []
     for entry in entries:
-        if entry is None:
-            cells.append(None)
-            continue
         mean, _, interval = str(entry).partition(" ")
-        leads = best is not None and len(means) > 1 and entry.mean == best(means)
-        cells.append(Cell(mean, interval, leads, None if entries[0] is None else mark(entry, entries[0])))
+        compared = mark(entry, entries[0]) if entry and entries[0] else None
+        cells.append(Cell(mean, interval, entry.mean == best_mean, compared) if entry else None)
     unit = "" if score.unit == "fraction" else score.unit
     return Row(name.replace("_", " "), unit, score.better, images, cells)
 
 
 def _span(cards: Sequence[Scorecard], name: str) -> str:
-    """Return over how many images a score is, where that is not all of them."""
     counts = {card.entries[name].images for card in cards if name in card.entries}
     if counts == {card.settings.get("images") for card in cards}:
         return ""

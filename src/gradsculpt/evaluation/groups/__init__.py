@@ -1,9 +1,8 @@
 """The groups of a scorecard: what each measures of a batch of images."""
 
-from gradsculpt.evaluation.groups.accuracy import Accuracy
-from gradsculpt.evaluation.groups.base import Column, CurveText, Point, ScoreGroup
+from gradsculpt.evaluation.groups.base import ScoreGroup
+from gradsculpt.evaluation.groups.clean import Accuracy, GroundTruth, Sparsity
 from gradsculpt.evaluation.groups.faithfulness import Fidelity, Sanity
-from gradsculpt.evaluation.groups.maps import GroundTruth, Sparsity
 from gradsculpt.evaluation.groups.metric import MetricGroup
 from gradsculpt.evaluation.groups.robustness import RobustnessAttack, RobustnessRandom
 
@@ -18,19 +17,3 @@ SCORE_GROUPS: tuple[type[ScoreGroup], ...] = (
     MetricGroup,
 )
 """What can be measured, in the order of the table."""
-
-__all__ = [
-    "SCORE_GROUPS",
-    "Accuracy",
-    "Column",
-    "CurveText",
-    "Fidelity",
-    "GroundTruth",
-    "MetricGroup",
-    "Point",
-    "RobustnessAttack",
-    "RobustnessRandom",
-    "Sanity",
-    "ScoreGroup",
-    "Sparsity",
-]

@@ -49,6 +49,9 @@ class Column:
 class ScoreGroup(ABC):
     """Scores that belong together, with their settings: a frozen dataclass with a field a setting.
 
+    In the shipped ones, k is the share of the non-zero pixels whose overlap is counted, and a number that is out of
+    range raises `ArgumentError`.
+
     Write `measure`, and say in `curves` what is written on each curve that it yields points of. `needs_ground_truth`
     leaves out batches without truth maps; `note` is a sentence for the page of the report, with settings in braces as
     in `str.format`. Where a number needs all images at once, write `summarised`.

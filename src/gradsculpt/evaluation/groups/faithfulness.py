@@ -23,9 +23,6 @@ class Fidelity(ScoreGroup):
     Args:
         steps: Shares of pixels at which insertion, deletion and AOPC look at the network.
 
-    Raises:
-        ArgumentError: If steps is not at least 1.
-
     Source: Petsiuk et al., BMVC 2018 (insertion, deletion); Samek et al. 2017 (AOPC); Joo et al., AAAI 2023
         (adversarial insertion).
     """
@@ -59,8 +56,7 @@ class Fidelity(ScoreGroup):
             for i, values in enumerate(curve.unbind(dim=1)):
                 yield Column(score, 100 * values, Point(score.name, round(100 * i / self.steps, 6)))
         yield Column(aopc_morf.scores[0], aopc_morf(*given))
-        count = batch.first(batch.attack.images) if batch.attack else 0
-        if batch.attack and count:
+        if batch.attack and (count := batch.first(batch.attack.images)):
             order = batch.attacked_maps(batch.attack)
             curve = insertion_curve(batch.network, batch.x[:count], batch.target[:count], order, self.steps)
             yield Column(replace(insertion.scores[0], name="adv_insertion"), curve.mean(dim=1))
@@ -74,10 +70,6 @@ class Sanity(ScoreGroup):
         images: For how many images the weights are randomised, the first ones.
         stages: Into how many stages the modules are merged whose weights are randomised one after the other; None takes
             each by itself.
-        k: Share of the non-zero pixels whose overlap is counted.
-
-    Raises:
-        ArgumentError: If a number is out of range.
 
     Source: Adebayo et al., NeurIPS 2018 (Sanity checks for saliency maps).
     """
@@ -97,15 +89,12 @@ class Sanity(ScoreGroup):
     }
 
     def __post_init__(self) -> None:
-        checks.at_least("images", self.images, 1)
+        checks.each_at_least(self, images=1, **({} if self.stages is None else {"stages": 1}))
         checks.within("k", self.k, 0.0, 1.0)
-        if self.stages is not None:
-            checks.at_least("stages", self.stages, 1)
 
     def measure(self, batch: EvaluationBatch) -> Iterator[Column]:
         """Yield similarities to the trained map, means over the stages, and the curve of one through the stages."""
-        count = batch.first(self.images)
-        if not count:
+        if not (count := batch.first(self.images)):
             return
         given = (batch.network, batch.attribution, batch.x[:count], batch.target[:count])
         cascade = randomization(*given, batch.seed, self.stages, k=self.k)
@@ -113,4 +102,4 @@ class Sanity(ScoreGroup):
             score = replace(SANITY_SCORES[name], name=f"randomized_{name}", unit="")
             yield Column(score, cascade[name].mean(dim=0))
         for stage, values in zip(cascade.stages, cascade["ssim"], strict=True):
-            yield Column(SANITY_SCORES["ssim"], values, Point("cascade_ssim", stage or "network"))
+            yield Column(SANITY_SCORES["ssim"], values, Point("cascade_ssim", stage))

@@ -72,14 +72,12 @@ class MetricGroup(ScoreGroup):
                 f"{self.metric!r} is no Metric, so its scores have no range and no direction; decorate the function "
                 "with gradsculpt.metrics.metric(Score(...))."
             )
-        missing = [name for name in self.metric.needs if name not in (*self._supplied(), *self.options)]
-        if missing:
+        if missing := [name for name in self.metric.needs if name not in (*self._supplied(), *self.options)]:
             raise ArgumentError(
                 f"{self.metric.name} needs {', '.join(missing)}, which an evaluation cannot supply; pass it in "
                 f"options, or take some of {', '.join(_SUPPLIED)}."
             )
-        unknown = [name for name in self.options if name not in signature(self.metric.function).parameters]
-        if unknown:
+        if unknown := [name for name in self.options if name not in signature(self.metric.function).parameters]:
             raise ArgumentError(f"{self.metric.name} has no argument {unknown[0]!r}; leave it out of options.")
         check_levels(eps=(self.eps,))
 
@@ -104,10 +102,6 @@ class MetricGroup(ScoreGroup):
                 yield Column(replace(score, name=f"{self.name}_{score.name}"), values[score.name])
 
     def _supplied(self) -> list[str]:
-        """Return the names of the arguments that a batch has."""
         parameters = signature(self.metric.function).parameters
-        return [
-            name
-            for name in parameters
-            if name in _SUPPLIED and not (name == "eps" and parameters[name].annotation in (float, "float"))
-        ]
+        length = "eps" in parameters and parameters["eps"].annotation in (float, "float")
+        return [name for name in parameters if name in _SUPPLIED and not (length and name == "eps")]

@@ -26,9 +26,6 @@ class RobustnessRandom(ScoreGroup):
         rps_levels: Half-widths of the noise of RPS, in 8-bit pixel levels; none leaves RPS and sensitivity out.
         draws: Noisy copies of an image for RPS and sensitivity.
 
-    Raises:
-        ArgumentError: If a number is out of range.
-
     Source: Gong et al., CVPR 2024, B.6 (top-k overlap, k = 40%); Joo et al., AAAI 2023 (RPS at 4, 8 and 16 levels).
     """
 
@@ -67,8 +64,7 @@ class RobustnessRandom(ScoreGroup):
             for score in rps.scores:
                 yield Column(replace(score, name=f"rps_{score.name}_{level:g}"), values[score.name])
             yield Column(rps.scores[0], values["cosine"], Point("noise_cosine", level))
-        steepest = local_lipschitz(*given, batch.pixels(self.eps), neighbourhood)
-        yield Column(local_lipschitz.scores[0], steepest)
+        yield Column(local_lipschitz.scores[0], local_lipschitz(*given, batch.pixels(self.eps), neighbourhood))
 
 
 @dataclass(frozen=True)
@@ -79,14 +75,8 @@ class RobustnessAttack(ScoreGroup):
         eps: Half-width of the targeted attack, in 8-bit pixel levels.
         levels: Root-mean-square sizes of the top-k attack, in 8-bit pixel levels: its L2 length is this times the root
             of the number of entries; none leaves it out.
-        steps: Steps of each attack.
-        images: How many images are attacked, the first ones.
-        k: Share of the non-zero pixels whose overlap is counted.
-        smooth_beta: Sharpness of the Softplus through which networks are attacked; "auto" takes one of 20 where maps
-            have no slope, as those of a ReLU network, and the network itself elsewhere.
-
-    Raises:
-        ArgumentError: If a number is out of range.
+        images: How many images are attacked, the first ones, in so many `steps` each.
+        smooth_beta: As of the attacks.
 
     Source: Joo et al., AAAI 2023, experiments (targeted, 100 steps); Levine et al. 2019 and Gong et al., CVPR 2024, B.6
         (top-k).
@@ -121,8 +111,7 @@ class RobustnessAttack(ScoreGroup):
     def __post_init__(self) -> None:
         check_levels(eps=(self.eps,), levels=self.levels)
         checks.within("k", self.k, 0.0, 1.0)
-        for name in ("steps", "images"):
-            checks.at_least(name, getattr(self, name), 1)
+        checks.each_at_least(self, steps=1, images=1)
         if self.smooth_beta is not None and self.smooth_beta != "auto":
             checks.at_least("smooth_beta", self.smooth_beta, 1e-3)
 
@@ -133,14 +122,12 @@ class RobustnessAttack(ScoreGroup):
 
     def measure(self, batch: EvaluationBatch) -> Iterator[Column]:
         """Yield overlap and similarity of the maps after the targeted attack, and after each top-k attack."""
-        count = batch.first(self.images)
-        if not count:
+        if not (count := batch.first(self.images)):
             return
         clean = batch.heat[:count]
         yield from _alike("attacked_", clean, heatmap(batch.attacked_maps(self.attack), clip=100.0), self.k)
         for level in self.levels:
-            attacked = batch.attacked_maps(replace(self.attack, kind=TopKAttack, size=level))
-            after = heatmap(attacked, clip=100.0)
+            after = heatmap(batch.attacked_maps(replace(self.attack, kind=TopKAttack, size=level)), clip=100.0)
             overlap = topk_intersection(clean, after, self.k, nonzero=True)
             yield Column(replace(topk_intersection.scores[0], name=f"topk_attack_{level:g}"), overlap)
             yield Column(topk_intersection.scores[0], 100 * overlap, Point("topk_attack", level))
@@ -155,10 +142,7 @@ def check_levels(**sizes: tuple[float, ...]) -> None:
 
 
 def _alike(prefix: str, before: Tensor, after: Tensor, k: float) -> Iterator[Column]:
-    for score, values in (
-        (topk_intersection.scores[0], topk_intersection(before, after, k, nonzero=True)),
-        (topk_dice.scores[0], topk_dice(before, after, k, nonzero=True)),
-        (ssim.scores[0], ssim(before, after)),
-        (cosine.scores[0], cosine(before, after)),
-    ):
-        yield Column(replace(score, name=f"{prefix}{score.name}"), values)
+    top = {"k": k, "nonzero": True}
+    for metric, options in ((topk_intersection, top), (topk_dice, top), (ssim, {}), (cosine, {})):
+        score = replace(metric.scores[0], name=f"{prefix}{metric.scores[0].name}")
+        yield Column(score, metric(before, after, **options))

@@ -1,4 +1,4 @@
-"""What a map looks like: how concentrated it is, and whether it finds what is known to decide the class."""
+"""What is scored of images as they are: predictions, how concentrated maps are, and whether they find the truth."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -9,13 +9,48 @@ from torch import Tensor
 
 from gradsculpt.evaluation.batch import EvaluationBatch
 from gradsculpt.evaluation.groups.base import Column, ScoreGroup
-from gradsculpt.metrics import Score, binary_scores, connectedness, five_band_scores, gaze_overlap, gini
+from gradsculpt.metrics import (
+    Score,
+    binary_scores,
+    brier,
+    connectedness,
+    five_band_scores,
+    gaze_overlap,
+    gini,
+    negative_log_likelihood,
+)
+from gradsculpt.metrics.calibration import gaps
 from gradsculpt.numerics import per_sample
 
+_ACCURACY = Score("accuracy", 0.0, 1.0, "higher", "fraction")
+_CONFIDENCE = Score("confidence", 0.0, 1.0, None, "fraction")
+_CALIBRATION = Score("calibration_error", 0.0, 1.0, "lower", "fraction")
 _LEVELS = (0.0, 0.4, 0.9)
 _EVIDENCE = 0.7
 _ALL = "_all"
 """Ends the name of a score over all images, where its namesake leaves some out."""
+
+
+@dataclass(frozen=True)
+class Accuracy(ScoreGroup):
+    """Whether the prediction is right, and how far its probability can be believed.
+
+    Source: Guo et al., ICML 2017 (On calibration of modern neural networks), for the calibration error.
+    """
+
+    def measure(self, batch: EvaluationBatch) -> Iterator[Column]:
+        """Yield accuracy, Brier score, negative log likelihood and confidence."""
+        confidence, predicted = batch.logits.softmax(dim=1).max(dim=1)
+        yield Column(_ACCURACY, (predicted == batch.labels).float())
+        yield Column(brier.scores[0], brier(batch.logits, batch.labels))
+        yield Column(negative_log_likelihood.scores[0], negative_log_likelihood(batch.logits, batch.labels))
+        yield Column(_CONFIDENCE, confidence)
+
+    def summarised(self, columns: Sequence[Column]) -> Iterator[Column]:
+        """Add the calibration error, which is of all images together."""
+        yield from columns
+        values = {column.score: column.values for column in columns}
+        yield Column(_CALIBRATION, gaps(values[_CONFIDENCE], values[_ACCURACY]))
 
 
 @dataclass(frozen=True)
@@ -29,8 +64,7 @@ class Sparsity(ScoreGroup):
         """Yield the Gini index and the connected components of the heat maps."""
         yield Column(gini.scores[0], gini(batch.heat))
         components = connectedness(batch.heat)
-        for score in connectedness.scores:
-            yield Column(score, components[score.name])
+        yield from (Column(score, components[score.name]) for score in connectedness.scores)
 
 
 @dataclass(frozen=True)
