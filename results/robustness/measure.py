@@ -31,6 +31,7 @@ from gradsculpt.evaluation import (
     randomization,
 )
 from gradsculpt.evaluation.plot import plot
+from gradsculpt.progress import Reporter
 from gradsculpt.visualize import cascade_sheet
 
 HERE = Path(__file__).parent
@@ -96,7 +97,10 @@ def main() -> None:
 def cascade(run: Path, picture: Path) -> None:
     """Draw the maps of three images while the weights are drawn anew, from the output down to the input."""
     opened = open_run(run)
-    classifier, test = opened.classifier, opened.data({"data": None, "data_dir": None, "cache_dir": None}, None).test
+    classifier, test = (
+        opened.classifier,
+        opened.data({"data": None, "data_dir": None, "cache_dir": None}, Reporter()).test,
+    )
     batch = next(iter(loader(test.subset(np.array([1, 2, 7])), 3, shuffle=False)))
     images = to_float(batch.images)
     x = classifier.space.normalize(images)
@@ -114,7 +118,7 @@ def score(path: Path, out: Path) -> Scorecard:
     file = out / path.name / "scorecard.json"
     if not file.is_file():
         run = open_run(path)
-        test = run.data({"data": None, "data_dir": None, "cache_dir": None}, None).test
+        test = run.data({"data": None, "data_dir": None, "cache_dir": None}, Reporter()).test
         # Folders are listed class by class; the first images shall stand for all classes.
         rank = np.array([(test.labels[:i] == label).sum() for i, label in enumerate(test.labels)])
         test = test.subset(np.lexsort((test.labels, rank)))
