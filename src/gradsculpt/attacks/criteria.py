@@ -195,9 +195,7 @@ def frame(height: int, width: int, thickness: int | None = None) -> Tensor:
 
     Shape: [height, width].
 
-    Raises:
-        ArgumentError: If the frame leaves nothing inside, or a number is below 1.
-
+    Raises: ArgumentError if the frame leaves nothing inside, or a number is below 1.
     Source: Joo et al., AAAI 2023, experiments and figure 3; the width is that of the released code.
 
     Example:

@@ -37,9 +37,7 @@ class RandomPerturbation(Attack):
     Shape: [N, C, H, W] to [N, C, H, W].
     Units: eps and bounds are in the units that the model takes.
 
-    Raises:
-        ArgumentError: If a number is out of range, the kind is unknown, or eps or bounds do not fit the images.
-
+    Raises: ArgumentError if a number is out of range, the kind is unknown, or eps or bounds do not fit the images.
     Source: Joo et al., AAAI 2023, the RPS metric (uniform); the Gaussian attack of MoreauGrad's released code.
     Deviation: MoreauGrad's noise is a standard deviation times the range of the whole batch, and may change the class.
 

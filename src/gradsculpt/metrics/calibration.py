@@ -24,9 +24,7 @@ def brier(logits: Tensor, y: Tensor) -> Tensor:
         The sum over classes of (p - t)^2, where t is 1 for the true class and 0 for others, in [0, 2]; lower is better.
         0 is certain and right, 2 certain and wrong.
 
-    Raises:
-        ArgumentError: If the logits are no finite [N, K], or a class is out of range.
-
+    Raises: ArgumentError if the logits are no finite [N, K], or a class is out of range.
     Source: Brier, "Verification of forecasts expressed in terms of probability", Monthly Weather Review 1950.
 
     Example:
@@ -48,9 +46,7 @@ def negative_log_likelihood(logits: Tensor, y: Tensor) -> Tensor:
     Returns:
         The cross entropy of each sample, 0 or more; lower is better.
 
-    Raises:
-        ArgumentError: As `brier` does.
-
+    Raises: As `brier`.
     Source: Guo et al., "On calibration of modern neural networks", ICML 2017.
 
     Example:
@@ -79,9 +75,7 @@ def calibration_error(logits: Tensor, y: Tensor, bins: int = 15) -> Tensor:
     Returns:
         The gaps in [0, 1]; lower is better, 0 is calibrated.
 
-    Raises:
-        ArgumentError: If the logits are no finite [N, K], a class is out of range, or bins is not at least 1.
-
+    Raises: ArgumentError if the logits are no finite [N, K], a class is out of range, or bins is not at least 1.
     Source: Guo et al., "On calibration of modern neural networks", ICML 2017.
 
     Example:

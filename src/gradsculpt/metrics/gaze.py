@@ -5,7 +5,7 @@ from torch import Tensor
 
 from gradsculpt.attributions.heatmap import magnitudes
 from gradsculpt.errors import ArgumentError
-from gradsculpt.metrics.base import Score, metric, share
+from gradsculpt.metrics.base import Score, metric, one_a_pixel, share
 from gradsculpt.metrics.masking import pixel_values
 from gradsculpt.metrics.topk import topk_mask
 
@@ -15,8 +15,7 @@ def gaze_overlap(maps: Tensor, gaze: Tensor, k: float = 0.05) -> Tensor:
     """Share of a map's most important pixels that are among those people looked at most.
 
     The channels of a map are added up in magnitude, which gives one value a pixel. The top pixels are the share k of
-    all pixels with the largest values; a pixel of value 0 is never among them. Among equal values the pixel that comes
-    first in memory order is taken first.
+    all pixels with the largest values, never one of value 0; of equal ones the first in memory order is taken first.
 
     Args:
         maps: Attribution maps.
@@ -30,9 +29,7 @@ def gaze_overlap(maps: Tensor, gaze: Tensor, k: float = 0.05) -> Tensor:
         The share in [0, 1], higher is more alike; k for a map that has nothing to do with the gaze. A map or a gaze
         that is zero everywhere points nowhere: 0.
 
-    Raises:
-        ArgumentError: If shapes do not fit, a map or gaze is not finite, gaze is negative, or k is outside (0, 1].
-
+    Raises: ArgumentError if shapes do not fit, a map or gaze is not finite, gaze is negative, or k is outside (0, 1].
     Source: Gong et al., CVPR 2024, section 5.3 and Tables 4 and 6.
 
     Example:
@@ -42,27 +39,14 @@ def gaze_overlap(maps: Tensor, gaze: Tensor, k: float = 0.05) -> Tensor:
         tensor([0.5000])
     """
     values = pixel_values(maps)
-    looks = _looks(gaze.detach())
-    if looks.shape != values.shape:
-        raise ArgumentError(
-            f"gaze has shape {list(gaze.shape)} but maps has {list(maps.shape)}; pass one value a pixel, [N, H, W] or "
-            "[N, 1, H, W] of the same batch and size."
-        )
-    first, second = (top_pixels(pixels, k) for pixels in (values, looks.to(values.device)))
+    looks = one_a_pixel("gaze", gaze.detach(), maps)
+    sizes = magnitudes("gaze", looks.float() if looks.dtype == torch.uint8 else looks)
+    if bool((looks < 0).any()):
+        raise ArgumentError("gaze has negative entries, but nobody looks less than not at all; pass values from 0 on.")
+    first, second = top_pixels(values, k), top_pixels(sizes.to(values.device), k)
     return share((first & second).sum(dim=(1, 2)), first.sum(dim=(1, 2)), maps.dtype)
 
 
 def top_pixels(values: Tensor, k: float) -> Tensor:
     """Mark the share k of all pixels with the largest values, without those of value 0; [N, H, W] to bool [N, H, W]."""
     return topk_mask(values, k).view(values.shape) & (values > 0)
-
-
-def _looks(gaze: Tensor) -> Tensor:
-    looks = gaze[:, 0] if gaze.ndim == 4 and gaze.shape[1] == 1 else gaze
-    looks = looks.float() if looks.dtype == torch.uint8 else looks
-    sizes = magnitudes("gaze", looks)
-    if bool((looks < 0).any()):
-        raise ArgumentError(
-            "gaze has negative entries, but nobody looks less than not at all; pass values of 0 or more."
-        )
-    return sizes

@@ -25,9 +25,7 @@ def topk_intersection(a: Tensor, b: Tensor, k: float = 0.4, nonzero: bool = Fals
         The share in [0, 1], higher is more alike. With `nonzero`, a first map that is zero everywhere has no top
         entries: 1 if the second has none either, else 0.
 
-    Raises:
-        ArgumentError: If the shapes differ, a map is not finite, or k is outside (0, 1].
-
+    Raises: ArgumentError if the shapes differ, a map is not finite, or k is outside (0, 1].
     Source: Ghorbani et al., AAAI 2019; Gong et al., CVPR 2024, sections 5.2 and B.6 (`nonzero=True`).
 
     Example:
@@ -37,7 +35,7 @@ def topk_intersection(a: Tensor, b: Tensor, k: float = 0.4, nonzero: bool = Fals
     """
     both, first, second = _sizes(a, b, k, nonzero)
     kept = share(both, first, torch.promote_types(a.dtype, b.dtype))
-    return torch.where((first == 0) & (second == 0), 1.0, kept)
+    return torch.where(first + second == 0, 1.0, kept)
 
 
 @metric(Score("topk_dice", low=0.0, high=1.0, better="higher", unit="fraction"))
@@ -46,16 +44,14 @@ def topk_dice(a: Tensor, b: Tensor, k: float = 0.4, nonzero: bool = False) -> Te
 
     The arguments are those of `topk_intersection`.
 
-    Shape: Two of [N, H, W] or two of [N, C, H, W] to [N].
+    Shape: As of `topk_intersection`.
     Units: A fraction.
 
     Returns:
         The coefficient in [0, 1], higher is more alike; symmetric. With `nonzero`, two maps that are zero everywhere
         have equal, empty sets: 1.
 
-    Raises:
-        ArgumentError: As `topk_intersection` does.
-
+    Raises: As `topk_intersection`.
     Source: Gong et al., CVPR 2024, sections 5.2 and B.7 (`nonzero=True`).
 
     Example:
