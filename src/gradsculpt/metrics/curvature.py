@@ -130,16 +130,13 @@ def upper_bound(
         for points in neighbourhood.noisy_inputs(x, eps):
             near = maps_near(Gradient(output), model, points, y)
             along = torch.stack([curvature.product_lengths(d) for d in points - x])
-            groups.append(_criterion_and_bounds(curvature.gradient.to(near), near, lengths(points - x) * norm, along))
+            clean = curvature.gradient.to(near).repeat(len(near), 1, 1, 1)
+            angle = cosine(clean, near.flatten(0, 1), signed=True).view(along.shape)
+            steep = lengths(near)
+            bounds = (divided(change, steep, empty=1.0) for change in (lengths(points - x) * norm, along))
+            groups.append(torch.stack([(1 - angle) / 2, *bounds]))
     means = torch.cat(groups, dim=1).mean(dim=1).to(wide(x))
     return {score.name: mean for score, mean in zip(upper_bound.scores, means, strict=True)}
-
-
-def _criterion_and_bounds(clean: Tensor, near: Tensor, bound: Tensor, along: Tensor) -> Tensor:
-    """Return the cosine criterion of gradients near an image [S, N, ...] and both of its bounds, [3, S, N]."""
-    angle = cosine(clean.repeat(len(near), 1, 1, 1), near.flatten(0, 1), signed=True).view(near.shape[:2])
-    steep = lengths(near)
-    return torch.stack([(1 - angle) / 2, *(divided(change, steep, empty=1.0) for change in (bound, along))])
 
 
 class _Curvature:
@@ -229,7 +226,7 @@ def linearization_error(
 
     def losses(inputs: Tensor) -> Tensor:
         logits = model(inputs)
-        return -class_output(logits.to(wide(logits)), target.repeat(len(inputs) // len(x)), "log_probability")
+        return -class_output(logits.to(wide(logits)), target.repeat(len(inputs) // max(1, len(x))), "log_probability")
 
     with arithmetic(create_graph=False):
         x = source(x, create_graph=False)

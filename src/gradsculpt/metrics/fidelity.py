@@ -51,10 +51,9 @@ def insertion(
     Deviation: The authors' code for the second leaves the share 1 out, and drops pixels that tie with the threshold.
 
     Example:
-        >>> model = lambda x: torch.stack([x[:, 0, 0, 0], torch.zeros(len(x))], dim=1)  # looks at one pixel
-        >>> x, y = torch.full((2, 1, 1, 2), 9.0), torch.tensor([0, 0])
-        >>> insertion(model, x, y, maps=torch.tensor([[[1.0, 0.0]], [[0.0, 1.0]]]), steps=2)
-        tensor([0.8333, 0.6666])
+        >>> x, y = torch.tensor([[[[9.0, 0.0]]]]), torch.tensor([0])  # the first pixel is the logit of class 0
+        >>> insertion(lambda x: x.flatten(1), x, y, maps=torch.tensor([[[1.0, 0.0]]]), steps=2)
+        tensor([0.8333])
     """
     return insertion_curve(model, x, y, maps, steps, masking).mean(dim=1)
 
@@ -63,8 +62,7 @@ def insertion(
 def deletion(model: Model, x: Tensor, y: Tensor, maps: Tensor, steps: int = 20, masking: Masking = Masking()) -> Tensor:
     """Mean probability of the class while an image is taken apart, most important pixels first.
 
-    The opposite of `insertion`, whose arguments it has: at each of the shares 0, 1 / steps, ..., 1 that share of the
-    pixels, those of largest magnitude in the map, is replaced by the baseline.
+    The opposite of `insertion`, whose arguments it has: that share of the pixels is replaced by the baseline.
 
     Shape: As of `insertion`, to [N].
     Units: A probability; that of the logit where the masking reads it.
@@ -76,10 +74,9 @@ def deletion(model: Model, x: Tensor, y: Tensor, maps: Tensor, steps: int = 20, 
     Source: Petsiuk et al., BMVC 2018.
 
     Example:
-        >>> model = lambda x: torch.stack([x[:, 0, 0, 0], torch.zeros(len(x))], dim=1)  # looks at one pixel
-        >>> x, y = torch.full((2, 1, 1, 2), 9.0), torch.tensor([0, 0])
-        >>> deletion(model, x, y, maps=torch.tensor([[[1.0, 0.0]], [[0.0, 1.0]]]), steps=2)
-        tensor([0.6666, 0.8333])
+        >>> x, y = torch.tensor([[[[9.0, 0.0]]]]), torch.tensor([0])  # the first pixel is the logit of class 0
+        >>> deletion(lambda x: x.flatten(1), x, y, maps=torch.tensor([[[1.0, 0.0]]]), steps=2)
+        tensor([0.6666])
     """
     return deletion_curve(model, x, y, maps, steps, masking).mean(dim=1)
 
@@ -103,11 +100,7 @@ def deletion_curve(
 def inserted(x: Tensor, maps: Tensor, gamma: float, baseline: Baseline = "zero") -> Tensor:
     """Return images that show the share gamma of their most important pixels, and the baseline elsewhere.
 
-    Args:
-        x: Images [N, C, H, W].
-        maps: Attribution maps, [N, H, W] or [N, C, H, W].
-        gamma: Share of the pixels in [0, 1]; their number is rounded to the nearest, halves up.
-        baseline: "zero", "blur", "mean" or images, as of `Masking`.
+    Arguments are those of `insertion` and `Masking`; the number of pixels is rounded to the nearest, halves up.
 
     Raises: ArgumentError if shapes do not fit, x or a map is not finite, gamma is no share, or the baseline is unknown.
     Source: Joo et al., AAAI 2023, Fig. 2(b).
@@ -150,10 +143,9 @@ def aopc_morf(
         et al. do not say which output, regions or replacement they use. At the edges of an image no region is left out.
 
     Example:
-        >>> model = lambda x: torch.stack([x[:, 0, 0, 0], torch.zeros(len(x))], dim=1)  # looks at one pixel
-        >>> x, y = torch.full((2, 1, 1, 2), 9.0), torch.tensor([0, 0])
-        >>> aopc_morf(model, x, y, maps=torch.tensor([[[1.0, 0.0]], [[0.0, 1.0]]]), steps=2)
-        tensor([0.3333, 0.1666])
+        >>> x, y = torch.tensor([[[[9.0, 0.0]]]]), torch.tensor([0])  # the first pixel is the logit of class 0
+        >>> aopc_morf(lambda x: x.flatten(1), x, y, maps=torch.tensor([[[1.0, 0.0]]]), steps=2)
+        tensor([0.3333])
     """
     curve = morf_curve(model, x, y, maps, steps, masking)
     return (curve[:, :1] - curve).mean(dim=1)

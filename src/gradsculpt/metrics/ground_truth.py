@@ -10,10 +10,8 @@ from gradsculpt.numerics import divisor, peak, per_sample, unit_peak
 
 _THRESHOLDS = (0.3, 0.7)
 _SCORES = (
-    Score("pixel_accuracy", low=0.0, high=1.0, better="higher", unit="fraction"),
-    Score("recall", low=0.0, high=1.0, better="higher", unit="fraction"),
-    Score("precision", low=0.0, high=1.0, better="higher", unit="fraction"),
-    Score("false_positive_rate", low=0.0, high=1.0, better="lower", unit="fraction"),
+    *(Score(name, 0.0, 1.0, "higher", "fraction") for name in ("pixel_accuracy", "recall", "precision")),
+    Score("false_positive_rate", 0.0, 1.0, "lower", "fraction"),
 )
 
 
@@ -48,8 +46,7 @@ def five_band_scores(maps: Tensor, truth: Tensor, thresholds: tuple[float, float
     Deviation: The released code fails where channels cancel, and adds 1e-6 to every denominator.
 
     Example:
-        >>> maps = torch.tensor([[[0.0, 0.5, 1.0, -1.0]]])
-        >>> truth = torch.tensor([[[0.0, 0.4, 0.4, 0.0]]])
+        >>> maps, truth = torch.tensor([[[0.0, 0.5, 1.0, -1.0]]]), torch.tensor([[[0.0, 0.4, 0.4, 0.0]]])
         >>> {name: round(value.item(), 2) for name, value in five_band_scores(maps, truth).items()}
         {'pixel_accuracy': 0.5, 'recall': 1.0, 'precision': 0.33, 'false_positive_rate': 0.67}
     """
@@ -83,8 +80,7 @@ def binary_scores(maps: Tensor, truth: Tensor, threshold: float = 0.7) -> dict[s
         lower `threshold` or pass `heatmap(maps)` for denser predictions.
 
     Example:
-        >>> maps = torch.tensor([[[0.0, 0.5, 1.0, -1.0]]])
-        >>> truth = torch.tensor([[[0.0, 0.4, 0.9, 0.9]]])
+        >>> maps, truth = torch.tensor([[[0.0, 0.5, 1.0, -1.0]]]), torch.tensor([[[0.0, 0.4, 0.9, 0.9]]])
         >>> {name: round(value.item(), 2) for name, value in binary_scores(maps, truth).items()}
         {'pixel_accuracy': 0.75, 'recall': 0.5, 'precision': 1.0, 'false_positive_rate': 0.0}
     """

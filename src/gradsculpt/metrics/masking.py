@@ -32,10 +32,9 @@ class Masking:
     constant map is scanned line by line.
 
     Args:
-        baseline: What stands where a pixel of the image does not: "zero", the number 0 in the space of x (for
-            mean/std-normalised images the mean colour of the training data); "mean", each channel's mean over the
-            image itself; "blur", the image under a Gaussian of 11 x 11 pixels with standard deviation 5; or a tensor
-            that broadcasts over x.
+        baseline: What stands where a pixel of the image does not: "zero" in the space of x (for mean/std-normalised
+            images the mean colour of the training data); "mean", each channel's mean over the image itself; "blur", the
+            image under a Gaussian of 11 x 11 pixels with standard deviation 5; or a tensor that broadcasts over x.
         output: What is read from the model: the "probability" or the "logit" of the class, or "accuracy": 1 where the
             class is the predicted one and 0 elsewhere.
         patch: Side in pixels of the squares that come and go as one; smaller ones are left at the right and lower edge.
@@ -120,15 +119,10 @@ class Trial:
         inside, outside = (batch.to(memory_format=torch.channels_last) for batch in (self._x[rows], outside))
         for group in groups(len(levels), count, self._masking.batch_size):
             # PyTorch's convolutions take channels_last in two thirds of the time on a CPU, and lose nothing on a GPU.
-            altered = torch.empty(
-                (len(group) * count, *self._x.shape[1:]),
-                dtype=self._x.dtype,
-                device=self._x.device,
-                memory_format=torch.channels_last,
-            )
-            for place, i in enumerate(group):
-                here = altered[place * count : (place + 1) * count]
-                torch.where((places < levels[i])[:, None], inside, outside, out=here)
+            shape = len(group) * count, *self._x.shape[1:]
+            altered = torch.empty(shape, dtype=inside.dtype, device=inside.device, memory_format=torch.channels_last)
+            for i, images in zip(group, altered.split(count), strict=True):
+                torch.where((places < levels[i])[:, None], inside, outside, out=images)
             answers = self._class_values(_logits(network, altered), self._y[rows].repeat(len(group)))
             values[group.start : group.stop] = answers.view(len(group), count)
 

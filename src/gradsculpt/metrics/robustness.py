@@ -39,7 +39,7 @@ def rps(
     Published at eps of 4, 8 and 16 pixel levels; the headline is the cosine at 16, `space.pixels(16 / 255)`.
 
     Args:
-        model: What the maps are of; used in the mode it is in, its state does not change.
+        model: Used in the mode it is in; its state does not change.
         attribution: How maps are read.
         x: The images as the model takes them.
         y: The classes of the maps [N], noisy ones included; None for the class predicted for the clean image.
@@ -62,9 +62,8 @@ def rps(
 
     Example:
         >>> from gradsculpt.attributions import Gradient
-        >>> x = torch.rand(2, 1, 4, 4)
-        >>> rps(lambda x: x.flatten(1), Gradient(), x, torch.tensor([0, 5]), eps=0.1)["cosine"]  # a linear model
-        tensor([1., 1.])
+        >>> rps(lambda x: x.flatten(1), Gradient(), torch.rand(1, 1, 4, 4), torch.tensor([5]), eps=0.1)["cosine"]
+        tensor([1.])
     """
     checks.one_of("compare", compare, ("raw", "heatmap"))
 
@@ -98,7 +97,7 @@ def local_lipschitz(
     Arguments are those of `rps`, and `relative`: divide by the L2 norm of the clean map too; a zero map that changes
     counts as a change of 1.
 
-    Shape: [N, C, H, W] to [N].
+    Shape: As of `rps`, to [N].
     Units: Map units per model unit; with `relative`, one per model unit. Norms are L2 norms over all entries.
 
     Returns:
@@ -109,10 +108,9 @@ def local_lipschitz(
 
     Example:
         >>> from gradsculpt.attributions import Gradient
-        >>> x = torch.rand(2, 1, 4, 4)
         >>> model = lambda x: x.flatten(1).square().cumsum(1)  # the last gradient is 2 x
-        >>> local_lipschitz(model, Gradient(), x, torch.tensor([15, 15]), eps=0.1).round(decimals=3)
-        tensor([2., 2.])
+        >>> local_lipschitz(model, Gradient(), torch.rand(1, 1, 4, 4), torch.tensor([15]), eps=0.1).round(decimals=3)
+        tensor([2.])
     """
     changes, distances = _changes(model, attribution, x, y, eps, neighbourhood, relative)
     return divided(changes, distances).amax(dim=0).to(wide(x))
@@ -145,9 +143,8 @@ def max_sensitivity(
 
     Example:
         >>> from gradsculpt.attributions import Gradient
-        >>> x = torch.rand(2, 1, 4, 4)
-        >>> max_sensitivity(lambda x: x.flatten(1), Gradient(), x, torch.tensor([0, 5]), eps=0.1)
-        tensor([0., 0.])
+        >>> max_sensitivity(lambda x: x.flatten(1), Gradient(), torch.rand(1, 1, 4, 4), torch.tensor([5]), eps=0.1)
+        tensor([0.])
     """
     return _changes(model, attribution, x, y, eps, neighbourhood, relative)[0].amax(dim=0).to(wide(x))
 
@@ -160,12 +157,8 @@ def stability(a: Tensor, b: Tensor, k: float = 0.4) -> dict[str, Tensor]:
     """Likeness of the maps that two runs of one training method give to the same images, as heat maps.
 
     The published protocol trains twice, from different initialisations and with 1,000 training images swapped for
-    test images, and scores 500 test images that the runs have in common.
-
-    Args:
-        a: Attribution maps of one run.
-        b: Attribution maps of the other, of the same images and shape.
-        k: Share of each heat map's non-zero pixels whose overlap is counted, in (0, 1].
+    test images, and scores 500 test images that the runs have in common. The arguments are those of `topk_dice`, which
+    counts the share k of each heat map's non-zero pixels.
 
     Shape: Two of [N, H, W] or two of [N, C, H, W] to two of [N].
     Units: None, a fraction for topk_dice; the scale of either run's maps does not matter.
@@ -187,14 +180,12 @@ def stability(a: Tensor, b: Tensor, k: float = 0.4) -> dict[str, Tensor]:
     return {name: values.to(torch.promote_types(a.dtype, b.dtype)) for name, values in scores.items()}
 
 
+Measure = Callable[[Tensor, Tensor, Tensor], Tensor]
+"""Of clean maps [N, ...], maps of neighbours [S, N, ...] and what these were moved by, gives values [K, S, N]."""
+
+
 def _changes(
-    model: Model,
-    attribution: Attribution,
-    x: Tensor,
-    y: Tensor | None,
-    eps: Size,
-    neighbourhood: Neighbourhood,
-    relative: bool,
+    model: Model, attribution: Attribution, x: Tensor, y: Tensor | None, eps: Size, near: Neighbourhood, relative: bool
 ) -> Tensor:
     """Return how far each map and its image have moved in every draw, [2, draws, N]."""
 
@@ -205,28 +196,16 @@ def _changes(
             change = divided(change, torch.where(size > 0, size, change))  # of a zero map, all there is now is change
         return torch.stack([change, lengths(moved).to(change)])
 
-    return _over_draws(lengths_of_both, model, attribution, x, y, eps, neighbourhood)
+    return _over_draws(lengths_of_both, model, attribution, x, y, eps, near)
 
 
 def _over_draws(
-    measure: Callable[[Tensor, Tensor, Tensor], Tensor],
-    model: Model,
-    attribution: Attribution,
-    x: Tensor,
-    y: Tensor | None,
-    eps: Size,
-    neighbourhood: Neighbourhood,
+    of: Measure, model: Model, attribution: Attribution, x: Tensor, y: Tensor | None, eps: Size, near: Neighbourhood
 ) -> Tensor:
-    """Return what is measured in every draw, [K, draws, N].
-
-    The measure gives [K, S, N] of clean maps [N, ...], maps of neighbours [S, N, ...] and what these were moved by.
-    """
+    """Return the measure in every draw, [K, draws, N]."""
     with arithmetic(create_graph=False):
         x = source(x, create_graph=False)
         y = clean_classes(model, x, y)
         clean = maps_near(attribution, model, x[None], y, "the clean map")[0]
-        groups = [
-            measure(clean, maps_near(attribution, model, points, y), points - x)
-            for points in neighbourhood.noisy_inputs(x, eps)
-        ]
-        return torch.cat(groups, dim=1)
+        inputs = near.noisy_inputs(x, eps)
+        return torch.cat([of(clean, maps_near(attribution, model, z, y), z - x) for z in inputs], dim=1)

@@ -51,8 +51,8 @@ def pearson(a: Tensor, b: Tensor, signed: bool = False) -> Tensor:
     Units: None; an increasing affine change of the compared values changes nothing.
 
     Returns:
-        The coefficient in [-1, 1]; 1 for maps equal up to scale and offset. Where it is not defined: two constant
-        maps are alike, 1; a constant map and one that varies are not, 0.
+        The coefficient in [-1, 1]; 1 for maps equal up to scale and offset. Two constant maps are alike, 1; a constant
+        map and one that varies are not, 0.
 
     Raises: As `cosine`.
     Source: Joo et al., AAAI 2023, the RPS metric.
@@ -94,15 +94,14 @@ def spearman(a: Tensor, b: Tensor, signed: bool = False) -> Tensor:
 def ssim(a: Tensor, b: Tensor) -> Tensor:
     """Structural similarity index of two maps as pictures of magnitudes.
 
-    The channels of [N, C, H, W] are added up in magnitude first, which makes one picture [H, W] a map. The dynamic
-    range L in the stabilising constants (0.01 L)^2 and (0.03 L)^2 is that of the pair: from 0, the least a magnitude
-    can be, to the largest value in either map. So the index is symmetric, does not change when both maps are
-    multiplied by one number, and depends on no other image. It does change when only one is: pass `heatmap(a)` and
-    `heatmap(b)` to compare maps of different scales.
+    The channels are added up in magnitude first. The dynamic range L in the stabilising constants (0.01 L)^2 and
+    (0.03 L)^2 is that of the pair: from 0 to the largest value in either map. So the index is symmetric and does not
+    change when both maps are multiplied by one number. It does when only one is: pass `heatmap(a)` and `heatmap(b)` to
+    compare maps of different scales.
 
     The window is a Gaussian, 11 x 11 with standard deviation 1.5 pixels. Only windows that lie within the picture
-    count, as in scikit-image, which needs no padding rule. A side under 11 pixels gets the largest odd window
-    that fits it, its standard deviation reduced in proportion; with one pixel only luminance is compared.
+    count, as in scikit-image. A side under 11 pixels gets the largest odd window that fits it, its standard deviation
+    reduced in proportion; with one pixel only luminance is compared.
 
     Shape: As of `cosine`.
     Units: None.
@@ -132,9 +131,7 @@ def _pictures(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
     first, second = magnitudes("a", a), magnitudes("b", b)
     if first.ndim == 4:  # scaled before they are added up as well, for huge and tiny entries
         first, second = (channel_sum(unit) for unit in _shared_peak(first, second))
-    first, second = _shared_peak(first, second)
-    wide = torch.promote_types(_dtype(a, b), torch.float32)
-    return first.to(wide), second.to(wide)
+    return _shared_peak(first, second)
 
 
 def _ssim(first: Tensor, second: Tensor) -> Tensor:

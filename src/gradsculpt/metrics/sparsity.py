@@ -8,8 +8,8 @@ from torch import Tensor
 
 from gradsculpt.errors import ArgumentError
 from gradsculpt.metrics.base import Score, ascending, metric, rows
-from gradsculpt.metrics.gaze import top_pixels
 from gradsculpt.metrics.masking import pixel_values
+from gradsculpt.metrics.topk import top_pixels
 from gradsculpt.numerics import divided, unit_peak
 
 
