@@ -43,13 +43,8 @@ class AttackedModel:
     ) -> tuple[Look, Tensor, Tensor]:
         """Differentiate a loss of maps at x, or how far the class to keep is behind where the real network has lost it.
 
-        Args:
-            x: The images [N, C, H, W].
-            wanted: The classes of the maps [N], those to keep [N], and the reference of the loss.
-            loss: Of maps and reference, gives [N].
-
-        Returns:
-            What the real network gives, whether each class is kept [N], and the gradient, shaped like x.
+        `wanted` are the classes of the maps, those to keep, and the reference of the loss; returned is what the real
+        network gives, whether each class is kept [N], and the gradient, shaped like x.
         """
         y, classes, reference = wanted
         seen: list[Look] = [] if self._same else [self.look(x, y)]

@@ -87,7 +87,6 @@ class Search:
         return feasible.nearest(delta + entry * feasible.eps * direction), memory
 
     def _going(self, score: Tensor, waited: Tensor, moved: Tensor) -> Tensor:
-        """Return which images to go on with, [N]."""
         going = score > self.criterion.floor
         if not self.optimizer.remembers:
             going &= moved  # from the same place it would never move again
