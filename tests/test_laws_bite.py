@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import cast
 
 import pytest
 import torch
@@ -193,12 +194,14 @@ def group(cls: type[GroupL21]) -> GroupL21:
     return cls(0.4, patch=2)
 
 
-def bite(law: Callable[..., None], wrong: type, *arguments: object, **options: object) -> Bite:
-    make = group if issubclass(wrong, GroupL21) else elastic
-    right = make(GroupL21 if issubclass(wrong, GroupL21) else ElasticNet)
+def bite(
+    law: Callable[..., None], wrong: type[ElasticNet] | type[GroupL21], *arguments: object, **options: object
+) -> Bite:
     law_of = lambda penalty: law(penalty, *arguments, **options)  # noqa: E731
     law_of.__name__ = law.__name__
-    return Bite(law_of, right, make(wrong))
+    if issubclass(wrong, GroupL21):
+        return Bite(law_of, group(GroupL21), group(wrong))
+    return Bite(law_of, elastic(ElasticNet), elastic(wrong))
 
 
 BITES = [
@@ -332,15 +335,16 @@ def alignment(objective: Objective) -> None:
     model, (x, y) = oracles.network(), oracles.images()
     terms = objective(model, x, y, generator=torch.Generator().manual_seed(4)).terms
     noise = oracles.uniform(x, 4)
-    for name, weights in (("l2_alignment", {"l2": 0.2}), ("cosine_alignment", {"cosine": 0.7})):
-        oracle = oracles.alignment(oracles.plain(model), x, y, lambda g, i: 0.3 * noise[i], **weights)
+    for name, l2, cosine in (("l2_alignment", 0.2, 0.0), ("cosine_alignment", 0.0, 0.7)):
+        oracle = oracles.alignment(oracles.plain(model), x, y, lambda g, i: 0.3 * noise[i], l2=l2, cosine=cosine)
         oracles.agrees(terms[name], model, oracle)
 
 
 def hessian(objective: Objective) -> None:
     model, (x, y) = oracles.network(), oracles.images()
     term = objective(model, x, y, generator=torch.Generator().manual_seed(4)).terms["hessian_norm"]
-    term = term + 0 * model[0].weight.sum()  # a term without a graph is wrong, but no error of PyTorch's
+    # A term without a graph is wrong, but no error of PyTorch's.
+    term = term + 0 * model.get_parameter("0.weight").sum()
     oracles.agrees(term, model, oracles.hessian_norm(oracles.plain(model), x, y, oracles.normal(x, 4), 0.4))
 
 
@@ -395,9 +399,10 @@ class AddsTwice(Sum):
 
 class ScalesEverything(Scaled):
     def __call__(self, *arguments: object, **options: object) -> Losses:
-        found = self.objective(*arguments, **options)  # type: ignore[arg-type]
-        terms = {name: self.factor * value for name, value in found.terms.items()}
-        return Losses(self.factor * found.loss, found.logits, terms)
+        losses = self.objective(*arguments, **options)  # type: ignore[arg-type]
+        factor = cast(float, self.factor)
+        terms = {name: factor * value for name, value in losses.terms.items()}
+        return Losses(factor * losses.loss, losses.logits, terms)
 
 
 class Forgetful(CrossEntropy):
@@ -409,7 +414,7 @@ class Replaced(CrossEntropy):
     """Its own data term is lost in a sum."""
 
     def __add__(self, other: object) -> Objective:
-        return GradientPenalty(SquaredL2(0.1)) + other  # type: ignore[operator]
+        return GradientPenalty(SquaredL2(0.1)) + other
 
 
 class Greedy(MaxEntropy):

@@ -426,6 +426,6 @@ def test_all_steps_together_would_go_four_times_the_radius() -> None:
     """As in the released code of Joo et al.: 100 steps of eps / 25."""
     model, (x, y) = network().eval(), batch(3)
     for norm in ("linf", "l2"):
-        usual = TargetedManipulation(EPS, steps=5, norm=norm)  # type: ignore[arg-type]
+        usual = TargetedManipulation(EPS, steps=5, norm=norm)
         expected = replace(usual, step_size=0.8)(model, Gradient(), x, y)
         assert torch.equal(usual(model, Gradient(), x, y), expected)

@@ -158,11 +158,11 @@ def test_reading_input_gradients_computes_no_gradient_of_weights() -> None:
             return func(*args, **(kwargs or {}))
 
     recording = Recording(network(), randn(2, 3, 6, 6))
-    with Masks():
+    with Masks():  # type: ignore[no-untyped-call]
         gradient = recording.gradient(recording.output[:, 0], create_graph=True)
     assert masks == [[True, False, False]]
     masks.clear()
-    with Masks():
+    with Masks():  # type: ignore[no-untyped-call]
         gradient.square().sum().backward()
     # The first layer's weights twice, by the gradient and by the value it was read at; its input never.
     assert sorted(masks) == [[False, True, False], [False, True, True]]

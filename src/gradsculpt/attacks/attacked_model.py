@@ -23,14 +23,7 @@ class Look(NamedTuple):
 
 
 class AttackedModel:
-    """A network and an attribution of it, seen by an attack.
-
-    Args:
-        model: Any callable from [N, C, H, W] to logits [N, K].
-        attribution: What reads the maps.
-        smooth_beta: Take slopes from the network with Softplus of this sharpness in place of ReLU; None takes the
-            network as it is.
-    """
+    """A network and an attribution of it, seen by an attack; the arguments are those of `Manipulation`."""
 
     def __init__(self, model: Model, attribution: Attribution, smooth_beta: float | None) -> None:
         self._attribution = attribution
@@ -46,21 +39,14 @@ class AttackedModel:
         return Look(maps, self._real.logits(x).detach())
 
     def slope(
-        self, x: Tensor, y: Tensor, classes: Tensor, loss: Callable[[Tensor], Tensor]
+        self, x: Tensor, wanted: tuple[Tensor, ...], loss: Callable[[Tensor, Tensor], Tensor]
     ) -> tuple[Look, Tensor, Tensor]:
-        """Differentiate a loss of the maps at x.
+        """Differentiate a loss of maps at x, or how far the class to keep is behind where the real network has lost it.
 
-        Where the real network has lost its class, what is differentiated is how far the class is behind.
-
-        Args:
-            x: The images [N, C, H, W].
-            y: The classes of the maps, [N].
-            classes: The classes to keep, [N].
-            loss: Of maps [N, C, H, W], gives [N].
-
-        Returns:
-            What the real network gives, whether each class is kept [N], and the gradient, shaped like x.
+        `wanted` are the classes of the maps, those to keep, and the reference of the loss; returned is what the real
+        network gives, whether each class is kept [N], and the gradient, shaped like x.
         """
+        y, classes, reference = wanted
         seen: list[Look] = [] if self._same else [self.look(x, y)]
 
         def function(point: Tensor) -> Tensor:
@@ -69,10 +55,11 @@ class AttackedModel:
             logits = self._sloped.logits(point)
             if self._same:
                 seen.append(Look(maps.detach(), logits.detach()))
-            kept = keeps(seen[0].logits, classes)
-            values = loss(maps)
-            # Only where it is needed: a backward pass of zeros costs as much as any.
-            return values if bool(kept.all()) else torch.where(kept, values, _behind(logits, classes))
+            kept, values = keeps(seen[0].logits, classes), loss(maps, reference)
+            if bool(kept.all()):  # a backward pass of zeros would cost as much as any
+                return values
+            others = logits.scatter(1, classes[:, None], -torch.inf).amax(dim=1)
+            return torch.where(kept, values, others - logits.gather(1, classes[:, None])[:, 0])
 
         try:
             _, gradient = input_gradient(function, x)
@@ -81,19 +68,15 @@ class AttackedModel:
             if self._sloped is self._slow:
                 raise
             self._sloped = self._slow
-            return self.slope(x, y, classes, loss)
+            return self.slope(x, wanted, loss)
         return seen[0], keeps(seen[0].logits, classes), gradient
 
 
 class Watched(nn.Module):
     """A network whose forward passes can be differentiated by the images alone, and whose last logits are kept.
 
-    Attributions see the network's own parts under their own names, so that what they do to these is done to it.
-
-    Args:
-        model: The network, or any callable.
-        smooth_beta: Sharpness of Softplus in place of ReLU, or None.
-        fast: Whether maps are going to be differentiated.
+    Attributions see the modules of the network under their names, so that what they do to these is done to it. `fast`
+    passes are for maps that are going to be differentiated.
     """
 
     def __init__(self, model: Model, smooth_beta: float | None, *, fast: bool) -> None:
@@ -107,13 +90,13 @@ class Watched(nn.Module):
 
     def start(self, point: Tensor) -> None:
         """Say which images the logits will be asked for."""
-        self._watch.point, self._watch.found = point, None
+        self._watch.point, self._watch.logits = point, None
 
     def logits(self, point: Tensor) -> Tensor:
         """Return the logits of these images: those of a pass that has been, or of one of their own."""
-        found, self._watch.point, self._watch.found = self._watch.found, None, None
-        if found is not None:
-            return found
+        logits, self._watch.point, self._watch.logits = self._watch.logits, None, None
+        if logits is not None:
+            return logits
         with undisturbed(self), torch.inference_mode(False), torch.set_grad_enabled(point.requires_grad):
             return self.forward(differentiable(point))
 
@@ -130,7 +113,7 @@ class Watched(nn.Module):
             logits = watch.model(x)
         point = watch.point
         if point is not None and x.shape == point.shape and (x is point or x.equal(point)):
-            watch.found = logits
+            watch.logits = logits
         return logits
 
 
@@ -142,19 +125,12 @@ class _Watch:
     smooth_beta: float | None
     fast: bool
     point: Tensor | None = None
-    found: Tensor | None = None
+    logits: Tensor | None = None
 
 
 def keeps(logits: Tensor, classes: Tensor) -> Tensor:
     """Return whether each image has its class, [N]; NaN has none."""
     return (logits.argmax(dim=1) == classes) & logits.isfinite().all(dim=1)
-
-
-def _behind(logits: Tensor, classes: Tensor) -> Tensor:
-    """Return the largest other logit minus that of the class, [N]."""
-    own = logits.gather(1, classes[:, None])
-    others = logits.scatter(1, classes[:, None], -torch.inf)
-    return others.amax(dim=1) - own[:, 0]
 
 
 def refuse_flat(gradient: Tensor, kept: Tensor) -> None:

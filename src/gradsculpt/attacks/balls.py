@@ -89,14 +89,9 @@ BALLS: dict[str, Ball] = {"linf": Linf(), "l2": L2()}
 
 @dataclass(frozen=True)
 class FeasibleSet:
-    """Where the images of a batch may go: within eps of x in a ball, and within the bounds. Use `around` to make one.
+    """Where the images of a batch may go: within eps of x in a ball, and within the bounds; all are shaped like x.
 
-    Args:
-        ball: In which norm.
-        x: The clean images.
-        eps: The radius, shaped like x.
-        low: The least value of every entry, or None.
-        high: The greatest value of every entry, or None.
+    Use `around` to make one.
     """
 
     ball: Ball
@@ -107,11 +102,7 @@ class FeasibleSet:
 
     @classmethod
     def around(cls, x: Tensor, ball: Ball, eps: float | Tensor, bounds: Bounds | None) -> "FeasibleSet":
-        """Return what may become of images.
-
-        Raises:
-            ArgumentError: If eps or the bounds do not fit the images, or these lie outside the bounds.
-        """
+        """Return what may become of images; raise `ArgumentError` if eps or bounds do not fit or these lie outside."""
         eps = checks.broadcast("eps", eps, x)
         if bounds is None:
             return cls(ball, x, eps)

@@ -47,11 +47,7 @@ class Attack(ABC):
 
 
 def valid(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
-    """Return images without a graph, and classes.
-
-    Raises:
-        ArgumentError: If x is no floating-point batch, or y does not fit it.
-    """
+    """Return images without a graph, and classes; raise `ArgumentError` unless they are batches that fit."""
     checks.images("x", x)
     checks.labels(y, len(x))
     return differentiable(x).detach(), differentiable(y).to(x.device)

@@ -65,15 +65,7 @@ class Criterion(ABC):
 
 @dataclass(frozen=True)
 class Towards(Criterion):
-    """The map shall look like a target.
-
-    Both are compared as pictures [H, W]: magnitudes, added up over the channels and divided by the image's largest.
-
-    Args:
-        target: The target map, [H, W] or with leading dimensions that broadcast to [N, H, W].
-        distance: "mse", the mean squared difference of the pictures, or "cosine", 1 minus their cosine; both lie in
-            [0, 1].
-    """
+    """The map shall look like a target, at a distance in [0, 1]; both are as of `TargetedManipulation`."""
 
     target: Tensor
     distance: Distance = "mse"
@@ -118,11 +110,8 @@ class OutOfTop(Criterion):
     """The entries of largest magnitude shall not be the largest any more.
 
     The loss is the share of all magnitude that lies on the entries that were the largest, in [0, 1]. The score is
-    the share of these entries that still are: the top-k intersection, which has no slope to follow.
-
-    Args:
-        k: How many entries count, as a share in (0, 1].
-        nonzero: Take the share of the map's non-zero entries instead of all.
+    the share of these entries that still are: the top-k intersection, which has no slope to follow. Which entries are
+    the largest is as of `topk_mask`.
     """
 
     k: float = 0.4
@@ -188,16 +177,9 @@ def mass_center(maps: Tensor) -> Tensor:
 def frame(height: int, width: int, thickness: int | None = None) -> Tensor:
     """Return a picture of a frame: 1 along the border and 0 inside, where the object usually is.
 
-    Args:
-        height: Height of the picture in pixels.
-        width: Width of the picture in pixels.
-        thickness: Pixels on each side; by default 5 of 32 of the shorter side, at least 1.
-
     Shape: [height, width].
-
-    Raises:
-        ArgumentError: If the frame leaves nothing inside, or a number is below 1.
-
+    Units: Pixels; the thickness of each side is by default 5 of 32 of the shorter side, at least 1.
+    Raises: ArgumentError if the frame leaves nothing inside, or a number is below 1.
     Source: Joo et al., AAAI 2023, experiments and figure 3; the width is that of the released code.
 
     Example:

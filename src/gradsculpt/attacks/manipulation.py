@@ -69,9 +69,8 @@ class Manipulation(Attack):
     Shape: [N, C, H, W] to [N, C, H, W].
     Units: eps and bounds are in the units that the model takes.
 
-    Raises:
-        ArgumentError: If a number is out of range, a choice not known, or eps, bounds or target do not fit the images.
-        FlatMapsError: If no map of the batch has a slope (ReLU without `smooth_beta`).
+    Raises: ArgumentError if a number is out of range, a choice not known, or eps, bounds or target do not fit the
+        images; FlatMapsError if no map of the batch has a slope (ReLU without `smooth_beta`).
     """
 
     eps: float | Tensor
@@ -85,13 +84,11 @@ class Manipulation(Attack):
     smooth_beta: float | Literal["auto"] | None = field(default=None, kw_only=True)
 
     def __post_init__(self) -> None:
-        checks.at_least("eps", self.eps, 0.0)
+        checks.each_at_least(self, eps=0.0, restarts=0, seed=0)
         checks.one_of("norm", self.norm, tuple(BALLS))
         checks.one_of("optimizer", self.optimizer, tuple(OPTIMIZERS))
         if self.step_size is not None:
             checks.positive("step_size", self.step_size)
-        checks.at_least("restarts", self.restarts, 0)
-        checks.at_least("seed", self.seed, 0)
         check_bounds(self.bounds)
         if self.patience is not None:
             checks.at_least("patience", self.patience, 1)
@@ -139,7 +136,8 @@ class Manipulation(Attack):
             yield feasible.eps * feasible.ball.random(noise, feasible.x[0])
 
     def __repr__(self) -> str:
-        shown = (f"{f.name}={_short(getattr(self, f.name))}" for f in fields(self) if not _default(self, f.name))
+        given = ((f.name, getattr(self, f.name), f.default) for f in fields(self))
+        shown = (f"{name}={_short(v)}" for name, v, usual in given if isinstance(v, Tensor | tuple) or v != usual)
         return f"{type(self).__name__}({', '.join(shown)})"
 
 
@@ -150,10 +148,9 @@ class TargetedManipulation(Manipulation):
     Maps and target are compared as pictures: magnitudes, added up over the channels and divided by the image's largest.
 
     Args:
-        eps: How far an image may be moved.
         target_map: The target, [H, W] or with leading dimensions that broadcast to [N, H, W]; None takes `frame`.
         steps: Number of steps.
-        distance: "mse" of the two pictures, or 1 minus their "cosine".
+        distance: "mse", the mean squared difference of the two pictures, or 1 minus their "cosine".
 
     The other arguments, units and errors are those of `Manipulation`.
 
@@ -164,10 +161,9 @@ class TargetedManipulation(Manipulation):
 
     Example:
         >>> from gradsculpt.attributions import Gradient
-        >>> model = torch.nn.Sequential(torch.nn.Conv2d(1, 2, 3), torch.nn.Softplus(), torch.nn.Flatten())
-        >>> x = torch.rand(1, 1, 8, 8)
-        >>> attack = TargetedManipulation(0.1, steps=5)
-        >>> attack(model, Gradient(), x, model(x).argmax(dim=1)).sub(x).abs().max() <= 0.1 + 1e-6
+        >>> model, x = lambda x: x.flatten(1).square().cumsum(1), torch.rand(1, 1, 8, 8)  # always class 63
+        >>> attacked = TargetedManipulation(0.1, steps=5)(model, Gradient(), x, torch.tensor([63]))
+        >>> (attacked - x).abs().max() <= 0.1 + 1e-6
         tensor(True)
     """
 
@@ -188,13 +184,8 @@ class TargetedManipulation(Manipulation):
 class UntargetedManipulation(Manipulation):
     """Makes the map as unlike the clean one as it can: the cosine of their magnitudes shall become 0.
 
-    The search starts at a random perturbation, as the clean image itself has no slope.
-
-    Args:
-        eps: How far an image may be moved.
-        steps: Number of steps.
-
-    The other arguments, units and errors are those of `Manipulation`.
+    The search, of so many `steps`, starts at a random perturbation, as the clean image itself has no slope. Other
+    arguments, units and errors are those of `Manipulation`.
 
     Source: Joo et al., AAAI 2023, preliminaries (untargeted adversarial attribution manipulation).
     Deviation: the similarity of maps is their cosine, which does not reward a mere change of scale.
@@ -216,12 +207,11 @@ class TopKAttack(Manipulation):
     these are among the top entries of its own map (the top-k intersection).
 
     Args:
-        eps: How far an image may be moved, by default in L2.
         k: How many entries are the top, as a share in (0, 1].
         steps: Number of steps.
         nonzero: Take the share of each map's non-zero entries instead of all.
 
-    The other arguments, units and errors are those of `Manipulation`.
+    The other arguments, units and errors are those of `Manipulation`; the norm is L2 by default.
 
     Source: Levine et al. 2019 (Certifiably robust interpretation); Ghorbani et al., AAAI 2019; with k = 40% as in Gong
         et al., CVPR 2024, B.6.
@@ -243,13 +233,8 @@ class TopKAttack(Manipulation):
 class MassCenterAttack(Manipulation):
     """Moves the centre of mass of the map's magnitudes as far as it can, in pixels.
 
-    The search starts at a random perturbation, as the clean image itself has no slope.
-
-    Args:
-        eps: How far an image may be moved.
-        steps: Number of steps.
-
-    The other arguments, units and errors are those of `Manipulation`.
+    The search, of so many `steps`, starts at a random perturbation, as the clean image itself has no slope. Other
+    arguments, units and errors are those of `Manipulation`.
 
     Source: Ghorbani et al., AAAI 2019 (Interpretation of neural networks is fragile).
     """
@@ -260,11 +245,6 @@ class MassCenterAttack(Manipulation):
     def plan(self, height: int, width: int) -> tuple[Criterion, int]:
         """Return the criterion and the number of steps."""
         return MassCenter(), self.steps
-
-
-def _default(attack: Manipulation, name: str) -> bool:
-    value, default = getattr(attack, name), getattr(type(attack), name, None)
-    return not isinstance(value, Tensor | tuple) and name != "eps" and value == default
 
 
 def _short(value: object) -> str:

@@ -25,21 +25,18 @@ class RandomPerturbation(Attack):
     An image whose class the noise changes gets other noise, up to `tries` times, and else stays as it is.
 
     Args:
-        eps: Size of the noise: a number, or a tensor that broadcasts over [N, C, H, W], such as
-            `space.pixels(4 / 255)`.
+        eps: Size of the noise, as of `Manipulation`.
         kind: "uniform" draws every entry from -eps to eps; "gaussian" scales Gaussian noise of each image to the L2
             length 1 and multiplies it by eps, which is the control of attacks in L2. Gaussian noise of standard
             deviation sigma has about the length sigma * sqrt(C * H * W).
-        bounds: Least and greatest value of the images, (low, high), such as `space.bounds`; None does not cut off.
+        bounds: Least and greatest value of the images, as of `Manipulation`.
         seed: Seed of the noise, which is the same for every image of a batch.
         tries: How often noise is drawn.
 
     Shape: [N, C, H, W] to [N, C, H, W].
     Units: eps and bounds are in the units that the model takes.
 
-    Raises:
-        ArgumentError: If a number is out of range, the kind is unknown, or eps or bounds do not fit the images.
-
+    Raises: ArgumentError if a number is out of range, the kind is unknown, or eps or bounds do not fit the images.
     Source: Joo et al., AAAI 2023, the RPS metric (uniform); the Gaussian attack of MoreauGrad's released code.
     Deviation: MoreauGrad's noise is a standard deviation times the range of the whole batch, and may change the class.
 
@@ -57,11 +54,9 @@ class RandomPerturbation(Attack):
     tries: int = 10
 
     def __post_init__(self) -> None:
-        checks.at_least("eps", self.eps, 0.0)
+        checks.each_at_least(self, eps=0.0, seed=0, tries=1)
         checks.one_of("kind", self.kind, get_args(Kind))
         check_bounds(self.bounds)
-        checks.at_least("seed", self.seed, 0)
-        checks.at_least("tries", self.tries, 1)
 
     def __call__(self, model: Model, attribution: Attribution, x: Tensor, y: Tensor) -> Tensor:
         """Return the images with noise, shape [N, C, H, W]; the attribution is not used."""

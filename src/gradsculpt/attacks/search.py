@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import partial
 
 import torch
 from torch import Tensor
@@ -33,15 +32,7 @@ class Best:
 
 @dataclass(frozen=True)
 class Search:
-    """How an attack looks for the perturbation that serves its criterion best.
-
-    Args:
-        criterion: What is wanted of the maps.
-        optimizer: Which way to go.
-        steps: Steps from each start.
-        step_size: Length of a step in units of eps; None takes 4 / steps.
-        patience: Give an image up after so many steps without a better iterate; None never does.
-    """
+    """How an attack looks for the perturbation that serves its criterion best; settings are as of `Manipulation`."""
 
     criterion: Criterion
     optimizer: Optimizer
@@ -72,11 +63,10 @@ class Search:
                 wanted, memory = _rows(wanted, going), _rows(memory, going)
             if not len(rows):
                 return
-            y, classes, reference = wanted
-            look, kept, gradient = attacked.slope(feasible.x + delta, y, classes, partial(self._loss, reference))
+            look, kept, gradient = attacked.slope(feasible.x + delta, wanted, self.criterion.loss)
             if step == 0:
                 refuse_flat(gradient, kept)
-            better = best.take(rows, feasible.x + delta, self._score(look, reference), kept)
+            better = best.take(rows, feasible.x + delta, self._score(look, wanted[2]), kept)
             moved, memory = self._moved(feasible, delta, gradient, memory, step)
             waited = torch.where(better, 0, waited + 1)
             going = self._going(best.score[rows], waited, (moved != delta).flatten(1).any(dim=1))
@@ -97,14 +87,10 @@ class Search:
         return feasible.nearest(delta + entry * feasible.eps * direction), memory
 
     def _going(self, score: Tensor, waited: Tensor, moved: Tensor) -> Tensor:
-        """Return which images to go on with, [N]."""
         going = score > self.criterion.floor
         if not self.optimizer.remembers:
             going &= moved  # from the same place it would never move again
         return going if self.patience is None else going & (waited < self.patience)
-
-    def _loss(self, reference: Tensor, maps: Tensor) -> Tensor:
-        return self.criterion.loss(maps, reference)
 
     def _score(self, look: Look, reference: Tensor) -> Tensor:
         """Return the scores [N]; a map that is not finite serves nobody."""

@@ -8,20 +8,24 @@ from torch import Tensor
 
 from gradsculpt.metrics.base import Metric, Score, metric
 from gradsculpt.metrics.calibration import brier, calibration_error, negative_log_likelihood
-from gradsculpt.metrics.connectedness import connectedness
-from gradsculpt.metrics.curvature import hessian_norm, upper_bound
-from gradsculpt.metrics.fidelity import deletion, deletion_curve, inserted, insertion, insertion_curve
-from gradsculpt.metrics.gaze import gaze_overlap
-from gradsculpt.metrics.linearization import linearization_error
+from gradsculpt.metrics.curvature import hessian_norm, linearization_error, upper_bound
+from gradsculpt.metrics.fidelity import (
+    aopc_morf,
+    deletion,
+    deletion_curve,
+    inserted,
+    insertion,
+    insertion_curve,
+    morf_curve,
+    relative_drop,
+)
+from gradsculpt.metrics.ground_truth import binary_scores, five_band_scores
 from gradsculpt.metrics.masking import Masking
 from gradsculpt.metrics.neighbourhood import Neighbourhood
-from gradsculpt.metrics.region_perturbation import aopc_morf, morf_curve, relative_drop
-from gradsculpt.metrics.robustness import local_lipschitz, max_sensitivity, rps
+from gradsculpt.metrics.robustness import local_lipschitz, max_sensitivity, rps, stability
 from gradsculpt.metrics.similarity import cosine, pearson, spearman, ssim
-from gradsculpt.metrics.sparsity import gini
-from gradsculpt.metrics.stability import stability
-from gradsculpt.metrics.topk import topk_dice, topk_intersection, topk_mask
-from gradsculpt.metrics.truth import binary_scores, five_band_scores
+from gradsculpt.metrics.sparsity import connectedness, gini
+from gradsculpt.metrics.topk import gaze_overlap, topk_dice, topk_intersection, topk_mask
 
 METRICS: tuple[Metric[..., Tensor] | Metric[..., dict[str, Tensor]], ...] = (
     gini,
@@ -49,41 +53,13 @@ METRICS: tuple[Metric[..., Tensor] | Metric[..., dict[str, Tensor]], ...] = (
     linearization_error,
 )
 
-__all__ = [
-    "METRICS",
-    "Masking",
-    "Metric",
-    "Neighbourhood",
-    "Score",
-    "aopc_morf",
-    "binary_scores",
-    "brier",
-    "calibration_error",
-    "connectedness",
-    "cosine",
-    "deletion",
-    "deletion_curve",
-    "five_band_scores",
-    "gaze_overlap",
-    "gini",
-    "hessian_norm",
-    "inserted",
-    "insertion",
-    "insertion_curve",
-    "linearization_error",
-    "local_lipschitz",
-    "max_sensitivity",
-    "metric",
-    "morf_curve",
-    "negative_log_likelihood",
-    "pearson",
-    "relative_drop",
-    "rps",
-    "spearman",
-    "ssim",
-    "stability",
-    "topk_dice",
-    "topk_intersection",
-    "topk_mask",
-    "upper_bound",
-]
+__all__ = ["METRICS", "Masking", "Metric", "Neighbourhood", "Score", "metric"]
+# Of one map, or of a map beside another, the ground truth, or gaze:
+__all__ += ["binary_scores", "connectedness", "five_band_scores", "gaze_overlap", "gini"]
+__all__ += ["cosine", "pearson", "spearman", "ssim", "stability", "topk_dice", "topk_intersection", "topk_mask"]
+# Of a map and a model:
+__all__ += ["deletion", "deletion_curve", "inserted", "insertion", "insertion_curve"]
+__all__ += ["aopc_morf", "morf_curve", "relative_drop"]
+# Of a model:
+__all__ += ["brier", "calibration_error", "negative_log_likelihood"]
+__all__ += ["hessian_norm", "linearization_error", "local_lipschitz", "max_sensitivity", "rps", "upper_bound"]

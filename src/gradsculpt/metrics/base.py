@@ -9,7 +9,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from gradsculpt.attributions.heatmap import magnitudes
+from gradsculpt import checks
+from gradsculpt.attributions.heatmap import finite_maps, magnitudes
+from gradsculpt.errors import ArgumentError
 
 P = ParamSpec("P")
 R = TypeVar("R", bound="Tensor | dict[str, Tensor]")
@@ -68,7 +70,8 @@ class Metric(Generic[P, R]):
 
     def __post_init__(self) -> None:
         # functools.update_wrapper assigns attributes, which a frozen dataclass refuses.
-        vars(self).update({name: getattr(self.function, name) for name in _KEPT}, __wrapped__=self.function)
+        kept = ("__module__", "__name__", "__qualname__", "__doc__")
+        vars(self).update({name: getattr(self.function, name) for name in kept}, __wrapped__=self.function)
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
         """Score a batch: the call is the function's own."""
@@ -97,16 +100,9 @@ class Metric(Generic[P, R]):
         return tuple(parameter.name for parameter in parameters if parameter.default is Parameter.empty)
 
 
-_KEPT = ("__module__", "__name__", "__qualname__", "__doc__")
-
-
 def metric(*scores: Score) -> Callable[[Callable[P, R]], Metric[P, R]]:
     """Decorate a function that returns one value a sample, or a dict of them, as a `Metric` with these scores."""
-
-    def wrap(function: Callable[P, R]) -> Metric[P, R]:
-        return Metric(function, scores)
-
-    return wrap
+    return lambda function: Metric(function, scores)
 
 
 def rows(name: str, maps: Tensor) -> Tensor:
@@ -114,11 +110,35 @@ def rows(name: str, maps: Tensor) -> Tensor:
     return magnitudes(name, maps.detach()).flatten(1)
 
 
+def pair(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
+    """Return two valid batches of maps of one shape, cut off from the autograd graph."""
+    checks.same_shape("a", a, "b", b)
+    return finite_maps("a", a.detach()), finite_maps("b", b.detach())
+
+
+def one_a_pixel(name: str, values: Tensor, maps: Tensor) -> Tensor:
+    """Return values [N, H, W] or [N, 1, H, W] as [N, H, W]; raise `ArgumentError` if maps have other pixels."""
+    pixels = values[:, 0] if values.ndim == 4 and values.shape[1] == 1 else values
+    if pixels.shape != (maps.shape[0], *maps.shape[-2:]):
+        raise ArgumentError(
+            f"{name} has shape {list(values.shape)} but maps has {list(maps.shape)}; pass one value a pixel, "
+            "[N, H, W] or [N, 1, H, W] of the same batch and size."
+        )
+    return pixels
+
+
 def ascending(values: Tensor) -> Tensor:
     """Sort each row of [N, M] upwards."""
     if values.device.type == "cpu":  # NumPy's vectorised sort takes a twentieth of torch.sort's time
         return torch.from_numpy(np.sort(values.numpy(), axis=1))
     return torch.sort(values, dim=1).values
+
+
+def order(values: Tensor, *, stable: bool = False) -> Tensor:
+    """Return the indices that sort each row of [N, M] upwards."""
+    if values.device.type == "cpu":
+        return torch.from_numpy(np.argsort(values.numpy(), axis=1, kind="stable" if stable else None))
+    return torch.sort(values, dim=1, stable=stable).indices
 
 
 def wide(t: Tensor) -> torch.dtype:
@@ -129,5 +149,4 @@ def wide(t: Tensor) -> torch.dtype:
 def share(part: Tensor, whole: Tensor, dtype: torch.dtype) -> Tensor:
     """Divide counts by counts; a share of nothing is 0."""
     # Counts of more than 2,048 entries are not exact in half precision, so the division is done in a wider one.
-    wide = torch.float64 if dtype == torch.float64 else torch.float32
-    return (part.to(wide) / whole.clamp(min=1)).to(dtype)
+    return (part.to(torch.promote_types(dtype, torch.float32)) / whole.clamp(min=1)).to(dtype)

@@ -13,20 +13,14 @@ from gradsculpt.metrics.base import Score, metric
 def brier(logits: Tensor, y: Tensor) -> Tensor:
     """Squared distance between the probabilities of all classes and the truth, the Brier score.
 
-    Args:
-        logits: A model's outputs before the softmax.
-        y: True classes.
-
-    Shape: logits [N, K] and y [N] to [N].
+    Shape: logits [N, K], a model's outputs before the softmax, and the true classes y [N] to [N].
     Units: None.
 
     Returns:
         The sum over classes of (p - t)^2, where t is 1 for the true class and 0 for others, in [0, 2]; lower is better.
         0 is certain and right, 2 certain and wrong.
 
-    Raises:
-        ArgumentError: If the logits are no finite [N, K], or a class is out of range.
-
+    Raises: ArgumentError if the logits are no finite [N, K], or a class is out of range.
     Source: Brier, "Verification of forecasts expressed in terms of probability", Monthly Weather Review 1950.
 
     Example:
@@ -42,15 +36,13 @@ def brier(logits: Tensor, y: Tensor) -> Tensor:
 def negative_log_likelihood(logits: Tensor, y: Tensor) -> Tensor:
     """Negative logarithm of the probability of the true class; the arguments are those of `brier`.
 
-    Shape: logits [N, K] and y [N] to [N].
+    Shape: As of `brier`.
     Units: Nats.
 
     Returns:
         The cross entropy of each sample, 0 or more; lower is better.
 
-    Raises:
-        ArgumentError: As `brier` does.
-
+    Raises: As `brier`.
     Source: Guo et al., "On calibration of modern neural networks", ICML 2017.
 
     Example:
@@ -66,22 +58,16 @@ def calibration_error(logits: Tensor, y: Tensor, bins: int = 15) -> Tensor:
 
     Samples are put into bins of equal width by their confidence, the largest probability. Every sample of a bin gets
     the bin's gap, |mean confidence - share predicted correctly|. This needs the whole set at once: unlike a `Metric`,
-    the value of a sample depends on the others, and the mean over a batch is not the error of the set.
+    the value of a sample depends on the others, and the mean over a batch is not the error of the set. The arguments
+    are those of `brier`, and how many `bins` [0, 1] is cut into, each without its lower and with its upper edge.
 
-    Args:
-        logits: A model's outputs before the softmax for a whole set of images.
-        y: True classes.
-        bins: How many bins [0, 1] is cut into, each without its lower and with its upper edge.
-
-    Shape: logits [N, K] and y [N] to [N].
+    Shape: As of `brier`, for a whole set of images.
     Units: A fraction.
 
     Returns:
         The gaps in [0, 1]; lower is better, 0 is calibrated.
 
-    Raises:
-        ArgumentError: If the logits are no finite [N, K], a class is out of range, or bins is not at least 1.
-
+    Raises: ArgumentError if the logits are no finite [N, K], a class is out of range, or bins is not at least 1.
     Source: Guo et al., "On calibration of modern neural networks", ICML 2017.
 
     Example:

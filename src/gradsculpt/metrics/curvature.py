@@ -1,5 +1,6 @@
-"""How curved a network's outputs are in its input, which bounds how much a gradient changes nearby."""
+"""How curved a network is in its input, which bounds how far gradients nearby differ and how far it is from linear."""
 
+from collections.abc import Iterator
 from typing import Literal, get_args
 
 import torch
@@ -7,14 +8,14 @@ from torch import Tensor
 
 from gradsculpt import checks
 from gradsculpt.attributions.gradient import Gradient, Output, class_output
-from gradsculpt.attributions.sampling import arithmetic, clean_classes, source
-from gradsculpt.gradients import Model, Recording
+from gradsculpt.attributions.sampling import arithmetic, clean_classes, noise, source
+from gradsculpt.gradients import Model, Recording, input_gradient
 from gradsculpt.isolation import undisturbed
 from gradsculpt.metrics.base import Score, metric, wide
-from gradsculpt.metrics.neighbourhood import Neighbourhood, lengths, noisy_maps
+from gradsculpt.metrics.neighbourhood import Neighbourhood, lengths, maps_near
 from gradsculpt.metrics.similarity import cosine
-from gradsculpt.numerics import divided
-from gradsculpt.penalties import Size
+from gradsculpt.numerics import divided, unit
+from gradsculpt.penalties import Penalty, Size
 
 Probe = Literal["rademacher", "gaussian"]
 _INFINITE = float("inf")
@@ -57,9 +58,7 @@ def hessian_norm(
         hessian_norm, the root of the mean; its standard_error (by the delta method); and squared_hessian_norm, the
         mean itself. All at least 0. Neither direction is better by itself: the norm falls with the scale of a network.
 
-    Raises:
-        ArgumentError: If a number is out of range, a name is unknown, or x or y is no batch of images and classes.
-
+    Raises: ArgumentError if a number is out of range, a name is unknown, or x or y is no batch of images and classes.
     Source: Hutchinson 1990; Joo et al., AAAI 2023 (local gradient alignment), Theorem 6 and its discussion.
     Deviation: Their released test divides the sum over probes by the size of the noise instead of the number of probes.
 
@@ -72,7 +71,7 @@ def hessian_norm(
     checks.at_least("probes", probes, 2)
     with arithmetic(create_graph=True), undisturbed(model):
         x = source(x, create_graph=False)
-        probed = _probed(_Curvature(model, x, clean_classes(model, x, y), output), probes, probe, seed)
+        probed = _Curvature(model, x, clean_classes(model, x, y), output).probed(probes, probe, seed)
     norm, scaled = _root_mean_square(probed.to(wide(x)))
     spread = (scaled.square() - 1).square().sum(dim=0).div(probes * (probes - 1)).sqrt()
     return {"hessian_norm": norm, "standard_error": norm * spread / 2, "squared_hessian_norm": norm.square()}
@@ -99,15 +98,9 @@ def upper_bound(
     With g the class output, H its Hessian at x and d a random change of the image, (1 - cos(grad g(x + d),
     grad g(x))) / 2 <= |H d| / |grad g(x + d)| <= |d| |H|_F / |grad g(x + d)|. None depends on the scale of g.
 
-    Args:
-        model: Used in the mode it is in; its state does not change.
-        x: The images as the model takes them. A batch goes in one piece, with its graph, for the Hessian.
-        y: Classes [N]; None for the predicted ones.
-        eps: Half-width of the uniform noise d; a tensor gives every channel its own.
-        neighbourhood: How many changes d there are, and where x + d may lie; its seed is that of the vectors too.
-        probes: Number of random vectors for |H|_F.
-        probe: Kind of the vectors, as of `hessian_norm`.
-        output: Which output of the class, as of `Gradient`.
+    Arguments are those of `hessian_norm`, whose estimate is |H|_F; `eps`, the half-width of the uniform noise d, of
+    which a tensor gives every channel its own; and `neighbourhood`: how many changes d there are, and where x + d may
+    lie. Its seed is that of the vectors too.
 
     Shape: [N, C, H, W] to three of [N].
     Units: None; eps in model units.
@@ -117,9 +110,7 @@ def upper_bound(
         with |H d|. They hold up to terms in |d|^2. Where the gradient at x + d is 0, the theorem says nothing, and 1
         stands for the bounds; the criterion is 1/2 if one gradient is 0, and 0 if both are.
 
-    Raises:
-        ArgumentError: If a number is out of range, a name is unknown, or x or y is no batch of images and classes.
-
+    Raises: As `hessian_norm`.
     Source: Joo et al., AAAI 2023 (local gradient alignment), Definition 4, Theorem 6; Figure 3(b), directional_bound.
     Deviation: Their released test draws Gaussian noise and divides the sum of |H v|^2 by the size of the noise.
 
@@ -134,25 +125,22 @@ def upper_bound(
         x = source(x, create_graph=False)
         y = clean_classes(model, x, y)
         curvature = _Curvature(model, x, y, output)
-        norm, _ = _root_mean_square(_probed(curvature, probes, probe, neighbourhood.seed))
+        norm, _ = _root_mean_square(curvature.probed(probes, probe, neighbourhood.seed))
         groups = []
         for points in neighbourhood.noisy_inputs(x, eps):
-            near = noisy_maps(Gradient(output), model, points, y)
-            along = torch.stack([lengths(curvature.product(d)[None])[0] for d in points - x])
-            groups.append(_criterion_and_bounds(curvature.gradient.to(near), near, lengths(points - x) * norm, along))
+            near = maps_near(Gradient(output), model, points, y)
+            along = torch.stack([curvature.product_lengths(d) for d in points - x])
+            clean = curvature.gradient.to(near).repeat(len(near), 1, 1, 1)
+            angle = cosine(clean, near.flatten(0, 1), signed=True).view(along.shape)
+            steep = lengths(near)
+            bounds = (divided(change, steep, empty=1.0) for change in (lengths(points - x) * norm, along))
+            groups.append(torch.stack([(1 - angle) / 2, *bounds]))
     means = torch.cat(groups, dim=1).mean(dim=1).to(wide(x))
     return {score.name: mean for score, mean in zip(upper_bound.scores, means, strict=True)}
 
 
-def _criterion_and_bounds(clean: Tensor, near: Tensor, bound: Tensor, along: Tensor) -> Tensor:
-    """Return the cosine criterion of gradients near an image [S, N, ...] and both of its bounds, [3, S, N]."""
-    angle = cosine(clean.repeat(len(near), 1, 1, 1), near.flatten(0, 1), signed=True).view(near.shape[:2])
-    steep = lengths(near)
-    return torch.stack([(1 - angle) / 2, *(divided(change, steep, empty=1.0) for change in (bound, along))])
-
-
 class _Curvature:
-    """The Hessian of a class output at a batch, for as many products with vectors as are wanted."""
+    """The Hessian H of a class output at a batch, for as many products with vectors as are wanted."""
 
     def __init__(self, model: Model, x: Tensor, y: Tensor, output: Output) -> None:
         self._pass = Recording(lambda point: class_output(model(point), y, output), x, order=2)
@@ -161,24 +149,22 @@ class _Curvature:
         self._gradient = torch.zeros_like(x) if constant else self._pass.gradient(values, create_graph=True)
         self.gradient = self._gradient.detach()
 
-    def product(self, vectors: Tensor) -> Tensor:
-        """Return H v for each image, shaped like x, without a graph."""
-        if not self._gradient.requires_grad:  # of a linear function, whose gradient is known without x
-            return torch.zeros_like(self.gradient)
-        return self._pass.gradient(self._gradient * vectors)
+    def product_lengths(self, vectors: Tensor) -> Tensor:
+        """Return |H v| for each image, [N], without a graph; the vectors are shaped like x."""
+        linear = not self._gradient.requires_grad  # so that the gradient does not depend on x
+        product = torch.zeros_like(vectors) if linear else self._pass.gradient(self._gradient * vectors)
+        return lengths(product[None])[0]
 
-
-def _probed(curvature: _Curvature, probes: int, probe: Probe, seed: int) -> Tensor:
-    """Return |H v| of every image for every probe v, [probes, N]."""
-    checks.one_of("probe", probe, get_args(Probe))
-    checks.at_least("seed", seed, 0)
-    generator = torch.Generator().manual_seed(seed)
-    like, norms = curvature.gradient, []
-    for _ in range(probes):
-        vector = torch.randn(like.shape[1:], generator=generator)
-        vector = torch.where(vector < 0, -1.0, 1.0) if probe == "rademacher" else vector
-        norms.append(lengths(curvature.product(vector.to(like).expand_as(like))[None])[0])
-    return torch.stack(norms)
+    def probed(self, probes: int, probe: Probe, seed: int) -> Tensor:
+        """Return |H v| of every image for every random vector v, [probes, N]."""
+        checks.one_of("probe", probe, get_args(Probe))
+        checks.at_least("seed", seed, 0)
+        generator, like, norms = torch.Generator().manual_seed(seed), self.gradient, []
+        for _ in range(probes):
+            vector = torch.randn(like.shape[1:], generator=generator)
+            vector = torch.where(vector < 0, -1.0, 1.0) if probe == "rademacher" else vector
+            norms.append(self.product_lengths(vector.to(like).expand_as(like)))
+        return torch.stack(norms)
 
 
 def _root_mean_square(norms: Tensor) -> tuple[Tensor, Tensor]:
@@ -186,3 +172,86 @@ def _root_mean_square(norms: Tensor) -> tuple[Tensor, Tensor]:
     top = norms.amax(dim=0)  # taken out first, so that no square overflows or vanishes
     root = top * divided(norms, top).square().mean(dim=0).sqrt()
     return root, divided(norms, root, empty=1.0)
+
+
+@metric(
+    Score("linearization_error", low=0.0, high=_INFINITE, better="lower"),
+    Score("relative_error", low=0.0, high=1.0, better="lower", unit="fraction"),
+    Score("smoothness", low=0.0, high=_INFINITE, better="lower"),
+)
+def linearization_error(
+    model: Model,
+    x: Tensor,
+    y: Tensor | None,
+    eps: float,
+    direction: Penalty | Literal["gradient", "random"] = "gradient",
+    neighbourhood: Neighbourhood = Neighbourhood(),
+) -> dict[str, Tensor]:
+    """Error of the linear approximation of the loss at a distance: |L(x + d) - L(x) - <grad L(x), d>|, |d| = eps.
+
+    L is the cross entropy. If its gradient is lambda-Lipschitz, the error is at most lambda eps^2 / 2. Where the error
+    is small, training against the perturbation that is best for the linear approximation is training against the best.
+
+    Args:
+        model: Used in the mode it is in; its state does not change.
+        x: The images as the model takes them.
+        y: True classes [N]; None for the predicted ones.
+        eps: L2 norm of the perturbation; positive. With single precision, rounding of the loss shows in the error
+            where lambda eps^2 is below about 1e-6.
+        direction: Where the perturbation points: uphill along the gradient, as a penalty's dual does (`L1(1.0)` along
+            the sign), or anywhere.
+        neighbourhood: How many random perturbations there are, of which the largest error counts, and where x + d may
+            lie: what is clamped is shorter than eps.
+
+    Shape: [N, C, H, W] to three of [N].
+    Units: linearization_error in units of loss, relative_error none, smoothness in loss per model unit squared.
+
+    Returns:
+        linearization_error; relative_error, its share of error + |<grad L(x), d>|, in [0, 1]; and smoothness, the least
+        lambda that the error allows, 2 error / |d|^2. Lower is closer to linear. Where the gradient is 0, no direction
+        is uphill, and all are 0 unless the direction is random.
+
+    Raises: As `hessian_norm`.
+    Source: Gong et al., CVPR 2024 (AdvGrad), Definition 1, Observation 1, A.1.
+
+    Example:
+        >>> x = torch.zeros(1, 1, 1, 2, dtype=torch.float64)
+        >>> errors = linearization_error(lambda x: x.flatten(1), x, torch.tensor([0]), eps=0.1)
+        >>> errors["smoothness"]  # the curvature there is 1/2, and less on the way
+        tensor([0.4996], dtype=torch.float64)
+    """
+    checks.positive("eps", eps)
+    if not isinstance(direction, Penalty):
+        checks.one_of("direction", direction, ("gradient", "random"))
+
+    def losses(inputs: Tensor) -> Tensor:
+        logits = model(inputs)
+        return -class_output(logits.to(wide(logits)), target.repeat(len(inputs) // max(1, len(x))), "log_probability")
+
+    with arithmetic(create_graph=False):
+        x = source(x, create_graph=False)
+        target = clean_classes(model, x, y)
+        with undisturbed(model):
+            start, gradient = input_gradient(losses, x)
+        groups = []
+        for directions in _directions(gradient, direction, neighbourhood):
+            deltas = eps * directions
+            if neighbourhood.bounds is not None:  # or rounding would be taken for a part of the step
+                deltas = neighbourhood.inside(x + deltas) - x
+            with undisturbed(model):  # again, so that dropout draws what it drew for the start
+                moved = losses((x + deltas).flatten(0, 1))
+            slope = (gradient * deltas).flatten(2).sum(dim=2)
+            error = (moved.view(slope.shape) - start - slope).abs()
+            smoothness = 2 * divided(error, lengths(deltas).square())
+            groups.append(torch.stack([error, divided(error, error + slope.abs()), smoothness]))
+        largest = torch.cat(groups, dim=1).amax(dim=1).to(wide(x))
+    return {score.name: values for score, values in zip(linearization_error.scores, largest, strict=True)}
+
+
+def _directions(gradient: Tensor, direction: Penalty | str, neighbourhood: Neighbourhood) -> Iterator[Tensor]:
+    """Yield groups of perturbations [S, N, C, H, W] of L2 norm 1."""
+    if direction == "random":
+        for drawn in noise(gradient, neighbourhood.groups(len(gradient)), neighbourhood.generator()):
+            yield unit(drawn.flatten(0, 1))[:, None].expand(-1, *gradient.shape)
+    else:
+        yield unit(direction.dual(gradient) if isinstance(direction, Penalty) else gradient)[None]

@@ -1,10 +1,9 @@
 """Images with their most important pixels put in or taken out, and what a model makes of them."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, get_args
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -17,13 +16,10 @@ from gradsculpt.errors import ArgumentError, ModelError
 from gradsculpt.gradients import Model
 from gradsculpt.isolation import undisturbed
 from gradsculpt.kernels import fused
-from gradsculpt.metrics.base import wide
+from gradsculpt.metrics.base import order, wide
 
 Baseline = Literal["zero", "blur", "mean"] | Tensor
-"""What stands where a pixel of the image does not."""
-
 ClassOutput = Literal["probability", "logit", "accuracy"]
-"""What is read from the model: an output of the class, or 1 where the class is the predicted one and 0 elsewhere."""
 
 _BLUR_RADIUS, _BLUR_SIGMA = 5, 5.0  # the 11 x 11 kernel of Petsiuk et al.
 
@@ -36,22 +32,16 @@ class Masking:
     constant map is scanned line by line.
 
     Args:
-        baseline: What stands where a pixel of the image does not: "zero", the number 0 in the space of x (for
-            mean/std-normalised images the mean colour of the training data); "mean", each channel's mean over the
-            image itself; "blur", the image under a Gaussian of 11 x 11 pixels with standard deviation 5; or a tensor
-            that broadcasts over x.
+        baseline: What stands where a pixel of the image does not: "zero" in the space of x (for mean/std-normalised
+            images the mean colour of the training data); "mean", each channel's mean over the image itself; "blur", the
+            image under a Gaussian of 11 x 11 pixels with standard deviation 5; or a tensor that broadcasts over x.
         output: What is read from the model: the "probability" or the "logit" of the class, or "accuracy": 1 where the
             class is the predicted one and 0 elsewhere.
         patch: Side in pixels of the squares that come and go as one; smaller ones are left at the right and lower edge.
             None takes the metric's own: single pixels for insertion and deletion, regions for `aopc_morf`.
         batch_size: How many images go through the model at once.
 
-    Raises:
-        ArgumentError: If a name is unknown or a number out of range.
-
-    Example:
-        >>> Masking("blur").output
-        'probability'
+    Raises: ArgumentError if a name is unknown or a number out of range.
     """
 
     baseline: Baseline = "zero"
@@ -69,21 +59,13 @@ class Masking:
 
 
 class Trial:
-    """What a model makes of altered images.
+    """What a model makes of altered images; the arguments are those of `insertion`.
 
     Args:
-        model: Any callable from [N, C, H, W] to logits [N, K].
-        x: Images [N, C, H, W].
-        y: Class indices [N].
-        maps: Maps [N, H, W] or [N, C, H, W], which say in which order pixels come and go.
-        masking: How images are altered, and what is read.
         patch: Side of the squares that come and go as one, unless the masking has its own.
 
     Attributes:
         total: How many squares there are.
-
-    Raises:
-        ArgumentError: If shapes do not fit, or x or a map is not finite.
     """
 
     def __init__(self, model: Model, x: Tensor, y: Tensor, maps: Tensor, masking: Masking, patch: int = 1) -> None:
@@ -98,16 +80,11 @@ class Trial:
         self._places = places.contiguous()
 
     def inserted(self, counts: Sequence[int]) -> Tensor:
-        """Return the curve [N, len(counts)] of images of which the first places are shown, and no more.
-
-        Raises:
-            ArgumentError: If the baseline does not fit x, or a class index is out of range.
-            ModelError: If the model returns no logits [N, K], or NaN.
-        """
+        """Return the curve [N, len(counts)] of images of which the first places are shown, and no more."""
         return self._curve(self._places, counts)
 
     def deleted(self, counts: Sequence[int]) -> Tensor:
-        """Return the curve of images of which the first places are hidden; raises like `inserted`."""
+        """Return the curve of images of which the first places are hidden."""
         # Counted from the least important place, what deletion leaves is what is put in.
         return self._curve(self.total - 1 - self._places, [self.total - count for count in counts])
 
@@ -120,7 +97,8 @@ class Trial:
             training = bool(getattr(self._model, "training", False))
             shared = levels[0] == 0 and len(outside) == 1 < len(self._x) and not training
             if shared:
-                values[0] = self._shared(network, outside)
+                image = outside.expand(1, *self._x.shape[1:]).clone(memory_format=torch.channels_last)
+                values[0] = self._class_values(_logits(network, image).expand(len(self._x), -1), self._y)
             for start in range(0, len(self._x), self._masking.batch_size):
                 rows = slice(start, start + self._masking.batch_size)
                 self._fill(network, values[int(shared) :, rows], rows, places[rows], levels[int(shared) :], outside)
@@ -141,22 +119,12 @@ class Trial:
         inside, outside = (batch.to(memory_format=torch.channels_last) for batch in (self._x[rows], outside))
         for group in groups(len(levels), count, self._masking.batch_size):
             # PyTorch's convolutions take channels_last in two thirds of the time on a CPU, and lose nothing on a GPU.
-            altered = torch.empty(
-                (len(group) * count, *self._x.shape[1:]),
-                dtype=self._x.dtype,
-                device=self._x.device,
-                memory_format=torch.channels_last,
-            )
-            for place, i in enumerate(group):
-                here = altered[place * count : (place + 1) * count]
-                torch.where((places < levels[i])[:, None], inside, outside, out=here)
+            shape = len(group) * count, *self._x.shape[1:]
+            altered = torch.empty(shape, dtype=inside.dtype, device=inside.device, memory_format=torch.channels_last)
+            for i, images in zip(group, altered.split(count), strict=True):
+                torch.where((places < levels[i])[:, None], inside, outside, out=images)
             answers = self._class_values(_logits(network, altered), self._y[rows].repeat(len(group)))
             values[group.start : group.stop] = answers.view(len(group), count)
-
-    def _shared(self, network: Model, image: Tensor) -> Tensor:
-        """Evaluate one image for the classes of the whole batch."""
-        image = image.expand(1, *self._x.shape[1:]).clone(memory_format=torch.channels_last)
-        return self._class_values(_logits(network, image).expand(len(self._x), -1), self._y)
 
     def _class_values(self, logits: Tensor, y: Tensor) -> Tensor:
         if self._masking.output == "accuracy":
@@ -179,9 +147,7 @@ def check_images(x: Tensor) -> None:
     """Raise `ArgumentError` unless x is a floating-point batch [N, C, H, W] of finite numbers."""
     checks.images("x", x)
     if not bool(torch.isfinite(x).all()):
-        raise ArgumentError(
-            "x holds NaN or infinite entries, so a model's answer means nothing; leave these images out."
-        )
+        raise ArgumentError("x holds NaN or infinite entries, which a model cannot answer; leave these images out.")
 
 
 def pixel_values(maps: Tensor) -> Tensor:
@@ -221,34 +187,27 @@ def regions(values: Tensor, patch: int) -> Tensor:
 
 
 def ranking(values: Tensor) -> Tensor:
-    """Return each entry's place when the entries of [N, ...] are ordered from large to small.
-
-    Among equal values the entry that comes first in memory order is placed first.
+    """Return each entry's place when those of [N, ...] are ordered from large to small, equal ones as in memory.
 
     Example:
         >>> ranking(torch.tensor([[1.0, 3.0, 3.0, 2.0]]))
         tensor([[3, 0, 1, 2]], dtype=torch.int32)
     """
     flat = values.flatten(1)
-    if flat.device.type == "cpu":  # as in metrics.base: NumPy sorts faster
-        order = torch.from_numpy(np.argsort(-flat.numpy(), axis=1, kind="stable"))
-    else:
-        order = torch.sort(flat, dim=1, descending=True, stable=True).indices
     places = torch.arange(flat.shape[1], dtype=torch.int32, device=flat.device).expand_as(flat)
-    return torch.empty_like(places).scatter_(1, order, places).view(values.shape)
+    return torch.empty_like(places).scatter_(1, order(-flat, stable=True), places).view(values.shape)
 
 
 def shares(total: int, steps: int) -> list[int]:
     """Return how many of `total` pixels the shares 0, 1 / steps, ..., 1 are, rounded to the nearest, halves up."""
+    checks.whole("steps", steps, 1)
     return [(2 * i * total + steps) // (2 * steps) for i in range(steps + 1)]
 
 
 def baseline_images(x: Tensor, baseline: Baseline) -> Tensor:
     """Return the images that stand for "no information", of a shape that broadcasts over x; see `Masking`.
 
-    Raises:
-        ArgumentError: If the baseline does not fit x.
-
+    Raises: ArgumentError if the baseline does not fit x.
     Source: Petsiuk et al., BMVC 2018, for blur, with the kernel of their public code.
     Deviation: At the border they pad with black; here the weights within the image are scaled to a sum of 1.
 
@@ -265,15 +224,11 @@ def baseline_images(x: Tensor, baseline: Baseline) -> Tensor:
                 f"shape {list(x.shape)}; pass finite images [N, C, H, W], where any size may be 1."
             )
         return image
-    makers: dict[str, Callable[[Tensor], Tensor]] = {
-        "zero": lambda images: images.new_zeros(1, 1, 1, 1),
-        "mean": lambda images: images.mean(dim=(2, 3), keepdim=True),
-        "blur": _blurred,
-    }
-    return makers[baseline](x.detach())
-
-
-def _blurred(x: Tensor) -> Tensor:
+    x = x.detach()
+    if baseline == "zero":
+        return x.new_zeros(1, 1, 1, 1)
+    if baseline == "mean":
+        return x.mean(dim=(2, 3), keepdim=True)
     down, across = (_blur_matrix(side).to(x) for side in x.shape[2:])
     return down @ x @ across.T
 

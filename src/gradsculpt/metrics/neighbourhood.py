@@ -31,13 +31,9 @@ class Neighbourhood:
         batch_size: Images in one pass; a batch that is larger itself goes in one piece.
 
     Units: bounds in model units.
-
-    Raises:
-        ArgumentError: If a number is out of range.
+    Raises: ArgumentError if a number is out of range.
 
     Example:
-        >>> Neighbourhood(draws=2).inside(torch.tensor(9.0))
-        tensor(9.)
         >>> Neighbourhood(bounds=(-1.0, 1.0)).inside(torch.tensor(9.0))
         tensor(1.)
     """
@@ -60,31 +56,24 @@ class Neighbourhood:
 
     def inside(self, images: Tensor) -> Tensor:
         """Return the images, clamped to the bounds."""
-        return (
-            images if self.bounds is None else images.clamp(*(torch.as_tensor(edge).to(images) for edge in self.bounds))
-        )
+        if self.bounds is None:
+            return images
+        return images.clamp(*(torch.as_tensor(edge).to(images) for edge in self.bounds))
 
     def noisy_inputs(self, x: Tensor, eps: Size) -> Iterator[Tensor]:
-        """Yield groups of neighbours [S, N, C, H, W] of images: x + eps u, u uniform in [-1, 1], clamped to the bounds.
-
-        Raises:
-            ArgumentError: If eps is negative.
-        """
+        """Yield groups of neighbours [S, N, C, H, W]: x + eps u, u uniform in [-1, 1], clamped to the bounds."""
         checks.at_least("eps", eps, 0.0)
         for u in noise(x, self.groups(len(x)), self.generator(), _uniform):
             yield self.inside(u * matching(eps, x) + x)
 
 
-def clean_map(attribution: Attribution, model: Model, x: Tensor, target: Tensor) -> Tensor:
-    """Return the maps of the images themselves, at least in float32; raise `ArgumentError` if they are not finite."""
-    return finite_maps("the clean map", read(attribution, model, x[None], target, create_graph=False)[0])
-
-
-def noisy_maps(attribution: Attribution, model: Model, points: Tensor, target: Tensor) -> Tensor:
-    """Return the maps [S, N, ...] of neighbours [S, N, C, H, W]; raise `ArgumentError` if they are not finite."""
+def maps_near(
+    attribution: Attribution, model: Model, points: Tensor, target: Tensor, name: str = "the map of a noisy image"
+) -> Tensor:
+    """Return the maps [S, N, ...] of points [S, N, C, H, W], at least in float32; refuse those that are not finite."""
     maps = read(attribution, model, points, target, create_graph=False)
     for drawn in maps:
-        finite_maps("the map of a noisy image", drawn)
+        finite_maps(name, drawn)
     return maps
 
 

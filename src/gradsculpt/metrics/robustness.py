@@ -1,7 +1,6 @@
-"""How much a map changes when the image is changed a little, at random."""
+"""How much a map changes when the image is changed a little, at random, or the network is trained again."""
 
 from collections.abc import Callable
-from functools import partial
 from typing import Literal
 
 import torch
@@ -12,9 +11,10 @@ from gradsculpt.attributions.base import Attribution
 from gradsculpt.attributions.heatmap import heatmap
 from gradsculpt.attributions.sampling import arithmetic, clean_classes, source
 from gradsculpt.gradients import Model
-from gradsculpt.metrics.base import Score, metric, wide
-from gradsculpt.metrics.neighbourhood import Neighbourhood, clean_map, lengths, noisy_maps
+from gradsculpt.metrics.base import Score, metric, pair, wide
+from gradsculpt.metrics.neighbourhood import Neighbourhood, lengths, maps_near
 from gradsculpt.metrics.similarity import cosine, pearson, ssim
+from gradsculpt.metrics.topk import topk_dice
 from gradsculpt.numerics import divided
 from gradsculpt.penalties import Size
 
@@ -39,7 +39,7 @@ def rps(
     Published at eps of 4, 8 and 16 pixel levels; the headline is the cosine at 16, `space.pixels(16 / 255)`.
 
     Args:
-        model: What the maps are of; used in the mode it is in, its state does not change.
+        model: Used in the mode it is in; its state does not change.
         attribution: How maps are read.
         x: The images as the model takes them.
         y: The classes of the maps [N], noisy ones included; None for the class predicted for the clean image.
@@ -55,23 +55,27 @@ def rps(
         Means over the draws of cosine, pearson and ssim, each in [-1, 1], higher is steadier, 1 if no map changes.
         Zero and constant maps count as in the measures of these names.
 
-    Raises:
-        ArgumentError: If eps is negative, a map is not finite, or x or y is no batch of images and classes.
-
+    Raises: ArgumentError if eps is negative, a map is not finite, or x or y is no batch of images and classes.
     Source: Joo et al., AAAI 2023 (local gradient alignment), "Random perturbation similarity"; Dombrowski et al. 2022.
     Deviation: The released code compares channel sums of magnitudes, as `compare="heatmap"` does, but scales the two
         maps differently from the second draw on, and clamps to the extremes of the batch.
 
     Example:
         >>> from gradsculpt.attributions import Gradient
-        >>> x = torch.rand(2, 1, 4, 4)
-        >>> rps(lambda x: x.flatten(1), Gradient(), x, torch.tensor([0, 5]), eps=0.1)["cosine"]  # a linear model
-        tensor([1., 1.])
+        >>> rps(lambda x: x.flatten(1), Gradient(), torch.rand(1, 1, 4, 4), torch.tensor([5]), eps=0.1)["cosine"]
+        tensor([1.])
     """
     checks.one_of("compare", compare, ("raw", "heatmap"))
-    likeness = partial(_similarities, compare=compare)
-    scores = _over_draws(likeness, model, attribution, x, y, eps, neighbourhood)
-    return {name: values.mean(dim=0).to(wide(x)) for name, values in scores.items()}
+
+    def likeness(clean: Tensor, maps: Tensor, _: Tensor) -> Tensor:
+        near = maps.flatten(0, 1)
+        pictures = heatmap(clean, clip=100.0).repeat(len(maps), 1, 1), heatmap(near, clip=100.0)
+        compared = pictures if compare == "heatmap" else (clean.repeat(len(maps), *[1] * (clean.ndim - 1)), near)
+        scores = cosine(*compared, signed=True), pearson(*compared, signed=True), ssim(*pictures)
+        return torch.stack(scores).view(3, *maps.shape[:2])
+
+    means = _over_draws(likeness, model, attribution, x, y, eps, neighbourhood).mean(dim=1).to(wide(x))
+    return {score.name: values for score, values in zip(rps.scores, means, strict=True)}
 
 
 @metric(Score("local_lipschitz", low=0.0, high=float("inf"), better="lower"))
@@ -93,26 +97,23 @@ def local_lipschitz(
     Arguments are those of `rps`, and `relative`: divide by the L2 norm of the clean map too; a zero map that changes
     counts as a change of 1.
 
-    Shape: [N, C, H, W] to [N].
+    Shape: As of `rps`, to [N].
     Units: Map units per model unit; with `relative`, one per model unit. Norms are L2 norms over all entries.
 
     Returns:
         The estimate, at least 0, lower is steadier; 0 if no map changes, or no neighbour differs from its image.
 
-    Raises:
-        ArgumentError: As `rps` does.
-
+    Raises: As `rps`.
     Source: Alvarez-Melis and Jaakkola 2018 (On the robustness of interpretability methods).
 
     Example:
         >>> from gradsculpt.attributions import Gradient
-        >>> x = torch.rand(2, 1, 4, 4)
         >>> model = lambda x: x.flatten(1).square().cumsum(1)  # the last gradient is 2 x
-        >>> local_lipschitz(model, Gradient(), x, torch.tensor([15, 15]), eps=0.1).round(decimals=3)
-        tensor([2., 2.])
+        >>> local_lipschitz(model, Gradient(), torch.rand(1, 1, 4, 4), torch.tensor([15]), eps=0.1).round(decimals=3)
+        tensor([2.])
     """
-    moved = _over_draws(partial(_changes, relative=relative), model, attribution, x, y, eps, neighbourhood)
-    return divided(moved["map"], moved["image"]).amax(dim=0).to(wide(x))
+    changes, distances = _changes(model, attribution, x, y, eps, neighbourhood, relative)
+    return divided(changes, distances).amax(dim=0).to(wide(x))
 
 
 @metric(Score("max_sensitivity", low=0.0, high=float("inf"), better="lower"))
@@ -137,60 +138,74 @@ def max_sensitivity(
     Returns:
         The largest change, at least 0, lower is steadier; 0 if no map changes.
 
-    Raises:
-        ArgumentError: As `rps` does.
-
+    Raises: As `rps`.
     Source: Yeh et al., NeurIPS 2019 (On the (in)fidelity and sensitivity of explanations).
 
     Example:
         >>> from gradsculpt.attributions import Gradient
-        >>> x = torch.rand(2, 1, 4, 4)
-        >>> max_sensitivity(lambda x: x.flatten(1), Gradient(), x, torch.tensor([0, 5]), eps=0.1)
-        tensor([0., 0.])
+        >>> max_sensitivity(lambda x: x.flatten(1), Gradient(), torch.rand(1, 1, 4, 4), torch.tensor([5]), eps=0.1)
+        tensor([0.])
     """
-    moved = _over_draws(partial(_changes, relative=relative), model, attribution, x, y, eps, neighbourhood)
-    return moved["map"].amax(dim=0).to(wide(x))
+    return _changes(model, attribution, x, y, eps, neighbourhood, relative)[0].amax(dim=0).to(wide(x))
 
 
-Measure = Callable[[Tensor, Tensor, Tensor], dict[str, Tensor]]
-"""Of clean maps [N, ...], maps of neighbours [S, N, ...] and what these were moved by, gives values [S, N]."""
+@metric(
+    Score("ssim", low=-1.0, high=1.0, better="higher"),
+    Score("topk_dice", low=0.0, high=1.0, better="higher", unit="fraction"),
+)
+def stability(a: Tensor, b: Tensor, k: float = 0.4) -> dict[str, Tensor]:
+    """Likeness of the maps that two runs of one training method give to the same images, as heat maps.
+
+    The published protocol trains twice, from different initialisations and with 1,000 training images swapped for
+    test images, and scores 500 test images that the runs have in common. The arguments are those of `topk_dice`, which
+    counts the share k of each heat map's non-zero pixels.
+
+    Shape: Two of [N, H, W] or two of [N, C, H, W] to two of [N].
+    Units: None, a fraction for topk_dice; the scale of either run's maps does not matter.
+
+    Returns:
+        ssim in [-1, 1] and topk_dice in [0, 1], of heat maps that are divided by their own largest value; higher is
+        more stable, 1 for equal maps. Two zero maps are equal; a zero map and another have topk_dice 0.
+
+    Raises: ArgumentError if the shapes differ, a map is not finite, or k is outside (0, 1].
+    Source: Gong et al., CVPR 2024, sections 5.2 and B.7.
+
+    Example:
+        >>> a = torch.eye(16)[None]
+        >>> stability(a, -2 * a)
+        {'ssim': tensor([1.]), 'topk_dice': tensor([1.])}
+    """
+    first, second = (heatmap(maps, clip=100.0) for maps in pair(a, b))
+    scores = {"ssim": ssim(first, second), "topk_dice": topk_dice(first, second, k, nonzero=True)}
+    return {name: values.to(torch.promote_types(a.dtype, b.dtype)) for name, values in scores.items()}
+
+
+Measure = Callable[[Tensor, Tensor, Tensor], Tensor]
+"""Of clean maps [N, ...], maps of neighbours [S, N, ...] and what these were moved by, gives values [K, S, N]."""
+
+
+def _changes(
+    model: Model, attribution: Attribution, x: Tensor, y: Tensor | None, eps: Size, near: Neighbourhood, relative: bool
+) -> Tensor:
+    """Return how far each map and its image have moved in every draw, [2, draws, N]."""
+
+    def lengths_of_both(clean: Tensor, maps: Tensor, moved: Tensor) -> Tensor:
+        change = lengths(maps - clean)
+        if relative:
+            size = lengths(clean[None])
+            change = divided(change, torch.where(size > 0, size, change))  # of a zero map, all there is now is change
+        return torch.stack([change, lengths(moved).to(change)])
+
+    return _over_draws(lengths_of_both, model, attribution, x, y, eps, near)
 
 
 def _over_draws(
-    measure: Measure,
-    model: Model,
-    attribution: Attribution,
-    x: Tensor,
-    y: Tensor | None,
-    eps: Size,
-    neighbourhood: Neighbourhood,
-) -> dict[str, Tensor]:
-    """Return what is measured in every draw, [draws, N]."""
+    of: Measure, model: Model, attribution: Attribution, x: Tensor, y: Tensor | None, eps: Size, near: Neighbourhood
+) -> Tensor:
+    """Return the measure in every draw, [K, draws, N]."""
     with arithmetic(create_graph=False):
         x = source(x, create_graph=False)
         y = clean_classes(model, x, y)
-        clean = clean_map(attribution, model, x, y)
-        groups = [
-            measure(clean, noisy_maps(attribution, model, points, y), points - x)
-            for points in neighbourhood.noisy_inputs(x, eps)
-        ]
-        return {name: torch.cat([group[name] for group in groups]) for name in groups[0]}
-
-
-def _similarities(clean: Tensor, maps: Tensor, moved: Tensor, compare: str) -> dict[str, Tensor]:
-    """Return how alike each of the maps is to the clean one."""
-    flat = maps.flatten(0, 1)
-    first, second = heatmap(clean, clip=100.0), heatmap(flat, clip=100.0)
-    pictures = first.repeat(len(maps), 1, 1), second
-    pair = pictures if compare == "heatmap" else (clean.repeat(len(maps), *[1] * (clean.ndim - 1)), flat)
-    scores = {"cosine": cosine(*pair, signed=True), "pearson": pearson(*pair, signed=True), "ssim": ssim(*pictures)}
-    return {name: values.view(maps.shape[:2]) for name, values in scores.items()}
-
-
-def _changes(clean: Tensor, maps: Tensor, moved: Tensor, relative: bool) -> dict[str, Tensor]:
-    """Return how far each map and its image have moved."""
-    change = lengths(maps - clean)
-    if relative:
-        size = lengths(clean[None])
-        change = divided(change, torch.where(size > 0, size, change))  # of a zero map, all that there is now is change
-    return {"map": change, "image": lengths(moved).to(change)}
+        clean = maps_near(attribution, model, x[None], y, "the clean map")[0]
+        inputs = near.noisy_inputs(x, eps)
+        return torch.cat([of(clean, maps_near(attribution, model, z, y), z - x) for z in inputs], dim=1)

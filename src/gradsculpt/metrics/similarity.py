@@ -2,13 +2,12 @@
 
 import math
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from gradsculpt import checks
-from gradsculpt.attributions.heatmap import channel_sum, finite_maps, magnitudes
-from gradsculpt.metrics.base import Score, metric
+from gradsculpt.attributions.heatmap import channel_sum, magnitudes
+from gradsculpt.metrics.base import Score, metric, order, pair
 from gradsculpt.numerics import divided, divisor, length, per_sample, spread, unit_peak
 
 _LUMINANCE, _CONTRAST = 0.01**2, 0.03**2  # for a dynamic range of 1
@@ -21,20 +20,18 @@ def cosine(a: Tensor, b: Tensor, signed: bool = False) -> Tensor:
     """Cosine of the angle between two maps.
 
     Args:
-        a: Attribution maps.
+        a: Attribution maps. All entries count; pass heat maps to compare pixels.
         b: Attribution maps of the same shape.
         signed: Compare the entries themselves instead of their magnitudes.
 
-    Shape: Two of [N, H, W] or two of [N, C, H, W] to [N]. All entries count; pass heat maps to compare pixels.
+    Shape: Two of [N, H, W] or two of [N, C, H, W] to [N].
     Units: None; multiplying a map by a positive number changes nothing.
 
     Returns:
         The cosine in [0, 1], in [-1, 1] with `signed`; 1 is the same direction. Two zero maps are alike, 1; a zero
         map and another have nothing in common, 0.
 
-    Raises:
-        ArgumentError: If the shapes differ or a map is not finite.
-
+    Raises: ArgumentError if the shapes differ or a map is not finite.
     Source: Joo et al., AAAI 2023, Eq. (4) and the RPS metric.
 
     Example:
@@ -50,16 +47,14 @@ def cosine(a: Tensor, b: Tensor, signed: bool = False) -> Tensor:
 def pearson(a: Tensor, b: Tensor, signed: bool = False) -> Tensor:
     """Pearson correlation coefficient of the entries of two maps; the arguments are those of `cosine`.
 
-    Shape: Two of [N, H, W] or two of [N, C, H, W] to [N]. All entries count; pass heat maps to compare pixels.
+    Shape: As of `cosine`.
     Units: None; an increasing affine change of the compared values changes nothing.
 
     Returns:
-        The coefficient in [-1, 1]; 1 for maps equal up to scale and offset. Where it is not defined: two constant
-        maps are alike, 1; a constant map and one that varies are not, 0.
+        The coefficient in [-1, 1]; 1 for maps equal up to scale and offset. Two constant maps are alike, 1; a constant
+        map and one that varies are not, 0.
 
-    Raises:
-        ArgumentError: If the shapes differ or a map is not finite.
-
+    Raises: As `cosine`.
     Source: Joo et al., AAAI 2023, the RPS metric.
     Deviation: Their released code divides the covariance by n and the variances by n - 1, so equal maps score (n - 1) /
         n.
@@ -76,28 +71,22 @@ def pearson(a: Tensor, b: Tensor, signed: bool = False) -> Tensor:
 def spearman(a: Tensor, b: Tensor, signed: bool = False) -> Tensor:
     """Spearman rank correlation coefficient of the entries of two maps: how far these are in the same order.
 
-    Equal entries share the mean of their ranks. The coefficient is that of Pearson between the ranks. The arguments are
-    those of `cosine`.
+    It is `pearson` of the ranks; equal entries share the mean of theirs. The arguments are those of `cosine`.
 
-    Shape: Two of [N, H, W] or two of [N, C, H, W] to [N]. All entries count; pass heat maps to compare pixels.
+    Shape: As of `cosine`.
     Units: None; an increasing change of the compared values, linear or not, changes nothing.
 
     Returns:
-        The coefficient in [-1, 1]; 1 for the same order. Where it is not defined: two constant maps are alike, 1; a
-        constant map and one that varies are not, 0.
+        The coefficient in [-1, 1]; 1 for the same order. Constant maps count as in `pearson`.
 
-    Raises:
-        ArgumentError: If the shapes differ or a map is not finite.
-
+    Raises: As `cosine`.
     Source: Adebayo et al., NeurIPS 2018 (Sanity checks for saliency maps).
 
     Example:
         >>> spearman(torch.tensor([[[1.0, 2.0, 3.0]]]), torch.tensor([[[-10.0, -1000.0, 100.0]]]))
         tensor([0.5000])
     """
-    checks.same_shape("a", a, "b", b)
-    entries = (finite_maps(name, maps.detach()).flatten(1) for name, maps in (("a", a), ("b", b)))
-    first, second = (_centred_ranks(values if signed else values.abs()) for values in entries)
+    first, second = (_centred_ranks((maps if signed else maps.abs()).flatten(1)) for maps in pair(a, b))
     return _cosine(first, second).to(_dtype(a, b))
 
 
@@ -105,29 +94,22 @@ def spearman(a: Tensor, b: Tensor, signed: bool = False) -> Tensor:
 def ssim(a: Tensor, b: Tensor) -> Tensor:
     """Structural similarity index of two maps as pictures of magnitudes.
 
-    The channels of [N, C, H, W] are added up in magnitude first, which makes one picture [H, W] a map. The dynamic
-    range L in the stabilising constants (0.01 L)^2 and (0.03 L)^2 is that of the pair: from 0, the least a magnitude
-    can be, to the largest value in either map. So the index is symmetric, does not change when both maps are
-    multiplied by one number, and depends on no other image. It does change when only one is: pass `heatmap(a)` and
-    `heatmap(b)` to compare maps of different scales.
+    The channels are added up in magnitude first. The dynamic range L in the stabilising constants (0.01 L)^2 and
+    (0.03 L)^2 is that of the pair: from 0 to the largest value in either map. So the index is symmetric and does not
+    change when both maps are multiplied by one number. It does when only one is: pass `heatmap(a)` and `heatmap(b)` to
+    compare maps of different scales.
 
     The window is a Gaussian, 11 x 11 with standard deviation 1.5 pixels. Only windows that lie within the picture
-    count, as in scikit-image, which needs no padding rule. A side under 11 pixels gets the largest odd window
-    that fits it, its standard deviation reduced in proportion; with one pixel only luminance is compared.
+    count, as in scikit-image. A side under 11 pixels gets the largest odd window that fits it, its standard deviation
+    reduced in proportion; with one pixel only luminance is compared.
 
-    Args:
-        a: Attribution maps.
-        b: Attribution maps of the same shape.
-
-    Shape: Two of [N, H, W] or two of [N, C, H, W] to [N].
+    Shape: As of `cosine`.
     Units: None.
 
     Returns:
         The index in [-1, 1]; 1 for equal pictures, which includes two equal constants and two zero maps.
 
-    Raises:
-        ArgumentError: If the shapes differ or a map is not finite.
-
+    Raises: As `cosine`.
     Source: Wang et al., "Image quality assessment", IEEE TIP 2004, Eq. (13); Gong et al., CVPR 2024, Fig. 5.
 
     Example:
@@ -149,9 +131,7 @@ def _pictures(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
     first, second = magnitudes("a", a), magnitudes("b", b)
     if first.ndim == 4:  # scaled before they are added up as well, for huge and tiny entries
         first, second = (channel_sum(unit) for unit in _shared_peak(first, second))
-    first, second = _shared_peak(first, second)
-    wide = torch.promote_types(_dtype(a, b), torch.float32)
-    return first.to(wide), second.to(wide)
+    return _shared_peak(first, second)
 
 
 def _ssim(first: Tensor, second: Tensor) -> Tensor:
@@ -185,8 +165,7 @@ def _blurred(pictures: Tensor, dim: int) -> Tensor:
 
 
 def _rows(a: Tensor, b: Tensor, signed: bool) -> tuple[Tensor, Tensor]:
-    checks.same_shape("a", a, "b", b)
-    first, second = (unit_peak(finite_maps(name, maps.detach())).flatten(1) for name, maps in (("a", a), ("b", b)))
+    first, second = (unit_peak(maps).flatten(1) for maps in pair(a, b))
     return (first, second) if signed else (first.abs(), second.abs())
 
 
@@ -199,14 +178,10 @@ def _centred(rows: Tensor) -> Tensor:
 
 def _centred_ranks(rows: Tensor) -> Tensor:
     """Return the ranks of the entries of each row of [N, M], those of equal ones averaged, minus their mean."""
-    size = rows.shape[1]
-    if rows.device.type == "cpu":  # NumPy's vectorised sort is several times faster than torch.sort
-        order = torch.from_numpy(np.argsort(rows.numpy(), axis=1))
-        ordered = rows.gather(1, order)
-    else:
-        ordered, order = torch.sort(rows, dim=1)
+    size, indices = rows.shape[1], order(rows)
+    ordered = rows.gather(1, indices)
     steps = ordered[:, 1:] != ordered[:, :-1]
-    place = torch.arange(size, device=rows.device).expand_as(order)
+    place = torch.arange(size, device=rows.device).expand_as(indices)
     # The first and the last place of the run of equal entries that a place belongs to.
     first, last = place.clone(), place.clone()
     first[:, 1:] = torch.where(steps, place[:, 1:], 0)
@@ -216,7 +191,7 @@ def _centred_ranks(rows: Tensor) -> Tensor:
     # Some devices lack double precision, in which the sums over a million ranks are exact.
     wide = torch.float64 if rows.device.type == "cpu" else torch.float32
     shared = (first + last - (size - 1)).to(wide) / max(1, size)
-    return torch.empty_like(shared).scatter_(1, order, shared)
+    return torch.empty_like(shared).scatter_(1, indices, shared)
 
 
 def _cosine(a: Tensor, b: Tensor) -> Tensor:

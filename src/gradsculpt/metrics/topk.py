@@ -1,11 +1,13 @@
-"""How far two maps agree on which entries matter most."""
+"""How far two maps, or a map and the gaze of people, agree on which entries matter most."""
 
 import torch
 from torch import Tensor
 
 from gradsculpt import checks
+from gradsculpt.attributions.heatmap import magnitudes
 from gradsculpt.errors import ArgumentError
-from gradsculpt.metrics.base import Score, ascending, metric, rows, share
+from gradsculpt.metrics.base import Score, ascending, metric, one_a_pixel, rows, share
+from gradsculpt.metrics.masking import pixel_values
 
 
 @metric(Score("topk_intersection", low=0.0, high=1.0, better="higher", unit="fraction"))
@@ -25,9 +27,7 @@ def topk_intersection(a: Tensor, b: Tensor, k: float = 0.4, nonzero: bool = Fals
         The share in [0, 1], higher is more alike. With `nonzero`, a first map that is zero everywhere has no top
         entries: 1 if the second has none either, else 0.
 
-    Raises:
-        ArgumentError: If the shapes differ, a map is not finite, or k is outside (0, 1].
-
+    Raises: ArgumentError if the shapes differ, a map is not finite, or k is outside (0, 1].
     Source: Ghorbani et al., AAAI 2019; Gong et al., CVPR 2024, sections 5.2 and B.6 (`nonzero=True`).
 
     Example:
@@ -37,7 +37,7 @@ def topk_intersection(a: Tensor, b: Tensor, k: float = 0.4, nonzero: bool = Fals
     """
     both, first, second = _sizes(a, b, k, nonzero)
     kept = share(both, first, torch.promote_types(a.dtype, b.dtype))
-    return torch.where((first == 0) & (second == 0), 1.0, kept)
+    return torch.where(first + second == 0, 1.0, kept)
 
 
 @metric(Score("topk_dice", low=0.0, high=1.0, better="higher", unit="fraction"))
@@ -46,16 +46,14 @@ def topk_dice(a: Tensor, b: Tensor, k: float = 0.4, nonzero: bool = False) -> Te
 
     The arguments are those of `topk_intersection`.
 
-    Shape: Two of [N, H, W] or two of [N, C, H, W] to [N].
+    Shape: As of `topk_intersection`.
     Units: A fraction.
 
     Returns:
         The coefficient in [0, 1], higher is more alike; symmetric. With `nonzero`, two maps that are zero everywhere
         have equal, empty sets: 1.
 
-    Raises:
-        ArgumentError: As `topk_intersection` does.
-
+    Raises: As `topk_intersection`.
     Source: Gong et al., CVPR 2024, sections 5.2 and B.7 (`nonzero=True`).
 
     Example:
@@ -83,8 +81,7 @@ def topk_mask(maps: Tensor, k: float, nonzero: bool = False, name: str = "maps")
     Returns:
         The marks. Among equal magnitudes the entry that comes first in memory order is marked first.
 
-    Raises:
-        ArgumentError: If a map is not finite, or k is outside (0, 1].
+    Raises: ArgumentError if a map is not finite, or k is outside (0, 1].
 
     Example:
         >>> topk_mask(torch.tensor([[[1.0, 2.0], [-2.0, 2.0]]]), k=0.5)
@@ -101,6 +98,48 @@ def topk_mask(maps: Tensor, k: float, nonzero: bool = False, name: str = "maps")
     above, ties = values > threshold, values == threshold
     room = wanted - above.sum(dim=1)
     return above | (ties & (ties.cumsum(dim=1) <= room[:, None]))
+
+
+@metric(Score("gaze_overlap", low=0.0, high=1.0, better="higher", unit="fraction"))
+def gaze_overlap(maps: Tensor, gaze: Tensor, k: float = 0.05) -> Tensor:
+    """Share of a map's most important pixels that are among those people looked at most.
+
+    The channels of a map are added up in magnitude, which gives one value a pixel. The top pixels are the share k of
+    all pixels with the largest values, never one of value 0; of equal ones the first in memory order is taken first.
+
+    Args:
+        maps: Attribution maps.
+        gaze: How much people looked at each pixel, not negative; 8-bit values are taken as they are.
+        k: Share of the pixels that counts, in (0, 1]; 0.05 and 0.1 in Tables 4 and 6 of Gong et al.
+
+    Shape: maps [N, H, W] or [N, C, H, W] and gaze [N, H, W] or [N, 1, H, W] to [N].
+    Units: A fraction of the map's top pixels; multiplying map or gaze by a positive number changes nothing.
+
+    Returns:
+        The share in [0, 1], higher is more alike; k for a map that has nothing to do with the gaze. A map or a gaze
+        that is zero everywhere points nowhere: 0.
+
+    Raises: ArgumentError if shapes do not fit, a map or gaze is not finite, gaze is negative, or k is outside (0, 1].
+    Source: Gong et al., CVPR 2024, section 5.3 and Tables 4 and 6.
+
+    Example:
+        >>> maps = torch.tensor([[[5.0, -4.0, 1.0, 0.0]]])
+        >>> gaze = torch.tensor([[[1.0, 0.2, 0.3, 0.0]]])
+        >>> gaze_overlap(maps, gaze, k=0.5)
+        tensor([0.5000])
+    """
+    values = pixel_values(maps)
+    looks = one_a_pixel("gaze", gaze.detach(), maps)
+    sizes = magnitudes("gaze", looks.float() if looks.dtype == torch.uint8 else looks)
+    if bool((looks < 0).any()):
+        raise ArgumentError("gaze has negative entries, but nobody looks less than not at all; pass values from 0 on.")
+    first, second = top_pixels(values, k), top_pixels(sizes.to(values.device), k)
+    return share((first & second).sum(dim=(1, 2)), first.sum(dim=(1, 2)), maps.dtype)
+
+
+def top_pixels(values: Tensor, k: float) -> Tensor:
+    """Mark the share k of all pixels with the largest values, without those of value 0; [N, H, W] to bool [N, H, W]."""
+    return topk_mask(values, k).view(values.shape) & (values > 0)
 
 
 def _sizes(a: Tensor, b: Tensor, k: float, nonzero: bool) -> tuple[Tensor, Tensor, Tensor]:

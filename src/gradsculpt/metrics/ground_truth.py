@@ -1,19 +1,17 @@
-"""How well a map agrees with a known ground truth of what matters, level by level."""
+"""How well a map agrees with the ground truth of what matters, level by level."""
 
 import torch
 from torch import Tensor
 
 from gradsculpt.attributions.heatmap import channel_sum, finite_maps
 from gradsculpt.errors import ArgumentError
-from gradsculpt.metrics.base import Score, metric, share
+from gradsculpt.metrics.base import Score, metric, one_a_pixel, share
 from gradsculpt.numerics import divisor, peak, per_sample, unit_peak
 
 _THRESHOLDS = (0.3, 0.7)
 _SCORES = (
-    Score("pixel_accuracy", low=0.0, high=1.0, better="higher", unit="fraction"),
-    Score("recall", low=0.0, high=1.0, better="higher", unit="fraction"),
-    Score("precision", low=0.0, high=1.0, better="higher", unit="fraction"),
-    Score("false_positive_rate", low=0.0, high=1.0, better="lower", unit="fraction"),
+    *(Score(name, 0.0, 1.0, "higher", "fraction") for name in ("pixel_accuracy", "recall", "precision")),
+    Score("false_positive_rate", 0.0, 1.0, "lower", "fraction"),
 )
 
 
@@ -41,17 +39,14 @@ def five_band_scores(maps: Tensor, truth: Tensor, thresholds: tuple[float, float
         better), each in [0, 1]. A ratio of nothing is 0: recall and precision are therefore 0 for an image without
         any object, which `truth.flatten(1).amax(1) == 0` tells apart when means are taken.
 
-    Raises:
-        ArgumentError: If shapes do not fit, a map is not finite, the truth is not in [0, 1] or 8 bits, or the
-            thresholds are not 0 < inner < outer < 1.
-
+    Raises: ArgumentError if shapes do not fit, a map is not finite, the truth is not in [0, 1] or 8 bits, or the
+        thresholds are not 0 < inner < outer < 1.
     Source: Tjoa and Guan, "Quantifying explainability of saliency methods in deep neural networks", IEEE TAI 2022; Gong
         et al., CVPR 2024, Table 2.
     Deviation: The released code fails where channels cancel, and adds 1e-6 to every denominator.
 
     Example:
-        >>> maps = torch.tensor([[[0.0, 0.5, 1.0, -1.0]]])
-        >>> truth = torch.tensor([[[0.0, 0.4, 0.4, 0.0]]])
+        >>> maps, truth = torch.tensor([[[0.0, 0.5, 1.0, -1.0]]]), torch.tensor([[[0.0, 0.4, 0.4, 0.0]]])
         >>> {name: round(value.item(), 2) for name, value in five_band_scores(maps, truth).items()}
         {'pixel_accuracy': 0.5, 'recall': 1.0, 'precision': 0.33, 'false_positive_rate': 0.67}
     """
@@ -70,28 +65,22 @@ def binary_scores(maps: Tensor, truth: Tensor, threshold: float = 0.7) -> dict[s
     five-band score: the channels are added with their signs, divided by the largest magnitude of the image, and the
     result exceeds `threshold`. So strong evidence against the class is not taken for a discriminative pixel.
 
-    Args:
-        maps: As of `five_band_scores`.
-        truth: The same levels; above 0.7 is positive.
-        threshold: The value above which a normalised map is positive.
+    Arguments, shapes and units are those of `five_band_scores`; a level of the truth above 0.7 is positive.
 
-    Shape: As of `five_band_scores`, to a dict of [N].
+    Shape: As of `five_band_scores`.
     Units: Fractions of pixels.
 
     Returns:
         The keys of `five_band_scores`, with the same ranges and directions; a ratio of nothing is 0.
 
-    Raises:
-        ArgumentError: As `five_band_scores` does, or if the threshold is not in (0, 1).
-
+    Raises: ArgumentError as `five_band_scores` does, or if the threshold is not in (0, 1).
     Source: Gong et al., CVPR 2024, section 5.1 and Table 2.
     Deviation: The paper does not print its prediction rule, and its code is not released. Its binary false positive
         rates are several times its five-band ones, which no threshold from 0.3 upwards on this normalisation can give;
         lower `threshold` or pass `heatmap(maps)` for denser predictions.
 
     Example:
-        >>> maps = torch.tensor([[[0.0, 0.5, 1.0, -1.0]]])
-        >>> truth = torch.tensor([[[0.0, 0.4, 0.9, 0.9]]])
+        >>> maps, truth = torch.tensor([[[0.0, 0.5, 1.0, -1.0]]]), torch.tensor([[[0.0, 0.4, 0.9, 0.9]]])
         >>> {name: round(value.item(), 2) for name, value in binary_scores(maps, truth).items()}
         {'pixel_accuracy': 0.75, 'recall': 0.5, 'precision': 1.0, 'false_positive_rate': 0.0}
     """
@@ -104,8 +93,7 @@ def binary_scores(maps: Tensor, truth: Tensor, threshold: float = 0.7) -> dict[s
 def _normalised(maps: Tensor) -> Tensor:
     sums = channel_sum(unit_peak(finite_maps("maps", maps.detach())))
     # Entries are at most 1 here, so a sum this small is what rounding leaves of channels that cancel.
-    channels = maps.shape[1] if maps.ndim == 4 else 1
-    rounding = channels * torch.finfo(maps.dtype).eps if channels > 1 else 0.0
+    rounding = maps.shape[1] * torch.finfo(maps.dtype).eps if maps.ndim == 4 and maps.shape[1] > 1 else 0.0
     top = peak(sums)
     return torch.where(top > rounding, sums / divisor(top), 0.0)
 
@@ -116,14 +104,8 @@ def _bands(values: Tensor, inner: float, outer: float) -> Tensor:
 
 
 def _levels(maps: Tensor, truth: Tensor) -> Tensor:
-    levels = truth[:, 0] if truth.ndim == 4 and truth.shape[1] == 1 else truth
-    if levels.shape != (maps.shape[0], *maps.shape[-2:]):
-        raise ArgumentError(
-            f"truth has shape {list(truth.shape)} but maps has {list(maps.shape)}; pass one level a pixel, "
-            f"[N, H, W] or [N, 1, H, W] of the same batch and size."
-        )
-    if levels.dtype == torch.uint8:
-        levels = levels / 255
+    levels = one_a_pixel("truth", truth, maps)
+    levels = levels / 255 if levels.dtype == torch.uint8 else levels
     if not levels.is_floating_point() or not bool(((levels >= 0) & (levels <= 1)).all()):
         raise ArgumentError(
             f"truth has dtype {truth.dtype} and is not all within [0, 1], so its levels are unknown; "
