@@ -10,11 +10,11 @@ from gradsculpt.cli.names import numbered
 from gradsculpt.cli.parser import Parser
 from gradsculpt.cli.process import find_device
 from gradsculpt.cli.runs import NamedNetwork, open_run
-from gradsculpt.errors import ArgumentError, RunError
+from gradsculpt.errors import ArgumentError, RunError, did_you_mean
 from gradsculpt.inputs import InputSpace
 from gradsculpt.models import PRETRAINED, pretrained, with_weights
 from gradsculpt.models.checkpoint import DESCRIPTION
-from gradsculpt.models.sources import suggestion, torchvision_names
+from gradsculpt.models.sources import torchvision_names
 from gradsculpt.training.run import CONFIG
 
 NETWORKS = "torchvision:NAME, timm:NAME or python:MODULE:FACTORY (with --weights), or pretrained:efficientnet-lite0"
@@ -93,7 +93,7 @@ def check_there(name: str) -> None:
     known |= {key: f"pretrained:{key}" for key, _ in PRETRAINED}
     raise RunError(
         f"there is no run directory {name}; pass the --out of a `gradsculpt train`, or the name of a network: "
-        f"{NETWORKS}.{suggestion(Path(name).name, known)}"
+        f"{NETWORKS}.{did_you_mean(Path(name).name, known, 3)}"
     )
 
 

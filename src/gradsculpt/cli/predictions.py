@@ -6,9 +6,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from gradsculpt.errors import ArgumentError
+from gradsculpt.errors import ArgumentError, did_you_mean
 from gradsculpt.models import Classifier
-from gradsculpt.models.sources import suggestion
 
 _LISTED = 10
 
@@ -74,6 +73,6 @@ def class_index(name: str, classes: Sequence[str], option: str) -> int:
         more = f" and {len(classes) - _LISTED} more" if len(classes) > _LISTED else ""
         raise ArgumentError(
             f"{option} {name} is no class of this network; its classes are {', '.join(classes[:_LISTED])}{more}."
-            f"{suggestion(name, {known: known for known in classes})}"
+            f"{did_you_mean(name, classes, 3)}"
         )
     return position[name]
