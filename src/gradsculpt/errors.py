@@ -4,7 +4,7 @@ The command line turns every `GradsculptError` into one line on standard error a
 """
 
 import difflib
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 
 
 class GradsculptError(Exception):
@@ -35,7 +35,7 @@ class ConvergenceError(GradsculptError):
     """A numerical solver stopped before it could vouch for its result."""
 
 
-def did_you_mean(name: str, known: Iterable[str], most: int = 1) -> str:
+def did_you_mean(name: str, known: Sequence[str] | Mapping[str, str], most: int = 1) -> str:
     """Return the question that ends the message about an unknown name; empty if no known one is like it.
 
     Args:

@@ -39,7 +39,7 @@ def imported(module: str, name: str, said: str, error: type[GradsculptError], *,
         place = getattr(home, "__file__", "built in")
         what, kind = ("no function", "callable") if function else ("nothing", "object")
         raise error(
-            f"{said} names {what}: the module {module} ({place}) has no {kind} {name!r}.{did_you_mean(name, there)}"
+            f"{said} names {what}: the module {module} ({place}) has no {kind} {name!r}.{did_you_mean(name, list(there))}"
         )
     return there[name]
 

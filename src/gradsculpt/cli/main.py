@@ -74,7 +74,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _find(name: str) -> Command:
     if name not in COMMANDS:
-        hint = did_you_mean(name, COMMANDS)
+        hint = did_you_mean(name, list(COMMANDS))
         raise GradsculptError(f"there is no command {name!r}.{hint} The commands are {', '.join(COMMANDS)}.")
     return COMMANDS[name]
 

@@ -95,7 +95,9 @@ def resolved(text: str, base: type, option: str) -> Any:
         key = key or (list(takes)[position] if position < len(takes) else value)
         if key not in takes:
             listed = ", ".join(map(shown, takes.values())) or "none"
-            raise ArgumentError(f"{where} has no setting {key!r}; its settings are {listed}.{did_you_mean(key, takes)}")
+            raise ArgumentError(
+                f"{where} has no setting {key!r}; its settings are {listed}.{did_you_mean(key, list(takes))}"
+            )
         values[key] = _value(value, hints.get(key, Any), f"{where}: {key}={value}")
     path = name if "." in name else f"{_family(base)[0]}.{target.__name__}"
     return {"class_path": path, "init_args": values}
@@ -192,7 +194,7 @@ def _shipped(name: str, base: type, option: str) -> type:
     if plain(name) not in spelled:
         raise ArgumentError(
             f"{option} {name} is not known; choose from {', '.join(known)}, or name your own as module.Class."
-            f"{did_you_mean(plain(name), known)}"
+            f"{did_you_mean(plain(name), list(known))}"
         )
     return spelled[plain(name)]
 
