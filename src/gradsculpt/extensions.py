@@ -9,10 +9,9 @@ from gradsculpt.errors import GradsculptError, did_you_mean, first_line
 
 
 def imported(module: str, name: str, said: str, error: type[GradsculptError], *, function: bool = False) -> Any:
-    """Return what stands under a name in a module.
+    """Return what stands under a name in a module, which lies where Python looks.
 
-    The module is looked for where Python looks: among the installed packages and in the folders of PYTHONPATH. That is
-    not the current folder, which may have come from a stranger.
+    That is not in the current folder, which may have come from a stranger.
 
     Args:
         module: As in an import statement.
@@ -22,7 +21,7 @@ def imported(module: str, name: str, said: str, error: type[GradsculptError], *,
         function: Whether only what can be called will do.
 
     Raises:
-        GradsculptError: Of that kind, if there is no such module or name, or the import fails.
+        error: If there is no such module or name, or the import fails.
     """
     try:
         home = importlib.import_module(module)
@@ -34,14 +33,14 @@ def imported(module: str, name: str, said: str, error: type[GradsculptError], *,
                 "in PYTHONPATH=FOLDER gradsculpt ..."
             ) from reason
         raise error(f"{said} cannot be imported: {module} raised {first_line(reason)}. Mend the module.") from reason
-    there = {key: value for key, value in vars(home).items() if callable(value) or not function}
-    if name not in there:
+    names = [key for key, value in vars(home).items() if callable(value) or not function]
+    if name not in names:
         place = getattr(home, "__file__", "built in")
         what, kind = ("no function", "callable") if function else ("nothing", "object")
         raise error(
-            f"{said} names {what}: the module {module} ({place}) has no {kind} {name!r}.{did_you_mean(name, list(there))}"
+            f"{said} names {what}: the module {module} ({place}) has no {kind} {name!r}.{did_you_mean(name, names)}"
         )
-    return there[name]
+    return getattr(home, name)
 
 
 def called(
@@ -59,10 +58,10 @@ def called(
         What it returned, and the call as it can be shown.
 
     Raises:
-        GradsculptError: Of that kind, if there is no such function, or it fails.
+        error: If there is no such function, or it fails.
     """
     module, _, name = target.partition(":")
-    if not module or not name:
+    if not (module and name):
         raise error(f"python:{target} does not name a function; write python:package.module:function.")
     function = imported(module, name, f"python:{target}", error, function=True)
     try:

@@ -71,7 +71,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def options(*words: str) -> dict[str, Any]:
     parser = command_parser("evaluate", "")
     add_protocol(parser, words)
-    return parser.build(parser.read(words))
+    return parser.read(words)
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,8 @@ from torch import Tensor
 
 from gradsculpt.attacks import Attack, TopKAttack
 from gradsculpt.attributions import Attribution, DualAveraging, GradCAM, Gradient, MoreauGrad, Smoothed
-from gradsculpt.cli.parts import FAMILIES, attack_of, attribution, canonical, names, part, resolved, spelled_out
+from gradsculpt.cli.grammar import canonical
+from gradsculpt.cli.parts import FAMILIES, attack_of, attribution, names, part, resolved, spelled_out
 from gradsculpt.cli.settings import read_settings
 from gradsculpt.errors import ArgumentError
 from gradsculpt.metrics.base import Metric

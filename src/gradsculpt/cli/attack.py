@@ -11,10 +11,11 @@ from gradsculpt.attacks import Attack, Manipulation
 from gradsculpt.attributions import Attribution
 from gradsculpt.cli import console
 from gradsculpt.cli.folder import ResultFolder
+from gradsculpt.cli.grammar import canonical
 from gradsculpt.cli.images import NamedImage, add_image_options, batches, collect, unread
 from gradsculpt.cli.networks import add_network_options, named_network, read_words
 from gradsculpt.cli.parser import Parser, command_parser
-from gradsculpt.cli.parts import attack_of, attribution, canonical, names
+from gradsculpt.cli.parts import attack_of, attribution, names
 from gradsculpt.cli.predictions import Prediction, class_probabilities, predictions, target_classes
 from gradsculpt.cli.process import DEVICES, prepare
 from gradsculpt.cli.runs import NamedNetwork

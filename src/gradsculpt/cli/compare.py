@@ -19,7 +19,7 @@ def run(words: Sequence[str]) -> None:
     parser.add_argument("--out", type=Path, default=Path("report.html"), help="The page.")
     parser.add_argument("--count", type=int, default=8, help="Images whose maps are shown.")
     add_protocol(parser, words)
-    options, reporter = parser.build(parser.read(words)), console.reporter()
+    options, reporter = parser.read(words), console.reporter()
     cards = compare([open_run(path, options["device"]) for path in options["runs"]], options, reporter)
     console.result_console().print(table(cards))
     reporter.say(f"The page is {options['out']}, its maps alone {options['out'].with_suffix('.png')}")

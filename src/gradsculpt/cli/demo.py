@@ -36,7 +36,7 @@ def run(words: Sequence[str]) -> None:
     parser = command_parser("demo", "Train two small networks on synthetic cells and compare their maps on one page.")
     parser.add_argument("--out", type=Path, default=Path("demo"), help="Folder of the two runs and report.html.")
     parser.add_argument("--seed", type=int, default=0, help="Seed of everything.")
-    options = parser.build(parser.read(words))
+    options = parser.read(words)
     prepare()
     console, started = progress_console(), time.monotonic()
     out = options["out"]

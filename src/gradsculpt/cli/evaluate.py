@@ -24,7 +24,7 @@ def run(words: Sequence[str]) -> None:
     add_network_options(parser)
     parser.add_argument("--out", type=Path | None, help=f"Folder of {FILE} and {VALUES}; default the run directory.")
     add_protocol(parser, words)
-    options, reporter = parser.build(parser.read(words)), console.reporter()
+    options, reporter = parser.read(words), console.reporter()
     network = named_network(options)
     folder, protocol = folder_of(network, options["out"]), read_protocol(options, network)
     splits = network.data({**options, "out": folder}, reporter)

@@ -8,11 +8,12 @@ from torch import Tensor
 from gradsculpt import checks
 from gradsculpt.attributions import Attribution
 from gradsculpt.cli import console
+from gradsculpt.cli.grammar import canonical
 from gradsculpt.cli.images import NamedImage, add_image_options, batches, collect, unread
 from gradsculpt.cli.maps import MapFolder
 from gradsculpt.cli.networks import add_network_options, named_networks, networks_and_images, read_words
 from gradsculpt.cli.parser import Parser, command_parser
-from gradsculpt.cli.parts import attribution, canonical
+from gradsculpt.cli.parts import attribution
 from gradsculpt.cli.predictions import class_probabilities, predictions, target_classes
 from gradsculpt.cli.process import DEVICES, prepare
 from gradsculpt.cli.runs import NamedNetwork

@@ -30,7 +30,7 @@ def run(words: Sequence[str]) -> None:
     """Write the image that raises each class's logit the most."""
     prepare()
     parser = _parser()
-    options, reporter = parser.build(parser.read(words)), console.reporter()
+    options, reporter = parser.read(words), console.reporter()
     ascent = Ascent(**{entry.name: options[entry.name] for entry in fields(Ascent)})
     network = named_network(options)
     classes = network.classifier.classes

@@ -57,7 +57,7 @@ def read_words(parser: Parser, words: Sequence[str]) -> dict[str, Any]:
             left = 0 if "=" in word or nargs == 0 else math.inf if nargs == "+" else 1
         (options if is_option or left > 0 else front).append(word)
         left -= not is_option
-    return parser.build(parser.read([*front, *options]))
+    return parser.read([*front, *options])
 
 
 def networks_and_images(options: Mapping[str, Any]) -> tuple[list[str], list[Path]]:

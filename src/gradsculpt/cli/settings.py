@@ -23,7 +23,7 @@ def read_settings(words: Sequence[str]) -> TrainSettings:
     """
     parser = train_parser()
     files, flags = _files_first(words)
-    values = parser.build(parser.read([*files, *flags]))
+    values = parser.read([*files, *flags])
     values.pop("config", None)
     optimization = Optimization(**{name: values.pop(name) for name in Optimization.__dataclass_fields__})
     return TrainSettings(**values, optimization=optimization)
