@@ -9,7 +9,6 @@ from typing import Any
 from gradsculpt import checks
 from gradsculpt.attacks import Attack, Manipulation
 from gradsculpt.attributions import Attribution
-from gradsculpt.cli import console
 from gradsculpt.cli.folder import ResultFolder
 from gradsculpt.cli.grammar import canonical
 from gradsculpt.cli.images import NamedImage, add_image_options, batches, collect, unread
@@ -17,7 +16,6 @@ from gradsculpt.cli.networks import add_network_options, named_network, read_wor
 from gradsculpt.cli.parser import Parser, command_parser
 from gradsculpt.cli.parts import attack_of, attribution, names
 from gradsculpt.cli.predictions import Prediction, class_probabilities, predictions, target_classes
-from gradsculpt.cli.process import DEVICES, prepare
 from gradsculpt.cli.runs import NamedNetwork
 from gradsculpt.errors import ModelError
 from gradsculpt.evaluation.attacked import View, attacked_images, figures
@@ -29,10 +27,9 @@ _LEVELS = 255
 _SHEET_ROWS = 16
 
 
-def run(words: Sequence[str]) -> None:
+def run(words: Sequence[str], reporter: Reporter) -> None:
     """Write attacked images, their maps before and after, and the figures."""
-    prepare()
-    options, reporter = read_words(_parser(), words), console.reporter()
+    options = read_words(_parser(), words)
     if options["model"] and options["network"]:
         options["images"], options["network"] = [options["network"], *options["images"]], None
     network = named_network(options)
@@ -62,7 +59,6 @@ def _parser() -> Parser:
         "--attack", type=str, default="targeted", help=f"{known}, with settings as in topk:k=0.2,restarts=2."
     )
     parser.add_argument("--method", type=str, default="gradient", help="The map that is attacked, as in explain.")
-    parser.add_argument("--output", type=str, default="logit", help="logit, probability or log_probability.")
     parser.add_argument(
         "--eps",
         type=float,
@@ -71,7 +67,6 @@ def _parser() -> Parser:
     )
     parser.add_argument("--steps", type=int | None, help="Steps of the attack; default its own.")
     parser.add_argument("--k", type=float, default=0.4, help="Share of non-zero pixels whose overlap is reported.")
-    parser.add_argument("--device", type=str, choices=DEVICES, default="auto", help="Where to compute.")
     return parser
 
 

@@ -3,19 +3,18 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from gradsculpt.cli import console
 from gradsculpt.cli.networks import add_network_options, named_network
 from gradsculpt.cli.parser import command_parser
-from gradsculpt.cli.process import prepare
+from gradsculpt.cli.process import result_console
 from gradsculpt.cli.scoring import add_protocol, folder_of, read_protocol, score
 from gradsculpt.evaluation.per_image_values import VALUES
 from gradsculpt.evaluation.scorecard import FILE
+from gradsculpt.progress import Reporter
 from gradsculpt.report import table
 
 
-def run(words: Sequence[str]) -> None:
+def run(words: Sequence[str], reporter: Reporter) -> None:
     """Score a network and leave scorecard.json and scorecard.csv."""
-    prepare()
     parser = command_parser(
         "evaluate",
         "Score a network's accuracy, and the sparsity, robustness, fidelity and truth of its maps. "
@@ -24,10 +23,10 @@ def run(words: Sequence[str]) -> None:
     add_network_options(parser)
     parser.add_argument("--out", type=Path | None, help=f"Folder of {FILE} and {VALUES}; default the run directory.")
     add_protocol(parser, words)
-    options, reporter = parser.read(words), console.reporter()
+    options = parser.read(words)
     network = named_network(options)
     folder, protocol = folder_of(network, options["out"]), read_protocol(options, network)
     splits = network.data({**options, "out": folder}, reporter)
     card = score(network, splits, options, protocol, reporter, folder)
-    console.result_console().print(table([card]))
+    result_console().print(table([card]))
     reporter.say(f"Written to {folder / FILE}, and a row an image to {folder / VALUES}")

@@ -9,13 +9,11 @@ from typing import Any
 import numpy as np
 import torch
 
-from gradsculpt.cli import console
 from gradsculpt.cli.folder import ResultFolder
 from gradsculpt.cli.images import evenly_spaced, pixels01
 from gradsculpt.cli.networks import add_data_options, add_network_options, named_network
 from gradsculpt.cli.parser import Parser, command_parser
 from gradsculpt.cli.predictions import class_index, class_probabilities
-from gradsculpt.cli.process import DEVICES, prepare
 from gradsculpt.cli.runs import NamedNetwork
 from gradsculpt.progress import Reporter
 from gradsculpt.visualize import Ascent, class_features, colour_matrix, contact_sheet, plain
@@ -26,11 +24,9 @@ _COLOUR_IMAGES = 256
 _MOST = 20
 
 
-def run(words: Sequence[str]) -> None:
+def run(words: Sequence[str], reporter: Reporter) -> None:
     """Write the image that raises each class's logit the most."""
-    prepare()
-    parser = _parser()
-    options, reporter = parser.read(words), console.reporter()
+    options = _parser().read(words)
     ascent = Ascent(**{entry.name: options[entry.name] for entry in fields(Ascent)})
     network = named_network(options)
     classes = network.classifier.classes
@@ -55,7 +51,6 @@ def _parser() -> Parser:
     )
     add_data_options(parser, "Other data than the run's, for --colours data.")
     parser.add_argument("--batch_size", type=int, default=16, help="Classes at once.")
-    parser.add_argument("--device", type=str, choices=DEVICES, default="auto", help="Where to compute.")
     parser.add_class_arguments(Ascent)
     return parser
 

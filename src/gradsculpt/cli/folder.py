@@ -1,17 +1,47 @@
 """A folder that a command fills: pictures and arrays, index.csv with a row an image, and sheet.png of the first."""
 
 import csv
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 from torch import Tensor
 
 from gradsculpt.cli.process import make_folder
+from gradsculpt.data.listing import SUFFIXES
 from gradsculpt.visualize import contact_sheet, png
 from gradsculpt.visualize.render import Picture
 
 _SIDE = 224  # small pictures are enlarged
+
+
+def file_name(text: str) -> str:
+    """Return a text as one name of a file on any system, without the suffix of an image.
+
+    Example:
+        >>> file_name("test/my cat.png")
+        'test_my_cat'
+    """
+    path = Path(text)
+    return re.sub(r"[^\w.=-]+", "_", str(path.with_suffix("") if path.suffix.lower() in SUFFIXES else text))
+
+
+def numbered(names: Iterable[str]) -> list[str]:
+    """Return names unlike each other: one that was there before gets a number.
+
+    Example:
+        >>> numbered(["run", "run-2", "run", "run"])
+        ['run', 'run-2', 'run-3', 'run-4']
+    """
+    taken: dict[str, None] = {}
+    for name in names:
+        number, unlike = 1, name
+        while unlike in taken:
+            number += 1
+            unlike = f"{name}-{number}"
+        taken[unlike] = None
+    return list(taken)
 
 
 class ResultFolder:
@@ -21,9 +51,6 @@ class ResultFolder:
         path: The folder; made if need be.
         rows: How many images the sheet shows at most.
         headings: The first columns of the sheet; more come as they are shown.
-
-    Raises:
-        RunError: If the folder cannot be made.
     """
 
     def __init__(self, path: Path, rows: int = 0, headings: Sequence[str] = ()) -> None:

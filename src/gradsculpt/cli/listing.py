@@ -5,9 +5,10 @@ from collections.abc import Iterable, Sequence
 from rich.markup import escape
 from rich.table import Table
 
-from gradsculpt.cli.console import result_console
 from gradsculpt.cli.parser import RECIPES, command_parser
 from gradsculpt.cli.parts import names
+from gradsculpt.cli.process import result_console
+from gradsculpt.progress import Reporter
 
 _OWN = (
     "Parts take settings, smoothgrad:samples=64,sigma=0.1, and other parts, smoothed:base=gradcam(layer=features). "
@@ -15,7 +16,7 @@ _OWN = (
 )
 
 
-def run(words: Sequence[str]) -> None:
+def run(words: Sequence[str], reporter: Reporter) -> None:
     """List data, models, recipes, the parts of objectives, attributions, attacks, metrics and groups of scores."""
     parser = command_parser(
         "list", "List data, models, recipes, the parts of objectives, attributions, attacks and metrics."

@@ -16,6 +16,8 @@ class Command(NamedTuple):
     interrupted: str = "What was finished is kept."
 
 
+_GOES_ON = "What was finished is kept; the same command goes on where it stopped."
+
 COMMANDS = {
     "train": Command(
         "gradsculpt.cli.train",
@@ -28,13 +30,9 @@ COMMANDS = {
     "evaluate": Command(
         "gradsculpt.cli.evaluate",
         "score a network: accuracy, sparsity, robustness, fidelity, sanity",
-        "What was finished is kept; the same command goes on where it stopped.",
+        _GOES_ON,
     ),
-    "compare": Command(
-        "gradsculpt.cli.compare",
-        "put any number of runs on one self-contained page",
-        "What was finished is kept; the same command goes on where it stopped.",
-    ),
+    "compare": Command("gradsculpt.cli.compare", "put any number of runs on one self-contained page", _GOES_ON),
     "demo": Command("gradsculpt.cli.demo", "train, explain and compare two small networks in about two minutes"),
     "list": Command("gradsculpt.cli.listing", "list data, models, recipes, attributions, attacks and metrics"),
 }
@@ -57,12 +55,13 @@ def main(arguments: list[str] | None = None) -> int:
         return 0
     try:
         module = importlib.import_module(_find(words[0]).module)
-        module.run(words[1:])
+        process = importlib.import_module("gradsculpt.cli.process")
+        process.prepare()
+        module.run(words[1:], process.reporter())
     except GradsculptError as error:
         if debug:
             traceback.print_exc()
-        message = " ".join(str(error).split())
-        sys.stderr.write(f"gradsculpt: {message}\n")
+        sys.stderr.write(f"gradsculpt: {' '.join(str(error).split())}\n")
         return 2
     except KeyboardInterrupt:
         sys.stderr.write(f"gradsculpt: interrupted. {_find(words[0]).interrupted}\n")

@@ -7,9 +7,8 @@ from typing import Any
 
 from torch import Tensor
 
-from gradsculpt.cli.folder import ResultFolder
+from gradsculpt.cli.folder import ResultFolder, file_name
 from gradsculpt.cli.images import NamedImage
-from gradsculpt.cli.names import file_name
 from gradsculpt.cli.predictions import Prediction
 from gradsculpt.cli.runs import NamedNetwork
 from gradsculpt.visualize import colour, overlay, plain
@@ -46,15 +45,9 @@ class MapFolder(ResultFolder):
         said: Sequence[Prediction],
         maps: Tensor,
     ) -> None:
-        """Write the maps of a few images by one method and network.
+        """Write the maps [N, C, S, S] of a few images, in one order for all methods and networks.
 
-        Args:
-            network: The network.
-            method: The name of the method.
-            images: The images, in the same order for every method and network.
-            images01: Their pixels, [N, 3, S, S] in [0, 1].
-            said: What the network says of each.
-            maps: [N, C, S, S].
+        `images01` are their pixels [N, 3, S, S] in [0, 1], and `said` is what the network says of each.
         """
         heat, over = colour(maps, **self._rendering), overlay(images01, maps, **self._rendering)
         inner = [file_name(network.name)] if self._several else []

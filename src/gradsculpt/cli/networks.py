@@ -6,9 +6,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from gradsculpt.cli.names import numbered
+from gradsculpt.cli.folder import numbered
 from gradsculpt.cli.parser import Parser
-from gradsculpt.cli.process import find_device
+from gradsculpt.cli.process import DEVICES, find_device
 from gradsculpt.cli.runs import NamedNetwork, open_run
 from gradsculpt.errors import ArgumentError, RunError, did_you_mean
 from gradsculpt.inputs import InputSpace
@@ -39,18 +39,18 @@ def add_network_options(parser: Parser) -> None:
 
 
 def add_data_options(parser: Parser, purpose: str) -> None:
-    """Add the options that `NamedNetwork.data` reads; `purpose` says what the data are for."""
+    """Add the options that `NamedNetwork.data` reads, and the device; `purpose` says what the data are for."""
     parser.add_argument("--data", type=str | None, help=purpose)
     parser.add_argument("--data_dir", type=Path | None, help="Where downloaded sets live.")
     parser.add_argument("--cache_dir", type=Path | None, help="Where decoded images are cached.")
+    parser.add_argument("--device", type=str, choices=DEVICES, default="auto", help="Where to compute.")
 
 
 def read_words(parser: Parser, words: Sequence[str]) -> dict[str, Any]:
     """Read a command line where networks and images may stand among the options; the parser wants them together."""
     takes = {option: action.nargs for action in parser._actions for option in action.option_strings}
-    front: list[str] = []
-    options: list[str] = []
-    left: float = 0  # words that still belong to the last option
+    front, options = list[str](), list[str]()
+    left = 0.0  # words that still belong to the last option
     for word in words:
         if is_option := word.startswith("--"):
             nargs = takes.get("--" + word[2:].replace("-", "_"), 0)
@@ -65,29 +65,27 @@ def networks_and_images(options: Mapping[str, Any]) -> tuple[list[str], list[Pat
     words = [word for word in (options["model"], options["network"], *options["images"]) if word is not None]
     if not words:
         raise ArgumentError(f"no network is named; pass a run directory, or {NETWORKS}.")
-    last = next((i for i in range(1, len(words)) if not (by_name(words[i]) or is_run(words[i]))), len(words))
+    last = 1
+    while last < len(words) and (
+        _by_name(words[last]) or any((Path(words[last]) / file).is_file() for file in (DESCRIPTION, CONFIG))
+    ):
+        last += 1
     return words[:last], [Path(word) for word in words[last:]]
 
 
-def by_name(word: str) -> bool:
-    """Whether a word is the name of a network, and no path."""
-    prefix, colon, rest = word.partition(":")
-    return bool(colon and rest) and prefix in _PREFIXES
+def _by_name(word: str) -> bool:
+    """Tell the name of a network from a path."""
+    prefix, _, rest = word.partition(":")
+    return bool(rest) and prefix in _PREFIXES
 
 
-def is_run(word: str) -> bool:
-    """Whether a word is the path of a run, finished or not."""
-    return any((Path(word) / file).is_file() for file in (DESCRIPTION, CONFIG))
+def _takes_weights(word: str) -> bool:
+    return _by_name(word) and not word.startswith("pretrained:")
 
 
-def takes_weights(word: str) -> bool:
-    """Whether a word names a network that has to be given weights."""
-    return by_name(word) and not word.startswith("pretrained:")
-
-
-def check_there(name: str) -> None:
+def _check_there(name: str) -> None:
     """Raise `RunError` unless a word names a network or a path that exists."""
-    if by_name(name) or Path(name).exists():
+    if _by_name(name) or Path(name).exists():
         return
     known = {key: f"torchvision:{key}" for key in torchvision_names()}
     known |= {key: f"pretrained:{key}" for key, _ in PRETRAINED}
@@ -106,24 +104,16 @@ def open_classifier(
     image_size: int | None = None,
     device: str = "cpu",
 ) -> NamedNetwork:
-    """Open the network of a run, or one by name with weights.
-
-    Args:
-        name: A run directory, `torchvision:NAME`, `timm:NAME`, `python:MODULE:FACTORY` or `pretrained:NAME`.
-        weights: For the networks that have none: a file with a state dict, or "default" for the published weights.
-        mean: Mean of each channel of their input; empty for what the published weights expect, or else ImageNet's.
-        std: Standard deviation of each channel, likewise; given together with `mean`.
-        image_size: Side of their images; None for what the published weights expect, or else 224.
-        device: auto, cpu, cuda or mps.
+    """Open the network of a run, or one by name; the arguments are the options of `add_network_options`.
 
     Raises:
         ArgumentError: If weights or settings are missing, or given to a network that has its own.
         RunError: If the folder is no finished run.
         ModelError: If the network cannot be built here, or the weights cannot be had or do not fit.
     """
-    check_there(name)
+    _check_there(name)
     short = name.rpartition(":")[2]
-    if takes_weights(name):
+    if _takes_weights(name):
         if weights is None:
             raise ArgumentError(
                 f"{name} has no weights, and the maps of an untrained network say nothing; pass --weights FILE with a "
@@ -141,13 +131,13 @@ def open_classifier(
             f"{name} has its own weights, mean, std and image size; leave --weights, --mean, --std and --image-size "
             "away, or name a network that has none."
         )
-    if by_name(name):
+    if _by_name(name):
         return NamedNetwork(short, pretrained(short).to(find_device(device)))
     return open_run(Path(name), device)
 
 
 def named_network(options: Mapping[str, Any]) -> NamedNetwork:
-    """Open the one network that a command names, by `network` or `model`, with the options of networks by name.
+    """Open the one network that a command names, by `network` or `model`.
 
     Raises:
         GradsculptError: As `open_classifier`; and if none or two networks are named.
@@ -169,8 +159,8 @@ def named_networks(names: Sequence[str], options: Mapping[str, Any]) -> list[Nam
         GradsculptError: As `open_classifier`; and if there are more or less weights than networks that take any.
     """
     for name in names:
-        check_there(name)
-    wanting = [name for name in names if takes_weights(name)]
+        _check_there(name)
+    wanting = [name for name in names if _takes_weights(name)]
     if options["weights"] and len(options["weights"]) != len(wanting):
         raise ArgumentError(
             f"there are {len(options['weights'])} --weights for {len(wanting)} networks that take any "
@@ -180,8 +170,7 @@ def named_networks(names: Sequence[str], options: Mapping[str, Any]) -> list[Nam
     settings = _input_settings(options)
     if settings and not wanting:
         raise ArgumentError(f"--{next(iter(settings)).replace('_', '-')} is only for networks that --weights are for.")
-    weights = iter(options["weights"] or [])
-    opened = []
+    weights, opened = iter(options["weights"] or []), []
     for name in names:
         given = {"weights": next(weights, None), **settings} if name in wanting else {}
         opened.append(open_classifier(name, **given, device=options["device"]))
@@ -190,5 +179,4 @@ def named_networks(names: Sequence[str], options: Mapping[str, Any]) -> list[Nam
 
 
 def _input_settings(options: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what was typed about the input of networks by name."""
     return {name: options[name] for name in ("mean", "std", "image_size") if options[name]}

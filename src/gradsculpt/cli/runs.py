@@ -38,10 +38,7 @@ class NamedNetwork:
     def data(self, options: Mapping[str, Any], reporter: Reporter) -> Splits:
         """Return images at the size of the classifier; the classes are those of the data.
 
-        Args:
-            options: `data`, `data_dir` and `cache_dir`, each of which may be None, and `out`: where downloads and
-                decoded images go unless the two before say otherwise.
-            reporter: Where progress goes.
+        Options are those of `add_data_options`, and `out`, where downloads and decoded images go by default.
 
         Raises:
             ArgumentError: If no data are named.
@@ -79,13 +76,7 @@ class Run(NamedNetwork):
 
 
 def open_run(path: Path, device: str = "cpu") -> Run:
-    """Open a finished run, on a device.
-
-    Raises:
-        ArgumentError: If the device cannot be had.
-        RunError: If the folder is no finished run.
-        ModelError: If its network cannot be built here.
-    """
+    """Open a finished run, on a device; raise as `load` and `find_device` do."""
     classifier = load(path).to(find_device(device))
     settings = read_settings(["--config", str(path / CONFIG), "--out", str(path)])
     return Run(path.resolve().name, classifier, path, settings)

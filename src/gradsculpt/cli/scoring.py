@@ -11,7 +11,7 @@ from gradsculpt import checks
 from gradsculpt.cli.networks import add_data_options
 from gradsculpt.cli.parser import Parser
 from gradsculpt.cli.parts import attribution, part
-from gradsculpt.cli.process import DEVICES, make_folder
+from gradsculpt.cli.process import make_folder
 from gradsculpt.cli.runs import NamedNetwork, Run
 from gradsculpt.data import ImageSet, Splits, loader
 from gradsculpt.errors import ArgumentError
@@ -40,7 +40,6 @@ def add_protocol(parser: Parser, words: Sequence[str]) -> None:
     parser.add_argument("--split", type=str, choices=["test", "val", "train"], default="test", help="Part to score.")
     parser.add_argument("--limit", type=int | None, help="Use so many images, drawn at random by the seed.")
     parser.add_argument("--batch_size", type=int, default=64, help="Images at once.")
-    parser.add_argument("--device", type=str, choices=DEVICES, default="auto", help="Where to compute.")
     parser.add_argument(
         "--method",
         type=str,

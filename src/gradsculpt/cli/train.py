@@ -2,15 +2,13 @@
 
 from collections.abc import Sequence
 
-from gradsculpt.cli import console
-from gradsculpt.cli.process import prepare
 from gradsculpt.cli.settings import read_settings
+from gradsculpt.progress import Reporter
 from gradsculpt.training import fit
 
 
-def run(words: Sequence[str]) -> None:
+def run(words: Sequence[str], reporter: Reporter) -> None:
     """Train a classifier and leave a run directory."""
-    prepare()
-    settings, reporter = read_settings(words), console.reporter()
+    settings = read_settings(words)
     fit(settings, reporter)
     reporter.say(f"The run is in {settings.out}. Next: gradsculpt evaluate {settings.out}")
