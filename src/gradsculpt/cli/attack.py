@@ -54,17 +54,11 @@ def _parser() -> Parser:
     parser.add_argument("images", type=str, nargs="*", help="Image files or folders of them.")
     parser.add_argument("--out", type=Path, required=True, help="Folder for what is written.")
     add_image_options(parser, count=8)
-    known = ", ".join(names(Attack))
-    parser.add_argument(
-        "--attack", type=str, default="targeted", help=f"{known}, with settings as in topk:k=0.2,restarts=2."
-    )
+    attacks = f"{', '.join(names(Attack))}, with settings as in topk:k=0.2,restarts=2."
+    parser.add_argument("--attack", type=str, default="targeted", help=attacks)
     parser.add_argument("--method", type=str, default="gradient", help="The map that is attacked, as in explain.")
-    parser.add_argument(
-        "--eps",
-        type=float,
-        default=4.0,
-        help="How far an image may be moved, in 8-bit levels: every entry, or in L2 the root mean square over entries.",
-    )
+    size = "How far an image may be moved, in 8-bit levels: every entry, or in L2 the root mean square over entries."
+    parser.add_argument("--eps", type=float, default=4.0, help=size)
     parser.add_argument("--steps", type=int | None, help="Steps of the attack; default its own.")
     parser.add_argument("--k", type=float, default=0.4, help="Share of non-zero pixels whose overlap is reported.")
     return parser
@@ -130,8 +124,7 @@ def _add(
         folder.save(f"{image.name}.attacked", rounded[i], views["after"].images[i], enlarged=False)
         folder.save(f"{image.name}.before", before[i], views["before"].maps[i])
         folder.save(f"{image.name}.after", after[i], views["after"].maps[i])
-        row = {"image": image.name, "network": network, "true": image.label or ""}
-        row |= {"target": said["before"][i].target}
+        row = {"image": image.name, "network": network, "true": image.label or "", "target": said["before"][i].target}
         row |= {f"predicted_{when}": each[i].predicted for when, each in said.items()}
         row |= {f"probability_{when}": f"{each[i].probability:.4f}" for when, each in said.items()}
         rows.append(row | {name: "" if math.isnan(v) else f"{v:.4f}" for name, v in scores[i].items()})

@@ -3,8 +3,6 @@
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from torch import Tensor
-
 from gradsculpt import checks
 from gradsculpt.attributions import Attribution
 from gradsculpt.cli.grammar import canonical
@@ -54,13 +52,8 @@ def _parser() -> Parser:
     parser.add_argument("images", type=str, nargs="*", help="More networks, then image files or folders of them.")
     parser.add_argument("--out", type=Path, required=True, help="Folder for the maps.")
     add_image_options(parser, count=16)
-    parser.add_argument(
-        "--method",
-        type=str,
-        nargs="+",
-        default=["gradient"],
-        help="Attributions, one or more, with settings as in smoothgrad:samples=64,sigma=0.1; gradsculpt list.",
-    )
+    methods = "Attributions, one or more, with settings as in smoothgrad:samples=64,sigma=0.1; gradsculpt list."
+    parser.add_argument("--method", type=str, nargs="+", default=["gradient"], help=methods)
     parser.add_argument("--clip", type=float, default=99.0, help="Percentile of a map that becomes the brightest.")
     parser.add_argument("--top_k", type=float | None, help="Show only this share of the pixels, the largest.")
     parser.add_argument("--absolute", action="store_true", help="Show magnitudes, from black to bright: the default.")
@@ -86,15 +79,10 @@ def _explain(
                 target = target_classes(wanted, [image.label for image in batch], probabilities, classifier.classes)
                 said = predictions(probabilities, target, classifier.classes)
                 for method, attribute in its_methods.items():
-                    folder.add(
-                        network, method, batch, images01, said, _maps(network, images01, target, method, attribute)
-                    )
+                    try:
+                        maps = attribute(classifier.network, classifier.space.normalize(images01), target)
+                    except ModelError as error:
+                        raise ModelError(f"{method} cannot explain {network.name}: {error}") from error
+                    folder.add(network, method, batch, images01, said, maps)
                     done += len(batch)
                     tell(done, total)
-
-
-def _maps(network: NamedNetwork, images01: Tensor, target: Tensor, method: str, attribute: Attribution) -> Tensor:
-    try:
-        return attribute(network.classifier.network, network.classifier.space.normalize(images01), target)
-    except ModelError as error:
-        raise ModelError(f"{method} cannot explain {network.name}: {error}") from error

@@ -32,8 +32,7 @@ def run(words: Sequence[str], reporter: Reporter) -> None:
     classes = network.classifier.classes
     names = options["classes"] or classes[:_MOST]
     chosen = list(dict.fromkeys(class_index(name, classes, "--classes") for name in names))
-    colours = _colours(network, options, reporter) if options["colours"] == "data" else None
-    _write(network, chosen, ascent, colours, options, reporter)
+    _write(network, chosen, ascent, options, reporter)
     reporter.say(f"{len(chosen)} classes pictured in {options['out']}")
 
 
@@ -42,39 +41,33 @@ def _parser() -> Parser:
     add_network_options(parser)
     parser.add_argument("--classes", type=str, nargs="+", default=[], help=f"Class names; default the first {_MOST}.")
     parser.add_argument("--out", type=Path, required=True, help="Folder for the images.")
-    parser.add_argument(
-        "--colours",
-        type=str,
-        choices=["imagenet", "data"],
-        default="imagenet",
-        help="Whether colours vary together as in ImageNet, or as in the training images.",
-    )
+    colours = "Whether colours vary together as in ImageNet, or as in the training images."
+    parser.add_argument("--colours", type=str, choices=["imagenet", "data"], default="imagenet", help=colours)
     add_data_options(parser, "Other data than the run's, for --colours data.")
     parser.add_argument("--batch_size", type=int, default=16, help="Classes at once.")
     parser.add_class_arguments(Ascent)
     return parser
 
 
-def _colours(network: NamedNetwork, options: Mapping[str, Any], reporter: Reporter) -> Colours:
-    """Return the colours of training images, evenly spaced."""
+def _colours(network: NamedNetwork, options: Mapping[str, Any], reporter: Reporter) -> Colours | None:
+    """Return the colours of training images, evenly spaced, if those are wanted."""
+    if options["colours"] != "data":
+        return None
     images = network.data(options, reporter).train.images
     return colour_matrix(pixels01(np.asarray(images[evenly_spaced(len(images), _COLOUR_IMAGES)])))
 
 
 def _write(
-    network: NamedNetwork,
-    chosen: Sequence[int],
-    ascent: Ascent,
-    colours: Colours | None,
-    options: Mapping[str, Any],
-    reporter: Reporter,
+    network: NamedNetwork, chosen: Sequence[int], ascent: Ascent, options: Mapping[str, Any], reporter: Reporter
 ) -> None:
     """Write a picture a class, an index of what they reach, and a sheet."""
     folder, classifier, size = ResultFolder(options["out"]), network.classifier, options["batch_size"]
+    colours = _colours(network, options, reporter)
     with reporter.work(f"pictures of {network.name}", unit="steps") as tell:
-        images, reached = class_features(
-            classifier, chosen, ascent=ascent, colours=colours, batch_size=size, progress=tell
+        features = class_features(
+            classifier, chosen, None, None, ascent, colours=colours, batch_size=size, progress=tell
         )
+    images, reached = features
     probabilities = torch.cat([class_probabilities(classifier, batch) for batch in torch.split(images, size)])
     pictures, names, rows = plain(images), [classifier.classes[index] for index in chosen], []
     for i, (index, name) in enumerate(zip(chosen, names, strict=True)):

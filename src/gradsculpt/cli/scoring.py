@@ -1,4 +1,4 @@
-"""What the commands that score networks share: the options of a protocol, scoring into a folder, and the page."""
+"""What the commands that score networks share: the options of a protocol, and scoring into a folder."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -11,7 +11,6 @@ from gradsculpt import checks
 from gradsculpt.cli.networks import add_data_options
 from gradsculpt.cli.parser import Parser
 from gradsculpt.cli.parts import attribution, part
-from gradsculpt.cli.process import make_folder
 from gradsculpt.cli.runs import NamedNetwork, Run
 from gradsculpt.data import ImageSet, Splits, loader
 from gradsculpt.errors import ArgumentError
@@ -19,7 +18,6 @@ from gradsculpt.evaluation import MetricGroup, Protocol, Scorecard, ScoreGroup, 
 from gradsculpt.evaluation.scorecard import FILE
 from gradsculpt.metrics import METRICS
 from gradsculpt.progress import Reporter
-from gradsculpt.report import RunView, Sample, choose, read_curve, render, sample_maps, sheet
 
 # Small batches, so that progress shows, and an evaluation that is interrupted has something to go on from.
 _QUICK_IMAGES, _QUICK_BATCH = 64, 16
@@ -29,23 +27,17 @@ def add_protocol(parser: Parser, words: Sequence[str]) -> None:
     """Add the options of scoring; `--quick` among the words changes their defaults."""
     parser.add_argument("--quick", action="store_true", help=f"Every group with few steps, for {_QUICK_IMAGES} images.")
     parser.add_argument("--full", action="store_true", help="Every group with the settings of the papers.")
-    parser.add_argument(
-        "--groups",
-        type=str,
-        nargs="+",
-        help="What is scored: groups, with settings as in fidelity:steps=50 where they are not those of --quick or "
-        "--full, metrics, and your own of either as module.Name; gradsculpt list.",
+    scored = (
+        "What is scored: groups, with settings as in fidelity:steps=50 where they are not those of --quick or --full, "
+        "metrics, and your own of either as module.Name; gradsculpt list."
     )
+    parser.add_argument("--groups", type=str, nargs="+", help=scored)
     add_data_options(parser, "Another source of images with the same classes.")
     parser.add_argument("--split", type=str, choices=["test", "val", "train"], default="test", help="Part to score.")
     parser.add_argument("--limit", type=int | None, help="Use so many images, drawn at random by the seed.")
     parser.add_argument("--batch_size", type=int, default=64, help="Images at once.")
-    parser.add_argument(
-        "--method",
-        type=str,
-        default="gradient",
-        help="The maps, with settings as in smoothgrad:samples=64; gradsculpt list.",
-    )
+    maps = "The maps, with settings as in smoothgrad:samples=64; gradsculpt list."
+    parser.add_argument("--method", type=str, default="gradient", help=maps)
     parser.add_argument("--output", type=str, default="logit", help="logit, probability or log_probability.")
     parser.add_argument(
         "--target", type=str, choices=["true", "predicted"], default="true", help="The class whose maps are read."
@@ -58,22 +50,15 @@ def add_protocol(parser: Parser, words: Sequence[str]) -> None:
 def read_protocol(options: Mapping[str, Any], network: NamedNetwork) -> Protocol:
     """Return the protocol that the options of `add_protocol` ask for.
 
-    Args:
-        options: Those; where one is missing, its default is taken.
-        network: Whose range of input the attribution is told, where it takes one.
-
     Raises:
         ArgumentError: If a value is out of range, or a group or the attribution is not known.
     """
-    if options.get("quick") and options.get("full"):
+    if options["quick"] and options["full"]:
         raise ArgumentError("--quick and --full exclude each other; pass one.")
-    chosen = Protocol.quick() if options.get("quick") else Protocol.full() if options.get("full") else Protocol()
-    return Protocol(
-        tuple(_group(text, chosen) for text in options.get("groups") or ()) or chosen.groups,
-        attribution(options.get("method", "gradient"), options.get("output", "logit"), network.bounds),
-        options.get("target", chosen.target),
-        options.get("seed", chosen.seed),
-    )
+    chosen = Protocol.quick() if options["quick"] else Protocol.full() if options["full"] else Protocol()
+    groups = tuple(_group(text, chosen) for text in options["groups"] or ()) or chosen.groups
+    maps = attribution(options["method"], options["output"], network.bounds)
+    return Protocol(groups, maps, options["target"], options["seed"])
 
 
 def _group(text: str, protocol: Protocol) -> ScoreGroup:
@@ -83,8 +68,7 @@ def _group(text: str, protocol: Protocol) -> ScoreGroup:
         group = next((group for group in protocol.groups if type(group) is cls), None)
         return {} if group is None else dict(vars(group))
 
-    metric = {metric.name: metric for metric in METRICS}.get(text)
-    if metric is not None:
+    if metric := next((metric for metric in METRICS if metric.name == text), None):
         return MetricGroup(metric)
     group: ScoreGroup = part(text, ScoreGroup, "--groups", supplied)
     return group
@@ -98,15 +82,9 @@ def score(
     reporter: Reporter,
     folder: Path | None = None,
 ) -> Scorecard:
-    """Score a network, write scorecard.json and scorecard.csv, and return the scorecard.
+    """Score a network on its data, write scorecard.json and scorecard.csv, and return the scorecard.
 
-    Args:
-        network: The network.
-        splits: Its data.
-        options: Those of `add_protocol`.
-        protocol: What they ask for.
-        reporter: Where progress goes.
-        folder: Where the files go; None for the run directory.
+    Options are those of `add_protocol`; the folder is the run directory by default.
 
     Raises:
         ArgumentError: If a network by name has no folder, or the data have classes that it does not know.
@@ -134,53 +112,11 @@ def score(
 
 
 def folder_of(network: NamedNetwork, folder: Path | None) -> Path:
-    """Return the folder of a network's scores: the one that is given, or else the run directory.
-
-    Raises:
-        ArgumentError: If there is neither.
-    """
-    if folder is not None:
-        return folder
-    if not isinstance(network, Run):
+    """Return the folder of a network's scores: the one that is given, or else the run directory, if there is one."""
+    folder = folder or (network.path if isinstance(network, Run) else None)
+    if folder is None:
         raise ArgumentError(f"{network.name} is no run with a folder for its scores; pass --out FOLDER.")
-    return network.path
-
-
-def compare(runs: Sequence[Run], options: dict[str, Any], reporter: Reporter, note: str = "") -> list[Scorecard]:
-    """Score runs on the same images, write the page and its picture of maps, and return the scorecards.
-
-    Args:
-        runs: The others are set against the first.
-        options: Those of `add_protocol`, `out` and `count`, the number of images whose maps are shown.
-        reporter: Where progress goes.
-        note: A sentence to open the page with.
-
-    Raises:
-        ArgumentError: If the runs know different classes, or take images of different sizes of different data.
-    """
-    checks.at_least("--count", options["count"], 1)
-    first = runs[0]
-    for other in runs[1:]:
-        if other.classifier.classes != first.classifier.classes:
-            raise ArgumentError(
-                f"{other.path} and {first.path} were trained on different classes, so no image suits both. "
-                "Compare runs with the same classes."
-            )
-    options = {**options, "data": options["data"] or first.settings.data}
-    make_folder(options["out"].parent)
-    views: list[RunView] = []
-    shown: list[Sample] = []
-    for opened in runs:
-        splits = opened.data(options, reporter if opened is first else Reporter())
-        protocol = read_protocol(options, opened)
-        card = score(opened, splits, options, protocol, reporter)
-        samples = choose(getattr(splits, options["split"]), options["count"])
-        shown = shown or samples
-        maps = sample_maps(opened.classifier, samples, protocol)
-        views.append(RunView(opened.name, repr(opened.settings.objective), card, read_curve(opened.path), maps))
-    options["out"].write_text(render(views, shown, note), encoding="utf-8")
-    options["out"].with_suffix(".png").write_bytes(sheet(views, shown))
-    return [view.card for view in views]
+    return folder
 
 
 def _sample(images: ImageSet, limit: int | None, seed: int) -> ImageSet:

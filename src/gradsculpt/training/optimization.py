@@ -40,8 +40,7 @@ class Optimization:
 
     def __post_init__(self) -> None:
         checks.positive("lr", self.lr)
-        checks.at_least("weight_decay", self.weight_decay, 0.0)
-        checks.at_least("warmup", self.warmup, 0)
+        checks.each_at_least(self, weight_decay=0.0, warmup=0)
 
     def build(self, parameters: Iterable[nn.Parameter], epochs: int) -> tuple[Optimizer, LRScheduler]:
         """Return the optimiser of `parameters` and its schedule, to be stepped once an epoch."""

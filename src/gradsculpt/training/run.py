@@ -28,9 +28,7 @@ def fit(settings: TrainSettings, reporter: Reporter | None = None) -> Classifier
     With several devices, the command that called this is run once for each of them; the first process alone writes
     the run and speaks.
 
-    Args:
-        settings: What to train, on what, how long; config.yaml is written from them.
-        reporter: Where progress goes; by default nowhere. In every process but the first it is silenced.
+    config.yaml is written from the settings. The reporter is silenced in every process but the first.
 
     Returns:
         The classifier with the weights of the epoch that was best on the validation images; of the last epoch if labels
@@ -63,9 +61,8 @@ def _fit(settings: TrainSettings, splits: Splits | None, reporter: Reporter) -> 
     # With save_last in the above, "last" would be the last epoch that was the best so far.
     latest = ModelCheckpoint(folder, filename="last", enable_version_counter=False)
     callbacks = [best, latest, MetricsTable(settings.out / "metrics.csv"), *_callbacks(settings, reporter)]
-    trainer = build_trainer(
-        settings, callbacks=callbacks, enable_progress_bar=reporter.interactive, logger=_logger(settings)
-    )
+    bar, logger = reporter.interactive, _logger(settings)
+    trainer = build_trainer(settings, callbacks=callbacks, enable_progress_bar=bar, logger=logger)
     if first:
         _claim(settings, config)
     last = folder / "last.ckpt"
@@ -89,18 +86,14 @@ def _fit(settings: TrainSettings, splits: Splits | None, reporter: Reporter) -> 
 def open_data(settings: TrainSettings, reporter: Reporter | None = None) -> Splits:
     """Return the data of a run: the same split each time, decoded once."""
     reporter = reporter or Reporter()
+    copied = ("image_size", "val_fraction", "seed", "train_count", "shuffle_labels", "strict")
     with reporter.work("reading images") as tell:
         splits = load_data(
             settings.data,
             data_dir=settings.data_dir or settings.out / "data",
             cache_dir=settings.cache_dir or settings.out / "cache",
-            image_size=settings.image_size,
-            val_fraction=settings.val_fraction,
-            seed=settings.seed,
-            train_count=settings.train_count,
-            shuffle_labels=settings.shuffle_labels,
-            strict=settings.strict,
             progress=tell,
+            **{name: getattr(settings, name) for name in copied},
         )
     counts = ", ".join(f"{len(getattr(splits, name))} {name}" for name in ("train", "val", "test"))
     reporter.say(f"{settings.data}: {counts} images of {len(splits.train.classes)} classes")

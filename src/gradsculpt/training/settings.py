@@ -78,11 +78,9 @@ class TrainSettings:
     resume: bool = False
 
     def __post_init__(self) -> None:
-        for name in ("epochs", "batch_size", "accumulate", "devices", "nodes"):
-            checks.at_least(name, getattr(self, name), 1)
+        checks.each_at_least(self, epochs=1, batch_size=1, accumulate=1, devices=1, nodes=1, seed=0)
         checks.positive("clip", 1.0 if self.clip is None else self.clip)
         checks.at_least("threads", 1 if self.threads is None else self.threads, 1)
-        checks.at_least("seed", self.seed, 0)
 
     def config(self) -> dict[str, Any]:
         """Return what config.yaml holds: the settings as `gradsculpt train --config` reads them, in plain data.
