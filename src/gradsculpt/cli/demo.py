@@ -8,7 +8,7 @@ from pathlib import Path
 from gradsculpt.cli.compare import compare, read_options
 from gradsculpt.cli.parser import command_parser
 from gradsculpt.cli.process import result_console
-from gradsculpt.cli.settings import read_settings
+from gradsculpt.cli.train import read_settings
 from gradsculpt.progress import Reporter
 from gradsculpt.report import table
 from gradsculpt.training import fit

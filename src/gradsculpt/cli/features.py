@@ -64,10 +64,9 @@ def _write(
     folder, classifier, size = ResultFolder(options["out"]), network.classifier, options["batch_size"]
     colours = _colours(network, options, reporter)
     with reporter.work(f"pictures of {network.name}", unit="steps") as tell:
-        features = class_features(
-            classifier, chosen, None, None, ascent, colours=colours, batch_size=size, progress=tell
+        images, reached = class_features(
+            classifier, chosen, ascent=ascent, colours=colours, batch_size=size, progress=tell
         )
-    images, reached = features
     probabilities = torch.cat([class_probabilities(classifier, batch) for batch in torch.split(images, size)])
     pictures, names, rows = plain(images), [classifier.classes[index] for index in chosen], []
     for i, (index, name) in enumerate(zip(chosen, names, strict=True)):
