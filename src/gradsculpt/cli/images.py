@@ -54,10 +54,6 @@ def collect(
     """Return images at the size of a network, and what is wrong with the files that cannot be read.
 
     Paths are those of files, and of folders of files; options those of `add_image_options`, and `out`.
-
-    Raises:
-        ArgumentError: If there are neither paths nor data, or both.
-        DataError: If a path does not exist, or no file can be read.
     """
     if bool(paths) == bool(options["data"]):
         raise ArgumentError("nothing to explain, or two things; pass image files or folders, or --data with --count.")

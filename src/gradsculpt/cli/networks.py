@@ -137,11 +137,7 @@ def open_classifier(
 
 
 def named_network(options: Mapping[str, Any]) -> NamedNetwork:
-    """Open the one network that a command names, by `network` or `model`.
-
-    Raises:
-        GradsculptError: As `open_classifier`; and if none or two networks are named.
-    """
+    """Open the one network that a command names, by `network` or `model`, with the options of networks by name."""
     names = [name for name in (options["network"], options["model"]) if name is not None]
     if len(names) != 1:
         told = f"two networks are named, {' and '.join(names)}" if names else "no network is named"
@@ -153,11 +149,7 @@ def named_network(options: Mapping[str, Any]) -> NamedNetwork:
 
 
 def named_networks(names: Sequence[str], options: Mapping[str, Any]) -> list[NamedNetwork]:
-    """Open networks, and give those of one name different ones; weights go to those that take any, in their order.
-
-    Raises:
-        GradsculptError: As `open_classifier`; and if there are more or less weights than networks that take any.
-    """
+    """Open networks, and give those of one name different ones; weights go to those that take any, in their order."""
     for name in names:
         _check_there(name)
     wanting = [name for name in names if _takes_weights(name)]

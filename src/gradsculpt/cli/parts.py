@@ -95,10 +95,7 @@ def resolved(text: str, base: type, option: str) -> Any:
 def spelled_out(value: Any, hint: Any, where: str) -> Any:
     """Return a setting, typed or from a file, with `{class_path, init_args}` for each part that is a text.
 
-    Args:
-        value: The setting.
-        hint: Its type.
-        where: Its name, for messages.
+    The hint is its type, and its name is for messages.
     """
     kinds = alternatives(hint)
     several = [get_args(kind)[0] for kind in kinds if get_origin(kind) in SEVERAL]
@@ -109,11 +106,7 @@ def spelled_out(value: Any, hint: Any, where: str) -> Any:
 
 
 def attribution(text: str, output: str = "logit", bounds: "tuple[Tensor, Tensor] | None" = None) -> "Attribution":
-    """Return the attribution that a text names, with the output and the model's bounds where it takes them.
-
-    Raises:
-        ArgumentError: As of `part`, or if the output cannot be chosen.
-    """
+    """Return the attribution that a text names, with the output and the model's bounds where it takes them."""
     from gradsculpt.attributions import Attribution, Gradient
 
     def supplied(cls: type) -> dict[str, Any]:
@@ -135,9 +128,6 @@ def attack_of(text: str, *, steps: int | None, bounds: "tuple[Tensor, Tensor]") 
     """Return the attack that a text names, with 1 for its eps, to be replaced by what --eps is in the network's units.
 
     Steps are its own where they are None; bounds are those of the model.
-
-    Raises:
-        ArgumentError: As of `part`, or if the attack takes no steps, or its eps is typed or cannot be replaced.
     """
     from gradsculpt.attacks import Attack
 

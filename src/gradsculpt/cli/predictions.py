@@ -44,9 +44,6 @@ def target_classes(
     """Return the classes [N] to look at, by the names of the true ones, where known, and probabilities [N, K].
 
     What is wanted is true, predicted or a class; None stands for the true ones where all are known, else predicted.
-
-    Raises:
-        ArgumentError: If the true class of an image is not known, or there is no class of that name.
     """
     position = {name: i for i, name in enumerate(classes)}
     if wanted in (None, "true") and all(label in position for label in labels):

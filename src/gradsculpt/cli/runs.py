@@ -19,14 +19,10 @@ from gradsculpt.training.run import CONFIG
 
 @dataclass(frozen=True)
 class NamedNetwork:
-    """A classifier that a command works on.
-
-    Args:
-        name: A short name: that of the run directory, or the last part of the network's name.
-        classifier: In eval mode, on the device that was asked for.
-    """
+    """A classifier that a command works on, in eval mode and on the device that was asked for."""
 
     name: str
+    """A short one: that of the run directory, or the last part of the network's."""
     classifier: Classifier
 
     @property
@@ -39,9 +35,6 @@ class NamedNetwork:
         """Return images at the size of the classifier; the classes are those of the data.
 
         Options are those of `add_data_options`, and `out`, where downloads and decoded images go by default.
-
-        Raises:
-            ArgumentError: If no data are named.
         """
         if options["data"] is None:
             raise ArgumentError(f"{self.name} is no run with data of its own; pass --data.")
@@ -57,11 +50,7 @@ class Run(NamedNetwork):
     settings: TrainSettings
 
     def data(self, options: Mapping[str, Any], reporter: Reporter) -> Splits:
-        """Return the run's own data, or those that are named; see `NamedNetwork.data`.
-
-        Raises:
-            ArgumentError: If the classes are not those of the run.
-        """
+        """Return the run's own data, or those that are named; raise `ArgumentError` if their classes are others."""
         places = {name: options[name] or getattr(self.settings, name) for name in ("data_dir", "cache_dir")}
         settings = replace(self.settings, **places, image_size=self.classifier.image_size)
         if options["data"] not in (None, settings.data):

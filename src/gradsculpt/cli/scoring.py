@@ -48,11 +48,7 @@ def add_protocol(parser: Parser, words: Sequence[str]) -> None:
 
 
 def read_protocol(options: Mapping[str, Any], network: NamedNetwork) -> Protocol:
-    """Return the protocol that the options of `add_protocol` ask for.
-
-    Raises:
-        ArgumentError: If a value is out of range, or a group or the attribution is not known.
-    """
+    """Return the protocol that the options of `add_protocol` ask for."""
     if options["quick"] and options["full"]:
         raise ArgumentError("--quick and --full exclude each other; pass one.")
     chosen = Protocol.quick() if options["quick"] else Protocol.full() if options["full"] else Protocol()
@@ -88,20 +84,20 @@ def score(
 
     Raises:
         ArgumentError: If a network by name has no folder, or the data have classes that it does not know.
-        RunError: If the folder cannot be written to.
     """
     folder = folder_of(network, folder)
     if options["limit"] is not None:
         checks.at_least("--limit", options["limit"], 1)
     images = _sample(_labelled(network, getattr(splits, options["split"])), options["limit"], protocol.seed)
     source = options["data"] or (network.settings.data if isinstance(network, Run) else None)
+    settings = {"data": source, "split": options["split"], "skipped_files": len(splits.skipped)}
     with reporter.work(f"scoring {network.name}", len(images)) as tell:
         card = evaluate(
             network.classifier,
             loader(images, options["batch_size"], shuffle=False),
             protocol,
             name=network.name,
-            settings={"data": source, "split": options["split"], "skipped_files": len(splits.skipped)},
+            settings=settings,
             limit=len(images),
             names=images.names,
             folder=folder,

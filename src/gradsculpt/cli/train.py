@@ -55,7 +55,8 @@ def _files_first(words: Sequence[str]) -> tuple[list[str], list[str]]:
     config: Path | None = first.config
     recipe = named.recipe or (None if config is None else _recipe_in(config))
     resumed = None if named.out is None or named.resume == "false" else named.out / CONFIG
-    files = [resumed if resumed and resumed.is_file() else None, None if recipe is None else recipe_path(recipe), config]
+    shipped = None if recipe is None else recipe_path(recipe)
+    files = [resumed if resumed and resumed.is_file() else None, shipped, config]
     return [word for file in files if file for word in ("--config", str(file))], others
 
 

@@ -128,7 +128,6 @@ def _claim(settings: TrainSettings, config: str) -> None:
 
 
 def _callbacks(settings: TrainSettings, reporter: Reporter) -> list[Callback]:
-    """Return what shows progress, and what keeps the number of threads."""
     shown: Callback = RichProgressBar(leave=True) if reporter.interactive else EpochLines(reporter)
     if (threads := settings.threads) is None:
         return [shown]
