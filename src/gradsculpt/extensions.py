@@ -3,6 +3,7 @@
 import importlib
 import inspect
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
 
 from gradsculpt.errors import GradsculptError, did_you_mean, first_line
@@ -17,11 +18,8 @@ def imported(module: str, name: str, said: str, error: type[GradsculptError], *,
         module: As in an import statement.
         name: Of what stands in the module.
         said: What was typed, for messages.
-        error: The kind of error that is raised.
+        error: What is raised if there is no such module or name, or the import fails.
         function: Whether only what can be called will do.
-
-    Raises:
-        error: If there is no such module or name, or the import fails.
     """
     try:
         home = importlib.import_module(module)
@@ -50,24 +48,20 @@ def called(
 
     Args:
         target: What stands behind `python:`, `package.module:function`.
-        error: The kind of error that is raised.
+        error: What is raised if there is no such function, or it fails.
         always: What the function is called with.
         wanted: What it is called with too, where it has parameters of these names.
 
     Returns:
         What it returned, and the call as it can be shown.
-
-    Raises:
-        error: If there is no such function, or it fails.
     """
     module, _, name = target.partition(":")
     if not (module and name):
         raise error(f"python:{target} does not name a function; write python:package.module:function.")
     function = imported(module, name, f"python:{target}", error, function=True)
-    try:
+    takes = set[str]()
+    with suppress(TypeError, ValueError):  # some callables written in C have no signature to look at
         takes = set(inspect.signature(function).parameters)
-    except (TypeError, ValueError):
-        takes = set()  # Some callables written in C have no signature to look at.
     given = {**always, **{key: value for key, value in wanted.items() if key in takes}}
     call = f"{name}({', '.join(f'{key}={value}' for key, value in given.items())})"
     try:

@@ -252,7 +252,7 @@ def test_an_attack_gets_its_bounds_and_steps() -> None:
 
 class Sizeless(Attack):
     def __call__(self, *arguments: Any) -> Tensor:
-        return arguments[2]  # type: ignore[no-any-return]
+        return arguments[2]
 
 
 def test_an_output_reaches_maps_of_ones_own() -> None:

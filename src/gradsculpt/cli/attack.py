@@ -25,6 +25,10 @@ from gradsculpt.visualize import colour, difference, plain
 _ENTRIES = 2**19  # of a batch
 _LEVELS = 255
 _SHEET_ROWS = 16
+_SMOOTHED = (
+    "The maps of {} have no slope to follow, so the attack follows those of the same network with Softplus of beta "
+    "{:g} in place of ReLU; figures are of the network itself."
+)
 
 
 def run(words: Sequence[str], reporter: Reporter) -> None:
@@ -93,11 +97,7 @@ def _write(
                 raise ModelError(f"the maps of {network.name} cannot be attacked: {error}") from error
             if isinstance(attack, Manipulation) and smooth_beta not in (None, attack.smooth_beta):
                 attack = replace(attack, smooth_beta=smooth_beta)  # so that this is found out and said once
-                reporter.say(
-                    f"The maps of {network.name} have no slope to follow, so the attack follows those of the same "
-                    f"network with Softplus of beta {smooth_beta:g} in place of ReLU; figures are of the "
-                    "network itself."
-                )
+                reporter.say(_SMOOTHED.format(network.name, smooth_beta))
             said = {when: predictions(view.probabilities, target, classifier.classes) for when, view in views.items()}
             _add(folder, network.name, batch, views, said, options["k"])
             done += len(batch)

@@ -5,10 +5,10 @@ from pathlib import Path
 from typing import Any
 
 from gradsculpt import checks
+from gradsculpt.cli.evaluate import add_protocol, read_protocol, score
 from gradsculpt.cli.parser import command_parser
 from gradsculpt.cli.process import make_folder, result_console
 from gradsculpt.cli.runs import open_run
-from gradsculpt.cli.scoring import add_protocol, read_protocol, score
 from gradsculpt.errors import ArgumentError
 from gradsculpt.evaluation import Scorecard
 from gradsculpt.progress import Reporter

@@ -13,7 +13,7 @@ from gradsculpt.errors import RunError
 from gradsculpt.inputs import InputSpace
 from gradsculpt.metrics import gini
 from gradsculpt.objectives import Moment, Objective, State
-from gradsculpt.training.optimization import Optimization
+from gradsculpt.training.settings import Optimization
 
 _MAPS_A_VALIDATION = 128
 

@@ -22,8 +22,7 @@ from gradsculpt.models import Classifier
 from gradsculpt.progress import Progress
 from gradsculpt.visualize.spectrum import IMAGENET_COLOURS, Colours, Spectrum
 
-# Faint enough that every image starts as grey.
-_FIRST_SPREAD = 0.01
+_FIRST_SPREAD = 0.01  # faint enough that every image starts as grey
 
 # The weight of the total variation grows over this share of the steps. At its full size from the start, it can hold an
 # image at grey for good: the total variation's slope is as steep there as anywhere, and the output's is not.
@@ -187,7 +186,10 @@ class _Search:
 
     def __call__(self, classes: Tensor, advance: Callable[[], None]) -> ClassFeatures:
         """Return the images of classes [K] and what they reach; `advance` is called after every step."""
-        generators = [torch.Generator().manual_seed(_seed(self.ascent.seed, index)) for index in classes.tolist()]
+        # A negative class has a seed too, so that the model can be the judge of it.
+        seeds = (np.random.SeedSequence([self.ascent.seed, index % 2**32]) for index in classes.tolist())
+        words = (seed.generate_state(1, np.uint64)[0] for seed in seeds)
+        generators = [torch.Generator().manual_seed(int(word)) for word in words]
         first = torch.stack([torch.randn(self.spectrum.shape, generator=generator) for generator in generators])
         latent = (_FIRST_SPREAD * first).to(self.like.device, torch.promote_types(self.like.dtype, torch.float32))
         adam = torch.optim.Adam([latent], lr=self.ascent.lr, maximize=True)
@@ -241,8 +243,3 @@ def _search(
     weights = model.parameters() if isinstance(model, nn.Module) else iter(())
     like = next((weight for weight in weights if weight.is_floating_point()), torch.zeros(()))
     return _Search(model, space, Spectrum(image_size, colours, ascent.decay), ascent, like)
-
-
-def _seed(seed: int, index: int) -> int:
-    """Return a seed for a class; a negative class has one too, so that the model can be the judge of it."""
-    return int(np.random.SeedSequence([seed, index % 2**32]).generate_state(1, np.uint64)[0])
