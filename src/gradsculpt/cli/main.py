@@ -16,21 +16,16 @@ class Command(NamedTuple):
     interrupted: str = "What was finished is kept."
 
 
+_RESUMED = "What was finished is kept; train --resume goes on with it."
 _GOES_ON = "What was finished is kept; the same command goes on where it stopped."
 
 COMMANDS = {
-    "train": Command(
-        "gradsculpt.cli.train",
-        "train a classifier and leave a run directory",
-        "What was finished is kept; train --resume goes on with it.",
-    ),
+    "train": Command("gradsculpt.cli.train", "train a classifier and leave a run directory", _RESUMED),
     "explain": Command("gradsculpt.cli.explain", "write heat maps, overlays and raw arrays of images"),
     "features": Command("gradsculpt.cli.features", "write the image that raises each class's logit the most"),
     "attack": Command("gradsculpt.cli.attack", "change images so that their maps change and their classes do not"),
     "evaluate": Command(
-        "gradsculpt.cli.evaluate",
-        "score a network: accuracy, sparsity, robustness, fidelity, sanity",
-        _GOES_ON,
+        "gradsculpt.cli.evaluate", "score a network: accuracy, sparsity, robustness, fidelity, sanity", _GOES_ON
     ),
     "compare": Command("gradsculpt.cli.compare", "put any number of runs on one self-contained page", _GOES_ON),
     "demo": Command("gradsculpt.cli.demo", "train, explain and compare two small networks in about two minutes"),

@@ -26,13 +26,9 @@ def add_network_options(parser: Parser) -> None:
     """Add the name of a network, and the options that say what one by name is: its weights and its input."""
     parser.add_argument("network", type=str, nargs="?", help=f"Run directory, or {NETWORKS}.")
     parser.add_argument("--model", type=str | None, help="A network by name, instead of naming it first.")
-    parser.add_argument(
-        "--weights",
-        type=str,
-        action="append",
-        help="For a network by name: a .safetensors or .pth state dict, or default for the weights that torchvision or "
-        "timm publish (downloaded once). With several such networks, once for each in their order.",
-    )
+    weights = "For a network by name: a .safetensors or .pth state dict, or default for the weights that torchvision "
+    weights += "or timm publish (downloaded once). With several such networks, once for each in their order."
+    parser.add_argument("--weights", type=str, action="append", help=weights)
     parser.add_argument("--mean", type=float, nargs="+", default=[], help="Mean of their input; default ImageNet's.")
     parser.add_argument("--std", type=float, nargs="+", default=[], help="Standard deviation of their input.")
     parser.add_argument("--image_size", type=int | None, help="Side of their images; default 224 for most.")

@@ -86,14 +86,18 @@ def _fit(settings: TrainSettings, splits: Splits | None, reporter: Reporter) -> 
 def open_data(settings: TrainSettings, reporter: Reporter | None = None) -> Splits:
     """Return the data of a run: the same split each time, decoded once."""
     reporter = reporter or Reporter()
-    copied = ("image_size", "val_fraction", "seed", "train_count", "shuffle_labels", "strict")
     with reporter.work("reading images") as tell:
         splits = load_data(
             settings.data,
             data_dir=settings.data_dir or settings.out / "data",
             cache_dir=settings.cache_dir or settings.out / "cache",
+            image_size=settings.image_size,
+            val_fraction=settings.val_fraction,
+            seed=settings.seed,
+            train_count=settings.train_count,
+            shuffle_labels=settings.shuffle_labels,
+            strict=settings.strict,
             progress=tell,
-            **{name: getattr(settings, name) for name in copied},
         )
     counts = ", ".join(f"{len(getattr(splits, name))} {name}" for name in ("train", "val", "test"))
     reporter.say(f"{settings.data}: {counts} images of {len(splits.train.classes)} classes")
@@ -113,10 +117,8 @@ def _is_first_process() -> bool:
 def _keep_others(settings: TrainSettings) -> None:
     """Refuse to write over a run or a file."""
     if (settings.out / CONFIG).exists() and not settings.resume:
-        raise RunError(
-            f"{settings.out} already holds a run, which would be overwritten. Pass --resume to go on with it, "
-            "or another --out."
-        )
+        mend = "Pass --resume to go on with it, or another --out."
+        raise RunError(f"{settings.out} already holds a run, which would be overwritten. {mend}")
     if settings.out.exists() and not settings.out.is_dir():
         raise RunError(f"{settings.out} is a file, so no run can be written there. Pass another --out.")
 
