@@ -19,11 +19,7 @@ def written(value: Any, name: str = "value") -> Any:
 
     A part, such as an objective with its penalty, becomes `{class_path, init_args}`. Its class has to keep the
     arguments of its `__init__` as attributes of the same names, as dataclasses do. Functions and classes become the
-    shortest paths from which they can be imported; tuples become lists, and paths texts.
-
-    Args:
-        value: What is written.
-        name: What it is called in messages.
+    shortest paths from which they can be imported; tuples become lists, and paths texts. The name is for messages.
 
     Raises:
         ArgumentError: If it could not be made again from what would be written, as a lambda or a tensor could not.
@@ -51,7 +47,6 @@ def written(value: Any, name: str = "value") -> Any:
 
 
 def _arguments(part: Any, name: str) -> dict[str, Any]:
-    """Return what an object was made from."""
     if isinstance(part, nn.Module) or hasattr(part, "__array__"):
         raise _refused(name, part, "it holds numbers of its own. Pass plain numbers, or a part that makes it from them")
     try:
@@ -61,12 +56,8 @@ def _arguments(part: Any, name: str) -> dict[str, Any]:
     named = (parameter.name for parameter in parameters.values() if parameter.kind not in _VARIADIC)
     if len(arguments := {each: getattr(part, each) for each in named if hasattr(part, each)}) < len(parameters):
         missing = ", ".join(parameters.keys() - arguments.keys())
-        raise _refused(
-            name,
-            part,
-            f"it does not keep what it was given as {missing}. Make its class a dataclass, or keep each argument of "
-            "__init__ as an attribute of the same name",
-        )
+        mend = "Make its class a dataclass, or keep each argument of __init__ as an attribute of the same name"
+        raise _refused(name, part, f"it does not keep what it was given as {missing}. {mend}")
     return {argument: written(value, f"{name}.{argument}") for argument, value in arguments.items()}
 
 

@@ -4,7 +4,7 @@ The command line turns every `GradsculptError` into one line on standard error a
 """
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Mapping, Sequence
 
 
 class GradsculptError(Exception):
@@ -35,15 +35,21 @@ class ConvergenceError(GradsculptError):
     """A numerical solver stopped before it could vouch for its result."""
 
 
-def did_you_mean(name: str, known: Iterable[str]) -> str:
+def did_you_mean(name: str, known: Sequence[str] | Mapping[str, str], most: int = 1) -> str:
     """Return the question that ends the message about an unknown name; empty if no known one is like it.
+
+    Args:
+        name: What was typed.
+        known: The known names; of a mapping, its values are what the question names.
+        most: How many it names at most; where it may be several, they may be less like the name.
 
     Example:
         >>> did_you_mean("smothgrad", ["gradient", "smoothgrad"])
         ' Did you mean smoothgrad?'
     """
-    near = difflib.get_close_matches(name, list(known), n=1)
-    return f" Did you mean {near[0]}?" if near else ""
+    choices = known if isinstance(known, Mapping) else {choice: choice for choice in known}
+    near = difflib.get_close_matches(name, list(choices), n=most, cutoff=0.6 if most == 1 else 0.5)
+    return f" Did you mean {' or '.join(choices[each] for each in near)}?" if near else ""
 
 
 def first_line(error: BaseException, *, kind: bool = True) -> str:

@@ -3,26 +3,23 @@
 import importlib
 import inspect
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
 
 from gradsculpt.errors import GradsculptError, did_you_mean, first_line
 
 
 def imported(module: str, name: str, said: str, error: type[GradsculptError], *, function: bool = False) -> Any:
-    """Return what stands under a name in a module.
+    """Return what stands under a name in a module, which lies where Python looks.
 
-    The module is looked for where Python looks: among the installed packages and in the folders of PYTHONPATH. That is
-    not the current folder, which may have come from a stranger.
+    That is not in the current folder, which may have come from a stranger.
 
     Args:
         module: As in an import statement.
         name: Of what stands in the module.
         said: What was typed, for messages.
-        error: The kind of error that is raised.
+        error: What is raised if there is no such module or name, or the import fails.
         function: Whether only what can be called will do.
-
-    Raises:
-        GradsculptError: Of that kind, if there is no such module or name, or the import fails.
     """
     try:
         home = importlib.import_module(module)
@@ -34,14 +31,14 @@ def imported(module: str, name: str, said: str, error: type[GradsculptError], *,
                 "in PYTHONPATH=FOLDER gradsculpt ..."
             ) from reason
         raise error(f"{said} cannot be imported: {module} raised {first_line(reason)}. Mend the module.") from reason
-    there = {key: value for key, value in vars(home).items() if callable(value) or not function}
-    if name not in there:
+    names = [key for key, value in vars(home).items() if callable(value) or not function]
+    if name not in names:
         place = getattr(home, "__file__", "built in")
         what, kind = ("no function", "callable") if function else ("nothing", "object")
         raise error(
-            f"{said} names {what}: the module {module} ({place}) has no {kind} {name!r}.{did_you_mean(name, there)}"
+            f"{said} names {what}: the module {module} ({place}) has no {kind} {name!r}.{did_you_mean(name, names)}"
         )
-    return there[name]
+    return getattr(home, name)
 
 
 def called(
@@ -51,24 +48,20 @@ def called(
 
     Args:
         target: What stands behind `python:`, `package.module:function`.
-        error: The kind of error that is raised.
+        error: What is raised if there is no such function, or it fails.
         always: What the function is called with.
         wanted: What it is called with too, where it has parameters of these names.
 
     Returns:
         What it returned, and the call as it can be shown.
-
-    Raises:
-        GradsculptError: Of that kind, if there is no such function, or it fails.
     """
     module, _, name = target.partition(":")
-    if not module or not name:
+    if not (module and name):
         raise error(f"python:{target} does not name a function; write python:package.module:function.")
     function = imported(module, name, f"python:{target}", error, function=True)
-    try:
+    takes = set[str]()
+    with suppress(TypeError, ValueError):  # some callables written in C have no signature to look at
         takes = set(inspect.signature(function).parameters)
-    except (TypeError, ValueError):
-        takes = set()  # Some callables written in C have no signature to look at.
     given = {**always, **{key: value for key, value in wanted.items() if key in takes}}
     call = f"{name}({', '.join(f'{key}={value}' for key, value in given.items())})"
     try:

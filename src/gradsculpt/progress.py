@@ -16,11 +16,7 @@ _AT_ONCE = 0.05  # what is done sooner was done before, by a call that was inter
 
 
 class Estimate:
-    """The time that is left, from the work done since the start; what came with the start had been done before.
-
-    Args:
-        clock: Seconds, from any zero.
-    """
+    """The time that is left, from the work done since the start; what came with the start had been done before."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
@@ -44,11 +40,7 @@ class Estimate:
 
 
 class Reporter:
-    """Where long work tells how it goes.
-
-    Args:
-        console: Where lines and bars go; None for nowhere.
-    """
+    """Where long work tells how it goes, in lines and bars on a console; by default nowhere."""
 
     def __init__(self, console: Console | None = None) -> None:
         self.console = console or Console(quiet=True)
@@ -67,10 +59,7 @@ class Reporter:
     def work(self, what: str, total: int | None = None, unit: str = "images") -> Iterator[Progress]:
         """Yield a function to be told how many are done: it moves a bar, or writes a line now and then and at the end.
 
-        Args:
-            what: What is being done.
-            total: How many there are, where that is known before.
-            unit: What they are.
+        The total is how many there are, where that is known before, in the unit.
         """
         estimate, said = Estimate(), time.monotonic()
         with Bar(console=self.console, disable=not self.interactive, transient=True) as bar:

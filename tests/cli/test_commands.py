@@ -18,10 +18,11 @@ from gradsculpt.attributions import ATTRIBUTIONS, Attribution
 from gradsculpt.cli.main import COMMANDS, main
 from gradsculpt.cli.parser import RECIPES
 from gradsculpt.cli.parts import attribution
-from gradsculpt.cli.settings import read_settings
+from gradsculpt.cli.train import read_settings
 from gradsculpt.errors import ArgumentError
 from gradsculpt.models import load
 from gradsculpt.objectives import AdversarialTraining
+from gradsculpt.progress import Reporter
 
 TINY = ["--image-size", "16", "--batch-size", "32", "--threads", "1", "--epochs", "1"]
 
@@ -228,7 +229,7 @@ def test_explain_refuses_what_it_cannot_do(
 def test_a_command_that_is_interrupted_says_what_to_do(
     name: str, said: str, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    def interrupted(words: list[str]) -> None:
+    def interrupted(words: list[str], reporter: Reporter) -> None:
         raise KeyboardInterrupt
 
     monkeypatch.setattr(f"{COMMANDS[name].module}.run", interrupted)

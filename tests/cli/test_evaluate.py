@@ -15,11 +15,11 @@ from PIL import Image
 from torchvision.models import shufflenet_v2_x0_5
 
 from gradsculpt.attributions import SmoothGrad
+from gradsculpt.cli.evaluate import _labelled, add_protocol, read_protocol
 from gradsculpt.cli.main import main
 from gradsculpt.cli.networks import open_classifier
 from gradsculpt.cli.parser import command_parser
 from gradsculpt.cli.runs import NamedNetwork
-from gradsculpt.cli.scoring import _labelled, add_protocol, read_protocol
 from gradsculpt.errors import ArgumentError
 from gradsculpt.evaluation import (
     Accuracy,
@@ -71,7 +71,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def options(*words: str) -> dict[str, Any]:
     parser = command_parser("evaluate", "")
     add_protocol(parser, words)
-    return parser.build(parser.read(words))
+    return parser.read(words)
 
 
 @pytest.fixture(scope="module")

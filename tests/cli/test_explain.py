@@ -11,9 +11,10 @@ from PIL import Image
 from torchvision.models import shufflenet_v2_x0_5
 
 from gradsculpt.attributions import Attribution, Gradient, Smoothed, SmoothGrad, Sparsified
+from gradsculpt.cli.grammar import canonical
 from gradsculpt.cli.main import main
 from gradsculpt.cli.networks import open_classifier
-from gradsculpt.cli.parts import attribution, canonical, part
+from gradsculpt.cli.parts import attribution, part
 from gradsculpt.data.decode import decode
 from gradsculpt.errors import ArgumentError
 from gradsculpt.inputs import InputSpace

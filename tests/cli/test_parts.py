@@ -11,8 +11,9 @@ from torch import Tensor
 
 from gradsculpt.attacks import Attack, TopKAttack
 from gradsculpt.attributions import Attribution, DualAveraging, GradCAM, Gradient, MoreauGrad, Smoothed
-from gradsculpt.cli.parts import FAMILIES, attack_of, attribution, canonical, names, part, resolved, spelled_out
-from gradsculpt.cli.settings import read_settings
+from gradsculpt.cli.grammar import canonical
+from gradsculpt.cli.parts import FAMILIES, attack_of, attribution, names, part, resolved, spelled_out
+from gradsculpt.cli.train import read_settings
 from gradsculpt.errors import ArgumentError
 from gradsculpt.metrics.base import Metric
 from gradsculpt.objectives import (
@@ -251,7 +252,7 @@ def test_an_attack_gets_its_bounds_and_steps() -> None:
 
 class Sizeless(Attack):
     def __call__(self, *arguments: Any) -> Tensor:
-        return arguments[2]  # type: ignore[no-any-return]
+        return arguments[2]
 
 
 def test_an_output_reaches_maps_of_ones_own() -> None:

@@ -9,14 +9,13 @@ from typing import Any
 from gradsculpt import checks
 from gradsculpt.attacks import Attack, Manipulation
 from gradsculpt.attributions import Attribution
-from gradsculpt.cli import console
 from gradsculpt.cli.folder import ResultFolder
+from gradsculpt.cli.grammar import canonical
 from gradsculpt.cli.images import NamedImage, add_image_options, batches, collect, unread
 from gradsculpt.cli.networks import add_network_options, named_network, read_words
 from gradsculpt.cli.parser import Parser, command_parser
-from gradsculpt.cli.parts import attack_of, attribution, canonical, names
+from gradsculpt.cli.parts import attack_of, attribution, names
 from gradsculpt.cli.predictions import Prediction, class_probabilities, predictions, target_classes
-from gradsculpt.cli.process import DEVICES, prepare
 from gradsculpt.cli.runs import NamedNetwork
 from gradsculpt.errors import ModelError
 from gradsculpt.evaluation.attacked import View, attacked_images, figures
@@ -26,12 +25,15 @@ from gradsculpt.visualize import colour, difference, plain
 _ENTRIES = 2**19  # of a batch
 _LEVELS = 255
 _SHEET_ROWS = 16
+_SMOOTHED = (
+    "The maps of {} have no slope to follow, so the attack follows those of the same network with Softplus of beta "
+    "{:g} in place of ReLU; figures are of the network itself."
+)
 
 
-def run(words: Sequence[str]) -> None:
+def run(words: Sequence[str], reporter: Reporter) -> None:
     """Write attacked images, their maps before and after, and the figures."""
-    prepare()
-    options, reporter = read_words(_parser(), words), console.reporter()
+    options = read_words(_parser(), words)
     if options["model"] and options["network"]:
         options["images"], options["network"] = [options["network"], *options["images"]], None
     network = named_network(options)
@@ -56,21 +58,13 @@ def _parser() -> Parser:
     parser.add_argument("images", type=str, nargs="*", help="Image files or folders of them.")
     parser.add_argument("--out", type=Path, required=True, help="Folder for what is written.")
     add_image_options(parser, count=8)
-    known = ", ".join(names(Attack))
-    parser.add_argument(
-        "--attack", type=str, default="targeted", help=f"{known}, with settings as in topk:k=0.2,restarts=2."
-    )
+    attacks = f"{', '.join(names(Attack))}, with settings as in topk:k=0.2,restarts=2."
+    parser.add_argument("--attack", type=str, default="targeted", help=attacks)
     parser.add_argument("--method", type=str, default="gradient", help="The map that is attacked, as in explain.")
-    parser.add_argument("--output", type=str, default="logit", help="logit, probability or log_probability.")
-    parser.add_argument(
-        "--eps",
-        type=float,
-        default=4.0,
-        help="How far an image may be moved, in 8-bit levels: every entry, or in L2 the root mean square over entries.",
-    )
+    size = "How far an image may be moved, in 8-bit levels: every entry, or in L2 the root mean square over entries."
+    parser.add_argument("--eps", type=float, default=4.0, help=size)
     parser.add_argument("--steps", type=int | None, help="Steps of the attack; default its own.")
     parser.add_argument("--k", type=float, default=0.4, help="Share of non-zero pixels whose overlap is reported.")
-    parser.add_argument("--device", type=str, choices=DEVICES, default="auto", help="Where to compute.")
     return parser
 
 
@@ -103,11 +97,7 @@ def _write(
                 raise ModelError(f"the maps of {network.name} cannot be attacked: {error}") from error
             if isinstance(attack, Manipulation) and smooth_beta not in (None, attack.smooth_beta):
                 attack = replace(attack, smooth_beta=smooth_beta)  # so that this is found out and said once
-                reporter.say(
-                    f"The maps of {network.name} have no slope to follow, so the attack follows those of the same "
-                    f"network with Softplus of beta {smooth_beta:g} in place of ReLU; figures are of the "
-                    "network itself."
-                )
+                reporter.say(_SMOOTHED.format(network.name, smooth_beta))
             said = {when: predictions(view.probabilities, target, classifier.classes) for when, view in views.items()}
             _add(folder, network.name, batch, views, said, options["k"])
             done += len(batch)
@@ -134,8 +124,7 @@ def _add(
         folder.save(f"{image.name}.attacked", rounded[i], views["after"].images[i], enlarged=False)
         folder.save(f"{image.name}.before", before[i], views["before"].maps[i])
         folder.save(f"{image.name}.after", after[i], views["after"].maps[i])
-        row = {"image": image.name, "network": network, "true": image.label or ""}
-        row |= {"target": said["before"][i].target}
+        row = {"image": image.name, "network": network, "true": image.label or "", "target": said["before"][i].target}
         row |= {f"predicted_{when}": each[i].predicted for when, each in said.items()}
         row |= {f"probability_{when}": f"{each[i].probability:.4f}" for when, each in said.items()}
         rows.append(row | {name: "" if math.isnan(v) else f"{v:.4f}" for name, v in scores[i].items()})

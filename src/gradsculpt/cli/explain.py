@@ -3,18 +3,15 @@
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from torch import Tensor
-
 from gradsculpt import checks
 from gradsculpt.attributions import Attribution
-from gradsculpt.cli import console
+from gradsculpt.cli.grammar import canonical
 from gradsculpt.cli.images import NamedImage, add_image_options, batches, collect, unread
 from gradsculpt.cli.maps import MapFolder
 from gradsculpt.cli.networks import add_network_options, named_networks, networks_and_images, read_words
 from gradsculpt.cli.parser import Parser, command_parser
-from gradsculpt.cli.parts import attribution, canonical
+from gradsculpt.cli.parts import attribution
 from gradsculpt.cli.predictions import class_probabilities, predictions, target_classes
-from gradsculpt.cli.process import DEVICES, prepare
 from gradsculpt.cli.runs import NamedNetwork
 from gradsculpt.errors import ArgumentError, ModelError
 from gradsculpt.progress import Reporter
@@ -22,10 +19,9 @@ from gradsculpt.progress import Reporter
 _ENTRIES = 2**18  # of a batch: few, as some methods take seconds an image, and as they make their own batches
 
 
-def run(words: Sequence[str]) -> None:
+def run(words: Sequence[str], reporter: Reporter) -> None:
     """Write heat maps, overlays and raw arrays of images."""
-    prepare()
-    options, reporter = read_words(_parser(), words), console.reporter()
+    options = read_words(_parser(), words)
     if options["signed"] and options["absolute"]:
         raise ArgumentError("--signed and --absolute exclude each other; pass one, or none for --absolute.")
     checks.within("--clip", options["clip"], 0.0, 100.0)
@@ -56,19 +52,12 @@ def _parser() -> Parser:
     parser.add_argument("images", type=str, nargs="*", help="More networks, then image files or folders of them.")
     parser.add_argument("--out", type=Path, required=True, help="Folder for the maps.")
     add_image_options(parser, count=16)
-    parser.add_argument(
-        "--method",
-        type=str,
-        nargs="+",
-        default=["gradient"],
-        help="Attributions, one or more, with settings as in smoothgrad:samples=64,sigma=0.1; gradsculpt list.",
-    )
-    parser.add_argument("--output", type=str, default="logit", help="logit, probability or log_probability.")
+    methods = "Attributions, one or more, with settings as in smoothgrad:samples=64,sigma=0.1; gradsculpt list."
+    parser.add_argument("--method", type=str, nargs="+", default=["gradient"], help=methods)
     parser.add_argument("--clip", type=float, default=99.0, help="Percentile of a map that becomes the brightest.")
     parser.add_argument("--top_k", type=float | None, help="Show only this share of the pixels, the largest.")
     parser.add_argument("--absolute", action="store_true", help="Show magnitudes, from black to bright: the default.")
     parser.add_argument("--signed", action="store_true", help="Show signs: blue below 0, white at 0, red above.")
-    parser.add_argument("--device", type=str, choices=DEVICES, default="auto", help="Where to compute.")
     return parser
 
 
@@ -90,15 +79,10 @@ def _explain(
                 target = target_classes(wanted, [image.label for image in batch], probabilities, classifier.classes)
                 said = predictions(probabilities, target, classifier.classes)
                 for method, attribute in its_methods.items():
-                    folder.add(
-                        network, method, batch, images01, said, _maps(network, images01, target, method, attribute)
-                    )
+                    try:
+                        maps = attribute(classifier.network, classifier.space.normalize(images01), target)
+                    except ModelError as error:
+                        raise ModelError(f"{method} cannot explain {network.name}: {error}") from error
+                    folder.add(network, method, batch, images01, said, maps)
                     done += len(batch)
                     tell(done, total)
-
-
-def _maps(network: NamedNetwork, images01: Tensor, target: Tensor, method: str, attribute: Attribution) -> Tensor:
-    try:
-        return attribute(network.classifier.network, network.classifier.space.normalize(images01), target)
-    except ModelError as error:
-        raise ModelError(f"{method} cannot explain {network.name}: {error}") from error

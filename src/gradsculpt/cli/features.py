@@ -9,13 +9,11 @@ from typing import Any
 import numpy as np
 import torch
 
-from gradsculpt.cli import console
 from gradsculpt.cli.folder import ResultFolder
 from gradsculpt.cli.images import evenly_spaced, pixels01
 from gradsculpt.cli.networks import add_data_options, add_network_options, named_network
 from gradsculpt.cli.parser import Parser, command_parser
 from gradsculpt.cli.predictions import class_index, class_probabilities
-from gradsculpt.cli.process import DEVICES, prepare
 from gradsculpt.cli.runs import NamedNetwork
 from gradsculpt.progress import Reporter
 from gradsculpt.visualize import Ascent, class_features, colour_matrix, contact_sheet, plain
@@ -26,18 +24,15 @@ _COLOUR_IMAGES = 256
 _MOST = 20
 
 
-def run(words: Sequence[str]) -> None:
+def run(words: Sequence[str], reporter: Reporter) -> None:
     """Write the image that raises each class's logit the most."""
-    prepare()
-    parser = _parser()
-    options, reporter = parser.build(parser.read(words)), console.reporter()
+    options = _parser().read(words)
     ascent = Ascent(**{entry.name: options[entry.name] for entry in fields(Ascent)})
     network = named_network(options)
     classes = network.classifier.classes
     names = options["classes"] or classes[:_MOST]
     chosen = list(dict.fromkeys(class_index(name, classes, "--classes") for name in names))
-    colours = _colours(network, options, reporter) if options["colours"] == "data" else None
-    _write(network, chosen, ascent, colours, options, reporter)
+    _write(network, chosen, ascent, options, reporter)
     reporter.say(f"{len(chosen)} classes pictured in {options['out']}")
 
 
@@ -46,36 +41,28 @@ def _parser() -> Parser:
     add_network_options(parser)
     parser.add_argument("--classes", type=str, nargs="+", default=[], help=f"Class names; default the first {_MOST}.")
     parser.add_argument("--out", type=Path, required=True, help="Folder for the images.")
-    parser.add_argument(
-        "--colours",
-        type=str,
-        choices=["imagenet", "data"],
-        default="imagenet",
-        help="Whether colours vary together as in ImageNet, or as in the training images.",
-    )
+    colours = "Whether colours vary together as in ImageNet, or as in the training images."
+    parser.add_argument("--colours", type=str, choices=["imagenet", "data"], default="imagenet", help=colours)
     add_data_options(parser, "Other data than the run's, for --colours data.")
     parser.add_argument("--batch_size", type=int, default=16, help="Classes at once.")
-    parser.add_argument("--device", type=str, choices=DEVICES, default="auto", help="Where to compute.")
     parser.add_class_arguments(Ascent)
     return parser
 
 
-def _colours(network: NamedNetwork, options: Mapping[str, Any], reporter: Reporter) -> Colours:
-    """Return the colours of training images, evenly spaced."""
+def _colours(network: NamedNetwork, options: Mapping[str, Any], reporter: Reporter) -> Colours | None:
+    """Return the colours of training images, evenly spaced, if those are wanted."""
+    if options["colours"] != "data":
+        return None
     images = network.data(options, reporter).train.images
     return colour_matrix(pixels01(np.asarray(images[evenly_spaced(len(images), _COLOUR_IMAGES)])))
 
 
 def _write(
-    network: NamedNetwork,
-    chosen: Sequence[int],
-    ascent: Ascent,
-    colours: Colours | None,
-    options: Mapping[str, Any],
-    reporter: Reporter,
+    network: NamedNetwork, chosen: Sequence[int], ascent: Ascent, options: Mapping[str, Any], reporter: Reporter
 ) -> None:
     """Write a picture a class, an index of what they reach, and a sheet."""
     folder, classifier, size = ResultFolder(options["out"]), network.classifier, options["batch_size"]
+    colours = _colours(network, options, reporter)
     with reporter.work(f"pictures of {network.name}", unit="steps") as tell:
         images, reached = class_features(
             classifier, chosen, ascent=ascent, colours=colours, batch_size=size, progress=tell

@@ -1,36 +1,56 @@
 """A folder that a command fills: pictures and arrays, index.csv with a row an image, and sheet.png of the first."""
 
 import csv
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 from torch import Tensor
 
 from gradsculpt.cli.process import make_folder
+from gradsculpt.data.listing import SUFFIXES
 from gradsculpt.visualize import contact_sheet, png
 from gradsculpt.visualize.render import Picture
 
 _SIDE = 224  # small pictures are enlarged
 
 
-class ResultFolder:
-    """What a command writes, as it comes.
+def file_name(text: str) -> str:
+    """Return a text as one name of a file on any system, without the suffix of an image.
 
-    Args:
-        path: The folder; made if need be.
-        rows: How many images the sheet shows at most.
-        headings: The first columns of the sheet; more come as they are shown.
-
-    Raises:
-        RunError: If the folder cannot be made.
+    Example:
+        >>> file_name("test/my cat.png")
+        'test_my_cat'
     """
+    path = Path(text)
+    return re.sub(r"[^\w.=-]+", "_", str(path.with_suffix("") if path.suffix.lower() in SUFFIXES else text))
+
+
+def numbered(names: Iterable[str]) -> list[str]:
+    """Return names unlike each other: one that was there before gets a number.
+
+    Example:
+        >>> numbered(["run", "run-2", "run", "run"])
+        ['run', 'run-2', 'run-3', 'run-4']
+    """
+    taken: dict[str, None] = {}
+    for name in names:
+        number, unlike = 1, name
+        while unlike in taken:
+            number += 1
+            unlike = f"{name}-{number}"
+        taken[unlike] = None
+    return list(taken)
+
+
+class ResultFolder:
+    """What a command writes, as it comes; the sheet has at most so many rows, and columns after those of `headings`."""
 
     def __init__(self, path: Path, rows: int = 0, headings: Sequence[str] = ()) -> None:
         make_folder(path)
         self.path, self._rows, self._labels, self._started = path, rows, list[str](), False
-        self._pictures: dict[str, list[Picture]] = {heading: [] for heading in headings}
-        self._captions: dict[str, list[str]] = {heading: [] for heading in headings}
+        self._columns: dict[str, list[tuple[Picture, str]]] = {heading: [] for heading in headings}
 
     def index(self, rows: Sequence[Mapping[str, object]]) -> None:
         """Write rows of the index, at least one and all with the same columns."""
@@ -53,14 +73,14 @@ class ResultFolder:
 
     def show(self, heading: str, pictures: Sequence[Picture], captions: Sequence[str] = ()) -> None:
         """Add pictures to a column of the sheet, and the lines under them."""
-        column = self._pictures.setdefault(heading, [])
-        free = self._rows - len(column)
-        column += pictures[:free]
-        self._captions.setdefault(heading, []).extend(list(captions or [""] * len(pictures))[:free])
+        column = self._columns.setdefault(heading, [])
+        lines = captions or [""] * len(pictures)
+        column += list(zip(pictures, lines, strict=True))[: self._rows - len(column)]
 
     def finish(self, note: str = "") -> None:
         """Draw the sheet, with a line under the whole."""
-        captions = list(zip(*self._captions.values(), strict=True))
-        rows, shown = list(zip(*self._pictures.values(), strict=True)), captions if any(map(any, captions)) else None
-        sheet = contact_sheet(rows, list(self._pictures), self._labels, captions=shown, note=note)
+        rows = list(zip(*self._columns.values(), strict=True))
+        pictures, captions = ([tuple(cell[i] for cell in row) for row in rows] for i in (0, 1))
+        shown = captions if any(map(any, captions)) else None
+        sheet = contact_sheet(pictures, list(self._columns), self._labels, captions=shown, note=note)
         (self.path / "sheet.png").write_bytes(sheet)

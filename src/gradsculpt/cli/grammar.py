@@ -13,6 +13,8 @@ from gradsculpt.errors import ArgumentError
 DOTTED = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)+")
 """A path to a class or an object of a module."""
 
+_ARGUMENT = re.compile(r"\s*(?:(\w+)\s*=)?\s*(.*?)\s*", re.DOTALL)
+
 SEVERAL = (list, tuple, collections.abc.Sequence, collections.abc.Iterable)
 """The types of settings that take several values in brackets."""
 
@@ -40,12 +42,11 @@ def plain(name: str) -> str:
 def taken_apart(text: str) -> tuple[str, list[tuple[str | None, str]]]:
     """Return a name, and its arguments with their keywords, where they have one."""
     text = text.strip()
-    end = min(i for i in (text.find(":"), text.find("("), len(text)) if i >= 0)
-    name, rest = text[:end].strip(), text[end:]
-    if rest.startswith("(") and not rest.endswith(")"):
+    name, mark, rest = re.split("([:(])", f"{text}:", maxsplit=1)
+    name, rest = name.strip(), rest.removesuffix(":")
+    if mark == "(" and not rest.endswith(")"):
         raise ArgumentError(f"{text} has a bracket that is not closed; write {name}:key=value or '{name}(key=value)'.")
-    inner = rest[1:-1] if rest.startswith("(") else rest[1:]
-    matches = (re.fullmatch(r"\s*(?:(\w+)\s*=)?\s*(.*?)\s*", item, re.DOTALL) for item in items(inner))
+    matches = (_ARGUMENT.fullmatch(item) for item in items(rest[:-1] if mark == "(" else rest))
     return name, [(match[1], match[2]) for match in matches if match]
 
 
@@ -71,21 +72,13 @@ def alternatives(hint: Any) -> list[Any]:
 
 
 def scalar(text: str, kind: Any) -> Any:
-    """Return a plain value of a type.
-
-    Raises:
-        ValueError: If the text is none.
-    """
+    """Return a plain value of a type; raise `ValueError` or `KeyError` if the text is none."""
     if kind in (int, float, Path):
         return kind(text)
     if kind in (bool, type(None)):
-        choices: dict[str, Any] = {word: value for word, value in _WORDS.items() if isinstance(value, kind)}
-        text = text.lower()
-    else:
-        choices = {str(choice): choice for choice in get_args(kind)} if get_origin(kind) is Literal else {}
-    if text not in choices:
-        raise ValueError(text)
-    return choices[text]
+        choices = {word: value for word, value in _WORDS.items() if isinstance(value, kind)}
+        return choices[text.lower()]
+    return {str(choice): choice for choice in get_args(kind) if get_origin(kind) is Literal}[text]
 
 
 def described(kind: Any) -> str:

@@ -10,7 +10,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from gradsculpt.cli.names import file_name, numbered
+from gradsculpt.cli.folder import file_name, numbered
 from gradsculpt.cli.networks import add_data_options
 from gradsculpt.cli.parser import Parser
 from gradsculpt.cli.runs import NamedNetwork
@@ -43,6 +43,7 @@ def add_image_options(parser: Parser, count: int) -> None:
     add_data_options(parser, "Samples of this data instead of files.")
     parser.add_argument("--split", type=str, choices=["test", "val", "train"], default="test", help="Part of --data.")
     parser.add_argument("--count", type=int, default=count, help="How many samples of --data, evenly spaced.")
+    parser.add_argument("--output", type=str, default="logit", help="logit, probability or log_probability.")
     parser.add_argument("--target", type=str | None, help="true, predicted (the default for files) or a class name.")
     parser.add_argument("--strict", action="store_true", help="Stop at the first unreadable file.")
 
@@ -52,15 +53,7 @@ def collect(
 ) -> tuple[list[NamedImage], list[str]]:
     """Return images at the size of a network, and what is wrong with the files that cannot be read.
 
-    Args:
-        network: Whose size the images take.
-        paths: Files, and folders of files.
-        options: Those of `add_image_options`, and `out`.
-        reporter: Where progress goes.
-
-    Raises:
-        ArgumentError: If there are neither paths nor data, or both.
-        DataError: If a path does not exist, or no file can be read.
+    Paths are those of files, and of folders of files; options those of `add_image_options`, and `out`.
     """
     if bool(paths) == bool(options["data"]):
         raise ArgumentError("nothing to explain, or two things; pass image files or folders, or --data with --count.")
@@ -113,13 +106,14 @@ def pixels01(pixels: Bytes, device: torch.device | str = "cpu") -> Tensor:
 
 def _files(paths: Sequence[Path]) -> list[tuple[Path, str]]:
     """Return every image file with a name for its maps, unlike all others."""
-    files: list[tuple[Path, str]] = []
+    files, names = list[Path](), list[str]()
     for path in paths:
         if not path.exists():
             raise DataError(f"there is no file or folder {path}; mind the spelling.")
         if path.is_dir():
-            inside = (file for file in sorted(path.rglob("*")) if file.suffix.lower() in SUFFIXES)
-            files += [(file, file_name(str(file.relative_to(path).with_suffix("")))) for file in inside]
+            inside = [file for file in sorted(path.rglob("*")) if file.suffix.lower() in SUFFIXES]
+            names += [file_name(str(file.relative_to(path).with_suffix(""))) for file in inside]
         else:
-            files.append((path, file_name(path.stem)))
-    return list(zip((file for file, _ in files), numbered(name for _, name in files), strict=True))
+            inside, names = [path], [*names, file_name(path.stem)]
+        files += inside
+    return list(zip(files, numbered(names), strict=True))

@@ -1,13 +1,14 @@
 """`gradsculpt list`."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from rich.markup import escape
 from rich.table import Table
 
-from gradsculpt.cli.console import result_console
 from gradsculpt.cli.parser import RECIPES, command_parser
 from gradsculpt.cli.parts import names
+from gradsculpt.cli.process import result_console
+from gradsculpt.progress import Reporter
 
 _OWN = (
     "Parts take settings, smoothgrad:samples=64,sigma=0.1, and other parts, smoothed:base=gradcam(layer=features). "
@@ -15,12 +16,10 @@ _OWN = (
 )
 
 
-def run(words: Sequence[str]) -> None:
+def run(words: Sequence[str], reporter: Reporter) -> None:
     """List data, models, recipes, the parts of objectives, attributions, attacks, metrics and groups of scores."""
-    parser = command_parser(
-        "list", "List data, models, recipes, the parts of objectives, attributions, attacks and metrics."
-    )
-    parser.read(words)
+    listed = "List data, models, recipes, the parts of objectives, attributions, attacks and metrics."
+    command_parser("list", listed).read(words)
     from gradsculpt.attacks import Attack
     from gradsculpt.attributions import Attribution, Solver
     from gradsculpt.data import SOURCES
@@ -41,11 +40,11 @@ def run(words: Sequence[str]) -> None:
         "schedules and sizes": _members(Setting),
         "perturbations": _members(Perturbation),
         "penalties": _members(Penalty),
-        "attributions": ((name, _first_line(cls.__doc__)) for name, cls in names(Attribution).items()),
+        "attributions": _rows(names(Attribution)),
         "solvers of MoreauGrad": _members(Solver),
-        "attacks": ((name, _first_line(cls.__doc__)) for name, cls in names(Attack).items()),
+        "attacks": _rows(names(Attack)),
         "metrics": ((metric.name, metric.description) for metric in METRICS),
-        "groups of scores": ((cls.short_name(), _first_line(cls.__doc__)) for cls in SCORE_GROUPS),
+        "groups of scores": _rows({cls.short_name(): cls for cls in SCORE_GROUPS}),
     }
     table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
     for title, rows in sections.items():
@@ -53,14 +52,13 @@ def run(words: Sequence[str]) -> None:
         for name, description in rows:
             table.add_row(f"  {name}", escape(description))
         table.add_row("", "")
-    console = result_console()
-    console.print(table)
-    console.print(_OWN, highlight=False, markup=False)
+    result_console().print(table)
+    result_console().print(_OWN, highlight=False, markup=False)
 
 
 def _members(family: type) -> Iterable[tuple[str, str]]:
-    return ((cls.__name__, _first_line(cls.__doc__)) for cls in names(family).values())
+    return _rows({cls.__name__: cls for cls in names(family).values()})
 
 
-def _first_line(doc: str | None) -> str:
-    return (doc or "").strip().partition("\n")[0]
+def _rows(named: Mapping[str, type]) -> Iterable[tuple[str, str]]:
+    return ((name, (cls.__doc__ or "").strip().partition("\n")[0]) for name, cls in named.items())

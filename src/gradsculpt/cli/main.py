@@ -16,25 +16,18 @@ class Command(NamedTuple):
     interrupted: str = "What was finished is kept."
 
 
+_RESUMED = "What was finished is kept; train --resume goes on with it."
+_GOES_ON = "What was finished is kept; the same command goes on where it stopped."
+
 COMMANDS = {
-    "train": Command(
-        "gradsculpt.cli.train",
-        "train a classifier and leave a run directory",
-        "What was finished is kept; train --resume goes on with it.",
-    ),
+    "train": Command("gradsculpt.cli.train", "train a classifier and leave a run directory", _RESUMED),
     "explain": Command("gradsculpt.cli.explain", "write heat maps, overlays and raw arrays of images"),
     "features": Command("gradsculpt.cli.features", "write the image that raises each class's logit the most"),
     "attack": Command("gradsculpt.cli.attack", "change images so that their maps change and their classes do not"),
     "evaluate": Command(
-        "gradsculpt.cli.evaluate",
-        "score a network: accuracy, sparsity, robustness, fidelity, sanity",
-        "What was finished is kept; the same command goes on where it stopped.",
+        "gradsculpt.cli.evaluate", "score a network: accuracy, sparsity, robustness, fidelity, sanity", _GOES_ON
     ),
-    "compare": Command(
-        "gradsculpt.cli.compare",
-        "put any number of runs on one self-contained page",
-        "What was finished is kept; the same command goes on where it stopped.",
-    ),
+    "compare": Command("gradsculpt.cli.compare", "put any number of runs on one self-contained page", _GOES_ON),
     "demo": Command("gradsculpt.cli.demo", "train, explain and compare two small networks in about two minutes"),
     "list": Command("gradsculpt.cli.listing", "list data, models, recipes, attributions, attacks and metrics"),
 }
@@ -57,12 +50,13 @@ def main(arguments: list[str] | None = None) -> int:
         return 0
     try:
         module = importlib.import_module(_find(words[0]).module)
-        module.run(words[1:])
+        process = importlib.import_module("gradsculpt.cli.process")
+        process.prepare()
+        module.run(words[1:], process.reporter())
     except GradsculptError as error:
         if debug:
             traceback.print_exc()
-        message = " ".join(str(error).split())
-        sys.stderr.write(f"gradsculpt: {message}\n")
+        sys.stderr.write(f"gradsculpt: {' '.join(str(error).split())}\n")
         return 2
     except KeyboardInterrupt:
         sys.stderr.write(f"gradsculpt: interrupted. {_find(words[0]).interrupted}\n")
@@ -74,7 +68,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _find(name: str) -> Command:
     if name not in COMMANDS:
-        hint = did_you_mean(name, COMMANDS)
+        hint = did_you_mean(name, list(COMMANDS))
         raise GradsculptError(f"there is no command {name!r}.{hint} The commands are {', '.join(COMMANDS)}.")
     return COMMANDS[name]
 

@@ -7,9 +7,8 @@ from typing import Any
 
 from torch import Tensor
 
-from gradsculpt.cli.folder import ResultFolder
+from gradsculpt.cli.folder import ResultFolder, file_name
 from gradsculpt.cli.images import NamedImage
-from gradsculpt.cli.names import file_name
 from gradsculpt.cli.predictions import Prediction
 from gradsculpt.cli.runs import NamedNetwork
 from gradsculpt.visualize import colour, overlay, plain
@@ -21,17 +20,13 @@ _OVERLAID = 4  # with this many maps a row, the sheet leaves the overlays out
 class MapFolder(ResultFolder):
     """A folder of maps; its sheet has, for each method, the maps of all networks side by side.
 
-    Args:
-        path: The folder; made if need be.
-        networks: The networks, with names unlike each other; with several, these are part of the names of the files.
-        methods: Names of the methods.
-        rendering: How maps are shown: keyword arguments of `gradsculpt.visualize.colour`.
+    With several networks, names are in those of the files. Keywords of `colour` say how maps are shown.
     """
 
     def __init__(
         self, path: Path, networks: Sequence[NamedNetwork], methods: Sequence[str], rendering: Mapping[str, Any]
     ) -> None:
-        self._methods, self._rendering, self._several = methods, rendering, len(networks) > 1
+        self._first, self._rendering, self._several = methods[0], rendering, len(networks) > 1
         self._finest = max(networks, key=lambda network: network.classifier.image_size)
         self._overlaid = len(networks) * len(methods) < _OVERLAID
         headings = [self._headings(method, network) for method in methods for network in networks]
@@ -46,15 +41,9 @@ class MapFolder(ResultFolder):
         said: Sequence[Prediction],
         maps: Tensor,
     ) -> None:
-        """Write the maps of a few images by one method and network.
+        """Write the maps [N, C, S, S] of a few images, in one order for all methods and networks.
 
-        Args:
-            network: The network.
-            method: The name of the method.
-            images: The images, in the same order for every method and network.
-            images01: Their pixels, [N, 3, S, S] in [0, 1].
-            said: What the network says of each.
-            maps: [N, C, S, S].
+        `images01` are their pixels [N, 3, S, S] in [0, 1], and `said` is what the network says of each.
         """
         heat, over = colour(maps, **self._rendering), overlay(images01, maps, **self._rendering)
         inner = [file_name(network.name)] if self._several else []
@@ -71,7 +60,7 @@ class MapFolder(ResultFolder):
         self.show(heading, heat, [str(each) for each in said] if self._several else ())
         for heading in overlaid:
             self.show(heading, over)
-        if network is self._finest and method == self._methods[0]:
+        if network is self._finest and method == self._first:
             self.show("image", plain(images01))
             # Networks may explain different classes, so that a row then goes by its image.
             self.label([image.title for image in images] if self._several else [each.target for each in said])

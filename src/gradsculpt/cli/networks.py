@@ -6,15 +6,15 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from gradsculpt.cli.names import numbered
+from gradsculpt.cli.folder import numbered
 from gradsculpt.cli.parser import Parser
-from gradsculpt.cli.process import find_device
+from gradsculpt.cli.process import DEVICES, find_device
 from gradsculpt.cli.runs import NamedNetwork, open_run
-from gradsculpt.errors import ArgumentError, RunError
+from gradsculpt.errors import ArgumentError, RunError, did_you_mean
 from gradsculpt.inputs import InputSpace
 from gradsculpt.models import PRETRAINED, pretrained, with_weights
 from gradsculpt.models.checkpoint import DESCRIPTION
-from gradsculpt.models.sources import suggestion, torchvision_names
+from gradsculpt.models.sources import torchvision_names
 from gradsculpt.training.run import CONFIG
 
 NETWORKS = "torchvision:NAME, timm:NAME or python:MODULE:FACTORY (with --weights), or pretrained:efficientnet-lite0"
@@ -26,38 +26,34 @@ def add_network_options(parser: Parser) -> None:
     """Add the name of a network, and the options that say what one by name is: its weights and its input."""
     parser.add_argument("network", type=str, nargs="?", help=f"Run directory, or {NETWORKS}.")
     parser.add_argument("--model", type=str | None, help="A network by name, instead of naming it first.")
-    parser.add_argument(
-        "--weights",
-        type=str,
-        action="append",
-        help="For a network by name: a .safetensors or .pth state dict, or default for the weights that torchvision or "
-        "timm publish (downloaded once). With several such networks, once for each in their order.",
-    )
+    weights = "For a network by name: a .safetensors or .pth state dict, or default for the weights that torchvision "
+    weights += "or timm publish (downloaded once). With several such networks, once for each in their order."
+    parser.add_argument("--weights", type=str, action="append", help=weights)
     parser.add_argument("--mean", type=float, nargs="+", default=[], help="Mean of their input; default ImageNet's.")
     parser.add_argument("--std", type=float, nargs="+", default=[], help="Standard deviation of their input.")
     parser.add_argument("--image_size", type=int | None, help="Side of their images; default 224 for most.")
 
 
 def add_data_options(parser: Parser, purpose: str) -> None:
-    """Add the options that `NamedNetwork.data` reads; `purpose` says what the data are for."""
+    """Add the options that `NamedNetwork.data` reads, and the device; `purpose` says what the data are for."""
     parser.add_argument("--data", type=str | None, help=purpose)
     parser.add_argument("--data_dir", type=Path | None, help="Where downloaded sets live.")
     parser.add_argument("--cache_dir", type=Path | None, help="Where decoded images are cached.")
+    parser.add_argument("--device", type=str, choices=DEVICES, default="auto", help="Where to compute.")
 
 
 def read_words(parser: Parser, words: Sequence[str]) -> dict[str, Any]:
     """Read a command line where networks and images may stand among the options; the parser wants them together."""
     takes = {option: action.nargs for action in parser._actions for option in action.option_strings}
-    front: list[str] = []
-    options: list[str] = []
-    left: float = 0  # words that still belong to the last option
+    front, options = list[str](), list[str]()
+    left = 0.0  # words that still belong to the last option
     for word in words:
         if is_option := word.startswith("--"):
             nargs = takes.get("--" + word[2:].replace("-", "_"), 0)
             left = 0 if "=" in word or nargs == 0 else math.inf if nargs == "+" else 1
         (options if is_option or left > 0 else front).append(word)
         left -= not is_option
-    return parser.build(parser.read([*front, *options]))
+    return parser.read([*front, *options])
 
 
 def networks_and_images(options: Mapping[str, Any]) -> tuple[list[str], list[Path]]:
@@ -65,35 +61,33 @@ def networks_and_images(options: Mapping[str, Any]) -> tuple[list[str], list[Pat
     words = [word for word in (options["model"], options["network"], *options["images"]) if word is not None]
     if not words:
         raise ArgumentError(f"no network is named; pass a run directory, or {NETWORKS}.")
-    last = next((i for i in range(1, len(words)) if not (by_name(words[i]) or is_run(words[i]))), len(words))
+    last = 1
+    while last < len(words) and (
+        _by_name(words[last]) or any((Path(words[last]) / file).is_file() for file in (DESCRIPTION, CONFIG))
+    ):
+        last += 1
     return words[:last], [Path(word) for word in words[last:]]
 
 
-def by_name(word: str) -> bool:
-    """Whether a word is the name of a network, and no path."""
-    prefix, colon, rest = word.partition(":")
-    return bool(colon and rest) and prefix in _PREFIXES
+def _by_name(word: str) -> bool:
+    """Tell the name of a network from a path."""
+    prefix, _, rest = word.partition(":")
+    return bool(rest) and prefix in _PREFIXES
 
 
-def is_run(word: str) -> bool:
-    """Whether a word is the path of a run, finished or not."""
-    return any((Path(word) / file).is_file() for file in (DESCRIPTION, CONFIG))
+def _takes_weights(word: str) -> bool:
+    return _by_name(word) and not word.startswith("pretrained:")
 
 
-def takes_weights(word: str) -> bool:
-    """Whether a word names a network that has to be given weights."""
-    return by_name(word) and not word.startswith("pretrained:")
-
-
-def check_there(name: str) -> None:
+def _check_there(name: str) -> None:
     """Raise `RunError` unless a word names a network or a path that exists."""
-    if by_name(name) or Path(name).exists():
+    if _by_name(name) or Path(name).exists():
         return
     known = {key: f"torchvision:{key}" for key in torchvision_names()}
     known |= {key: f"pretrained:{key}" for key, _ in PRETRAINED}
     raise RunError(
         f"there is no run directory {name}; pass the --out of a `gradsculpt train`, or the name of a network: "
-        f"{NETWORKS}.{suggestion(Path(name).name, known)}"
+        f"{NETWORKS}.{did_you_mean(Path(name).name, known, 3)}"
     )
 
 
@@ -106,24 +100,16 @@ def open_classifier(
     image_size: int | None = None,
     device: str = "cpu",
 ) -> NamedNetwork:
-    """Open the network of a run, or one by name with weights.
-
-    Args:
-        name: A run directory, `torchvision:NAME`, `timm:NAME`, `python:MODULE:FACTORY` or `pretrained:NAME`.
-        weights: For the networks that have none: a file with a state dict, or "default" for the published weights.
-        mean: Mean of each channel of their input; empty for what the published weights expect, or else ImageNet's.
-        std: Standard deviation of each channel, likewise; given together with `mean`.
-        image_size: Side of their images; None for what the published weights expect, or else 224.
-        device: auto, cpu, cuda or mps.
+    """Open the network of a run, or one by name; the arguments are the options of `add_network_options`.
 
     Raises:
         ArgumentError: If weights or settings are missing, or given to a network that has its own.
         RunError: If the folder is no finished run.
         ModelError: If the network cannot be built here, or the weights cannot be had or do not fit.
     """
-    check_there(name)
+    _check_there(name)
     short = name.rpartition(":")[2]
-    if takes_weights(name):
+    if _takes_weights(name):
         if weights is None:
             raise ArgumentError(
                 f"{name} has no weights, and the maps of an untrained network say nothing; pass --weights FILE with a "
@@ -141,17 +127,13 @@ def open_classifier(
             f"{name} has its own weights, mean, std and image size; leave --weights, --mean, --std and --image-size "
             "away, or name a network that has none."
         )
-    if by_name(name):
+    if _by_name(name):
         return NamedNetwork(short, pretrained(short).to(find_device(device)))
     return open_run(Path(name), device)
 
 
 def named_network(options: Mapping[str, Any]) -> NamedNetwork:
-    """Open the one network that a command names, by `network` or `model`, with the options of networks by name.
-
-    Raises:
-        GradsculptError: As `open_classifier`; and if none or two networks are named.
-    """
+    """Open the one network that a command names, by `network` or `model`, with the options of networks by name."""
     names = [name for name in (options["network"], options["model"]) if name is not None]
     if len(names) != 1:
         told = f"two networks are named, {' and '.join(names)}" if names else "no network is named"
@@ -163,14 +145,10 @@ def named_network(options: Mapping[str, Any]) -> NamedNetwork:
 
 
 def named_networks(names: Sequence[str], options: Mapping[str, Any]) -> list[NamedNetwork]:
-    """Open networks, and give those of one name different ones; weights go to those that take any, in their order.
-
-    Raises:
-        GradsculptError: As `open_classifier`; and if there are more or less weights than networks that take any.
-    """
+    """Open networks, and give those of one name different ones; weights go to those that take any, in their order."""
     for name in names:
-        check_there(name)
-    wanting = [name for name in names if takes_weights(name)]
+        _check_there(name)
+    wanting = [name for name in names if _takes_weights(name)]
     if options["weights"] and len(options["weights"]) != len(wanting):
         raise ArgumentError(
             f"there are {len(options['weights'])} --weights for {len(wanting)} networks that take any "
@@ -180,8 +158,7 @@ def named_networks(names: Sequence[str], options: Mapping[str, Any]) -> list[Nam
     settings = _input_settings(options)
     if settings and not wanting:
         raise ArgumentError(f"--{next(iter(settings)).replace('_', '-')} is only for networks that --weights are for.")
-    weights = iter(options["weights"] or [])
-    opened = []
+    weights, opened = iter(options["weights"] or []), []
     for name in names:
         given = {"weights": next(weights, None), **settings} if name in wanting else {}
         opened.append(open_classifier(name, **given, device=options["device"]))
@@ -190,5 +167,4 @@ def named_networks(names: Sequence[str], options: Mapping[str, Any]) -> list[Nam
 
 
 def _input_settings(options: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what was typed about the input of networks by name."""
     return {name: options[name] for name in ("mean", "std", "image_size") if options[name]}

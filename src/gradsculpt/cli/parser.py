@@ -13,7 +13,7 @@ from gradsculpt.errors import ArgumentError
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")
-    from jsonargparse import ArgumentParser, Namespace
+    from jsonargparse import ArgumentParser
     from jsonargparse._typehints import ActionTypeHint
 
 RECIPES = Path(__file__).parent.parent / "recipes"
@@ -39,43 +39,36 @@ class Parser(ArgumentParser):
             action.__class__ = _Setting
         return action
 
-    def read(self, words: Sequence[str]) -> Namespace:
-        """Parse a command line.
+    def read(self, words: Sequence[str]) -> dict[str, Any]:
+        """Return the values of a command line by name, with objects for class paths and their arguments.
 
         Raises:
             ArgumentError: If a word is not understood, in one line.
         """
         try:
-            return self.parse_args(self._spelled_out([_underscored(word) for word in words]))
+            return dict(self.instantiate(self.parse_args(self._spelled_out(words))).as_dict())
+        except ValueError as error:
+            raise ArgumentError(str(error)) from error
         except argparse.ArgumentError as error:
             told: BaseException | None = error
             while told is not None and not isinstance(told, ArgumentError):
                 told = told.__cause__ or told.__context__
-            raise told or ArgumentError(f"{_readable(str(error))} See {self.prog} --help.") from error
+            line = _dashed(" ".join(str(error).split())).rstrip(".")
+            raise told or ArgumentError(f"{line}. See {self.prog} --help.") from error
 
-    def _spelled_out(self, words: list[str]) -> list[str]:
-        """Let a switch stand alone: --strict is --strict=true."""
-        switches = {
-            option
-            for action in self._actions
-            if getattr(action, "_typehint", None) is bool
-            for option in action.option_strings
-        }
+    def _spelled_out(self, typed: Sequence[str]) -> list[str]:
+        """Let options have dashes, and a switch stand alone: --strict is --strict=true."""
+        words = [_underscored(word) for word in typed]
+        booleans = (action for action in self._actions if getattr(action, "_typehint", None) is bool)
+        switches = {option for action in booleans for option in action.option_strings}
         return [
             f"{word}=true" if word in switches and after.lower() not in ("true", "false") else word
             for word, after in zip_longest(words, words[1:], fillvalue="")
         ]
 
-    def build(self, namespace: Namespace) -> dict[str, Any]:
-        """Turn class paths and their arguments into objects, and return the values by name."""
-        try:
-            return dict(self.instantiate(namespace).as_dict())
-        except ValueError as error:
-            raise ArgumentError(str(error)) from error
-
     def format_help(self, formatter: argparse.HelpFormatter | None = None) -> str:
         """Spell the options in the help as they are documented, with dashes."""
-        return _OPTION.sub(lambda match: match[0].replace("_", "-"), super().format_help(formatter))
+        return _dashed(super().format_help(formatter))
 
 
 def command_parser(command: str, description: str) -> Parser:
@@ -84,11 +77,7 @@ def command_parser(command: str, description: str) -> Parser:
 
 
 def recipe_path(name: str) -> Path:
-    """Return the file of a shipped recipe.
-
-    Raises:
-        ArgumentError: If there is none of that name.
-    """
+    """Return the file of a shipped recipe; raise `ArgumentError` if there is none of that name."""
     path = RECIPES / f"{name}.yaml"
     if not path.is_file():
         known = ", ".join(sorted(recipe.stem for recipe in RECIPES.glob("*.yaml")))
@@ -101,6 +90,5 @@ def _underscored(word: str) -> str:
     return option.replace("-", "_").replace("__", "--", 1) + equals + value if option.startswith("--") else word
 
 
-def _readable(message: str) -> str:
-    """One line: without the line breaks of nested reports, and with options spelled as they are typed."""
-    return _OPTION.sub(lambda match: match[0].replace("_", "-"), " ".join(message.split())).rstrip(".") + "."
+def _dashed(text: str) -> str:
+    return _OPTION.sub(lambda match: match[0].replace("_", "-"), text)

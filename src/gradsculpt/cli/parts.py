@@ -20,7 +20,6 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any, get_args, get_origin, get_type_hints
 
 from gradsculpt.cli.grammar import DOTTED, SEVERAL, alternatives, described, items, plain, scalar, shown, taken_apart
-from gradsculpt.cli.grammar import canonical as canonical
 from gradsculpt.errors import ArgumentError, GradsculptError, did_you_mean, first_line
 from gradsculpt.extensions import imported
 
@@ -63,13 +62,7 @@ def names(base: type) -> dict[str, type]:
 
 
 def part(text: str, base: type, option: str, supplied: Supplied = lambda cls: {}) -> Any:
-    """Return the object that a text names.
-
-    Args:
-        text: What was typed.
-        base: The class that it has to be of, such as `Attribution`.
-        option: Where it was typed, for messages.
-        supplied: What each class is given beside its settings.
+    """Return the object of a base class, such as `Attribution`, that a text names; the option is for messages.
 
     Raises:
         ArgumentError: If a name or a setting is not known, a value does not suit, or a dotted path leads nowhere.
@@ -86,28 +79,23 @@ def resolved(text: str, base: type, option: str) -> Any:
         if arguments:
             raise ArgumentError(f"{where} is an object with its settings already; name its class to choose others.")
         return target
-    takes, values = _settings(target), {}
-    try:
+    takes, values, hints = _settings(target), {}, dict[str, Any]()
+    with suppress(NameError):  # of a type that is only imported for a type checker
         hints = get_type_hints(target.__init__)  # type: ignore[misc]
-    except NameError:  # of a type that is only imported for a type checker
-        hints = {}
     for position, (key, value) in enumerate(arguments):
         key = key or (list(takes)[position] if position < len(takes) else value)
         if key not in takes:
-            listed = ", ".join(map(shown, takes.values())) or "none"
-            raise ArgumentError(f"{where} has no setting {key!r}; its settings are {listed}.{did_you_mean(key, takes)}")
+            told = f"{', '.join(map(shown, takes.values())) or 'none'}.{did_you_mean(key, list(takes))}"
+            raise ArgumentError(f"{where} has no setting {key!r}; its settings are {told}")
         values[key] = _value(value, hints.get(key, Any), f"{where}: {key}={value}")
     path = name if "." in name else f"{_family(base)[0]}.{target.__name__}"
     return {"class_path": path, "init_args": values}
 
 
 def spelled_out(value: Any, hint: Any, where: str) -> Any:
-    """Return a setting for jsonargparse, with `{class_path, init_args}` for each part that is typed as a text.
+    """Return a setting, typed or from a file, with `{class_path, init_args}` for each part that is a text.
 
-    Args:
-        value: What was typed, or stands in a file.
-        hint: The type of the setting.
-        where: Its name, for messages.
+    The hint is its type, and its name is for messages.
     """
     kinds = alternatives(hint)
     several = [get_args(kind)[0] for kind in kinds if get_origin(kind) in SEVERAL]
@@ -118,16 +106,7 @@ def spelled_out(value: Any, hint: Any, where: str) -> Any:
 
 
 def attribution(text: str, output: str = "logit", bounds: "tuple[Tensor, Tensor] | None" = None) -> "Attribution":
-    """Return the attribution that a text names.
-
-    Args:
-        text: What was typed.
-        output: logit, probability or log_probability, for the attributions that can choose.
-        bounds: The least and the greatest input of the model, for the attributions that need them.
-
-    Raises:
-        ArgumentError: As of `part`, or if the output cannot be chosen.
-    """
+    """Return the attribution that a text names, with the output and the model's bounds where it takes them."""
     from gradsculpt.attributions import Attribution, Gradient
 
     def supplied(cls: type) -> dict[str, Any]:
@@ -148,13 +127,7 @@ def attribution(text: str, output: str = "logit", bounds: "tuple[Tensor, Tensor]
 def attack_of(text: str, *, steps: int | None, bounds: "tuple[Tensor, Tensor]") -> "Attack":
     """Return the attack that a text names, with 1 for its eps, to be replaced by what --eps is in the network's units.
 
-    Args:
-        text: What was typed.
-        steps: Steps of the attack; None for its own.
-        bounds: The least and the greatest input of the model.
-
-    Raises:
-        ArgumentError: As of `part`, or if the attack takes no steps, or its eps is typed or cannot be replaced.
+    Steps are its own where they are None; bounds are those of the model.
     """
     from gradsculpt.attacks import Attack
 
@@ -166,8 +139,8 @@ def attack_of(text: str, *, steps: int | None, bounds: "tuple[Tensor, Tensor]") 
         takes = _settings(cls)
         if issubclass(cls, Attack) and steps is not None and "steps" not in takes:
             raise ArgumentError(f"--attack {name} takes no steps; leave --steps away.")
-        given = {"eps": 1.0, "bounds": bounds} | ({} if steps is None else {"steps": steps})
-        return {key: value for key, value in given.items() if key in takes}
+        given = {"eps": 1.0, "bounds": bounds, "steps": steps}
+        return {key: value for key, value in given.items() if key in takes and value is not None}
 
     made: Attack = part(text, Attack, "--attack", supplied)
     if "eps" not in getattr(made, "__dataclass_fields__", ()):
@@ -176,7 +149,7 @@ def attack_of(text: str, *, steps: int | None, bounds: "tuple[Tensor, Tensor]") 
 
 
 def _family(base: type) -> tuple[str, list[type]]:
-    """Return the package of a family, and its members that a base class has."""
+    """Return the package of a family, and those of its members that are of a base class."""
     listed = next((FAMILIES[cls.__name__] for cls in base.__mro__ if cls.__name__ in FAMILIES), "")
     package, _, name = listed.rpartition(".")
     return package, [cls for cls in getattr(importlib.import_module(package), name) if issubclass(cls, base)]
@@ -187,18 +160,15 @@ def _is_family(kind: Any) -> bool:
 
 
 def _shipped(name: str, base: type, option: str) -> type:
-    known = names(base) if _is_family(base) else {}
-    spelled = {cls.__name__.lower(): cls for cls in known.values()} | known
-    if plain(name) not in spelled:
-        raise ArgumentError(
-            f"{option} {name} is not known; choose from {', '.join(known)}, or name your own as module.Class."
-            f"{did_you_mean(plain(name), known)}"
-        )
-    return spelled[plain(name)]
+    members, short = names(base) if _is_family(base) else {}, plain(name)
+    spelled = {cls.__name__.lower(): cls for cls in members.values()} | members
+    if short not in spelled:
+        choices = f"choose from {', '.join(members)}, or name your own as module.Class."
+        raise ArgumentError(f"{option} {name} is not known; {choices}{did_you_mean(short, list(members))}")
+    return spelled[short]
 
 
 def _own(path: str, base: type, said: str) -> Any:
-    """Return the class or the object that a dotted path leads to."""
     target = _at(path, said)
     if isinstance(target, base) or (isinstance(target, type) and issubclass(target, base)):
         return target
@@ -220,10 +190,9 @@ def _settings(cls: type) -> dict[str, inspect.Parameter]:
 
 
 def _value(text: str, hint: Any, where: str) -> Any:
-    """Turn a text into a value of one of the types that a hint allows."""
     kinds, text = alternatives(hint), text.strip().strip("'\"")
     for kind in kinds:
-        with suppress(ValueError):
+        with suppress(ValueError, KeyError):
             return scalar(text, kind)
     for kind in kinds:
         if get_origin(kind) in SEVERAL and re.fullmatch(r"\[.*\]", text, re.DOTALL):
@@ -242,7 +211,6 @@ def _value(text: str, hint: Any, where: str) -> Any:
 
 
 def _made(value: Any, where: str, supplied: Supplied) -> Any:
-    """Make the object that `{class_path, init_args}` describes, after those in it."""
     if isinstance(value, list | tuple):
         return type(value)(_made(item, where, supplied) for item in value)
     if not (isinstance(value, dict) and "class_path" in value):

@@ -6,9 +6,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from gradsculpt.errors import ArgumentError
+from gradsculpt.errors import ArgumentError, did_you_mean
 from gradsculpt.models import Classifier
-from gradsculpt.models.sources import suggestion
 
 _LISTED = 10
 
@@ -42,25 +41,17 @@ def class_probabilities(classifier: Classifier, images01: Tensor) -> Tensor:
 def target_classes(
     wanted: str | None, labels: Sequence[str | None], probabilities: Tensor, classes: Sequence[str]
 ) -> Tensor:
-    """Return the classes [N] to look at.
+    """Return the classes [N] to look at, by the names of the true ones, where known, and probabilities [N, K].
 
-    Args:
-        wanted: true, predicted or the name of a class; None for the true ones where they are known, else predicted.
-        labels: Names of the true classes, None where they are not known.
-        probabilities: [N, K].
-        classes: The K names.
-
-    Raises:
-        ArgumentError: If the true class of an image is not known, or there is no class of that name.
+    What is wanted is true, predicted or a class; None stands for the true ones where all are known, else predicted.
     """
     position = {name: i for i, name in enumerate(classes)}
     if wanted in (None, "true") and all(label in position for label in labels):
         return torch.tensor([position[str(label)] for label in labels], device=probabilities.device)
     if wanted == "true" and wanted not in position:
         strange = next((label for label in labels if label is not None), None)
-        fact = "the true class of a file is not known"
-        if strange is not None:
-            fact = f"the network knows no class {strange}, the true one"
+        of_network = f"the network knows no class {strange}, the true one"
+        fact = "the true class of a file is not known" if strange is None else of_network
         raise ArgumentError(f"{fact}; pass --target predicted or a class name.")
     if wanted in (None, "predicted"):
         return probabilities.argmax(dim=1)
@@ -69,11 +60,10 @@ def target_classes(
 
 def class_index(name: str, classes: Sequence[str], option: str) -> int:
     """Return the index of a class that was typed for an option; raise `ArgumentError` if there is none of that name."""
-    position = {known: i for i, known in enumerate(classes)}
-    if name not in position:
+    if name not in classes:
         more = f" and {len(classes) - _LISTED} more" if len(classes) > _LISTED else ""
         raise ArgumentError(
             f"{option} {name} is no class of this network; its classes are {', '.join(classes[:_LISTED])}{more}."
-            f"{suggestion(name, {known: known for known in classes})}"
+            f"{did_you_mean(name, classes, 3)}"
         )
-    return position[name]
+    return classes.index(name)

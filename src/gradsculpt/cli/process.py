@@ -1,17 +1,21 @@
-"""What a command does to its own process before it computes anything; a library must not do this to its host."""
+"""What a command does to its own process, and where it writes; a library must not do this to its host."""
 
 import contextlib
 import ctypes
+import sys
 from pathlib import Path
 
 import torch
+from rich.console import Console
 
 from gradsculpt.errors import ArgumentError, RunError
+from gradsculpt.progress import Reporter
 
 DEVICES = ("auto", "cpu", "cuda", "mps")
 
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # parameters of glibc's mallopt
 _LARGEST = 2**30
+_FILE_WIDTH = 160
 
 
 def prepare() -> None:
@@ -28,12 +32,18 @@ def prepare() -> None:
         mallopt(_TRIM_THRESHOLD, 2 * _LARGEST - 1)
 
 
-def make_folder(path: Path) -> None:
-    """Make the folder that --out names, before work is done that would be lost without it.
+def reporter() -> Reporter:
+    """Return what tells of work, on standard error, as that is not the result."""
+    return Reporter(Console(file=sys.stderr, soft_wrap=True))
 
-    Raises:
-        RunError: If it cannot be made.
-    """
+
+def result_console() -> Console:
+    """Return a console on standard output, for the result; in a file, tables are as wide as they need to be."""
+    return Console(file=sys.stdout, width=None if sys.stdout.isatty() else _FILE_WIDTH)
+
+
+def make_folder(path: Path) -> None:
+    """Make the folder that --out names, before work is done that would be lost; raise `RunError` if it cannot be."""
     try:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -41,11 +51,7 @@ def make_folder(path: Path) -> None:
 
 
 def find_device(name: str) -> torch.device:
-    """Return the device of that name; auto takes the first accelerator there is.
-
-    Raises:
-        ArgumentError: If it cannot be had here.
-    """
+    """Return the device of that name, `ArgumentError` if it cannot be had; auto takes the first accelerator."""
     there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
     devices = [device for device, available in there.items() if available]
     if name != "auto" and name not in devices:

@@ -8,7 +8,7 @@ from typing import Any
 from torch import Tensor
 
 from gradsculpt.cli.process import find_device
-from gradsculpt.cli.settings import read_settings
+from gradsculpt.cli.train import read_settings
 from gradsculpt.data import Splits
 from gradsculpt.errors import ArgumentError
 from gradsculpt.models import Classifier, load
@@ -19,14 +19,10 @@ from gradsculpt.training.run import CONFIG
 
 @dataclass(frozen=True)
 class NamedNetwork:
-    """A classifier that a command works on.
-
-    Args:
-        name: A short name: that of the run directory, or the last part of the network's name.
-        classifier: In eval mode, on the device that was asked for.
-    """
+    """A classifier that a command works on, in eval mode and on the device that was asked for."""
 
     name: str
+    """A short one: that of the run directory, or the last part of the network's."""
     classifier: Classifier
 
     @property
@@ -38,13 +34,7 @@ class NamedNetwork:
     def data(self, options: Mapping[str, Any], reporter: Reporter) -> Splits:
         """Return images at the size of the classifier; the classes are those of the data.
 
-        Args:
-            options: `data`, `data_dir` and `cache_dir`, each of which may be None, and `out`: where downloads and
-                decoded images go unless the two before say otherwise.
-            reporter: Where progress goes.
-
-        Raises:
-            ArgumentError: If no data are named.
+        Options are those of `add_data_options`, and `out`, where downloads and decoded images go by default.
         """
         if options["data"] is None:
             raise ArgumentError(f"{self.name} is no run with data of its own; pass --data.")
@@ -60,11 +50,7 @@ class Run(NamedNetwork):
     settings: TrainSettings
 
     def data(self, options: Mapping[str, Any], reporter: Reporter) -> Splits:
-        """Return the run's own data, or those that are named; see `NamedNetwork.data`.
-
-        Raises:
-            ArgumentError: If the classes are not those of the run.
-        """
+        """Return the run's own data, or those that are named; raise `ArgumentError` if their classes are others."""
         places = {name: options[name] or getattr(self.settings, name) for name in ("data_dir", "cache_dir")}
         settings = replace(self.settings, **places, image_size=self.classifier.image_size)
         if options["data"] not in (None, settings.data):
@@ -79,13 +65,7 @@ class Run(NamedNetwork):
 
 
 def open_run(path: Path, device: str = "cpu") -> Run:
-    """Open a finished run, on a device.
-
-    Raises:
-        ArgumentError: If the device cannot be had.
-        RunError: If the folder is no finished run.
-        ModelError: If its network cannot be built here.
-    """
+    """Open a finished run, on a device; raise as `load` and `find_device` do."""
     classifier = load(path).to(find_device(device))
     settings = read_settings(["--config", str(path / CONFIG), "--out", str(path)])
     return Run(path.resolve().name, classifier, path, settings)

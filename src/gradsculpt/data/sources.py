@@ -1,10 +1,9 @@
 """The names that `load_data` takes."""
 
-import difflib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from gradsculpt.errors import DataError
+from gradsculpt.errors import DataError, did_you_mean
 
 if TYPE_CHECKING:
     from gradsculpt.data.augment import Augment
@@ -80,6 +79,5 @@ def find_source(name: str) -> Source:
         if name == source.name or (colon and rest and source.name.startswith(f"{kind}:")):
             return source
     names = [source.name for source in SOURCES]
-    close = difflib.get_close_matches(name.lower(), names, n=1)
-    hint = f"did you mean {close[0]}? " if close else ""
-    raise DataError(f"data {name!r} is not known, so there is nothing to read; {hint}choose from {', '.join(names)}.")
+    hint = did_you_mean(name.lower(), names).replace("Did", "did", 1)
+    raise DataError(f"data {name!r} is not known, so there is nothing to read;{hint} choose from {', '.join(names)}.")

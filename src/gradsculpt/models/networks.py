@@ -3,7 +3,7 @@
 from torch import Tensor, nn
 
 from gradsculpt import checks
-from gradsculpt.errors import GradsculptError, ModelError, first_line
+from gradsculpt.errors import GradsculptError, ModelError, did_you_mean, first_line
 from gradsculpt.models import dry_run, sources
 from gradsculpt.models.convnet import ConvNet
 from gradsculpt.models.lenet import LeNet
@@ -94,7 +94,7 @@ def _make(name: str, num_classes: int, image_size: int) -> nn.Module:
         source = {"torchvision": sources.torchvision, "timm": sources.timm, "python": sources.python}[prefix]
         return source(rest, num_classes, image_size)
     known = {key: f"torchvision:{key}" for key in sources.torchvision_names()} | {key: key for key, _ in MODELS}
-    hint = sources.suggestion(rest or name, known)
+    hint = did_you_mean(rest or name, known, 3)
     raise ModelError(f"there is no network {name!r}; choose from {', '.join(key for key, _ in MODELS)}.{hint}")
 
 

@@ -1,11 +1,10 @@
 """Where networks by name come from: torchvision, timm, and functions of the user."""
 
-import difflib
 from typing import Any
 
 from torch import nn
 
-from gradsculpt.errors import ModelError
+from gradsculpt.errors import ModelError, did_you_mean
 from gradsculpt.extensions import called
 
 
@@ -42,7 +41,7 @@ def torchvision(name: str, num_classes: int, image_size: int) -> nn.Module:
                 f"torchvision:{name} is one of torchvision's {kind} models, and not a classifier of single images that "
                 "could be trained and explained here; choose a classifier of torchvision.models."
             )
-        raise ModelError(fact + suggestion(name, {key: f"torchvision:{key}" for key in names}))
+        raise ModelError(fact + did_you_mean(name, {key: f"torchvision:{key}" for key in names}, 3))
     options: dict[str, Any] = {}
     if name.startswith("vit_"):
         options["image_size"] = image_size
@@ -65,7 +64,7 @@ def timm(name: str, num_classes: int, image_size: int) -> nn.Module:
             "install it with: pip install 'gradsculpt[timm]'"
         ) from error
     if not package.is_model(name):
-        hint = suggestion(name, {key: f"timm:{key}" for key in package.list_models()})
+        hint = did_you_mean(name, {key: f"timm:{key}" for key in package.list_models()}, 3)
         raise ModelError(f"timm {package.__version__} has no network {name!r}; timm.list_models() lists them.{hint}")
     try:
         network: nn.Module = package.create_model(name, num_classes=num_classes, img_size=image_size)
@@ -86,9 +85,3 @@ def python(target: str, num_classes: int, image_size: int) -> nn.Module:
             "Return the network from the function."
         )
     return network
-
-
-def suggestion(name: str, choices: dict[str, str]) -> str:
-    """Ask whether one of the values of `choices` was meant, by the likeness of its key to `name`."""
-    close = [choices[key] for key in difflib.get_close_matches(name, list(choices), n=3, cutoff=0.5)]
-    return f" Did you mean {' or '.join(close)}?" if close else ""

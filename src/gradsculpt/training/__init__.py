@@ -1,8 +1,7 @@
 """Training: settings in, a run directory out."""
 
 from gradsculpt.training.module import ClassifierModule
-from gradsculpt.training.optimization import Optimization
 from gradsculpt.training.run import fit, open_data
-from gradsculpt.training.settings import TrainSettings
+from gradsculpt.training.settings import Optimization, TrainSettings
 
 __all__ = ["ClassifierModule", "Optimization", "TrainSettings", "fit", "open_data"]

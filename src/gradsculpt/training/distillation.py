@@ -1,7 +1,6 @@
 """Training in stages: a teacher, its explanations of the training images, and then the network that is wanted."""
 
 import contextlib
-import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 
@@ -11,6 +10,7 @@ import numpy.typing as npt
 from gradsculpt.attributions import SmoothGrad
 from gradsculpt.data import ImageSet, Splits, loader, to_input
 from gradsculpt.errors import ArgumentError, DataError, RunError
+from gradsculpt.files import whole
 from gradsculpt.fingerprint import fingerprint
 from gradsculpt.models import Classifier, load
 from gradsculpt.models.checkpoint import DESCRIPTION
@@ -29,13 +29,8 @@ TEACHER = "teacher"
 def with_teacher(settings: TrainSettings, splits: Splits, reporter: Reporter, fit: Fit) -> tuple[Splits, Objective]:
     """Train the teacher that an objective wants, if it wants one, and let it explain the training images.
 
-    A stage that was finished before is not repeated when a run is resumed.
-
-    Args:
-        settings: Those of the whole run; the teacher's run is the folder `teacher` inside it.
-        splits: The data of both runs.
-        reporter: Where progress goes.
-        fit: Trains a classifier on data and leaves a run directory.
+    The teacher's run is the folder `teacher` inside the whole one; `fit` leaves it. A stage that was finished before is
+    not repeated when a run is resumed.
 
     Returns:
         The data, whose training images are accompanied by their explanations, and the objective with its teacher.
@@ -70,14 +65,8 @@ def explanations(
 ) -> Maps:
     """Return the SmoothGrad maps of the true classes' logits, computed once and then kept in a file.
 
-    The file is written under another name first, and renamed when it is complete. A change of the teacher, the images,
-    their labels, the noise or its seed is a change of the file's name.
-
-    Args:
-        teacher: Who explains, in evaluation mode and where it is.
-        image_set: What is explained.
-        settings: Their objective says how, their batch size how many at once, their cache where the file is.
-        progress: Is told how many images have been explained, and of how many.
+    A change of the teacher, the images, their labels, the noise or its seed is a change of the file's name. The
+    settings say how (objective), how many at once (batch size) and where (cache).
 
     Returns:
         A memory map, float16 [N, H, W, C], in the order of the set. Each map is scaled to a greatest magnitude of 1,
@@ -92,13 +81,10 @@ def explanations(
     cache_dir = settings.cache_dir or settings.out / "cache"
     decisive = (teacher, image_set.images, image_set.labels, specification.samples, specification.sigma, settings.seed)
     place = cache_dir / f"smoothgrad-{fingerprint(*decisive)}.npy"
-    # What is damaged counts as absent.
-    with contextlib.suppress(OSError, EOFError, ValueError):
+    with contextlib.suppress(OSError, EOFError, ValueError):  # what is damaged counts as absent
         return np.load(place, mmap_mode="r")  # type: ignore[no-any-return]
-    draft = cache_dir / f".building-{uuid.uuid4().hex}.npy"
     try:
-        cache_dir.mkdir(parents=True, exist_ok=True)
-        with draft.open("wb") as file:
+        with whole(place) as draft, draft.open("wb") as file:
             header = {"descr": "<f2", "fortran_order": False, "shape": tuple(image_set.images.shape)}
             np.lib.format.write_array_header_1_0(file, header)
             done = 0
@@ -107,15 +93,11 @@ def explanations(
                 done += len(batch)
                 if progress is not None:
                     progress(done, len(image_set))
-        draft.replace(place)
     except OSError as error:
         raise DataError(
             f"the teacher's explanations cannot be kept in {cache_dir} ({error.strerror or error}); "
             "free space there or pass another --cache-dir."
         ) from error
-    finally:
-        if draft.is_file():
-            draft.unlink()
     return np.load(place, mmap_mode="r")  # type: ignore[no-any-return]
 
 
@@ -123,15 +105,10 @@ def _explained(
     teacher: Classifier, image_set: ImageSet, specification: TeacherSpecification, settings: TrainSettings
 ) -> Iterator[Maps]:
     """Yield the scaled maps of one batch after the other."""
-    space = teacher.space
-    smoothgrad = SmoothGrad(
-        specification.samples,
-        specification.sigma,
-        seed=settings.seed,
-        batch_size=settings.batch_size,
-        noise_range=space.bounds,
-    )
-    for images, labels, _ in loader(replace(image_set, attention=None), settings.batch_size, shuffle=False):
+    space, size = teacher.space, settings.batch_size
+    drawn, sigma = specification.samples, specification.sigma
+    smoothgrad = SmoothGrad(drawn, sigma, seed=settings.seed, batch_size=size, noise_range=space.bounds)
+    for images, labels, _ in loader(replace(image_set, attention=None), size, shuffle=False):
         x = to_input(images.to(teacher.device), space)
         maps = unit_peak(smoothgrad(teacher.network, x, labels.to(x.device)))
         yield maps.permute(0, 2, 3, 1).half().cpu().numpy()

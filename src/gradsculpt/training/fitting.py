@@ -38,11 +38,7 @@ def build_module(settings: TrainSettings, images: ImageSet) -> ClassifierModule:
 
 
 def build_trainer(settings: TrainSettings, **options: Any) -> Trainer:
-    """Return Lightning's trainer; options are added to those that the settings decide.
-
-    Raises:
-        RunError: If the devices or the precision cannot be had here.
-    """
+    """Return Lightning's trainer, `RunError` if there is none here; options are added to what the settings decide."""
     decided: dict[str, Any] = {
         "default_root_dir": settings.out,
         "max_epochs": settings.epochs,
@@ -83,11 +79,7 @@ def finished(module: ClassifierModule, images: ImageSet) -> Classifier:
 
 @contextmanager
 def quietly() -> Iterator[None]:
-    """Keep Lightning from telling about itself inside the block, and from ending the process at Ctrl-C.
-
-    Raises:
-        KeyboardInterrupt: If the user stopped the training.
-    """
+    """Keep Lightning from telling about itself inside the block, and from ending the process at Ctrl-C."""
     logs = [logging.getLogger(name) for name in ("lightning.pytorch", "lightning.fabric")]
     levels = [log.level for log in logs]
     for log in logs:

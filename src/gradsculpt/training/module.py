@@ -13,7 +13,7 @@ from gradsculpt.errors import RunError
 from gradsculpt.inputs import InputSpace
 from gradsculpt.metrics import gini
 from gradsculpt.objectives import Moment, Objective, State
-from gradsculpt.training.optimization import Optimization
+from gradsculpt.training.settings import Optimization
 
 _MAPS_A_VALIDATION = 128
 
@@ -25,16 +25,9 @@ class ClassifierModule(LightningModule):
     `val_accuracy` and `val_cross_entropy` on clean images, and `val_gini`, the sparsity of the gradient maps of the
     first validation images.
 
-    Args:
-        network: From normalised images to logits.
-        objective: What is minimised.
-        space: Between [0, 1] images and the network's input.
-        augment: Augmentation of the training batches.
-        optimization: Optimiser and schedule.
-        epochs: Length of the schedule.
-        seed: What augmentation and dropout derive their randomness from, together with the epoch: a resumed
-            training repeats what an uninterrupted one would have done.
-        channels_last: Memory layout of images and weights.
+    The network takes what `space` makes of [0, 1] images, `augment` changes training batches, and the schedule is
+    `epochs` long. Augmentation and dropout derive their randomness from the seed and the epoch: a resumed training
+    repeats what an uninterrupted one would have done.
     """
 
     def __init__(
@@ -50,9 +43,8 @@ class ClassifierModule(LightningModule):
         channels_last: bool = True,
     ) -> None:
         super().__init__()
-        layout = torch.channels_last if channels_last else torch.contiguous_format
-        self.network = network.to(memory_format=layout)
-        self._layout = layout
+        self._layout = torch.channels_last if channels_last else torch.contiguous_format
+        self.network = network.to(memory_format=self._layout)
         self.space = space
         self._objective, self._augment = objective, augment
         self._optimization, self._epochs, self._seed = optimization, epochs, seed
@@ -79,7 +71,7 @@ class ClassifierModule(LightningModule):
 
     def on_train_epoch_start(self) -> None:
         """Derive the epoch's randomness from the seed and the epoch alone."""
-        torch.manual_seed(self._stream(self.current_epoch, self.global_rank))
+        torch.manual_seed(self._stream(self.current_epoch))
         self._batches = 0
 
     def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> tuple[Tensor, Tensor, Tensor | None]:
@@ -90,8 +82,9 @@ class ClassifierModule(LightningModule):
             generator = self._generator(images.device, self._step // self._objective.requirements.replays)
             # Moving 8-bit pixels is several times cheaper than moving floating-point ones.
             images, attention = self._augment(images, attention, generator)
-        x = to_input(images, self.space).contiguous(memory_format=self._layout)
-        return x, batch.labels, None if attention is None else _maps(attention)
+        if attention is not None:  # 8-bit maps are 0 to 1, others have the values that they have
+            attention = to_float(attention) if attention.dtype == torch.uint8 else attention.to(torch.float32)
+        return to_input(images, self.space).contiguous(memory_format=self._layout), batch.labels, attention
 
     def training_step(self, batch: tuple[Tensor, Tensor, Tensor | None], batch_idx: int) -> Tensor:
         """Evaluate the objective on a batch.
@@ -100,8 +93,9 @@ class ClassifierModule(LightningModule):
             RunError: If a term of the loss is not finite.
         """
         x, y, attention = batch
-        objective = self._objective.at(Moment(self._step / self._steps_an_epoch, self._step, self.space))
-        generator = self._generator(x.device, -1 - self._step)
+        step = self._step
+        objective = self._objective.at(Moment(step / self._steps_an_epoch, step, self.space))
+        generator = self._generator(x.device, -1 - step)
         losses = objective(self.network, x, y, attention, generator=generator, state=self._state)
         self._state = losses.state
         self._batches += 1
@@ -111,15 +105,9 @@ class ClassifierModule(LightningModule):
                 f"the loss became {losses.loss.item()} in epoch {self.current_epoch + 1} through {', '.join(bad)}; "
                 "training cannot go on. Lower --lr or the weight of the penalty."
             )
-        accuracy = (losses.logits.argmax(dim=1) == y).float().mean()
-        self.log_dict(
-            {"train_loss": losses.loss.detach(), "train_accuracy": accuracy}
-            | {f"train_{name}": term.detach() for name, term in losses.terms.items()},
-            on_step=False,
-            on_epoch=True,
-            batch_size=len(y),
-            sync_dist=True,
-        )
+        row = {"train_loss": losses.loss.detach(), "train_accuracy": (losses.logits.argmax(dim=1) == y).float().mean()}
+        row |= {f"train_{name}": term.detach() for name, term in losses.terms.items()}
+        self.log_dict(row, on_step=False, on_epoch=True, batch_size=len(y), sync_dist=True)
         return losses.loss
 
     def on_validation_epoch_start(self) -> None:
@@ -152,11 +140,11 @@ class ClassifierModule(LightningModule):
         return self.current_epoch * self._steps_an_epoch + self._batches
 
     def _generator(self, device: torch.device, counter: int) -> torch.Generator:
-        return torch.Generator(device).manual_seed(self._stream(counter, self.global_rank))
+        return torch.Generator(device).manual_seed(self._stream(counter))
 
-    def _stream(self, counter: int, rank: int) -> int:
-        """Return a seed for one epoch or step of one process."""
-        return (self._seed * 1_000_003 + counter * 1_009 + rank) % 2**63
+    def _stream(self, counter: int) -> int:
+        """Return a seed for one epoch or step of this process."""
+        return (self._seed * 1_000_003 + counter * 1_009 + self.global_rank) % 2**63
 
 
 def _of_every_process(state: State) -> list[State]:
@@ -166,8 +154,3 @@ def _of_every_process(state: State) -> list[State]:
     states: list[State] = [{}] * distributed.get_world_size()
     distributed.all_gather_object(states, {name: value.cpu() for name, value in state.items()})
     return states
-
-
-def _maps(attention: Tensor) -> Tensor:
-    """Return maps as float32: 8-bit ones as 0 to 1, others with the values that they have."""
-    return to_float(attention) if attention.dtype == torch.uint8 else attention.to(torch.float32)

@@ -11,16 +11,11 @@ from gradsculpt.progress import Estimate, Reporter
 
 
 class MetricsTable(Callback):
-    """Writes one row an epoch to metrics.csv; a resumed run keeps the rows of the epochs it keeps.
-
-    Args:
-        path: The CSV file.
-    """
+    """Writes one row an epoch to a CSV file; a resumed run keeps the rows of the epochs it keeps."""
 
     def __init__(self, path: Path) -> None:
-        self._path = path
+        self._path, self._started = path, 0.0
         self._rows: list[dict[str, str]] = []
-        self._started = 0.0
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Read the rows of the epochs before this one."""
@@ -49,12 +44,7 @@ class MetricsTable(Callback):
 
 
 class EpochLines(Callback):
-    """Writes one plain line an epoch, for logs; terminals get a progress bar instead.
-
-    Args:
-        reporter: Where to write.
-        clock: Seconds, from any zero.
-    """
+    """Writes one plain line an epoch, for logs; terminals get a progress bar instead."""
 
     def __init__(self, reporter: Reporter, clock: Callable[[], float] = time.monotonic) -> None:
         self._reporter, self._estimate = reporter, Estimate(clock)

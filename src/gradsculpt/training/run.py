@@ -28,9 +28,7 @@ def fit(settings: TrainSettings, reporter: Reporter | None = None) -> Classifier
     With several devices, the command that called this is run once for each of them; the first process alone writes
     the run and speaks.
 
-    Args:
-        settings: What to train, on what, how long; config.yaml is written from them.
-        reporter: Where progress goes; by default nowhere. In every process but the first it is silenced.
+    config.yaml is written from the settings. The reporter is silenced in every process but the first.
 
     Returns:
         The classifier with the weights of the epoch that was best on the validation images; of the last epoch if labels
@@ -63,9 +61,8 @@ def _fit(settings: TrainSettings, splits: Splits | None, reporter: Reporter) -> 
     # With save_last in the above, "last" would be the last epoch that was the best so far.
     latest = ModelCheckpoint(folder, filename="last", enable_version_counter=False)
     callbacks = [best, latest, MetricsTable(settings.out / "metrics.csv"), *_callbacks(settings, reporter)]
-    trainer = build_trainer(
-        settings, callbacks=callbacks, enable_progress_bar=reporter.interactive, logger=_logger(settings)
-    )
+    bar, logger = reporter.interactive, _logger(settings)
+    trainer = build_trainer(settings, callbacks=callbacks, enable_progress_bar=bar, logger=logger)
     if first:
         _claim(settings, config)
     last = folder / "last.ckpt"
@@ -120,10 +117,8 @@ def _is_first_process() -> bool:
 def _keep_others(settings: TrainSettings) -> None:
     """Refuse to write over a run or a file."""
     if (settings.out / CONFIG).exists() and not settings.resume:
-        raise RunError(
-            f"{settings.out} already holds a run, which would be overwritten. Pass --resume to go on with it, "
-            "or another --out."
-        )
+        mend = "Pass --resume to go on with it, or another --out."
+        raise RunError(f"{settings.out} already holds a run, which would be overwritten. {mend}")
     if settings.out.exists() and not settings.out.is_dir():
         raise RunError(f"{settings.out} is a file, so no run can be written there. Pass another --out.")
 
@@ -135,7 +130,6 @@ def _claim(settings: TrainSettings, config: str) -> None:
 
 
 def _callbacks(settings: TrainSettings, reporter: Reporter) -> list[Callback]:
-    """Return what shows progress, and what keeps the number of threads."""
     shown: Callback = RichProgressBar(leave=True) if reporter.interactive else EpochLines(reporter)
     if (threads := settings.threads) is None:
         return [shown]

@@ -45,9 +45,6 @@ def cascade_sheet(
             "original" map in its row, in which case maps that vanish look blank.
         clip: That percentile; see `heatmap`.
 
-    Raises:
-        ArgumentError: If shapes or numbers do not fit.
-
     Source: Adebayo et al., NeurIPS 2018; Gong et al., CVPR 2024, Fig. 15.
     """
     checks.images("images01", images01)
@@ -84,12 +81,9 @@ def cascade_curve(
     Args:
         curves: [S, N] by name, one line each: several similarities of one network, or one of several networks.
         stages: S names, from the output to the input.
-        title: Title of the plot.
+        title: Above the plot.
         ylabel: What is drawn upwards.
         ticks: Name at most so many stages.
-
-    Raises:
-        ArgumentError: If shapes do not fit.
 
     Source: Adebayo et al., NeurIPS 2018; Gong et al., CVPR 2024, Fig. 11.
     """
@@ -128,8 +122,8 @@ def cascade_curve(
 
 def _spaced(count: int, most: int) -> list[int]:
     """Return at most so many of `count` indices, evenly spaced, the last one among them."""
-    parts = min(count, most)
-    return [round((part + 1) * count / parts) - 1 for part in range(parts)]
+    number = min(count, most)
+    return [round((place + 1) * count / number) - 1 for place in range(number)]
 
 
 def _two_lines(name: str) -> str:
@@ -145,6 +139,6 @@ def _beside(original: Tensor, maps: Tensor, clip: float) -> list[Picture]:
     """Colour maps by the scale of the original ones; what is beyond it is as bright as its end."""
     first, second = (channel_sum(magnitudes("maps", each)) for each in (original, maps))
     flat = first.flatten(1)
-    level = torch.quantile(flat, clip / 100, dim=1)
+    level = flat.quantile(clip / 100, dim=1)
     level = spread(torch.where(level > 0, level, flat.amax(dim=1)), second)
     return [coloured(values) for values in divided(second, level).cpu().numpy()]

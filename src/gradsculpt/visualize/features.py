@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from gradsculpt import checks
-from gradsculpt.attributions.gradient import Output, class_output
+from gradsculpt.attributions.gradient import OUTPUTS, Output, class_output
 from gradsculpt.errors import ArgumentError, ModelError
 from gradsculpt.gradients import Model, input_gradient
 from gradsculpt.inputs import InputSpace
@@ -22,8 +22,7 @@ from gradsculpt.models import Classifier
 from gradsculpt.progress import Progress
 from gradsculpt.visualize.spectrum import IMAGENET_COLOURS, Colours, Spectrum
 
-# Faint enough that every image starts as grey.
-_FIRST_SPREAD = 0.01
+_FIRST_SPREAD = 0.01  # faint enough that every image starts as grey
 
 # The weight of the total variation grows over this share of the steps. At its full size from the start, it can hold an
 # image at grey for good: the total variation's slope is as steep there as anywhere, and the output's is not.
@@ -31,15 +30,12 @@ _GROWTH = 0.5
 
 
 class ClassFeatures(NamedTuple):
-    """What `class_features` found.
-
-    Attributes:
-        images: [K, C, S, S] in [0, 1].
-        reached: The output of its class that each image reaches, as it is and not in a random view, [K].
-    """
+    """What `class_features` found."""
 
     images: Tensor
+    """[K, C, S, S] in [0, 1]."""
     reached: Tensor
+    """The output of its class that each image reaches, as it is and not in a random view, [K]."""
 
 
 @dataclass(frozen=True)
@@ -47,7 +43,7 @@ class Ascent:
     """How the image of a class is sought: steps, random views, and what makes it smooth.
 
     Args:
-        steps: Steps of Adam; each takes one forward and one backward pass.
+        steps: Steps of Adam, of one forward and one backward pass each.
         lr: Step size, in standard deviations of a coefficient of `Spectrum`.
         jitter: Greatest shift of a random view in each direction, as a share of the side.
         zoom: Greatest magnification and greatest diminution of a random view; 1 for none.
@@ -79,22 +75,17 @@ class Ascent:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        checks.at_least("steps", self.steps, 0)
+        checks.each_at_least(self, steps=0, total_variation=0.0, decay=0.0, seed=0)
         checks.positive("lr", self.lr)
         checks.within("jitter", self.jitter, 0.0, 0.5)
         checks.within("zoom", self.zoom, 1.0, 2.0)
         checks.within("rotation", self.rotation, 0.0, 180.0)
-        checks.at_least("total_variation", self.total_variation, 0.0)
-        checks.at_least("decay", self.decay, 0.0)
-        checks.one_of("output", self.output, ("logit", "probability", "log_probability"))
-        checks.at_least("seed", self.seed, 0)
+        checks.one_of("output", self.output, OUTPUTS)
 
     def view(self, images: Tensor, unit: Tensor) -> Tensor:
         """Return each image shifted, magnified and turned, differentiably; what moves in is the image reflected.
 
-        Args:
-            images: [N, C, S, S].
-            unit: Numbers in [0, 1) that decide on the views, [4, N]; 0.5 leaves an image where it is.
+        Numbers in [0, 1) decide on the views, [4, N]; 0.5 leaves an image where it is.
         """
         if (self.jitter, self.zoom, self.rotation) == (0.0, 1.0, 0.0):
             return images
@@ -115,9 +106,6 @@ def variation(images01: Tensor) -> Tensor:
 
     It is the sum of the absolute differences between neighbouring pixels, averaged over the channels and divided by the
     side, so that an image and its enlargement have nearly the same.
-
-    Args:
-        images01: [N, C, S, S] in [0, 1].
 
     Example:
         >>> halves = torch.cat([torch.zeros(1, 3, 8, 4), torch.ones(1, 3, 8, 4)], dim=3)
@@ -149,18 +137,14 @@ def class_features(
         classes: Indices of the K classes.
         space: How the model's input is normalised; None if it takes images in [0, 1], as a `Classifier` does.
         image_size: Height and width S of the images; None for the size that a `Classifier` was built for.
-        ascent: The settings; None for the default ones.
+        ascent: None for the default one.
         colours: How colours vary together, from `colour_matrix`; None for `IMAGENET_COLOURS`, or for channels that
             vary by themselves where there are not three.
         batch_size: Classes at once, which bounds the memory.
-        progress: Called after every step with how many are done, and of how many, over all batches of classes.
-
-    Returns:
-        The images and the outputs that they reach.
+        progress: Called after every step, counted over all batches of classes.
 
     Raises:
-        ArgumentError: If a class is none of the model's, no image size is known, the colours do not fit, or a
-            `Classifier` is given with a space.
+        ArgumentError: If a class, the size, the colours or the space does not fit.
         ModelError: If the output is not finite.
 
     Source: Gong et al., CVPR 2024 (AdvGrad), Fig. 3; Olah et al., Distill 2017 (Feature Visualization).
@@ -198,12 +182,14 @@ class _Search:
     space: InputSpace | None
     spectrum: Spectrum
     ascent: Ascent
-    like: Tensor
-    """Has the device and the precision of what the model takes."""
+    like: Tensor  # of the device and the precision of what the model takes
 
     def __call__(self, classes: Tensor, advance: Callable[[], None]) -> ClassFeatures:
         """Return the images of classes [K] and what they reach; `advance` is called after every step."""
-        generators = [torch.Generator().manual_seed(_seed(self.ascent.seed, index)) for index in classes.tolist()]
+        # A negative class has a seed too, so that the model can be the judge of it.
+        seeds = (np.random.SeedSequence([self.ascent.seed, index % 2**32]) for index in classes.tolist())
+        words = (seed.generate_state(1, np.uint64)[0] for seed in seeds)
+        generators = [torch.Generator().manual_seed(int(word)) for word in words]
         first = torch.stack([torch.randn(self.spectrum.shape, generator=generator) for generator in generators])
         latent = (_FIRST_SPREAD * first).to(self.like.device, torch.promote_types(self.like.dtype, torch.float32))
         adam = torch.optim.Adam([latent], lr=self.ascent.lr, maximize=True)
@@ -224,12 +210,11 @@ class _Search:
         return ClassFeatures(images, reached)
 
     def value(self, latent: Tensor, classes: Tensor, unit: Tensor, weight: float) -> Tensor:
-        """Return what is maximised, [K]: the output in a view, less the total variation times its weight."""
+        """Return what is maximised, [K]: the output in a view, less the weighted total variation."""
         images = self.spectrum.images(latent)
         return self.reached(self.ascent.view(images, unit), classes) - weight * variation(images)
 
     def reached(self, images: Tensor, classes: Tensor) -> Tensor:
-        """Return the output of each image's class, [K]."""
         inputs = images if self.space is None else self.space.normalize(images)
         return class_output(self.model(inputs.to(self.like.dtype)), classes, self.ascent.output).to(images.dtype)
 
@@ -243,11 +228,11 @@ def _search(
                 "a Classifier normalises its images, and a space was given to do it again; leave the space out, "
                 "or pass classifier.network with it."
             )
-        image_size = image_size or model.image_size
+        image_size, space = image_size or model.image_size, model.space
+        model = model.network
     if image_size is None:
         raise ArgumentError("the size of the images is not known; pass image_size, their height and width.")
-    taken = model.space if isinstance(model, Classifier) else space
-    channels = len(taken.mean if taken else colours or IMAGENET_COLOURS)
+    channels = len(space.mean if space else colours or IMAGENET_COLOURS)
     if colours is None:
         colours = IMAGENET_COLOURS if channels == 3 else tuple(map(tuple, torch.eye(channels).tolist()))
     if len(colours) != channels:
@@ -258,8 +243,3 @@ def _search(
     weights = model.parameters() if isinstance(model, nn.Module) else iter(())
     like = next((weight for weight in weights if weight.is_floating_point()), torch.zeros(()))
     return _Search(model, space, Spectrum(image_size, colours, ascent.decay), ascent, like)
-
-
-def _seed(seed: int, index: int) -> int:
-    """Return a seed for a class; a negative class has one too, so that the model can be the judge of it."""
-    return int(np.random.SeedSequence([seed, index % 2**32]).generate_state(1, np.uint64)[0])

@@ -37,9 +37,6 @@ def colour(maps: Tensor, clip: float = 99.0, *, signed: bool = False, top: float
         clip: Percentile that becomes the brightest colour; see `heatmap`.
         signed: Show the sign: blue below 0, white at 0, red above; see `signed_heatmap`.
         top: Share of the pixels of each map that are shown, those of largest magnitude; None shows all.
-
-    Raises:
-        ArgumentError: If the maps are not valid, or a number is out of range.
     """
     return [coloured(values, signed) for values in _values(maps, clip, signed, top)]
 
@@ -47,17 +44,9 @@ def colour(maps: Tensor, clip: float = 99.0, *, signed: bool = False, top: float
 def overlay(
     images01: Tensor, maps: Tensor, clip: float = 99.0, *, signed: bool = False, top: float | None = None
 ) -> list[Picture]:
-    """Return each image in grey with its map laid over it in colour, the stronger the more opaque.
+    """Return each image [N, C, H, W] in [0, 1] in grey with its map over it in colour, the stronger the more opaque.
 
-    Args:
-        images01: [N, C, H, W] in [0, 1].
-        maps: [N, C, H, W] or [N, H, W] of the same height and width.
-        clip: As in `colour`, like the next two.
-        signed: Show the sign.
-        top: Share of the pixels that are shown.
-
-    Raises:
-        ArgumentError: If images or maps are not valid, or a number is out of range.
+    The other arguments are as of `colour`.
     """
     checks.images("images01", images01)
     pictures = []
@@ -70,23 +59,14 @@ def overlay(
 
 
 def plain(images01: Tensor) -> list[Picture]:
-    """Return the images themselves as pictures; a single channel becomes grey.
-
-    Args:
-        images01: [N, C, H, W] in [0, 1].
-    """
+    """Return images [N, C, H, W] in [0, 1] as pictures; a single channel becomes grey."""
     checks.images("images01", images01)
     pixels = (images01.detach().float().cpu().clamp(0, 1) * 255).round().permute(0, 2, 3, 1).numpy().astype(np.uint8)
     return [np.repeat(picture, 3, axis=2) if picture.shape[2] == 1 else picture for picture in pixels]
 
 
 def difference(images01: Tensor, changed01: Tensor) -> list[Picture]:
-    """Return pictures of what was added to images: grey where nothing was, scaled for each image by itself.
-
-    Args:
-        images01: [N, C, H, W] in [0, 1].
-        changed01: The same images after a change.
-    """
+    """Return pictures of what was added to images in [0, 1]: grey where nothing was, scaled for each by itself."""
     change = changed01 - images01
     # A few entries may have changed much more than the rest, of which nothing would be seen beside them.
     large = change.flatten(1).abs().quantile(_SHOWN, dim=1).clamp(min=torch.finfo(change.dtype).tiny)
@@ -106,12 +86,11 @@ def png(picture: Picture, side: int | None = None) -> bytes:
 
 def _values(maps: Tensor, clip: float, signed: bool, top: float | None) -> npt.NDArray[np.float32]:
     """Return what is shown: [N, H, W] in [0, 1], or in [-1, 1] with signs."""
-    maps = maps.detach()
-    heat = signed_heatmap(maps, clip) if signed else heatmap(maps, clip)
+    scale, maps = signed_heatmap if signed else heatmap, maps.detach()
+    heat = scale(maps, clip)
     if top is not None:
         # Ranked before they are clipped, as what was clipped is all alike.
-        ranked = signed_heatmap(maps, 100.0) if signed else heatmap(maps, 100.0)
-        heat = torch.where(topk_mask(ranked, top, name="top").view_as(heat), heat, 0.0)
+        heat = torch.where(topk_mask(scale(maps, 100.0), top, name="top").view_as(heat), heat, 0.0)
     shown: npt.NDArray[np.float32] = heat.float().cpu().numpy()
     return shown
 

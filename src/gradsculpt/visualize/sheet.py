@@ -29,14 +29,10 @@ def contact_sheet(
     captions: Sequence[Sequence[str]] | None = None,
     note: str = "",
 ) -> bytes:
-    """Return a PNG of pictures in a grid, with a heading a column and a label a row.
+    """Return a PNG of pictures in a grid, with a heading a column, a label a row, and a note under the whole.
 
-    Args:
-        rows: Square pictures, or pictures of one shape, as many in a row as there are columns; the last may be shorter.
-        columns: Headings; long ones are broken into lines.
-        labels: One label a row.
-        captions: A line under each picture, in the order of `rows`; an empty one for none.
-        note: A line under the whole.
+    The pictures are square or of one shape, as many in a row as there are columns; the last row may be shorter.
+    Captions stand under them, in the order of `rows`; an empty one for none.
     """
     from matplotlib.figure import Figure
     from matplotlib.layout_engine import ConstrainedLayoutEngine

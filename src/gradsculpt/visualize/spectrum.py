@@ -36,9 +36,6 @@ class Spectrum:
     Shape:
         Coefficients [N, *shape] to images [N, C, side, side].
 
-    Raises:
-        ArgumentError: If the side or the decay is out of range, or the colours are no square matrix other than 0.
-
     Source: Olah et al., Distill 2017 (Feature Visualization).
 
     Example:
@@ -52,8 +49,7 @@ class Spectrum:
     decay: float = 1.0
 
     def __post_init__(self) -> None:
-        checks.at_least("side", self.side, 2)
-        checks.at_least("decay", self.decay, 0.0)
+        checks.each_at_least(self, side=2, decay=0.0)
         if not self.colours or any(len(row) != len(self.colours) for row in self.colours):
             raise ArgumentError(
                 f"colours={self.colours!r} is no square matrix, so planes cannot be mixed; pass C rows of C numbers."
@@ -81,7 +77,7 @@ class Spectrum:
         """Return the images [N, C, side, side] in [0, 1] of coefficients."""
         scaled = torch.view_as_complex((coefficients * self.weights.to(coefficients)[..., None]).contiguous())
         planes = torch.fft.irfft2(scaled, s=(self.side, self.side), norm="ortho")
-        mix = torch.tensor(self.colours, dtype=planes.dtype, device=planes.device)
+        mix = planes.new_tensor(self.colours)
         mix = mix / mix.norm(dim=0).max()
         # A sum of products and no matrix product, which autocast would turn into bfloat16.
         coloured: Tensor = (mix[:, :, None, None] * planes[:, None]).sum(dim=2)
@@ -89,16 +85,13 @@ class Spectrum:
 
 
 def colour_matrix(images01: Tensor) -> Colours:
-    """Return the colours of a set of images: the principal axes of their pixels, each as long as the pixels spread.
-
-    Args:
-        images01: [N, C, H, W] in [0, 1].
+    """Return the colours of images [N, C, H, W] in [0, 1]: the principal axes of their pixels.
 
     Returns:
         The square root of the covariance of the channels over all pixels, the longest axis in the first column.
 
     Raises:
-        ArgumentError: If the images are no floating-point batch, or all their pixels are alike.
+        ArgumentError: If all pixels are alike.
 
     Example:
         >>> grey = torch.rand(4, 1, 8, 8).expand(-1, 3, -1, -1)
