@@ -14,7 +14,7 @@ import yaml
 from torch import Tensor, nn
 
 from gradsculpt.cli.parser import RECIPES
-from gradsculpt.cli.train import read_settings
+from gradsculpt.cli.settings import read_settings
 from gradsculpt.configuration import written
 from gradsculpt.data import Augment
 from gradsculpt.errors import ArgumentError

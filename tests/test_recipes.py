@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 import gradsculpt
-from gradsculpt.cli.train import read_settings
+from gradsculpt.cli.settings import read_settings
 from gradsculpt.objectives import (
     AdversarialTraining,
     CrossEntropy,

@@ -18,7 +18,7 @@ from gradsculpt.attributions import ATTRIBUTIONS, Attribution
 from gradsculpt.cli.main import COMMANDS, main
 from gradsculpt.cli.parser import RECIPES
 from gradsculpt.cli.parts import attribution
-from gradsculpt.cli.train import read_settings
+from gradsculpt.cli.settings import read_settings
 from gradsculpt.errors import ArgumentError
 from gradsculpt.models import load
 from gradsculpt.objectives import AdversarialTraining

@@ -13,7 +13,7 @@ from gradsculpt.attacks import Attack, TopKAttack
 from gradsculpt.attributions import Attribution, DualAveraging, GradCAM, Gradient, MoreauGrad, Smoothed
 from gradsculpt.cli.grammar import canonical
 from gradsculpt.cli.parts import FAMILIES, attack_of, attribution, names, part, resolved, spelled_out
-from gradsculpt.cli.train import read_settings
+from gradsculpt.cli.settings import read_settings
 from gradsculpt.errors import ArgumentError
 from gradsculpt.metrics.base import Metric
 from gradsculpt.objectives import (

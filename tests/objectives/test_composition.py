@@ -11,7 +11,7 @@ import torch.nn.functional as F
 import yaml
 from torch import Tensor, nn
 
-from gradsculpt.cli.train import read_settings
+from gradsculpt.cli.settings import read_settings
 from gradsculpt.errors import ArgumentError
 from gradsculpt.inputs import InputSpace
 from gradsculpt.objectives import (

@@ -13,7 +13,7 @@ from rich.console import Console
 from safetensors.torch import load_file
 from torch import Tensor
 
-from gradsculpt.cli.train import read_settings
+from gradsculpt.cli.settings import read_settings
 from gradsculpt.data import Augment, ImageSet, loader
 from gradsculpt.errors import ArgumentError
 from gradsculpt.gradients import Model

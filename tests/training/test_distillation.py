@@ -14,7 +14,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from gradsculpt.attributions import SmoothGrad
-from gradsculpt.cli.train import read_settings
+from gradsculpt.cli.settings import read_settings
 from gradsculpt.data import ImageSet
 from gradsculpt.errors import ArgumentError, DataError, RunError
 from gradsculpt.gradients import Model

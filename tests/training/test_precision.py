@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from gradsculpt.cli.train import read_settings
+from gradsculpt.cli.settings import read_settings
 from gradsculpt.errors import ArgumentError, RunError
 from gradsculpt.objectives import (
     AdversarialTraining,

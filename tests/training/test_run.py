@@ -15,7 +15,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from gradsculpt.cli.main import INTERRUPTED, main
-from gradsculpt.cli.train import read_settings
+from gradsculpt.cli.settings import read_settings
 from gradsculpt.errors import ArgumentError, RunError
 from gradsculpt.models import Classifier, load
 from gradsculpt.objectives import AdversarialTraining

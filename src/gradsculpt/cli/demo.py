@@ -5,10 +5,10 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from gradsculpt.cli.compare import compare, read_options
 from gradsculpt.cli.parser import command_parser
 from gradsculpt.cli.process import result_console
-from gradsculpt.cli.train import read_settings
+from gradsculpt.cli.scoring import compare, comparison_options
+from gradsculpt.cli.settings import read_settings
 from gradsculpt.progress import Reporter
 from gradsculpt.report import table
 from gradsculpt.training import fit
@@ -42,7 +42,7 @@ def run(words: Sequence[str], reporter: Reporter) -> None:
         fit(read_settings([*flags.split(), *_COMMON.split(), *places]), reporter)
     console.rule("scoring")
     page, folders = out / "report.html", [str(out / name) for name in _RUNS]
-    scoring = read_options([*folders, "--out", str(page), "--count", "10", "--seed", str(options["seed"])])
+    scoring = comparison_options([*folders, "--out", str(page), "--count", "10", "--seed", str(options["seed"])])
     cards = compare(scoring, reporter, _NOTE)
     result_console().print(table(cards, _SHOWN))
     spent = f"{time.monotonic() - started:.0f} s"

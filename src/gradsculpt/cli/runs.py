@@ -8,7 +8,7 @@ from typing import Any
 from torch import Tensor
 
 from gradsculpt.cli.process import find_device
-from gradsculpt.cli.train import read_settings
+from gradsculpt.cli.settings import read_settings
 from gradsculpt.data import Splits
 from gradsculpt.errors import ArgumentError
 from gradsculpt.models import Classifier, load

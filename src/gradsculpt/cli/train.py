@@ -1,16 +1,10 @@
-"""`gradsculpt train`: the settings of a training from a recipe, a file and flags."""
+"""`gradsculpt train`."""
 
-import argparse
 from collections.abc import Sequence
-from pathlib import Path
 
-import yaml
-
-from gradsculpt.cli.parser import command_parser, recipe_path
-from gradsculpt.errors import ArgumentError
+from gradsculpt.cli.settings import read_settings
 from gradsculpt.progress import Reporter
-from gradsculpt.training import Optimization, TrainSettings, fit
-from gradsculpt.training.run import CONFIG
+from gradsculpt.training import fit
 
 
 def run(words: Sequence[str], reporter: Reporter) -> None:
@@ -18,55 +12,3 @@ def run(words: Sequence[str], reporter: Reporter) -> None:
     settings = read_settings(words)
     fit(settings, reporter)
     reporter.say(f"The run is in {settings.out}. Next: gradsculpt evaluate {settings.out}")
-
-
-def read_settings(words: Sequence[str]) -> TrainSettings:
-    """Return the settings of a command line.
-
-    A recipe comes first, then a configuration file, then the flags, in whatever order they are typed; --resume
-    starts from the run's own file.
-
-    Raises:
-        ArgumentError: If a word, a file or a value in it is not understood.
-    """
-    parser = command_parser("train", "Train a classifier and leave a run directory.")
-    parser.add_argument("--config", action="config", help="YAML file of settings; flags override it.")
-    parser.add_class_arguments(TrainSettings, skip={"optimization"})
-    parser.add_class_arguments(Optimization)
-    files, flags = _files_first(words)
-    values = parser.read([*files, *flags])
-    values.pop("config", None)
-    optimization = Optimization(**{name: values.pop(name) for name in Optimization.__dataclass_fields__})
-    return TrainSettings(**values, optimization=optimization)
-
-
-def _files_first(words: Sequence[str]) -> tuple[list[str], list[str]]:
-    """Return --config options for the run to resume, the recipe and the user's file, and the other words."""
-    scan = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
-    try:
-        scan.add_argument("--config", type=Path)
-        first, others = scan.parse_known_args(words)
-        scan.add_argument("--recipe")
-        scan.add_argument("--out", type=Path)
-        scan.add_argument("--resume", nargs="?", const="true", default="false")
-        named, _ = scan.parse_known_args(others)
-    except argparse.ArgumentError:
-        return [], list(words)  # a flag without its value: the full parser says so
-    config: Path | None = first.config
-    recipe = named.recipe or (None if config is None else _recipe_in(config))
-    resumed = None if named.out is None or named.resume == "false" else named.out / CONFIG
-    shipped = None if recipe is None else recipe_path(recipe)
-    files = [resumed if resumed and resumed.is_file() else None, shipped, config]
-    return [word for file in files if file for word in ("--config", str(file))], others
-
-
-def _recipe_in(config: Path) -> str | None:
-    try:
-        content = yaml.safe_load(config.read_text())
-    except OSError as error:
-        raise ArgumentError(
-            f"--config {config} cannot be read ({error.strerror}); pass a YAML file of settings."
-        ) from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ArgumentError(f"--config {config} is not valid YAML: {error}") from error
-    return content.get("recipe") if isinstance(content, dict) else None

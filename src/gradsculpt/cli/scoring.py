@@ -1,0 +1,183 @@
+"""What the commands that score networks share: the options of a protocol, scoring into a folder, and the page."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from gradsculpt import checks
+from gradsculpt.cli.networks import add_data_options
+from gradsculpt.cli.parser import Parser, command_parser
+from gradsculpt.cli.parts import attribution, part
+from gradsculpt.cli.process import make_folder
+from gradsculpt.cli.runs import NamedNetwork, Run, open_run
+from gradsculpt.data import ImageSet, Splits, loader
+from gradsculpt.errors import ArgumentError
+from gradsculpt.evaluation import MetricGroup, Protocol, Scorecard, ScoreGroup, evaluate
+from gradsculpt.evaluation.scorecard import FILE
+from gradsculpt.metrics import METRICS
+from gradsculpt.progress import Reporter
+from gradsculpt.report import RunView, Sample, choose, read_curve, render, sample_maps, sheet
+
+# Small batches, so that progress shows, and an evaluation that is interrupted has something to go on from.
+_QUICK_IMAGES, _QUICK_BATCH = 64, 16
+
+
+def add_protocol(parser: Parser, words: Sequence[str]) -> None:
+    """Add the options of scoring; `--quick` among the words changes their defaults."""
+    parser.add_argument("--quick", action="store_true", help=f"Every group with few steps, for {_QUICK_IMAGES} images.")
+    parser.add_argument("--full", action="store_true", help="Every group with the settings of the papers.")
+    scored = (
+        "What is scored: groups, with settings as in fidelity:steps=50 where they are not those of --quick or --full, "
+        "metrics, and your own of either as module.Name; gradsculpt list."
+    )
+    parser.add_argument("--groups", type=str, nargs="+", help=scored)
+    add_data_options(parser, "Another source of images with the same classes.")
+    parser.add_argument("--split", type=str, choices=["test", "val", "train"], default="test", help="Part to score.")
+    parser.add_argument("--limit", type=int | None, help="Use so many images, drawn at random by the seed.")
+    parser.add_argument("--batch_size", type=int, default=64, help="Images at once.")
+    maps = "The maps, with settings as in smoothgrad:samples=64; gradsculpt list."
+    parser.add_argument("--method", type=str, default="gradient", help=maps)
+    parser.add_argument("--output", type=str, default="logit", help="logit, probability or log_probability.")
+    parser.add_argument(
+        "--target", type=str, choices=["true", "predicted"], default="true", help="The class whose maps are read."
+    )
+    parser.add_argument("--seed", type=int, default=0, help="Seed of the noise, of --limit and of the intervals.")
+    if "--quick" in words:
+        parser.set_defaults(limit=_QUICK_IMAGES, batch_size=_QUICK_BATCH)
+
+
+def read_protocol(options: Mapping[str, Any], network: NamedNetwork) -> Protocol:
+    """Return the protocol that the options of `add_protocol` ask for."""
+    if options["quick"] and options["full"]:
+        raise ArgumentError("--quick and --full exclude each other; pass one.")
+    chosen = Protocol.quick() if options["quick"] else Protocol.full() if options["full"] else Protocol()
+    groups = tuple(_group(text, chosen) for text in options["groups"] or ()) or chosen.groups
+    maps = attribution(options["method"], options["output"], network.bounds)
+    return Protocol(groups, maps, options["target"], options["seed"])
+
+
+def _group(text: str, protocol: Protocol) -> ScoreGroup:
+    """Return a group by name or class path; settings that are not typed are those of the protocol, where it has it."""
+
+    def supplied(cls: type) -> dict[str, Any]:
+        group = next((group for group in protocol.groups if type(group) is cls), None)
+        return {} if group is None else dict(vars(group))
+
+    if metric := next((metric for metric in METRICS if metric.name == text), None):
+        return MetricGroup(metric)
+    group: ScoreGroup = part(text, ScoreGroup, "--groups", supplied)
+    return group
+
+
+def score(
+    network: NamedNetwork,
+    splits: Splits,
+    options: Mapping[str, Any],
+    protocol: Protocol,
+    reporter: Reporter,
+    folder: Path | None = None,
+) -> Scorecard:
+    """Score a network on its data, write scorecard.json and scorecard.csv, and return the scorecard.
+
+    Options are those of `add_protocol`; the folder is the run directory by default.
+
+    Raises:
+        ArgumentError: If a network by name has no folder, or the data have classes that it does not know.
+    """
+    folder = folder_of(network, folder)
+    if options["limit"] is not None:
+        checks.at_least("--limit", options["limit"], 1)
+    images = _sample(_labelled(network, getattr(splits, options["split"])), options["limit"], protocol.seed)
+    source = options["data"] or (network.settings.data if isinstance(network, Run) else None)
+    settings = {"data": source, "split": options["split"], "skipped_files": len(splits.skipped)}
+    with reporter.work(f"scoring {network.name}", len(images)) as tell:
+        card = evaluate(
+            network.classifier,
+            loader(images, options["batch_size"], shuffle=False),
+            protocol,
+            name=network.name,
+            settings=settings,
+            limit=len(images),
+            names=images.names,
+            folder=folder,
+            progress=tell,
+        )
+    card.save(folder / FILE)
+    return card
+
+
+def folder_of(network: NamedNetwork, folder: Path | None) -> Path:
+    """Return the folder of a network's scores: the one that is given, or else the run directory, if there is one."""
+    folder = folder or (network.path if isinstance(network, Run) else None)
+    if folder is None:
+        raise ArgumentError(f"{network.name} is no run with a folder for its scores; pass --out FOLDER.")
+    return folder
+
+
+def comparison_options(words: Sequence[str]) -> dict[str, Any]:
+    """Return what `gradsculpt compare` takes."""
+    parser = command_parser("compare", "Score runs on the same images and put them on one self-contained page.")
+    parser.add_argument("runs", type=Path, nargs="+", help="Run directories; the others are set against the first.")
+    parser.add_argument("--out", type=Path, default=Path("report.html"), help="The page.")
+    parser.add_argument("--count", type=int, default=8, help="Images whose maps are shown.")
+    add_protocol(parser, words)
+    return parser.read(words)
+
+
+def compare(options: dict[str, Any], reporter: Reporter, note: str = "") -> list[Scorecard]:
+    """Score runs on the same images, write the page, opened by a note, and its picture of maps; return the scorecards.
+
+    Raises:
+        ArgumentError: If the runs know different classes, or take images of different sizes of different data.
+    """
+    runs = [open_run(path, options["device"]) for path in options["runs"]]
+    checks.at_least("--count", options["count"], 1)
+    first = runs[0]
+    for other in runs[1:]:
+        if other.classifier.classes != first.classifier.classes:
+            raise ArgumentError(
+                f"{other.path} and {first.path} were trained on different classes, so no image suits both. "
+                "Compare runs with the same classes."
+            )
+    options = {**options, "data": options["data"] or first.settings.data}
+    make_folder(options["out"].parent)
+    views, shown = list[RunView](), list[Sample]()
+    for opened in runs:
+        splits = opened.data(options, reporter if opened is first else Reporter())
+        protocol = read_protocol(options, opened)
+        card = score(opened, splits, options, protocol, reporter)
+        samples = choose(getattr(splits, options["split"]), options["count"])
+        shown = shown or samples
+        maps = sample_maps(opened.classifier, samples, protocol)
+        views.append(RunView(opened.name, repr(opened.settings.objective), card, read_curve(opened.path), maps))
+    options["out"].write_text(render(views, shown, note), encoding="utf-8")
+    options["out"].with_suffix(".png").write_bytes(sheet(views, shown))
+    return [view.card for view in views]
+
+
+def _sample(images: ImageSet, limit: int | None, seed: int) -> ImageSet:
+    """Return some of the images in their order: the first ones would be of one class where they are sorted by it."""
+    if limit is None or limit >= len(images):
+        return images
+    return images.subset(np.sort(np.random.default_rng(seed).choice(len(images), limit, replace=False)))
+
+
+def _labelled(network: NamedNetwork, images: ImageSet) -> ImageSet:
+    """Return images with the labels that they have as classes of a network."""
+    classes = network.classifier.classes
+    nameless = classes == tuple(map(str, range(len(classes)))) and len(classes) == len(images.classes)
+    if images.classes == classes or nameless:
+        return images
+    position = {name: i for i, name in enumerate(classes)}
+    strange = [name for name in images.classes if name not in position]
+    if strange:
+        raise ArgumentError(
+            f"{network.name} knows no class {strange[0]}, so {len(strange)} of the {len(images.classes)} classes of "
+            f"the data cannot be scored; pass data with its classes: {', '.join(classes[:5])}"
+            f"{f' and {len(classes) - 5} more' if len(classes) > 5 else ''}."
+        )
+    places = np.array([position[name] for name in images.classes], dtype=np.int64)
+    return replace(images, labels=places[images.labels], classes=classes)
