@@ -1,6 +1,6 @@
 """What every source of images becomes: 8-bit arrays of one size, with labels, names and attention."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -37,12 +37,12 @@ class ImageSet:
 
     def subset(self, indices: npt.NDArray[np.int64]) -> "ImageSet":
         """Return the images at `indices`, in that order, as a view that copies no pixels until a batch is read."""
-        return ImageSet(
-            images=_Rows(self.images, indices),  # type: ignore[arg-type]
+        return replace(
+            self,
+            images=_Rows(self.images, indices),
             labels=self.labels[indices],
-            classes=self.classes,
             names=tuple(self.names[i] for i in indices),
-            attention=None if self.attention is None else _Rows(self.attention, indices),  # type: ignore[arg-type]
+            attention=None if self.attention is None else _Rows(self.attention, indices),
         )
 
 
@@ -92,15 +92,15 @@ class Splits:
     train: ImageSet
     val: ImageSet
     test: ImageSet
-    skipped: tuple[Skipped, ...] = field(default=())
-    notes: tuple[str, ...] = field(default=())
+    skipped: tuple[Skipped, ...] = ()
+    notes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         for part in ("train", "val", "test"):
             if len(getattr(self, part)) == 0:
                 raise DataError(
-                    f"the {part} part has no images, so there is nothing to work on; "
-                    "add images or change --val-fraction."
+                    f"the {part} part has no images, so there is nothing to work on; add images or change "
+                    "--val-fraction."
                 )
 
 
@@ -110,10 +110,8 @@ class _Rows:
     def __init__(self, array: Any, rows: npt.NDArray[np.int64]) -> None:
         if isinstance(array, _Rows):
             array, rows = array._array, array._rows[rows]
-        self._array: Any = array
-        self._rows = rows
-        self.shape = (len(rows), *array.shape[1:])
-        self.dtype = array.dtype
+        self._array, self._rows = array, rows
+        self.shape, self.dtype = (len(rows), *array.shape[1:]), array.dtype
 
     def __len__(self) -> int:
         return len(self._rows)

@@ -9,10 +9,9 @@ import numpy as np
 
 from gradsculpt.data.attention import AttentionMaps, find_attention
 from gradsculpt.data.base import Request, Skipped, Splits
-from gradsculpt.data.cache import Cached, Row, cached
+from gradsculpt.data.cache import Cached, Row, cached, ordered
 from gradsculpt.data.decode import decode_with_size
 from gradsculpt.data.listing import Listing, find_parts, list_images, some
-from gradsculpt.data.parallel import ordered
 from gradsculpt.data.splits import TEST_SEED, stratified_cut
 from gradsculpt.errors import DataError
 

@@ -1,19 +1,19 @@
 """From a name such as `cells` or `folder:photos` to training, validation and test images."""
 
+import difflib
 import hashlib
 from collections.abc import Callable, Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from gradsculpt import checks
+from gradsculpt.data.augment import Augment
 from gradsculpt.data.base import ImageSet, Request, Splits
-from gradsculpt.data.cache import Row, cached
+from gradsculpt.data.cache import Row, cached, ordered
 from gradsculpt.data.cub_gha import load_cub_gha
 from gradsculpt.data.digits import load_digits
 from gradsculpt.data.factory import load_factory
 from gradsculpt.data.folder import load_folder
-from gradsculpt.data.parallel import ordered
-from gradsculpt.data.sources import find_source
 from gradsculpt.data.splits import shuffled_labels, stratified_cut, stratified_subset
 from gradsculpt.data.vision import load_cifar10, load_imagenette
 from gradsculpt.errors import DataError
@@ -22,6 +22,69 @@ from gradsculpt.progress import Progress
 # Training cells come from the user's seed, so that this one never meets it.
 CELLS_TEST_SEED = 2**31 - 1
 CELLS_TRAIN_COUNT = 2000
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where images can come from, as it is listed and with what it is trained on unless told otherwise.
+
+    Args:
+        name: What `load_data` takes; words in capitals stand for the user's.
+        description: One line.
+        image_size: Side of the images, in pixels; None for the side that they come with.
+        flip: Whether training mirrors images at random.
+        crop: How far training shifts images at random, as a share of their side.
+    """
+
+    name: str
+    description: str
+    image_size: int | None
+    flip: bool = True
+    crop: float = 0.125
+
+    def augment(self) -> Augment:
+        """Return the augmentation that suits the source."""
+        return Augment(flip=self.flip, crop=self.crop)
+
+
+SOURCES = (
+    # Reflection at the border would draw a second tail or border, which is another class.
+    Source("cells", "synthetic cells in 10 classes, with the true place of the evidence", 64, crop=0.0),
+    Source("digits", "1,797 handwritten digits (UCI), without a download", 32, flip=False, crop=0.0625),
+    Source("cifar10", "60,000 small photographs in 10 classes, downloaded", 32),
+    Source("imagenette", "13,394 photographs in 10 easy classes of ImageNet, downloaded", 128),
+    Source("cub-gha", "11,780 photographs of 200 kinds of birds, with gaze maps, brought by you", 224),
+    Source(
+        "folder:PATH",
+        "your images: PATH/train and PATH/val or PATH/test, or one folder of class folders; PATH/attention for maps",
+        128,
+    ),
+    Source(
+        "python:MODULE:FACTORY",
+        "what a function of your own returns: (train, test) or (train, val, test), each a data set or (images, labels)",
+        None,
+    ),
+)
+
+
+def find_source(name: str) -> Source:
+    """Return the source that `name` belongs to.
+
+    Raises:
+        DataError: If there is none.
+
+    Example:
+        >>> find_source("folder:photos").name
+        'folder:PATH'
+    """
+    kind, colon, rest = name.partition(":")
+    for source in SOURCES:
+        if name == source.name or (colon and rest and source.name.startswith(f"{kind}:")):
+            return source
+    names = [source.name for source in SOURCES]
+    close = difflib.get_close_matches(name.lower(), names, n=1)
+    hint = f"did you mean {close[0]}? " if close else ""
+    raise DataError(f"data {name!r} is not known, so there is nothing to read; {hint}choose from {', '.join(names)}.")
 
 
 def load_data(
@@ -37,22 +100,16 @@ def load_data(
     strict: bool = False,
     progress: Progress | None = None,
 ) -> Splits:
-    """Read a set of images by name and split it.
+    """Read a set of images by name and split it; arguments that are not named here are as of `Request`.
 
     Args:
         name: The name of one of `SOURCES`.
-        data_dir: Where downloaded sets are or go.
-        cache_dir: Where decoded images are kept, to be memory-mapped.
         image_size: Side of the images, in pixels; None for the source's own, or that of the images that it gives.
-        val_fraction: Share of each class of the training images to use for validation, 0 to 0.5.
-        seed: Chooses the validation images, and the training images of cells; never the test images.
         train_count: Number of training images to keep, the same share of each class, once validation is cut off;
             the seed chooses them. Of cells, which are drawn, the number for training and validation, to which a
             fourth as many are added for the test.
         shuffle_labels: Permute the labels of the training images among them, and those of the validation images
             likewise, by the seed; images keep their attention, and test images their labels.
-        strict: Raise at the first file that cannot be decoded, instead of listing it in `skipped`.
-        progress: Called as `progress(done, total)` during long work.
 
     Raises:
         DataError: If the name is not known, or the source cannot be used.
