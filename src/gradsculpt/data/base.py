@@ -13,6 +13,10 @@ from gradsculpt.progress import Progress
 Bytes = npt.NDArray[np.uint8]
 
 
+def unheard(done: int, total: int | None) -> None:
+    """Take note of progress where nobody listens."""
+
+
 @dataclass(frozen=True)
 class ImageSet:
     """Labelled images of one size, usually backed by a memory map.
@@ -48,17 +52,7 @@ class ImageSet:
 
 @dataclass(frozen=True)
 class Request:
-    """What is asked of a source of images.
-
-    Args:
-        size: Side of the images, in pixels.
-        data_dir: Where downloaded sets are or go.
-        cache_dir: Where decoded images are kept, to be memory-mapped.
-        val_fraction: Share of each class of the training images to cut off for validation, 0 to 0.5.
-        seed: Chooses the validation images, and the training images of cells; never the test images.
-        strict: Raise at the first file that cannot be decoded, instead of leaving it out.
-        progress: Called as `progress(done, total)` during long work.
-    """
+    """What is asked of a source of images: the side of the images in pixels; the rest is as of `load_data`."""
 
     size: int
     data_dir: Path = Path()
@@ -66,7 +60,7 @@ class Request:
     val_fraction: float = 0.1
     seed: int = 0
     strict: bool = False
-    progress: Progress | None = None
+    progress: Progress = unheard
 
 
 @dataclass(frozen=True)

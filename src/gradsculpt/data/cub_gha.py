@@ -37,8 +37,7 @@ def load_cub_gha(request: Request) -> Splits:
         f"{_GAZE}/test.csv": lists[1],
         f"{_GAZE}/fixation*.txt": recordings,
     }
-    missing = [name for name, there in wanted.items() if not there]
-    if missing:
+    if missing := [name for name, there in wanted.items() if not there]:
         raise DataError(
             f"{request.data_dir} lacks {', '.join(missing)}, so there is no cub-gha to read; unpack CUB-200-2011 "
             f"there, put the split and the gaze recordings of CUB-GHA into {_GAZE}/, and pass --data-dir."
@@ -47,18 +46,11 @@ def load_cub_gha(request: Request) -> Splits:
     listed = [(file, *read_list(file, root)) for file in lists if file]
     if listed[0][1].classes != listed[1][1].classes:
         raise DataError(f"{lists[0]} and {lists[1]} are of different classes; take both from one split.")
-    maps = GazeMaps(
-        {
-            file: looks[number]
-            for _, listing, numbers in listed
-            for file, number in zip(listing.files, numbers, strict=True)
-            if number in looks
-        }
-    )
+    pairs = [pair for _, listing, numbers in listed for pair in zip(listing.files, numbers, strict=True)]
+    maps = GazeMaps({file: looks[number] for file, number in pairs if number in looks})
     train, test = (read_images(root, place, listing, maps, request) for place, listing, _ in listed)
-    files = [file for _, listing, _ in listed for file in listing.files]
-    without = sum(file not in maps.recordings for file in files)
-    note = f"{without} of {len(files)} images have no gaze recording: they count as looked at nowhere"
+    without = sum(number not in looks for _, number in pairs)
+    note = f"{without} of {len(pairs)} images have no gaze recording: they count as looked at nowhere"
     rest, val = stratified_cut(train.images, request.val_fraction, request.seed)
     return Splits(rest, val, test.images, (*train.skipped, *test.skipped), (note,) if without else ())
 
@@ -79,9 +71,8 @@ def read_list(path: Path, root: Path) -> tuple[Listing, list[int]]:
         numbers = [int(Path(row["gaze"]).stem) for row in rows]
     except (OSError, EOFError, csv.Error, KeyError, ValueError, TypeError) as error:
         raise DataError(f"{path} is no list of images with the columns img, label and gaze ({error!r}).") from error
-    named = {
-        label: file.parent.name.partition(".")[2].replace("_", " ") for label, file in zip(labels, files, strict=True)
-    }
+    birds = [file.parent.name.partition(".")[2].replace("_", " ") for file in files]
+    named = dict(zip(labels, birds, strict=True))
     if sorted(named) != list(range(len(named))):
         raise DataError(f"{path} lacks images of some classes, of which there are {len(named)}; take the whole list.")
     return Listing(tuple(named[label] for label in sorted(named)), files, labels, ()), numbers

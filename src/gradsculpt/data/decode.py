@@ -36,10 +36,6 @@ def decode(path: Path, size: int) -> Bytes:
     greyscale values of 16 bits or more are scaled rather than clipped: 16-bit integers from 0...65535,
     floating-point values from 0...1, and anything that does not fit those from its own minimum...maximum.
 
-    Args:
-        path: The file.
-        size: Side of the square, in pixels.
-
     Returns:
         uint8 [size, size, 3].
 
@@ -83,12 +79,12 @@ def cut_square(grey: Bytes, size: int, like: tuple[int, int]) -> Bytes:
     """Cut a map as `decode` cuts its image.
 
     Args:
-        grey: uint8 [height, width]: a map of a whole image, at any scale.
+        grey: uint8 [height, width], or with channels: a map of a whole image, at any scale.
         size: Side of the square.
         like: Width and height of the upright image.
 
     Returns:
-        uint8 [size, size].
+        uint8 [size, size], or with channels.
     """
     return np.array(_square(Image.fromarray(grey), size, like), dtype=np.uint8)
 

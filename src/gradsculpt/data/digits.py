@@ -8,7 +8,7 @@ from PIL import Image
 from gradsculpt.data.base import Bytes, ImageSet, Request, Splits
 from gradsculpt.data.splits import TEST_SEED, stratified_cut
 
-TEST_FRACTION = 0.2
+_TEST_FRACTION = 0.2
 
 
 def load_digits(request: Request) -> Splits:
@@ -30,7 +30,7 @@ def load_digits(request: Request) -> Splits:
         classes=tuple("0123456789"),
         names=tuple(f"digits/{index:04d}" for index in range(len(digits))),
     )
-    rest, test = stratified_cut(whole, TEST_FRACTION, TEST_SEED)
+    rest, test = stratified_cut(whole, _TEST_FRACTION, TEST_SEED)
     return Splits(*stratified_cut(rest, request.val_fraction, request.seed), test)
 
 

@@ -33,11 +33,10 @@ def load_folder(path: Path, request: Request) -> Splits:
     Raises:
         DataError: If the folders are not as above, too many files cannot be decoded, or attention does not fit.
     """
-    path = path.expanduser()
+    path, val_fraction = path.expanduser(), request.val_fraction
     if not path.is_dir():
         fact = "is not a folder" if path.exists() else "does not exist"
         raise DataError(f"{path} {fact}; give the folder that holds one folder of images a class.")
-    val_fraction = request.val_fraction
     first, *others = find_parts(path)
     # Every folder is listed before any is decoded: what is wrong with test/ should not wait for train/.
     listed = [(first, list_images(first))]
@@ -47,24 +46,18 @@ def load_folder(path: Path, request: Request) -> Splits:
     train, *held_out = (part.images for part in read)
     skipped = tuple(item for part in read for item in part.skipped)
     if not held_out:
-        train, test = stratified_cut(train, val_fraction, TEST_SEED)
-        val_fraction, held_out = val_fraction / (1 - val_fraction), [test]
+        train, *held_out = stratified_cut(train, val_fraction, TEST_SEED)
+        val_fraction /= 1 - val_fraction
     if len(held_out) == 1:
         train, val = stratified_cut(train, val_fraction, request.seed)
         held_out = [val, *held_out]
-    val, test = held_out
-    return Splits(train, val, test, skipped, notes)
+    return Splits(train, *held_out, skipped, notes)
 
 
 def read_images(root: Path, place: Path, listing: Listing, attention: AttentionMaps | None, request: Request) -> Cached:
-    """Return listed images, from the cache if nothing has changed, with what could not be used.
+    """Return listed images, named by their paths below `root`, with what could not be used.
 
-    Args:
-        root: The folder of images; an image's name is its path below it.
-        place: Where the list is from; each has a place of its own in the cache.
-        listing: The images.
-        attention: Their attention maps, if there are any.
-        request: How they are read.
+    They come from the cache if nothing has changed; each `place` that a list is from has a set of its own there.
     """
     names = [file.relative_to(root).as_posix() for file in listing.files]
     facts = [(name, *_size_and_time(file)) for name, file in zip(names, listing.files, strict=True)]
@@ -87,7 +80,6 @@ def _rows(
     listing: Listing, names: list[str], attention: AttentionMaps | None, request: Request
 ) -> Iterator[Row | Skipped]:
     def decoded(index: int) -> Row | Skipped | DataError:
-        """Return an image; or why it is left out; or what is wrong with its map."""
         file, name = listing.files[index], names[index]
         try:
             image, shape = decode_with_size(file, request.size)
@@ -111,8 +103,7 @@ def _rows(
             if isinstance(result, Skipped) and request.strict:
                 raise DataError(result.reason)
             yield result
-        if request.progress is not None:
-            request.progress(index + 1, len(names))
+        request.progress(index + 1, len(names))
     # A wrong map is no reason to lose an image, and training without it is not what was asked for.
     if len(misfits) == 1:
         raise misfits[0]
@@ -124,7 +115,6 @@ def _rows(
 
 
 def _check_enough(listing: Listing, bad: np.ndarray[tuple[int], np.dtype[np.bool_]], first: str) -> None:
-    """Raise `DataError` if most files, or all of a class, are bad."""
     if 2 * bad.sum() > len(bad):
         raise DataError(
             f"{bad.sum()} of {len(bad)} image files cannot be decoded (the first is {first}), "

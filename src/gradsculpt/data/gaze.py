@@ -19,7 +19,6 @@ from gradsculpt.errors import ArgumentError, DataError
 Floats = npt.NDArray[np.float64]
 
 DISPLAY = (1920, 1080)
-SIGMA = 75.0
 
 
 @dataclass(frozen=True)
@@ -114,20 +113,18 @@ class GazeMaps:
     """
 
     recordings: Mapping[Path, tuple[Recording, ...]]
-    sigma: float = SIGMA
+    sigma: float = 75.0
 
     def facts(self, file: Path) -> object:
         """Return a digest of the recordings of an image; None if there are none."""
-        looks = self.recordings.get(file)
-        if not looks:
+        if not (looks := self.recordings.get(file)):
             return None
         described = [(look.size, look.magnification, look.fixations.tolist()) for look in looks]
         return hashlib.sha256(repr((self.sigma, described)).encode()).hexdigest()[:16]
 
     def read(self, file: Path, size: int, shape: tuple[int, int]) -> Bytes:
         """Return the gaze map of an image, cut as `decode` cuts the image; zero if there are no recordings."""
-        looks = self.recordings.get(file)
-        if not looks:
+        if not (looks := self.recordings.get(file)):
             return np.zeros((size, size), dtype=np.uint8)
         check_fit(f"the gaze recording of {file.name}", looks[0].size, file, shape)
         sigmas = np.repeat([self.sigma / look.magnification for look in looks], [len(look.fixations) for look in looks])
@@ -136,11 +133,7 @@ class GazeMaps:
 
 
 def by_image(recordings: Iterable[Recording]) -> dict[int, tuple[Recording, ...]]:
-    """Gather the recordings of each image.
-
-    Raises:
-        DataError: If two recordings of one image differ in its size.
-    """
+    """Gather the recordings of each image; raise `DataError` if two of them differ in its size."""
     gathered: dict[int, tuple[Recording, ...]] = {}
     for recording in recordings:
         others = gathered.get(recording.image, ())

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from gradsculpt import checks
 from gradsculpt.data.augment import Augment
-from gradsculpt.data.base import ImageSet, Request, Splits
+from gradsculpt.data.base import ImageSet, Request, Splits, unheard
 from gradsculpt.data.cache import Row, cached, ordered
 from gradsculpt.data.cub_gha import load_cub_gha
 from gradsculpt.data.digits import load_digits
@@ -68,10 +68,7 @@ SOURCES = (
 
 
 def find_source(name: str) -> Source:
-    """Return the source that `name` belongs to.
-
-    Raises:
-        DataError: If there is none.
+    """Return the source that `name` belongs to; raise `DataError` if there is none.
 
     Example:
         >>> find_source("folder:photos").name
@@ -100,16 +97,22 @@ def load_data(
     strict: bool = False,
     progress: Progress | None = None,
 ) -> Splits:
-    """Read a set of images by name and split it; arguments that are not named here are as of `Request`.
+    """Read a set of images by name and split it.
 
     Args:
         name: The name of one of `SOURCES`.
+        data_dir: Where downloaded sets are or go.
+        cache_dir: Where decoded images are kept, to be memory-mapped.
         image_size: Side of the images, in pixels; None for the source's own, or that of the images that it gives.
+        val_fraction: Share of each class of the training images to use for validation, 0 to 0.5.
+        seed: Chooses the validation images, and the training images of cells; never the test images.
         train_count: Number of training images to keep, the same share of each class, once validation is cut off;
             the seed chooses them. Of cells, which are drawn, the number for training and validation, to which a
             fourth as many are added for the test.
         shuffle_labels: Permute the labels of the training images among them, and those of the validation images
             likewise, by the seed; images keep their attention, and test images their labels.
+        strict: Raise at the first file that cannot be decoded, instead of listing it in `skipped`.
+        progress: Called as `progress(done, total)` during long work.
 
     Raises:
         DataError: If the name is not known, or the source cannot be used.
@@ -122,7 +125,7 @@ def load_data(
     size = source.image_size if image_size is None else image_size
     checks.within("image_size", 8 if size is None else size, 8, 4096)
     paths = Path(data_dir).expanduser(), Path(cache_dir).expanduser()
-    request = Request(size or 0, *paths, val_fraction, seed, strict, progress)
+    request = Request(size or 0, *paths, val_fraction, seed, strict, progress or unheard)
     try:
         if kind == "cells":
             splits = _load_cells(request, train_count)
@@ -155,8 +158,7 @@ def _load_cells(request: Request, train_count: int | None) -> Splits:
             drawn = ordered(lambda index: cells.draw(index, seed=seed, size=request.size), range(count))
             for index, cell in enumerate(drawn):
                 yield Row(cell.image, cell.label, f"cells-s{seed}-{index:05d}", cell.truth)
-                if request.progress is not None:
-                    request.progress(before + index + 1, total)
+                request.progress(before + index + 1, total)
 
         identity = {"count": count, "seed": seed, "size": request.size, "code": code}
         source = f"cells-{name}-{count}-{request.size}"

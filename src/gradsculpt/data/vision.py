@@ -35,8 +35,7 @@ def load_cifar10(request: Request) -> Splits:
             source = _download("cifar10", data_dir, lambda: datasets.CIFAR10(data_dir, train=train, download=True))
             for index, (image, label) in enumerate(zip(source.data, source.targets, strict=True)):
                 yield Row(_resize(image, size), int(label), f"{name}/{index:05d}")
-                if request.progress is not None:
-                    request.progress(index + 1, len(source.data))
+                request.progress(index + 1, len(source.data))
 
         return cached(request.cache_dir, f"cifar10-{name}-{size}", {"size": size}, _CIFAR10, rows).images
 
