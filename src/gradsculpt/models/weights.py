@@ -13,8 +13,7 @@ from torch import Tensor, nn
 
 from gradsculpt.errors import ModelError, first_line
 from gradsculpt.inputs import InputSpace
-from gradsculpt.models import dry_run
-from gradsculpt.models.classifier import Classifier
+from gradsculpt.models.classifier import Classifier, noise
 from gradsculpt.models.networks import check_logits, construct
 from gradsculpt.models.sources import suggestion
 from gradsculpt.models.state_dict import fill, read_state
@@ -77,7 +76,7 @@ def with_weights(
             network = network if outputs == _IMAGENET else construct(name, outputs, side)
             what = f"the weights {weights} do not fit the network {name}"
             fill(network, state, what=what, remedy="Name the network that they were trained for.")
-    count = check_logits(name, network, dry_run.images(side, network))
+    count = check_logits(name, network, noise(side, network))
     if classes is None:
         classes = imagenet_classes() if count == _IMAGENET else tuple(str(i) for i in range(count))
     elif len(classes) != count:
