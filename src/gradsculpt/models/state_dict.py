@@ -12,10 +12,8 @@ from gradsculpt.errors import ModelError, first_line
 
 # Where training scripts put the state dict among other things.
 _NESTS = ("state_dict", "model_state_dict", "model", "network")
-
 # nn.DataParallel and DistributedDataParallel, torch.compile.
 _WRAPPERS = ("module.", "_orig_mod.")
-
 # Heads that only training uses, and that networks are built without here.
 _AUXILIARY = ("aux1.", "aux2.", "AuxLogits.")
 
@@ -45,8 +43,7 @@ def read_state(path: Path) -> dict[str, Tensor]:
         ) from error
     if isinstance(content, Mapping):
         content = next((content[nest] for nest in _NESTS if isinstance(content.get(nest), Mapping)), content)
-    other = _other_than_state(content)
-    if other:
+    if other := _other_than_state(content):
         raise ModelError(
             f"the weights {path} hold {other}, where a state dict is needed; pass what network.state_dict() "
             "returned, in a .safetensors file or saved by torch.save."
@@ -63,14 +60,8 @@ def fill(network: nn.Module, state: Mapping[str, Tensor], *, what: str, remedy: 
 
     Counters of batch normalisation may be missing, as old files lack them, and auxiliary heads may be left over.
 
-    Args:
-        network: Where they go.
-        state: The weights.
-        what: What to say if they do not fit: "the weights ... do not fit ...".
-        remedy: And what to do then.
-
     Raises:
-        ModelError: If they do not fit.
+        ModelError: If they do not fit: `what` says so, and `remedy` what to do then.
     """
     needed = network.state_dict()
     state = {key: value for key, value in state.items() if key in needed or not key.startswith(_AUXILIARY)}
