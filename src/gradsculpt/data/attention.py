@@ -5,7 +5,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
-from typing import Protocol
 
 import numpy as np
 
@@ -17,28 +16,6 @@ from gradsculpt.errors import DataError
 Box = tuple[float, float, float, float]
 
 _BOXES = ".txt"
-
-
-class AttentionMaps(Protocol):
-    """The attention maps of some images."""
-
-    def facts(self, file: Path) -> object:
-        """Return what the map of an image depends on, as JSON values; None if there is no map."""
-
-    def read(self, file: Path, size: int, shape: tuple[int, int]) -> Bytes:
-        """Return the map of an image, cut as `decode` cuts the image; zero if there is no map.
-
-        Args:
-            file: The image.
-            size: Side of the square.
-            shape: Width and height of the upright image.
-
-        Returns:
-            uint8 [size, size].
-
-        Raises:
-            DataError: If the map cannot be read or does not fit its image.
-        """
 
 
 @dataclass(frozen=True)
@@ -59,14 +36,17 @@ class AttentionFolder:
     files: Mapping[str, Path]
 
     def facts(self, file: Path) -> object:
-        """Return path, size and time of change of the file that has the map; None if there is none."""
+        """Return what the map of an image depends on, as JSON values; None if there is no map."""
         if (place := self.files.get(self.key(file))) is None:
             return None
         info = place.stat()
         return [place.relative_to(self.folder).as_posix(), info.st_size, info.st_mtime_ns]
 
     def read(self, file: Path, size: int, shape: tuple[int, int]) -> Bytes:
-        """Return the map of an image, zero if there is none."""
+        """Return the map of an image as uint8 [size, size], cut as `decode` cuts the image; zero if there is none.
+
+        `shape` is width and height of the upright image; a `DataError` says what is wrong with the map.
+        """
         if (place := self.files.get(self.key(file))) is None:
             return np.zeros((size, size), dtype=np.uint8)
         if place.suffix.lower() == _BOXES:
@@ -135,11 +115,6 @@ def read_boxes(path: Path, shape: tuple[int, int]) -> list[Box]:
 
 def draw_boxes(boxes: Sequence[Box], size: int, shape: tuple[int, int]) -> Bytes:
     """Draw boxes into the square that `decode` keeps of an image: 255 inside, and in between at their edges.
-
-    Args:
-        boxes: As `read_boxes` returns them.
-        size: Side of the square.
-        shape: Width and height of the upright image.
 
     Returns:
         uint8 [size, size].

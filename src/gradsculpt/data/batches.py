@@ -15,7 +15,7 @@ from gradsculpt.errors import ArgumentError
 
 
 class Batch(NamedTuple):
-    """Images with what is known about them.
+    """Images with what goes with them.
 
     Args:
         images: uint8 [N, 3, H, W] in channels_last format.
@@ -127,15 +127,9 @@ class ReplayLoader(DataLoader[Any]):
 def loader(
     image_set: ImageSet, batch_size: int, *, shuffle: bool, seed: int = 0, drop_last: bool = False, replays: int = 1
 ) -> DataLoader[Any]:
-    """Return a loader of `Batch`es.
+    """Return a loader of `Batch`es, in the order of the set or else, with `shuffle`, in that of `Shuffle` by the seed.
 
-    Args:
-        image_set: What to load.
-        batch_size: Images in a batch.
-        shuffle: Take the images in the order of `Shuffle`; otherwise as they are in the set.
-        seed: Seed of that order.
-        drop_last: Leave out a last batch that is not full.
-        replays: How many times in a row each batch comes, as `Replay` says; more than one only with `shuffle`.
+    With `drop_last` a last batch that is not full is left out; with `replays`, each comes as often as `Replay` says.
 
     Raises:
         ArgumentError: If `batch_size` or `replays` is not positive, or there are replays without `shuffle`.

@@ -67,9 +67,6 @@ def cached(
         classes: Class names.
         rows: Called when there is something to build; yields every image, or why a file was left out.
 
-    Returns:
-        The set, backed by memory maps that are read only.
-
     Raises:
         DataError: If the folder cannot be written, or if `rows` raises it.
     """
@@ -108,8 +105,6 @@ def cached(
 
 def ordered(function: Callable[[Item], Result], items: Sequence[Item]) -> Iterator[Result]:
     """Yield `function(item)` for each item in turn, computed by as many threads as there are processors.
-
-    Useful where `function` spends its time outside Python, as decoding images does.
 
     Example:
         >>> list(ordered(str.upper, ["a", "b"]))

@@ -14,6 +14,13 @@ from gradsculpt.errors import DataError, first_line
 # Pillow's own threshold for a warning; twice this is an error there. A set of images has no use for either.
 PIXEL_LIMIT = 89_478_485
 
+_REASONS = {
+    FileNotFoundError: "does not exist; check the spelling of the path.",
+    UnidentifiedImageError: "is not an image of a known format; replace or remove it.",
+    Image.DecompressionBombError: f"has more than {PIXEL_LIMIT:,} pixels, too many to decode safely; make it smaller or "
+    "remove it.",
+}
+
 # Lossy compression tints grey pixels a little.
 _GREY_TOLERANCE = 16
 
@@ -75,18 +82,19 @@ def decode_grey(path: Path) -> Bytes:
         return np.where(grey > 0, np.uint8(255), grey) if grey.max() == 1 else grey
 
 
-def cut_square(grey: Bytes, size: int, like: tuple[int, int]) -> Bytes:
-    """Cut a map as `decode` cuts its image.
+def cut_square(pixels: Bytes, size: int, like: tuple[int, int] | None = None) -> Bytes:
+    """Scale and cut pixels as `decode` does an image.
 
     Args:
-        grey: uint8 [height, width], or with channels: a map of a whole image, at any scale.
+        pixels: uint8 [height, width] or [height, width, 3]: a whole upright image or its map, at any scale.
         size: Side of the square.
-        like: Width and height of the upright image.
+        like: Width and height of the image; by default what `pixels` has.
 
     Returns:
-        uint8 [size, size], or with channels.
+        uint8 [size, size] or [size, size, 3].
     """
-    return np.array(_square(Image.fromarray(grey), size, like), dtype=np.uint8)
+    image = Image.fromarray(pixels)
+    return np.array(_square(image, size, like or image.size), dtype=np.uint8)
 
 
 def middle_square(width: int, height: int) -> tuple[float, float, int]:
@@ -112,17 +120,11 @@ def _opened(path: Path) -> Iterator[Image.Image]:
             yield image
     except DataError:
         raise
-    except FileNotFoundError:
-        raise DataError(f"{path} does not exist; check the spelling of the path.") from None
-    except UnidentifiedImageError:
-        raise DataError(f"{path} is not an image of a known format; replace or remove it.") from None
-    except Image.DecompressionBombError:
-        raise DataError(
-            f"{path} has more than {PIXEL_LIMIT:,} pixels, too many to decode safely; make it smaller or remove it."
-        ) from None
     # Pillow's decoders raise nearly anything (SyntaxError, struct.error, zlib.error, ...) on broken files.
     except Exception as error:
-        raise DataError(f"{path} cannot be decoded ({first_line(error, kind=False)}); replace or remove it.") from error
+        reasons = (reason for kind, reason in _REASONS.items() if isinstance(error, kind))
+        broken = f"cannot be decoded ({first_line(error, kind=False)}); replace or remove it."
+        raise DataError(f"{path} {next(reasons, broken)}") from error
 
 
 def _square(image: Image.Image, size: int, like: tuple[int, int]) -> Image.Image:

@@ -28,10 +28,7 @@ def load_factory(target: str, size: int | None, request: Request) -> Splits:
     Pixels are read anew each time and kept in memory; an array of uint8 images [N, S, S, 3] that have their size is
     taken as it is, so that it can be a memory map. Other images are cut and scaled as those of a folder are.
 
-    Args:
-        target: `package.module:function`.
-        size: Side of the images, in pixels; None for the one that they have.
-        request: What else is asked for; validation is cut off where the function returns no part for it.
+    Validation is cut off where the function, `package.module:function`, returns no part for it.
 
     Raises:
         DataError: If the function cannot be had or fails, or returns what cannot be used.
@@ -103,7 +100,7 @@ def _stacked(
                     f"{said}, image {index}, is {width} x {height} and the first is {stack.shape[2]} x "
                     f"{stack.shape[1]} pixels; pass --image-size, or return squares of one size."
                 )
-            pixels = cut_square(pixels, size, (width, height))
+            pixels = cut_square(pixels, size)
         stack[index] = pixels
         labels.append(item[1].item() if isinstance(item[1], Tensor) else item[1])
         progress(index + 1, count)

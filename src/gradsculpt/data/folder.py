@@ -7,16 +7,19 @@ from pathlib import Path
 
 import numpy as np
 
-from gradsculpt.data.attention import AttentionMaps, find_attention
+from gradsculpt.data.attention import AttentionFolder, find_attention
 from gradsculpt.data.base import Request, Skipped, Splits
 from gradsculpt.data.cache import Cached, Row, cached, ordered
 from gradsculpt.data.decode import decode_with_size
+from gradsculpt.data.gaze import GazeMaps
 from gradsculpt.data.listing import Listing, find_parts, list_images, some
 from gradsculpt.data.splits import TEST_SEED, stratified_cut
 from gradsculpt.errors import DataError
 
 # Enough to see that something is wrong with many; the rest need not be decoded for it.
 _MOST_MISFITS = 10
+
+AttentionMaps = AttentionFolder | GazeMaps
 
 
 def load_folder(path: Path, request: Request) -> Splits:

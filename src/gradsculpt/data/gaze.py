@@ -66,13 +66,10 @@ def opened(path: Path) -> TextIO:
     return gzip.open(path, "rt", newline="") if path.suffix == ".gz" else path.open(newline="")
 
 
-def gaze_map(fixations: Floats, size: tuple[int, int], sigma: float | Floats) -> npt.NDArray[np.float64]:
+def gaze_map(fixations: Floats, size: tuple[int, int], sigma: float | Floats) -> Floats:
     """Lay a Gaussian on each fixation, as heavy as it was long, and scale the sum to a peak of 1.
 
-    Args:
-        fixations: As those of a `Recording`.
-        size: Width and height of the map.
-        sigma: Standard deviation of the Gaussians in pixels of the image, one for all or one a fixation.
+    Units: `sigma`, one for all Gaussians or one a fixation, and `size`, width and height of the map, are in pixels of it.
 
     Returns:
         [height, width] in [0, 1]; zero where there are no fixations.

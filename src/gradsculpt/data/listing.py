@@ -62,11 +62,10 @@ def find_parts(path: Path) -> tuple[Path, Path | None, Path | None]:
 
 
 def list_images(folder: Path, classes: tuple[str, ...] | None = None) -> Listing:
-    """List the image files of a folder of class folders; other files, hidden ones and attention/ are passed over.
+    """List the image files of a folder of class folders, at any depth in these.
 
-    Args:
-        folder: The folder; images may lie at any depth in a class folder.
-        classes: Classes of the training images, which fix the labels; None to take those there are here.
+    Other files, hidden ones and attention/ are passed over. Labels follow `classes`, those of the training images, or
+    else the classes that there are here.
 
     Raises:
         DataError: If there are no images, no class folders, an empty one, a single class, or one not in `classes`.

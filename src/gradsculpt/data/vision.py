@@ -2,14 +2,13 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from PIL import Image
-
-from gradsculpt.data.base import Bytes, ImageSet, Request, Splits
+from gradsculpt.data.base import ImageSet, Request, Splits
 from gradsculpt.data.cache import Row, cached
+from gradsculpt.data.decode import cut_square
 from gradsculpt.data.folder import load_folder
 from gradsculpt.data.splits import stratified_cut
 from gradsculpt.errors import DataError, first_line
@@ -34,7 +33,8 @@ def load_cifar10(request: Request) -> Splits:
         def rows() -> Iterator[Row]:
             source = _download("cifar10", data_dir, lambda: datasets.CIFAR10(data_dir, train=train, download=True))
             for index, (image, label) in enumerate(zip(source.data, source.targets, strict=True)):
-                yield Row(_resize(image, size), int(label), f"{name}/{index:05d}")
+                pixels = image if len(image) == size else cut_square(image, size)
+                yield Row(pixels, int(label), f"{name}/{index:05d}")
                 request.progress(index + 1, len(source.data))
 
         return cached(request.cache_dir, f"cifar10-{name}-{size}", {"size": size}, _CIFAR10, rows).images
@@ -59,11 +59,8 @@ def load_imagenette(request: Request) -> Splits:
         if request.size <= side
     }
     edition = next((edition for edition, folder in folders.items() if folder.is_dir()), next(iter(folders)))
-    source = _download(
-        "imagenette",
-        request.data_dir,
-        lambda: datasets.Imagenette(request.data_dir, split="train", size=edition, download=True),
-    )
+    read = partial(datasets.Imagenette, request.data_dir, split="train", size=edition, download=True)
+    source = _download("imagenette", request.data_dir, read)
     splits = load_folder(folders[edition], request)
     # The folders are named by WordNet number; people know the classes by their names.
     readable = dict(zip(source.wnids, (names[0] for names in source.classes), strict=True))
@@ -82,9 +79,3 @@ def _download(name: str, data_dir: Path, open_set: Callable[[], Any]) -> Any:
             f"{name} is not in {data_dir} and cannot be downloaded ({first_line(error, kind=False)}); put the archive "
             "that torchvision uses there by hand, or give a folder of images with folder:PATH."
         ) from error
-
-
-def _resize(image: Bytes, size: int) -> Bytes:
-    if image.shape[:2] == (size, size):
-        return image
-    return np.asarray(Image.fromarray(image).resize((size, size), Image.Resampling.BICUBIC))

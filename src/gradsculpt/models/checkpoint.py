@@ -4,6 +4,7 @@ import json
 import platform
 import subprocess
 from collections.abc import Mapping
+from contextlib import suppress
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -82,14 +83,11 @@ def save(
 
 
 def load(run: str | Path) -> Classifier:
-    """Load the classifier of a finished run, on the CPU and in eval mode.
+    """Load the classifier of a run directory, as `gradsculpt train --out` wrote it, on the CPU and in eval mode.
 
     No pickle is read, so a run from a stranger can be opened. A run whose model is `python:MODULE:FACTORY` imports and
     calls that function, which is the user's own code: it must be importable here, and nothing is ever imported from
     the run directory on its account.
-
-    Args:
-        run: The run directory, as `gradsculpt train --out` wrote it.
 
     Returns:
         The classifier; PyTorch's random state is as before.
@@ -131,10 +129,8 @@ def _storable(network: nn.Module) -> dict[str, Tensor]:
 def _versions() -> dict[str, str]:
     versions = {"python": platform.python_version()}
     for package in ("gradsculpt", "torch", "torchvision", "timm"):
-        try:
+        with suppress(metadata.PackageNotFoundError):
             versions[package] = metadata.version(package)
-        except metadata.PackageNotFoundError:
-            continue
     return versions
 
 

@@ -87,10 +87,7 @@ def with_weights(
 def pretrained(name: str = "efficientnet-lite0") -> Classifier:
     """Return a classifier of ImageNet with its weights, on the CPU and in eval mode; no network access is needed.
 
-    EfficientNet-Lite0 has 4,652,008 parameters and ReLU6 activations.
-
-    Args:
-        name: A name from `PRETRAINED`.
+    `name` is one of `PRETRAINED`; EfficientNet-Lite0 has 4,652,008 parameters and ReLU6 activations.
 
     Returns:
         A classifier of images [N, 3, 224, 224] in [0, 1]; PyTorch's random state is as before.
