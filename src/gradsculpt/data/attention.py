@@ -28,7 +28,6 @@ class AttentionFolder:
     left corner and its width and height the lower right one; a file without boxes says that nobody looked.
 
     Args:
-        folder: The folder `attention/`.
         files: Its files, by their path inside it without the suffix.
     """
 
@@ -65,11 +64,8 @@ def find_attention(
 ) -> tuple[list[AttentionFolder | None], tuple[str, ...]]:
     """Find the attention of each listed part of a folder of images: `root`/attention, or one inside the part.
 
-    Returns:
-        The attention of each part, None where no image of it has a map; and notes for the user.
-
-    Raises:
-        DataError: If no map belongs to an image, or it is not clear which map an image has.
+    It is None where no image of the part has a map; notes for the user come with it. Raises `DataError` if no map
+    belongs to an image, or it is not clear which map an image has.
     """
     common = _index(root)
     inside = [(None if part == root else _index(part), listing.files) for part, listing in listed]
@@ -103,8 +99,7 @@ def check_fit(name: str, map_shape: tuple[int, int], file: Path, shape: tuple[in
 def read_boxes(path: Path, shape: tuple[int, int]) -> list[Box]:
     """Read the boxes of an upright image of some width and height, one a line: left, top, right and bottom.
 
-    Raises:
-        DataError: If a line is not four numbers that make a box within the image.
+    Raises `DataError` if a line is not four numbers that make a box within the image.
     """
     try:
         lines = path.read_text(encoding="utf-8-sig").splitlines()
@@ -114,10 +109,9 @@ def read_boxes(path: Path, shape: tuple[int, int]) -> list[Box]:
 
 
 def draw_boxes(boxes: Sequence[Box], size: int, shape: tuple[int, int]) -> Bytes:
-    """Draw boxes into the square that `decode` keeps of an image: 255 inside, and in between at their edges.
+    """Draw boxes of an upright image of a width and height into the square [size, size] that `decode` keeps of it.
 
-    Returns:
-        uint8 [size, size].
+    Pixels are 255 inside of boxes, and in between at their edges.
 
     Example:
         >>> draw_boxes([(0, 0, 5, 10)], 2, (10, 10)).tolist()
@@ -136,7 +130,6 @@ def draw_boxes(boxes: Sequence[Box], size: int, shape: tuple[int, int]) -> Bytes
 
 
 def _index(parent: Path) -> AttentionFolder | None:
-    """List `parent`/attention, if it is there."""
     folder = parent / ATTENTION
     if not folder.is_dir():
         return None
@@ -156,15 +149,12 @@ def _compare(maps: AttentionFolder | None, images: Sequence[Path], root: Path) -
     matched: dict[str, Path] = {}
     without: list[Path] = []
     for file in images:
-        key = maps.key(file)
-        if key not in maps.files:
+        if (key := maps.key(file)) not in maps.files:
             without.append(file)
-        elif key in matched:
+        elif (other := matched.setdefault(key, file)) is not file:
             raise DataError(
-                f"{matched[key]} and {file} would share the map {maps.files[key]}; rename one of them and its map."
+                f"{other} and {file} would share the map {maps.files[key]}; rename one of them and its map."
             )
-        else:
-            matched[key] = file
     if not matched:
         first = f"{maps.folder / maps.key(images[0])}.png"
         raise DataError(

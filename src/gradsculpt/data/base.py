@@ -24,7 +24,6 @@ class ImageSet:
     Args:
         images: uint8 [N, H, W, 3]. Rows of channels last, so that a batch becomes a channels_last tensor for free.
         labels: int64 [N], indices into `classes`.
-        classes: Class names.
         names: One name an image, to report it by; unique within a set.
         attention: Maps that accompany the images, [N, H, W], or [N, H, W, C] where they have channels; None for none.
             uint8 says where a human would look, 0 (nowhere) to 255; maps of other types are taken as they are.
@@ -73,12 +72,9 @@ class Skipped:
 
 @dataclass(frozen=True)
 class Splits:
-    """The three parts of a data set: training, validation (cut from training), and the held-out test part.
+    """A data set's images to train on, to choose the epoch by (cut from those), and held out for the test.
 
     Args:
-        train: What is trained on.
-        val: What the epoch is chosen by.
-        test: What is only scored.
         skipped: Files that were left out.
         notes: What else a user should know about the data, a sentence each.
     """

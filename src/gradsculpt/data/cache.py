@@ -68,7 +68,7 @@ def cached(
         rows: Called when there is something to build; yields every image, or why a file was left out.
 
     Raises:
-        DataError: If the folder cannot be written, or if `rows` raises it.
+        DataError: If the folder cannot be written.
     """
     key = hashlib.sha256(json.dumps([FORMAT, classes, identity], sort_keys=True).encode()).hexdigest()
     place = cache_dir / f"{source}-{key[:16]}"

@@ -20,10 +20,7 @@ def load_cub_gha(request: Request) -> Splits:
 
     Its `data_dir` holds `CUB_200_2011/images/`, as its archive unpacks, and in `cub_gha/` the split as `train.csv` and
     `test.csv` (columns split, img, label, gaze) and the gaze recordings as `fixation*.txt`, each of these plain or
-    as .gz. The recordings of all files count together.
-
-    Raises:
-        DataError: If one of these is missing or cannot be read.
+    as .gz. The recordings of all files count together. Raises `DataError` if one of these is missing or unreadable.
 
     Source: Wah et al. 2011 (CUB-200-2011); Rong et al., BMVC 2021 (CUB-GHA); Gong et al., CVPR 2024 (AdvGrad), B.8.
     Deviation: Images are scaled and cut as those of every source, not squeezed to 600 x 600.
@@ -58,8 +55,7 @@ def load_cub_gha(request: Request) -> Splits:
 def read_list(path: Path, root: Path) -> tuple[Listing, list[int]]:
     """Return the images of a part, and the number that each has in the gaze recordings.
 
-    Raises:
-        DataError: If the list is in another format, or lacks whole classes.
+    Raises `DataError` if the list is in another format, or lacks whole classes.
     """
     try:
         with opened(path) as file:

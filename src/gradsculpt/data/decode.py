@@ -13,17 +13,14 @@ from gradsculpt.errors import DataError, first_line
 
 # Pillow's own threshold for a warning; twice this is an error there. A set of images has no use for either.
 PIXEL_LIMIT = 89_478_485
-
 _REASONS = {
     FileNotFoundError: "does not exist; check the spelling of the path.",
     UnidentifiedImageError: "is not an image of a known format; replace or remove it.",
-    Image.DecompressionBombError: f"has more than {PIXEL_LIMIT:,} pixels, too many to decode safely; make it smaller or "
-    "remove it.",
+    Image.DecompressionBombError: f"has more than {PIXEL_LIMIT:,} pixels, too many to decode safely; "
+    "make it smaller or remove it.",
 }
-
 # Lossy compression tints grey pixels a little.
 _GREY_TOLERANCE = 16
-
 _TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -37,17 +34,12 @@ _SIDEWAYS = (5, 6, 7, 8)
 
 
 def decode(path: Path, size: int) -> Bytes:
-    """Read an image file, scale its shorter side to `size` and cut the square in the middle.
+    """Read an image file, scale its shorter side to `size` and cut the square in the middle: uint8 [size, size, 3].
 
     The first frame of an animation is taken, transparency is laid on white, the EXIF orientation is applied, and
     greyscale values of 16 bits or more are scaled rather than clipped: 16-bit integers from 0...65535,
-    floating-point values from 0...1, and anything that does not fit those from its own minimum...maximum.
-
-    Returns:
-        uint8 [size, size, 3].
-
-    Raises:
-        DataError: If the file is missing, empty, no image, corrupt, truncated or larger than `PIXEL_LIMIT` pixels.
+    floating-point values from 0...1, and anything that does not fit those from its own minimum...maximum. Raises
+    `DataError` if the file is missing, empty, no image, corrupt, truncated or larger than `PIXEL_LIMIT` pixels.
     """
     return decode_with_size(path, size)[0]
 
@@ -65,16 +57,11 @@ def decode_with_size(path: Path, size: int) -> tuple[Bytes, tuple[int, int]]:
 
 
 def decode_grey(path: Path) -> Bytes:
-    """Read a greyscale map or mask, upright and of its own size.
+    """Read a greyscale map or mask, upright and of its own size: uint8 [height, width].
 
     Values are 0...255, or 0 and 1 for a mask, which become 0 and 255; integers of more bits that exceed 255 are taken
-    as 0...65535 and floating-point values as 0...1. Where the map is transparent it is 0.
-
-    Returns:
-        uint8 [height, width].
-
-    Raises:
-        DataError: If the file is coloured, or cannot be read as an image.
+    as 0...65535 and floating-point values as 0...1. Where the map is transparent it is 0. Raises `DataError` if the
+    file is coloured, or cannot be read as an image.
     """
     with _opened(path) as image:
         image.load()
@@ -83,15 +70,9 @@ def decode_grey(path: Path) -> Bytes:
 
 
 def cut_square(pixels: Bytes, size: int, like: tuple[int, int] | None = None) -> Bytes:
-    """Scale and cut pixels as `decode` does an image.
+    """Scale and cut an upright image or its map as `decode` does: uint8 [height, width(, 3)] to [size, size(, 3)].
 
-    Args:
-        pixels: uint8 [height, width] or [height, width, 3]: a whole upright image or its map, at any scale.
-        size: Side of the square.
-        like: Width and height of the image; by default what `pixels` has.
-
-    Returns:
-        uint8 [size, size] or [size, size, 3].
+    The pixels may be a copy, at any scale, of an image of the width and height `like`.
     """
     image = Image.fromarray(pixels)
     return np.array(_square(image, size, like or image.size), dtype=np.uint8)

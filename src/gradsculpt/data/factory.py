@@ -28,10 +28,8 @@ def load_factory(target: str, size: int | None, request: Request) -> Splits:
     Pixels are read anew each time and kept in memory; an array of uint8 images [N, S, S, 3] that have their size is
     taken as it is, so that it can be a memory map. Other images are cut and scaled as those of a folder are.
 
-    Validation is cut off where the function, `package.module:function`, returns no part for it.
-
-    Raises:
-        DataError: If the function cannot be had or fails, or returns what cannot be used.
+    Validation is cut off where the function, `package.module:function`, returns no part for it. Raises `DataError` if
+    the function cannot be had or fails, or returns what cannot be used.
     """
     said = f"python:{target}"
     wanted = {"image_size": size, "seed": request.seed, "data_dir": request.data_dir}

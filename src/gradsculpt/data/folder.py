@@ -27,11 +27,9 @@ def load_folder(path: Path, request: Request) -> Splits:
 
     If only one of val/ and test/ exists, it is the held-out test part, and validation is cut from train/. Of a single
     folder of class folders, `val_fraction` becomes validation and as much again test; no seed changes the test.
-    Where people looked may stand in `path`/attention (see `AttentionFolder`), which is neither a class nor a part; an
-    image without a map there counts as looked at nowhere, and a note says how many there are.
-
-    Returns:
-        The three parts; an image's name is its path below `path`.
+    Images are named by their paths below `path`. Where people looked may stand in `path`/attention (see
+    `AttentionFolder`), which is neither a class nor a part; an image without a map there counts as looked at nowhere,
+    and a note says how many there are.
 
     Raises:
         DataError: If the folders are not as above, too many files cannot be decoded, or attention does not fit.

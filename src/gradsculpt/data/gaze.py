@@ -46,10 +46,7 @@ def read_recordings(path: Path) -> list[Recording]:
     y in pixels of the image, and the duration in ms. A line of `Fixation.txt` has, before the fixations, also the
     width, height, left and top of the image on the display, and fixations in pixels of the display. The count of
     numbers tells them apart. Single runs do not say how large an image was shown; it is taken to fill a display of
-    1920 x 1080, as the published maps do.
-
-    Raises:
-        DataError: If the file cannot be read, or a line is in neither format.
+    1920 x 1080, as the published maps do. Raises `DataError` if the file is unreadable, or a line in neither format.
 
     Source: Rong et al., BMVC 2021 (CUB-GHA), the public recordings and their description.
     Deviation: The last fixation of a line, which the public script leaves out, is kept.
@@ -69,7 +66,7 @@ def opened(path: Path) -> TextIO:
 def gaze_map(fixations: Floats, size: tuple[int, int], sigma: float | Floats) -> Floats:
     """Lay a Gaussian on each fixation, as heavy as it was long, and scale the sum to a peak of 1.
 
-    Units: `sigma`, one for all Gaussians or one a fixation, and `size`, width and height of the map, are in pixels of it.
+    Units: pixels of the map, for its width and height and for `sigma`, one for all Gaussians or one a fixation.
 
     Returns:
         [height, width] in [0, 1]; zero where there are no fixations.

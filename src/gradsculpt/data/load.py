@@ -30,7 +30,6 @@ class Source:
 
     Args:
         name: What `load_data` takes; words in capitals stand for the user's.
-        description: One line.
         image_size: Side of the images, in pixels; None for the side that they come with.
         flip: Whether training mirrors images at random.
         crop: How far training shifts images at random, as a share of their side.

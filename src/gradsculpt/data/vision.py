@@ -20,8 +20,7 @@ _EDITIONS = {"160px": 160, "320px": 320, "full": 1 << 30}
 def load_cifar10(request: Request) -> Splits:
     """Return CIFAR-10, after downloading it to `data_dir` if it is not there; test is its own test part.
 
-    Raises:
-        DataError: If the download fails.
+    Raises `DataError` if the download fails.
     """
     from torchvision import datasets
 
@@ -46,10 +45,8 @@ def load_cifar10(request: Request) -> Splits:
 def load_imagenette(request: Request) -> Splits:
     """Return ImageNette, after downloading it to `data_dir` if it is not there; test is its own validation part.
 
-    Of its three editions the smallest with sides of at least `size` is used, or one that is already there.
-
-    Raises:
-        DataError: If the download fails.
+    Of its three editions the smallest with sides of at least `size` is used, or one that is already there. Raises
+    `DataError` if the download fails.
     """
     from torchvision import datasets
 

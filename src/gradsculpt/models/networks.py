@@ -45,9 +45,8 @@ def build(name: str, *, num_classes: int, image_size: int, softplus: float | Non
         ArgumentError: If a number is out of range.
 
     Example:
-        >>> import torch
-        >>> build("lenet", num_classes=5, image_size=32, softplus=3.0)(torch.zeros(1, 3, 32, 32)).shape
-        torch.Size([1, 5])
+        >>> build("lenet", num_classes=5, image_size=32, softplus=3.0).head[2]
+        Softplus(beta=3.0, threshold=20.0)
     """
     checks.at_least("num_classes", num_classes, 1)
     checks.at_least("image_size", image_size, 1)

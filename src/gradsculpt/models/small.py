@@ -27,9 +27,8 @@ class LeNet(nn.Module):
     Deviation: The released network takes 32 x 32 images and ten classes only, and shares one in-place ReLU.
 
     Example:
-        >>> import torch
-        >>> LeNet(num_classes=3, image_size=32)(torch.zeros(2, 3, 32, 32)).shape
-        torch.Size([2, 3])
+        >>> LeNet(num_classes=3, image_size=32).head[-1]
+        Linear(in_features=256, out_features=3, bias=True)
     """
 
     def __init__(self, num_classes: int = 10, image_size: int = 32) -> None:
@@ -73,9 +72,8 @@ class ConvNet(nn.Module):
         ModelError: If the images are of less than 16 pixels.
 
     Example:
-        >>> import torch
-        >>> ConvNet(num_classes=3, image_size=32)(torch.zeros(2, 3, 32, 32)).shape
-        torch.Size([2, 3])
+        >>> ConvNet(num_classes=3, image_size=32).head[-1]
+        Linear(in_features=128, out_features=3, bias=True)
     """
 
     def __init__(self, num_classes: int = 10, image_size: int = 64) -> None:

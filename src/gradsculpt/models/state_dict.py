@@ -22,10 +22,8 @@ def read_state(path: Path) -> dict[str, Tensor]:
     """Return the state dict in a .safetensors file, or in a file of `torch.save`; nothing but tensors is unpickled.
 
     A state dict that lies inside a dictionary under a usual name is looked up there, and the prefixes of
-    `nn.DataParallel` and `torch.compile` are taken off.
-
-    Raises:
-        ModelError: If the file is missing, cannot be read, or holds something else.
+    `nn.DataParallel` and `torch.compile` are taken off. Raises `ModelError` if the file is missing, cannot be read, or
+    holds something else.
     """
     from safetensors.torch import load_file
 
@@ -56,12 +54,9 @@ def read_state(path: Path) -> dict[str, Tensor]:
 
 
 def fill(network: nn.Module, state: Mapping[str, Tensor], *, what: str, remedy: str) -> None:
-    """Load weights into a network.
+    """Load weights into a network; raise `ModelError` if they do not fit, as `what` says, with a `remedy`.
 
     Counters of batch normalisation may be missing, as old files lack them, and auxiliary heads may be left over.
-
-    Raises:
-        ModelError: If they do not fit: `what` says so, and `remedy` what to do then.
     """
     needed = network.state_dict()
     state = {key: value for key, value in state.items() if key in needed or not key.startswith(_AUXILIARY)}
@@ -89,7 +84,6 @@ def fill(network: nn.Module, state: Mapping[str, Tensor], *, what: str, remedy: 
 
 
 def _other_than_state(content: Any) -> str | None:
-    """Say what something is that is no state dict."""
     if not isinstance(content, Mapping):
         return f"a {type(content).__name__}"
     if not content:
