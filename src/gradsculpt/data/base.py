@@ -42,10 +42,10 @@ class ImageSet:
         """Return the images at `indices`, in that order, as a view that copies no pixels until a batch is read."""
         return replace(
             self,
-            images=_Rows(self.images, indices),
+            images=_Rows(self.images, indices),  # type: ignore[arg-type]
             labels=self.labels[indices],
             names=tuple(self.names[i] for i in indices),
-            attention=None if self.attention is None else _Rows(self.attention, indices),
+            attention=None if self.attention is None else _Rows(self.attention, indices),  # type: ignore[arg-type]
         )
 
 
@@ -100,7 +100,8 @@ class _Rows:
     def __init__(self, array: Any, rows: npt.NDArray[np.int64]) -> None:
         if isinstance(array, _Rows):
             array, rows = array._array, array._rows[rows]
-        self._array, self._rows = array, rows
+        self._array: Any = array
+        self._rows = rows
         self.shape, self.dtype = (len(rows), *array.shape[1:]), array.dtype
 
     def __len__(self) -> int:

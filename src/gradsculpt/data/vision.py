@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,11 +25,9 @@ def load_cifar10(request: Request) -> Splits:
 
     data_dir, size = request.data_dir, request.size
 
-    def part(train: bool) -> ImageSet:
-        name = "train" if train else "test"
-
+    def read(name: str) -> ImageSet:
         def rows() -> Iterator[Row]:
-            source = _download("cifar10", data_dir, lambda: datasets.CIFAR10(data_dir, train=train, download=True))
+            source = _downloaded("cifar10", datasets.CIFAR10, data_dir, train=name == "train")
             for index, (image, label) in enumerate(zip(source.data, source.targets, strict=True)):
                 pixels = image if len(image) == size else cut_square(image, size)
                 yield Row(pixels, int(label), f"{name}/{index:05d}")
@@ -38,8 +35,7 @@ def load_cifar10(request: Request) -> Splits:
 
         return cached(request.cache_dir, f"cifar10-{name}-{size}", {"size": size}, _CIFAR10, rows).images
 
-    train, val = stratified_cut(part(train=True), request.val_fraction, request.seed)
-    return Splits(train, val, part(train=False))
+    return Splits(*stratified_cut(read("train"), request.val_fraction, request.seed), read("test"))
 
 
 def load_imagenette(request: Request) -> Splits:
@@ -56,20 +52,19 @@ def load_imagenette(request: Request) -> Splits:
         if request.size <= side
     }
     edition = next((edition for edition, folder in folders.items() if folder.is_dir()), next(iter(folders)))
-    read = partial(datasets.Imagenette, request.data_dir, split="train", size=edition, download=True)
-    source = _download("imagenette", request.data_dir, read)
+    source = _downloaded("imagenette", datasets.Imagenette, request.data_dir, split="train", size=edition)
     splits = load_folder(folders[edition], request)
     # The folders are named by WordNet number; people know the classes by their names.
     readable = dict(zip(source.wnids, (names[0] for names in source.classes), strict=True))
     classes = tuple(readable.get(name, name) for name in splits.train.classes)
-    train, val, test = (replace(part, classes=classes) for part in (splits.train, splits.val, splits.test))
-    return Splits(train, val, test, splits.skipped)
+    named = (replace(images, classes=classes) for images in (splits.train, splits.val, splits.test))
+    return Splits(*named, splits.skipped)
 
 
-def _download(name: str, data_dir: Path, open_set: Callable[[], Any]) -> Any:
+def _downloaded(name: str, dataset: Callable[..., Any], data_dir: Path, **options: Any) -> Any:
     try:
         data_dir.mkdir(parents=True, exist_ok=True)
-        return open_set()
+        return dataset(data_dir, **options, download=True)
     # URLError is an OSError; RuntimeError is torchvision's word for a file that is missing or damaged.
     except (OSError, RuntimeError, ValueError, EOFError) as error:
         raise DataError(

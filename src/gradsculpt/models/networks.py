@@ -1,5 +1,7 @@
 """Networks by name, adapted to the number of classes and the size of the images."""
 
+from collections.abc import Callable
+
 from torch import Tensor, nn
 
 from gradsculpt import checks
@@ -19,6 +21,14 @@ MODELS = (
     ("timm:NAME", "any image classifier of timm, for instance timm:convnext_tiny; pip install 'gradsculpt[timm]'"),
     ("python:MODULE:FACTORY", "your own function that takes num_classes and returns a torch.nn.Module"),
 )
+
+_OURS: dict[str, Callable[[int, int], nn.Module]] = {
+    "lenet": LeNet,
+    "convnet": ConvNet,
+    "resnet18-cifar": sources.resnet18_cifar,
+}
+_PLAIN = ("resnet34", "efficientnet_b0")  # those of torchvision that go without its name
+_OTHERS = {"torchvision": sources.torchvision, "timm": sources.timm, "python": sources.python}
 
 
 def build(name: str, *, num_classes: int, image_size: int, softplus: float | None = None) -> nn.Module:
@@ -79,15 +89,11 @@ def construct(name: str, num_classes: int, image_size: int) -> nn.Module:
 
 
 def _make(name: str, num_classes: int, image_size: int) -> nn.Module:
-    if name in (ours := {"lenet": LeNet, "convnet": ConvNet, "resnet18-cifar": sources.resnet18_cifar}):
-        return ours[name](num_classes, image_size)
-    if name in ("resnet34", "efficientnet_b0"):
-        return sources.torchvision(name, num_classes, image_size)
-    prefix, _, rest = name.partition(":")
-    if rest and prefix in (
-        others := {"torchvision": sources.torchvision, "timm": sources.timm, "python": sources.python}
-    ):
-        return others[prefix](rest, num_classes, image_size)
+    if name in _OURS:
+        return _OURS[name](num_classes, image_size)
+    prefix, _, rest = (f"torchvision:{name}" if name in _PLAIN else name).partition(":")
+    if rest and prefix in _OTHERS:
+        return _OTHERS[prefix](rest, num_classes, image_size)
     choices = {key: f"torchvision:{key}" for key in sources.torchvision_names()} | {key: key for key, _ in MODELS}
     hint = sources.suggestion(rest or name, choices)
     raise ModelError(f"there is no network {name!r}; choose from {', '.join(key for key, _ in MODELS)}.{hint}")

