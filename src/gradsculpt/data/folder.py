@@ -52,7 +52,8 @@ def load_folder(path: Path, request: Request) -> Splits:
     if len(held_out) == 1:
         train, val = stratified_cut(train, val_fraction, request.seed)
         held_out = [val, *held_out]
-    return Splits(train, *held_out, skipped, notes)
+    val, test = held_out
+    return Splits(train, val, test, skipped, notes)
 
 
 def read_images(root: Path, place: Path, listing: Listing, attention: AttentionMaps | None, request: Request) -> Cached:

@@ -57,8 +57,8 @@ def load_imagenette(request: Request) -> Splits:
     # The folders are named by WordNet number; people know the classes by their names.
     readable = dict(zip(source.wnids, (names[0] for names in source.classes), strict=True))
     classes = tuple(readable.get(name, name) for name in splits.train.classes)
-    named = (replace(images, classes=classes) for images in (splits.train, splits.val, splits.test))
-    return Splits(*named, splits.skipped)
+    train, val, test = (replace(images, classes=classes) for images in (splits.train, splits.val, splits.test))
+    return Splits(train, val, test, splits.skipped)
 
 
 def _downloaded(name: str, dataset: Callable[..., Any], data_dir: Path, **options: Any) -> Any:

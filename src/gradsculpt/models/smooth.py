@@ -76,17 +76,17 @@ def to_softplus(network: nn.Module, beta: float = 3.0, *, example: Tensor | None
 
 def _swap(network: nn.Module, beta: float) -> list[tuple[nn.Module, str, nn.Module]]:
     """Replace the rectifiers; return (parent, name, old) for each place. What was shared stays shared."""
-    # ReLU6 is a Hardtanh in torch, and some networks write it as one.
-    places = [
-        (parent, name, child)
-        for parent in network.modules()
-        for name, child in parent._modules.items()
-        if isinstance(child, tuple(SHARP.values())) or (isinstance(child, nn.Hardtanh) and child.min_val == 0)
-    ]
+    children = [(parent, *child) for parent in network.modules() for child in parent._modules.items()]
+    places = [(parent, name, child) for parent, name, child in children if child is not None and _is_rectifier(child)]
     new = {id(old): kernels.Softplus(beta=beta).train(old.training) for _, _, old in places}
     for parent, name, old in places:
         setattr(parent, name, new[id(old)])
     return places
+
+
+def _is_rectifier(module: nn.Module) -> bool:
+    # ReLU6 is a Hardtanh in torch, and some networks write it as one.
+    return isinstance(module, tuple(SHARP.values())) or (isinstance(module, nn.Hardtanh) and module.min_val == 0)
 
 
 def _rectifier_calls(network: nn.Module, example: Tensor | None) -> list[str]:
