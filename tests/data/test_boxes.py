@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gradsculpt.data.boxes import draw_boxes, read_boxes
+from gradsculpt.data.attention import draw_boxes, read_boxes
 from gradsculpt.errors import DataError
 
 SHAPE = (40, 30)

@@ -6,7 +6,7 @@ import pytest
 
 from gradsculpt.data import SOURCES, Splits, load_data
 from gradsculpt.data.cells import draw
-from gradsculpt.data.sources import find_source
+from gradsculpt.data.load import find_source
 from gradsculpt.errors import ArgumentError, DataError, GradsculptError
 from tests.data.conftest import MakeFolder
 

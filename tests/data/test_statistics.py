@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
+from gradsculpt.data.augment import pixel_statistics
 from gradsculpt.data.base import ImageSet
-from gradsculpt.data.statistics import pixel_statistics
 from gradsculpt.errors import ArgumentError
 
 

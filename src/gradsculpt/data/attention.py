@@ -1,41 +1,21 @@
 """Where a human looked, from files that lie beside the images: maps, masks and boxes."""
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
-from typing import Protocol
 
 import numpy as np
 
 from gradsculpt.data.base import Bytes
-from gradsculpt.data.boxes import draw_boxes, read_boxes
-from gradsculpt.data.decode import cut_square, decode_grey
+from gradsculpt.data.decode import cut_square, decode_grey, middle_square
 from gradsculpt.data.listing import ATTENTION, Listing, files_below, is_image
 from gradsculpt.errors import DataError
 
+Box = tuple[float, float, float, float]
+
 _BOXES = ".txt"
-
-
-class AttentionMaps(Protocol):
-    """The attention maps of some images."""
-
-    def facts(self, file: Path) -> object:
-        """Return what the map of an image depends on, as JSON values; None if there is no map."""
-
-    def read(self, file: Path, size: int, shape: tuple[int, int]) -> Bytes:
-        """Return the map of an image, cut as `decode` cuts the image; zero if there is no map.
-
-        Args:
-            file: The image.
-            size: Side of the square.
-            shape: Width and height of the upright image.
-
-        Returns:
-            uint8 [size, size].
-
-        Raises:
-            DataError: If the map cannot be read or does not fit its image.
-        """
 
 
 @dataclass(frozen=True)
@@ -48,7 +28,6 @@ class AttentionFolder:
     left corner and its width and height the lower right one; a file without boxes says that nobody looked.
 
     Args:
-        folder: The folder `attention/`.
         files: Its files, by their path inside it without the suffix.
     """
 
@@ -56,17 +35,18 @@ class AttentionFolder:
     files: Mapping[str, Path]
 
     def facts(self, file: Path) -> object:
-        """Return path, size and time of change of the file that has the map; None if there is none."""
-        place = self.files.get(self.key(file))
-        if place is None:
+        """Return what the map of an image depends on, as JSON values; None if there is no map."""
+        if (place := self.files.get(self.key(file))) is None:
             return None
         info = place.stat()
         return [place.relative_to(self.folder).as_posix(), info.st_size, info.st_mtime_ns]
 
     def read(self, file: Path, size: int, shape: tuple[int, int]) -> Bytes:
-        """Return the map of an image, zero if there is none."""
-        place = self.files.get(self.key(file))
-        if place is None:
+        """Return the map of an image as uint8 [size, size], cut as `decode` cuts the image; zero if there is none.
+
+        `shape` is width and height of the upright image; a `DataError` says what is wrong with the map.
+        """
+        if (place := self.files.get(self.key(file))) is None:
             return np.zeros((size, size), dtype=np.uint8)
         if place.suffix.lower() == _BOXES:
             return draw_boxes(read_boxes(place, shape), size, shape)
@@ -82,31 +62,22 @@ class AttentionFolder:
 def find_attention(
     root: Path, listed: Sequence[tuple[Path, Listing]]
 ) -> tuple[list[AttentionFolder | None], tuple[str, ...]]:
-    """Find the attention of each part of a folder of images: `root`/attention, or one inside the part.
+    """Find the attention of each listed part of a folder of images: `root`/attention, or one inside the part.
 
-    Args:
-        root: The folder of images.
-        listed: Its parts, with the images of each.
-
-    Returns:
-        The attention of each part, None where no image of it has a map; and notes for the user.
-
-    Raises:
-        DataError: If no map belongs to an image, or it is not clear which map an image has.
+    It is None where no image of the part has a map; notes for the user come with it. Raises `DataError` if no map
+    belongs to an image, or it is not clear which map an image has.
     """
     common = _index(root)
-    inside = [None if part == root else _index(part) for part, _ in listed]
-    for maps in inside:
+    inside = [(None if part == root else _index(part), listing.files) for part, listing in listed]
+    for maps, _ in inside:
         if common is not None and maps is not None:
             raise DataError(f"{common.folder} and {maps.folder} both have maps of the same images; keep one of them.")
-    files = [listing.files for _, listing in listed]
-    notes = [*_compare(common, [file for part in files for file in part], root)]
-    for maps, part in zip(inside, files, strict=True):
-        notes += _compare(maps, part, root)
-    chosen = [common or maps for maps in inside]
-    for index, (maps, part) in enumerate(zip(chosen, files, strict=True)):
-        if maps is not None and not any(maps.key(file) in maps.files for file in part):
-            chosen[index] = None
+    everywhere = (common, [file for _, files in inside for file in files])
+    notes = chain.from_iterable(_compare(maps, files, root) for maps, files in (everywhere, *inside))
+    attention = [(common or maps, files) for maps, files in inside]
+    chosen = [
+        maps if maps and any(maps.key(file) in maps.files for file in files) else None for maps, files in attention
+    ]
     return chosen, tuple(notes)
 
 
@@ -115,11 +86,6 @@ def check_fit(name: str, map_shape: tuple[int, int], file: Path, shape: tuple[in
 
     Example:
         >>> check_fit("x.png", (7, 5), Path("x.jpg"), (500, 375))
-        >>> try:
-        ...     check_fit("x.png", (5, 5), Path("x.jpg"), (500, 375))
-        ... except DataError as error:
-        ...     str(error)[:40]
-        'x.png is 5 x 5 but x.jpg is 500 x 375, s'
     """
     # Sides of a copy are rounded up, down or to the nearest: its longer side may be a pixel off what the other says.
     apart = abs(map_shape[0] * shape[1] - map_shape[1] * shape[0])
@@ -130,8 +96,40 @@ def check_fit(name: str, map_shape: tuple[int, int], file: Path, shape: tuple[in
         )
 
 
+def read_boxes(path: Path, shape: tuple[int, int]) -> list[Box]:
+    """Read the boxes of an upright image of some width and height, one a line: left, top, right and bottom.
+
+    Raises `DataError` if a line is not four numbers that make a box within the image.
+    """
+    try:
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"{path} cannot be read as text ({error}); write lines `left top right bottom`.") from error
+    return [_box(path, number, line, shape) for number, line in enumerate(lines, start=1) if line.strip()]
+
+
+def draw_boxes(boxes: Sequence[Box], size: int, shape: tuple[int, int]) -> Bytes:
+    """Draw boxes of an upright image of a width and height into the square [size, size] that `decode` keeps of it.
+
+    Pixels are 255 inside of boxes, and in between at their edges.
+
+    Example:
+        >>> draw_boxes([(0, 0, 5, 10)], 2, (10, 10)).tolist()
+        [[255, 0], [255, 0]]
+    """
+    left, top, side = middle_square(*shape)
+    edges = np.arange(size + 1) * (side / size)
+    drawn = np.zeros((size, size))
+    for box in boxes:
+        across, down = (
+            (np.minimum(edges[1:], high - start) - np.maximum(edges[:-1], low - start)).clip(0) * (size / side)
+            for low, high, start in ((box[0], box[2], left), (box[1], box[3], top))
+        )
+        drawn = np.maximum(drawn, np.outer(down, across))
+    return np.rint(255 * drawn).astype(np.uint8)
+
+
 def _index(parent: Path) -> AttentionFolder | None:
-    """List `parent`/attention, if it is there."""
     folder = parent / ATTENTION
     if not folder.is_dir():
         return None
@@ -151,15 +149,12 @@ def _compare(maps: AttentionFolder | None, images: Sequence[Path], root: Path) -
     matched: dict[str, Path] = {}
     without: list[Path] = []
     for file in images:
-        key = maps.key(file)
-        if key not in maps.files:
+        if (key := maps.key(file)) not in maps.files:
             without.append(file)
-        elif key in matched:
+        elif (other := matched.setdefault(key, file)) is not file:
             raise DataError(
-                f"{matched[key]} and {file} would share the map {maps.files[key]}; rename one of them and its map."
+                f"{other} and {file} would share the map {maps.files[key]}; rename one of them and its map."
             )
-        else:
-            matched[key] = file
     if not matched:
         first = f"{maps.folder / maps.key(images[0])}.png"
         raise DataError(
@@ -175,3 +170,24 @@ def _compare(maps: AttentionFolder | None, images: Sequence[Path], root: Path) -
     if lost:
         first = lost[0].relative_to(root).as_posix()
         yield f"{len(lost)} of {len(maps.files)} attention maps belong to no image (the first is {first})"
+
+
+def _box(path: Path, number: int, line: str, shape: tuple[int, int]) -> Box:
+    try:
+        left, top, right, bottom = (float(word) for word in re.split(r"[\s,]+", line.strip()))
+    except ValueError:
+        raise DataError(
+            f"{path}, line {number}: {line.strip()!r} is no box; write four numbers, left top right bottom, in pixels."
+        ) from None
+    box = f"{path}, line {number}: the box {line.strip()!r}"
+    # A pixel more is what tools write that count from 1 or round.
+    inside = left >= -1 and top >= -1 and right <= shape[0] + 1 and bottom <= shape[1] + 1
+    full = left < right and top < bottom
+    if not (inside and full):
+        raise DataError(
+            f"{box} {'lies outside its image' if full else 'is empty'}, which is {shape[0]} x {shape[1]}; "
+            "write left top right bottom in pixels of the image as displayed."
+        )
+    if max(right, bottom) <= 1 and max(shape) > 1:
+        raise DataError(f"{box} lies within a single pixel; write pixels, not shares of the image's sides.")
+    return left, top, right, bottom

@@ -1,14 +1,21 @@
-"""Random changes of training images, a whole batch at a time."""
+"""From 8-bit pixels to what a network takes, and random changes of a batch of training images."""
 
 from dataclasses import dataclass
+from functools import partial
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional
 
 from gradsculpt import checks
+from gradsculpt.data.base import ImageSet
 from gradsculpt.errors import ArgumentError
 from gradsculpt.inputs import InputSpace
+
+_AT_ONCE = 256
+# Half a step of 8-bit pixels: a channel that never changes would otherwise be divided by zero.
+_LEAST_STD = 0.5 / 255
 
 
 def to_float(images: Tensor) -> Tensor:
@@ -41,6 +48,34 @@ def to_input(images: Tensor, space: InputSpace) -> Tensor:
     return normalized.view(batch, height, width, channels).permute(0, 3, 1, 2)
 
 
+def pixel_statistics(image_set: ImageSet, limit: int = 4096) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Return mean and standard deviation of each channel over at most `limit` evenly spaced images.
+
+    Units: pixels in [0, 1]. The standard deviation is at least 0.5 / 255.
+
+    Raises:
+        ArgumentError: If `limit` is not positive.
+
+    Example:
+        >>> images = np.array([0, 255], np.uint8).repeat(3).reshape(2, 1, 1, 3)
+        >>> pixel_statistics(ImageSet(images, np.array([0, 1]), ("a", "b"), ("0", "1")))
+        ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
+    """
+    checks.at_least("limit", limit, 1)
+    count = min(limit, len(image_set))
+    chosen = np.linspace(0, len(image_set) - 1, count).round().astype(np.int64)
+    # Sums of whole numbers are exact, so the result does not depend on the chunks; 256 * 255^2 fits 32 bits.
+    total, squares, pixels = np.zeros(3, np.int64), np.zeros(3, np.int64), 0
+    for start in range(0, count, _AT_ONCE):
+        values = np.asarray(image_set.images[chosen[start : start + _AT_ONCE]])
+        total += values.sum(axis=0, dtype=np.uint32).sum(axis=(0, 1), dtype=np.int64)
+        squares += np.square(values, dtype=np.uint16).sum(axis=0, dtype=np.uint32).sum(axis=(0, 1), dtype=np.int64)
+        pixels += values.size // 3
+    mean = total / pixels
+    std = np.sqrt(np.maximum(squares / pixels - mean**2, 0))
+    return tuple((mean / 255).tolist()), tuple(np.maximum(std / 255, _LEAST_STD).tolist())
+
+
 @dataclass(frozen=True)
 class Augment:
     """Mirrors, shifts and magnifies each image of a batch at random, and its attention map in the same way.
@@ -55,9 +90,7 @@ class Augment:
         ArgumentError: If a value is out of range.
 
     Example:
-        >>> augment = Augment(flip=True, crop=0.125)
-        >>> images = torch.rand(4, 3, 32, 32)
-        >>> changed, attention = augment(images, None, torch.Generator().manual_seed(0))
+        >>> changed, attention = Augment()(torch.rand(4, 3, 32, 32), None, torch.Generator().manual_seed(0))
         >>> changed.shape, attention
         (torch.Size([4, 3, 32, 32]), None)
     """
@@ -98,11 +131,11 @@ class Augment:
         mirrored = (unit[0] < 0.5) & self.flip
         down, right = (_shift(unit[i], round(self.crop * side)) for i, side in ((1, height), (2, width)))
         if self.zoom == (1.0, 1.0):
-            moved = (mirrored, down, right)
-            return _move(images, *moved), None if attention is None else _move(attention, *moved)
-        low, high = self.zoom
-        grid = _source_grid(images, mirrored, down, right, low * (high / low) ** unit[3])
-        return _sample(images, grid), None if attention is None else _sample(attention, grid)
+            change = partial(_move, mirrored=mirrored, down=down, right=right)
+        else:
+            low, high = self.zoom
+            change = partial(_sample, grid=_source_grid(images, mirrored, down, right, low * (high / low) ** unit[3]))
+        return change(images), None if attention is None else change(attention)
 
 
 def _shift(unit: Tensor, most: int) -> Tensor:
@@ -112,12 +145,8 @@ def _shift(unit: Tensor, most: int) -> Tensor:
 
 def _move(images: Tensor, mirrored: Tensor, down: Tensor, right: Tensor) -> Tensor:
     """Mirror and shift each image by whole pixels: exact, and several times faster than sampling a grid."""
-    by_image = images.dtype == torch.uint8 and images.device.type == "cpu"
-    return (_move_by_image if by_image else _move_at_once)(images, mirrored, down, right)
-
-
-def _move_at_once(images: Tensor, mirrored: Tensor, down: Tensor, right: Tensor) -> Tensor:
-    """Gather whole pixels of the batch, in one operation."""
+    if images.dtype == torch.uint8 and images.device.type == "cpu":
+        return _move_by_image(images, mirrored, down, right)
     batch, channels, height, width = images.shape
     device = images.device
     columns = torch.arange(width, device=device)

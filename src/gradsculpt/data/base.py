@@ -1,6 +1,6 @@
 """What every source of images becomes: 8-bit arrays of one size, with labels, names and attention."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,10 @@ from gradsculpt.progress import Progress
 Bytes = npt.NDArray[np.uint8]
 
 
+def unheard(done: int, total: int | None) -> None:
+    """Take note of progress where nobody listens."""
+
+
 @dataclass(frozen=True)
 class ImageSet:
     """Labelled images of one size, usually backed by a memory map.
@@ -20,7 +24,6 @@ class ImageSet:
     Args:
         images: uint8 [N, H, W, 3]. Rows of channels last, so that a batch becomes a channels_last tensor for free.
         labels: int64 [N], indices into `classes`.
-        classes: Class names.
         names: One name an image, to report it by; unique within a set.
         attention: Maps that accompany the images, [N, H, W], or [N, H, W, C] where they have channels; None for none.
             uint8 says where a human would look, 0 (nowhere) to 255; maps of other types are taken as they are.
@@ -37,10 +40,10 @@ class ImageSet:
 
     def subset(self, indices: npt.NDArray[np.int64]) -> "ImageSet":
         """Return the images at `indices`, in that order, as a view that copies no pixels until a batch is read."""
-        return ImageSet(
+        return replace(
+            self,
             images=_Rows(self.images, indices),  # type: ignore[arg-type]
             labels=self.labels[indices],
-            classes=self.classes,
             names=tuple(self.names[i] for i in indices),
             attention=None if self.attention is None else _Rows(self.attention, indices),  # type: ignore[arg-type]
         )
@@ -48,17 +51,7 @@ class ImageSet:
 
 @dataclass(frozen=True)
 class Request:
-    """What is asked of a source of images.
-
-    Args:
-        size: Side of the images, in pixels.
-        data_dir: Where downloaded sets are or go.
-        cache_dir: Where decoded images are kept, to be memory-mapped.
-        val_fraction: Share of each class of the training images to cut off for validation, 0 to 0.5.
-        seed: Chooses the validation images, and the training images of cells; never the test images.
-        strict: Raise at the first file that cannot be decoded, instead of leaving it out.
-        progress: Called as `progress(done, total)` during long work.
-    """
+    """What is asked of a source of images: the side of the images in pixels; the rest is as of `load_data`."""
 
     size: int
     data_dir: Path = Path()
@@ -66,7 +59,7 @@ class Request:
     val_fraction: float = 0.1
     seed: int = 0
     strict: bool = False
-    progress: Progress | None = None
+    progress: Progress = unheard
 
 
 @dataclass(frozen=True)
@@ -79,12 +72,9 @@ class Skipped:
 
 @dataclass(frozen=True)
 class Splits:
-    """The three parts of a data set: training, validation (cut from training), and the held-out test part.
+    """A data set's images to train on, to choose the epoch by (cut from those), and held out for the test.
 
     Args:
-        train: What is trained on.
-        val: What the epoch is chosen by.
-        test: What is only scored.
         skipped: Files that were left out.
         notes: What else a user should know about the data, a sentence each.
     """
@@ -92,15 +82,15 @@ class Splits:
     train: ImageSet
     val: ImageSet
     test: ImageSet
-    skipped: tuple[Skipped, ...] = field(default=())
-    notes: tuple[str, ...] = field(default=())
+    skipped: tuple[Skipped, ...] = ()
+    notes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         for part in ("train", "val", "test"):
             if len(getattr(self, part)) == 0:
                 raise DataError(
-                    f"the {part} part has no images, so there is nothing to work on; "
-                    "add images or change --val-fraction."
+                    f"the {part} part has no images, so there is nothing to work on; add images or change "
+                    "--val-fraction."
                 )
 
 
@@ -112,8 +102,7 @@ class _Rows:
             array, rows = array._array, array._rows[rows]
         self._array: Any = array
         self._rows = rows
-        self.shape = (len(rows), *array.shape[1:])
-        self.dtype = array.dtype
+        self.shape, self.dtype = (len(rows), *array.shape[1:]), array.dtype
 
     def __len__(self) -> int:
         return len(self._rows)

@@ -20,10 +20,7 @@ def load_cub_gha(request: Request) -> Splits:
 
     Its `data_dir` holds `CUB_200_2011/images/`, as its archive unpacks, and in `cub_gha/` the split as `train.csv` and
     `test.csv` (columns split, img, label, gaze) and the gaze recordings as `fixation*.txt`, each of these plain or
-    as .gz. The recordings of all files count together.
-
-    Raises:
-        DataError: If one of these is missing or cannot be read.
+    as .gz. The recordings of all files count together. Raises `DataError` if one of these is missing or unreadable.
 
     Source: Wah et al. 2011 (CUB-200-2011); Rong et al., BMVC 2021 (CUB-GHA); Gong et al., CVPR 2024 (AdvGrad), B.8.
     Deviation: Images are scaled and cut as those of every source, not squeezed to 600 x 600.
@@ -37,8 +34,7 @@ def load_cub_gha(request: Request) -> Splits:
         f"{_GAZE}/test.csv": lists[1],
         f"{_GAZE}/fixation*.txt": recordings,
     }
-    missing = [name for name, there in wanted.items() if not there]
-    if missing:
+    if missing := [name for name, there in wanted.items() if not there]:
         raise DataError(
             f"{request.data_dir} lacks {', '.join(missing)}, so there is no cub-gha to read; unpack CUB-200-2011 "
             f"there, put the split and the gaze recordings of CUB-GHA into {_GAZE}/, and pass --data-dir."
@@ -47,18 +43,11 @@ def load_cub_gha(request: Request) -> Splits:
     listed = [(file, *read_list(file, root)) for file in lists if file]
     if listed[0][1].classes != listed[1][1].classes:
         raise DataError(f"{lists[0]} and {lists[1]} are of different classes; take both from one split.")
-    maps = GazeMaps(
-        {
-            file: looks[number]
-            for _, listing, numbers in listed
-            for file, number in zip(listing.files, numbers, strict=True)
-            if number in looks
-        }
-    )
+    pairs = [pair for _, listing, numbers in listed for pair in zip(listing.files, numbers, strict=True)]
+    maps = GazeMaps({file: looks[number] for file, number in pairs if number in looks})
     train, test = (read_images(root, place, listing, maps, request) for place, listing, _ in listed)
-    files = [file for _, listing, _ in listed for file in listing.files]
-    without = sum(file not in maps.recordings for file in files)
-    note = f"{without} of {len(files)} images have no gaze recording: they count as looked at nowhere"
+    without = sum(number not in looks for _, number in pairs)
+    note = f"{without} of {len(pairs)} images have no gaze recording: they count as looked at nowhere"
     rest, val = stratified_cut(train.images, request.val_fraction, request.seed)
     return Splits(rest, val, test.images, (*train.skipped, *test.skipped), (note,) if without else ())
 
@@ -66,8 +55,7 @@ def load_cub_gha(request: Request) -> Splits:
 def read_list(path: Path, root: Path) -> tuple[Listing, list[int]]:
     """Return the images of a part, and the number that each has in the gaze recordings.
 
-    Raises:
-        DataError: If the list is in another format, or lacks whole classes.
+    Raises `DataError` if the list is in another format, or lacks whole classes.
     """
     try:
         with opened(path) as file:
@@ -79,9 +67,8 @@ def read_list(path: Path, root: Path) -> tuple[Listing, list[int]]:
         numbers = [int(Path(row["gaze"]).stem) for row in rows]
     except (OSError, EOFError, csv.Error, KeyError, ValueError, TypeError) as error:
         raise DataError(f"{path} is no list of images with the columns img, label and gaze ({error!r}).") from error
-    named = {
-        label: file.parent.name.partition(".")[2].replace("_", " ") for label, file in zip(labels, files, strict=True)
-    }
+    birds = [file.parent.name.partition(".")[2].replace("_", " ") for file in files]
+    named = dict(zip(labels, birds, strict=True))
     if sorted(named) != list(range(len(named))):
         raise DataError(f"{path} lacks images of some classes, of which there are {len(named)}; take the whole list.")
     return Listing(tuple(named[label] for label in sorted(named)), files, labels, ()), numbers

@@ -13,10 +13,14 @@ from gradsculpt.errors import DataError, first_line
 
 # Pillow's own threshold for a warning; twice this is an error there. A set of images has no use for either.
 PIXEL_LIMIT = 89_478_485
-
+_REASONS = {
+    FileNotFoundError: "does not exist; check the spelling of the path.",
+    UnidentifiedImageError: "is not an image of a known format; replace or remove it.",
+    Image.DecompressionBombError: f"has more than {PIXEL_LIMIT:,} pixels, too many to decode safely; "
+    "make it smaller or remove it.",
+}
 # Lossy compression tints grey pixels a little.
 _GREY_TOLERANCE = 16
-
 _TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -30,21 +34,12 @@ _SIDEWAYS = (5, 6, 7, 8)
 
 
 def decode(path: Path, size: int) -> Bytes:
-    """Read an image file, scale its shorter side to `size` and cut the square in the middle.
+    """Read an image file, scale its shorter side to `size` and cut the square in the middle: uint8 [size, size, 3].
 
     The first frame of an animation is taken, transparency is laid on white, the EXIF orientation is applied, and
     greyscale values of 16 bits or more are scaled rather than clipped: 16-bit integers from 0...65535,
-    floating-point values from 0...1, and anything that does not fit those from its own minimum...maximum.
-
-    Args:
-        path: The file.
-        size: Side of the square, in pixels.
-
-    Returns:
-        uint8 [size, size, 3].
-
-    Raises:
-        DataError: If the file is missing, empty, no image, corrupt, truncated or larger than `PIXEL_LIMIT` pixels.
+    floating-point values from 0...1, and anything that does not fit those from its own minimum...maximum. Raises
+    `DataError` if the file is missing, empty, no image, corrupt, truncated or larger than `PIXEL_LIMIT` pixels.
     """
     return decode_with_size(path, size)[0]
 
@@ -62,16 +57,11 @@ def decode_with_size(path: Path, size: int) -> tuple[Bytes, tuple[int, int]]:
 
 
 def decode_grey(path: Path) -> Bytes:
-    """Read a greyscale map or mask, upright and of its own size.
+    """Read a greyscale map or mask, upright and of its own size: uint8 [height, width].
 
     Values are 0...255, or 0 and 1 for a mask, which become 0 and 255; integers of more bits that exceed 255 are taken
-    as 0...65535 and floating-point values as 0...1. Where the map is transparent it is 0.
-
-    Returns:
-        uint8 [height, width].
-
-    Raises:
-        DataError: If the file is coloured, or cannot be read as an image.
+    as 0...65535 and floating-point values as 0...1. Where the map is transparent it is 0. Raises `DataError` if the
+    file is coloured, or cannot be read as an image.
     """
     with _opened(path) as image:
         image.load()
@@ -79,18 +69,13 @@ def decode_grey(path: Path) -> Bytes:
         return np.where(grey > 0, np.uint8(255), grey) if grey.max() == 1 else grey
 
 
-def cut_square(grey: Bytes, size: int, like: tuple[int, int]) -> Bytes:
-    """Cut a map as `decode` cuts its image.
+def cut_square(pixels: Bytes, size: int, like: tuple[int, int] | None = None) -> Bytes:
+    """Scale and cut an upright image or its map as `decode` does: uint8 [height, width(, 3)] to [size, size(, 3)].
 
-    Args:
-        grey: uint8 [height, width]: a map of a whole image, at any scale.
-        size: Side of the square.
-        like: Width and height of the upright image.
-
-    Returns:
-        uint8 [size, size].
+    The pixels may be a copy, at any scale, of an image of the width and height `like`.
     """
-    return np.array(_square(Image.fromarray(grey), size, like), dtype=np.uint8)
+    image = Image.fromarray(pixels)
+    return np.array(_square(image, size, like or image.size), dtype=np.uint8)
 
 
 def middle_square(width: int, height: int) -> tuple[float, float, int]:
@@ -116,17 +101,11 @@ def _opened(path: Path) -> Iterator[Image.Image]:
             yield image
     except DataError:
         raise
-    except FileNotFoundError:
-        raise DataError(f"{path} does not exist; check the spelling of the path.") from None
-    except UnidentifiedImageError:
-        raise DataError(f"{path} is not an image of a known format; replace or remove it.") from None
-    except Image.DecompressionBombError:
-        raise DataError(
-            f"{path} has more than {PIXEL_LIMIT:,} pixels, too many to decode safely; make it smaller or remove it."
-        ) from None
     # Pillow's decoders raise nearly anything (SyntaxError, struct.error, zlib.error, ...) on broken files.
     except Exception as error:
-        raise DataError(f"{path} cannot be decoded ({first_line(error, kind=False)}); replace or remove it.") from error
+        reasons = (reason for kind, reason in _REASONS.items() if isinstance(error, kind))
+        broken = f"cannot be decoded ({first_line(error, kind=False)}); replace or remove it."
+        raise DataError(f"{path} {next(reasons, broken)}") from error
 
 
 def _square(image: Image.Image, size: int, like: tuple[int, int]) -> Image.Image:

@@ -3,12 +3,12 @@
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
-from gradsculpt.data.base import Bytes, ImageSet, Request, Splits
+from gradsculpt.data.base import ImageSet, Request, Splits
+from gradsculpt.data.decode import cut_square
 from gradsculpt.data.splits import TEST_SEED, stratified_cut
 
-TEST_FRACTION = 0.2
+_TEST_FRACTION = 0.2
 
 
 def load_digits(request: Request) -> Splits:
@@ -23,18 +23,13 @@ def load_digits(request: Request) -> Splits:
         ((16, 16, 3), 359)
     """
     with np.load(Path(__file__).with_suffix(".npz")) as file:
-        digits, labels = file["images"], file["labels"].astype(np.int64)
+        digits = np.rint(file["images"] * (255 / 16)).astype(np.uint8)  # from levels 0 to 16
+        labels = file["labels"].astype(np.int64)
     whole = ImageSet(
-        images=np.stack([_enlarge(digit, request.size) for digit in digits]),
+        images=np.stack([cut_square(digit, request.size) for digit in digits])[..., None].repeat(3, axis=-1),
         labels=labels,
         classes=tuple("0123456789"),
         names=tuple(f"digits/{index:04d}" for index in range(len(digits))),
     )
-    rest, test = stratified_cut(whole, TEST_FRACTION, TEST_SEED)
+    rest, test = stratified_cut(whole, _TEST_FRACTION, TEST_SEED)
     return Splits(*stratified_cut(rest, request.val_fraction, request.seed), test)
-
-
-def _enlarge(digit: Bytes, size: int) -> Bytes:
-    image = Image.fromarray(np.rint(digit * (255 / 16)).astype(np.uint8))  # from levels 0 to 16
-    grey = np.asarray(image.resize((size, size), Image.Resampling.BICUBIC))
-    return np.repeat(grey[:, :, None], 3, axis=2)

@@ -28,13 +28,8 @@ def load_factory(target: str, size: int | None, request: Request) -> Splits:
     Pixels are read anew each time and kept in memory; an array of uint8 images [N, S, S, 3] that have their size is
     taken as it is, so that it can be a memory map. Other images are cut and scaled as those of a folder are.
 
-    Args:
-        target: `package.module:function`.
-        size: Side of the images, in pixels; None for the one that they have.
-        request: What else is asked for; validation is cut off where the function returns no part for it.
-
-    Raises:
-        DataError: If the function cannot be had or fails, or returns what cannot be used.
+    Validation is cut off where the function, `package.module:function`, returns no part for it. Raises `DataError` if
+    the function cannot be had or fails, or returns what cannot be used.
     """
     said = f"python:{target}"
     wanted = {"image_size": size, "seed": request.seed, "data_dir": request.data_dir}
@@ -65,7 +60,7 @@ def load_factory(target: str, size: int | None, request: Request) -> Splits:
     return Splits(train, val, sets[-1])
 
 
-def _read(said: str, part: Any, size: int | None, progress: Progress | None) -> tuple[Bytes, npt.NDArray[np.int64]]:
+def _read(said: str, part: Any, size: int | None, progress: Progress) -> tuple[Bytes, npt.NDArray[np.int64]]:
     """Return the images of a part, [N, S, S, 3], and their labels, [N]."""
     if not hasattr(part, "__getitem__") or not hasattr(part, "__len__") or len(part) == 0:
         raise DataError(f"{said} is a {type(part).__name__} without items (image, label); return a data set.")
@@ -86,9 +81,8 @@ def _read(said: str, part: Any, size: int | None, progress: Progress | None) -> 
 
 
 def _stacked(
-    said: str, items: Iterable[Any], count: int, size: int | None, progress: Progress | None
+    said: str, items: Iterable[Any], count: int, size: int | None, progress: Progress
 ) -> tuple[Bytes, list[Any]]:
-    """Return images and labels from pairs of them, one by one."""
     labels: list[Any] = []
     stack = np.empty((0, 0, 0, 3), np.uint8)
     for index, item in enumerate(items):
@@ -104,16 +98,14 @@ def _stacked(
                     f"{said}, image {index}, is {width} x {height} and the first is {stack.shape[2]} x "
                     f"{stack.shape[1]} pixels; pass --image-size, or return squares of one size."
                 )
-            pixels = cut_square(pixels, size, (width, height))
+            pixels = cut_square(pixels, size)
         stack[index] = pixels
         labels.append(item[1].item() if isinstance(item[1], Tensor) else item[1])
-        if progress is not None:
-            progress(index + 1, count)
+        progress(index + 1, count)
     return stack, labels
 
 
 def _pixels(said: str, image: Any) -> Bytes:
-    """Return an image as uint8 [H, W, 3]."""
     values = np.asarray(image.convert("RGB") if isinstance(image, Image.Image) else image)
     if isinstance(image, Tensor) and values.ndim == 3:
         values = values.transpose(1, 2, 0)

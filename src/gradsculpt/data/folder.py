@@ -7,17 +7,19 @@ from pathlib import Path
 
 import numpy as np
 
-from gradsculpt.data.attention import AttentionMaps, find_attention
+from gradsculpt.data.attention import AttentionFolder, find_attention
 from gradsculpt.data.base import Request, Skipped, Splits
-from gradsculpt.data.cache import Cached, Row, cached
+from gradsculpt.data.cache import Cached, Row, cached, ordered
 from gradsculpt.data.decode import decode_with_size
+from gradsculpt.data.gaze import GazeMaps
 from gradsculpt.data.listing import Listing, find_parts, list_images, some
-from gradsculpt.data.parallel import ordered
 from gradsculpt.data.splits import TEST_SEED, stratified_cut
 from gradsculpt.errors import DataError
 
 # Enough to see that something is wrong with many; the rest need not be decoded for it.
 _MOST_MISFITS = 10
+
+AttentionMaps = AttentionFolder | GazeMaps
 
 
 def load_folder(path: Path, request: Request) -> Splits:
@@ -25,20 +27,17 @@ def load_folder(path: Path, request: Request) -> Splits:
 
     If only one of val/ and test/ exists, it is the held-out test part, and validation is cut from train/. Of a single
     folder of class folders, `val_fraction` becomes validation and as much again test; no seed changes the test.
-    Where people looked may stand in `path`/attention (see `AttentionFolder`), which is neither a class nor a part; an
-    image without a map there counts as looked at nowhere, and a note says how many there are.
-
-    Returns:
-        The three parts; an image's name is its path below `path`.
+    Images are named by their paths below `path`. Where people looked may stand in `path`/attention (see
+    `AttentionFolder`), which is neither a class nor a part; an image without a map there counts as looked at nowhere,
+    and a note says how many there are.
 
     Raises:
         DataError: If the folders are not as above, too many files cannot be decoded, or attention does not fit.
     """
-    path = path.expanduser()
+    path, val_fraction = path.expanduser(), request.val_fraction
     if not path.is_dir():
         fact = "is not a folder" if path.exists() else "does not exist"
         raise DataError(f"{path} {fact}; give the folder that holds one folder of images a class.")
-    val_fraction = request.val_fraction
     first, *others = find_parts(path)
     # Every folder is listed before any is decoded: what is wrong with test/ should not wait for train/.
     listed = [(first, list_images(first))]
@@ -48,8 +47,8 @@ def load_folder(path: Path, request: Request) -> Splits:
     train, *held_out = (part.images for part in read)
     skipped = tuple(item for part in read for item in part.skipped)
     if not held_out:
-        train, test = stratified_cut(train, val_fraction, TEST_SEED)
-        val_fraction, held_out = val_fraction / (1 - val_fraction), [test]
+        train, *held_out = stratified_cut(train, val_fraction, TEST_SEED)
+        val_fraction /= 1 - val_fraction
     if len(held_out) == 1:
         train, val = stratified_cut(train, val_fraction, request.seed)
         held_out = [val, *held_out]
@@ -58,14 +57,9 @@ def load_folder(path: Path, request: Request) -> Splits:
 
 
 def read_images(root: Path, place: Path, listing: Listing, attention: AttentionMaps | None, request: Request) -> Cached:
-    """Return listed images, from the cache if nothing has changed, with what could not be used.
+    """Return listed images, named by their paths below `root`, with what could not be used.
 
-    Args:
-        root: The folder of images; an image's name is its path below it.
-        place: Where the list is from; each has a place of its own in the cache.
-        listing: The images.
-        attention: Their attention maps, if there are any.
-        request: How they are read.
+    They come from the cache if nothing has changed; each `place` that a list is from has a set of its own there.
     """
     names = [file.relative_to(root).as_posix() for file in listing.files]
     facts = [(name, *_size_and_time(file)) for name, file in zip(names, listing.files, strict=True)]
@@ -88,7 +82,6 @@ def _rows(
     listing: Listing, names: list[str], attention: AttentionMaps | None, request: Request
 ) -> Iterator[Row | Skipped]:
     def decoded(index: int) -> Row | Skipped | DataError:
-        """Return an image; or why it is left out; or what is wrong with its map."""
         file, name = listing.files[index], names[index]
         try:
             image, shape = decode_with_size(file, request.size)
@@ -112,8 +105,7 @@ def _rows(
             if isinstance(result, Skipped) and request.strict:
                 raise DataError(result.reason)
             yield result
-        if request.progress is not None:
-            request.progress(index + 1, len(names))
+        request.progress(index + 1, len(names))
     # A wrong map is no reason to lose an image, and training without it is not what was asked for.
     if len(misfits) == 1:
         raise misfits[0]
@@ -125,7 +117,6 @@ def _rows(
 
 
 def _check_enough(listing: Listing, bad: np.ndarray[tuple[int], np.dtype[np.bool_]], first: str) -> None:
-    """Raise `DataError` if most files, or all of a class, are bad."""
     if 2 * bad.sum() > len(bad):
         raise DataError(
             f"{bad.sum()} of {len(bad)} image files cannot be decoded (the first is {first}), "

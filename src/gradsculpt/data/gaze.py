@@ -19,7 +19,6 @@ from gradsculpt.errors import ArgumentError, DataError
 Floats = npt.NDArray[np.float64]
 
 DISPLAY = (1920, 1080)
-SIGMA = 75.0
 
 
 @dataclass(frozen=True)
@@ -47,10 +46,7 @@ def read_recordings(path: Path) -> list[Recording]:
     y in pixels of the image, and the duration in ms. A line of `Fixation.txt` has, before the fixations, also the
     width, height, left and top of the image on the display, and fixations in pixels of the display. The count of
     numbers tells them apart. Single runs do not say how large an image was shown; it is taken to fill a display of
-    1920 x 1080, as the published maps do.
-
-    Raises:
-        DataError: If the file cannot be read, or a line is in neither format.
+    1920 x 1080, as the published maps do. Raises `DataError` if the file is unreadable, or a line in neither format.
 
     Source: Rong et al., BMVC 2021 (CUB-GHA), the public recordings and their description.
     Deviation: The last fixation of a line, which the public script leaves out, is kept.
@@ -67,13 +63,10 @@ def opened(path: Path) -> TextIO:
     return gzip.open(path, "rt", newline="") if path.suffix == ".gz" else path.open(newline="")
 
 
-def gaze_map(fixations: Floats, size: tuple[int, int], sigma: float | Floats) -> npt.NDArray[np.float64]:
+def gaze_map(fixations: Floats, size: tuple[int, int], sigma: float | Floats) -> Floats:
     """Lay a Gaussian on each fixation, as heavy as it was long, and scale the sum to a peak of 1.
 
-    Args:
-        fixations: As those of a `Recording`.
-        size: Width and height of the map.
-        sigma: Standard deviation of the Gaussians in pixels of the image, one for all or one a fixation.
+    Units: pixels of the map, for its width and height and for `sigma`, one for all Gaussians or one a fixation.
 
     Returns:
         [height, width] in [0, 1]; zero where there are no fixations.
@@ -114,20 +107,18 @@ class GazeMaps:
     """
 
     recordings: Mapping[Path, tuple[Recording, ...]]
-    sigma: float = SIGMA
+    sigma: float = 75.0
 
     def facts(self, file: Path) -> object:
         """Return a digest of the recordings of an image; None if there are none."""
-        looks = self.recordings.get(file)
-        if not looks:
+        if not (looks := self.recordings.get(file)):
             return None
         described = [(look.size, look.magnification, look.fixations.tolist()) for look in looks]
         return hashlib.sha256(repr((self.sigma, described)).encode()).hexdigest()[:16]
 
     def read(self, file: Path, size: int, shape: tuple[int, int]) -> Bytes:
         """Return the gaze map of an image, cut as `decode` cuts the image; zero if there are no recordings."""
-        looks = self.recordings.get(file)
-        if not looks:
+        if not (looks := self.recordings.get(file)):
             return np.zeros((size, size), dtype=np.uint8)
         check_fit(f"the gaze recording of {file.name}", looks[0].size, file, shape)
         sigmas = np.repeat([self.sigma / look.magnification for look in looks], [len(look.fixations) for look in looks])
@@ -136,11 +127,7 @@ class GazeMaps:
 
 
 def by_image(recordings: Iterable[Recording]) -> dict[int, tuple[Recording, ...]]:
-    """Gather the recordings of each image.
-
-    Raises:
-        DataError: If two recordings of one image differ in its size.
-    """
+    """Gather the recordings of each image; raise `DataError` if two of them differ in its size."""
     gathered: dict[int, tuple[Recording, ...]] = {}
     for recording in recordings:
         others = gathered.get(recording.image, ())

@@ -24,8 +24,6 @@ class Listing:
 
     Args:
         classes: Class names; the index of a class is its label.
-        files: The files.
-        labels: Label of each file.
         stray: Image files outside the class folders.
     """
 
@@ -38,11 +36,8 @@ class Listing:
 def find_parts(path: Path) -> tuple[Path, Path | None, Path | None]:
     """Tell a folder with train/, val/ and test/ inside from one folder of class folders.
 
-    Returns:
-        The folders of classes for training, validation and test; None for a part that is to be cut from training.
-
-    Raises:
-        DataError: If there is something to test on and nothing to train on, or two folders for validation.
+    Returned are the folders of classes for training, validation and test; None for one that is to be cut from training.
+    Raises `DataError` if there is something to test on and nothing to train on, or two folders for validation.
     """
     folders = _subfolders(path)
     # Vehicles may come in classes "bus", "car" and "train": such a folder has images right inside.
@@ -62,14 +57,11 @@ def find_parts(path: Path) -> tuple[Path, Path | None, Path | None]:
 
 
 def list_images(folder: Path, classes: tuple[str, ...] | None = None) -> Listing:
-    """List the image files of a folder of class folders; other files, hidden ones and attention/ are passed over.
+    """List the image files of a folder of class folders, at any depth in these.
 
-    Args:
-        folder: The folder; images may lie at any depth in a class folder.
-        classes: Classes of the training images, which fix the labels; None to take those there are here.
-
-    Raises:
-        DataError: If there are no images, no class folders, an empty one, a single class, or one not in `classes`.
+    Other files, hidden ones and attention/ are passed over. Labels follow `classes`, those of the training images, or
+    else the classes that there are here. Raises `DataError` if there are no images, no class folders, an empty one, a
+    single class, or one not in `classes`.
     """
     present = _subfolders(folder)
     stray = tuple(sorted(Path(entry) for entry in os.scandir(folder) if not entry.is_dir() and is_image(entry.name)))

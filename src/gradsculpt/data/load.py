@@ -2,26 +2,83 @@
 
 import hashlib
 from collections.abc import Callable, Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from gradsculpt import checks
-from gradsculpt.data.base import ImageSet, Request, Splits
-from gradsculpt.data.cache import Row, cached
+from gradsculpt.data.augment import Augment
+from gradsculpt.data.base import ImageSet, Request, Splits, unheard
+from gradsculpt.data.cache import Row, cached, ordered
 from gradsculpt.data.cub_gha import load_cub_gha
 from gradsculpt.data.digits import load_digits
 from gradsculpt.data.factory import load_factory
 from gradsculpt.data.folder import load_folder
-from gradsculpt.data.parallel import ordered
-from gradsculpt.data.sources import find_source
 from gradsculpt.data.splits import shuffled_labels, stratified_cut, stratified_subset
 from gradsculpt.data.vision import load_cifar10, load_imagenette
-from gradsculpt.errors import DataError
+from gradsculpt.errors import DataError, did_you_mean
 from gradsculpt.progress import Progress
 
 # Training cells come from the user's seed, so that this one never meets it.
 CELLS_TEST_SEED = 2**31 - 1
 CELLS_TRAIN_COUNT = 2000
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where images can come from, as it is listed and with what it is trained on unless told otherwise.
+
+    Args:
+        name: What `load_data` takes; words in capitals stand for the user's.
+        image_size: Side of the images, in pixels; None for the side that they come with.
+        flip: Whether training mirrors images at random.
+        crop: How far training shifts images at random, as a share of their side.
+    """
+
+    name: str
+    description: str
+    image_size: int | None
+    flip: bool = True
+    crop: float = 0.125
+
+    def augment(self) -> Augment:
+        """Return the augmentation that suits the source."""
+        return Augment(flip=self.flip, crop=self.crop)
+
+
+SOURCES = (
+    # Reflection at the border would draw a second tail or border, which is another class.
+    Source("cells", "synthetic cells in 10 classes, with the true place of the evidence", 64, crop=0.0),
+    Source("digits", "1,797 handwritten digits (UCI), without a download", 32, flip=False, crop=0.0625),
+    Source("cifar10", "60,000 small photographs in 10 classes, downloaded", 32),
+    Source("imagenette", "13,394 photographs in 10 easy classes of ImageNet, downloaded", 128),
+    Source("cub-gha", "11,780 photographs of 200 kinds of birds, with gaze maps, brought by you", 224),
+    Source(
+        "folder:PATH",
+        "your images: PATH/train and PATH/val or PATH/test, or one folder of class folders; PATH/attention for maps",
+        128,
+    ),
+    Source(
+        "python:MODULE:FACTORY",
+        "what a function of your own returns: (train, test) or (train, val, test), each a data set or (images, labels)",
+        None,
+    ),
+)
+
+
+def find_source(name: str) -> Source:
+    """Return the source that `name` belongs to; raise `DataError` if there is none.
+
+    Example:
+        >>> find_source("folder:photos").name
+        'folder:PATH'
+    """
+    kind, colon, rest = name.partition(":")
+    for source in SOURCES:
+        if name == source.name or (colon and rest and source.name.startswith(f"{kind}:")):
+            return source
+    names = [source.name for source in SOURCES]
+    hint = did_you_mean(name.lower(), names).replace("Did", "did", 1)
+    raise DataError(f"data {name!r} is not known, so there is nothing to read;{hint} choose from {', '.join(names)}.")
 
 
 def load_data(
@@ -65,7 +122,7 @@ def load_data(
     size = source.image_size if image_size is None else image_size
     checks.within("image_size", 8 if size is None else size, 8, 4096)
     paths = Path(data_dir).expanduser(), Path(cache_dir).expanduser()
-    request = Request(size or 0, *paths, val_fraction, seed, strict, progress)
+    request = Request(size or 0, *paths, val_fraction, seed, strict, progress or unheard)
     try:
         if kind == "cells":
             splits = _load_cells(request, train_count)
@@ -98,8 +155,7 @@ def _load_cells(request: Request, train_count: int | None) -> Splits:
             drawn = ordered(lambda index: cells.draw(index, seed=seed, size=request.size), range(count))
             for index, cell in enumerate(drawn):
                 yield Row(cell.image, cell.label, f"cells-s{seed}-{index:05d}", cell.truth)
-                if request.progress is not None:
-                    request.progress(before + index + 1, total)
+                request.progress(before + index + 1, total)
 
         identity = {"count": count, "seed": seed, "size": request.size, "code": code}
         source = f"cells-{name}-{count}-{request.size}"

@@ -2,9 +2,8 @@
 
 from gradsculpt.models.checkpoint import load, save
 from gradsculpt.models.classifier import Classifier
-from gradsculpt.models.convnet import ConvNet
-from gradsculpt.models.lenet import LeNet
 from gradsculpt.models.networks import MODELS, build
+from gradsculpt.models.small import ConvNet, LeNet
 from gradsculpt.models.smooth import to_softplus
 from gradsculpt.models.weights import PRETRAINED, imagenet_classes, pretrained, with_weights
 

@@ -4,6 +4,7 @@ import json
 import platform
 import subprocess
 from collections.abc import Mapping
+from contextlib import suppress
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -28,11 +29,7 @@ _LISTS = {"classes": str, "mean": int | float, "std": int | float}
 
 
 def save(
-    folder: str | Path,
-    classifier: Classifier,
-    *,
-    build: Mapping[str, Any],
-    extra: Mapping[str, Any] | None = None,
+    folder: str | Path, classifier: Classifier, *, build: Mapping[str, Any], extra: Mapping[str, Any] | None = None
 ) -> None:
     """Write a classifier to `model.safetensors` and `model.json` in a folder, which is made if need be.
 
@@ -52,8 +49,7 @@ def save(
     """
     from safetensors.torch import save as to_bytes
 
-    missing = sorted(set(_BUILD) - set(build))
-    if missing:
+    if missing := sorted(set(_BUILD) - set(build)):
         raise ArgumentError(
             f"build lacks {', '.join(missing)}, without which nobody could load the run; "
             "pass the arguments that made the network."
@@ -66,9 +62,9 @@ def save(
     description = {
         "format": FORMAT,
         "build": dict(build),
-        "classes": list(classifier.classes),
-        "mean": list(classifier.space.mean),
-        "std": list(classifier.space.std),
+        "classes": classifier.classes,
+        "mean": classifier.space.mean,
+        "std": classifier.space.std,
         "versions": _versions(),
         "git_revision": _git_revision(),
         "extra": dict(extra or {}),
@@ -87,14 +83,11 @@ def save(
 
 
 def load(run: str | Path) -> Classifier:
-    """Load the classifier of a finished run, on the CPU and in eval mode.
+    """Load the classifier of a run directory, as `gradsculpt train --out` wrote it, on the CPU and in eval mode.
 
     No pickle is read, so a run from a stranger can be opened. A run whose model is `python:MODULE:FACTORY` imports and
     calls that function, which is the user's own code: it must be importable here, and nothing is ever imported from
     the run directory on its account.
-
-    Args:
-        run: The run directory, as `gradsculpt train --out` wrote it.
 
     Returns:
         The classifier; PyTorch's random state is as before.
@@ -104,8 +97,7 @@ def load(run: str | Path) -> Classifier:
         ModelError: If the network cannot be built here, or the weights do not fit it.
     """
     folder = Path(run)
-    description = _read_description(folder)
-    weights = _read_weights(folder / WEIGHTS)
+    description, weights = _read_description(folder), _read_weights(folder / WEIGHTS)
     options = {key: description["build"][key] for key in _BUILD}
     name = options.pop("model")
     try:
@@ -114,13 +106,11 @@ def load(run: str | Path) -> Classifier:
             network = build_network(name, **options)
     except GradsculptError as error:
         raise ModelError(f"{folder} cannot be loaded: {error}") from error
-    fill(
-        network,
-        weights,
-        what=f"the weights do not fit the network {name} of {folder}",
-        remedy=f"It was saved with {description.get('versions')}, here are {_versions()}; use those versions, and the "
-        "same code for a network of your own.",
+    remedy = (
+        f"It was saved with {description.get('versions')}, here are {_versions()}; use those versions, and the same "
+        "code for a network of your own."
     )
+    fill(network, weights, what=f"the weights do not fit the network {name} of {folder}", remedy=remedy)
     return Classifier(network, space, description["classes"], options["image_size"]).eval()
 
 
@@ -139,10 +129,8 @@ def _storable(network: nn.Module) -> dict[str, Tensor]:
 def _versions() -> dict[str, str]:
     versions = {"python": platform.python_version()}
     for package in ("gradsculpt", "torch", "torchvision", "timm"):
-        try:
+        with suppress(metadata.PackageNotFoundError):
             versions[package] = metadata.version(package)
-        except metadata.PackageNotFoundError:
-            continue
     return versions
 
 
@@ -174,8 +162,7 @@ def _read_description(folder: Path) -> dict[str, Any]:
             f"{path} cannot be read ({first_line(error)}), so nothing is known about the network. "
             "Restore the file from where the run was made, or train again."
         ) from error
-    problem = _problem(description)
-    if problem:
+    if problem := _problem(description):
         raise RunError(
             f"{path} {problem}, so the network cannot be built. Restore the file from where the run was made, "
             "train again, or upgrade gradsculpt if the run is newer."

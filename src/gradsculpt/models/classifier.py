@@ -1,13 +1,14 @@
-"""A network together with what its inputs and outputs mean."""
+"""A network together with what its inputs and outputs mean; and runs of one that leave no trace."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from itertools import chain
 
 import torch
 from torch import Tensor, nn
 
 from gradsculpt import checks
 from gradsculpt.inputs import InputSpace
-from gradsculpt.models import dry_run
 
 
 class Classifier(nn.Module):
@@ -21,14 +22,12 @@ class Classifier(nn.Module):
         classes: The K class names, in the order of the logits.
         image_size: Height and width of the images that the network was built for.
 
-    Shape:
-        Images [N, C, H, W] in [0, 1] to logits [N, K].
+    Shape: images [N, C, H, W] in [0, 1] to logits [N, K].
 
     Raises:
         ArgumentError: On a call, if the images are not a floating-point batch with the channels of `space`.
 
     Example:
-        >>> import torch
         >>> network = nn.Sequential(nn.Flatten(), nn.Linear(12, 2))
         >>> space = InputSpace(mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5))
         >>> Classifier(network, space, classes=("cat", "dog"), image_size=2)(torch.rand(5, 3, 2, 2)).shape
@@ -45,10 +44,37 @@ class Classifier(nn.Module):
     @property
     def device(self) -> torch.device:
         """Where the weights are."""
-        return dry_run.device_of(self)
+        return device_of(self)
 
     def forward(self, images: Tensor) -> Tensor:
         """Return the logits [N, K] of images in [0, 1]."""
         checks.images("images", images)
         logits: Tensor = self.network(self.space.normalize(images))
         return logits
+
+
+@contextmanager
+def untouched(network: nn.Module) -> Iterator[None]:
+    """Within the block: eval mode, no gradients; after it: the modes and the random state are as before."""
+    modes = [(module, module.training) for module in network.modules()]
+    device = device_of(network)
+    try:
+        with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []), torch.no_grad():
+            network.eval()
+            yield
+    finally:
+        for module, training in modes:
+            module.training = training
+
+
+def noise(size: int, network: nn.Module) -> Tensor:
+    """Return two noise images [2, 3, size, size] on the device of `network`.
+
+    Noise, because comparisons that decide between branches are all alike on a constant image.
+    """
+    return torch.randn(2, 3, size, size, generator=torch.Generator().manual_seed(0)).to(device_of(network))
+
+
+def device_of(network: nn.Module) -> torch.device:
+    """Return the device of the first parameter or buffer; the CPU for a network that has none."""
+    return next((tensor.device for tensor in chain(network.parameters(), network.buffers())), torch.device("cpu"))

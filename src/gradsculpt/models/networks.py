@@ -1,12 +1,14 @@
 """Networks by name, adapted to the number of classes and the size of the images."""
 
+from collections.abc import Callable
+
 from torch import Tensor, nn
 
 from gradsculpt import checks
 from gradsculpt.errors import GradsculptError, ModelError, did_you_mean, first_line
-from gradsculpt.models import dry_run, sources
-from gradsculpt.models.convnet import ConvNet
-from gradsculpt.models.lenet import LeNet
+from gradsculpt.models import sources
+from gradsculpt.models.classifier import noise, untouched
+from gradsculpt.models.small import ConvNet, LeNet
 from gradsculpt.models.smooth import to_softplus
 
 MODELS = (
@@ -19,6 +21,14 @@ MODELS = (
     ("timm:NAME", "any image classifier of timm, for instance timm:convnext_tiny; pip install 'gradsculpt[timm]'"),
     ("python:MODULE:FACTORY", "your own function that takes num_classes and returns a torch.nn.Module"),
 )
+
+_OURS: dict[str, Callable[[int, int], nn.Module]] = {
+    "lenet": LeNet,
+    "convnet": ConvNet,
+    "resnet18-cifar": sources.resnet18_cifar,
+}
+_PLAIN = ("resnet34", "efficientnet_b0")  # those of torchvision that go without its name
+_OTHERS = {"torchvision": sources.torchvision, "timm": sources.timm, "python": sources.python}
 
 
 def build(name: str, *, num_classes: int, image_size: int, softplus: float | None = None) -> nn.Module:
@@ -45,15 +55,13 @@ def build(name: str, *, num_classes: int, image_size: int, softplus: float | Non
         ArgumentError: If a number is out of range.
 
     Example:
-        >>> import torch
-        >>> network = build("lenet", num_classes=5, image_size=32, softplus=3.0)
-        >>> network(torch.zeros(1, 3, 32, 32)).shape
-        torch.Size([1, 5])
+        >>> build("lenet", num_classes=5, image_size=32, softplus=3.0).head[2]
+        Softplus(beta=3.0, threshold=20.0)
     """
     checks.at_least("num_classes", num_classes, 1)
     checks.at_least("image_size", image_size, 1)
     network = construct(name, num_classes, image_size)
-    x = dry_run.images(image_size, network)
+    x = noise(image_size, network)
     check_logits(name, network, x, num_classes)
     if softplus is not None:
         try:
@@ -81,20 +89,13 @@ def construct(name: str, num_classes: int, image_size: int) -> nn.Module:
 
 
 def _make(name: str, num_classes: int, image_size: int) -> nn.Module:
-    if name == "lenet":
-        return LeNet(num_classes, image_size)
-    if name == "convnet":
-        return ConvNet(num_classes, image_size)
-    if name == "resnet18-cifar":
-        return sources.resnet18_cifar(num_classes)
-    if name in ("resnet34", "efficientnet_b0"):
-        return sources.torchvision(name, num_classes, image_size)
-    prefix, _, rest = name.partition(":")
-    if rest and prefix in ("torchvision", "timm", "python"):
-        source = {"torchvision": sources.torchvision, "timm": sources.timm, "python": sources.python}[prefix]
-        return source(rest, num_classes, image_size)
-    known = {key: f"torchvision:{key}" for key in sources.torchvision_names()} | {key: key for key, _ in MODELS}
-    hint = did_you_mean(rest or name, known, 3)
+    if name in _OURS:
+        return _OURS[name](num_classes, image_size)
+    prefix, _, rest = (f"torchvision:{name}" if name in _PLAIN else name).partition(":")
+    if rest and prefix in _OTHERS:
+        return _OTHERS[prefix](rest, num_classes, image_size)
+    choices = {key: f"torchvision:{key}" for key in sources.torchvision_names()} | {key: key for key, _ in MODELS}
+    hint = did_you_mean(rest or name, choices, 3)
     raise ModelError(f"there is no network {name!r}; choose from {', '.join(key for key, _ in MODELS)}.{hint}")
 
 
@@ -102,7 +103,7 @@ def check_logits(name: str, network: nn.Module, x: Tensor, num_classes: int | No
     """Run a network once and return its number of outputs, which have to be as many as there are classes."""
     size = x.shape[-1]
     try:
-        with dry_run.untouched(network):
+        with untouched(network):
             logits = network(x)
     except Exception as error:
         raise ModelError(

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from gradsculpt import checks, dispatch, kernels
 from gradsculpt.dispatch import SHARP, Call, Dispatch, Kind
 from gradsculpt.errors import ModelError, first_line
-from gradsculpt.models import dry_run
+from gradsculpt.models.classifier import noise, untouched
 
 _SIZES = (32, 64, 224)
 
@@ -39,26 +39,20 @@ def to_softplus(network: nn.Module, beta: float = 3.0, *, example: Tensor | None
         ModelError: If there is nothing to swap, or a ReLU-like function remains; the network is then unchanged.
         ArgumentError: If `beta` is below 0.001.
 
-    Source:
-        Joo et al., "Towards More Robust Interpretation via Local Gradient Alignment", 2023, experiments:
+    Source: Joo et al., "Towards More Robust Interpretation via Local Gradient Alignment", 2023, experiments:
         "We replaced all ReLU activations with Softplus(beta=3)".
-
-    Deviation:
-        The paper's networks have no activation but ReLU; here the other rectifiers are swapped as well.
+    Deviation: The paper's networks have no activation but ReLU; here the other rectifiers are swapped as well.
 
     Example:
-        >>> network = nn.Sequential(nn.Flatten(), nn.Linear(3 * 32 * 32, 8), nn.ReLU(), nn.Linear(8, 2))
-        >>> to_softplus(network)
-        1
-        >>> network[2]
-        Softplus(beta=3.0, threshold=20.0)
+        >>> network = nn.Sequential(nn.Flatten(), nn.Linear(3 * 32 * 32, 8), nn.ReLU())
+        >>> to_softplus(network), network[2]
+        (1, Softplus(beta=3.0, threshold=20.0))
     """
     checks.at_least("the beta of Softplus", beta, 1e-3)
     swapped = _swap(network, beta)
     # From here on a refusal has to put the old modules back.
     try:
-        remaining = _rectifier_calls(network, example)
-        if remaining:
+        if remaining := _rectifier_calls(network, example):
             raise ModelError(
                 f"the network calls {', '.join(remaining)} in its own code, where no swap can reach: it would not be "
                 "smooth. Give it a module for each use (self.act = nn.ReLU()), choose another network, or leave "
@@ -82,12 +76,8 @@ def to_softplus(network: nn.Module, beta: float = 3.0, *, example: Tensor | None
 
 def _swap(network: nn.Module, beta: float) -> list[tuple[nn.Module, str, nn.Module]]:
     """Replace the rectifiers; return (parent, name, old) for each place. What was shared stays shared."""
-    places = [
-        (parent, name, child)
-        for parent in network.modules()
-        for name, child in parent._modules.items()
-        if child is not None and _is_rectifier(child)
-    ]
+    children = [(parent, *child) for parent in network.modules() for child in parent._modules.items()]
+    places = [(parent, name, child) for parent, name, child in children if child is not None and _is_rectifier(child)]
     new = {id(old): kernels.Softplus(beta=beta).train(old.training) for _, _, old in places}
     for parent, name, old in places:
         setattr(parent, name, new[id(old)])
@@ -108,7 +98,7 @@ def _rectifier_calls(network: nn.Module, example: Tensor | None) -> list[str]:
                 "seen nor swapped. Build the network from Python modules, or leave Softplus out."
             )
     failures = []
-    for x in [example] if example is not None else [dry_run.images(size, network) for size in _SIZES]:
+    for x in [example] if example is not None else [noise(size, network) for size in _SIZES]:
         calls: list[str] = []
 
         def note(call: Call, calls: list[str] = calls) -> Any:
@@ -119,7 +109,7 @@ def _rectifier_calls(network: nn.Module, example: Tensor | None) -> list[str]:
             return NotImplemented
 
         try:
-            with dry_run.untouched(network), Dispatch({}, otherwise=note):
+            with untouched(network), Dispatch({}, otherwise=note):
                 network(x)
         except Exception as error:
             failures.append(f"{list(x.shape)}: {first_line(error)}")
@@ -132,20 +122,15 @@ def _rectifier_calls(network: nn.Module, example: Tensor | None) -> list[str]:
 
 
 def _is_sharp(call: Call) -> bool:
-    """Tell whether a call computes a rectifier that is not twice differentiable."""
     if not call.tensors or not call.tensors[0].is_floating_point():
         return False
     if call.name in ("maximum", "max"):
-        return len(call.tensors) == 2 and any(_is_zero(tensor) for tensor in call.tensors)
+        return len(call.tensors) == 2 and any(tensor.numel() > 0 and not tensor.any() for tensor in call.tensors)
     return call.name in SHARP or (call.operator.kind is Kind.CLAMP and call.is_rectifier)
 
 
-def _is_zero(t: Tensor) -> bool:
-    return t.numel() > 0 and not bool(t.any())
-
-
 def _caller() -> str:
-    """Return the line of the network's own code that is being run; nothing if that is all PyTorch's."""
+    """Return the line of the network's code that is being run; nothing if that is all PyTorch's."""
     for frame, line in traceback.walk_stack(None):
         module = frame.f_globals.get("__name__", "")
         if frame.f_code is _rectifier_calls.__code__:

@@ -8,16 +8,15 @@ from gradsculpt.errors import ModelError, did_you_mean
 from gradsculpt.extensions import called
 
 
-def resnet18_cifar(num_classes: int) -> nn.Module:
+def resnet18_cifar(num_classes: int, image_size: int) -> nn.Module:
     """Build torchvision's ResNet-18 with a 3 x 3 stem of stride 1 and no pooling in front, for small images."""
     from torchvision.models import resnet18
 
     network: nn.Module = resnet18(num_classes=num_classes)
-    stem = nn.Conv2d(3, 64, kernel_size=3, stride=1, padding=1, bias=False)
-    # As torchvision does for the stem that this one replaces.
-    nn.init.kaiming_normal_(stem.weight, mode="fan_out", nonlinearity="relu")
-    network.conv1 = stem
+    network.conv1 = nn.Conv2d(3, 64, kernel_size=3, stride=1, padding=1, bias=False)
     network.maxpool = nn.Identity()
+    # As torchvision does for the stem that this one replaces.
+    nn.init.kaiming_normal_(network.conv1.weight, mode="fan_out", nonlinearity="relu")
     return network
 
 

@@ -12,10 +12,8 @@ from gradsculpt.errors import ModelError, first_line
 
 # Where training scripts put the state dict among other things.
 _NESTS = ("state_dict", "model_state_dict", "model", "network")
-
 # nn.DataParallel and DistributedDataParallel, torch.compile.
 _WRAPPERS = ("module.", "_orig_mod.")
-
 # Heads that only training uses, and that networks are built without here.
 _AUXILIARY = ("aux1.", "aux2.", "AuxLogits.")
 
@@ -24,10 +22,8 @@ def read_state(path: Path) -> dict[str, Tensor]:
     """Return the state dict in a .safetensors file, or in a file of `torch.save`; nothing but tensors is unpickled.
 
     A state dict that lies inside a dictionary under a usual name is looked up there, and the prefixes of
-    `nn.DataParallel` and `torch.compile` are taken off.
-
-    Raises:
-        ModelError: If the file is missing, cannot be read, or holds something else.
+    `nn.DataParallel` and `torch.compile` are taken off. Raises `ModelError` if the file is missing, cannot be read, or
+    holds something else.
     """
     from safetensors.torch import load_file
 
@@ -45,8 +41,7 @@ def read_state(path: Path) -> dict[str, Tensor]:
         ) from error
     if isinstance(content, Mapping):
         content = next((content[nest] for nest in _NESTS if isinstance(content.get(nest), Mapping)), content)
-    other = _other_than_state(content)
-    if other:
+    if other := _other_than_state(content):
         raise ModelError(
             f"the weights {path} hold {other}, where a state dict is needed; pass what network.state_dict() "
             "returned, in a .safetensors file or saved by torch.save."
@@ -59,18 +54,9 @@ def read_state(path: Path) -> dict[str, Tensor]:
 
 
 def fill(network: nn.Module, state: Mapping[str, Tensor], *, what: str, remedy: str) -> None:
-    """Load weights into a network.
+    """Load weights into a network; raise `ModelError` if they do not fit, as `what` says, with a `remedy`.
 
     Counters of batch normalisation may be missing, as old files lack them, and auxiliary heads may be left over.
-
-    Args:
-        network: Where they go.
-        state: The weights.
-        what: What to say if they do not fit: "the weights ... do not fit ...".
-        remedy: And what to do then.
-
-    Raises:
-        ModelError: If they do not fit.
     """
     needed = network.state_dict()
     state = {key: value for key, value in state.items() if key in needed or not key.startswith(_AUXILIARY)}
@@ -98,7 +84,6 @@ def fill(network: nn.Module, state: Mapping[str, Tensor], *, what: str, remedy: 
 
 
 def _other_than_state(content: Any) -> str | None:
-    """Say what something is that is no state dict."""
     if not isinstance(content, Mapping):
         return f"a {type(content).__name__}"
     if not content:

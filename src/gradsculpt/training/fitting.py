@@ -13,7 +13,7 @@ from lightning.pytorch import Trainer
 from torch.utils.data import DataLoader
 
 from gradsculpt.data import ImageSet, loader, pixel_statistics
-from gradsculpt.data.sources import find_source
+from gradsculpt.data.load import find_source
 from gradsculpt.errors import RunError
 from gradsculpt.inputs import InputSpace
 from gradsculpt.models import Classifier, build
