@@ -22,8 +22,7 @@ class InputSpace:
         mean: Mean of each channel, in [0, 1] pixel units.
         std: Standard deviation of each channel, in [0, 1] pixel units; positive.
 
-    Raises:
-        ArgumentError: If the lengths differ or an entry of `std` is not positive.
+    Raises: ArgumentError if the lengths differ or an entry of `std` is not positive.
 
     Example:
         >>> space = InputSpace(mean=(0.5,), std=(0.25,))

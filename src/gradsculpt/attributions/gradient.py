@@ -25,9 +25,7 @@ class Gradient(Attribution):
         output: Which output of the class is differentiated: its logit, its probability after the softmax, or the
             logarithm of that.
 
-    Raises:
-        ArgumentError: If x is no floating-point batch, a target is out of range, or the output is unknown.
-
+    Raises: ArgumentError if x is no floating-point batch, a target is out of range, or the output is unknown.
     Source: Simonyan et al. 2013; Gong et al., CVPR 2024 (AdvGrad), section 3.1.
     Deviation: AdvGrad defines the map by the probability; its released code and local gradient alignment (AAAI 2023)
         take the logit, and so does the default.
@@ -58,8 +56,7 @@ class Gradient(Attribution):
 def class_output(logits: Tensor, target: Tensor | None, output: Output) -> Tensor:
     """Return one output of each image's class, [N], from logits [N, K].
 
-    Raises:
-        ArgumentError: If a target is out of range.
+    Raises: ArgumentError if a target is out of range.
     """
     classes = logits.argmax(dim=1) if target is None else differentiable(target).to(logits.device)
     checks.labels(classes, *logits.shape)

@@ -25,9 +25,7 @@ def heatmap(maps: Tensor, clip: float = 99.0) -> Tensor:
     Returns:
         Heat maps in [0, 1], in the dtype of `maps`.
 
-    Raises:
-        ArgumentError: If `maps` is not a batch of finite floating-point maps, or `clip` is outside [0, 100].
-
+    Raises: ArgumentError if `maps` is not a batch of finite floating-point maps, or `clip` is outside [0, 100].
     Source: The rendering of Gong et al., CVPR 2024 (their utils.py).
     Deviation: The released code adds up a whole batch and subtracts the least value first; here every image is its own,
         and 0 stays "no attribution".

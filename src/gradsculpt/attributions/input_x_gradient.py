@@ -20,9 +20,7 @@ class InputXGradient(Attribution):
     Args:
         base: The map that the image is multiplied by.
 
-    Raises:
-        ArgumentError: If x is no floating-point batch or a target is out of range.
-
+    Raises: ArgumentError if x is no floating-point batch or a target is out of range.
     Source: Shrikumar et al. 2016 (Not just a black box).
 
     Example:

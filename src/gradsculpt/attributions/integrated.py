@@ -36,10 +36,8 @@ class IntegratedGradients(Attribution):
         batch_size: Images in one pass, which bounds the memory whatever the number of steps; a batch that is larger
             itself goes in one piece. With `create_graph`, the graphs of all steps are kept all the same.
 
-    Raises:
-        ArgumentError: If a number is out of range, a name is unknown, the baseline does not fit the images, x is no
-            floating-point batch, or a target is out of range.
-
+    Raises: ArgumentError if a number is out of range, a name is unknown, the baseline does not fit the images, x is no
+        floating-point batch, or a target is out of range.
     Source: Sundararajan et al., ICML 2017, sections 3 and 5.
     Deviation: The midpoint rule is the default, as its error falls with the square of the steps; the published sum is
         `rule="right"`. The class is the one predicted for the image itself.
@@ -97,8 +95,7 @@ class IntegratedGradients(Attribution):
         Returns:
             The signed error, which is 0 for an exact integral and goes to 0 with the number of steps.
 
-        Raises:
-            ArgumentError: If the maps and images differ in shape.
+        Raises: ArgumentError if the maps and images differ in shape.
         """
         checks.same_shape("maps", maps, "x", x)
         with arithmetic(create_graph=False):

@@ -29,10 +29,8 @@ class Sparsified(Attribution):
             the entries becomes 1, and what is kept beside it is divided by the smallest magnitude among them. With
             `saturated=keep`, a map consists of 0 and 1, and its derivative is 0.
 
-    Raises:
-        ArgumentError: If a share is not in (0, 1], `saturated` is greater than `keep`, x is no floating-point batch, or
-            a target is out of range.
-
+    Raises: ArgumentError if a share is not in (0, 1], `saturated` is greater than `keep`, x is no floating-point batch,
+        or a target is out of range.
     Source: Levine et al. 2019 (Certifiably robust interpretation), section 3, with tau = keep and gamma = saturated.
     Deviation: An entry that is 0 stays 0, even if there are fewer others than the share.
 
@@ -156,9 +154,7 @@ class SparsifiedSmoothGrad(Smoothed):
         Returns:
             Shares in [0, 1]; higher is more robust, and 0 certifies nothing.
 
-        Raises:
-            ArgumentError: If a number is out of range or maps and images differ in shape.
-
+        Raises: ArgumentError if a number is out of range or maps and images differ in shape.
         Source: Levine et al. 2019, section 3: a mean of values in [0, 1] over Gaussian noise moves by at most radius /
             sigma on the scale of the normal quantile; Hoeffding's inequality bounds the error of the samples.
         Deviation: The observed map is compared with the expected one of the perturbed image, as a perturbation chosen

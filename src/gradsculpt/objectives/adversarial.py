@@ -33,9 +33,7 @@ class AdversarialTraining(DataTerm):
         bounds: Smallest and largest model input, to which x + delta is clamped: `space.bounds`, or `PixelBounds()` in
             trainings that know the space. None leaves it as it is, as the paper does.
 
-    Raises:
-        ArgumentError: If there is no penalty for a perturbation that needs one.
-
+    Raises: ArgumentError if there is no penalty for a perturbation that needs one.
     Source: Gong et al., CVPR 2024 (AdvGrad), section 4.2, Proposition 1; B.3.
     Deviation: the inner loss is summed over the batch, so delta does not depend on the batch size. h(delta) does not
         depend on the network, so it is left out of the reported loss. The released code updates running statistics in

@@ -34,9 +34,7 @@ class LocalGradientAlignment(SecondOrder):
         every: Compute it at every so many steps only, with so many times the weight.
         share: Compute it on this share of each batch only.
 
-    Raises:
-        ArgumentError: If a number is out of range or the noise unknown.
-
+    Raises: ArgumentError if a number is out of range or the noise unknown.
     Source: Joo et al., AAAI 2023 (local gradient alignment), equations 3 to 5.
     Deviation: equation 5 prints the distance without its square, as `squared=False` has it; the released code, to
         which the published weights belong, squares it. Running statistics are updated by the pass at x alone; the

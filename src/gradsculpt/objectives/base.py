@@ -52,9 +52,8 @@ class Objective(ABC):  # noqa: B024 - its kinds, not it, have abstract methods
             state: What the step before has left, or `initial_state()`. Whatever carries something needs one, also
                 without gradients: what it would silently start from is not what is trained on.
 
-        Raises:
-            ArgumentError: If x is no batch of images, the objective has schedules that were not resolved, or it
-                carries something and was given no state.
+        Raises: ArgumentError if x is no batch of images, the objective has schedules that were not resolved, or it
+            carries something and was given no state.
         """
         state = self._begun(state)
         data, regularisers = _sorted(self.parts())
@@ -103,8 +102,7 @@ class Objective(ABC):  # noqa: B024 - its kinds, not it, have abstract methods
     def requirements(self) -> "Requirements":
         """What training needs for it, beyond images and labels.
 
-        Raises:
-            ArgumentError: If the objectives that it is put together from contradict each other.
+        Raises: ArgumentError if the objectives that it is put together from contradict each other.
         """
         settings = vars(self).values()
         alone = Requirements(
@@ -187,8 +185,7 @@ class Requirements:
     def merged(self, *others: "Requirements") -> "Requirements":
         """Return what all need together.
 
-        Raises:
-            ArgumentError: If two want a teacher, or one the maps of a teacher and another those of a human.
+        Raises: ArgumentError if two want a teacher, or one the maps of a teacher and another those of a human.
         """
         each = (self, *others)
         teachers = [needs.teacher for needs in each if needs.teacher]
@@ -309,10 +306,8 @@ class Sum(Objective):
     Args:
         objectives: What is added; at most one may have a data term other than the plain cross entropy.
 
-    Raises:
-        ArgumentError: If there is nothing to add, there are two adversarial data terms, or the objectives want two
-            teachers or two kinds of maps.
-
+    Raises: ArgumentError if there is nothing to add, there are two adversarial data terms, or the objectives want two
+        teachers or two kinds of maps.
     Source: Joo et al., AAAI 2023 (local gradient alignment), equation 5: a cross entropy plus weighted criteria.
     """
 

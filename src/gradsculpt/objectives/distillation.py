@@ -45,9 +45,7 @@ class ExplanationDistillation(Regulariser):
         samples: Noisy copies of an image in its SmoothGrad map.
         sigma: Standard deviation of that noise, as a share of the range from black to white.
 
-    Raises:
-        ArgumentError: If a number is out of range; in use, if the teacher or the maps are missing.
-
+    Raises: ArgumentError if a number is out of range; in use, if the teacher or the maps are missing.
     Source: Tang et al., Frontiers in Big Data 2022 ("Defense against explanation manipulation", ATEX); its released
         code has eps 0.32, temperature 4, positions -1 and 0, 10 samples and sigma 0.08 of the range from black to
         white. Joo et al., AAAI 2023 (local gradient alignment), Table 1 ("ATEX"), have it in three stages.
@@ -105,8 +103,7 @@ class ExplanationDistillation(Regulariser):
     def terms(self, passes: Passes) -> dict[str, Tensor]:
         """Refuse: there is no teacher.
 
-        Raises:
-            ArgumentError: Always.
+        Raises: ArgumentError always.
         """
         raise ArgumentError(
             "ExplanationDistillation learns from a teacher, and has none. Pass a trained network to "

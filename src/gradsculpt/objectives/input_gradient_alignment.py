@@ -42,9 +42,7 @@ class InputGradientAlignment(SecondOrder):
         every: Compute it at every so many steps only, with so many times the weight.
         share: Compute the triplet loss on this share of each batch only.
 
-    Raises:
-        ArgumentError: If a number is out of range or the place of the cross entropy unknown.
-
+    Raises: ArgumentError if a number is out of range or the place of the cross entropy unknown.
     Source: Singh et al., ECCV 2020 (attributional robustness training, ART); weight 0.5 and 3 steps, with eps 8 and
         steps of 5 pixel levels for CIFAR-10, 2 and 1.5 for CUB-200, are those of its released code. Joo et al., AAAI
         2023 (local gradient alignment), Table 1 ("IGA").

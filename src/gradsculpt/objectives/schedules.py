@@ -57,9 +57,7 @@ class Ramp(Setting):
         begin: Epochs done when the ramp begins; fractions are allowed.
         end: Epochs done when it ends.
 
-    Raises:
-        ArgumentError: If a value is negative, or the end comes before the beginning.
-
+    Raises: ArgumentError if a value is negative, or the end comes before the beginning.
     Source: Goyal et al. 2017, section 2.2, for the gradual warm-up of a rate; here of any weight.
 
     Example:
@@ -104,9 +102,7 @@ class Pixels(Setting):
     Args:
         levels: The size; 255 is the distance from black to white.
 
-    Raises:
-        ArgumentError: If the size is negative; in use, if the moment names no space.
-
+    Raises: ArgumentError if the size is negative; in use, if the moment names no space.
     Source: Joo et al., AAAI 2023 (local gradient alignment), experiments: eps is given in levels.
 
     Example:
@@ -130,9 +126,7 @@ class Pixels(Setting):
 class PixelBounds(Setting):
     """From black to white, whatever the network's input space makes of them: `bounds=PixelBounds()`.
 
-    Raises:
-        ArgumentError: In use, if the moment names no space.
-
+    Raises: ArgumentError in use, if the moment names no space.
     Source: Madry et al., ICLR 2018, section 2: perturbed images stay images.
 
     Example:
@@ -166,8 +160,7 @@ def check_weight(name: str, value: Size | Setting) -> None:
 def resolved(value: Number | Setting) -> Number:
     """Return a number that is one already.
 
-    Raises:
-        ArgumentError: If it is still a setting.
+    Raises: ArgumentError if it is still a setting.
     """
     if isinstance(value, Setting):
         raise ArgumentError(

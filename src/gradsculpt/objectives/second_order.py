@@ -43,8 +43,7 @@ class SecondOrder(Regulariser):
     def terms(self, passes: Passes) -> dict[str, Tensor]:
         """Return the weighted terms of the share of the batch.
 
-        Raises:
-            ArgumentError: If it is to be computed at some steps only, and the step is not known.
+        Raises: ArgumentError if it is to be computed at some steps only, and the step is not known.
         """
         if self.every > 1:
             raise ArgumentError(
@@ -101,9 +100,7 @@ class HessianNorm(SecondOrder):
         every: Compute it at every so many steps only, with so many times the weight.
         share: Compute it on this share of each batch only.
 
-    Raises:
-        ArgumentError: If the weight is negative.
-
+    Raises: ArgumentError if the weight is negative.
     Source: Joo et al., AAAI 2023 (local gradient alignment), Table 1 ("Hessian"); Hutchinson 1990 for the estimate.
 
     Example:

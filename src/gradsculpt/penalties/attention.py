@@ -28,10 +28,8 @@ class Harmonization(Penalty):
         sigma: What keeps A~ positive where attention is at its maximum; only with `positive`.
         attention: Non-negative maps that broadcast over [N, C, H, W], normally [N, 1, H, W].
 
-    Raises:
-        ArgumentError: If a number is negative, an operation is called before attention is given, or the attention
-            maps do not fit the gradient maps.
-
+    Raises: ArgumentError if a number is negative, an operation is called before attention is given, or the attention
+        maps do not fit the gradient maps.
     Source: Gong et al., CVPR 2024 (AdvGrad), section 4.3, Proposition 4; B.8 for the default.
 
     Example:
@@ -76,8 +74,7 @@ class Harmonization(Penalty):
     def prox(self, v: Tensor, step: Size) -> Tensor:
         """Return v / (1 + 2 step weight A~).
 
-        Raises:
-            ArgumentError: If the step is so long that h* plus the quadratic has no minimum.
+        Raises: ArgumentError if the step is so long that h* plus the quadratic has no minimum.
         """
         checks.positive("step", step)
         denominator = 1 + 2 * matching(step, v) * self._weights(v)
@@ -91,8 +88,7 @@ class Harmonization(Penalty):
     def conjugate_prox(self, v: Tensor, step: Size) -> Tensor:
         """Return the proximal map of h.
 
-        Raises:
-            ArgumentError: If an entry of A~ is negative: h is then infinite everywhere.
+        Raises: ArgumentError if an entry of A~ is negative: h is then infinite everywhere.
         """
         checks.positive("step", step)
         weights = self._weights(v)

@@ -23,9 +23,8 @@ class GroupL21(Penalty):
         patch: Side of a patch in pixels.
         per_channel: Whether each channel of a patch is a group of its own, or all channels form one.
 
-    Raises:
-        ArgumentError: If the weight is negative or not finite, the patch is not positive, or a map is not [N, C, H, W].
-
+    Raises: ArgumentError if the weight is negative or not finite, the patch is not positive, or a map is not [N, C, H,
+        W].
     Source: Gong et al., CVPR 2024 (AdvGrad), section 4.3, Proposition 2, B.3; groups per channel as in its released
         code, across channels as in that of MoreauGrad.
     Deviation: the released code assumes 14 x 14 patches of 224 x 224 images; any size works here, and a group

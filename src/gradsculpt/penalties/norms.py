@@ -21,9 +21,7 @@ class ElasticNet(Penalty):
         l1: Weight of the absolute values. Units: model input, as it is the size of the sign step.
         l2: Weight of the squares. Units: model input squared per unit of loss.
 
-    Raises:
-        ArgumentError: If a weight is negative or not finite.
-
+    Raises: ArgumentError if a weight is negative or not finite.
     Source: Gong et al., CVPR 2024 (AdvGrad), section 4.3, Proposition 3, B.3.
 
     Example:
@@ -86,9 +84,7 @@ class L1(ElasticNet):
     Args:
         weight: Weight of the norm, and radius of the l-infinity ball of perturbations. Units: model input.
 
-    Raises:
-        ArgumentError: If the weight is negative or not finite.
-
+    Raises: ArgumentError if the weight is negative or not finite.
     Source: Gong et al., CVPR 2024 (AdvGrad), section 4.1 and B.3.
 
     Example:
@@ -117,9 +113,7 @@ class SquaredL2(ElasticNet):
         weight: Weight of the squares; a tensor gives every entry its own (AdvGrad, Proposition 4).
             Units: model input squared per unit of loss.
 
-    Raises:
-        ArgumentError: If the weight is negative or not finite.
-
+    Raises: ArgumentError if the weight is negative or not finite.
     Source: Gong et al., CVPR 2024 (AdvGrad), section 4.3, Proposition 4, C.3.1.
 
     Example:

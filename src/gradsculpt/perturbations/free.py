@@ -38,10 +38,8 @@ class Free(Perturbation):
     Args:
         replays: How often each batch is trained on; m in the paper, which takes 4 for ImageNet and 8 for CIFAR-10.
 
-    Raises:
-        ArgumentError: If there is not at least one replay; after a backward pass, if the penalty is not convex
-            (`Harmonization` needs `positive=True`).
-
+    Raises: ArgumentError if there is not at least one replay; after a backward pass, if the penalty is not convex
+        (`Harmonization` needs `positive=True`).
     Source: Shafahi et al., NeurIPS 2019 ("Adversarial training for free!"), algorithm 1; trained with in Gong et al.,
         CVPR 2024 (AdvGrad), C.2.2, which gives no settings.
     """

@@ -41,9 +41,7 @@ class Iterative(Perturbation):
             `L1`, as each sample has it for others.
         keep: "best" or "last" of the iterates.
 
-    Raises:
-        ArgumentError: If a number is out of range or a choice not known; in use, if the penalty is not convex.
-
+    Raises: ArgumentError if a number is out of range or a choice not known; in use, if the penalty is not convex.
     Source: Gong et al., CVPR 2024 (AdvGrad), section 4.2 and B.4 ("iterative": 7 steps of 0.3); for `L1`, Madry et
         al., ICLR 2018 (PGD). Proximal gradient steps: Beck 2017, chapter 10.
     Deviation: the released code starts at 0, takes gradients of the elastic net's price instead of its proximal map,

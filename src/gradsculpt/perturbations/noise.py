@@ -22,9 +22,7 @@ class Noise(Perturbation):
     Args:
         sigma: Standard deviation; a tensor gives every channel or entry its own. Units: model input.
 
-    Raises:
-        ArgumentError: If sigma is negative or not finite.
-
+    Raises: ArgumentError if sigma is negative or not finite.
     Source: Gong et al., CVPR 2024 (AdvGrad), C.2.1; the standard deviation is not given there.
     """
 

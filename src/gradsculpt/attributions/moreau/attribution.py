@@ -68,10 +68,8 @@ class MoreauGrad(Attribution):
         surrogate: With `create_graph`, return the plain gradient at x + delta where delta is not 0, in place of the
             map itself: one backward pass, and what published attacks on MoreauGrad see.
 
-    Raises:
-        ArgumentError: If a number is out of range, the solver cannot cope with noise, x is no floating-point batch, or
-            a target is out of range.
-
+    Raises: ArgumentError if a number is out of range, the solver cannot cope with noise, x is no floating-point batch,
+        or a target is out of range.
     Source: Zhang and Farnia, ICCV 2023 (MoreauGrad); settings of its code: lambda 1, sigma .1, L1 weight 5e-3, group
         weight 5e-2 in patches of 14.
     Deviation: The code returns delta itself, takes 300 plain steps of size .1, and measures the noise by the range of
@@ -179,8 +177,7 @@ class MoreauGrad(Attribution):
             samples: Noisy copies that the values are means over.
             seed: Seed of their noise; another one than the maps were made with, or the values are too low.
 
-        Raises:
-            ArgumentError: If the maps and images differ in shape.
+        Raises: ArgumentError if the maps and images differ in shape.
         """
         checks.same_shape("maps", maps, "x", x)
         with (

@@ -93,9 +93,7 @@ class DualAveraging(Solver):
         power: Gradient t has a weight proportional to t^power: 0 is the plain mean, the least noisy; more than 0
             forgets gradients taken far from the solution.
 
-    Raises:
-        ArgumentError: If `power` is negative.
-
+    Raises: ArgumentError if `power` is negative.
     Source: Xiao, JMLR 2010 (regularised dual averaging, strongly convex regularisation).
     """
 
@@ -125,9 +123,7 @@ class ProximalGradient(Solver):
             which noise would hide.
         average: The answer is the mean of this many last iterates.
 
-    Raises:
-        ArgumentError: If a number is out of range.
-
+    Raises: ArgumentError if a number is out of range.
     Source: Malitsky and Mishchenko 2023 (adaptive proximal steps). The code of MoreauGrad takes 300 plain steps of .1
         and averages the last 101.
     """
