@@ -61,9 +61,8 @@ class InputSpace:
     @property
     def bounds(self) -> tuple[Tensor, Tensor]:
         """The model input of a black and of a white pixel, each of shape [1, C, 1, 1]."""
-        edges = torch.tensor([0.0, 1.0])
-        low, high = (self.normalize(edge.expand(1, len(self.mean), 1, 1)) for edge in edges)
-        return low, high
+        black = torch.zeros(1, len(self.mean), 1, 1)
+        return self.normalize(black), self.normalize(black + 1)
 
     def pixels(self, eps: float) -> Tensor:
         """Turn a length in [0, 1] pixel units (8 / 255, say) into model units, shape [1, C, 1, 1]."""
@@ -72,8 +71,5 @@ class InputSpace:
     def _channels(self, like: Tensor) -> tuple[Tensor, Tensor]:
         if like.ndim != 4 or like.shape[1] != len(self.mean):
             raise ArgumentError(f"images have shape {list(like.shape)}; this space needs [N, {len(self.mean)}, H, W].")
-        mean, std = (
-            torch.tensor(values, dtype=like.dtype, device=like.device).view(1, -1, 1, 1)
-            for values in (self.mean, self.std)
-        )
+        mean, std = like.new_tensor((self.mean, self.std)).view(2, 1, -1, 1, 1)
         return mean, std

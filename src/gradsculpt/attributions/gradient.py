@@ -19,8 +19,6 @@ OUTPUTS: tuple[Output, ...] = get_args(Output)
 class Gradient(Attribution):
     """The gradient of a class output with respect to the image ("simple gradient", "saliency").
 
-    One forward and one backward pass for a whole batch.
-
     Args:
         output: Which output of the class is differentiated: its logit, its probability after the softmax, or the
             logarithm of that.
@@ -32,9 +30,8 @@ class Gradient(Attribution):
 
     Example:
         >>> import torch
-        >>> model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(4, 2))
-        >>> Gradient()(model, torch.zeros(1, 1, 2, 2)).shape
-        torch.Size([1, 1, 2, 2])
+        >>> Gradient()(lambda x: x.flatten(1).square(), torch.tensor([[[[2.0, 1.0]]]]))
+        tensor([[[[4., 0.]]]])
     """
 
     output: Output = "logit"
@@ -54,10 +51,7 @@ class Gradient(Attribution):
 
 
 def class_output(logits: Tensor, target: Tensor | None, output: Output) -> Tensor:
-    """Return one output of each image's class, [N], from logits [N, K].
-
-    Raises: ArgumentError if a target is out of range.
-    """
+    """Return one output of each image's class, [N], from logits [N, K]; raise `ArgumentError` for wrong targets."""
     classes = logits.argmax(dim=1) if target is None else differentiable(target).to(logits.device)
     checks.labels(classes, *logits.shape)
     scores = logits if output == "logit" else F.log_softmax(logits, dim=1)

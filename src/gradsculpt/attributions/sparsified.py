@@ -49,9 +49,9 @@ class Sparsified(Attribution):
     saturated: float | None = None
 
     def __post_init__(self) -> None:
-        _share("keep", self.keep)
+        checks.share("keep", self.keep)
         if self.saturated is not None:
-            _share("saturated", self.saturated)
+            checks.share("saturated", self.saturated)
             if self.saturated > self.keep:
                 raise ArgumentError(
                     f"saturated={self.saturated!r} is greater than keep={self.keep!r}, but only entries that are kept "
@@ -75,9 +75,7 @@ class Sparsified(Attribution):
 class SparsifiedGradient(Sparsified):
     """The sparsified simple gradient: the entries of the gradient with the largest magnitudes.
 
-    Args:
-        keep: Share of the entries that are kept, as of `Sparsified`.
-        output: Which output of the class is differentiated, as of `Gradient`.
+    `keep` is as of `Sparsified`, `output` as of `Gradient`.
 
     Source: Gong et al., CVPR 2024 (AdvGrad), figure 1; Levine et al. 2019, section 3.
 
@@ -100,13 +98,8 @@ class SparsifiedSmoothGrad(Smoothed):
     The gradient of each noisy copy is sparsified and scaled to [0, 1] before the mean is taken; only then does a
     certificate follow (`certified_overlap`).
 
-    Args:
-        keep: Share of the entries that are kept in each copy, as of `Sparsified`.
-        saturated: Share of the entries that become 1 in each copy; equal to `keep`, this is the method of 0 and 1, and
-            smaller, its relaxed variant.
-        output: Which output of the class is differentiated, as of `Gradient`.
-
-    The other arguments, and what is raised, are those of `Smoothed`.
+    `keep` and `saturated` are as of `Sparsified` (equal, this is the method of 0 and 1; `saturated` smaller, its
+    relaxed variant), `output` as of `Gradient`. The other arguments, and what is raised, are those of `Smoothed`.
 
     Source: Levine et al. 2019 (Certifiably robust interpretation), section 3; settings of the code of MoreauGrad.
 
@@ -126,9 +119,8 @@ class SparsifiedSmoothGrad(Smoothed):
         seed: int = 0,
         batch_size: int = 32,
     ) -> None:
-        super().__init__(
-            Sparsified(Gradient(output), keep, saturated), samples, sigma, seed=seed, batch_size=batch_size
-        )
+        base = Sparsified(Gradient(output), keep, saturated)
+        super().__init__(base, samples, sigma, seed=seed, batch_size=batch_size)
 
     def __repr__(self) -> str:
         return f"SparsifiedSmoothGrad(samples={self.samples!r}, sigma={self.sigma!r}, base={self.base!r})"
@@ -145,15 +137,11 @@ class SparsifiedSmoothGrad(Smoothed):
         Args:
             x: The images, [N, C, H, W].
             maps: Their maps by this attribution, [N, C, H, W].
-            radius: L2 length of the perturbation.
+            radius: L2 length of the perturbation. Units: what the model takes.
             k: Share of the entries that count as the top, rounded to the nearest number but at least one.
             confidence: Probability with which the bound holds, in (0, 1).
 
-        Units: `radius` is in the units that the model takes.
-
-        Returns:
-            Shares in [0, 1]; higher is more robust, and 0 certifies nothing.
-
+        Returns: Shares in [0, 1]; higher is more robust, and 0 certifies nothing.
         Raises: ArgumentError if a number is out of range or maps and images differ in shape.
         Source: Levine et al. 2019, section 3: a mean of values in [0, 1] over Gaussian noise moves by at most radius /
             sigma on the scale of the normal quantile; Hoeffding's inequality bounds the error of the samples.
@@ -162,7 +150,7 @@ class SparsifiedSmoothGrad(Smoothed):
         """
         checks.same_shape("maps", maps, "x", x)
         checks.at_least("radius", radius, 0.0)
-        _share("k", k)
+        checks.share("k", k)
         if not 0.0 < confidence < 1.0:
             raise ArgumentError(
                 f"confidence={confidence!r} is no probability of an estimate; pass one between 0 and 1."
@@ -183,17 +171,11 @@ class SparsifiedSmoothGrad(Smoothed):
             return certified.double().mean(dim=1)
 
 
-def _share(name: str, value: float) -> None:
-    checks.positive(name, value)
-    checks.within(name, value, 0.0, 1.0)
-
-
 def _count(share: float, total: int) -> int:
     return max(1, int(share * total + 0.5))
 
 
 def _largest(size: Tensor, share: float) -> Tensor:
-    """Mark the largest of each row [N, D] exactly, the first ones among equals."""
     count = _count(share, size.shape[1])
     level = torch.topk(size, count, dim=1).values[:, -1:]
     above, equal = size > level, size == level
@@ -202,6 +184,5 @@ def _largest(size: Tensor, share: float) -> Tensor:
 
 
 def _saturate(size: Tensor, share: float) -> Tensor:
-    """Divide the magnitudes [N, D] by the smallest of the largest share, and cut at 1."""
     level = torch.topk(size, _count(share, size.shape[1]), dim=1).values[:, -1:]
     return torch.where(size >= level, (size > 0).to(size.dtype), size / divisor(level))

@@ -11,10 +11,10 @@ import torch.nn.functional as F
 from torch import Generator, Tensor
 
 from gradsculpt.errors import ArgumentError
-from gradsculpt.gradients import Model, settled
+from gradsculpt.gradients import Model, backpropagated
 from gradsculpt.isolation import random_state, undisturbed
 from gradsculpt.objectives.passes import Losses, Passes
-from gradsculpt.objectives.schedules import Moment, Setting, Weight, check_weight, resolved
+from gradsculpt.objectives.schedules import Moment, Setting, Weight, check_weights, resolved
 from gradsculpt.penalties import Penalty
 from gradsculpt.perturbations import State
 
@@ -76,7 +76,7 @@ class Objective(ABC):  # noqa: B024 - its kinds, not it, have abstract methods
             with undisturbed(model, random=random):
                 for term in active:
                     term.read(passes)
-            loss = settled(loss, apart=passes.forget())
+            loss = backpropagated(loss, apart=passes.forget())
         terms = {"cross_entropy" if data is None else data.name: loss}
         names: Counter[str] = Counter()
         for factor, term in regularisers:
@@ -88,10 +88,7 @@ class Objective(ABC):  # noqa: B024 - its kinds, not it, have abstract methods
         return Losses(cast(Tensor, sum(terms.values())), logits.detach(), terms, state)
 
     def at(self, moment: Moment) -> "Objective":
-        """Return the objective with every schedule and every size in pixel levels replaced by its value.
-
-        Training loops call this for each batch; an objective without such settings needs no call.
-        """
+        """Return the objective with every schedule and every size in pixel levels replaced by its value."""
         return self._changed(Setting | Objective, lambda value: value.at(moment))
 
     def with_teacher(self, teacher: Model) -> "Objective":
@@ -100,10 +97,7 @@ class Objective(ABC):  # noqa: B024 - its kinds, not it, have abstract methods
 
     @property
     def requirements(self) -> "Requirements":
-        """What training needs for it, beyond images and labels.
-
-        Raises: ArgumentError if the objectives that it is put together from contradict each other.
-        """
+        """What training needs for it; raise `ArgumentError` if what it is put together from contradicts itself."""
         settings = vars(self).values()
         alone = Requirements(
             attention=any(value.follows_attention for value in settings if isinstance(value, Penalty)),
@@ -142,10 +136,10 @@ class Objective(ABC):  # noqa: B024 - its kinds, not it, have abstract methods
         return replace(cast(Any, self), **changed) if changed else self
 
     def _begun(self, state: State | None) -> State:
-        if state is None and self.initial_state():
+        if state is None and (carried := self.initial_state()):
             raise ArgumentError(
-                f"{type(self).__name__} carries {', '.join(self.initial_state())} from step to step and was given no "
-                "state, so each starts anew. Begin with state=objective.initial_state(), then hand on losses.state."
+                f"{type(self).__name__} carries {', '.join(carried)} from step to step and was given no state, so each "
+                "starts anew. Begin with state=objective.initial_state(), then hand on losses.state."
             )
         return state or {}
 
@@ -183,10 +177,7 @@ class Requirements:
     pixel_units: bool = False
 
     def merged(self, *others: "Requirements") -> "Requirements":
-        """Return what all need together.
-
-        Raises: ArgumentError if two want a teacher, or one the maps of a teacher and another those of a human.
-        """
+        """Return what all need together; refuse two teachers, or the maps of a teacher beside those of a human."""
         each = (self, *others)
         teachers = [needs.teacher for needs in each if needs.teacher]
         attention = any(needs.attention for needs in each)
@@ -262,8 +253,7 @@ class Regulariser(Objective):
     def terms(self, passes: Passes) -> dict[str, Tensor]:
         """Return the weighted terms by name, scalars averaged over the batch.
 
-        Passes through the model leave no trace in it: running statistics are those of the data term, and random
-        masks are the data term's too.
+        Passes through the model leave no trace in it, and draw the random masks of the data term.
         """
 
 
@@ -287,7 +277,7 @@ class Scaled(Objective):
     factor: Weight
 
     def __post_init__(self) -> None:
-        check_weight("factor", self.factor)
+        check_weights(self, "factor")
 
     def parts(self) -> tuple[Part, ...]:
         """Return the parts of the objective, each times the factor."""
@@ -334,9 +324,7 @@ class Sum(Objective):
 
 def _sorted(parts: tuple[Part, ...]) -> tuple[DataTerm | None, list[tuple[float, Regulariser]]]:
     """Return the data term, if it is not the plain cross entropy of the clean batch, and the regularisers."""
-    data = [
-        part.scaled(factor) for factor, part in parts if isinstance(part, DataTerm) and part.name != "cross_entropy"
-    ]
+    data = [term.scaled(c) for c, term in parts if isinstance(term, DataTerm) and term.name != "cross_entropy"]
     if len(data) > 1:
         raise ArgumentError(
             f"{' and '.join(type(term).__name__ for term in data)} each say where the cross entropy is taken, and it "

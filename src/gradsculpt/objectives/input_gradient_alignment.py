@@ -13,7 +13,7 @@ from gradsculpt.isolation import undisturbed
 from gradsculpt.numerics import cosine, spread
 from gradsculpt.objectives.base import DataTerm, Part
 from gradsculpt.objectives.passes import Passes
-from gradsculpt.objectives.schedules import Setting, Weight, check_weight, resolved
+from gradsculpt.objectives.schedules import Setting, Weight, check_weights, resolved
 from gradsculpt.objectives.second_order import SecondOrder
 from gradsculpt.penalties import Size
 from gradsculpt.perturbations import State
@@ -39,8 +39,7 @@ class InputGradientAlignment(SecondOrder):
         steps: Steps of the inner ascent; with 0, x' is the random point.
         step_size: Length of a step, as a share of eps.
         cross_entropy: Where the cross entropy is taken: perturbed (at x') or clean (wherever the data term has it).
-        every: Compute it at every so many steps only, with so many times the weight.
-        share: Compute the triplet loss on this share of each batch only.
+        every, share: As of `SecondOrder`; the share is that of the triplet loss.
 
     Raises: ArgumentError if a number is out of range or the place of the cross entropy unknown.
     Source: Singh et al., ECCV 2020 (attributional robustness training, ART); weight 0.5 and 3 steps, with eps 8 and
@@ -52,10 +51,8 @@ class InputGradientAlignment(SecondOrder):
         [0, 1], and its ascent counts only the 1,000 entries with the largest gradients.
 
     Example:
-        >>> model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(4, 2), torch.nn.Softplus())
-        >>> objective = InputGradientAlignment(weight=0.5, eps=0.1)
-        >>> losses = objective(model, torch.rand(3, 1, 2, 2), torch.tensor([0, 1, 1]))
-        >>> list(losses.terms)
+        >>> model, objective = torch.nn.Flatten(), InputGradientAlignment(weight=0.5, eps=0.1)
+        >>> list(objective(model, torch.rand(1, 2, 1, 1), torch.tensor([0])).terms)
         ['perturbed_cross_entropy', 'input_gradient_alignment']
     """
 
@@ -68,8 +65,7 @@ class InputGradientAlignment(SecondOrder):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_weight("weight", self.weight)
-        check_weight("eps", self.eps)
+        check_weights(self, "weight", "eps")
         checks.at_least("steps", self.steps, 0)
         checks.positive("step_size", self.step_size)
         checks.one_of("cross_entropy", self.cross_entropy, ("perturbed", "clean"))

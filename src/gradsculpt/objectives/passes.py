@@ -19,7 +19,7 @@ class Losses:
     Args:
         loss: What to call `backward` on; a scalar, averaged over the batch.
         logits: [N, K], of the inputs on which the data term was computed, without a graph.
-        terms: The parts whose sum is the loss, by name.
+        terms: What adds up to the loss, by name.
         state: What to hand to the next step; empty where nothing is carried.
     """
 
@@ -74,9 +74,9 @@ class Passes:
     def first(self, count: int) -> "Passes":
         """Return the first images of the batch, with passes of their own."""
         attention = None if self.attention is None else self.attention[:count]
-        part = Passes(self.model, self.x[:count], self.y[:count], attention, generator=self.generator)
-        part.training = self.training
-        return part
+        passes = Passes(self.model, self.x[:count], self.y[:count], attention, generator=self.generator)
+        passes.training = self.training
+        return passes
 
     def logit(self, logits: Tensor) -> Tensor:
         """Return the logit of each image's true class, [N]."""
@@ -96,10 +96,7 @@ class Passes:
     @cached_property
     def generator(self) -> torch.Generator:
         """The source of randomness of this step, on the device of x."""
-        if self._generator is not None:
-            return self._generator
-        seed = int(torch.randint(2**62, ()))
-        return torch.Generator(self.x.device).manual_seed(seed)
+        return self._generator or torch.Generator(self.x.device).manual_seed(int(torch.randint(2**62, ())))
 
     def uniform(self) -> Tensor:
         """Return noise between -1 and 1, shaped like x."""

@@ -19,7 +19,7 @@ class Moment:
     Args:
         epoch: Epochs done, with fractions.
         step: Batches done since the start.
-        space: The space that the network's inputs live in; needed by sizes in pixel levels.
+        space: That of the network's inputs; needed by sizes in pixel levels.
     """
 
     epoch: float = 0.0
@@ -27,8 +27,7 @@ class Moment:
     space: InputSpace | None = None
 
     def __post_init__(self) -> None:
-        checks.at_least("epoch", self.epoch, 0.0)
-        checks.at_least("step", self.step, 0)
+        checks.each_at_least(self, epoch=0, step=0)
 
 
 class Setting(ABC):
@@ -52,10 +51,8 @@ class Ramp(Setting):
     """A weight that goes from one value to another in a straight line, and stays there.
 
     Args:
-        start: Value until the epoch `begin`.
-        stop: Value from the epoch `end` on.
-        begin: Epochs done when the ramp begins; fractions are allowed.
-        end: Epochs done when it ends.
+        start, stop: Value until the epoch `begin`, and from the epoch `end` on.
+        begin, end: Epochs done when the ramp begins and ends; fractions are allowed.
 
     Raises: ArgumentError if a value is negative, or the end comes before the beginning.
     Source: Goyal et al. 2017, section 2.2, for the gradual warm-up of a rate; here of any weight.
@@ -71,16 +68,12 @@ class Ramp(Setting):
     end: float
 
     def __post_init__(self) -> None:
-        for name in ("start", "stop", "begin"):
-            checks.at_least(name, getattr(self, name), 0.0)
-        checks.at_least("end", self.end, self.begin)
+        checks.each_at_least(self, start=0, stop=0, begin=0, end=self.begin)
 
     def at(self, moment: Moment) -> float:
         """Return the value after that many epochs."""
-        if moment.epoch < self.begin:
-            return self.start
-        if moment.epoch >= self.end:
-            return self.stop
+        if not self.begin <= moment.epoch < self.end:
+            return self.start if moment.epoch < self.begin else self.stop
         share = (moment.epoch - self.begin) / (self.end - self.begin)
         return self.start + share * (self.stop - self.start)
 
@@ -106,8 +99,7 @@ class Pixels(Setting):
     Source: Joo et al., AAAI 2023 (local gradient alignment), experiments: eps is given in levels.
 
     Example:
-        >>> space = InputSpace(mean=(0.5,), std=(0.25,))
-        >>> round(Pixels(51).at(Moment(space=space)).item(), 4)
+        >>> round(Pixels(51).at(Moment(space=InputSpace(mean=(0.5,), std=(0.25,)))).item(), 4)
         0.8
     """
 
@@ -151,17 +143,13 @@ def _space_for(setting: Setting, moment: Moment, instead: str) -> InputSpace:
     return moment.space
 
 
-def check_weight(name: str, value: Size | Setting) -> None:
-    """Raise `ArgumentError` if a weight or size is negative; a setting has checked its own values."""
-    if not isinstance(value, Setting):
-        checks.at_least(name, value, 0.0)
+def check_weights(objective: object, *names: str) -> None:
+    """Raise `ArgumentError` if one of these weights or sizes is negative; a setting has checked its own values."""
+    checks.each_at_least(objective, **{n: 0.0 for n in names if not isinstance(getattr(objective, n), Setting)})
 
 
 def resolved(value: Number | Setting) -> Number:
-    """Return a number that is one already.
-
-    Raises: ArgumentError if it is still a setting.
-    """
+    """Return a number that is one already; raise `ArgumentError` if it is still a setting."""
     if isinstance(value, Setting):
         raise ArgumentError(
             f"{value!r} changes during training, and the moment is not known. "

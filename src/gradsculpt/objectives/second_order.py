@@ -11,7 +11,7 @@ from gradsculpt.errors import ArgumentError
 from gradsculpt.numerics import per_sample
 from gradsculpt.objectives.base import Objective, Regulariser, Scaled
 from gradsculpt.objectives.passes import Passes
-from gradsculpt.objectives.schedules import Moment, Weight, check_weight, resolved
+from gradsculpt.objectives.schedules import Moment, Weight, check_weights, resolved
 from gradsculpt.penalties import Penalty
 
 
@@ -24,6 +24,8 @@ class SecondOrder(Regulariser):
     Args:
         every: Compute it at every so many steps only, with so many times the weight.
         share: Compute it on this share of each batch only.
+
+    Raises: ArgumentError if it is to be computed at some steps only, and the step is not known.
     """
 
     every: int = 1
@@ -31,8 +33,7 @@ class SecondOrder(Regulariser):
 
     def __post_init__(self) -> None:
         checks.at_least("every", self.every, 1)
-        checks.within("share", self.share, 0.0, 1.0)
-        checks.positive("share", self.share)
+        checks.share("share", self.share)
 
     def at(self, moment: Moment) -> Objective:
         """Return the regulariser with its settings resolved; between its steps, it counts nothing."""
@@ -41,10 +42,7 @@ class SecondOrder(Regulariser):
         return Scaled(replace(self, every=1).at(moment), self.every if moment.step % self.every == 0 else 0.0)
 
     def terms(self, passes: Passes) -> dict[str, Tensor]:
-        """Return the weighted terms of the share of the batch.
-
-        Raises: ArgumentError if it is to be computed at some steps only, and the step is not known.
-        """
+        """Return the weighted terms of the share of the batch."""
         if self.every > 1:
             raise ArgumentError(
                 f"{type(self).__name__} counts at every {self.every} steps, and the step is not known. "
@@ -66,9 +64,7 @@ class GradientPenalty(SecondOrder):
     what cross entropy costs.
 
     Args:
-        penalty: h*.
-        every: Compute it at every so many steps only, with so many times the weight.
-        share: Compute it on this share of each batch only.
+        penalty: h*; the others are those of `SecondOrder`.
 
     Source: Gong et al., CVPR 2024 (AdvGrad), section 5.2 and Figure 4, the "penalty" protocol.
 
@@ -96,9 +92,7 @@ class HessianNorm(SecondOrder):
     The squared Frobenius norm is the mean of |H v|^2 over standard normal v; one v is drawn for each image and step.
 
     Args:
-        weight: Weight of the squared norm.
-        every: Compute it at every so many steps only, with so many times the weight.
-        share: Compute it on this share of each batch only.
+        weight: Weight of the squared norm; the other arguments are those of `SecondOrder`.
 
     Raises: ArgumentError if the weight is negative.
     Source: Joo et al., AAAI 2023 (local gradient alignment), Table 1 ("Hessian"); Hutchinson 1990 for the estimate.
@@ -116,7 +110,7 @@ class HessianNorm(SecondOrder):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_weight("weight", self.weight)
+        check_weights(self, "weight")
 
     def terms_of(self, passes: Passes) -> dict[str, Tensor]:
         """Return the weighted estimate."""

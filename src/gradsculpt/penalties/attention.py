@@ -44,8 +44,7 @@ class Harmonization(Penalty):
     attention: Tensor | None = None
 
     def __post_init__(self) -> None:
-        checks.at_least("weight", self.weight, 0.0)
-        checks.at_least("sigma", self.sigma, 0.0)
+        checks.each_at_least(self, weight=0, sigma=0)
 
     @property
     def follows_attention(self) -> bool:
@@ -72,10 +71,7 @@ class Harmonization(Penalty):
         return 2 * self._weights(g) * (g if self.positive else unit(g))
 
     def prox(self, v: Tensor, step: Size) -> Tensor:
-        """Return v / (1 + 2 step weight A~).
-
-        Raises: ArgumentError if the step is so long that h* plus the quadratic has no minimum.
-        """
+        """Return v / (1 + 2 step weight A~); refuse steps so long that h* plus the quadratic has no minimum."""
         checks.positive("step", step)
         denominator = 1 + 2 * matching(step, v) * self._weights(v)
         if bool((denominator <= 0).any()):
@@ -86,10 +82,7 @@ class Harmonization(Penalty):
         return v / denominator
 
     def conjugate_prox(self, v: Tensor, step: Size) -> Tensor:
-        """Return the proximal map of h.
-
-        Raises: ArgumentError if an entry of A~ is negative: h is then infinite everywhere.
-        """
+        """Return the proximal map of h; refuse negative entries of A~, where h is infinite everywhere."""
         checks.positive("step", step)
         weights = self._weights(v)
         if bool((weights < 0).any()):
@@ -108,9 +101,8 @@ class Harmonization(Penalty):
             )
         attention = self.attention.to(like)
         # A map without its channel dimension would broadcast too, as channels of one image.
-        if attention.ndim != like.ndim or any(
-            a not in (1, b) for a, b in zip(attention.shape, like.shape, strict=True)
-        ):
+        sizes = zip(attention.shape, like.shape, strict=False)
+        if attention.ndim != like.ndim or any(a not in (1, b) for a, b in sizes):
             raise ArgumentError(
                 f"attention has shape {list(attention.shape)}, which does not fit maps of shape {list(like.shape)}; "
                 "pass one map an image, [N, 1, H, W]."

@@ -10,11 +10,7 @@ from torch import Tensor
 Evaluate = Callable[[Tensor], tuple[Tensor, Tensor]]
 """Maps points [N, D] to values [N] and gradients [N, D]."""
 
-_MEMORY = 20
-_ITERATIONS = 1000
-_DOUBLINGS = 200
-_SLOPE_KEPT = 0.5
-_NARROW = 1e-15
+_MEMORY, _ITERATIONS, _DOUBLINGS, _SLOPE_KEPT, _NARROW = 20, 1000, 200, 0.5, 1e-15
 
 
 class Minimum(NamedTuple):

@@ -93,7 +93,6 @@ def _working_copy(t: Tensor) -> Tensor:
 
 
 def _minimum(operation: str, objective: Callable[[Tensor], Tensor], start: Tensor, tolerance: Tensor) -> Minimum:
-    """Return the minimum of the objective for each sample, if it is one."""
     with torch.inference_mode(False):
         lowest = minimise(lambda u: input_gradient(objective, u), start, tolerance)
     # Rounding keeps stiff functions from the last digits; what is still good to 1e-9 passes.

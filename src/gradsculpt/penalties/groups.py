@@ -40,8 +40,7 @@ class GroupL21(Penalty):
     per_channel: bool = True
 
     def __post_init__(self) -> None:
-        checks.at_least("weight", self.weight, 0.0)
-        checks.at_least("patch", self.patch, 1)
+        checks.each_at_least(self, weight=0, patch=1)
 
     def value(self, g: Tensor) -> Tensor:
         """Return the weighted sum of the groups' L2 norms, shape [N]."""

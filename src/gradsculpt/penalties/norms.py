@@ -33,8 +33,7 @@ class ElasticNet(Penalty):
     l2: Size
 
     def __post_init__(self) -> None:
-        checks.at_least("l1", self.l1, 0.0)
-        checks.at_least("l2", self.l2, 0.0)
+        checks.each_at_least(self, l1=0, l2=0)
 
     def value(self, g: Tensor) -> Tensor:
         """Return l1 |g|_1 + l2 |g|_2^2, shape [N]."""

@@ -18,18 +18,13 @@ State = dict[str, Any]
 
 @dataclass(frozen=True)
 class InnerLoss:
-    """The loss that a perturbation is to raise: a `LossGradient` that can also do without the backward pass.
-
-    Args:
-        gradient: The loss and its gradient.
-        values: The loss of each sample [N] alone.
-    """
+    """The loss that a perturbation is to raise: a `LossGradient` that gives `values` without the backward pass."""
 
     gradient: LossGradient
     values: Callable[[Tensor], Tensor]
 
     def __call__(self, inputs: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the loss and its gradient at a batch."""
+        """Return the loss and its gradient."""
         return self.gradient(inputs)
 
 
@@ -73,8 +68,8 @@ class Perturbation(ABC):
 
         Args:
             state: From `initial_state`, or from the step before.
-            loss_gradient: The loss and its gradient at a batch; each call is one forward and one backward pass. At
-                the clean batch it is called with x itself, which other terms of a loss may have passed already.
+            loss_gradient: One forward and one backward pass. At the clean batch it is called with x itself, which other
+                terms of a loss may have passed already.
             x: The clean batch [N, C, H, W].
             penalty: The penalty h*, with attention bound where it needs it.
             generator: Source of randomness, on the device of x; by default PyTorch's own.

@@ -77,7 +77,6 @@ class Free(Perturbation):
 
 
 def _moved(delta: Tensor, gradient: Tensor, penalty: Penalty) -> Tensor:
-    """Return delta after a step as long as dual(gradient) and the proximal step that belongs to it."""
     move = penalty.dual(gradient)
     # Where an entry is flat the proximal step is as long as can be. Ratios of another sign, which only penalties that
     # entangle entries have, make it as short as can be.

@@ -1,7 +1,7 @@
 """Many small steps uphill, each followed by a proximal step for the price of the perturbation."""
 
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import Literal
 
 import torch
 from torch import Generator, Tensor
@@ -68,32 +68,35 @@ class Iterative(Perturbation):
         judging = self.keep == "best" and self.steps > 1
         delta = torch.zeros_like(clean)
         losses, gradient = loss_gradient(x)
-        best = _Best.of(delta, losses, penalty) if judging else None
-        size = self.step_size * _size(penalty, gradient) if self.relative else self.step_size
+        best = _better(None, delta, losses, penalty) if judging else None
+        size: Tensor | float = self.step_size
+        if self.relative:  # times the size of dual(gradient) where ascent(gradient) has size 1; 0 for no gradient
+            size = size * divided(
+                *(length(t, keepdim=True) for t in (penalty.dual(gradient), penalty.ascent(gradient)))
+            )
         delta = penalty.dual(gradient) if self.start == "dual" else _moved(delta, gradient, size, penalty)
         for _ in range(self.steps - 1):
             losses, gradient = loss_gradient(clean + delta)
-            best = best and best.or_better(delta, losses, penalty)
+            best = best and _better(best, delta, losses, penalty)
             delta = _moved(delta, gradient, size, penalty)
-        return (best.or_better(delta, _losses(loss_gradient, clean + delta), penalty).delta if best else delta), state
+        if best is None:
+            return delta, state
+        # By a forward pass alone where that is possible.
+        end = clean + delta
+        losses = loss_gradient.values(end) if isinstance(loss_gradient, InnerLoss) else loss_gradient(end)[0]
+        return _better(best, delta, losses, penalty)[0], state
 
 
-class _Best(NamedTuple):
-    """The best perturbation so far of each sample, and what it is worth: L(x + delta) - h(delta), [N]."""
-
-    delta: Tensor
-    worth: Tensor
-
-    @classmethod
-    def of(cls, delta: Tensor, losses: Tensor, penalty: Penalty) -> "_Best":
-        return cls(delta, losses - penalty.conjugate(delta))
-
-    def or_better(self, delta: Tensor, losses: Tensor, penalty: Penalty) -> "_Best":
-        other = _Best.of(delta, losses, penalty)
-        # What is not a number wins and stays: the loss of the training step then shows it.
-        better = ~(other.worth <= self.worth)
-        worth = torch.where(better, other.worth, self.worth)
-        return _Best(torch.where(spread(better, delta), delta, self.delta), worth)
+def _better(
+    best: tuple[Tensor, Tensor] | None, delta: Tensor, losses: Tensor, penalty: Penalty
+) -> tuple[Tensor, Tensor]:
+    """Return the best perturbation so far of each sample, and what it is worth: L(x + delta) - h(delta), [N]."""
+    worth = losses - penalty.conjugate(delta)
+    if best is None:
+        return delta, worth
+    # What is not a number wins and stays: the loss of the training step then shows it.
+    better = ~(worth <= best[1])
+    return torch.where(spread(better, delta), delta, best[0]), torch.where(better, worth, best[1])
 
 
 def _moved(delta: Tensor, gradient: Tensor, size: Tensor | float, penalty: Penalty) -> Tensor:
@@ -101,13 +104,3 @@ def _moved(delta: Tensor, gradient: Tensor, size: Tensor | float, penalty: Penal
     move = size * penalty.ascent(gradient)
     step = (length(move, keepdim=True) / length(gradient, keepdim=True)).nan_to_num(nan=_LONGEST)
     return penalty.conjugate_prox(delta + move, step.clamp(_SHORTEST, _LONGEST))
-
-
-def _size(penalty: Penalty, gradient: Tensor) -> Tensor:
-    """Return the size of dual(gradient) where ascent(gradient) has size 1, for each sample; 0 for no gradient."""
-    return divided(length(penalty.dual(gradient), keepdim=True), length(penalty.ascent(gradient), keepdim=True))
-
-
-def _losses(loss_gradient: LossGradient, inputs: Tensor) -> Tensor:
-    """Return the loss of each sample, by a forward pass alone where that is possible."""
-    return loss_gradient.values(inputs) if isinstance(loss_gradient, InnerLoss) else loss_gradient(inputs)[0]

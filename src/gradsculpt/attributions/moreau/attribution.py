@@ -24,11 +24,10 @@ class MoreauInfo:
     """How well each image of a batch was solved.
 
     Args:
-        objective: Objective at the solution and its decrease from the image itself, with standard errors, on noise
-            that the solver did not see.
+        objective: Objective at the solution and its decrease from the image itself, on noise that the solver did not
+            see.
         iterations: Gradients taken, each over `samples` copies, [N].
-        residual: Distance of the solution from the fixed point of the last gradient estimate, as a share of its
-            length, [N].
+        residual: Distance of the solution from the fixed point of the last gradient, as a share of its length, [N].
         converged: Whether the residual reached the tolerance, [N].
     """
 
@@ -62,9 +61,7 @@ class MoreauGrad(Attribution):
             delta = prox(-lambda gradient); 0 goes on to the last step.
         solver: None takes `DualAveraging` with noise and adaptive `ProximalGradient` without.
         output: Which output of the class is f, as of `Gradient`.
-        seed: Seed of the noise.
-        batch_size: Images in one pass, which bounds the memory whatever `samples`; a batch that is larger itself goes
-            in one piece. With `create_graph`, the graphs of `samples` copies are kept all the same.
+        seed, batch_size: As of `Smoothed`.
         surrogate: With `create_graph`, return the plain gradient at x + delta where delta is not 0, in place of the
             map itself: one backward pass, and what published attacks on MoreauGrad see.
 
@@ -142,14 +139,9 @@ class MoreauGrad(Attribution):
     ) -> Tensor | tuple[Tensor, MoreauInfo]:
         """Return the maps -delta / lambda, shape [N, C, H, W].
 
-        Args:
-            model: Any callable from [N, C, H, W] to logits [N, K].
-            x: What the model takes, [N, C, H, W].
-            target: Class indices [N]; None takes the predicted class of each image.
-            create_graph: Whether the maps can be differentiated once more: through the fixed point, or, if the
-                attribution is a `surrogate`, through that.
-            start: Maps of similar images to begin with, [N, C, H, W].
-            return_info: Return how well each image was solved as well, for the price of 32 forward passes an image.
+        With `create_graph` they can be differentiated once more: through the fixed point, or, if the attribution is a
+        `surrogate`, through that. `start` are maps of similar images to begin with, [N, C, H, W]; `return_info` returns
+        how well each image was solved as well, for the price of 32 forward passes an image.
         """
         with arithmetic(create_graph):
             images = source(x, create_graph)
@@ -169,22 +161,12 @@ class MoreauGrad(Attribution):
     ) -> EnvelopeValue:
         """Return the objective that maps attain, and by how much that is lower than at delta = 0.
 
-        Args:
-            model: What the maps are of.
-            x: The images, [N, C, H, W].
-            target: Their classes, [N].
-            maps: MoreauGrad maps of any origin, [N, C, H, W].
-            samples: Noisy copies that the values are means over.
-            seed: Seed of their noise; another one than the maps were made with, or the values are too low.
-
-        Raises: ArgumentError if the maps and images differ in shape.
+        The maps, [N, C, H, W], may have any origin. The values are means over `samples` noisy copies, whose seed has to
+        be another one than the maps were made with, or the values are too low.
         """
         checks.same_shape("maps", maps, "x", x)
-        with (
-            arithmetic(create_graph=False),
-            undisturbed(model),
-            passes(Gradient(self.output), model, x, False) as network,
-        ):
+        plain = Gradient(self.output)
+        with arithmetic(create_graph=False), undisturbed(model), passes(plain, model, x, False) as network:
             problem = self._problem(network, source(x, create_graph=False), target)
             return problem.objective(-self.lambda_ * maps.detach(), samples, torch.Generator().manual_seed(seed))
 

@@ -19,10 +19,8 @@ class EnvelopeValue(NamedTuple):
     """The penalised envelope of each image at a perturbation, over the same noise as at the perturbation 0.
 
     Args:
-        value: Mean class output + |delta|^2 / (2 lambda) + penalty, [N].
-        standard_error: Of `value`, from the spread over the noise, [N].
-        decrease: The value at 0 minus `value`, [N]; positive for a perturbation that lowers it.
-        decrease_error: Standard error of `decrease`, [N]; small, as both share their noise.
+        value, standard_error: Mean class output + |delta|^2 / (2 lambda) + penalty, [N].
+        decrease, decrease_error: The value at 0 minus `value`, [N]; its error is small, as both share their noise.
     """
 
     value: Tensor
@@ -35,16 +33,8 @@ class EnvelopeValue(NamedTuple):
 class Envelope:
     """Minimise over delta: the mean of f(x + delta + noise) over the noise + |delta|^2 / (2 lambda) + penalty(delta).
 
-    Args:
-        model: Maps images to logits.
-        x: The images, [N, C, H, W], without history.
-        target: Their classes, [N].
-        output: What f is: an output of the class.
-        level: Standard deviation of the noise of each image, [N, 1, 1, 1].
-        lambda_: lambda.
-        penalty: The penalty of delta, or None.
-        samples: Noisy copies of an image for one gradient; without noise a single copy is read.
-        batch_size: Images in one pass.
+    The settings are those of `MoreauGrad`; x has no history, and `level`, [N, 1, 1, 1], is the standard deviation of
+    the noise of each image, of which a single copy is read where it is 0.
     """
 
     model: Model

@@ -4,26 +4,20 @@ import torch
 from torch import Tensor
 
 from gradsculpt.attributions.moreau.envelope import Envelope
-from gradsculpt.gradients import input_gradient, product
+from gradsculpt.gradients import gradient_at, input_gradient
 from gradsculpt.numerics import divided, per_sample
 
+_STEPS = 50  # at most, of conjugate gradients
 
-def differentiable_map(
-    problem: Envelope, x: Tensor, delta: Tensor, dual: Tensor, generator: torch.Generator, steps: int = 50
-) -> Tensor:
+
+def differentiable_map(problem: Envelope, x: Tensor, delta: Tensor, dual: Tensor, generator: torch.Generator) -> Tensor:
     """Return the maps -delta / lambda with the derivative that the fixed point delta = prox(-lambda dual(x)) has.
 
     A vector v that is propagated back is first turned into u, which solves u + lambda H J u = v with the Hessian H of f
     and the derivative J of the proximal map, by conjugate gradients in the inner product <a, J b>: J is symmetric
     and positive semidefinite, and at a minimum so is the operator. The rest is one differentiable gradient.
 
-    Args:
-        problem: What delta minimises.
-        x: The images with their history, [N, C, H, W].
-        delta: The minimiser.
-        dual: The gradient of f at x + delta that it goes with.
-        generator: Source of the noise of the gradient that is differentiated.
-        steps: Most conjugate-gradient steps.
+    x has its history, delta is the minimiser, and dual the gradient of f at x + delta that it goes with.
     """
     # An own point, so that derivatives can be taken even where nobody asks for those of the images.
     point = x.view_as(x) if x.requires_grad else x.detach().requires_grad_()
@@ -37,19 +31,17 @@ def differentiable_map(
     after = problem.shrink(before)
     maps = -(after + (delta - after).detach()) / problem.lambda_
     if maps.requires_grad:
-        maps.register_hook(lambda v: _solved(problem, point, gradient, before.detach(), v, steps))
+        maps.register_hook(lambda v: _solved(problem, point, gradient, before.detach(), v))
     return maps
 
 
-def _solved(
-    problem: Envelope, point: Tensor, gradient: Tensor, before: Tensor, v: Tensor | None, steps: int
-) -> Tensor | None:
+def _solved(problem: Envelope, point: Tensor, gradient: Tensor, before: Tensor, v: Tensor | None) -> Tensor | None:
     """Solve u + lambda H J u = v, up to parts of u that J takes to 0."""
     if v is None:  # what autograd hands over where no gradient came in
         return None
 
     def curved(t: Tensor) -> Tensor:
-        return problem.lambda_ * product(gradient, point, t)
+        return problem.lambda_ * gradient_at(gradient, point, t, keep=True)
 
     def thresholded(t: Tensor) -> Tensor:
         # J is symmetric, so the gradient of <prox, t> is J t.
@@ -60,7 +52,7 @@ def _solved(
     direction, turned = rest, inner
     size = _dot(rest, inner)
     least = (10 * torch.finfo(v.dtype).eps) ** 2 * size
-    for _ in range(steps):
+    for _ in range(_STEPS):
         going = size > least
         if not bool(going.any()):
             break

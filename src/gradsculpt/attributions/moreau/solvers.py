@@ -34,15 +34,7 @@ class Solver(ABC):
 
 @dataclass(frozen=True)
 class Solution:
-    """What the loop found for each image.
-
-    Args:
-        delta: The minimiser, [N, C, H, W].
-        dual: The gradient of f that it goes with: delta = prox(-lambda dual), up to the residual.
-        iterations: Gradients that were taken, [N].
-        residual: Length of delta - prox(-lambda dual) as a share of delta's, [N].
-        converged: Whether the residual reached the tolerance, [N].
-    """
+    """The minimiser, and the gradient `dual` that it goes with: delta = prox(-lambda dual), up to the residual."""
 
     delta: Tensor
     dual: Tensor
@@ -56,10 +48,9 @@ def solve(
 ) -> Solution:
     """Minimise from a start; images whose residual reaches the tolerance take no further part."""
     state = solver.start(problem, delta)
-    count = len(delta)
-    iterations = torch.zeros(count, dtype=torch.long, device=delta.device)
-    residual = torch.full((count,), torch.inf, dtype=delta.dtype, device=delta.device)
-    active = torch.arange(count, device=delta.device)
+    active = torch.arange(len(delta), device=delta.device)
+    iterations = torch.zeros_like(active)
+    residual = delta.new_full((len(delta),), torch.inf)
     for index in range(1, steps + 1):
         unsolved, before = problem.of(active), {name: values[active] for name, values in state.items()}
         gradient = unsolved.mean_gradient(before["delta"], generator).to(delta.dtype)
