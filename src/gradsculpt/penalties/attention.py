@@ -8,7 +8,7 @@ from torch import Tensor
 from gradsculpt import checks
 from gradsculpt.errors import ArgumentError
 from gradsculpt.numerics import per_sample, unit
-from gradsculpt.penalties.base import Penalty, Size, matching
+from gradsculpt.penalties.base import Penalty, Size, stride
 
 
 @dataclass(frozen=True)
@@ -17,9 +17,8 @@ class Harmonization(Penalty):
 
     The attention map A of each image is bound with `given(attention)`; objectives do so for every batch.
     With `positive=True`, A~ = max(A) - A + sigma, and h* is the convex penalty of Proposition 4. By default
-    A~ = max(A) / 2 - A, whose negative entries reward gradients where a human looked: h* is then indefinite and
-    has no convex conjugate, and `dual` is the step of the paper's experiments, 2 weight A~ g / |g|_2.
-    The maximum is each image's own.
+    A~ = max(A) / 2 - A, whose negative entries reward gradients where a human looked: h* is then indefinite and has no
+    convex conjugate, and `dual` is the step of the paper's experiments, 2 weight A~ g / |g|_2. Maxima are per image.
 
     Args:
         weight: Units: model input squared per unit of loss if `positive`; model input otherwise, as the gradient is
@@ -72,8 +71,7 @@ class Harmonization(Penalty):
 
     def prox(self, v: Tensor, step: Size) -> Tensor:
         """Return v / (1 + 2 step weight A~); refuse steps so long that h* plus the quadratic has no minimum."""
-        checks.positive("step", step)
-        denominator = 1 + 2 * matching(step, v) * self._weights(v)
+        denominator = 1 + 2 * stride(step, v) * self._weights(v)
         if bool((denominator <= 0).any()):
             raise ArgumentError(
                 f"step={step!r} is too long for a penalty with negative weights: the proximal map does not exist. "
@@ -83,14 +81,13 @@ class Harmonization(Penalty):
 
     def conjugate_prox(self, v: Tensor, step: Size) -> Tensor:
         """Return the proximal map of h; refuse negative entries of A~, where h is infinite everywhere."""
-        checks.positive("step", step)
-        weights = self._weights(v)
+        step, weights = stride(step, v), self._weights(v)
         if bool((weights < 0).any()):
             raise ArgumentError(
                 "this penalty has negative weights, so its conjugate is infinite and has no proximal map. "
                 "Pass positive=True, or seek the perturbation with OneStep, which needs none."
             )
-        return 2 * weights / (matching(step, v) + 2 * weights) * v
+        return 2 * weights / (step + 2 * weights) * v
 
     def _weights(self, like: Tensor) -> Tensor:
         if self.attention is None:

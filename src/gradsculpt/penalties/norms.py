@@ -7,7 +7,7 @@ from torch import Tensor
 
 from gradsculpt import checks
 from gradsculpt.numerics import per_sample, unit
-from gradsculpt.penalties.base import Penalty, Size, beyond, matching
+from gradsculpt.penalties.base import Penalty, Size, beyond, matching, stride
 
 
 @dataclass(frozen=True)
@@ -54,15 +54,13 @@ class ElasticNet(Penalty):
 
     def prox(self, v: Tensor, step: Size) -> Tensor:
         """Return v after soft thresholding by step l1 and shrinking by 1 + 2 step l2."""
-        checks.positive("step", step)
-        step, (l1, l2) = matching(step, v), self._weights(v)
+        step, (l1, l2) = stride(step, v), self._weights(v)
         shrunk: Tensor = v.sign() * (v.abs() - step * l1).clamp(min=0) / (1 + 2 * step * l2)
         return shrunk
 
     def conjugate_prox(self, v: Tensor, step: Size) -> Tensor:
         """Return v inside the box |v| <= l1, and beyond it the point drawn back towards the box."""
-        checks.positive("step", step)
-        step, (l1, l2) = matching(step, v), self._weights(v)
+        step, (l1, l2) = stride(step, v), self._weights(v)
         excess = (v.abs() - l1).clamp(min=0)
         # Written with the share of the excess that is kept, so that l2 = 0 is exactly the projection.
         kept = 2 * l2 / (step + 2 * l2)
@@ -83,7 +81,6 @@ class L1(ElasticNet):
     Args:
         weight: Weight of the norm, and radius of the l-infinity ball of perturbations. Units: model input.
 
-    Raises: ArgumentError if the weight is negative or not finite.
     Source: Gong et al., CVPR 2024 (AdvGrad), section 4.1 and B.3.
 
     Example:
@@ -112,7 +109,6 @@ class SquaredL2(ElasticNet):
         weight: Weight of the squares; a tensor gives every entry its own (AdvGrad, Proposition 4).
             Units: model input squared per unit of loss.
 
-    Raises: ArgumentError if the weight is negative or not finite.
     Source: Gong et al., CVPR 2024 (AdvGrad), section 4.3, Proposition 4, C.3.1.
 
     Example:

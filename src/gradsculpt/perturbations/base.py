@@ -31,7 +31,7 @@ class InnerLoss:
 class Perturbation(ABC):
     """A solver of max over delta of L(x + delta) - h(delta), with h the conjugate of a penalty.
 
-    To write one, derive a frozen dataclass and give it `step`; the state that it was handed is handed on. One that
+    To write one, derive a frozen dataclass and give it `step`, which hands on the state that it was handed. One that
     carries something from training step to training step says in `initial_state` what it begins with.
 
     Attributes:

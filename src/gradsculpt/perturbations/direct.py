@@ -77,13 +77,11 @@ class Momentum(Perturbation):
 class Noise(Perturbation):
     """Gaussian noise that looks neither at the loss nor at the penalty: delta ~ N(0, sigma^2).
 
-    Costs no pass. `AdversarialTraining(perturbation=Noise(0.1))` needs no penalty and ignores one;
-    `0.5 * AdversarialTraining(perturbation=Noise(0.1))` halves sigma, as it halves the step of `OneStep`.
+    Costs no pass. `AdversarialTraining(perturbation=Noise(0.1))` needs no penalty and ignores one.
 
     Args:
         sigma: Standard deviation; a tensor gives every channel or entry its own. Units: model input.
 
-    Raises: ArgumentError if sigma is negative or not finite.
     Source: Gong et al., CVPR 2024 (AdvGrad), C.2.1; the standard deviation is not given there.
     """
 

@@ -29,8 +29,7 @@ class Iterative(Perturbation):
     judges the last: `steps` forward and backward passes, 7 by default, and a forward pass. With `keep="last"`, or a
     single step, nothing is judged, and that pass is saved.
 
-    The proximal map exists for every convex penalty. `Harmonization` needs `positive=True`: its default is no convex
-    penalty, its h is infinite, and more than one step raises an error.
+    `Harmonization` needs `positive=True`: its default is not convex, and more than one step raises an error.
 
     Args:
         steps: Number of moves of delta, the one to the start included.
@@ -100,7 +99,6 @@ def _better(
 
 
 def _moved(delta: Tensor, gradient: Tensor, size: Tensor | float, penalty: Penalty) -> Tensor:
-    """Return delta after a step uphill of that size and a proximal step that is as long in units of the gradient."""
     move = size * penalty.ascent(gradient)
     step = (length(move, keepdim=True) / length(gradient, keepdim=True)).nan_to_num(nan=_LONGEST)
     return penalty.conjugate_prox(delta + move, step.clamp(_SHORTEST, _LONGEST))
