@@ -96,14 +96,12 @@ class Recording:
     """A forward pass that keeps its graph: its input gradients can be read, and read again.
 
     Args:
-        function: Maps x [N, ...] to an output.
-        x: The batch, which stays as it is.
+        function, x: What is evaluated, and where; x stays as it is.
         tracked: Whether input gradients will be read; without, this is nothing but the forward pass.
         order: The highest derivative that will be taken; 2, for a gradient that is differentiated once, saves memory.
 
     Attributes:
-        point: The leaf that the pass started from: x without its history.
-        output: What the function returned, with its graph.
+        point, output: The leaf that the pass started from, x without its history, and what the function returned.
     """
 
     def __init__(
@@ -136,11 +134,7 @@ def backpropagated(loss: Tensor, *, apart: Tensor | None = None) -> Tensor:
 
     The graph of the loss is freed; `backward` on what is returned, or on a sum with it, hands the gradients over, once.
     The loss is returned as it is where that would change something: if a leaf has hooks, which would be called twice,
-    or in float16, where a loss is scaled before it is propagated.
-
-    Args:
-        loss: A scalar.
-        apart: A leaf whose gradient is not wanted.
+    or in float16, where a loss is scaled before it is propagated. `apart` is a leaf whose gradient is not wanted.
     """
     kind = loss.device.type
     half = torch.is_autocast_enabled(kind) and torch.get_autocast_dtype(kind) == torch.float16
@@ -165,8 +159,6 @@ def _leaves(loss: Tensor) -> list[Tensor]:
 
 
 class _Backpropagated(Function):
-    """A number whose gradients are known."""
-
     @staticmethod
     def forward(ctx: Any, value: Tensor, gradients: tuple[Tensor | None, ...], *parameters: Tensor) -> Tensor:
         ctx.gradients = gradients

@@ -14,25 +14,17 @@ Bounds = tuple[float | Tensor, float | Tensor]
 
 @dataclass(frozen=True)
 class InputSpace:
-    """The affine map between images in [0, 1] and a network's mean/std-normalised input.
-
-    Perturbations live in the space that a model takes; this class turns pixel units into it.
+    """The affine map between images in [0, 1] and a network's mean/std-normalised input, where perturbations live.
 
     Args:
-        mean: Mean of each channel, in [0, 1] pixel units.
-        std: Standard deviation of each channel, in [0, 1] pixel units; positive.
+        mean, std: Mean and positive standard deviation of each channel. Units: [0, 1] pixels.
 
     Raises: ArgumentError if the lengths differ or an entry of `std` is not positive.
 
     Example:
         >>> space = InputSpace(mean=(0.5,), std=(0.25,))
-        >>> space.normalize(torch.full((1, 1, 1, 1), 0.75)).item()
-        1.0
-        >>> low, high = space.bounds
-        >>> (low.item(), high.item())
-        (-2.0, 2.0)
-        >>> space.pixels(0.5).item()
-        2.0
+        >>> [t.item() for t in (*space.bounds, space.pixels(0.5), space.normalize(torch.full((1, 1, 1, 1), 0.75)))]
+        [-2.0, 2.0, 2.0, 1.0]
     """
 
     mean: tuple[float, ...]

@@ -20,8 +20,7 @@ class Gradient(Attribution):
     """The gradient of a class output with respect to the image ("simple gradient", "saliency").
 
     Args:
-        output: Which output of the class is differentiated: its logit, its probability after the softmax, or the
-            logarithm of that.
+        output: What is differentiated: the logit of the class, its probability after the softmax, or its logarithm.
 
     Raises: ArgumentError if x is no floating-point batch, a target is out of range, or the output is unknown.
     Source: Simonyan et al. 2013; Gong et al., CVPR 2024 (AdvGrad), section 3.1.

@@ -63,8 +63,8 @@ class IntegratedGradients(Attribution):
         output: Which output of the class is differentiated, as of `Gradient`.
         batch_size: As of `Smoothed`, with steps in place of copies.
 
-    Raises: ArgumentError if a number is out of range, a name is unknown, the baseline does not fit the images, x is no
-        floating-point batch, or a target is out of range.
+    Raises: ArgumentError if a setting or target is out of range, the baseline does not fit, or x is no floating-point
+        batch.
     Source: Sundararajan et al., ICML 2017, sections 3 and 5.
     Deviation: The midpoint rule is the default, as its error falls with the square of the steps; the published sum is
         `rule="right"`. The class is the one predicted for the image itself.

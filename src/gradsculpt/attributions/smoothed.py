@@ -36,8 +36,7 @@ class Smoothed(Attribution):
         noise_range: The least and the greatest input of the model, such as `space.bounds`, if all images are to have
             noise of one level.
 
-    Raises: ArgumentError if a number is out of range, `kind` is unknown, x is no floating-point batch, or a target is
-        out of range.
+    Raises: ArgumentError if a setting or target is out of range, or x is no floating-point batch.
     Source: Smilkov et al. 2017 (SmoothGrad); Hooker et al., NeurIPS 2019 (the squares); Adebayo et al., NeurIPS 2018
         (VarGrad).
     Deviation: The class is the one predicted for the clean image, not for each noisy copy. Published code measures the

@@ -20,10 +20,10 @@ from gradsculpt.numerics import divisor
 class Sparsified(Attribution):
     """The entries of a map with the largest magnitudes; all others become 0.
 
-    Each image is treated by itself. Among equal magnitudes, the entry that comes first is kept.
+    Among equal magnitudes of an image, the entry that comes first is kept.
 
     Args:
-        base: The attribution that is sparsified.
+        base: What is sparsified.
         keep: Share of the entries that are kept, rounded to the nearest number but at least one.
         saturated: None keeps the entries as they are. A share turns them into magnitudes in [0, 1]: this share of
             the entries becomes 1, and what is kept beside it is divided by the smallest magnitude among them. With
@@ -37,11 +37,8 @@ class Sparsified(Attribution):
     Example:
         >>> import torch
         >>> x = torch.tensor([[[[4.0, -3.0, 2.0, 1.0]]]])
-        >>> square = lambda x: x.flatten(1).square().sum(dim=1, keepdim=True)
-        >>> Sparsified(keep=0.5)(square, x)
+        >>> Sparsified(keep=0.5)(lambda x: x.flatten(1).square().sum(dim=1, keepdim=True), x)
         tensor([[[[ 8., -6.,  0.,  0.]]]])
-        >>> Sparsified(keep=0.5, saturated=0.25)(square, x)
-        tensor([[[[1.0000, 0.7500, 0.0000, 0.0000]]]])
     """
 
     base: Attribution = field(default_factory=Gradient)
@@ -96,10 +93,9 @@ class SparsifiedSmoothGrad(Smoothed):
     """Sparsified SmoothGrad: the mean over noisy copies of sparsified gradients, whose largest entries stay largest.
 
     The gradient of each noisy copy is sparsified and scaled to [0, 1] before the mean is taken; only then does a
-    certificate follow (`certified_overlap`).
-
-    `keep` and `saturated` are as of `Sparsified` (equal, this is the method of 0 and 1; `saturated` smaller, its
-    relaxed variant), `output` as of `Gradient`. The other arguments, and what is raised, are those of `Smoothed`.
+    certificate follow (`certified_overlap`). `keep` and `saturated` are as of `Sparsified` (equal, this is the method of
+    0 and 1; `saturated` smaller, its relaxed variant), `output` as of `Gradient`. The other arguments, and what is
+    raised, are those of `Smoothed`.
 
     Source: Levine et al. 2019 (Certifiably robust interpretation), section 3; settings of the code of MoreauGrad.
 
@@ -152,9 +148,7 @@ class SparsifiedSmoothGrad(Smoothed):
         checks.at_least("radius", radius, 0.0)
         checks.share("k", k)
         if not 0.0 < confidence < 1.0:
-            raise ArgumentError(
-                f"confidence={confidence!r} is no probability of an estimate; pass one between 0 and 1."
-            )
+            raise ArgumentError(f"confidence={confidence!r} is no probability; pass one between 0 and 1.")
         with arithmetic(create_graph=False):
             ranked = source(maps, create_graph=False).flatten(1).double().sort(dim=1, descending=True).values
             total = ranked.shape[1]

@@ -22,10 +22,8 @@ class AdversarialTraining(DataTerm):
     To first order this trains with L + h*(grad L): the input gradient is penalised without differentiating twice.
     A step costs the passes of the perturbation (two for `OneStep`, none for `Free` and `Noise`) and one training step
     on x + delta. `0.5 * AdversarialTraining(penalty)` is `AdversarialTraining(0.5 * penalty)`; `Noise`, which follows
-    no penalty, becomes half as large.
-
-    While delta is sought, running statistics, random state, mode and parameter gradients stay as they are; batch
-    statistics are those of training, and a dropout mask is the same as in the training pass that follows.
+    no penalty, becomes half as large. While delta is sought, batch statistics are those of training, a dropout mask is
+    that of the training pass that follows, and nothing is left behind.
 
     Args:
         penalty: h*, what the input gradients are to be small in. Only `Noise` does without, and ignores one.

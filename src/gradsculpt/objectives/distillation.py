@@ -25,8 +25,7 @@ class ExplanationDistillation(Regulariser):
 
     An ordinary network, the teacher, is trained first; its explanations, SmoothGrad maps, are computed for every
     training image; then the network that is wanted is trained to predict what the teacher does, and to keep its
-    prediction when an image moves at right angles to the explanation (b), while it may change along it (a). A gradient
-    that is to stay the explanation all around the image is asked for by predictions alone, so nothing is
+    prediction when an image moves at right angles to the explanation (b), while it may change along it (a). Nothing is
     differentiated twice: a step costs little more than two steps of cross entropy and a forward pass of the teacher.
 
     a is the map, scaled to a peak of eps, times one of `positions`, drawn for each image; b is uniform noise within

@@ -24,10 +24,9 @@ class MoreauInfo:
     """How well each image of a batch was solved.
 
     Args:
-        objective: Objective at the solution and its decrease from the image itself, on noise that the solver did not
-            see.
+        objective: At the solution, with its decrease from the image itself, on noise that the solver did not see.
         iterations: Gradients taken, each over `samples` copies, [N].
-        residual: Distance of the solution from the fixed point of the last gradient, as a share of its length, [N].
+        residual: Distance of delta from the fixed point prox(-lambda gradient), as a share of its length, [N].
         converged: Whether the residual reached the tolerance, [N].
     """
 
@@ -50,23 +49,20 @@ class MoreauGrad(Attribution):
     thresholding at the weight.
 
     Args:
-        penalty: A convex function of delta: `L1` for sparse maps, `GroupL21` for maps sparse in patches, None for
-            the envelope alone.
+        penalty: `L1` for sparse maps, `GroupL21` for maps sparse in patches, None for the envelope alone.
         lambda_: How far delta may go, in squared model units per unit of f. The map is Lipschitz continuous with
             constant 1 / lambda wherever f + |.|^2 / (2 lambda) is convex.
         sigma: Standard deviation of the noise, as a share of the image's own range, as in `Smoothed`; 0 for none.
         samples: Noisy copies for each gradient, fresh ones every time.
         steps: Most gradients for an image.
-        tolerance: An image stops when delta is within this share of its length of the fixed point
-            delta = prox(-lambda gradient); 0 goes on to the last step.
+        tolerance: An image stops at this residual, as of `MoreauInfo`; 0 goes on to the last step.
         solver: None takes `DualAveraging` with noise and adaptive `ProximalGradient` without.
         output: Which output of the class is f, as of `Gradient`.
         seed, batch_size: As of `Smoothed`.
         surrogate: With `create_graph`, return the plain gradient at x + delta where delta is not 0, in place of the
             map itself: one backward pass, and what published attacks on MoreauGrad see.
 
-    Raises: ArgumentError if a number is out of range, the solver cannot cope with noise, x is no floating-point batch,
-        or a target is out of range.
+    Raises: ArgumentError if a setting or target is out of range, or the solver cannot cope with noise.
     Source: Zhang and Farnia, ICCV 2023 (MoreauGrad); settings of its code: lambda 1, sigma .1, L1 weight 5e-3, group
         weight 5e-2 in patches of 14.
     Deviation: The code returns delta itself, takes 300 plain steps of size .1, and measures the noise by the range of
@@ -154,7 +150,8 @@ class MoreauGrad(Attribution):
                 if not return_info:
                     return maps.to(x.dtype)
                 objective = problem.objective(solution.delta, 32, generator)
-            return maps.to(x.dtype), MoreauInfo(objective, solution.iterations, solution.residual, solution.converged)
+            solved = solution.residual <= self.tolerance
+            return maps.to(x.dtype), MoreauInfo(objective, solution.iterations, solution.residual, solved)
 
     def objective(
         self, model: Model, x: Tensor, target: Tensor, maps: Tensor, samples: int = 512, seed: int = 1
