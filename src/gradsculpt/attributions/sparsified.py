@@ -93,9 +93,8 @@ class SparsifiedSmoothGrad(Smoothed):
     """Sparsified SmoothGrad: the mean over noisy copies of sparsified gradients, whose largest entries stay largest.
 
     The gradient of each noisy copy is sparsified and scaled to [0, 1] before the mean is taken; only then does a
-    certificate follow (`certified_overlap`). `keep` and `saturated` are as of `Sparsified` (equal, this is the method of
-    0 and 1; `saturated` smaller, its relaxed variant), `output` as of `Gradient`. The other arguments, and what is
-    raised, are those of `Smoothed`.
+    certificate follow (`certified_overlap`). `keep` and `saturated` are as of `Sparsified` (equal, this is the method
+    of 0 and 1; otherwise its relaxed variant), `output` as of `Gradient`, the others as of `Smoothed`.
 
     Source: Levine et al. 2019 (Certifiably robust interpretation), section 3; settings of the code of MoreauGrad.
 
@@ -127,8 +126,8 @@ class SparsifiedSmoothGrad(Smoothed):
         """Return a lower bound on the share of the top entries that no small perturbation can displace, [N].
 
         With probability `confidence` over the noise, for each image by itself: for every perturbation of L2 length at
-        most `radius`, the top entries of its map share at least this part with the top entries of the expected map
-        (over all noise, of the same class and with noise of the same standard deviation) of the perturbed image.
+        most `radius`, the top entries of its map share at least this much with those of the expected map (over all
+        noise, of the same class and with noise of the same standard deviation) of the perturbed image.
 
         Args:
             x: The images, [N, C, H, W].

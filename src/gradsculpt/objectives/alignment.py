@@ -11,7 +11,7 @@ from gradsculpt.numerics import cosine, length, per_sample, unit
 from gradsculpt.objectives.passes import Passes
 from gradsculpt.objectives.schedules import Setting, Weight, check_weights, resolved
 from gradsculpt.objectives.second_order import SecondOrder
-from gradsculpt.penalties import Size
+from gradsculpt.penalties.base import Size, matching
 
 Drawn = Literal["uniform", "gaussian", "gradient", "gradient_sign"]
 
@@ -70,12 +70,8 @@ class LocalGradientAlignment(SecondOrder):
 
     def terms_of(self, passes: Passes) -> dict[str, Tensor]:
         """Return the weighted criteria."""
-        if self.detach_source:
-            source = passes.clean_logit_gradient
-        else:
-            source = passes.clean.gradient(passes.logit(passes.clean.output), create_graph=True)
-        neighbour = Recording(passes.model, passes.x + self._delta(passes, source.detach()), order=2)
-        other = neighbour.gradient(passes.logit(neighbour.output), create_graph=True)
+        source = passes.clean_logit_gradient if self.detach_source else passes.logit_gradient(passes.clean)
+        other = passes.logit_gradient(Recording(passes.model, passes.x + self._delta(passes, source.detach()), order=2))
         difference = source - other
         distance = per_sample(difference.square()) if self.squared else length(difference)
         return {
@@ -84,10 +80,7 @@ class LocalGradientAlignment(SecondOrder):
         }
 
     def _delta(self, passes: Passes, source: Tensor) -> Tensor:
-        eps = cast(Size, resolved(self.eps))
-        eps = eps.to(source) if isinstance(eps, Tensor) else eps
-        if self.noise == "uniform":
-            return eps * passes.uniform()
-        if self.noise == "gaussian":
-            return eps * passes.gaussian()
+        eps = matching(cast(Size, resolved(self.eps)), source)
+        if self.noise in ("uniform", "gaussian"):
+            return eps * (passes.uniform() if self.noise == "uniform" else passes.gaussian())
         return eps * unit(source if self.noise == "gradient" else source.sign())

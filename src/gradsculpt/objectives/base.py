@@ -131,7 +131,6 @@ class Objective(ABC):  # noqa: B024 - its kinds, not it, have abstract methods
     __rmul__ = __mul__
 
     def _changed(self, kind: Any, change: Callable[[Any], Any]) -> "Objective":
-        """Return the objective with every setting of a kind changed; itself if there is none."""
         changed = {name: change(value) for name, value in vars(self).items() if isinstance(value, kind)}
         return replace(cast(Any, self), **changed) if changed else self
 
@@ -150,8 +149,8 @@ class TeacherSpecification:
 
     Args:
         teacher, epochs: What the teacher is trained with, and how long; None is as long as the network itself.
-        samples, sigma: Noisy copies of an image in its explanation, a SmoothGrad map, and the standard deviation of
-            their noise, as a share of the range from black to white.
+        samples, sigma: Noisy copies in a SmoothGrad map, and the standard deviation of their noise, as a share of the
+            range from black to white.
     """
 
     teacher: Objective
@@ -168,7 +167,7 @@ class Requirements:
         teacher: What its teacher has to be trained for; None if no teacher is wanted.
         replays: How many steps in a row want the same batch.
         attention: Whether a penalty follows human attention, which accompanies the images.
-        pixel_units: Whether a setting is in pixel levels, so that `at` needs a moment with a space.
+        pixel_units: Whether `at` needs a moment with a space, as a setting is in pixel levels.
     """
 
     teacher: TeacherSpecification | None = None
@@ -182,9 +181,7 @@ class Requirements:
         teachers = [needs.teacher for needs in each if needs.teacher]
         attention = any(needs.attention for needs in each)
         if len(teachers) > 1:
-            raise ArgumentError(
-                f"{len(teachers)} of the objectives want a teacher, and there is one; keep one of them."
-            )
+            raise ArgumentError(f"{len(teachers)} of the objectives want a teacher, and there is one; keep one.")
         if teachers and attention:
             raise ArgumentError(
                 "one objective follows human attention and another the explanations of its teacher, and only one kind "
@@ -266,7 +263,7 @@ class Scaled(Objective):
     Source: Gong et al., CVPR 2024 (AdvGrad), section 4.2: adversarial training adds the penalty to the loss.
 
     Example:
-        >>> from gradsculpt.objectives import MaxEntropy, Moment, warmup
+        >>> from gradsculpt.objectives import MaxEntropy, warmup
         >>> (warmup(4) * MaxEntropy(2.0)).at(Moment(epoch=1.0))
         Scaled(objective=MaxEntropy(weight=2.0), factor=0.25)
     """

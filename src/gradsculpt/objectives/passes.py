@@ -33,8 +33,7 @@ class Passes:
     """One batch on its way through a network; what several terms of a loss read is computed once.
 
     Args:
-        model, x, y, attention: As objectives take them.
-        generator: Source of randomness; without one, it is derived from PyTorch's own.
+        model, x, y, attention, generator: As objectives take them.
         recorded: Whether input gradients will be read from the pass at x.
 
     Attributes:
@@ -64,7 +63,7 @@ class Passes:
     @cached_property
     def clean_logit_gradient(self) -> Tensor:
         """The gradient of the true class's logit at x, [N, C, H, W], without a graph."""
-        return self.clean.gradient(self.logit(self.clean.output))
+        return self.logit_gradient(self.clean, create_graph=False)
 
     def forget(self) -> Tensor | None:
         """Drop the pass at x, and return the leaf that it started from; what was read from it stays."""
@@ -78,9 +77,9 @@ class Passes:
         passes.training = self.training
         return passes
 
-    def logit(self, logits: Tensor) -> Tensor:
-        """Return the logit of each image's true class, [N]."""
-        return logits.gather(1, self.y[:, None])[:, 0]
+    def logit_gradient(self, recording: Recording, *, create_graph: bool = True) -> Tensor:
+        """Return the gradient of the true class's logit in a pass, [N, C, H, W]."""
+        return recording.gradient(recording.output.gather(1, self.y[:, None]), create_graph=create_graph)
 
     def losses(self, logits: Tensor) -> Tensor:
         """Return the cross entropy of each image, [N]."""

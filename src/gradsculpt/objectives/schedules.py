@@ -79,12 +79,7 @@ class Ramp(Setting):
 
 
 def warmup(epochs: float, value: float = 1.0) -> Ramp:
-    """Return a weight that grows from 0 to `value` over the first epochs: `warmup(5) * objective`.
-
-    Example:
-        >>> warmup(4).at(Moment(epoch=1.0))
-        0.25
-    """
+    """Return a weight that grows from 0 to `value` over the first epochs: `warmup(5) * objective`."""
     return Ramp(0.0, value, 0.0, epochs)
 
 
@@ -120,11 +115,6 @@ class PixelBounds(Setting):
 
     Raises: ArgumentError in use, if the moment names no space.
     Source: Madry et al., ICLR 2018, section 2: perturbed images stay images.
-
-    Example:
-        >>> low, high = PixelBounds().at(Moment(space=InputSpace(mean=(0.5,), std=(0.25,))))
-        >>> low.item(), high.item()
-        (-2.0, 2.0)
     """
 
     needs_space: ClassVar[bool] = True

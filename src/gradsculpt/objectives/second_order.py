@@ -61,10 +61,7 @@ class GradientPenalty(SecondOrder):
     """h* of the input gradient of the loss: what adversarial training stands for to first order, taken literally.
 
     The penalty is that of each image's own loss gradient, averaged over the batch. A step costs about twice
-    what cross entropy costs.
-
-    Args:
-        penalty: h*; the others are those of `SecondOrder`.
+    what cross entropy costs. The arguments beside the penalty h* are those of `SecondOrder`.
 
     Source: Gong et al., CVPR 2024 (AdvGrad), section 5.2 and Figure 4, the "penalty" protocol.
 
@@ -113,6 +110,5 @@ class HessianNorm(SecondOrder):
 
     def terms_of(self, passes: Passes) -> dict[str, Tensor]:
         """Return the weighted estimate."""
-        gradient = passes.clean.gradient(passes.logit(passes.clean.output), create_graph=True)
-        product = passes.clean.hessian_product(gradient, passes.gaussian())
+        product = passes.clean.hessian_product(passes.logit_gradient(passes.clean), passes.gaussian())
         return {"hessian_norm": resolved(self.weight) * per_sample(product.square()).mean()}

@@ -27,8 +27,7 @@ class Harmonization(Penalty):
         sigma: What keeps A~ positive where attention is at its maximum; only with `positive`.
         attention: Non-negative maps that broadcast over [N, C, H, W], normally [N, 1, H, W].
 
-    Raises: ArgumentError if a number is negative, an operation is called before attention is given, or the attention
-        maps do not fit the gradient maps.
+    Raises: ArgumentError if a number is negative, or attention is missing or does not fit the gradient maps.
     Source: Gong et al., CVPR 2024 (AdvGrad), section 4.3, Proposition 4; B.8 for the default.
 
     Example:

@@ -86,7 +86,6 @@ class ScaledPenalty(Penalty):
         penalty: h*.
         factor: c, at least 0. With 0 nothing is penalised, and no perturbation but 0 is free.
 
-    Raises: ArgumentError if the factor is negative or not finite.
     Source: Rockafellar 1970, theorem 16.1.
 
     Example:
@@ -125,9 +124,8 @@ class ScaledPenalty(Penalty):
     def conjugate_prox(self, v: Tensor, step: Size) -> Tensor:
         """Return c times the proximal map of h at v / c with step / c."""
         checks.positive("step", step)
-        if self.factor == 0:
-            return 0.0 * v
-        return self.factor * self.penalty.conjugate_prox(v / self.factor, step / self.factor)
+        c = self.factor
+        return c * self.penalty.conjugate_prox(v / c, step / c) if c else 0.0 * v
 
     def ascent(self, g: Tensor) -> Tensor:
         """Return the direction that the penalty itself has."""

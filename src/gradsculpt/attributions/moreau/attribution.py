@@ -9,8 +9,7 @@ from torch import Tensor
 from gradsculpt import checks
 from gradsculpt.attributions.base import Attribution
 from gradsculpt.attributions.gradient import OUTPUTS, Gradient, Output
-from gradsculpt.attributions.moreau.envelope import Envelope, EnvelopeValue
-from gradsculpt.attributions.moreau.implicit import differentiable_map
+from gradsculpt.attributions.moreau.envelope import Envelope, EnvelopeValue, differentiable_map
 from gradsculpt.attributions.moreau.solvers import DualAveraging, ProximalGradient, Solution, Solver, solve
 from gradsculpt.attributions.sampling import arithmetic, clean_classes, noise_level, passes, source
 from gradsculpt.errors import ArgumentError
