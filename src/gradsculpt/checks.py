@@ -72,10 +72,8 @@ def same_shape(first: str, a: Tensor, second: str, b: Tensor) -> None:
 def labels(y: Tensor, batch: int, classes: int | None = None) -> None:
     """Raise `ArgumentError` unless `y` holds one class index for each of `batch` images."""
     if y.shape != (batch,) or y.is_floating_point():
-        raise ArgumentError(
-            f"class indices have shape {list(y.shape)} and dtype {y.dtype}; "
-            f"pass one integer for each image, shape [{batch}]."
-        )
+        fact = f"class indices have shape {list(y.shape)} and dtype {y.dtype}"
+        raise ArgumentError(f"{fact}; pass one integer for each image, shape [{batch}].")
     if classes is not None and batch and not 0 <= int(y.min()) <= int(y.max()) < classes:
         raise ArgumentError(
             f"class indices run from {int(y.min())} to {int(y.max())} but the model has {classes} outputs; "

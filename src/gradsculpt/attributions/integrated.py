@@ -25,12 +25,8 @@ class InputXGradient(Attribution):
     """The image times its map, entry by entry: for a linear function without a bias, what each entry adds.
 
     The image is taken as the model takes it, so where a model has normalised input, an entry at the mean of the
-    dataset has no attribution.
+    dataset has no attribution. `base` is the map that the image is multiplied by.
 
-    Args:
-        base: The map that the image is multiplied by.
-
-    Raises: ArgumentError if x is no floating-point batch or a target is out of range.
     Source: Shrikumar et al. 2016 (Not just a black box).
 
     Example:
@@ -63,16 +59,14 @@ class IntegratedGradients(Attribution):
         output: Which output of the class is differentiated, as of `Gradient`.
         batch_size: As of `Smoothed`, with steps in place of copies.
 
-    Raises: ArgumentError if a setting or target is out of range, the baseline does not fit, or x is no floating-point
-        batch.
+    Raises: ArgumentError if a setting or target is out of range, or the baseline or x does not fit.
     Source: Sundararajan et al., ICML 2017, sections 3 and 5.
     Deviation: The midpoint rule is the default, as its error falls with the square of the steps; the published sum is
         `rule="right"`. The class is the one predicted for the image itself.
 
     Example:
         >>> import torch
-        >>> x = torch.tensor([[[[2.0, 1.0]]]])
-        >>> IntegratedGradients()(lambda x: x.flatten(1).square(), x, torch.tensor([0])).round(decimals=4)
+        >>> IntegratedGradients()(lambda x: x.flatten(1).square(), torch.tensor([[[[2.0, 1.0]]]])).round(decimals=4)
         tensor([[[[4., 0.]]]])
     """
 

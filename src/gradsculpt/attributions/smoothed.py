@@ -24,17 +24,14 @@ class Smoothed(Attribution):
     on the other images of the batch nor on `batch_size`; a second call repeats it.
 
     Args:
-        base: The attribution of the noisy copies.
-        samples: Number of noisy copies.
+        base, samples: The attribution of the noisy copies, and their number.
         sigma: Standard deviation of the noise, as a share of the image's own range (its largest minus its smallest
             entry, as the model takes it), or of `noise_range`.
-        kind: What is returned: the mean over the copies, the mean of the squares, or the variance (divided by
-            `samples`, so that a single copy has variance 0).
+        kind: The mean over the copies, the mean of the squares, or the variance (a single copy has variance 0).
         seed: Seed of the noise.
         batch_size: Images in one pass, which bounds the memory whatever the number of copies; a batch that is larger
             itself goes in one piece. With `create_graph`, the graphs of all copies are kept all the same.
-        noise_range: The least and the greatest input of the model, such as `space.bounds`, if all images are to have
-            noise of one level.
+        noise_range: Least and greatest input, such as `space.bounds`, if all images are to have noise of one level.
 
     Raises: ArgumentError if a setting or target is out of range, or x is no floating-point batch.
     Source: Smilkov et al. 2017 (SmoothGrad); Hooker et al., NeurIPS 2019 (the squares); Adebayo et al., NeurIPS 2018
@@ -95,10 +92,6 @@ class SmoothGrad(Smoothed):
     `output` is as of `Gradient`; the other arguments, and what is raised, are those of `Smoothed`.
 
     Source: Smilkov et al. 2017 (SmoothGrad); with sigma .15 as in the experiments of MoreauGrad.
-
-    Example:
-        >>> SmoothGrad(samples=8).base
-        Gradient(output='logit')
     """
 
     _kind: ClassVar[Kind] = "mean"

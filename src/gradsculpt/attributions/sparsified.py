@@ -75,10 +75,6 @@ class SparsifiedGradient(Sparsified):
     `keep` is as of `Sparsified`, `output` as of `Gradient`.
 
     Source: Gong et al., CVPR 2024 (AdvGrad), figure 1; Levine et al. 2019, section 3.
-
-    Example:
-        >>> SparsifiedGradient(keep=0.05)
-        SparsifiedGradient(keep=0.05, base=Gradient(output='logit'))
     """
 
     def __init__(self, keep: float = 0.1, *, output: Output = "logit") -> None:
@@ -97,10 +93,6 @@ class SparsifiedSmoothGrad(Smoothed):
     of 0 and 1; otherwise its relaxed variant), `output` as of `Gradient`, the others as of `Smoothed`.
 
     Source: Levine et al. 2019 (Certifiably robust interpretation), section 3; settings of the code of MoreauGrad.
-
-    Example:
-        >>> SparsifiedSmoothGrad(samples=64).base
-        Sparsified(base=Gradient(output='logit'), keep=0.1, saturated=0.01)
     """
 
     def __init__(

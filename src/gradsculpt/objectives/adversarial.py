@@ -66,11 +66,10 @@ class AdversarialTraining(DataTerm):
             with undisturbed(passes.model), torch.no_grad():
                 return passes.losses(passes.model(inputs))
 
-        loss = InnerLoss(loss_gradient, values)
         random = {"generator": passes.generator} if self.perturbation.needs_randomness else {}
         # Nothing is free but delta = 0, for a perturbation that does not ask.
         penalty = (self.penalty or L1(0.0)).given(passes.attention)
-        delta, state = self.perturbation.step(state, loss, passes.x, penalty, **random)
+        delta, state = self.perturbation.step(state, InnerLoss(loss_gradient, values), passes.x, penalty, **random)
         with torch.no_grad():
             perturbed = passes.x + delta
             if self.bounds is not None:

@@ -49,8 +49,8 @@ class Objective(ABC):  # noqa: B024 - its kinds, not it, have abstract methods
             y: Class indices [N].
             attention: Attention maps [N, 1, H, W], for penalties that follow them.
             generator: Source of the randomness of terms that have any; by default PyTorch's own.
-            state: What the step before has left, or `initial_state()`. Whatever carries something needs one, also
-                without gradients: what it would silently start from is not what is trained on.
+            state: What the step before has left, or `initial_state()`; needed, also without gradients, by whatever
+                carries something.
 
         Raises: ArgumentError if x is no batch of images, the objective has schedules that were not resolved, or it
             carries something and was given no state.
@@ -254,11 +254,7 @@ class Regulariser(Objective):
 
 @dataclass(frozen=True)
 class Scaled(Objective):
-    """An objective whose regularisers, or whose adversarial penalty, have been multiplied by a factor.
-
-    Args:
-        objective: What is scaled.
-        factor: A number, or a schedule of one.
+    """An objective whose regularisers, or whose adversarial penalty, are multiplied by a factor or a schedule of one.
 
     Source: Gong et al., CVPR 2024 (AdvGrad), section 4.2: adversarial training adds the penalty to the loss.
 
@@ -291,8 +287,7 @@ class Sum(Objective):
     Args:
         objectives: What is added; at most one may have a data term other than the plain cross entropy.
 
-    Raises: ArgumentError if there is nothing to add, there are two adversarial data terms, or the objectives want two
-        teachers or two kinds of maps.
+    Raises: ArgumentError for nothing to add, two adversarial data terms, two teachers, or two kinds of maps.
     Source: Joo et al., AAAI 2023 (local gradient alignment), equation 5: a cross entropy plus weighted criteria.
     """
 

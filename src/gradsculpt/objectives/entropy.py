@@ -40,8 +40,7 @@ class CrossEntropy(DataTerm):
 class MaxEntropy(Regulariser):
     """Minus weight times the entropy of the predicted probabilities, which keeps a network from being too sure.
 
-    Costs nothing beside cross entropy: the pass at x is shared. The term is at most 0, and at least
-    -weight log(K).
+    Costs nothing beside cross entropy: the pass at x is shared. The term is at most 0, and at least -weight log(K).
 
     Args:
         weight: Weight of the entropy, in nats.

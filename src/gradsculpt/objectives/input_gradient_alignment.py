@@ -26,8 +26,7 @@ class InputGradientAlignment(SecondOrder):
     T(x') = log(1 + exp(cos(x', g_i) - cos(x', g_y))), with g_y the gradient at x' of the true class's logit and g_i
     that of the most likely wrong class: the image is the anchor of a soft-margin triplet. x' is sought within eps of x,
     in every entry, by ascent along the sign of T's gradient from a random point; the cosine of a zero map is 0. The
-    ascent differentiates twice, so a ReLU network, whose gradients are constant in pieces, gives it less to follow than
-    a smooth one.
+    ascent differentiates twice, so a ReLU network gives it less to follow than a smooth one.
 
     With its cross entropy at x', this is a data term and a regulariser in one. Where `cross_entropy` is "clean" it is
     a regulariser, and adds to any data term, adversarial training's too. Scaled by 0, and between its steps where

@@ -21,7 +21,6 @@ class ElasticNet(Penalty):
         l1: Weight of the absolute values. Units: model input, as it is the size of the sign step.
         l2: Weight of the squares. Units: model input squared per unit of loss.
 
-    Raises: ArgumentError if a weight is negative or not finite.
     Source: Gong et al., CVPR 2024 (AdvGrad), section 4.3, Proposition 3, B.3.
 
     Example:
@@ -110,10 +109,6 @@ class SquaredL2(ElasticNet):
             Units: model input squared per unit of loss.
 
     Source: Gong et al., CVPR 2024 (AdvGrad), section 4.3, Proposition 4, C.3.1.
-
-    Example:
-        >>> SquaredL2(0.5).dual(torch.tensor([[3.0, -2.0]]))
-        tensor([[ 3., -2.]])
     """
 
     def __init__(self, weight: Size) -> None:

@@ -38,8 +38,8 @@ class Perturbation(ABC):
         replays: How many training steps in a row want the same batch.
         needs_penalty: Whether the result depends on the penalty.
         needs_randomness: Whether the generator is used; others are called without one.
-        needs_backward: Whether it learns from the backward pass of the training step. The leaf that this pass started
-            from, x + delta, is then added to the state as "inputs", and has its gradient by the next step.
+        needs_backward: Whether it learns from the backward pass of the training step, from the gradient of the leaf
+            x + delta, which is then added to the state as "inputs".
 
     Example:
         >>> import torch

@@ -27,17 +27,14 @@ class Iterative(Perturbation):
     The best of all iterates by L(x + delta) - h(delta) is kept, the clean batch among them; an iterate outside the
     domain of h never wins. The pass that gives the gradient at an iterate also judges it, and one more forward pass
     judges the last: `steps` forward and backward passes, 7 by default, and a forward pass. With `keep="last"`, or a
-    single step, nothing is judged, and that pass is saved.
-
-    `Harmonization` needs `positive=True`: its default is not convex, and more than one step raises an error.
+    single step, nothing is judged, and that pass is saved. `Harmonization` needs `positive=True`, to be convex.
 
     Args:
         steps: Number of moves of delta, the one to the start included.
         step_size: Length of a move, in the norm in which `penalty.ascent` has unit length (the largest entry for
             `L1`, L2 for others). Units: model input, or none if `relative`.
         start: "dual" moves first to the one-step perturbation; "zero" moves from 0 like any other step.
-        relative: Multiply `step_size` by the size that dual(grad L at x) has in that same norm: by the weight for
-            `L1`, as each sample has it for others.
+        relative: Multiply `step_size` by the size of dual(grad L at x) in that same norm, for `L1` the weight.
         keep: "best" or "last" of the iterates.
 
     Raises: ArgumentError if a number is out of range or a choice not known; in use, if the penalty is not convex.
@@ -70,9 +67,8 @@ class Iterative(Perturbation):
         best = _better(None, delta, losses, penalty) if judging else None
         size: Tensor | float = self.step_size
         if self.relative:  # times the size of dual(gradient) where ascent(gradient) has size 1; 0 for no gradient
-            size = size * divided(
-                *(length(t, keepdim=True) for t in (penalty.dual(gradient), penalty.ascent(gradient)))
-            )
+            dual, unit = (length(t, keepdim=True) for t in (penalty.dual(gradient), penalty.ascent(gradient)))
+            size = size * divided(dual, unit)
         delta = penalty.dual(gradient) if self.start == "dual" else _moved(delta, gradient, size, penalty)
         for _ in range(self.steps - 1):
             losses, gradient = loss_gradient(clean + delta)

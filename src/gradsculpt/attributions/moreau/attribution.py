@@ -49,11 +49,10 @@ class MoreauGrad(Attribution):
 
     Args:
         penalty: `L1` for sparse maps, `GroupL21` for maps sparse in patches, None for the envelope alone.
-        lambda_: How far delta may go, in squared model units per unit of f. The map is Lipschitz continuous with
+        lambda_: How far delta may go. Units: model input squared per unit of f. The map is Lipschitz continuous with
             constant 1 / lambda wherever f + |.|^2 / (2 lambda) is convex.
-        sigma: Standard deviation of the noise, as a share of the image's own range, as in `Smoothed`; 0 for none.
-        samples: Noisy copies for each gradient, fresh ones every time.
-        steps: Most gradients for an image.
+        sigma: Standard deviation of the noise, as of `Smoothed`; 0 for none.
+        samples, steps: Noisy copies for each gradient, fresh ones every time; most gradients for an image.
         tolerance: An image stops at this residual, as of `MoreauInfo`; 0 goes on to the last step.
         solver: None takes `DualAveraging` with noise and adaptive `ProximalGradient` without.
         output: Which output of the class is f, as of `Gradient`.
