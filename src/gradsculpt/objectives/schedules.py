@@ -85,10 +85,7 @@ def warmup(epochs: float, value: float = 1.0) -> Ramp:
 
 @dataclass(frozen=True)
 class Pixels(Setting):
-    """A size in 8-bit pixel levels, whatever the network's input space makes of it.
-
-    Args:
-        levels: The size; 255 is the distance from black to white.
+    """A size in 8-bit pixel levels, 255 from black to white, whatever the network's input space makes of it.
 
     Raises: ArgumentError if the size is negative; in use, if the moment names no space.
     Source: Joo et al., AAAI 2023 (local gradient alignment), experiments: eps is given in levels.

@@ -91,7 +91,6 @@ class HessianNorm(SecondOrder):
     Args:
         weight: Weight of the squared norm; the other arguments are those of `SecondOrder`.
 
-    Raises: ArgumentError if the weight is negative.
     Source: Joo et al., AAAI 2023 (local gradient alignment), Table 1 ("Hessian"); Hutchinson 1990 for the estimate.
 
     Example:

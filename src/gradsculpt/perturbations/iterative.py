@@ -35,7 +35,6 @@ class Iterative(Perturbation):
             `L1`, L2 for others). Units: model input, or none if `relative`.
         start: "dual" moves first to the one-step perturbation; "zero" moves from 0 like any other step.
         relative: Multiply `step_size` by the size of dual(grad L at x) in that same norm, for `L1` the weight.
-        keep: "best" or "last" of the iterates.
 
     Raises: ArgumentError if a number is out of range or a choice not known; in use, if the penalty is not convex.
     Source: Gong et al., CVPR 2024 (AdvGrad), section 4.2 and B.4 ("iterative": 7 steps of 0.3); for `L1`, Madry et
