@@ -21,7 +21,7 @@ class EnvelopeValue(NamedTuple):
     """The penalised envelope of each image at a perturbation, over the same noise as at the perturbation 0.
 
     Args:
-        value, standard_error: Mean class output + |delta|^2 / (2 lambda) + penalty, [N].
+        value, standard_error: Mean class output + |delta|^2 / (2 lambda) + penalty, and its standard error, [N].
         decrease, decrease_error: The value at 0 minus `value`, [N]; its error is small, as both share their noise.
     """
 
