@@ -36,6 +36,12 @@ def within(name: str, value: float, low: float, high: float) -> None:
         raise ArgumentError(f"{name}={value!r} is out of range; pass a value from {low:g} to {high:g}.")
 
 
+def share(name: str, value: float) -> None:
+    """Raise `ArgumentError` unless `value` is a share that is not empty: in (0, 1]."""
+    positive(name, value)
+    within(name, value, 0.0, 1.0)
+
+
 def one_of(name: str, value: str, choices: Sequence[str]) -> None:
     """Raise `ArgumentError` unless `value` is one of `choices`."""
     if value not in choices:
@@ -59,18 +65,15 @@ def images(name: str, x: Tensor) -> None:
 def same_shape(first: str, a: Tensor, second: str, b: Tensor) -> None:
     """Raise `ArgumentError` unless `a` and `b` have one shape."""
     if a.shape != b.shape:
-        raise ArgumentError(
-            f"{first} has shape {list(a.shape)} but {second} has {list(b.shape)}; pass tensors of one shape."
-        )
+        shapes = f"{first} has shape {list(a.shape)} but {second} has {list(b.shape)}"
+        raise ArgumentError(f"{shapes}; pass tensors of one shape.")
 
 
 def labels(y: Tensor, batch: int, classes: int | None = None) -> None:
     """Raise `ArgumentError` unless `y` holds one class index for each of `batch` images."""
     if y.shape != (batch,) or y.is_floating_point():
-        raise ArgumentError(
-            f"class indices have shape {list(y.shape)} and dtype {y.dtype}; "
-            f"pass one integer for each image, shape [{batch}]."
-        )
+        fact = f"class indices have shape {list(y.shape)} and dtype {y.dtype}"
+        raise ArgumentError(f"{fact}; pass one integer for each image, shape [{batch}].")
     if classes is not None and batch and not 0 <= int(y.min()) <= int(y.max()) < classes:
         raise ArgumentError(
             f"class indices run from {int(y.min())} to {int(y.max())} but the model has {classes} outputs; "

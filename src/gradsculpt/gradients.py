@@ -18,14 +18,11 @@ Model = Callable[[Tensor], Tensor]
 def input_gradient(
     function: Callable[[Tensor], Tensor], x: Tensor, *, create_graph: bool = False
 ) -> tuple[Tensor, Tensor]:
-    """Evaluate a per-sample function of a batch and its gradient at each sample.
-
-    One forward pass and one backward pass to the input; gradients of parameters are neither computed nor
-    accumulated.
+    """Evaluate a per-sample function of a batch and its gradient at each sample, by one forward and one backward pass.
 
     Args:
         function: Maps x [N, ...] to values [N], where value i depends on sample i alone (or, under batch
-            statistics, where the gradient of the sum is wanted).
+            statistics, where the gradient of the sum is wanted). Gradients of its parameters are not computed.
         x: The batch. It is never changed, and neither is its `requires_grad`.
         create_graph: Keep the graph, so that the gradient can itself be differentiated, with respect to
             parameters and, if x requires a gradient, with respect to x.
@@ -44,7 +41,7 @@ def input_gradient(
         values = function(point)
         if not values.requires_grad:
             return values, torch.zeros_like(point)
-        (gradient,) = torch.autograd.grad(values.sum(), point, create_graph=create_graph, materialize_grads=True)
+        gradient = gradient_at(values, point, create_graph=create_graph)
     return (values, gradient) if create_graph else (values.detach(), gradient)
 
 
@@ -61,14 +58,24 @@ def local_gradients(
         points = [t.view_as(t) if create_graph else t.detach().requires_grad_(w) for t, w in pairs]
         value = function(*points)
         asked = [point for point, w in zip(points, wanted, strict=True) if w]
-        found = iter(torch.autograd.grad(value, asked, g.to(value.dtype), create_graph=create_graph, allow_unused=True))
-    return [next(found) if w else None for w in wanted]
+        gradients = torch.autograd.grad(value, asked, g.to(value.dtype), create_graph=create_graph, allow_unused=True)
+    remaining = iter(gradients)
+    return [next(remaining) if w else None for w in wanted]
 
 
-def gradient_at(values: Tensor, point: Tensor, *, create_graph: bool = False) -> Tensor:
-    """Return the gradient of the sum of values by something on the way to them, shaped like it."""
-    (found,) = torch.autograd.grad(values.sum(), point, create_graph=create_graph, materialize_grads=True)
-    return found
+def gradient_at(
+    values: Tensor, point: Tensor, weights: Tensor | None = None, *, create_graph: bool = False, keep: bool = False
+) -> Tensor:
+    """Return the gradient of the sum of values by something on the way to them, shaped like it.
+
+    With weights it is that of the weighted sum; of a gradient, so a product with the Hessian. The graph is kept on
+    request, and where the gradient has one.
+    """
+    total, keep = values.sum() if weights is None else values, keep or create_graph
+    (gradient,) = torch.autograd.grad(
+        total, point, weights, create_graph=create_graph, retain_graph=keep, materialize_grads=True
+    )
+    return gradient
 
 
 def pullback(function: Callable[[Tensor], Tensor], x: Tensor) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
@@ -80,8 +87,7 @@ def pullback(function: Callable[[Tensor], Tensor], x: Tensor) -> tuple[Tensor, C
 
     def pull(g: Tensor) -> Tensor:
         with torch.enable_grad():
-            (found,) = torch.autograd.grad(value, point, g, create_graph=create_graph, retain_graph=True)
-        return found
+            return gradient_at(value, point, g, create_graph=create_graph, keep=True)
 
     return value if create_graph else value.detach(), pull
 
@@ -90,14 +96,12 @@ class Recording:
     """A forward pass that keeps its graph: its input gradients can be read, and read again.
 
     Args:
-        function: Maps x [N, ...] to an output.
-        x: The batch. It is never changed, and neither is its `requires_grad`.
+        function, x: What is evaluated, and where; x stays as it is.
         tracked: Whether input gradients will be read; without, this is nothing but the forward pass.
         order: The highest derivative that will be taken; 2, for a gradient that is differentiated once, saves memory.
 
     Attributes:
-        point: The leaf that the pass started from: x without its history.
-        output: What the function returned, with its graph.
+        point, output: The leaf that the pass started from, x without its history, and what the function returned.
     """
 
     def __init__(
@@ -116,64 +120,45 @@ class Recording:
         """
         self._reading.inputs_only = True
         try:
-            (gradient,) = torch.autograd.grad(
-                values.sum(), self.point, create_graph=create_graph, retain_graph=True, materialize_grads=True
-            )
+            return gradient_at(values, self.point, create_graph=create_graph, keep=True)
         finally:
             self._reading.inputs_only = False
-        return gradient
 
     def hessian_product(self, gradient: Tensor, vector: Tensor) -> Tensor:
         """Return the derivative of <gradient, vector> by x, with a graph; the gradient must have one."""
         return self.gradient(gradient * vector, create_graph=True)
 
 
-def product(output: Tensor, point: Tensor, vector: Tensor) -> Tensor:
-    """Return the derivative of <output, vector> by the point that the output was computed from; the graph is kept.
-
-    Of a gradient at a point, this is a product with the Hessian.
-    """
-    (found,) = torch.autograd.grad(output, point, vector, retain_graph=True, materialize_grads=True)
-    return found
-
-
-def settled(loss: Tensor, *, apart: Tensor | None = None) -> Tensor:
+def backpropagated(loss: Tensor, *, apart: Tensor | None = None) -> Tensor:
     """Propagate a loss back to its leaves at once, and return it with nothing but their gradients attached.
 
     The graph of the loss is freed; `backward` on what is returned, or on a sum with it, hands the gradients over, once.
     The loss is returned as it is where that would change something: if a leaf has hooks, which would be called twice,
-    or in float16, where a loss is scaled before it is propagated.
-
-    Args:
-        loss: A scalar.
-        apart: A leaf whose gradient is not wanted.
+    or in float16, where a loss is scaled before it is propagated. `apart` is a leaf whose gradient is not wanted.
     """
     kind = loss.device.type
     half = torch.is_autocast_enabled(kind) and torch.get_autocast_dtype(kind) == torch.float16
     leaves = [leaf for leaf in _leaves(loss) if leaf is not apart]
     if not leaves or half or any(leaf._backward_hooks for leaf in leaves):
         return loss
-    result: Tensor = _Settled.apply(loss.detach(), torch.autograd.grad(loss, leaves, allow_unused=True), *leaves)
+    result: Tensor = _Backpropagated.apply(loss.detach(), torch.autograd.grad(loss, leaves, allow_unused=True), *leaves)
     return result
 
 
 def _leaves(loss: Tensor) -> list[Tensor]:
-    """Return the leaves that a loss was computed from, each once."""
-    waiting, seen, found = [loss.grad_fn], set(), []
+    waiting, seen, leaves = [loss.grad_fn], set(), []
     while waiting:
         node = waiting.pop()
         if node is None or node in seen:
             continue
         seen.add(node)
         if hasattr(node, "variable"):
-            found.append(node.variable)
+            leaves.append(node.variable)
         waiting += [following for following, _ in node.next_functions]
-    return found
+    return leaves
 
 
-class _Settled(Function):
-    """A number whose gradients are known."""
-
+class _Backpropagated(Function):
     @staticmethod
     def forward(ctx: Any, value: Tensor, gradients: tuple[Tensor | None, ...], *parameters: Tensor) -> Tensor:
         ctx.gradients = gradients

@@ -14,26 +14,17 @@ Bounds = tuple[float | Tensor, float | Tensor]
 
 @dataclass(frozen=True)
 class InputSpace:
-    """The affine map between images in [0, 1] and a network's mean/std-normalised input.
-
-    Perturbations live in the space that a model takes; this class turns pixel units into it.
+    """The affine map between images in [0, 1] and a network's mean/std-normalised input, where perturbations live.
 
     Args:
-        mean: Mean of each channel, in [0, 1] pixel units.
-        std: Standard deviation of each channel, in [0, 1] pixel units; positive.
+        mean, std: Mean and positive standard deviation of each channel. Units: [0, 1] pixels.
 
-    Raises:
-        ArgumentError: If the lengths differ or an entry of `std` is not positive.
+    Raises: ArgumentError if the lengths differ or an entry of `std` is not positive.
 
     Example:
         >>> space = InputSpace(mean=(0.5,), std=(0.25,))
-        >>> space.normalize(torch.full((1, 1, 1, 1), 0.75)).item()
-        1.0
-        >>> low, high = space.bounds
-        >>> (low.item(), high.item())
-        (-2.0, 2.0)
-        >>> space.pixels(0.5).item()
-        2.0
+        >>> [t.item() for t in (*space.bounds, space.pixels(0.5), space.normalize(torch.full((1, 1, 1, 1), 0.75)))]
+        [-2.0, 2.0, 2.0, 1.0]
     """
 
     mean: tuple[float, ...]
@@ -62,9 +53,8 @@ class InputSpace:
     @property
     def bounds(self) -> tuple[Tensor, Tensor]:
         """The model input of a black and of a white pixel, each of shape [1, C, 1, 1]."""
-        edges = torch.tensor([0.0, 1.0])
-        low, high = (self.normalize(edge.expand(1, len(self.mean), 1, 1)) for edge in edges)
-        return low, high
+        black = torch.zeros(1, len(self.mean), 1, 1)
+        return self.normalize(black), self.normalize(black + 1)
 
     def pixels(self, eps: float) -> Tensor:
         """Turn a length in [0, 1] pixel units (8 / 255, say) into model units, shape [1, C, 1, 1]."""
@@ -73,8 +63,5 @@ class InputSpace:
     def _channels(self, like: Tensor) -> tuple[Tensor, Tensor]:
         if like.ndim != 4 or like.shape[1] != len(self.mean):
             raise ArgumentError(f"images have shape {list(like.shape)}; this space needs [N, {len(self.mean)}, H, W].")
-        mean, std = (
-            torch.tensor(values, dtype=like.dtype, device=like.device).view(1, -1, 1, 1)
-            for values in (self.mean, self.std)
-        )
+        mean, std = like.new_tensor((self.mean, self.std)).view(2, 1, -1, 1, 1)
         return mean, std

@@ -36,7 +36,7 @@ class Other(Attribution):
         return torch.zeros_like(x)
 
 
-class Largest(TorchDispatchMode):  # type: ignore[no-untyped-call]
+class Largest(TorchDispatchMode):
     """Notes how many images the largest call of an operation had."""
 
     def __init__(self) -> None:
@@ -50,7 +50,7 @@ class Largest(TorchDispatchMode):  # type: ignore[no-untyped-call]
         return func(*args, **(kwargs or {}))
 
 
-class Peak(TorchDispatchMode):  # type: ignore[no-untyped-call]
+class Peak(TorchDispatchMode):
     """Counts the bytes of all tensors that are made, and alive, inside it."""
 
     def __init__(self) -> None:
@@ -96,8 +96,8 @@ def test_passes_are_fused_only_where_they_are_plain_and_several() -> None:
         assert is_fused(base)
         assert not is_fused(base, times=1)
         assert not is_fused(base, create_graph=True)
-    for base in (Other(), Sparsified(Other())):
-        assert not is_fused(base)
+    for other in (Other(), Sparsified(Other())):
+        assert not is_fused(other)
 
 
 @pytest.mark.parametrize("made", [Smoothed, IntegratedGradients])

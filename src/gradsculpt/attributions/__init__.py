@@ -4,16 +4,8 @@ from gradsculpt.attributions.base import Attribution
 from gradsculpt.attributions.grad_cam import GradCAM
 from gradsculpt.attributions.gradient import Gradient
 from gradsculpt.attributions.heatmap import heatmap, signed_heatmap
-from gradsculpt.attributions.input_x_gradient import InputXGradient
-from gradsculpt.attributions.integrated import IntegratedGradients
-from gradsculpt.attributions.moreau import (
-    DualAveraging,
-    EnvelopeValue,
-    MoreauGrad,
-    MoreauInfo,
-    ProximalGradient,
-    Solver,
-)
+from gradsculpt.attributions.integrated import InputXGradient, IntegratedGradients
+from gradsculpt.attributions.moreau import DualAveraging, MoreauGrad, MoreauInfo, ProximalGradient, Solver
 from gradsculpt.attributions.propagation import LRP, DeepLift, GuidedBackprop
 from gradsculpt.attributions.smoothed import Smoothed, SmoothGrad, SmoothGradSquared, VarGrad
 from gradsculpt.attributions.sparsified import Sparsified, SparsifiedGradient, SparsifiedSmoothGrad
@@ -45,7 +37,6 @@ __all__ = [
     "Attribution",
     "DeepLift",
     "DualAveraging",
-    "EnvelopeValue",
     "GradCAM",
     "Gradient",
     "GuidedBackprop",

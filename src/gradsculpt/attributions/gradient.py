@@ -19,24 +19,18 @@ OUTPUTS: tuple[Output, ...] = get_args(Output)
 class Gradient(Attribution):
     """The gradient of a class output with respect to the image ("simple gradient", "saliency").
 
-    One forward and one backward pass for a whole batch.
-
     Args:
-        output: Which output of the class is differentiated: its logit, its probability after the softmax, or the
-            logarithm of that.
+        output: What is differentiated: the logit of the class, its probability after the softmax, or its logarithm.
 
-    Raises:
-        ArgumentError: If x is no floating-point batch, a target is out of range, or the output is unknown.
-
+    Raises: ArgumentError if x is no floating-point batch, a target is out of range, or the output is unknown.
     Source: Simonyan et al. 2013; Gong et al., CVPR 2024 (AdvGrad), section 3.1.
     Deviation: AdvGrad defines the map by the probability; its released code and local gradient alignment (AAAI 2023)
         take the logit, and so does the default.
 
     Example:
         >>> import torch
-        >>> model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(4, 2))
-        >>> Gradient()(model, torch.zeros(1, 1, 2, 2)).shape
-        torch.Size([1, 1, 2, 2])
+        >>> Gradient()(lambda x: x.flatten(1).square(), torch.tensor([[[[2.0, 1.0]]]]))
+        tensor([[[[4., 0.]]]])
     """
 
     output: Output = "logit"
@@ -56,11 +50,7 @@ class Gradient(Attribution):
 
 
 def class_output(logits: Tensor, target: Tensor | None, output: Output) -> Tensor:
-    """Return one output of each image's class, [N], from logits [N, K].
-
-    Raises:
-        ArgumentError: If a target is out of range.
-    """
+    """Return one output of each image's class, [N], from logits [N, K]; raise `ArgumentError` for wrong targets."""
     classes = logits.argmax(dim=1) if target is None else differentiable(target).to(logits.device)
     checks.labels(classes, *logits.shape)
     scores = logits if output == "logit" else F.log_softmax(logits, dim=1)

@@ -16,18 +16,12 @@ def heatmap(maps: Tensor, clip: float = 99.0) -> Tensor:
     so a single bright pixel stays visible. A map that is zero everywhere gives zeros.
 
     Args:
-        maps: Attribution maps, [N, C, H, W] or [N, H, W], in any units.
+        maps: Attribution maps in any units; the result does not change when a map is multiplied by a number.
         clip: Percentile of the image's own channel sums that becomes 1; 100 cuts nothing.
 
     Shape: [N, C, H, W] or [N, H, W] to [N, H, W].
-    Units: None: 0 is no attribution, 1 the cut-off; the result does not change when a map is multiplied by a number.
-
-    Returns:
-        Heat maps in [0, 1], in the dtype of `maps`.
-
-    Raises:
-        ArgumentError: If `maps` is not a batch of finite floating-point maps, or `clip` is outside [0, 100].
-
+    Returns: Heat maps in [0, 1], in the dtype of `maps`: 0 is no attribution, 1 the cut-off.
+    Raises: ArgumentError if `maps` is not a batch of finite floating-point maps, or `clip` is outside [0, 100].
     Source: The rendering of Gong et al., CVPR 2024 (their utils.py).
     Deviation: The released code adds up a whole batch and subtracts the least value first; here every image is its own,
         and 0 stays "no attribution".
@@ -50,10 +44,8 @@ def signed_heatmap(maps: Tensor, clip: float = 99.0) -> Tensor:
     The channels are added with their signs; then the `clip`-th percentile of the magnitudes of these sums becomes 1,
     as in `heatmap`. Where channels disagree, their sum is smaller than the sum of magnitudes that `heatmap` shows.
 
-    Arguments, shapes and errors are those of `heatmap`.
-
-    Returns:
-        Heat maps in [-1, 1], in the dtype of `maps`: 0 is no attribution, 1 and -1 the cut-off.
+    Arguments, shapes and errors: As of `heatmap`.
+    Returns: Heat maps in [-1, 1], in the dtype of `maps`: 0 is no attribution, 1 and -1 the cut-off.
 
     Example:
         >>> signed_heatmap(torch.tensor([[[[1.0, -2.0]], [[1.0, -2.0]]]]), clip=100.0)

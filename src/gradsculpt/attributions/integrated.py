@@ -1,6 +1,6 @@
-"""Integrated gradients: the gradient along the line from a baseline to the image."""
+"""The image times its gradient, and times the mean gradient along the line from a baseline to it."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal, get_args
 
 import numpy as np
@@ -21,6 +21,30 @@ RULES: tuple[Rule, ...] = get_args(Rule)
 
 
 @dataclass(frozen=True)
+class InputXGradient(Attribution):
+    """The image times its map, entry by entry: for a linear function without a bias, what each entry adds.
+
+    The image is taken as the model takes it, so where a model has normalised input, an entry at the mean of the
+    dataset has no attribution. `base` is the map that the image is multiplied by.
+
+    Source: Shrikumar et al. 2016 (Not just a black box).
+
+    Example:
+        >>> import torch
+        >>> InputXGradient()(lambda x: x.flatten(1).square(), torch.tensor([[[[2.0, 1.0]]]]), torch.tensor([0]))
+        tensor([[[[8., 0.]]]])
+    """
+
+    base: Attribution = field(default_factory=Gradient)
+
+    def __call__(self, model: Model, x: Tensor, target: Tensor | None = None, *, create_graph: bool = False) -> Tensor:
+        """Return the products, shape [N, C, H, W]."""
+        with arithmetic(create_graph):
+            x = source(x, create_graph)
+            return x * self.base(model, x, target, create_graph=create_graph)
+
+
+@dataclass(frozen=True)
 class IntegratedGradients(Attribution):
     """The image minus a baseline, times the mean gradient on the line between them.
 
@@ -33,21 +57,16 @@ class IntegratedGradients(Attribution):
         baseline: Where the line starts, in the units that the model takes: a number, or a tensor that broadcasts to
             [N, C, H, W]. With normalised input, 0 is the mean of the dataset; black is `space.normalize` of zeros.
         output: Which output of the class is differentiated, as of `Gradient`.
-        batch_size: Images in one pass, which bounds the memory whatever the number of steps; a batch that is larger
-            itself goes in one piece. With `create_graph`, the graphs of all steps are kept all the same.
+        batch_size: As of `Smoothed`, with steps in place of copies.
 
-    Raises:
-        ArgumentError: If a number is out of range, a name is unknown, the baseline does not fit the images, x is no
-            floating-point batch, or a target is out of range.
-
+    Raises: ArgumentError if a setting or target is out of range, or the baseline or x does not fit.
     Source: Sundararajan et al., ICML 2017, sections 3 and 5.
     Deviation: The midpoint rule is the default, as its error falls with the square of the steps; the published sum is
         `rule="right"`. The class is the one predicted for the image itself.
 
     Example:
         >>> import torch
-        >>> x = torch.tensor([[[[2.0, 1.0]]]])
-        >>> IntegratedGradients()(lambda x: x.flatten(1).square(), x, torch.tensor([0])).round(decimals=4)
+        >>> IntegratedGradients()(lambda x: x.flatten(1).square(), torch.tensor([[[[2.0, 1.0]]]])).round(decimals=4)
         tensor([[[[4., 0.]]]])
     """
 
@@ -59,8 +78,7 @@ class IntegratedGradients(Attribution):
 
     def __post_init__(self) -> None:
         checks.one_of("rule", self.rule, RULES)
-        checks.at_least("steps", self.steps, 2 if self.rule == "trapezoid" else 1)
-        checks.at_least("batch_size", self.batch_size, 1)
+        checks.each_at_least(self, steps=2 if self.rule == "trapezoid" else 1, batch_size=1)
         checks.one_of("output", self.output, OUTPUTS)
         if not bool(torch.isfinite(torch.as_tensor(self.baseline)).all()):
             raise ArgumentError(
@@ -75,10 +93,10 @@ class IntegratedGradients(Attribution):
             target = clean_classes(model, x, target)
             start = self.start(x)
             way, total = x - start, torch.zeros(())
-            positions, weights = (torch.from_numpy(part) for part in quadrature(self.rule, self.steps))
-            parts = list(groups(self.steps, len(x), self.batch_size))
-            with passes(base, model, x, create_graph, times=len(parts)) as network:
-                for group in parts:
+            positions, weights = (torch.from_numpy(array) for array in quadrature(self.rule, self.steps))
+            pieces = list(groups(self.steps, len(x), self.batch_size))
+            with passes(base, model, x, create_graph, times=len(pieces)) as network:
+                for group in pieces:
                     places = positions[group.start : group.stop].to(x).view(-1, 1, 1, 1, 1)
                     maps = read(base, network, start + places * way, target, create_graph=create_graph)
                     weighted = weights[group.start : group.stop].to(maps).view(-1, 1, 1, 1, 1) * maps
@@ -88,17 +106,8 @@ class IntegratedGradients(Attribution):
     def completeness(self, model: Model, x: Tensor, target: Tensor | None, maps: Tensor) -> Tensor:
         """Return what the maps add up to minus what they should add up to, [N], in units of the class output.
 
-        Args:
-            model: What the maps are of.
-            x: The images, [N, C, H, W].
-            target: The classes of the maps; None for the predicted ones.
-            maps: Integrated gradients, [N, C, H, W].
-
-        Returns:
-            The signed error, which is 0 for an exact integral and goes to 0 with the number of steps.
-
-        Raises:
-            ArgumentError: If the maps and images differ in shape.
+        The arguments are those of a call, and what it returned.
+        Returns: The signed error, which is 0 for an exact integral and goes to 0 with the number of steps.
         """
         checks.same_shape("maps", maps, "x", x)
         with arithmetic(create_graph=False):

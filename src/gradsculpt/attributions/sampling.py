@@ -26,12 +26,7 @@ def passes(
 ) -> AbstractContextManager[Model]:
     """Return a block that gives a network whose passes cost less, if they are many plain ones and leave no graph.
 
-    Args:
-        base: What is computed in each pass.
-        model: What is passed through.
-        x: The images, [N, C, H, W].
-        create_graph: Whether the maps shall have a graph.
-        times: Number of passes if it is known; a single one stays as it is.
+    `base` is what each pass computes, `times` their number if it is known; a single one stays as it is.
     """
     while not isinstance(base, Gradient) and isinstance(inner := getattr(base, "base", None), Attribution):
         base = inner

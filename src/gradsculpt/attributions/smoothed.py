@@ -24,22 +24,16 @@ class Smoothed(Attribution):
     on the other images of the batch nor on `batch_size`; a second call repeats it.
 
     Args:
-        base: The attribution of the noisy copies.
-        samples: Number of noisy copies.
+        base, samples: The attribution of the noisy copies, and their number.
         sigma: Standard deviation of the noise, as a share of the image's own range (its largest minus its smallest
             entry, as the model takes it), or of `noise_range`.
-        kind: What is returned: the mean over the copies, the mean of the squares, or the variance (divided by
-            `samples`, so that a single copy has variance 0).
+        kind: The mean over the copies, the mean of the squares, or the variance (a single copy has variance 0).
         seed: Seed of the noise.
         batch_size: Images in one pass, which bounds the memory whatever the number of copies; a batch that is larger
             itself goes in one piece. With `create_graph`, the graphs of all copies are kept all the same.
-        noise_range: The least and the greatest input of the model, such as `space.bounds`, if all images are to have
-            noise of one level.
+        noise_range: Least and greatest input, such as `space.bounds`, if all images are to have noise of one level.
 
-    Raises:
-        ArgumentError: If a number is out of range, `kind` is unknown, x is no floating-point batch, or a target is out
-            of range.
-
+    Raises: ArgumentError if a setting or target is out of range, or x is no floating-point batch.
     Source: Smilkov et al. 2017 (SmoothGrad); Hooker et al., NeurIPS 2019 (the squares); Adebayo et al., NeurIPS 2018
         (VarGrad).
     Deviation: The class is the one predicted for the clean image, not for each noisy copy. Published code measures the
@@ -47,10 +41,8 @@ class Smoothed(Attribution):
 
     Example:
         >>> import torch
-        >>> model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(4, 2))
-        >>> x = torch.rand(1, 1, 2, 2)
-        >>> torch.equal(Smoothed(Gradient(), samples=1, sigma=0.0)(model, x), Gradient()(model, x))
-        True
+        >>> Smoothed(samples=1, sigma=0.0)(lambda x: x.flatten(1).square(), torch.tensor([[[[2.0, 1.0]]]]))
+        tensor([[[[4., 0.]]]])
     """
 
     base: Attribution = field(default_factory=Gradient)
@@ -70,16 +62,15 @@ class Smoothed(Attribution):
         with arithmetic(create_graph):
             x = source(x, create_graph)
             target = clean_classes(model, x, target)
-            parts = list(groups(self.samples, len(x), self.batch_size))
-            with passes(self.base, model, x, create_graph, times=len(parts)) as network:
+            pieces = list(groups(self.samples, len(x), self.batch_size))
+            with passes(self.base, model, x, create_graph, times=len(pieces)) as network:
                 level = noise_level(x, self.sigma, self.noise_range)
                 generator = torch.Generator().manual_seed(self.seed)
-                copies = (x + level * drawn for drawn in noise(x, parts, generator))
+                copies = (x + level * drawn for drawn in noise(x, pieces, generator))
                 maps = (read(self.base, network, noisy, target, create_graph=create_graph) for noisy in copies)
                 return self._statistic(maps).to(x.dtype)
 
     def _statistic(self, groups_of_maps: Iterator[Tensor]) -> Tensor:
-        """Return the mean or variance of maps [S, N, C, H, W] that come a few copies at a time."""
         mean, spread, count = torch.zeros(()), torch.zeros(()), 0
         for maps in groups_of_maps:
             maps = maps.square() if self.kind == "square" else maps
@@ -98,17 +89,9 @@ class Smoothed(Attribution):
 class SmoothGrad(Smoothed):
     """SmoothGrad: the mean gradient over noisy copies of each image.
 
-    Args:
-        output: Which output of the class is differentiated, as of `Gradient`.
-        noise_range: The least and the greatest input of the model; see `Smoothed`.
-
-    The other arguments, and what is raised, are those of `Smoothed`.
+    `output` is as of `Gradient`; the other arguments, and what is raised, are those of `Smoothed`.
 
     Source: Smilkov et al. 2017 (SmoothGrad); with sigma .15 as in the experiments of MoreauGrad.
-
-    Example:
-        >>> SmoothGrad(samples=8).base
-        Gradient(output='logit')
     """
 
     _kind: ClassVar[Kind] = "mean"
@@ -131,9 +114,7 @@ class SmoothGrad(Smoothed):
 
 @dataclass(frozen=True, init=False, repr=False)
 class SmoothGradSquared(SmoothGrad):
-    """SmoothGrad-squared: the mean of the squared gradients over noisy copies of each image.
-
-    The arguments are those of `SmoothGrad`.
+    """SmoothGrad-squared: the mean of the squared gradients over noisy copies; the arguments of `SmoothGrad`.
 
     Source: Hooker et al., NeurIPS 2019 (ROAR).
     """
@@ -143,9 +124,7 @@ class SmoothGradSquared(SmoothGrad):
 
 @dataclass(frozen=True, init=False, repr=False)
 class VarGrad(SmoothGrad):
-    """VarGrad: the variance of the gradient over noisy copies of each image.
-
-    The arguments are those of `SmoothGrad`.
+    """VarGrad: the variance of the gradient over noisy copies of each image; the arguments of `SmoothGrad`.
 
     Source: Adebayo et al., NeurIPS 2018 (Sanity checks for saliency maps).
     """

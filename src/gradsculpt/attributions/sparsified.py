@@ -20,30 +20,25 @@ from gradsculpt.numerics import divisor
 class Sparsified(Attribution):
     """The entries of a map with the largest magnitudes; all others become 0.
 
-    Each image is treated by itself. Among equal magnitudes, the entry that comes first is kept.
+    Among equal magnitudes of an image, the entry that comes first is kept.
 
     Args:
-        base: The attribution that is sparsified.
+        base: What is sparsified.
         keep: Share of the entries that are kept, rounded to the nearest number but at least one.
         saturated: None keeps the entries as they are. A share turns them into magnitudes in [0, 1]: this share of
             the entries becomes 1, and what is kept beside it is divided by the smallest magnitude among them. With
             `saturated=keep`, a map consists of 0 and 1, and its derivative is 0.
 
-    Raises:
-        ArgumentError: If a share is not in (0, 1], `saturated` is greater than `keep`, x is no floating-point batch, or
-            a target is out of range.
-
+    Raises: ArgumentError if a share is not in (0, 1], `saturated` is greater than `keep`, x is no floating-point batch,
+        or a target is out of range.
     Source: Levine et al. 2019 (Certifiably robust interpretation), section 3, with tau = keep and gamma = saturated.
     Deviation: An entry that is 0 stays 0, even if there are fewer others than the share.
 
     Example:
         >>> import torch
         >>> x = torch.tensor([[[[4.0, -3.0, 2.0, 1.0]]]])
-        >>> square = lambda x: x.flatten(1).square().sum(dim=1, keepdim=True)
-        >>> Sparsified(keep=0.5)(square, x)
+        >>> Sparsified(keep=0.5)(lambda x: x.flatten(1).square().sum(dim=1, keepdim=True), x)
         tensor([[[[ 8., -6.,  0.,  0.]]]])
-        >>> Sparsified(keep=0.5, saturated=0.25)(square, x)
-        tensor([[[[1.0000, 0.7500, 0.0000, 0.0000]]]])
     """
 
     base: Attribution = field(default_factory=Gradient)
@@ -51,9 +46,9 @@ class Sparsified(Attribution):
     saturated: float | None = None
 
     def __post_init__(self) -> None:
-        _share("keep", self.keep)
+        checks.share("keep", self.keep)
         if self.saturated is not None:
-            _share("saturated", self.saturated)
+            checks.share("saturated", self.saturated)
             if self.saturated > self.keep:
                 raise ArgumentError(
                     f"saturated={self.saturated!r} is greater than keep={self.keep!r}, but only entries that are kept "
@@ -77,15 +72,9 @@ class Sparsified(Attribution):
 class SparsifiedGradient(Sparsified):
     """The sparsified simple gradient: the entries of the gradient with the largest magnitudes.
 
-    Args:
-        keep: Share of the entries that are kept, as of `Sparsified`.
-        output: Which output of the class is differentiated, as of `Gradient`.
+    `keep` is as of `Sparsified`, `output` as of `Gradient`.
 
     Source: Gong et al., CVPR 2024 (AdvGrad), figure 1; Levine et al. 2019, section 3.
-
-    Example:
-        >>> SparsifiedGradient(keep=0.05)
-        SparsifiedGradient(keep=0.05, base=Gradient(output='logit'))
     """
 
     def __init__(self, keep: float = 0.1, *, output: Output = "logit") -> None:
@@ -100,21 +89,10 @@ class SparsifiedSmoothGrad(Smoothed):
     """Sparsified SmoothGrad: the mean over noisy copies of sparsified gradients, whose largest entries stay largest.
 
     The gradient of each noisy copy is sparsified and scaled to [0, 1] before the mean is taken; only then does a
-    certificate follow (`certified_overlap`).
-
-    Args:
-        keep: Share of the entries that are kept in each copy, as of `Sparsified`.
-        saturated: Share of the entries that become 1 in each copy; equal to `keep`, this is the method of 0 and 1, and
-            smaller, its relaxed variant.
-        output: Which output of the class is differentiated, as of `Gradient`.
-
-    The other arguments, and what is raised, are those of `Smoothed`.
+    certificate follow (`certified_overlap`). `keep` and `saturated` are as of `Sparsified` (equal, this is the method
+    of 0 and 1; otherwise its relaxed variant), `output` as of `Gradient`, the others as of `Smoothed`.
 
     Source: Levine et al. 2019 (Certifiably robust interpretation), section 3; settings of the code of MoreauGrad.
-
-    Example:
-        >>> SparsifiedSmoothGrad(samples=64).base
-        Sparsified(base=Gradient(output='logit'), keep=0.1, saturated=0.01)
     """
 
     def __init__(
@@ -128,9 +106,8 @@ class SparsifiedSmoothGrad(Smoothed):
         seed: int = 0,
         batch_size: int = 32,
     ) -> None:
-        super().__init__(
-            Sparsified(Gradient(output), keep, saturated), samples, sigma, seed=seed, batch_size=batch_size
-        )
+        base = Sparsified(Gradient(output), keep, saturated)
+        super().__init__(base, samples, sigma, seed=seed, batch_size=batch_size)
 
     def __repr__(self) -> str:
         return f"SparsifiedSmoothGrad(samples={self.samples!r}, sigma={self.sigma!r}, base={self.base!r})"
@@ -141,24 +118,18 @@ class SparsifiedSmoothGrad(Smoothed):
         """Return a lower bound on the share of the top entries that no small perturbation can displace, [N].
 
         With probability `confidence` over the noise, for each image by itself: for every perturbation of L2 length at
-        most `radius`, the top entries of its map share at least this part with the top entries of the expected map
-        (over all noise, of the same class and with noise of the same standard deviation) of the perturbed image.
+        most `radius`, the top entries of its map share at least this much with those of the expected map (over all
+        noise, of the same class and with noise of the same standard deviation) of the perturbed image.
 
         Args:
             x: The images, [N, C, H, W].
             maps: Their maps by this attribution, [N, C, H, W].
-            radius: L2 length of the perturbation.
+            radius: L2 length of the perturbation. Units: what the model takes.
             k: Share of the entries that count as the top, rounded to the nearest number but at least one.
             confidence: Probability with which the bound holds, in (0, 1).
 
-        Units: `radius` is in the units that the model takes.
-
-        Returns:
-            Shares in [0, 1]; higher is more robust, and 0 certifies nothing.
-
-        Raises:
-            ArgumentError: If a number is out of range or maps and images differ in shape.
-
+        Returns: Shares in [0, 1]; higher is more robust, and 0 certifies nothing.
+        Raises: ArgumentError if a number is out of range or maps and images differ in shape.
         Source: Levine et al. 2019, section 3: a mean of values in [0, 1] over Gaussian noise moves by at most radius /
             sigma on the scale of the normal quantile; Hoeffding's inequality bounds the error of the samples.
         Deviation: The observed map is compared with the expected one of the perturbed image, as a perturbation chosen
@@ -166,11 +137,9 @@ class SparsifiedSmoothGrad(Smoothed):
         """
         checks.same_shape("maps", maps, "x", x)
         checks.at_least("radius", radius, 0.0)
-        _share("k", k)
+        checks.share("k", k)
         if not 0.0 < confidence < 1.0:
-            raise ArgumentError(
-                f"confidence={confidence!r} is no probability of an estimate; pass one between 0 and 1."
-            )
+            raise ArgumentError(f"confidence={confidence!r} is no probability; pass one between 0 and 1.")
         with arithmetic(create_graph=False):
             ranked = source(maps, create_graph=False).flatten(1).double().sort(dim=1, descending=True).values
             total = ranked.shape[1]
@@ -187,17 +156,11 @@ class SparsifiedSmoothGrad(Smoothed):
             return certified.double().mean(dim=1)
 
 
-def _share(name: str, value: float) -> None:
-    checks.positive(name, value)
-    checks.within(name, value, 0.0, 1.0)
-
-
 def _count(share: float, total: int) -> int:
     return max(1, int(share * total + 0.5))
 
 
 def _largest(size: Tensor, share: float) -> Tensor:
-    """Mark the largest of each row [N, D] exactly, the first ones among equals."""
     count = _count(share, size.shape[1])
     level = torch.topk(size, count, dim=1).values[:, -1:]
     above, equal = size > level, size == level
@@ -206,6 +169,5 @@ def _largest(size: Tensor, share: float) -> Tensor:
 
 
 def _saturate(size: Tensor, share: float) -> Tensor:
-    """Divide the magnitudes [N, D] by the smallest of the largest share, and cut at 1."""
     level = torch.topk(size, _count(share, size.shape[1]), dim=1).values[:, -1:]
     return torch.where(size >= level, (size > 0).to(size.dtype), size / divisor(level))

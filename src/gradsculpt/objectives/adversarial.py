@@ -22,10 +22,8 @@ class AdversarialTraining(DataTerm):
     To first order this trains with L + h*(grad L): the input gradient is penalised without differentiating twice.
     A step costs the passes of the perturbation (two for `OneStep`, none for `Free` and `Noise`) and one training step
     on x + delta. `0.5 * AdversarialTraining(penalty)` is `AdversarialTraining(0.5 * penalty)`; `Noise`, which follows
-    no penalty, becomes half as large.
-
-    While delta is sought, running statistics, random state, mode and parameter gradients stay as they are; batch
-    statistics are those of training, and a dropout mask is the same as in the training pass that follows.
+    no penalty, becomes half as large. While delta is sought, batch statistics are those of training, a dropout mask is
+    that of the training pass that follows, and nothing is left behind.
 
     Args:
         penalty: h*, what the input gradients are to be small in. Only `Noise` does without, and ignores one.
@@ -33,20 +31,16 @@ class AdversarialTraining(DataTerm):
         bounds: Smallest and largest model input, to which x + delta is clamped: `space.bounds`, or `PixelBounds()` in
             trainings that know the space. None leaves it as it is, as the paper does.
 
-    Raises:
-        ArgumentError: If there is no penalty for a perturbation that needs one.
-
+    Raises: ArgumentError if there is no penalty for a perturbation that needs one.
     Source: Gong et al., CVPR 2024 (AdvGrad), section 4.2, Proposition 1; B.3.
     Deviation: the inner loss is summed over the batch, so delta does not depend on the batch size. h(delta) does not
         depend on the network, so it is left out of the reported loss. The released code updates running statistics in
         the inner pass too, and draws another dropout mask there.
 
     Example:
-        >>> from gradsculpt.penalties import L1
-        >>> objective = AdversarialTraining(L1(0.01))
-        >>> model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(4, 2))
-        >>> losses = objective(model, torch.zeros(3, 1, 2, 2), torch.tensor([0, 1, 1]))
-        >>> losses.loss.backward()
+        >>> objective = AdversarialTraining(L1(0.5))
+        >>> round(objective(torch.nn.Flatten(), torch.zeros(1, 2, 1, 1), torch.tensor([0])).loss.item(), 4)
+        1.3133
     """
 
     penalty: Penalty | None = None
@@ -72,11 +66,10 @@ class AdversarialTraining(DataTerm):
             with undisturbed(passes.model), torch.no_grad():
                 return passes.losses(passes.model(inputs))
 
-        loss = InnerLoss(loss_gradient, values)
         random = {"generator": passes.generator} if self.perturbation.needs_randomness else {}
         # Nothing is free but delta = 0, for a perturbation that does not ask.
         penalty = (self.penalty or L1(0.0)).given(passes.attention)
-        delta, state = self.perturbation.step(state, loss, passes.x, penalty, **random)
+        delta, state = self.perturbation.step(state, InnerLoss(loss_gradient, values), passes.x, penalty, **random)
         with torch.no_grad():
             perturbed = passes.x + delta
             if self.bounds is not None:

@@ -1,7 +1,7 @@
 """Local gradient alignment: neighbouring images should have the same gradient."""
 
 from dataclasses import dataclass
-from typing import ClassVar, Literal, cast
+from typing import ClassVar, Literal, cast, get_args
 
 from torch import Tensor
 
@@ -9,9 +9,9 @@ from gradsculpt import checks
 from gradsculpt.gradients import Recording
 from gradsculpt.numerics import cosine, length, per_sample, unit
 from gradsculpt.objectives.passes import Passes
-from gradsculpt.objectives.schedules import Setting, Weight, check_weight, resolved
+from gradsculpt.objectives.schedules import Setting, Weight, check_weights, resolved
 from gradsculpt.objectives.second_order import SecondOrder
-from gradsculpt.penalties import Size
+from gradsculpt.penalties.base import Size, matching
 
 Drawn = Literal["uniform", "gaussian", "gradient", "gradient_sign"]
 
@@ -30,13 +30,9 @@ class LocalGradientAlignment(SecondOrder):
             standard deviation of the Gaussian; along the gradient, the L2 length of the step.
         noise: How the neighbour is drawn: uniform, gaussian, or by a step along the gradient or its sign.
         detach_source: Treat g(x) as a constant, which spares differentiating through it.
-        squared: Whether the l2 term is squared.
-        every: Compute it at every so many steps only, with so many times the weight.
-        share: Compute it on this share of each batch only.
+        squared: Whether the l2 term is squared; the other arguments are those of `SecondOrder`.
 
-    Raises:
-        ArgumentError: If a number is out of range or the noise unknown.
-
+    Raises: ArgumentError if a number is out of range or the noise unknown.
     Source: Joo et al., AAAI 2023 (local gradient alignment), equations 3 to 5.
     Deviation: equation 5 prints the distance without its square, as `squared=False` has it; the released code, to
         which the published weights belong, squares it. Running statistics are updated by the pass at x alone; the
@@ -44,10 +40,8 @@ class LocalGradientAlignment(SecondOrder):
 
     Example:
         >>> import torch
-        >>> model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(4, 2))
         >>> objective = LocalGradientAlignment(l2=0.01, cosine=1.0, eps=0.1)
-        >>> losses = objective(model, torch.zeros(3, 1, 2, 2), torch.tensor([0, 1, 1]))
-        >>> list(losses.terms)
+        >>> list(objective(torch.nn.Flatten(), torch.zeros(1, 2, 1, 1), torch.tensor([0])).terms)
         ['cross_entropy', 'l2_alignment', 'cosine_alignment']
     """
 
@@ -61,9 +55,8 @@ class LocalGradientAlignment(SecondOrder):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for name in ("l2", "cosine", "eps"):
-            check_weight(name, getattr(self, name))
-        checks.one_of("noise", self.noise, ("uniform", "gaussian", "gradient", "gradient_sign"))
+        check_weights(self, "l2", "cosine", "eps")
+        checks.one_of("noise", self.noise, get_args(Drawn))
 
     @property
     def differentiates_clean(self) -> bool:
@@ -77,12 +70,8 @@ class LocalGradientAlignment(SecondOrder):
 
     def terms_of(self, passes: Passes) -> dict[str, Tensor]:
         """Return the weighted criteria."""
-        if self.detach_source:
-            source = passes.clean_logit_gradient
-        else:
-            source = passes.clean.gradient(passes.logit(passes.clean.output), create_graph=True)
-        neighbour = Recording(passes.model, passes.x + self._delta(passes, source.detach()), order=2)
-        other = neighbour.gradient(passes.logit(neighbour.output), create_graph=True)
+        source = passes.clean_logit_gradient if self.detach_source else passes.logit_gradient(passes.clean)
+        other = passes.logit_gradient(Recording(passes.model, passes.x + self._delta(passes, source.detach()), order=2))
         difference = source - other
         distance = per_sample(difference.square()) if self.squared else length(difference)
         return {
@@ -91,10 +80,7 @@ class LocalGradientAlignment(SecondOrder):
         }
 
     def _delta(self, passes: Passes, source: Tensor) -> Tensor:
-        eps = cast(Size, resolved(self.eps))
-        eps = eps.to(source) if isinstance(eps, Tensor) else eps
-        if self.noise == "uniform":
-            return eps * passes.uniform()
-        if self.noise == "gaussian":
-            return eps * passes.gaussian()
+        eps = matching(cast(Size, resolved(self.eps)), source)
+        if self.noise in ("uniform", "gaussian"):
+            return eps * (passes.uniform() if self.noise == "uniform" else passes.gaussian())
         return eps * unit(source if self.noise == "gradient" else source.sign())

@@ -11,10 +11,10 @@ import torch.nn.functional as F
 from torch import Generator, Tensor
 
 from gradsculpt.errors import ArgumentError
-from gradsculpt.gradients import Model, settled
+from gradsculpt.gradients import Model, backpropagated
 from gradsculpt.isolation import random_state, undisturbed
 from gradsculpt.objectives.passes import Losses, Passes
-from gradsculpt.objectives.schedules import Moment, Setting, Weight, check_weight, resolved
+from gradsculpt.objectives.schedules import Moment, Setting, Weight, check_weights, resolved
 from gradsculpt.penalties import Penalty
 from gradsculpt.perturbations import State
 
@@ -49,12 +49,11 @@ class Objective(ABC):  # noqa: B024 - its kinds, not it, have abstract methods
             y: Class indices [N].
             attention: Attention maps [N, 1, H, W], for penalties that follow them.
             generator: Source of the randomness of terms that have any; by default PyTorch's own.
-            state: What the step before has left, or `initial_state()`. Whatever carries something needs one, also
-                without gradients: what it would silently start from is not what is trained on.
+            state: What the step before has left, or `initial_state()`; needed, also without gradients, by whatever
+                carries something.
 
-        Raises:
-            ArgumentError: If x is no batch of images, the objective has schedules that were not resolved, or it
-                carries something and was given no state.
+        Raises: ArgumentError if x is no batch of images, the objective has schedules that were not resolved, or it
+            carries something and was given no state.
         """
         state = self._begun(state)
         data, regularisers = _sorted(self.parts())
@@ -77,7 +76,7 @@ class Objective(ABC):  # noqa: B024 - its kinds, not it, have abstract methods
             with undisturbed(model, random=random):
                 for term in active:
                     term.read(passes)
-            loss = settled(loss, apart=passes.forget())
+            loss = backpropagated(loss, apart=passes.forget())
         terms = {"cross_entropy" if data is None else data.name: loss}
         names: Counter[str] = Counter()
         for factor, term in regularisers:
@@ -89,10 +88,7 @@ class Objective(ABC):  # noqa: B024 - its kinds, not it, have abstract methods
         return Losses(cast(Tensor, sum(terms.values())), logits.detach(), terms, state)
 
     def at(self, moment: Moment) -> "Objective":
-        """Return the objective with every schedule and every size in pixel levels replaced by its value.
-
-        Training loops call this for each batch; an objective without such settings needs no call.
-        """
+        """Return the objective with every schedule and every size in pixel levels replaced by its value."""
         return self._changed(Setting | Objective, lambda value: value.at(moment))
 
     def with_teacher(self, teacher: Model) -> "Objective":
@@ -101,11 +97,7 @@ class Objective(ABC):  # noqa: B024 - its kinds, not it, have abstract methods
 
     @property
     def requirements(self) -> "Requirements":
-        """What training needs for it, beyond images and labels.
-
-        Raises:
-            ArgumentError: If the objectives that it is put together from contradict each other.
-        """
+        """What training needs for it; raise `ArgumentError` if what it is put together from contradicts itself."""
         settings = vars(self).values()
         alone = Requirements(
             attention=any(value.follows_attention for value in settings if isinstance(value, Penalty)),
@@ -139,15 +131,14 @@ class Objective(ABC):  # noqa: B024 - its kinds, not it, have abstract methods
     __rmul__ = __mul__
 
     def _changed(self, kind: Any, change: Callable[[Any], Any]) -> "Objective":
-        """Return the objective with every setting of a kind changed; itself if there is none."""
         changed = {name: change(value) for name, value in vars(self).items() if isinstance(value, kind)}
         return replace(cast(Any, self), **changed) if changed else self
 
     def _begun(self, state: State | None) -> State:
-        if state is None and self.initial_state():
+        if state is None and (carried := self.initial_state()):
             raise ArgumentError(
-                f"{type(self).__name__} carries {', '.join(self.initial_state())} from step to step and was given no "
-                "state, so each starts anew. Begin with state=objective.initial_state(), then hand on losses.state."
+                f"{type(self).__name__} carries {', '.join(carried)} from step to step and was given no state, so each "
+                "starts anew. Begin with state=objective.initial_state(), then hand on losses.state."
             )
         return state or {}
 
@@ -158,8 +149,8 @@ class TeacherSpecification:
 
     Args:
         teacher, epochs: What the teacher is trained with, and how long; None is as long as the network itself.
-        samples, sigma: Noisy copies of an image in its explanation, a SmoothGrad map, and the standard deviation of
-            their noise, as a share of the range from black to white.
+        samples, sigma: Noisy copies in a SmoothGrad map, and the standard deviation of their noise, as a share of the
+            range from black to white.
     """
 
     teacher: Objective
@@ -176,7 +167,7 @@ class Requirements:
         teacher: What its teacher has to be trained for; None if no teacher is wanted.
         replays: How many steps in a row want the same batch.
         attention: Whether a penalty follows human attention, which accompanies the images.
-        pixel_units: Whether a setting is in pixel levels, so that `at` needs a moment with a space.
+        pixel_units: Whether `at` needs a moment with a space, as a setting is in pixel levels.
     """
 
     teacher: TeacherSpecification | None = None
@@ -185,18 +176,12 @@ class Requirements:
     pixel_units: bool = False
 
     def merged(self, *others: "Requirements") -> "Requirements":
-        """Return what all need together.
-
-        Raises:
-            ArgumentError: If two want a teacher, or one the maps of a teacher and another those of a human.
-        """
+        """Return what all need together; refuse two teachers, or the maps of a teacher beside those of a human."""
         each = (self, *others)
         teachers = [needs.teacher for needs in each if needs.teacher]
         attention = any(needs.attention for needs in each)
         if len(teachers) > 1:
-            raise ArgumentError(
-                f"{len(teachers)} of the objectives want a teacher, and there is one; keep one of them."
-            )
+            raise ArgumentError(f"{len(teachers)} of the objectives want a teacher, and there is one; keep one.")
         if teachers and attention:
             raise ArgumentError(
                 "one objective follows human attention and another the explanations of its teacher, and only one kind "
@@ -234,8 +219,7 @@ class Regulariser(Objective):
     differentiated again is a `SecondOrder`, and gets its options.
 
     Attributes:
-        names: The names of its terms.
-        reads_gradients: Whether they are made of input gradients.
+        names, reads_gradients: The names of its terms, and whether they are made of input gradients.
 
     Example:
         >>> @dataclass(frozen=True)
@@ -245,9 +229,8 @@ class Regulariser(Objective):
         ...     reads_gradients = False
         ...     def terms(self, passes):
         ...         return {"logit_decay": self.weight * passes.clean.output.square().mean()}
-        >>> losses = LogitDecay(0.1)(torch.nn.Flatten(), torch.ones(2, 3, 1, 1), torch.tensor([0, 1]))
-        >>> {name: round(term.item(), 4) for name, term in losses.terms.items()}
-        {'cross_entropy': 1.0986, 'logit_decay': 0.1}
+        >>> LogitDecay(0.1)(torch.nn.Flatten(), torch.ones(2, 3, 1, 1), torch.tensor([0, 1])).terms
+        {'cross_entropy': tensor(1.0986), 'logit_decay': tensor(0.1000)}
     """
 
     names: ClassVar[tuple[str, ...]]
@@ -265,23 +248,18 @@ class Regulariser(Objective):
     def terms(self, passes: Passes) -> dict[str, Tensor]:
         """Return the weighted terms by name, scalars averaged over the batch.
 
-        Passes through the model leave no trace in it: running statistics are those of the data term, and random
-        masks are the data term's too.
+        Passes through the model leave no trace in it, and draw the random masks of the data term.
         """
 
 
 @dataclass(frozen=True)
 class Scaled(Objective):
-    """An objective whose regularisers, or whose adversarial penalty, have been multiplied by a factor.
-
-    Args:
-        objective: What is scaled.
-        factor: A number, or a schedule of one.
+    """An objective whose regularisers, or whose adversarial penalty, are multiplied by a factor or a schedule of one.
 
     Source: Gong et al., CVPR 2024 (AdvGrad), section 4.2: adversarial training adds the penalty to the loss.
 
     Example:
-        >>> from gradsculpt.objectives import MaxEntropy, Moment, warmup
+        >>> from gradsculpt.objectives import MaxEntropy, warmup
         >>> (warmup(4) * MaxEntropy(2.0)).at(Moment(epoch=1.0))
         Scaled(objective=MaxEntropy(weight=2.0), factor=0.25)
     """
@@ -290,7 +268,7 @@ class Scaled(Objective):
     factor: Weight
 
     def __post_init__(self) -> None:
-        check_weight("factor", self.factor)
+        check_weights(self, "factor")
 
     def parts(self) -> tuple[Part, ...]:
         """Return the parts of the objective, each times the factor."""
@@ -309,10 +287,7 @@ class Sum(Objective):
     Args:
         objectives: What is added; at most one may have a data term other than the plain cross entropy.
 
-    Raises:
-        ArgumentError: If there is nothing to add, there are two adversarial data terms, or the objectives want two
-            teachers or two kinds of maps.
-
+    Raises: ArgumentError for nothing to add, two adversarial data terms, two teachers, or two kinds of maps.
     Source: Joo et al., AAAI 2023 (local gradient alignment), equation 5: a cross entropy plus weighted criteria.
     """
 
@@ -339,9 +314,7 @@ class Sum(Objective):
 
 def _sorted(parts: tuple[Part, ...]) -> tuple[DataTerm | None, list[tuple[float, Regulariser]]]:
     """Return the data term, if it is not the plain cross entropy of the clean batch, and the regularisers."""
-    data = [
-        part.scaled(factor) for factor, part in parts if isinstance(part, DataTerm) and part.name != "cross_entropy"
-    ]
+    data = [term.scaled(c) for c, term in parts if isinstance(term, DataTerm) and term.name != "cross_entropy"]
     if len(data) > 1:
         raise ArgumentError(
             f"{' and '.join(type(term).__name__ for term in data)} each say where the cross entropy is taken, and it "

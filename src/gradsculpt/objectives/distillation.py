@@ -15,7 +15,7 @@ from gradsculpt.numerics import divided, per_sample, spread, unit_peak
 from gradsculpt.objectives.base import Objective, Regulariser, Requirements, TeacherSpecification
 from gradsculpt.objectives.entropy import CrossEntropy
 from gradsculpt.objectives.passes import Passes
-from gradsculpt.objectives.schedules import Setting, Weight, check_weight, resolved
+from gradsculpt.objectives.schedules import Setting, Weight, check_weights, resolved
 from gradsculpt.penalties import Size
 
 
@@ -25,8 +25,7 @@ class ExplanationDistillation(Regulariser):
 
     An ordinary network, the teacher, is trained first; its explanations, SmoothGrad maps, are computed for every
     training image; then the network that is wanted is trained to predict what the teacher does, and to keep its
-    prediction when an image moves at right angles to the explanation (b), while it may change along it (a). A gradient
-    that is to stay the explanation all around the image is asked for by predictions alone, so nothing is
+    prediction when an image moves at right angles to the explanation (b), while it may change along it (a). Nothing is
     differentiated twice: a step costs little more than two steps of cross entropy and a forward pass of the teacher.
 
     a is the map, scaled to a peak of eps, times one of `positions`, drawn for each image; b is uniform noise within
@@ -40,14 +39,9 @@ class ExplanationDistillation(Regulariser):
         eps: Size of both moves, in model units or as `Pixels`.
         temperature: What the logits of the teacher, not of the network, are divided by.
         positions: Where along the map images are moved to, in units of its peak.
-        teacher: What the teacher is trained with.
-        teacher_epochs: How long; by default as long as the network itself.
-        samples: Noisy copies of an image in its SmoothGrad map.
-        sigma: Standard deviation of that noise, as a share of the range from black to white.
+        teacher, teacher_epochs, samples, sigma: As of `TeacherSpecification`.
 
-    Raises:
-        ArgumentError: If a number is out of range; in use, if the teacher or the maps are missing.
-
+    Raises: ArgumentError if a number is out of range; in use, if the teacher or the maps are missing.
     Source: Tang et al., Frontiers in Big Data 2022 ("Defense against explanation manipulation", ATEX); its released
         code has eps 0.32, temperature 4, positions -1 and 0, 10 samples and sigma 0.08 of the range from black to
         white. Joo et al., AAAI 2023 (local gradient alignment), Table 1 ("ATEX"), have it in three stages.
@@ -57,11 +51,9 @@ class ExplanationDistillation(Regulariser):
         a step. At right angles means to the whole map, not to each of its channels.
 
     Example:
-        >>> model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(4, 2))
-        >>> objective = ExplanationDistillation(weight=1.0, eps=0.1).with_teacher(model)
-        >>> maps = torch.ones(3, 1, 2, 2)
-        >>> losses = objective(model, torch.rand(3, 1, 2, 2), torch.tensor([0, 1, 1]), attention=maps)
-        >>> list(losses.terms)
+        >>> objective = ExplanationDistillation(weight=1.0, eps=0.1).with_teacher(torch.nn.Flatten())
+        >>> x = torch.ones(1, 2, 1, 1)
+        >>> list(objective(torch.nn.Flatten(), x, torch.tensor([0]), attention=x).terms)
         ['cross_entropy', 'explanation_distillation']
     """
 
@@ -78,14 +70,12 @@ class ExplanationDistillation(Regulariser):
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "positions", tuple(self.positions))
-        check_weight("weight", self.weight)
-        check_weight("eps", self.eps)
+        check_weights(self, "weight", "eps")
         checks.positive("temperature", self.temperature)
         if not self.positions:
             raise ArgumentError("positions is empty, so images could be moved nowhere; (0.0,) leaves them in place.")
         checks.at_least("teacher_epochs", 1 if self.teacher_epochs is None else self.teacher_epochs, 1)
-        checks.at_least("samples", self.samples, 1)
-        checks.at_least("sigma", self.sigma, 0.0)
+        checks.each_at_least(self, samples=1, sigma=0)
 
     @property
     def requirements(self) -> Requirements:
@@ -103,11 +93,7 @@ class ExplanationDistillation(Regulariser):
         return _WithTeacher(**{**vars(self), "network": teacher})
 
     def terms(self, passes: Passes) -> dict[str, Tensor]:
-        """Refuse: there is no teacher.
-
-        Raises:
-            ArgumentError: Always.
-        """
+        """Refuse: there is no teacher."""
         raise ArgumentError(
             "ExplanationDistillation learns from a teacher, and has none. Pass a trained network to "
             "objective.with_teacher(network), or let `gradsculpt train` train it first."
@@ -116,8 +102,6 @@ class ExplanationDistillation(Regulariser):
 
 @dataclass(frozen=True)
 class _WithTeacher(ExplanationDistillation):
-    """The objective with its teacher."""
-
     network: Model = field(kw_only=True, repr=False)
 
     def terms(self, passes: Passes) -> dict[str, Tensor]:
@@ -145,5 +129,4 @@ class _WithTeacher(ExplanationDistillation):
 
 
 def _without(noise: Tensor, maps: Tensor) -> Tensor:
-    """Return the noise of each image less its part along the map."""
     return noise - spread(divided(per_sample(maps * noise), per_sample(maps.square())), maps) * maps

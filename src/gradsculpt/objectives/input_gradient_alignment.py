@@ -13,7 +13,7 @@ from gradsculpt.isolation import undisturbed
 from gradsculpt.numerics import cosine, spread
 from gradsculpt.objectives.base import DataTerm, Part
 from gradsculpt.objectives.passes import Passes
-from gradsculpt.objectives.schedules import Setting, Weight, check_weight, resolved
+from gradsculpt.objectives.schedules import Setting, Weight, check_weights, resolved
 from gradsculpt.objectives.second_order import SecondOrder
 from gradsculpt.penalties import Size
 from gradsculpt.perturbations import State
@@ -26,8 +26,7 @@ class InputGradientAlignment(SecondOrder):
     T(x') = log(1 + exp(cos(x', g_i) - cos(x', g_y))), with g_y the gradient at x' of the true class's logit and g_i
     that of the most likely wrong class: the image is the anchor of a soft-margin triplet. x' is sought within eps of x,
     in every entry, by ascent along the sign of T's gradient from a random point; the cosine of a zero map is 0. The
-    ascent differentiates twice, so a ReLU network, whose gradients are constant in pieces, gives it less to follow than
-    a smooth one.
+    ascent differentiates twice, so a ReLU network gives it less to follow than a smooth one.
 
     With its cross entropy at x', this is a data term and a regulariser in one. Where `cross_entropy` is "clean" it is
     a regulariser, and adds to any data term, adversarial training's too. Scaled by 0, and between its steps where
@@ -39,12 +38,9 @@ class InputGradientAlignment(SecondOrder):
         steps: Steps of the inner ascent; with 0, x' is the random point.
         step_size: Length of a step, as a share of eps.
         cross_entropy: Where the cross entropy is taken: perturbed (at x') or clean (wherever the data term has it).
-        every: Compute it at every so many steps only, with so many times the weight.
-        share: Compute the triplet loss on this share of each batch only.
+        every, share: As of `SecondOrder`; the share is that of the triplet loss.
 
-    Raises:
-        ArgumentError: If a number is out of range or the place of the cross entropy unknown.
-
+    Raises: ArgumentError if a number is out of range or the place of the cross entropy unknown.
     Source: Singh et al., ECCV 2020 (attributional robustness training, ART); weight 0.5 and 3 steps, with eps 8 and
         steps of 5 pixel levels for CIFAR-10, 2 and 1.5 for CUB-200, are those of its released code. Joo et al., AAAI
         2023 (local gradient alignment), Table 1 ("IGA").
@@ -54,10 +50,8 @@ class InputGradientAlignment(SecondOrder):
         [0, 1], and its ascent counts only the 1,000 entries with the largest gradients.
 
     Example:
-        >>> model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(4, 2), torch.nn.Softplus())
-        >>> objective = InputGradientAlignment(weight=0.5, eps=0.1)
-        >>> losses = objective(model, torch.rand(3, 1, 2, 2), torch.tensor([0, 1, 1]))
-        >>> list(losses.terms)
+        >>> model, objective = torch.nn.Flatten(), InputGradientAlignment(weight=0.5, eps=0.1)
+        >>> list(objective(model, torch.rand(1, 2, 1, 1), torch.tensor([0])).terms)
         ['perturbed_cross_entropy', 'input_gradient_alignment']
     """
 
@@ -70,8 +64,7 @@ class InputGradientAlignment(SecondOrder):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_weight("weight", self.weight)
-        check_weight("eps", self.eps)
+        check_weights(self, "weight", "eps")
         checks.at_least("steps", self.steps, 0)
         checks.positive("step_size", self.step_size)
         checks.one_of("cross_entropy", self.cross_entropy, ("perturbed", "clean"))

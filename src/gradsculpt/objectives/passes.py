@@ -19,7 +19,7 @@ class Losses:
     Args:
         loss: What to call `backward` on; a scalar, averaged over the batch.
         logits: [N, K], of the inputs on which the data term was computed, without a graph.
-        terms: The parts whose sum is the loss, by name.
+        terms: What adds up to the loss, by name.
         state: What to hand to the next step; empty where nothing is carried.
     """
 
@@ -33,8 +33,7 @@ class Passes:
     """One batch on its way through a network; what several terms of a loss read is computed once.
 
     Args:
-        model, x, y, attention: As objectives take them.
-        generator: Source of randomness; without one, it is derived from PyTorch's own.
+        model, x, y, attention, generator: As objectives take them.
         recorded: Whether input gradients will be read from the pass at x.
 
     Attributes:
@@ -64,7 +63,7 @@ class Passes:
     @cached_property
     def clean_logit_gradient(self) -> Tensor:
         """The gradient of the true class's logit at x, [N, C, H, W], without a graph."""
-        return self.clean.gradient(self.logit(self.clean.output))
+        return self.logit_gradient(self.clean, create_graph=False)
 
     def forget(self) -> Tensor | None:
         """Drop the pass at x, and return the leaf that it started from; what was read from it stays."""
@@ -74,13 +73,13 @@ class Passes:
     def first(self, count: int) -> "Passes":
         """Return the first images of the batch, with passes of their own."""
         attention = None if self.attention is None else self.attention[:count]
-        part = Passes(self.model, self.x[:count], self.y[:count], attention, generator=self.generator)
-        part.training = self.training
-        return part
+        passes = Passes(self.model, self.x[:count], self.y[:count], attention, generator=self.generator)
+        passes.training = self.training
+        return passes
 
-    def logit(self, logits: Tensor) -> Tensor:
-        """Return the logit of each image's true class, [N]."""
-        return logits.gather(1, self.y[:, None])[:, 0]
+    def logit_gradient(self, recording: Recording, *, create_graph: bool = True) -> Tensor:
+        """Return the gradient of the true class's logit in a pass, [N, C, H, W]."""
+        return recording.gradient(recording.output.gather(1, self.y[:, None]), create_graph=create_graph)
 
     def losses(self, logits: Tensor) -> Tensor:
         """Return the cross entropy of each image, [N]."""
@@ -96,10 +95,7 @@ class Passes:
     @cached_property
     def generator(self) -> torch.Generator:
         """The source of randomness of this step, on the device of x."""
-        if self._generator is not None:
-            return self._generator
-        seed = int(torch.randint(2**62, ()))
-        return torch.Generator(self.x.device).manual_seed(seed)
+        return self._generator or torch.Generator(self.x.device).manual_seed(int(torch.randint(2**62, ())))
 
     def uniform(self) -> Tensor:
         """Return noise between -1 and 1, shaped like x."""

@@ -19,7 +19,7 @@ class Moment:
     Args:
         epoch: Epochs done, with fractions.
         step: Batches done since the start.
-        space: The space that the network's inputs live in; needed by sizes in pixel levels.
+        space: That of the network's inputs; needed by sizes in pixel levels.
     """
 
     epoch: float = 0.0
@@ -27,8 +27,7 @@ class Moment:
     space: InputSpace | None = None
 
     def __post_init__(self) -> None:
-        checks.at_least("epoch", self.epoch, 0.0)
-        checks.at_least("step", self.step, 0)
+        checks.each_at_least(self, epoch=0, step=0)
 
 
 class Setting(ABC):
@@ -52,14 +51,10 @@ class Ramp(Setting):
     """A weight that goes from one value to another in a straight line, and stays there.
 
     Args:
-        start: Value until the epoch `begin`.
-        stop: Value from the epoch `end` on.
-        begin: Epochs done when the ramp begins; fractions are allowed.
-        end: Epochs done when it ends.
+        start, stop: Value until the epoch `begin`, and from the epoch `end` on.
+        begin, end: Epochs done when the ramp begins and ends; fractions are allowed.
 
-    Raises:
-        ArgumentError: If a value is negative, or the end comes before the beginning.
-
+    Raises: ArgumentError if a value is negative, or the end comes before the beginning.
     Source: Goyal et al. 2017, section 2.2, for the gradual warm-up of a rate; here of any weight.
 
     Example:
@@ -73,45 +68,30 @@ class Ramp(Setting):
     end: float
 
     def __post_init__(self) -> None:
-        for name in ("start", "stop", "begin"):
-            checks.at_least(name, getattr(self, name), 0.0)
-        checks.at_least("end", self.end, self.begin)
+        checks.each_at_least(self, start=0, stop=0, begin=0, end=self.begin)
 
     def at(self, moment: Moment) -> float:
         """Return the value after that many epochs."""
-        if moment.epoch < self.begin:
-            return self.start
-        if moment.epoch >= self.end:
-            return self.stop
+        if not self.begin <= moment.epoch < self.end:
+            return self.start if moment.epoch < self.begin else self.stop
         share = (moment.epoch - self.begin) / (self.end - self.begin)
         return self.start + share * (self.stop - self.start)
 
 
 def warmup(epochs: float, value: float = 1.0) -> Ramp:
-    """Return a weight that grows from 0 to `value` over the first epochs: `warmup(5) * objective`.
-
-    Example:
-        >>> warmup(4).at(Moment(epoch=1.0))
-        0.25
-    """
+    """Return a weight that grows from 0 to `value` over the first epochs: `warmup(5) * objective`."""
     return Ramp(0.0, value, 0.0, epochs)
 
 
 @dataclass(frozen=True)
 class Pixels(Setting):
-    """A size in 8-bit pixel levels, whatever the network's input space makes of it.
+    """A size in 8-bit pixel levels, 255 from black to white, whatever the network's input space makes of it.
 
-    Args:
-        levels: The size; 255 is the distance from black to white.
-
-    Raises:
-        ArgumentError: If the size is negative; in use, if the moment names no space.
-
+    Raises: ArgumentError if the size is negative; in use, if the moment names no space.
     Source: Joo et al., AAAI 2023 (local gradient alignment), experiments: eps is given in levels.
 
     Example:
-        >>> space = InputSpace(mean=(0.5,), std=(0.25,))
-        >>> round(Pixels(51).at(Moment(space=space)).item(), 4)
+        >>> round(Pixels(51).at(Moment(space=InputSpace(mean=(0.5,), std=(0.25,)))).item(), 4)
         0.8
     """
 
@@ -130,15 +110,8 @@ class Pixels(Setting):
 class PixelBounds(Setting):
     """From black to white, whatever the network's input space makes of them: `bounds=PixelBounds()`.
 
-    Raises:
-        ArgumentError: In use, if the moment names no space.
-
+    Raises: ArgumentError in use, if the moment names no space.
     Source: Madry et al., ICLR 2018, section 2: perturbed images stay images.
-
-    Example:
-        >>> low, high = PixelBounds().at(Moment(space=InputSpace(mean=(0.5,), std=(0.25,))))
-        >>> low.item(), high.item()
-        (-2.0, 2.0)
     """
 
     needs_space: ClassVar[bool] = True
@@ -157,18 +130,13 @@ def _space_for(setting: Setting, moment: Moment, instead: str) -> InputSpace:
     return moment.space
 
 
-def check_weight(name: str, value: Size | Setting) -> None:
-    """Raise `ArgumentError` if a weight or size is negative; a setting has checked its own values."""
-    if not isinstance(value, Setting):
-        checks.at_least(name, value, 0.0)
+def check_weights(objective: object, *names: str) -> None:
+    """Raise `ArgumentError` if one of these weights or sizes is negative; a setting has checked its own values."""
+    checks.each_at_least(objective, **{n: 0.0 for n in names if not isinstance(getattr(objective, n), Setting)})
 
 
 def resolved(value: Number | Setting) -> Number:
-    """Return a number that is one already.
-
-    Raises:
-        ArgumentError: If it is still a setting.
-    """
+    """Return a number that is one already; raise `ArgumentError` if it is still a setting."""
     if isinstance(value, Setting):
         raise ArgumentError(
             f"{value!r} changes during training, and the moment is not known. "

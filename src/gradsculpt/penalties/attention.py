@@ -8,7 +8,7 @@ from torch import Tensor
 from gradsculpt import checks
 from gradsculpt.errors import ArgumentError
 from gradsculpt.numerics import per_sample, unit
-from gradsculpt.penalties.base import Penalty, Size, matching
+from gradsculpt.penalties.base import Penalty, Size, stride
 
 
 @dataclass(frozen=True)
@@ -17,9 +17,8 @@ class Harmonization(Penalty):
 
     The attention map A of each image is bound with `given(attention)`; objectives do so for every batch.
     With `positive=True`, A~ = max(A) - A + sigma, and h* is the convex penalty of Proposition 4. By default
-    A~ = max(A) / 2 - A, whose negative entries reward gradients where a human looked: h* is then indefinite and
-    has no convex conjugate, and `dual` is the step of the paper's experiments, 2 weight A~ g / |g|_2.
-    The maximum is each image's own.
+    A~ = max(A) / 2 - A, whose negative entries reward gradients where a human looked: h* is then indefinite and has no
+    convex conjugate, and `dual` is the step of the paper's experiments, 2 weight A~ g / |g|_2. Maxima are per image.
 
     Args:
         weight: Units: model input squared per unit of loss if `positive`; model input otherwise, as the gradient is
@@ -28,10 +27,7 @@ class Harmonization(Penalty):
         sigma: What keeps A~ positive where attention is at its maximum; only with `positive`.
         attention: Non-negative maps that broadcast over [N, C, H, W], normally [N, 1, H, W].
 
-    Raises:
-        ArgumentError: If a number is negative, an operation is called before attention is given, or the attention
-            maps do not fit the gradient maps.
-
+    Raises: ArgumentError if a number is negative, or attention is missing or does not fit the gradient maps.
     Source: Gong et al., CVPR 2024 (AdvGrad), section 4.3, Proposition 4; B.8 for the default.
 
     Example:
@@ -46,8 +42,7 @@ class Harmonization(Penalty):
     attention: Tensor | None = None
 
     def __post_init__(self) -> None:
-        checks.at_least("weight", self.weight, 0.0)
-        checks.at_least("sigma", self.sigma, 0.0)
+        checks.each_at_least(self, weight=0, sigma=0)
 
     @property
     def follows_attention(self) -> bool:
@@ -74,13 +69,8 @@ class Harmonization(Penalty):
         return 2 * self._weights(g) * (g if self.positive else unit(g))
 
     def prox(self, v: Tensor, step: Size) -> Tensor:
-        """Return v / (1 + 2 step weight A~).
-
-        Raises:
-            ArgumentError: If the step is so long that h* plus the quadratic has no minimum.
-        """
-        checks.positive("step", step)
-        denominator = 1 + 2 * matching(step, v) * self._weights(v)
+        """Return v / (1 + 2 step weight A~); refuse steps so long that h* plus the quadratic has no minimum."""
+        denominator = 1 + 2 * stride(step, v) * self._weights(v)
         if bool((denominator <= 0).any()):
             raise ArgumentError(
                 f"step={step!r} is too long for a penalty with negative weights: the proximal map does not exist. "
@@ -89,19 +79,14 @@ class Harmonization(Penalty):
         return v / denominator
 
     def conjugate_prox(self, v: Tensor, step: Size) -> Tensor:
-        """Return the proximal map of h.
-
-        Raises:
-            ArgumentError: If an entry of A~ is negative: h is then infinite everywhere.
-        """
-        checks.positive("step", step)
-        weights = self._weights(v)
+        """Return the proximal map of h; refuse negative entries of A~, where h is infinite everywhere."""
+        step, weights = stride(step, v), self._weights(v)
         if bool((weights < 0).any()):
             raise ArgumentError(
                 "this penalty has negative weights, so its conjugate is infinite and has no proximal map. "
                 "Pass positive=True, or seek the perturbation with OneStep, which needs none."
             )
-        return 2 * weights / (matching(step, v) + 2 * weights) * v
+        return 2 * weights / (step + 2 * weights) * v
 
     def _weights(self, like: Tensor) -> Tensor:
         if self.attention is None:
@@ -112,9 +97,8 @@ class Harmonization(Penalty):
             )
         attention = self.attention.to(like)
         # A map without its channel dimension would broadcast too, as channels of one image.
-        if attention.ndim != like.ndim or any(
-            a not in (1, b) for a, b in zip(attention.shape, like.shape, strict=True)
-        ):
+        sizes = zip(attention.shape, like.shape, strict=False)
+        if attention.ndim != like.ndim or any(a not in (1, b) for a, b in sizes):
             raise ArgumentError(
                 f"attention has shape {list(attention.shape)}, which does not fit maps of shape {list(like.shape)}; "
                 "pass one map an image, [N, 1, H, W]."

@@ -20,11 +20,10 @@ class Penalty(ABC):
     h(delta) penalises the input gradient by h* to first order (AdvGrad, Proposition 1), so one object serves
     adversarial training, direct penalties and sparse attributions alike.
 
-    To write one, derive a frozen dataclass and give it `value`, `conjugate`, `dual` and `prox`; for a differentiable
-    function without closed forms, `FunctionPenalty` finds the others by itself. `conjugate_prox` follows by Moreau's
-    identity, and is worth overriding by a closed form where the identity would subtract nearly equal numbers; `ascent`
-    where perturbations are measured in another norm than L2. What follows attention maps overrides `given` and
-    `follows_attention`.
+    To write one, derive a frozen dataclass and give it `value`, `conjugate`, `dual` and `prox`; `FunctionPenalty` finds
+    the others by itself. `conjugate_prox` is worth overriding by a closed form where Moreau's identity would subtract
+    nearly equal numbers; `ascent` where perturbations are measured in another norm than L2. What follows attention maps
+    overrides `given` and `follows_attention`.
 
     Example:
         >>> class HalfSquare(Penalty):
@@ -49,10 +48,7 @@ class Penalty(ABC):
 
     @abstractmethod
     def dual(self, g: Tensor) -> Tensor:
-        """Return a subgradient of h* at g: the perturbation that maximises <g, delta> - h(delta).
-
-        Where h* has a kink at 0, the subgradient there is 0. Shape and dtype are those of g.
-        """
+        """Return a subgradient of h* at g, 0 at a kink: the perturbation that maximises <g, delta> - h(delta)."""
 
     @abstractmethod
     def prox(self, v: Tensor, step: Size) -> Tensor:
@@ -60,8 +56,7 @@ class Penalty(ABC):
 
     def conjugate_prox(self, v: Tensor, step: Size) -> Tensor:
         """Return argmin over d of h(d) + |d - v|^2 / (2 step): a projection where h is an indicator; step > 0."""
-        checks.positive("step", step)
-        step = matching(step, v)
+        step = stride(step, v)
         return v - step * self.prox(v / step, 1 / step)
 
     def ascent(self, g: Tensor) -> Tensor:
@@ -90,9 +85,6 @@ class ScaledPenalty(Penalty):
     Args:
         penalty: h*.
         factor: c, at least 0. With 0 nothing is penalised, and no perturbation but 0 is free.
-
-    Raises:
-        ArgumentError: If the factor is negative or not finite.
 
     Source: Rockafellar 1970, theorem 16.1.
 
@@ -132,9 +124,8 @@ class ScaledPenalty(Penalty):
     def conjugate_prox(self, v: Tensor, step: Size) -> Tensor:
         """Return c times the proximal map of h at v / c with step / c."""
         checks.positive("step", step)
-        if self.factor == 0:
-            return 0.0 * v
-        return self.factor * self.penalty.conjugate_prox(v / self.factor, step / self.factor)
+        c = self.factor
+        return c * self.penalty.conjugate_prox(v / c, step / c) if c else 0.0 * v
 
     def ascent(self, g: Tensor) -> Tensor:
         """Return the direction that the penalty itself has."""
@@ -153,6 +144,12 @@ class ScaledPenalty(Penalty):
 def matching(size: Size, like: Tensor) -> Size:
     """Return a size on the device and in the precision of a map, so that results keep the map's."""
     return size.to(like) if isinstance(size, Tensor) else size
+
+
+def stride(step: Size, like: Tensor) -> Size:
+    """Return the step of a proximal map, which has to be positive, as it matches the map."""
+    checks.positive("step", step)
+    return matching(step, like)
 
 
 def beyond(magnitude: Tensor, limit: Size) -> Tensor:

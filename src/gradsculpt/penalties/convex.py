@@ -10,21 +10,11 @@ from torch import Tensor
 Evaluate = Callable[[Tensor], tuple[Tensor, Tensor]]
 """Maps points [N, D] to values [N] and gradients [N, D]."""
 
-_MEMORY = 20
-_ITERATIONS = 1000
-_DOUBLINGS = 200
-_SLOPE_KEPT = 0.5
-_NARROW = 1e-15
+_MEMORY, _ITERATIONS, _DOUBLINGS, _SLOPE_KEPT, _NARROW = 20, 1000, 200, 0.5, 1e-15
 
 
 class Minimum(NamedTuple):
-    """Where a batch of functions is smallest, as far as found.
-
-    Args:
-        point: [N, D].
-        value: [N]; -inf where the function has no lower bound.
-        residual: L2 norm of the gradient at `point`, [N]; 0 where unbounded.
-    """
+    """Where a batch of functions is smallest: value [N] and L2 norm of the gradient; -inf and 0 where unbounded."""
 
     point: Tensor
     value: Tensor
@@ -37,10 +27,8 @@ def minimise(evaluate: Evaluate, start: Tensor, tolerance: Tensor) -> Minimum:
     The line search looks at slopes alone. Along a line the slope of a convex function only grows, so bisection
     always ends, and its accuracy is that of the gradient: comparing function values would stop at its square root.
 
-    Args:
-        evaluate: The functions, independent of each other.
-        start: Where to begin, [N, D], float64.
-        tolerance: Norm of the gradient at which a sample is done, [N].
+    The functions are independent of each other; the start [N, D] is float64, and a sample is done when the norm of its
+    gradient is at most its tolerance, [N].
     """
     point = start
     value, gradient = evaluate(point)

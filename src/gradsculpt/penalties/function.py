@@ -19,9 +19,8 @@ _ACCURACY = 1e-11
 class FunctionPenalty(Penalty):
     """The penalty h* = fn, for any convex function of a gradient map.
 
-    `value` and `dual`, all that one-step adversarial training needs, are one call of `fn` and of autograd.
-    `conjugate`, `prox` and `conjugate_prox` solve their convex problems numerically, in float64, and vouch for the
-    result; they need fn to be differentiable.
+    `value` and `dual`, all that one-step adversarial training needs, are one call of `fn` and of autograd. The other
+    operations solve convex problems numerically, in float64, and vouch for the result; fn has to be differentiable.
 
     Args:
         fn: Maps g [N, ...] to [N]; convex, each value from its own sample alone.
@@ -33,10 +32,7 @@ class FunctionPenalty(Penalty):
     Source: Gong et al., CVPR 2024 (AdvGrad), section 4.2, Proposition 1, for a general h*.
 
     Example:
-        >>> penalty = FunctionPenalty(lambda g: g.square().sum(dim=1))
-        >>> penalty.dual(torch.tensor([[1.0, -2.0]]))
-        tensor([[ 2., -4.]])
-        >>> penalty.conjugate(torch.tensor([[2.0, 0.0]]))
+        >>> FunctionPenalty(lambda g: g.square().sum(dim=1)).conjugate(torch.tensor([[2.0, 0.0]]))
         tensor([1.])
     """
 
@@ -87,13 +83,12 @@ class FunctionPenalty(Penalty):
 
 
 def _working_copy(t: Tensor) -> Tensor:
-    """Return rows in float64, which the solver can differentiate with even if t was made in inference mode."""
+    # The solver can differentiate with the copy even if t was made in inference mode.
     with torch.inference_mode(False):
         return t.detach().to(torch.float64, copy=True).flatten(1)
 
 
 def _minimum(operation: str, objective: Callable[[Tensor], Tensor], start: Tensor, tolerance: Tensor) -> Minimum:
-    """Return the minimum of the objective for each sample, if it is one."""
     with torch.inference_mode(False):
         lowest = minimise(lambda u: input_gradient(objective, u), start, tolerance)
     # Rounding keeps stiff functions from the last digits; what is still good to 1e-9 passes.

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from gradsculpt import checks
 from gradsculpt.numerics import per_sample
-from gradsculpt.penalties.base import Penalty, Size, beyond, matching
+from gradsculpt.penalties.base import Penalty, Size, beyond, stride
 
 
 @dataclass(frozen=True)
@@ -23,9 +23,7 @@ class GroupL21(Penalty):
         patch: Side of a patch in pixels.
         per_channel: Whether each channel of a patch is a group of its own, or all channels form one.
 
-    Raises:
-        ArgumentError: If the weight is negative or not finite, the patch is not positive, or a map is not [N, C, H, W].
-
+    Raises: ArgumentError if the weight is negative, the patch not positive, or a map not [N, C, H, W].
     Source: Gong et al., CVPR 2024 (AdvGrad), section 4.3, Proposition 2, B.3; groups per channel as in its released
         code, across channels as in that of MoreauGrad.
     Deviation: the released code assumes 14 x 14 patches of 224 x 224 images; any size works here, and a group
@@ -41,8 +39,7 @@ class GroupL21(Penalty):
     per_channel: bool = True
 
     def __post_init__(self) -> None:
-        checks.at_least("weight", self.weight, 0.0)
-        checks.at_least("patch", self.patch, 1)
+        checks.each_at_least(self, weight=0, patch=1)
 
     def value(self, g: Tensor) -> Tensor:
         """Return the weighted sum of the groups' L2 norms, shape [N]."""
@@ -60,9 +57,8 @@ class GroupL21(Penalty):
 
     def prox(self, v: Tensor, step: Size) -> Tensor:
         """Return v with every group's norm shortened by step * weight, down to zero."""
-        checks.positive("step", step)
         norms = self._spread(self.norms(v), v)
-        kept = (norms - matching(step, v) * self.weight).clamp(min=0)
+        kept = (norms - stride(step, v) * self.weight).clamp(min=0)
         return v * torch.where(norms == 0, 0.0, kept / norms)
 
     def conjugate_prox(self, v: Tensor, step: Size) -> Tensor:

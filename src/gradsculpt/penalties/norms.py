@@ -7,7 +7,7 @@ from torch import Tensor
 
 from gradsculpt import checks
 from gradsculpt.numerics import per_sample, unit
-from gradsculpt.penalties.base import Penalty, Size, beyond, matching
+from gradsculpt.penalties.base import Penalty, Size, beyond, matching, stride
 
 
 @dataclass(frozen=True)
@@ -21,9 +21,6 @@ class ElasticNet(Penalty):
         l1: Weight of the absolute values. Units: model input, as it is the size of the sign step.
         l2: Weight of the squares. Units: model input squared per unit of loss.
 
-    Raises:
-        ArgumentError: If a weight is negative or not finite.
-
     Source: Gong et al., CVPR 2024 (AdvGrad), section 4.3, Proposition 3, B.3.
 
     Example:
@@ -35,8 +32,7 @@ class ElasticNet(Penalty):
     l2: Size
 
     def __post_init__(self) -> None:
-        checks.at_least("l1", self.l1, 0.0)
-        checks.at_least("l2", self.l2, 0.0)
+        checks.each_at_least(self, l1=0, l2=0)
 
     def value(self, g: Tensor) -> Tensor:
         """Return l1 |g|_1 + l2 |g|_2^2, shape [N]."""
@@ -57,15 +53,13 @@ class ElasticNet(Penalty):
 
     def prox(self, v: Tensor, step: Size) -> Tensor:
         """Return v after soft thresholding by step l1 and shrinking by 1 + 2 step l2."""
-        checks.positive("step", step)
-        step, (l1, l2) = matching(step, v), self._weights(v)
+        step, (l1, l2) = stride(step, v), self._weights(v)
         shrunk: Tensor = v.sign() * (v.abs() - step * l1).clamp(min=0) / (1 + 2 * step * l2)
         return shrunk
 
     def conjugate_prox(self, v: Tensor, step: Size) -> Tensor:
         """Return v inside the box |v| <= l1, and beyond it the point drawn back towards the box."""
-        checks.positive("step", step)
-        step, (l1, l2) = matching(step, v), self._weights(v)
+        step, (l1, l2) = stride(step, v), self._weights(v)
         excess = (v.abs() - l1).clamp(min=0)
         # Written with the share of the excess that is kept, so that l2 = 0 is exactly the projection.
         kept = 2 * l2 / (step + 2 * l2)
@@ -85,9 +79,6 @@ class L1(ElasticNet):
 
     Args:
         weight: Weight of the norm, and radius of the l-infinity ball of perturbations. Units: model input.
-
-    Raises:
-        ArgumentError: If the weight is negative or not finite.
 
     Source: Gong et al., CVPR 2024 (AdvGrad), section 4.1 and B.3.
 
@@ -117,14 +108,7 @@ class SquaredL2(ElasticNet):
         weight: Weight of the squares; a tensor gives every entry its own (AdvGrad, Proposition 4).
             Units: model input squared per unit of loss.
 
-    Raises:
-        ArgumentError: If the weight is negative or not finite.
-
     Source: Gong et al., CVPR 2024 (AdvGrad), section 4.3, Proposition 4, C.3.1.
-
-    Example:
-        >>> SquaredL2(0.5).dual(torch.tensor([[3.0, -2.0]]))
-        tensor([[ 3., -2.]])
     """
 
     def __init__(self, weight: Size) -> None:

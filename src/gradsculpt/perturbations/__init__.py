@@ -1,11 +1,9 @@
 """Solvers of the inner maximum of adversarial training, for any penalty."""
 
 from gradsculpt.perturbations.base import InnerLoss, LossGradient, Perturbation, State
+from gradsculpt.perturbations.direct import Momentum, Noise, OneStep
 from gradsculpt.perturbations.free import Free
 from gradsculpt.perturbations.iterative import Iterative
-from gradsculpt.perturbations.momentum import Momentum
-from gradsculpt.perturbations.noise import Noise
-from gradsculpt.perturbations.one_step import OneStep
 
 PERTURBATIONS: tuple[type[Perturbation], ...] = (OneStep, Iterative, Momentum, Free, Noise)
 

@@ -18,33 +18,28 @@ State = dict[str, Any]
 
 @dataclass(frozen=True)
 class InnerLoss:
-    """The loss that a perturbation is to raise: a `LossGradient` that can also do without the backward pass.
-
-    Args:
-        gradient: The loss and its gradient.
-        values: The loss of each sample [N] alone.
-    """
+    """The loss that a perturbation is to raise: a `LossGradient` that gives `values` without the backward pass."""
 
     gradient: LossGradient
     values: Callable[[Tensor], Tensor]
 
     def __call__(self, inputs: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the loss and its gradient at a batch."""
+        """Return the loss and its gradient."""
         return self.gradient(inputs)
 
 
 class Perturbation(ABC):
     """A solver of max over delta of L(x + delta) - h(delta), with h the conjugate of a penalty.
 
-    To write one, derive a frozen dataclass and give it `step`; the state that it was handed is handed on. One that
+    To write one, derive a frozen dataclass and give it `step`, which hands on the state that it was handed. One that
     carries something from training step to training step says in `initial_state` what it begins with.
 
     Attributes:
         replays: How many training steps in a row want the same batch.
         needs_penalty: Whether the result depends on the penalty.
         needs_randomness: Whether the generator is used; others are called without one.
-        needs_backward: Whether it learns from the backward pass of the training step. The leaf that this pass started
-            from, x + delta, is then added to the state as "inputs", and has its gradient by the next step.
+        needs_backward: Whether it learns from the backward pass of the training step, from the gradient of the leaf
+            x + delta, which is then added to the state as "inputs".
 
     Example:
         >>> import torch
@@ -73,8 +68,8 @@ class Perturbation(ABC):
 
         Args:
             state: From `initial_state`, or from the step before.
-            loss_gradient: The loss and its gradient at a batch; each call is one forward and one backward pass. At
-                the clean batch it is called with x itself, which other terms of a loss may have passed already.
+            loss_gradient: One forward and one backward pass. At the clean batch it is called with x itself, which other
+                terms of a loss may have passed already.
             x: The clean batch [N, C, H, W].
             penalty: The penalty h*, with attention bound where it needs it.
             generator: Source of randomness, on the device of x; by default PyTorch's own.

@@ -19,17 +19,15 @@ class Free(Perturbation):
 
     The backward pass of the training step gives the gradient that moves delta, so there is no other pass. delta is
     carried from step to step and from batch to batch. Epochs count optimiser steps: an epoch has as many as ever and
-    visits 1 / replays of the data, so that the learning-rate schedule is that of ordinary training, and `replays`
-    epochs go once through the data. The commands' loader does so; in a loop of your own, hand in each batch
-    `replays` times.
+    visits 1 / replays of the data, so that the learning-rate schedule is that of ordinary training. The commands'
+    loader does so; in a loop of your own, hand in each batch `replays` times.
 
     delta becomes `conjugate_prox(delta + dual(g), D)`, where D = dual(g) / g entry by entry: a proximal gradient step
     as long as that of `OneStep`, at rest where delta = dual(g). For `L1` it is clip(delta + eps sign(g), -eps, eps).
 
     The state holds delta, for one training. Rows go by their place in the batch; a smaller batch moves the rows that
     it has, and another image shape starts from 0. A loss on which `backward` is not called before the next step, as
-    in validation, moves nothing; neither does a gradient that is not finite. Do not expect `torch.autograd.grad` with
-    respect to parameters alone to move delta.
+    in validation or with `torch.autograd.grad`, moves nothing; neither does a gradient that is not finite.
 
     g is the gradient that `backward` computes, times the batch size, because objectives average over the batch. A
     loss that is scaled otherwise (gradient accumulation, loss scaling in float16) scales g with it: `L1` and
@@ -38,10 +36,8 @@ class Free(Perturbation):
     Args:
         replays: How often each batch is trained on; m in the paper, which takes 4 for ImageNet and 8 for CIFAR-10.
 
-    Raises:
-        ArgumentError: If there is not at least one replay; after a backward pass, if the penalty is not convex
-            (`Harmonization` needs `positive=True`).
-
+    Raises: ArgumentError if there is not at least one replay; after a backward pass, if the penalty is not convex
+        (`Harmonization` needs `positive=True`).
     Source: Shafahi et al., NeurIPS 2019 ("Adversarial training for free!"), algorithm 1; trained with in Gong et al.,
         CVPR 2024 (AdvGrad), C.2.2, which gives no settings.
     """
@@ -79,7 +75,6 @@ class Free(Perturbation):
 
 
 def _moved(delta: Tensor, gradient: Tensor, penalty: Penalty) -> Tensor:
-    """Return delta after a step as long as dual(gradient) and the proximal step that belongs to it."""
     move = penalty.dual(gradient)
     # Where an entry is flat the proximal step is as long as can be. Ratios of another sign, which only penalties that
     # entangle entries have, make it as short as can be.

@@ -1,7 +1,7 @@
 """Many small steps uphill, each followed by a proximal step for the price of the perturbation."""
 
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import Literal
 
 import torch
 from torch import Generator, Tensor
@@ -27,23 +27,16 @@ class Iterative(Perturbation):
     The best of all iterates by L(x + delta) - h(delta) is kept, the clean batch among them; an iterate outside the
     domain of h never wins. The pass that gives the gradient at an iterate also judges it, and one more forward pass
     judges the last: `steps` forward and backward passes, 7 by default, and a forward pass. With `keep="last"`, or a
-    single step, nothing is judged, and that pass is saved.
-
-    The proximal map exists for every convex penalty. `Harmonization` needs `positive=True`: its default is no convex
-    penalty, its h is infinite, and more than one step raises an error.
+    single step, nothing is judged, and that pass is saved. `Harmonization` needs `positive=True`, to be convex.
 
     Args:
         steps: Number of moves of delta, the one to the start included.
         step_size: Length of a move, in the norm in which `penalty.ascent` has unit length (the largest entry for
             `L1`, L2 for others). Units: model input, or none if `relative`.
         start: "dual" moves first to the one-step perturbation; "zero" moves from 0 like any other step.
-        relative: Multiply `step_size` by the size that dual(grad L at x) has in that same norm: by the weight for
-            `L1`, as each sample has it for others.
-        keep: "best" or "last" of the iterates.
+        relative: Multiply `step_size` by the size of dual(grad L at x) in that same norm, for `L1` the weight.
 
-    Raises:
-        ArgumentError: If a number is out of range or a choice not known; in use, if the penalty is not convex.
-
+    Raises: ArgumentError if a number is out of range or a choice not known; in use, if the penalty is not convex.
     Source: Gong et al., CVPR 2024 (AdvGrad), section 4.2 and B.4 ("iterative": 7 steps of 0.3); for `L1`, Madry et
         al., ICLR 2018 (PGD). Proximal gradient steps: Beck 2017, chapter 10.
     Deviation: the released code starts at 0, takes gradients of the elastic net's price instead of its proximal map,
@@ -70,46 +63,37 @@ class Iterative(Perturbation):
         judging = self.keep == "best" and self.steps > 1
         delta = torch.zeros_like(clean)
         losses, gradient = loss_gradient(x)
-        best = _Best.of(delta, losses, penalty) if judging else None
-        size = self.step_size * _size(penalty, gradient) if self.relative else self.step_size
+        best = _better(None, delta, losses, penalty) if judging else None
+        size: Tensor | float = self.step_size
+        if self.relative:  # times the size of dual(gradient) where ascent(gradient) has size 1; 0 for no gradient
+            dual, unit = (length(t, keepdim=True) for t in (penalty.dual(gradient), penalty.ascent(gradient)))
+            size = size * divided(dual, unit)
         delta = penalty.dual(gradient) if self.start == "dual" else _moved(delta, gradient, size, penalty)
         for _ in range(self.steps - 1):
             losses, gradient = loss_gradient(clean + delta)
-            best = best and best.or_better(delta, losses, penalty)
+            best = best and _better(best, delta, losses, penalty)
             delta = _moved(delta, gradient, size, penalty)
-        return (best.or_better(delta, _losses(loss_gradient, clean + delta), penalty).delta if best else delta), state
+        if best is None:
+            return delta, state
+        # By a forward pass alone where that is possible.
+        end = clean + delta
+        losses = loss_gradient.values(end) if isinstance(loss_gradient, InnerLoss) else loss_gradient(end)[0]
+        return _better(best, delta, losses, penalty)[0], state
 
 
-class _Best(NamedTuple):
-    """The best perturbation so far of each sample, and what it is worth: L(x + delta) - h(delta), [N]."""
-
-    delta: Tensor
-    worth: Tensor
-
-    @classmethod
-    def of(cls, delta: Tensor, losses: Tensor, penalty: Penalty) -> "_Best":
-        return cls(delta, losses - penalty.conjugate(delta))
-
-    def or_better(self, delta: Tensor, losses: Tensor, penalty: Penalty) -> "_Best":
-        other = _Best.of(delta, losses, penalty)
-        # What is not a number wins and stays: the loss of the training step then shows it.
-        better = ~(other.worth <= self.worth)
-        worth = torch.where(better, other.worth, self.worth)
-        return _Best(torch.where(spread(better, delta), delta, self.delta), worth)
+def _better(
+    best: tuple[Tensor, Tensor] | None, delta: Tensor, losses: Tensor, penalty: Penalty
+) -> tuple[Tensor, Tensor]:
+    """Return the best perturbation so far of each sample, and what it is worth: L(x + delta) - h(delta), [N]."""
+    worth = losses - penalty.conjugate(delta)
+    if best is None:
+        return delta, worth
+    # What is not a number wins and stays: the loss of the training step then shows it.
+    better = ~(worth <= best[1])
+    return torch.where(spread(better, delta), delta, best[0]), torch.where(better, worth, best[1])
 
 
 def _moved(delta: Tensor, gradient: Tensor, size: Tensor | float, penalty: Penalty) -> Tensor:
-    """Return delta after a step uphill of that size and a proximal step that is as long in units of the gradient."""
     move = size * penalty.ascent(gradient)
     step = (length(move, keepdim=True) / length(gradient, keepdim=True)).nan_to_num(nan=_LONGEST)
     return penalty.conjugate_prox(delta + move, step.clamp(_SHORTEST, _LONGEST))
-
-
-def _size(penalty: Penalty, gradient: Tensor) -> Tensor:
-    """Return the size of dual(gradient) where ascent(gradient) has size 1, for each sample; 0 for no gradient."""
-    return divided(length(penalty.dual(gradient), keepdim=True), length(penalty.ascent(gradient), keepdim=True))
-
-
-def _losses(loss_gradient: LossGradient, inputs: Tensor) -> Tensor:
-    """Return the loss of each sample, by a forward pass alone where that is possible."""
-    return loss_gradient.values(inputs) if isinstance(loss_gradient, InnerLoss) else loss_gradient(inputs)[0]

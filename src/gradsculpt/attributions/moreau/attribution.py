@@ -9,8 +9,7 @@ from torch import Tensor
 from gradsculpt import checks
 from gradsculpt.attributions.base import Attribution
 from gradsculpt.attributions.gradient import OUTPUTS, Gradient, Output
-from gradsculpt.attributions.moreau.envelope import Envelope, EnvelopeValue
-from gradsculpt.attributions.moreau.implicit import differentiable_map
+from gradsculpt.attributions.moreau.envelope import Envelope, EnvelopeValue, differentiable_map
 from gradsculpt.attributions.moreau.solvers import DualAveraging, ProximalGradient, Solution, Solver, solve
 from gradsculpt.attributions.sampling import arithmetic, clean_classes, noise_level, passes, source
 from gradsculpt.errors import ArgumentError
@@ -24,11 +23,9 @@ class MoreauInfo:
     """How well each image of a batch was solved.
 
     Args:
-        objective: Objective at the solution and its decrease from the image itself, with standard errors, on noise
-            that the solver did not see.
+        objective: At the solution, with its decrease from the image itself, on noise that the solver did not see.
         iterations: Gradients taken, each over `samples` copies, [N].
-        residual: Distance of the solution from the fixed point of the last gradient estimate, as a share of its
-            length, [N].
+        residual: Distance of delta from the fixed point prox(-lambda gradient), as a share of its length, [N].
         converged: Whether the residual reached the tolerance, [N].
     """
 
@@ -51,27 +48,19 @@ class MoreauGrad(Attribution):
     thresholding at the weight.
 
     Args:
-        penalty: A convex function of delta: `L1` for sparse maps, `GroupL21` for maps sparse in patches, None for
-            the envelope alone.
-        lambda_: How far delta may go, in squared model units per unit of f. The map is Lipschitz continuous with
+        penalty: `L1` for sparse maps, `GroupL21` for maps sparse in patches, None for the envelope alone.
+        lambda_: How far delta may go. Units: model input squared per unit of f. The map is Lipschitz continuous with
             constant 1 / lambda wherever f + |.|^2 / (2 lambda) is convex.
-        sigma: Standard deviation of the noise, as a share of the image's own range, as in `Smoothed`; 0 for none.
-        samples: Noisy copies for each gradient, fresh ones every time.
-        steps: Most gradients for an image.
-        tolerance: An image stops when delta is within this share of its length of the fixed point
-            delta = prox(-lambda gradient); 0 goes on to the last step.
+        sigma: Standard deviation of the noise, as of `Smoothed`; 0 for none.
+        samples, steps: Noisy copies for each gradient, fresh ones every time; most gradients for an image.
+        tolerance: An image stops at this residual, as of `MoreauInfo`; 0 goes on to the last step.
         solver: None takes `DualAveraging` with noise and adaptive `ProximalGradient` without.
         output: Which output of the class is f, as of `Gradient`.
-        seed: Seed of the noise.
-        batch_size: Images in one pass, which bounds the memory whatever `samples`; a batch that is larger itself goes
-            in one piece. With `create_graph`, the graphs of `samples` copies are kept all the same.
+        seed, batch_size: As of `Smoothed`.
         surrogate: With `create_graph`, return the plain gradient at x + delta where delta is not 0, in place of the
             map itself: one backward pass, and what published attacks on MoreauGrad see.
 
-    Raises:
-        ArgumentError: If a number is out of range, the solver cannot cope with noise, x is no floating-point batch, or
-            a target is out of range.
-
+    Raises: ArgumentError if a setting or target is out of range, or the solver cannot cope with noise.
     Source: Zhang and Farnia, ICCV 2023 (MoreauGrad); settings of its code: lambda 1, sigma .1, L1 weight 5e-3, group
         weight 5e-2 in patches of 14.
     Deviation: The code returns delta itself, takes 300 plain steps of size .1, and measures the noise by the range of
@@ -144,14 +133,9 @@ class MoreauGrad(Attribution):
     ) -> Tensor | tuple[Tensor, MoreauInfo]:
         """Return the maps -delta / lambda, shape [N, C, H, W].
 
-        Args:
-            model: Any callable from [N, C, H, W] to logits [N, K].
-            x: What the model takes, [N, C, H, W].
-            target: Class indices [N]; None takes the predicted class of each image.
-            create_graph: Whether the maps can be differentiated once more: through the fixed point, or, if the
-                attribution is a `surrogate`, through that.
-            start: Maps of similar images to begin with, [N, C, H, W].
-            return_info: Return how well each image was solved as well, for the price of 32 forward passes an image.
+        With `create_graph` they can be differentiated once more: through the fixed point, or, if the attribution is a
+        `surrogate`, through that. `start` are maps of similar images to begin with, [N, C, H, W]; `return_info` returns
+        how well each image was solved as well, for the price of 32 forward passes an image.
         """
         with arithmetic(create_graph):
             images = source(x, create_graph)
@@ -164,30 +148,20 @@ class MoreauGrad(Attribution):
                 if not return_info:
                     return maps.to(x.dtype)
                 objective = problem.objective(solution.delta, 32, generator)
-            return maps.to(x.dtype), MoreauInfo(objective, solution.iterations, solution.residual, solution.converged)
+            solved = solution.residual <= self.tolerance
+            return maps.to(x.dtype), MoreauInfo(objective, solution.iterations, solution.residual, solved)
 
     def objective(
         self, model: Model, x: Tensor, target: Tensor, maps: Tensor, samples: int = 512, seed: int = 1
     ) -> EnvelopeValue:
         """Return the objective that maps attain, and by how much that is lower than at delta = 0.
 
-        Args:
-            model: What the maps are of.
-            x: The images, [N, C, H, W].
-            target: Their classes, [N].
-            maps: MoreauGrad maps of any origin, [N, C, H, W].
-            samples: Noisy copies that the values are means over.
-            seed: Seed of their noise; another one than the maps were made with, or the values are too low.
-
-        Raises:
-            ArgumentError: If the maps and images differ in shape.
+        The maps, [N, C, H, W], may have any origin. The values are means over `samples` noisy copies, whose seed has to
+        be another one than the maps were made with, or the values are too low.
         """
         checks.same_shape("maps", maps, "x", x)
-        with (
-            arithmetic(create_graph=False),
-            undisturbed(model),
-            passes(Gradient(self.output), model, x, False) as network,
-        ):
+        plain = Gradient(self.output)
+        with arithmetic(create_graph=False), undisturbed(model), passes(plain, model, x, False) as network:
             problem = self._problem(network, source(x, create_graph=False), target)
             return problem.objective(-self.lambda_ * maps.detach(), samples, torch.Generator().manual_seed(seed))
 

@@ -1,4 +1,4 @@
-"""The Moreau envelope of a class output: what is minimised, sample by sample of the noise."""
+"""The Moreau envelope of a class output: what is minimised, and the derivative that its minimiser has."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -10,19 +10,19 @@ from torch import Tensor
 from gradsculpt.attributions.gradient import Output, class_output
 from gradsculpt.attributions.sampling import groups
 from gradsculpt.attributions.sampling import noise as standard_normal
-from gradsculpt.gradients import Model, input_gradient
-from gradsculpt.numerics import per_sample
+from gradsculpt.gradients import Model, gradient_at, input_gradient
+from gradsculpt.numerics import divided, per_sample
 from gradsculpt.penalties.base import Penalty
+
+_STEPS = 50  # at most, of conjugate gradients
 
 
 class EnvelopeValue(NamedTuple):
     """The penalised envelope of each image at a perturbation, over the same noise as at the perturbation 0.
 
     Args:
-        value: Mean class output + |delta|^2 / (2 lambda) + penalty, [N].
-        standard_error: Of `value`, from the spread over the noise, [N].
-        decrease: The value at 0 minus `value`, [N]; positive for a perturbation that lowers it.
-        decrease_error: Standard error of `decrease`, [N]; small, as both share their noise.
+        value, standard_error: Mean class output + |delta|^2 / (2 lambda) + penalty, and its standard error, [N].
+        decrease, decrease_error: The value at 0 minus `value`, [N]; its error is small, as both share their noise.
     """
 
     value: Tensor
@@ -35,16 +35,8 @@ class EnvelopeValue(NamedTuple):
 class Envelope:
     """Minimise over delta: the mean of f(x + delta + noise) over the noise + |delta|^2 / (2 lambda) + penalty(delta).
 
-    Args:
-        model: Maps images to logits.
-        x: The images, [N, C, H, W], without history.
-        target: Their classes, [N].
-        output: What f is: an output of the class.
-        level: Standard deviation of the noise of each image, [N, 1, 1, 1].
-        lambda_: lambda.
-        penalty: The penalty of delta, or None.
-        samples: Noisy copies of an image for one gradient; without noise a single copy is read.
-        batch_size: Images in one pass.
+    The settings are those of `MoreauGrad`; x has no history, and `level`, [N, 1, 1, 1], is the standard deviation of
+    the noise of each image, of which a single copy is read where it is 0.
     """
 
     model: Model
@@ -102,3 +94,66 @@ class Envelope:
         samples = samples if bool((self.level > 0).any()) else 1
         drawn = standard_normal(self.x, groups(samples, len(self.x), self.batch_size), generator)
         return (self.level * noise for noise in drawn)
+
+
+def differentiable_map(problem: Envelope, x: Tensor, delta: Tensor, dual: Tensor, generator: torch.Generator) -> Tensor:
+    """Return the maps -delta / lambda with the derivative that the fixed point delta = prox(-lambda dual(x)) has.
+
+    A vector v that is propagated back is first turned into u, which solves u + lambda H J u = v with the Hessian H of f
+    and the derivative J of the proximal map, by conjugate gradients in the inner product <a, J b>: J is symmetric
+    and positive semidefinite, and at a minimum so is the operator. The rest is one differentiable gradient.
+
+    x has its history, delta is the minimiser, and dual the gradient of f at x + delta that it goes with.
+    """
+    # An own point, so that derivatives can be taken even where nobody asks for those of the images.
+    point = x.view_as(x) if x.requires_grad else x.detach().requires_grad_()
+    gradients = [
+        input_gradient(problem.scores, (point + delta + noise).flatten(0, 1), create_graph=True)[1]
+        for noise in problem.noise(problem.samples, generator)
+    ]
+    gradient = torch.cat(gradients).view(-1, *x.shape).mean(dim=0)
+    # The value is that of the solver; gradients of other noise only lend their derivative.
+    before = -problem.lambda_ * (dual + gradient - gradient.detach())
+    after = problem.shrink(before)
+    maps = -(after + (delta - after).detach()) / problem.lambda_
+    if maps.requires_grad:
+        maps.register_hook(lambda v: _solved(problem, point, gradient, before.detach(), v))
+    return maps
+
+
+def _solved(problem: Envelope, point: Tensor, gradient: Tensor, before: Tensor, v: Tensor | None) -> Tensor | None:
+    """Solve u + lambda H J u = v, up to parts of u that J takes to 0."""
+    if v is None:  # what autograd hands over where no gradient came in
+        return None
+
+    def curved(t: Tensor) -> Tensor:
+        return problem.lambda_ * gradient_at(gradient, point, t, keep=True)
+
+    def thresholded(t: Tensor) -> Tensor:
+        # J is symmetric, so the gradient of <prox, t> is J t.
+        return input_gradient(lambda inner: per_sample(problem.shrink(inner) * t), before)[1]
+
+    solution, rest = torch.zeros_like(v), v
+    inner = thresholded(rest)
+    direction, turned = rest, inner
+    size = _dot(rest, inner)
+    least = (10 * torch.finfo(v.dtype).eps) ** 2 * size
+    for _ in range(_STEPS):
+        going = size > least
+        if not bool(going.any()):
+            break
+        image = direction + curved(turned)
+        energy = _dot(image, turned)
+        # Without positive curvature the point is no minimum in this direction, and going on would not help.
+        going = going & (energy > 0)
+        step = torch.where(going, size / torch.where(going, energy, 1.0), 0.0)
+        solution, rest = solution + step * direction, rest - step * image
+        inner = thresholded(rest)
+        new = _dot(rest, inner)
+        ratio = torch.where(going, divided(new, size), 0.0)
+        direction, turned, size = rest + ratio * direction, inner + ratio * turned, torch.where(going, new, 0.0)
+    return solution
+
+
+def _dot(a: Tensor, b: Tensor) -> Tensor:
+    return (a * b).sum(dim=(1, 2, 3), keepdim=True)

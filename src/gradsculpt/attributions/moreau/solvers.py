@@ -2,6 +2,7 @@
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -32,23 +33,13 @@ class Solver(ABC):
         """Return the state after a gradient of f at `state["delta"]`, in step `index` of 1 to `steps`."""
 
 
-@dataclass(frozen=True)
-class Solution:
-    """What the loop found for each image.
-
-    Args:
-        delta: The minimiser, [N, C, H, W].
-        dual: The gradient of f that it goes with: delta = prox(-lambda dual), up to the residual.
-        iterations: Gradients that were taken, [N].
-        residual: Length of delta - prox(-lambda dual) as a share of delta's, [N].
-        converged: Whether the residual reached the tolerance, [N].
-    """
+class Solution(NamedTuple):
+    """The minimiser, and the gradient `dual` that it goes with: delta = prox(-lambda dual), up to the residual."""
 
     delta: Tensor
     dual: Tensor
     iterations: Tensor
     residual: Tensor
-    converged: Tensor
 
 
 def solve(
@@ -56,10 +47,9 @@ def solve(
 ) -> Solution:
     """Minimise from a start; images whose residual reaches the tolerance take no further part."""
     state = solver.start(problem, delta)
-    count = len(delta)
-    iterations = torch.zeros(count, dtype=torch.long, device=delta.device)
-    residual = torch.full((count,), torch.inf, dtype=delta.dtype, device=delta.device)
-    active = torch.arange(count, device=delta.device)
+    active = torch.arange(len(delta), device=delta.device)
+    iterations = torch.zeros_like(active)
+    residual = delta.new_full((len(delta),), torch.inf)
     for index in range(1, steps + 1):
         unsolved, before = problem.of(active), {name: values[active] for name, values in state.items()}
         gradient = unsolved.mean_gradient(before["delta"], generator).to(delta.dtype)
@@ -71,7 +61,7 @@ def solve(
         active = active[residual[active] > tolerance]
         if not len(active):
             break
-    return Solution(state["solution"], state["dual"], iterations, residual, residual <= tolerance)
+    return Solution(state["solution"], state["dual"], iterations, residual)
 
 
 def _residual(problem: Envelope, state: SolverState) -> Tensor:
@@ -86,15 +76,11 @@ class DualAveraging(Solver):
     """Regularised dual averaging: the proximal map of the mean of all gradients so far.
 
     The threshold of a sparse penalty meets the averaged gradient, not one spoilt by the noise of a few samples; there
-    is no step size, as the quadratic term fixes the scale. One step gives the proximal map of the plain smoothed
-    gradient.
+    is no step size, as the quadratic term fixes the scale. One step is the proximal map of the smoothed gradient.
 
     Args:
         power: Gradient t has a weight proportional to t^power: 0 is the plain mean, the least noisy; more than 0
             forgets gradients taken far from the solution.
-
-    Raises:
-        ArgumentError: If `power` is negative.
 
     Source: Xiao, JMLR 2010 (regularised dual averaging, strongly convex regularisation).
     """
@@ -121,12 +107,8 @@ class ProximalGradient(Solver):
     """Proximal gradient descent on f + |delta|^2 / (2 lambda), with the penalty's proximal map after each step.
 
     Args:
-        step_size: Length of a step; None adapts it for each image to the curvature seen between its last two points,
-            which noise would hide.
+        step_size: None adapts it for each image to the curvature seen between its last two points.
         average: The answer is the mean of this many last iterates.
-
-    Raises:
-        ArgumentError: If a number is out of range.
 
     Source: Malitsky and Mishchenko 2023 (adaptive proximal steps). The code of MoreauGrad takes 300 plain steps of .1
         and averages the last 101.

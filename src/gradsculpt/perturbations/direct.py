@@ -1,14 +1,32 @@
-"""Steps along gradients that remember the ones before."""
+"""Perturbations without a search: one step, a fixed number of steps that are added up, and noise as the control."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import ClassVar
 
 import torch
 from torch import Generator, Tensor
 
 from gradsculpt import checks
 from gradsculpt.numerics import per_sample, spread
-from gradsculpt.penalties import Penalty
+from gradsculpt.penalties import Penalty, Size
+from gradsculpt.penalties.base import matching
 from gradsculpt.perturbations.base import LossGradient, Perturbation, State
+
+
+@dataclass(frozen=True)
+class OneStep(Perturbation):
+    """One gradient, one step: delta = dual(grad L), which maximises <delta, grad L> - h(delta).
+
+    Costs one forward and one backward pass. For `L1` it is FGSM without a random start.
+
+    Source: Gong et al., CVPR 2024 (AdvGrad), Proposition 1 and B.3 ("fast").
+    """
+
+    def step(
+        self, state: State, loss_gradient: LossGradient, x: Tensor, penalty: Penalty, generator: Generator | None = None
+    ) -> tuple[Tensor, State]:
+        """Return `penalty.dual` of the loss gradient at x."""
+        return penalty.dual(loss_gradient(x)[1]), state
 
 
 @dataclass(frozen=True)
@@ -28,9 +46,6 @@ class Momentum(Perturbation):
         steps: Number of steps, and of gradients.
         decay: What the momentum of a step is multiplied by for the next; 0 forgets it.
 
-    Raises:
-        ArgumentError: If there is not at least one step, or the decay is negative.
-
     Source: Dong et al., CVPR 2018 (MI-FGSM), equations 6 and 7, algorithm 1, with its 10 steps and decay 1; trained
         with in Gong et al., CVPR 2024 (AdvGrad), C.2.3, which gives no settings.
     Deviation: a sample whose gradient is 0 keeps its momentum instead of dividing by 0.
@@ -40,8 +55,7 @@ class Momentum(Perturbation):
     decay: float = 1.0
 
     def __post_init__(self) -> None:
-        checks.at_least("steps", self.steps, 1)
-        checks.at_least("decay", self.decay, 0.0)
+        checks.each_at_least(self, steps=1, decay=0)
 
     def step(
         self, state: State, loss_gradient: LossGradient, x: Tensor, penalty: Penalty, generator: Generator | None = None
@@ -56,3 +70,34 @@ class Momentum(Perturbation):
             size, weight = self.decay * size + norm, self.decay * weight + 1
             delta = delta + penalty.dual(direction * (size / weight**2)) / self.steps
         return delta, state
+
+
+@dataclass(frozen=True)
+class Noise(Perturbation):
+    """Gaussian noise that looks neither at the loss nor at the penalty: delta ~ N(0, sigma^2).
+
+    Costs no pass. `AdversarialTraining(perturbation=Noise(0.1))` needs no penalty and ignores one.
+
+    Args:
+        sigma: Standard deviation; a tensor gives every channel or entry its own. Units: model input.
+
+    Source: Gong et al., CVPR 2024 (AdvGrad), C.2.1; the standard deviation is not given there.
+    """
+
+    sigma: Size
+    needs_penalty: ClassVar[bool] = False
+    needs_randomness: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        checks.at_least("sigma", self.sigma, 0.0)
+
+    def step(
+        self, state: State, loss_gradient: LossGradient, x: Tensor, penalty: Penalty, generator: Generator | None = None
+    ) -> tuple[Tensor, State]:
+        """Return fresh noise shaped like x."""
+        noise = torch.empty_like(x, requires_grad=False).normal_(generator=generator)
+        return noise * matching(self.sigma, x), state
+
+    def scaled(self, factor: float) -> "Noise":
+        """Return noise with the standard deviation times a factor."""
+        return replace(self, sigma=factor * self.sigma)
