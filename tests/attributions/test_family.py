@@ -167,7 +167,7 @@ def test_passes_are_no_larger_than_asked_and_do_not_change_the_map(cls: type) ->
     for batch_size, sizes in ((5, [4, 4, 4, 2]), (1, [2] * 7)):
         recorder = Recorder(model)
         # A function, as a module would be passed through by way of a copy that nobody else sees.
-        found = cls(**several, batch_size=batch_size)(lambda t, seen=recorder: seen(t), x, y)
+        found = cls(**several, batch_size=batch_size)(recorder.__call__, x, y)
         torch.testing.assert_close(found, expected, rtol=1e-10, atol=1e-12)
         assert [len(seen) for seen in recorder.seen] == sizes
 

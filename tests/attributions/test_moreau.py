@@ -250,7 +250,7 @@ def test_memory_is_bounded_by_the_batch_size_and_the_noise_is_streamed() -> None
     expected = MoreauGrad(samples=6, steps=2, batch_size=1000)(model, x, y)
     for size, largest in ((5, 4), (1, 2)):
         recorder = Recorder(model)
-        found = MoreauGrad(samples=6, steps=2, batch_size=size)(lambda t, seen=recorder: seen(t), x, y)
+        found = MoreauGrad(samples=6, steps=2, batch_size=size)(recorder.__call__, x, y)
         torch.testing.assert_close(found, expected, rtol=1e-10, atol=1e-12)
         assert max(len(seen) for seen in recorder.seen) == largest
         assert sum(len(seen) for seen in recorder.seen) == 2 * 2 * 6
