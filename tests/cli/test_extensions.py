@@ -53,9 +53,17 @@ def test_each_is_at_most_ten_lines() -> None:
     text = Path(mine.__file__).read_text()
     lines = text.splitlines()
     parts = [node for node in ast.parse(text).body if isinstance(node, ast.ClassDef | ast.FunctionDef)]
-    assert {"Huber", "LogitDecay", "HalfStep", "Mirrored", "Brighter", "roughness", "halves", "network"} <= {
-        node.name for node in parts
-    }
+    assert {
+        "Huber",
+        "LogitDecay",
+        "HalfStep",
+        "Mirrored",
+        "Brighter",
+        "roughness",
+        "Contrast",
+        "halves",
+        "network",
+    } <= {node.name for node in parts}
     for node in parts:
         assert sum(bool(line.strip()) for line in lines[node.lineno - 1 : node.end_lineno]) <= 10, node.name
 
@@ -175,6 +183,17 @@ def test_a_metric_joins_the_scorecard(run: Path, tmp_path: Path) -> None:
     scores = json.loads((tmp_path / "scorecard.json").read_text())["scores"]
     assert {"accuracy", "roughness"} <= set(scores)
     assert scores["roughness"]["mean"] > 0
+
+
+def test_a_group_of_scores_with_its_setting(run: Path, tmp_path: Path) -> None:
+    def share(*groups: str) -> float:
+        words = ["evaluate", str(run), "--limit", "8", "--out", str(tmp_path), "--groups"]
+        assert main([*words, *groups]) == 0
+        return float(json.loads((tmp_path / "scorecard.json").read_text())["scores"]["strong_pixels"]["mean"])
+
+    assert share("accuracy", f"{MINE}.Contrast:threshold=-1") == 1
+    assert 0 < share("accuracy", f"{MINE}.Contrast:threshold=0.2") < 1
+    assert share(f"{MINE}.Contrast:threshold=1") == 0
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """Parts of somebody's own, one of each kind, as a command takes them: `tests.extensions.mine.Huber:weight=0.1`."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import ClassVar
 
@@ -10,6 +11,7 @@ from torch import Generator, Tensor, nn
 
 from gradsculpt.attacks import Attack, Bounds
 from gradsculpt.attributions import Attribution, Gradient
+from gradsculpt.evaluation import Column, EvaluationBatch, ScoreGroup
 from gradsculpt.gradients import Model
 from gradsculpt.metrics.base import Score, metric
 from gradsculpt.objectives.base import Regulariser
@@ -78,6 +80,17 @@ class Brighter(Attack):
 def roughness(maps: Tensor) -> Tensor:
     """Mean magnitude of the difference between neighbours."""
     return maps.diff(dim=-1).abs().flatten(1).mean(dim=1)
+
+
+@dataclass(frozen=True)
+class Contrast(ScoreGroup):
+    """How much of the image has a strong map."""
+
+    threshold: float = 0.5
+
+    def measure(self, batch: EvaluationBatch) -> Iterator[Column]:
+        strong = (batch.heat > self.threshold).double().mean(dim=(1, 2))
+        yield Column(Score("strong_pixels", 0.0, 1.0, "lower", "fraction"), strong)
 
 
 def half_squares(g: Tensor) -> Tensor:
