@@ -9,10 +9,10 @@ from torch import Tensor, nn
 
 def random_state() -> dict[str, Tensor]:
     """Return the state of PyTorch's random generators, of the CPU and of every CUDA device in use."""
-    found = {"cpu": torch.get_rng_state()}
+    states = {"cpu": torch.get_rng_state()}
     if torch.cuda.is_available():
-        found |= {f"cuda:{i}": torch.cuda.get_rng_state(i) for i in range(torch.cuda.device_count())}
-    return found
+        states |= {f"cuda:{i}": torch.cuda.get_rng_state(i) for i in range(torch.cuda.device_count())}
+    return states
 
 
 @contextmanager

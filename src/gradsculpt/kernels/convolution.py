@@ -29,7 +29,7 @@ class Geometry:
         self, g: Tensor, x: Tensor, weight: Tensor, wanted: tuple[bool, bool, bool]
     ) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
         """Return those wanted of the gradients of input, weight and bias."""
-        found: tuple[Tensor | None, Tensor | None, Tensor | None] = _backward(
+        gradients: tuple[Tensor | None, Tensor | None, Tensor | None] = _backward(
             g,
             x,
             weight,
@@ -42,7 +42,7 @@ class Geometry:
             self.groups,
             wanted,
         )
-        return found
+        return gradients
 
 
 def convolution(x: Tensor, weight: Tensor, bias: Tensor | None, geometry: Geometry, reading: Reading) -> Tensor:
