@@ -137,13 +137,9 @@ def loader(
         batch_size=batch_size,
         sampler=Shuffle(len(image_set), seed) if shuffle else None,
         # The data set has already made a batch of what the loader takes for a list of samples.
-        collate_fn=_unchanged,
+        collate_fn=Batch._make,
         drop_last=drop_last,
     )
-
-
-def _unchanged(batch: Any) -> Any:
-    return batch
 
 
 def _gather(array: np.ndarray[Any, np.dtype[Any]], chosen: np.ndarray[Any, np.dtype[np.int64]]) -> Tensor:

@@ -72,10 +72,6 @@ def gaze_map(fixations: Floats, size: tuple[int, int], sigma: float | Floats) ->
 
     Returns:
         [height, width] in [0, 1]; zero where there are no fixations.
-
-    Example:
-        >>> gaze_map(np.array([[0.5, 0.5, 300.0]]), size=(2, 1), sigma=1.0).round(3).tolist()
-        [[1.0, 0.607]]
     """
     if not np.isfinite(fixations).all() or (fixations[:, 2] < 0).any():
         raise ArgumentError("a fixation has a number that is not finite or a negative duration; leave it out.")

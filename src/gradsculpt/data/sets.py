@@ -22,11 +22,6 @@ def load_digits(request: Request) -> Splits:
 
     Source: Alpaydin and Kaynak, "Optical Recognition of Handwritten Digits", UCI Machine Learning Repository, 1998
     (doi:10.24432/C50P49, licence CC BY 4.0): the file optdigits.tes, in the order that scikit-learn gives it.
-
-    Example:
-        >>> splits = load_digits(Request(size=16))
-        >>> splits.train.images.shape[1:], len(splits.test)
-        ((16, 16, 3), 359)
     """
     with np.load(Path(__file__).with_name("digits.npz")) as file:
         digits = np.rint(file["images"] * (255 / 16)).astype(np.uint8)  # from levels 0 to 16
