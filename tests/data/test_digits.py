@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 from sklearn import datasets
 
-from gradsculpt.data import digits
+from gradsculpt.data import sets
 from gradsculpt.data.base import Request
-from gradsculpt.data.digits import load_digits
+from gradsculpt.data.sets import load_digits
 
 
 def test_the_file_is_the_published_set() -> None:
-    with np.load(digits.__file__.replace(".py", ".npz")) as file:
+    with np.load(sets.__file__.replace("sets.py", "digits.npz")) as file:
         images, labels = file["images"], file["labels"]
     assert (images.shape, images.dtype, labels.dtype) == ((1797, 8, 8), np.uint8, np.uint8)
     # Of sklearn.datasets.load_digits() of scikit-learn 1.9, as bytes.
@@ -23,7 +23,7 @@ def test_the_file_is_the_published_set() -> None:
 def test_no_library_of_others_is_needed() -> None:
     # In a fresh process, where no test has imported it.
     code = (
-        "import sys; from gradsculpt.data.base import Request; from gradsculpt.data.digits import load_digits;"
+        "import sys; from gradsculpt.data.base import Request; from gradsculpt.data.sets import load_digits;"
         "load_digits(Request(8)); sys.exit('sklearn' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -4,8 +4,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from gradsculpt.data.base import ImageSet
-from gradsculpt.data.splits import shuffled_labels, stratified_cut, stratified_subset
+from gradsculpt.data.base import ImageSet, shuffled_labels, stratified_cut, stratified_subset
 from gradsculpt.errors import ArgumentError
 
 

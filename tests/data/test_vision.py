@@ -9,7 +9,7 @@ from PIL import Image
 from torchvision import datasets
 
 from gradsculpt.data.base import Request
-from gradsculpt.data.vision import load_cifar10, load_imagenette
+from gradsculpt.data.sets import load_cifar10, load_imagenette
 from gradsculpt.errors import DataError
 
 

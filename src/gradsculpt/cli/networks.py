@@ -14,7 +14,7 @@ from gradsculpt.errors import ArgumentError, RunError, did_you_mean
 from gradsculpt.inputs import InputSpace
 from gradsculpt.models import PRETRAINED, pretrained, with_weights
 from gradsculpt.models.checkpoint import DESCRIPTION
-from gradsculpt.models.sources import torchvision_names
+from gradsculpt.models.networks import torchvision_names
 from gradsculpt.training.run import CONFIG
 
 NETWORKS = "torchvision:NAME, timm:NAME or python:MODULE:FACTORY (with --weights), or pretrained:efficientnet-lite0"

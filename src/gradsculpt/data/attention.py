@@ -25,10 +25,8 @@ class AttentionFolder:
     The attention of `train/cat/x.jpg` is `attention/train/cat/x.png`, a greyscale map or mask of the same proportions
     and any size, black where nobody looked, in any format that images may have; or `attention/train/cat/x.txt`, a
     line `left top right bottom` for each box. Boxes are in pixels of the image as it is displayed, with 0, 0 its upper
-    left corner and its width and height the lower right one; a file without boxes says that nobody looked.
-
-    Args:
-        files: Its files, by their path inside it without the suffix.
+    left corner and its width and height the lower right one; a file without boxes says that nobody looked. The keys of
+    `files` are their paths inside the folder, without the suffix.
     """
 
     folder: Path
@@ -75,18 +73,12 @@ def find_attention(
     everywhere = (common, [file for _, files in inside for file in files])
     notes = chain.from_iterable(_compare(maps, files, root) for maps, files in (everywhere, *inside))
     attention = [(common or maps, files) for maps, files in inside]
-    chosen = [
-        maps if maps and any(maps.key(file) in maps.files for file in files) else None for maps, files in attention
-    ]
-    return chosen, tuple(notes)
+    useful = [maps and any(maps.key(file) in maps.files for file in files) for maps, files in attention]
+    return [maps if used else None for (maps, _), used in zip(attention, useful, strict=True)], tuple(notes)
 
 
 def check_fit(name: str, map_shape: tuple[int, int], file: Path, shape: tuple[int, int]) -> None:
-    """Raise `DataError` unless a map has the proportions of its image, but for the rounding of a scaled copy.
-
-    Example:
-        >>> check_fit("x.png", (7, 5), Path("x.jpg"), (500, 375))
-    """
+    """Raise `DataError` unless a map has the proportions of its image, but for the rounding of a scaled copy."""
     # Sides of a copy are rounded up, down or to the nearest: its longer side may be a pixel off what the other says.
     apart = abs(map_shape[0] * shape[1] - map_shape[1] * shape[0])
     if apart > max(*map_shape, *shape):
@@ -112,10 +104,6 @@ def draw_boxes(boxes: Sequence[Box], size: int, shape: tuple[int, int]) -> Bytes
     """Draw boxes of an upright image of a width and height into the square [size, size] that `decode` keeps of it.
 
     Pixels are 255 inside of boxes, and in between at their edges.
-
-    Example:
-        >>> draw_boxes([(0, 0, 5, 10)], 2, (10, 10)).tolist()
-        [[255, 0], [255, 0]]
     """
     left, top, side = middle_square(*shape)
     edges = np.arange(size + 1) * (side / size)
@@ -181,9 +169,8 @@ def _box(path: Path, number: int, line: str, shape: tuple[int, int]) -> Box:
         ) from None
     box = f"{path}, line {number}: the box {line.strip()!r}"
     # A pixel more is what tools write that count from 1 or round.
-    inside = left >= -1 and top >= -1 and right <= shape[0] + 1 and bottom <= shape[1] + 1
     full = left < right and top < bottom
-    if not (inside and full):
+    if not full or min(left, top) < -1 or right > shape[0] + 1 or bottom > shape[1] + 1:
         raise DataError(
             f"{box} {'lies outside its image' if full else 'is empty'}, which is {shape[0]} x {shape[1]}; "
             "write left top right bottom in pixels of the image as displayed."

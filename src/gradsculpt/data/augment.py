@@ -49,12 +49,9 @@ def to_input(images: Tensor, space: InputSpace) -> Tensor:
 
 
 def pixel_statistics(image_set: ImageSet, limit: int = 4096) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Return mean and standard deviation of each channel over at most `limit` evenly spaced images.
+    """Return mean and standard deviation of each channel over at most `limit` >= 1 evenly spaced images.
 
     Units: pixels in [0, 1]. The standard deviation is at least 0.5 / 255.
-
-    Raises:
-        ArgumentError: If `limit` is not positive.
 
     Example:
         >>> images = np.array([0, 255], np.uint8).repeat(3).reshape(2, 1, 1, 3)
@@ -80,14 +77,13 @@ def pixel_statistics(image_set: ImageSet, limit: int = 4096) -> tuple[tuple[floa
 class Augment:
     """Mirrors, shifts and magnifies each image of a batch at random, and its attention map in the same way.
 
+    Raises `ArgumentError` if a value is out of range.
+
     Args:
         flip: Mirror left and right, for half of the images.
         crop: Greatest shift, as a share of the side: shifts are whole pixels, alike in all directions, and what
             moves in is the image reflected at its border. The same as a random crop after padding by reflection.
         zoom: Range of the magnification, log-uniform; (1, 1) for none. Above 1 the middle fills the image.
-
-    Raises:
-        ArgumentError: If a value is out of range.
 
     Example:
         >>> changed, attention = Augment()(torch.rand(4, 3, 32, 32), None, torch.Generator().manual_seed(0))
@@ -108,7 +104,7 @@ class Augment:
     def __call__(
         self, images: Tensor, attention: Tensor | None, generator: torch.Generator
     ) -> tuple[Tensor, Tensor | None]:
-        """Return changed copies; the arguments are left as they are.
+        """Return changed copies; raise `ArgumentError` if height and width of images and attention differ.
 
         Args:
             images: [N, C, H, W], floating point or uint8; on a CPU, uint8 is twice as fast.
@@ -117,9 +113,6 @@ class Augment:
 
         Returns:
             Images and attention of the shapes and types given; the images in channels_last format.
-
-        Raises:
-            ArgumentError: If height and width of images and attention differ.
         """
         batch, _, height, width = images.shape
         if attention is not None and (attention.ndim != 4 or attention[:, :1].shape != images[:, :1].shape):

@@ -123,9 +123,7 @@ def loader(
     """Return a loader of `Batch`es, in the order of the set or else, with `shuffle`, in that of `Shuffle` by the seed.
 
     With `drop_last` a last batch that is not full is left out; with `replays`, each comes as often as `Replay` says.
-
-    Raises:
-        ArgumentError: If `batch_size` or `replays` is not positive, or there are replays without `shuffle`.
+    Raises `ArgumentError` if `batch_size` or `replays` is not positive, or there are replays without `shuffle`.
     """
     checks.at_least("batch_size", batch_size, 1)
     checks.at_least("replays", replays, 1)
@@ -139,13 +137,9 @@ def loader(
         batch_size=batch_size,
         sampler=Shuffle(len(image_set), seed) if shuffle else None,
         # The data set has already made a batch of what the loader takes for a list of samples.
-        collate_fn=_unchanged,
+        collate_fn=Batch._make,
         drop_last=drop_last,
     )
-
-
-def _unchanged(batch: Any) -> Any:
-    return batch
 
 
 def _gather(array: np.ndarray[Any, np.dtype[Any]], chosen: np.ndarray[Any, np.dtype[np.int64]]) -> Tensor:

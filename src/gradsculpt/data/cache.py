@@ -59,6 +59,7 @@ def cached(
 
     The set is written to a temporary folder that is renamed when complete: an interrupted build leaves nothing
     behind that could be taken for a set, and of two processes that build at once the slower one discards its work.
+    Raises `DataError` if the folder cannot be written.
 
     Args:
         cache_dir: Folder of all cached sets; made if missing.
@@ -66,9 +67,6 @@ def cached(
         identity: What the pixels depend on (JSON values); a change of it means a new build.
         classes: Class names.
         rows: Called when there is something to build; yields every image, or why a file was left out.
-
-    Raises:
-        DataError: If the folder cannot be written.
     """
     key = hashlib.sha256(json.dumps([FORMAT, classes, identity], sort_keys=True).encode()).hexdigest()
     place = cache_dir / f"{source}-{key[:16]}"
@@ -117,7 +115,6 @@ def ordered(function: Callable[[Item], Result], items: Sequence[Item]) -> Iterat
 
 
 def _write(folder: Path, rows: Iterator[Row | Skipped]) -> dict[str, Any]:
-    """Write the arrays of a set and return the rest of it."""
     labels: list[int] = []
     names: list[str] = []
     skipped: list[Skipped] = []

@@ -4,11 +4,10 @@ import csv
 import re
 from pathlib import Path
 
-from gradsculpt.data.base import Request, Splits
+from gradsculpt.data.base import Request, Splits, stratified_cut
 from gradsculpt.data.folder import read_images
 from gradsculpt.data.gaze import GazeMaps, by_image, opened, read_recordings
 from gradsculpt.data.listing import Listing
-from gradsculpt.data.splits import stratified_cut
 from gradsculpt.errors import DataError
 
 _IMAGES, _GAZE = "CUB_200_2011", "cub_gha"

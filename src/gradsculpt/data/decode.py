@@ -21,16 +21,9 @@ _REASONS = {
 }
 # Lossy compression tints grey pixels a little.
 _GREY_TOLERANCE = 16
-_TURNS = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
-}
-_SIDEWAYS = (5, 6, 7, 8)
+# What makes an image of each EXIF orientation upright, from 2 on; those from 5 on lie on their side.
+_NAMES = ("FLIP_LEFT_RIGHT", "ROTATE_180", "FLIP_TOP_BOTTOM", "TRANSPOSE", "ROTATE_270", "TRANSVERSE", "ROTATE_90")
+_TURNS = {orientation: Image.Transpose[name] for orientation, name in enumerate(_NAMES, start=2)}
 
 
 def decode(path: Path, size: int) -> Bytes:
@@ -52,7 +45,7 @@ def decode_with_size(path: Path, size: int) -> tuple[Bytes, tuple[int, int]]:
         image.draft(None, (2 * size, 2 * size))
         image.load()
         square = _square(_rgb(path, image), size, image.size)
-        whole = (height, width) if _orientation(image) in _SIDEWAYS else (width, height)
+        whole = (height, width) if _orientation(image) in range(5, 9) else (width, height)
         return np.array(_upright(square, image), dtype=np.uint8), whole
 
 
@@ -79,12 +72,7 @@ def cut_square(pixels: Bytes, size: int, like: tuple[int, int] | None = None) ->
 
 
 def middle_square(width: int, height: int) -> tuple[float, float, int]:
-    """Return left, top and side of the square that `decode` keeps of an upright image.
-
-    Example:
-        >>> middle_square(40, 30)
-        (5.0, 0.0, 30)
-    """
+    """Return left, top and side of the square that `decode` keeps of an upright image."""
     side = min(width, height)
     return (width - side) / 2, (height - side) / 2, side
 

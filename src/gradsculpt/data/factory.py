@@ -8,9 +8,8 @@ import numpy.typing as npt
 from PIL import Image
 from torch import Tensor
 
-from gradsculpt.data.base import Bytes, ImageSet, Request, Splits
+from gradsculpt.data.base import Bytes, ImageSet, Request, Splits, stratified_cut
 from gradsculpt.data.decode import cut_square
-from gradsculpt.data.splits import stratified_cut
 from gradsculpt.errors import DataError
 from gradsculpt.extensions import called
 from gradsculpt.progress import Progress

@@ -8,12 +8,11 @@ from pathlib import Path
 import numpy as np
 
 from gradsculpt.data.attention import AttentionFolder, find_attention
-from gradsculpt.data.base import Request, Skipped, Splits
+from gradsculpt.data.base import TEST_SEED, Request, Skipped, Splits, stratified_cut
 from gradsculpt.data.cache import Cached, Row, cached, ordered
 from gradsculpt.data.decode import decode_with_size
 from gradsculpt.data.gaze import GazeMaps
 from gradsculpt.data.listing import Listing, find_parts, list_images, some
-from gradsculpt.data.splits import TEST_SEED, stratified_cut
 from gradsculpt.errors import DataError
 
 # Enough to see that something is wrong with many; the rest need not be decoded for it.
@@ -29,10 +28,8 @@ def load_folder(path: Path, request: Request) -> Splits:
     folder of class folders, `val_fraction` becomes validation and as much again test; no seed changes the test.
     Images are named by their paths below `path`. Where people looked may stand in `path`/attention (see
     `AttentionFolder`), which is neither a class nor a part; an image without a map there counts as looked at nowhere,
-    and a note says how many there are.
-
-    Raises:
-        DataError: If the folders are not as above, too many files cannot be decoded, or attention does not fit.
+    and a note says how many there are. Raises `DataError` if the folders are not as above, too many files cannot be
+    decoded, or attention does not fit.
     """
     path, val_fraction = path.expanduser(), request.val_fraction
     if not path.is_dir():

@@ -66,17 +66,12 @@ def opened(path: Path) -> TextIO:
 def gaze_map(fixations: Floats, size: tuple[int, int], sigma: float | Floats) -> Floats:
     """Lay a Gaussian on each fixation, as heavy as it was long, and scale the sum to a peak of 1.
 
+    Raises `ArgumentError` if a number is not finite, a duration negative, or sigma not positive.
+
     Units: pixels of the map, for its width and height and for `sigma`, one for all Gaussians or one a fixation.
 
     Returns:
         [height, width] in [0, 1]; zero where there are no fixations.
-
-    Raises:
-        ArgumentError: If a number is not finite, a duration negative, or sigma not positive.
-
-    Example:
-        >>> gaze_map(np.array([[0.5, 0.5, 300.0]]), size=(2, 1), sigma=1.0).round(3).tolist()
-        [[1.0, 0.607]]
     """
     if not np.isfinite(fixations).all() or (fixations[:, 2] < 0).any():
         raise ArgumentError("a fixation has a number that is not finite or a negative duration; leave it out.")
@@ -98,7 +93,6 @@ class GazeMaps:
     """The gaze maps of images of which there are recordings, all people's fixations together.
 
     Args:
-        recordings: Recordings of each image.
         sigma: Standard deviation of the Gaussians, in pixels of the display. 75, as in the published maps, is a
             fourteenth of the display's height, and two degrees of visual angle at 60 cm from one of 24 inches.
 

@@ -86,9 +86,8 @@ def list_images(folder: Path, classes: tuple[str, ...] | None = None) -> Listing
             f"{folder} has classes that the training images lack ({some(unknown)}), which no network could get "
             "right; add them to the training images or remove them here."
         )
-    labels = {name: label for label, name in enumerate(classes)}
-    listed = [(file, labels[name]) for name in present for file in files[name]]
-    return Listing(classes, tuple(file for file, _ in listed), tuple(label for _, label in listed), stray)
+    labels = tuple(label for label, name in enumerate(classes) for _ in files.get(name, ()))
+    return Listing(classes, tuple(file for name in classes for file in files.get(name, ())), labels, stray)
 
 
 def some(names: list[str]) -> str:

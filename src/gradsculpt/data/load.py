@@ -7,20 +7,17 @@ from pathlib import Path
 
 from gradsculpt import checks
 from gradsculpt.data.augment import Augment
-from gradsculpt.data.base import ImageSet, Request, Splits, unheard
+from gradsculpt.data.base import ImageSet, Request, Splits, shuffled_labels, stratified_cut, stratified_subset, unheard
 from gradsculpt.data.cache import Row, cached, ordered
 from gradsculpt.data.cub_gha import load_cub_gha
-from gradsculpt.data.digits import load_digits
 from gradsculpt.data.factory import load_factory
 from gradsculpt.data.folder import load_folder
-from gradsculpt.data.splits import shuffled_labels, stratified_cut, stratified_subset
-from gradsculpt.data.vision import load_cifar10, load_imagenette
+from gradsculpt.data.sets import load_cifar10, load_digits, load_imagenette
 from gradsculpt.errors import DataError, did_you_mean
 from gradsculpt.progress import Progress
 
 # Training cells come from the user's seed, so that this one never meets it.
 CELLS_TEST_SEED = 2**31 - 1
-CELLS_TRAIN_COUNT = 2000
 
 
 @dataclass(frozen=True)
@@ -66,12 +63,7 @@ SOURCES = (
 
 
 def find_source(name: str) -> Source:
-    """Return the source that `name` belongs to; raise `DataError` if there is none.
-
-    Example:
-        >>> find_source("folder:photos").name
-        'folder:PATH'
-    """
+    """Return the source that `name` belongs to; raise `DataError` if there is none."""
     kind, colon, rest = name.partition(":")
     for source in SOURCES:
         if name == source.name or (colon and rest and source.name.startswith(f"{kind}:")):
@@ -123,15 +115,17 @@ def load_data(
     checks.within("image_size", 8 if size is None else size, 8, 4096)
     paths = Path(data_dir).expanduser(), Path(cache_dir).expanduser()
     request = Request(size or 0, *paths, val_fraction, seed, strict, progress or unheard)
+    readers: dict[str, Callable[[], Splits]] = {
+        "cells": lambda: _load_cells(request, train_count),
+        "digits": lambda: load_digits(request),
+        "cifar10": lambda: load_cifar10(request),
+        "imagenette": lambda: load_imagenette(request),
+        "cub-gha": lambda: load_cub_gha(request),
+        "folder": lambda: load_folder(Path(rest), request),
+        "python": lambda: load_factory(rest, size, request),
+    }
     try:
-        if kind == "cells":
-            splits = _load_cells(request, train_count)
-        elif kind == "folder":
-            splits = load_folder(Path(rest), request)
-        elif kind == "python":
-            splits = load_factory(rest, size, request)
-        else:
-            splits = _READERS[kind](request)
+        splits = readers[kind]()
     except OSError as error:
         raise DataError(f"{name} cannot be read ({error}); check that it is there and may be read.") from error
     if train_count is not None and source.name != "cells":
@@ -144,7 +138,7 @@ def load_data(
 def _load_cells(request: Request, train_count: int | None) -> Splits:
     from gradsculpt.data import cells
 
-    count = CELLS_TRAIN_COUNT if train_count is None else train_count
+    count = 2000 if train_count is None else train_count
     checks.within("train_count", count, 40, 10**7)
     total = count + count // 4
     # The drawing code is part of what the pixels depend on.
@@ -163,11 +157,3 @@ def _load_cells(request: Request, train_count: int | None) -> Splits:
 
     train, val = stratified_cut(part("train", count, request.seed, 0), request.val_fraction, request.seed)
     return Splits(train, val, part("test", count // 4, CELLS_TEST_SEED, count))
-
-
-_READERS: dict[str, Callable[[Request], Splits]] = {
-    "digits": load_digits,
-    "cifar10": load_cifar10,
-    "imagenette": load_imagenette,
-    "cub-gha": load_cub_gha,
-}

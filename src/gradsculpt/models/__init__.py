@@ -7,17 +7,5 @@ from gradsculpt.models.small import ConvNet, LeNet
 from gradsculpt.models.smooth import to_softplus
 from gradsculpt.models.weights import PRETRAINED, imagenet_classes, pretrained, with_weights
 
-__all__ = [
-    "MODELS",
-    "PRETRAINED",
-    "Classifier",
-    "ConvNet",
-    "LeNet",
-    "build",
-    "imagenet_classes",
-    "load",
-    "pretrained",
-    "save",
-    "to_softplus",
-    "with_weights",
-]
+__all__ = ["MODELS", "PRETRAINED", "Classifier", "ConvNet", "LeNet"]
+__all__ += ["build", "imagenet_classes", "load", "pretrained", "save", "to_softplus", "with_weights"]

@@ -17,7 +17,7 @@ from gradsculpt.files import whole
 from gradsculpt.inputs import InputSpace
 from gradsculpt.models.classifier import Classifier
 from gradsculpt.models.networks import build as build_network
-from gradsculpt.models.state_dict import fill
+from gradsculpt.models.weights import fill
 
 WEIGHTS = "model.safetensors"
 DESCRIPTION = "model.json"
@@ -135,7 +135,6 @@ def _versions() -> dict[str, str]:
 
 
 def _git_revision() -> str | None:
-    """Return the commit that is checked out in the current directory, if there is one."""
     command = ["git", "rev-parse", "--verify", "HEAD"]
     try:
         answer = subprocess.run(command, capture_output=True, text=True, timeout=10, check=False)

@@ -15,6 +15,7 @@ class Classifier(nn.Module):
     """A network with its input space and class names; it takes images in [0, 1].
 
     Methods that work in the network's own space take `.network` and normalised images; everybody else calls this.
+    A call raises `ArgumentError` if the images are not a floating-point batch with the channels of `space`.
 
     Args:
         network: Maps normalised images [N, C, H, W] to logits [N, K].
@@ -23,9 +24,6 @@ class Classifier(nn.Module):
         image_size: Height and width of the images that the network was built for.
 
     Shape: images [N, C, H, W] in [0, 1] to logits [N, K].
-
-    Raises:
-        ArgumentError: On a call, if the images are not a floating-point batch with the channels of `space`.
 
     Example:
         >>> network = nn.Sequential(nn.Flatten(), nn.Linear(12, 2))

@@ -1,12 +1,14 @@
 """Networks by name, adapted to the number of classes and the size of the images."""
 
 from collections.abc import Callable
+from functools import partial
+from typing import Any
 
 from torch import Tensor, nn
 
 from gradsculpt import checks
 from gradsculpt.errors import GradsculptError, ModelError, did_you_mean, first_line
-from gradsculpt.models import sources
+from gradsculpt.extensions import called
 from gradsculpt.models.classifier import noise, untouched
 from gradsculpt.models.small import ConvNet, LeNet
 from gradsculpt.models.smooth import to_softplus
@@ -21,14 +23,6 @@ MODELS = (
     ("timm:NAME", "any image classifier of timm, for instance timm:convnext_tiny; pip install 'gradsculpt[timm]'"),
     ("python:MODULE:FACTORY", "your own function that takes num_classes and returns a torch.nn.Module"),
 )
-
-_OURS: dict[str, Callable[[int, int], nn.Module]] = {
-    "lenet": LeNet,
-    "convnet": ConvNet,
-    "resnet18-cifar": sources.resnet18_cifar,
-}
-_PLAIN = ("resnet34", "efficientnet_b0")  # those of torchvision that go without its name
-_OTHERS = {"torchvision": sources.torchvision, "timm": sources.timm, "python": sources.python}
 
 
 def build(name: str, *, num_classes: int, image_size: int, softplus: float | None = None) -> nn.Module:
@@ -73,8 +67,14 @@ def build(name: str, *, num_classes: int, image_size: int, softplus: float | Non
 
 def construct(name: str, num_classes: int, image_size: int) -> nn.Module:
     """Make a network as `build` does, without running it."""
+    prefix, _, rest = (f"torchvision:{name}" if name in _PLAIN else name).partition(":")
+    make = _OURS.get(name) or (partial(_OTHERS[prefix], rest) if rest and prefix in _OTHERS else None)
+    if make is None:
+        choices = {key: f"torchvision:{key}" for key in torchvision_names()} | {key: key for key, _ in MODELS}
+        hint = did_you_mean(rest or name, choices, 3)
+        raise ModelError(f"there is no network {name!r}; choose from {', '.join(key for key, _ in MODELS)}.{hint}")
     try:
-        network = _make(name, num_classes, image_size)
+        network = make(num_classes, image_size)
     except GradsculptError:
         raise
     except Exception as error:
@@ -86,17 +86,6 @@ def construct(name: str, num_classes: int, image_size: int) -> nn.Module:
         if vars(module).get("inplace") is True:
             vars(module)["inplace"] = False
     return network
-
-
-def _make(name: str, num_classes: int, image_size: int) -> nn.Module:
-    if name in _OURS:
-        return _OURS[name](num_classes, image_size)
-    prefix, _, rest = (f"torchvision:{name}" if name in _PLAIN else name).partition(":")
-    if rest and prefix in _OTHERS:
-        return _OTHERS[prefix](rest, num_classes, image_size)
-    choices = {key: f"torchvision:{key}" for key in sources.torchvision_names()} | {key: key for key, _ in MODELS}
-    hint = did_you_mean(rest or name, choices, 3)
-    raise ModelError(f"there is no network {name!r}; choose from {', '.join(key for key, _ in MODELS)}.{hint}")
 
 
 def check_logits(name: str, network: nn.Module, x: Tensor, num_classes: int | None = None) -> int:
@@ -118,3 +107,86 @@ def check_logits(name: str, network: nn.Module, x: Tensor, num_classes: int | No
             "needed: one row an image, one column a class. Choose a classifier, or return its logits alone."
         )
     return shape[1]
+
+
+def _resnet18(num_classes: int, image_size: int) -> nn.Module:
+    """Build torchvision's ResNet-18 with a 3 x 3 stem of stride 1 and no pooling in front, for small images."""
+    from torchvision.models import resnet18
+
+    network: nn.Module = resnet18(num_classes=num_classes)
+    network.conv1 = nn.Conv2d(3, 64, kernel_size=3, stride=1, padding=1, bias=False)
+    network.maxpool = nn.Identity()
+    # As torchvision does for the stem that this one replaces.
+    nn.init.kaiming_normal_(network.conv1.weight, mode="fan_out", nonlinearity="relu")
+    return network
+
+
+def torchvision_names() -> list[str]:
+    """List the image classifiers of torchvision."""
+    from torchvision import models
+
+    return list(models.list_models(module=models))
+
+
+def _torchvision(name: str, num_classes: int, image_size: int) -> nn.Module:
+    """Build an image classifier of torchvision without weights; nothing is downloaded."""
+    from torchvision import models
+
+    names = torchvision_names()
+    if name not in names:
+        fact = f"torchvision has no network {name!r}; choose a classifier of torchvision.models."
+        if name in models.list_models():
+            kind = models.get_model_builder(name).__module__.split(".")[2].replace("_", " ")
+            fact = (
+                f"torchvision:{name} is one of torchvision's {kind} models, and not a classifier of single images that "
+                "could be trained and explained here; choose a classifier of torchvision.models."
+            )
+        raise ModelError(fact + did_you_mean(name, {key: f"torchvision:{key}" for key in names}, 3))
+    options: dict[str, Any] = {}
+    if name.startswith("vit_"):
+        options["image_size"] = image_size
+    elif name.startswith("maxvit"):
+        options["input_size"] = (image_size, image_size)
+    elif name in ("googlenet", "inception_v3"):
+        # The auxiliary heads make the output a tuple; an unset init_weights warns.
+        options.update(aux_logits=False, init_weights=True)
+    network: nn.Module = models.get_model(name, weights=None, num_classes=num_classes, **options)
+    return network
+
+
+def _timm(name: str, num_classes: int, image_size: int) -> nn.Module:
+    """Build a network of timm without weights; nothing is downloaded."""
+    try:
+        import timm as package
+    except ImportError as error:
+        raise ModelError(
+            f"timm:{name} needs the package timm, which cannot be imported ({error}); "
+            "install it with: pip install 'gradsculpt[timm]'"
+        ) from error
+    if not package.is_model(name):
+        hint = did_you_mean(name, {key: f"timm:{key}" for key in package.list_models()}, 3)
+        raise ModelError(f"timm {package.__version__} has no network {name!r}; timm.list_models() lists them.{hint}")
+    try:
+        network: nn.Module = package.create_model(name, num_classes=num_classes, img_size=image_size)
+    except TypeError as error:
+        # Most convolutional networks take any size, and no such argument.
+        if "img_size" not in str(error):
+            raise
+        network = package.create_model(name, num_classes=num_classes)
+    return network
+
+
+def _python(target: str, num_classes: int, image_size: int) -> nn.Module:
+    """Call a function of the user, named as `package.module:function`, for a network."""
+    network, call = called(target, ModelError, {"num_classes": num_classes}, {"image_size": image_size})
+    if not isinstance(network, nn.Module):
+        raise ModelError(
+            f"python:{target} gave a {type(network).__name__} for {call}, where a torch.nn.Module is needed. "
+            "Return the network from the function."
+        )
+    return network
+
+
+_OURS: dict[str, Callable[[int, int], nn.Module]] = {"lenet": LeNet, "convnet": ConvNet, "resnet18-cifar": _resnet18}
+_PLAIN = ("resnet34", "efficientnet_b0")  # those of torchvision that go without its name
+_OTHERS = {"torchvision": _torchvision, "timm": _timm, "python": _python}

@@ -11,17 +11,13 @@ WIDTHS = (24, 48, 96, 128)
 class LeNet(nn.Module):
     """A small network of four convolutions and two linear layers, for images of up to 64 pixels.
 
-    Every activation is a module of its own, used once and not in place, so that it can be swapped or hooked.
+    Every activation is a module of its own, used once and not in place, so that it can be swapped or hooked. Raises
+    `ModelError` if the network cannot take images of this size.
 
     Args:
-        num_classes: Number of outputs.
         image_size: Height and width of the images; a multiple of 4, at most 64.
 
     Shape: [N, 3, image_size, image_size] to logits [N, num_classes].
-
-    Raises:
-        ModelError: If the network cannot take images of this size.
-
     Source: Joo et al., "Towards More Robust Interpretation via Local Gradient Alignment", 2023, experiments
         ("three-layer custom CNN (LeNet)"); layers as in the authors' released code.
     Deviation: The released network takes 32 x 32 images and ten classes only, and shares one in-place ReLU.
@@ -62,14 +58,12 @@ class LeNet(nn.Module):
         return logits
 
 
-class ConvNet(nn.Module):
+class ConvNet(nn.Sequential):
     """Four convolutions with batch normalisation, pooled globally, for quick trials at 16 pixels and more.
 
     Batch normalisation lets it learn in far fewer steps than `LeNet`; it costs about as much per image at 64
-    pixels as `LeNet` at 32. Arguments and shapes are those of `LeNet`, but for the size of the images.
-
-    Raises:
-        ModelError: If the images are of less than 16 pixels.
+    pixels as `LeNet` at 32. Arguments and shapes are those of `LeNet`, but for the size of the images:
+    a `ModelError` is raised if they are of less than 16 pixels.
 
     Example:
         >>> ConvNet(num_classes=3, image_size=32).head[-1]
@@ -89,8 +83,3 @@ class ConvNet(nn.Module):
             blocks += [*pool, nn.Conv2d(before, width, 3, padding=1, bias=False), nn.BatchNorm2d(width), nn.ReLU()]
         self.features = nn.Sequential(*blocks)
         self.head = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(WIDTHS[-1], num_classes))
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Return logits [N, num_classes]."""
-        logits: Tensor = self.head(self.features(x))
-        return logits

