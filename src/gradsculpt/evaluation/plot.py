@@ -95,7 +95,13 @@ def lines(axis: "Axes", curves: Sequence[Curve | None], band: float = 0.2) -> "l
     first = next(iter(shown.values()))
     label(axis, first.x_label, first.y_label)
     if isinstance(first.x[0], str):
-        _name_stages(axis, [str(x) for x in first.x])
+        # A dozen at most are named, the first and the last among them; the others keep a small tick.
+        count, last = min(_NAMED, len(first.x)), len(first.x) - 1
+        named = sorted({round(i * last / max(1, count - 1)) for i in range(count)})
+        short = [x if len(x) <= _LETTERS else "…" + x[1 - _LETTERS :] for x in (str(first.x[i]) for i in named)]
+        axis.set_xticks(named, short, rotation=60, ha="right", rotation_mode="anchor")
+        axis.set_xticks(range(len(first.x)), minor=True)
+        axis.tick_params(axis="x", labelsize=6)
     elif all(isinstance(x, int) for x in first.x):
         axis.xaxis.set_major_locator(MaxNLocator(integer=True))
     return drawn
@@ -104,16 +110,6 @@ def lines(axis: "Axes", curves: Sequence[Curve | None], band: float = 0.2) -> "l
 def look(i: int) -> tuple[str, str]:
     """Return how the i-th of several is drawn, told apart by marker and dash as well as by colour: style, colour."""
     return _STYLES[i % len(_STYLES)], COLOURS[i % len(COLOURS)]
-
-
-def _name_stages(axis: "Axes", stages: Sequence[str]) -> None:
-    """Name a dozen stages at most, the first and the last among them; the others keep a small tick."""
-    count = min(_NAMED, len(stages))
-    places = sorted({round(i * (len(stages) - 1) / max(1, count - 1)) for i in range(count)})
-    short = [name if len(name) <= _LETTERS else "…" + name[1 - _LETTERS :] for name in (stages[i] for i in places)]
-    axis.set_xticks(places, short, rotation=60, ha="right", rotation_mode="anchor")
-    axis.set_xticks(range(len(stages)), minor=True)
-    axis.tick_params(axis="x", labelsize=6)
 
 
 def label(axis: "Axes", x_label: str, y_label: str) -> None:

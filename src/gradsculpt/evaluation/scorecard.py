@@ -90,7 +90,10 @@ class Scorecard:
             entries = {
                 key: Entry(**{**value, "score": Score(**value["score"])}) for key, value in content["scores"].items()
             }
-            curves = {key: _curve(value) for key, value in content.get("curves", {}).items()}
+            curves = {
+                key: Curve(**{name: tuple(v) if isinstance(v, list) else v for name, v in value.items()})
+                for key, value in content.get("curves", {}).items()
+            }
             return cls(content["name"], content["settings"], entries, curves)
         except FileNotFoundError as error:
             raise RunError(f"there is no {path}; write it with `gradsculpt evaluate {path.parent}`.") from error
@@ -98,8 +101,3 @@ class Scorecard:
             raise RunError(
                 f"{path} is no scorecard ({error}); write it again with `gradsculpt evaluate {path.parent}`."
             ) from error
-
-
-def _curve(content: Mapping[str, Any]) -> Curve:
-    fields: dict[str, Any] = {key: tuple(v) if isinstance(v, list) else v for key, v in content.items()}
-    return Curve(**fields)

@@ -69,7 +69,7 @@ def render(views: Sequence[RunView], samples: Sequence[Sample], note: str = "") 
         samples=_samples(views, samples),
         maps=views[0].maps,
         plots=[
-            {"title": plot.title, "caption": plot.caption, "uri": _uri(plot.svg, "svg+xml")}
+            {**vars(plot), "uri": _uri(plot.svg, "svg+xml")}
             for plot in plots(names, cards, [view.curve for view in views])
         ],
         note=note,
