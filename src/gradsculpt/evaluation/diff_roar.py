@@ -136,13 +136,7 @@ def diff_roar(
     Source: Shah et al., NeurIPS 2021; Gong et al., CVPR 2024, section 5.2, B.5.
     """
     checks.one_of("target", target, ("true", "predicted"))
-    if not levels or not seeds or not all(0 < level < 1 for level in levels):
-        raise ArgumentError(
-            f"levels={tuple(levels)}, seeds={tuple(seeds)}: pass at least one of each; levels are shares of the pixels "
-            "above 0 and below 1."
-        )
-    # One seed after the other, so that an interrupted table has whole seeds.
-    cells = [(level, which, seed) for seed in seeds for level in levels for which in ("top", "bottom")]
+    cells = _cells(levels, seeds)
     colour = pixel_statistics(train_set)[0] if fill is None else tuple(fill)
     sets = train_set, test_set
     name = repr(train) if is_dataclass(train) else getattr(train, "__qualname__", type(train).__qualname__)
@@ -152,8 +146,7 @@ def diff_roar(
         for row in _rows(out)
         if row["key"] == key and (cell := (float(row["k"]), row["which"], int(row["seed"]))) in cells
     }
-    unfinished = len(accuracies) < len(set(cells))
-    ranks = _ranks(classifier, sets, attribution, target, batch_size) if unfinished else []
+    ranks = _ranks(classifier, sets, attribution, target, batch_size) if len(accuracies) < len(set(cells)) else []
     for cell in cells:
         if cell not in accuracies:
             learnt, tested = (
@@ -167,6 +160,16 @@ def diff_roar(
             progress(len(accuracies), len(cells))
     tables = ([[accuracies[level, which, s] for s in seeds] for level in levels] for which in ("top", "bottom"))
     return DiffRoar(tuple(levels), tuple(seeds), *map(torch.tensor, tables))
+
+
+def _cells(levels: Sequence[float], seeds: Sequence[int]) -> list[tuple[float, str, int]]:
+    """Return what is retrained, one seed after the other, so that an interrupted table has whole seeds."""
+    if not levels or not seeds or not all(0 < level < 1 for level in levels):
+        raise ArgumentError(
+            f"levels={tuple(levels)}, seeds={tuple(seeds)}: pass at least one of each; levels are shares of the pixels "
+            "above 0 and below 1."
+        )
+    return [(level, which, seed) for seed in seeds for level in levels for which in ("top", "bottom")]
 
 
 def _ranks(
@@ -184,12 +187,10 @@ def _ranks(
 
 def _accuracy(model: Model, image_set: ImageSet, batch_size: int) -> float:
     device = next((p.device for p in model.parameters()), None) if isinstance(model, nn.Module) else None
+    batches = loader(image_set, batch_size, shuffle=False)
     with torch.no_grad():
-        right = sum(
-            int((model(to_float(batch.images.to(device))).argmax(dim=1).cpu() == batch.labels).sum())
-            for batch in loader(image_set, batch_size, shuffle=False)
-        )
-    return right / len(image_set)
+        right = [model(to_float(b.images.to(device))).argmax(dim=1).cpu() == b.labels for b in batches]
+    return int(torch.cat(right).sum()) / len(image_set)
 
 
 def _rows(out: Path | None) -> list[dict[str, str]]:

@@ -72,7 +72,7 @@ class Protocol:
 
     def in_order(self) -> list[ScoreGroup]:
         """Return the groups in the order of the table."""
-        places = {kind: place for place, kind in enumerate(SCORE_GROUPS)}
+        places: dict[type, int] = {kind: place for place, kind in enumerate(SCORE_GROUPS)}
         last = len(places) - 1  # with the groups of one metric, which come in the order that they were given
         return sorted(self.groups, key=lambda group: places.get(type(group), last))
 

@@ -120,7 +120,6 @@ def _batches(
 
 
 def _shares(values: Tensor) -> Tensor:
-    """Return 8-bit values as shares of the largest, and others as they are."""
     return to_float(values) if values.dtype == torch.uint8 else values.float() if values.dtype == torch.bool else values
 
 
@@ -140,7 +139,6 @@ def _measured(batch: EvaluationBatch, protocol: Protocol) -> dict[Header, Tensor
 
 
 def _check(group: ScoreGroup, column: Column, name: str, count: int, others: Iterable[Header]) -> None:
-    """Raise `ArgumentError` where a column would be lost or could not be drawn."""
     owners = {other.name: other.group for other in others}
     if name in owners:
         raise ArgumentError(
@@ -175,6 +173,6 @@ def _summarised(values: Mapping[Header, Tensor], protocol: Protocol) -> tuple[di
                 points.setdefault(column.point.curve, {})[column.point.x] = summary
         for name, places in points.items():
             text = group.curves[name]
-            mean, low, high = (tuple(getattr(e, end) for e in places.values()) for end in ("mean", "low", "high"))
-            curves[name] = Curve(text.title, text.x_label, text.y_label, tuple(places), mean, low, high, text.caption)
+            mean, low, high = zip(*((each.mean, each.low, each.high) for each in places.values()), strict=True)
+            curves[name] = Curve(*text[:3], tuple(places), mean, low, high, text.caption)
     return entries, curves

@@ -34,10 +34,8 @@ class Accuracy(ScoreGroup):
         """Yield accuracy, Brier score, negative log likelihood and confidence."""
         confidence, predicted = batch.logits.softmax(dim=1).max(dim=1)
         yield Column(_ACCURACY, (predicted == batch.labels).float())
-        yield Column(metrics.brier.scores[0], metrics.brier(batch.logits, batch.labels))
-        yield Column(
-            metrics.negative_log_likelihood.scores[0], metrics.negative_log_likelihood(batch.logits, batch.labels)
-        )
+        for metric in (metrics.brier, metrics.negative_log_likelihood):
+            yield Column(metric.scores[0], metric(batch.logits, batch.labels))
         yield Column(_CONFIDENCE, confidence)
 
     def summarised(self, columns: Sequence[Column]) -> Iterator[Column]:
