@@ -30,7 +30,7 @@ from gradsculpt.evaluation import (
     Sparsity,
     randomization,
 )
-from gradsculpt.evaluation.plot import plot
+from gradsculpt.evaluation.scorecard import plot
 from gradsculpt.progress import Reporter
 from gradsculpt.visualize import cascade_sheet
 

@@ -33,7 +33,7 @@ from gradsculpt.evaluation import (
     Sparsity,
     evaluate,
 )
-from gradsculpt.evaluation.plot import plot
+from gradsculpt.evaluation.scorecard import plot
 from gradsculpt.metrics import Neighbourhood, gini, insertion_curve, rps, ssim, topk_intersection
 from gradsculpt.models import Classifier
 from tests.evaluation.cases import (

@@ -6,7 +6,7 @@ from dataclasses import replace
 from xml.etree import ElementTree
 
 from gradsculpt.evaluation import Curve, Entry, Scorecard
-from gradsculpt.evaluation.plot import COLOURS
+from gradsculpt.evaluation.results import COLOURS
 from gradsculpt.metrics import Score
 from gradsculpt.report.plots import Plot, plots
 

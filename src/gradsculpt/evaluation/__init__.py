@@ -16,35 +16,8 @@ from gradsculpt.evaluation.results import Curve, Entry
 from gradsculpt.evaluation.scorecard import Scorecard
 from gradsculpt.evaluation.scoring import evaluate
 
-__all__ = [
-    "SANITY_SCORES",
-    "SCORE_GROUPS",
-    "Accuracy",
-    "Column",
-    "Curve",
-    "CurveText",
-    "DiffRoar",
-    "Entry",
-    "EvaluationBatch",
-    "Fidelity",
-    "GroundTruth",
-    "LayerStage",
-    "MapAttack",
-    "MetricGroup",
-    "Point",
-    "Protocol",
-    "Randomization",
-    "Retraining",
-    "RobustnessAttack",
-    "RobustnessRandom",
-    "Sanity",
-    "ScoreGroup",
-    "Scorecard",
-    "Sparsity",
-    "data_randomization",
-    "diff_roar",
-    "evaluate",
-    "find_stages",
-    "masked_images",
-    "randomization",
-]
+__all__ = ["SCORE_GROUPS", "Column", "CurveText", "EvaluationBatch", "MapAttack", "Point", "Protocol", "ScoreGroup"]
+__all__ += ["Accuracy", "Fidelity", "GroundTruth", "MetricGroup", "RobustnessAttack", "RobustnessRandom", "Sanity"]
+__all__ += ["Curve", "Entry", "Scorecard", "Sparsity", "evaluate"]
+__all__ += ["SANITY_SCORES", "LayerStage", "Randomization", "data_randomization", "find_stages", "randomization"]
+__all__ += ["DiffRoar", "Retraining", "diff_roar", "masked_images"]

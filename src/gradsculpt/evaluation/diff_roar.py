@@ -30,7 +30,6 @@ LEVELS = tuple(tenth / 10 for tenth in range(1, 10))
 
 _DECIDING = "model softplus objective epochs batch_size accumulate clip optimization augment data precision"
 _COLUMNS = ("key", "k", "which", "seed", "accuracy")
-_Cell = tuple[float, str, int]
 
 
 @dataclass(frozen=True, eq=False)
@@ -140,26 +139,30 @@ def diff_roar(
     cells = _cells(levels, seeds)
     colour = pixel_statistics(train_set)[0] if fill is None else tuple(fill)
     sets = train_set, test_set
-    key = fingerprint(classifier, *sets, attribution, target, colour, _name(train)) if out else ""
-    accuracies = {cell: value for cell, value in _read(out, key).items() if cell in cells}
-    unfinished = len(accuracies) < len(set(cells))
-    ranks = _ranks(classifier, sets, attribution, target, batch_size) if unfinished else []
+    name = repr(train) if is_dataclass(train) else getattr(train, "__qualname__", type(train).__qualname__)
+    key = fingerprint(classifier, *sets, attribution, target, colour, name) if out else ""
+    accuracies = {
+        cell: float(row["accuracy"])
+        for row in _rows(out)
+        if row["key"] == key and (cell := (float(row["k"]), row["which"], int(row["seed"]))) in cells
+    }
+    ranks = _ranks(classifier, sets, attribution, target, batch_size) if len(accuracies) < len(set(cells)) else []
     for cell in cells:
         if cell not in accuracies:
-            learnt, tested = (_masked(*pair, cell, colour) for pair in zip(sets, ranks, strict=True))
+            learnt, tested = (
+                replace(each, images=Masked(each.images, places, *cell[:2], colour))  # type: ignore[arg-type]
+                for each, places in zip(sets, ranks, strict=True)
+            )
             accuracies[cell] = _accuracy(train(learnt, cell[2]), tested, batch_size)
             if out is not None:
-                _append(out, key, cell, accuracies[cell])
+                _append(out, key, *cell, accuracies[cell])
         if progress is not None:
             progress(len(accuracies), len(cells))
-    top, bottom = (
-        torch.tensor([[accuracies[level, which, seed] for seed in seeds] for level in levels])
-        for which in ("top", "bottom")
-    )
-    return DiffRoar(tuple(levels), tuple(seeds), top, bottom)
+    tables = ([[accuracies[level, which, s] for s in seeds] for level in levels] for which in ("top", "bottom"))
+    return DiffRoar(tuple(levels), tuple(seeds), *map(torch.tensor, tables))
 
 
-def _cells(levels: Sequence[float], seeds: Sequence[int]) -> list[_Cell]:
+def _cells(levels: Sequence[float], seeds: Sequence[int]) -> list[tuple[float, str, int]]:
     """Return what is retrained, one seed after the other, so that an interrupted table has whole seeds."""
     if not levels or not seeds or not all(0 < level < 1 for level in levels):
         raise ArgumentError(
@@ -167,10 +170,6 @@ def _cells(levels: Sequence[float], seeds: Sequence[int]) -> list[_Cell]:
             "above 0 and below 1."
         )
     return [(level, which, seed) for seed in seeds for level in levels for which in ("top", "bottom")]
-
-
-def _masked(image_set: ImageSet, ranks: Ranks, cell: _Cell, fill: Sequence[float]) -> ImageSet:
-    return replace(image_set, images=Masked(image_set.images, ranks, *cell[:2], fill))  # type: ignore[arg-type]
 
 
 def _ranks(
@@ -186,19 +185,12 @@ def _ranks(
     return [np.concatenate([ranks_in(b) for b in loader(each, batch_size, shuffle=False)]) for each in sets]
 
 
-def _name(train: Train) -> str:
-    """Return what tells trainings apart, as far as it can be known."""
-    return repr(train) if is_dataclass(train) else str(getattr(train, "__qualname__", type(train).__qualname__))
-
-
 def _accuracy(model: Model, image_set: ImageSet, batch_size: int) -> float:
     device = next((p.device for p in model.parameters()), None) if isinstance(model, nn.Module) else None
+    batches = loader(image_set, batch_size, shuffle=False)
     with torch.no_grad():
-        right = sum(
-            int((model(to_float(batch.images.to(device))).argmax(dim=1).cpu() == batch.labels).sum())
-            for batch in loader(image_set, batch_size, shuffle=False)
-        )
-    return right / len(image_set)
+        right = [model(to_float(b.images.to(device))).argmax(dim=1).cpu() == b.labels for b in batches]
+    return int(torch.cat(right).sum()) / len(image_set)
 
 
 def _rows(out: Path | None) -> list[dict[str, str]]:
@@ -211,13 +203,8 @@ def _rows(out: Path | None) -> list[dict[str, str]]:
         return list(reader)
 
 
-def _read(out: Path | None, key: str) -> dict[_Cell, float]:
-    rows = [row for row in _rows(out) if row["key"] == key]
-    return {(float(row["k"]), row["which"], int(row["seed"])): float(row["accuracy"]) for row in rows}
-
-
-def _append(out: Path, key: str, cell: _Cell, accuracy: float) -> None:
-    rows = [*_rows(out), dict(zip(_COLUMNS, (key, *map(str, cell), str(accuracy)), strict=True))]
+def _append(out: Path, *values: object) -> None:
+    rows = [*_rows(out), dict(zip(_COLUMNS, map(str, values), strict=True))]
     with whole(out) as draft, draft.open("w", newline="") as file:
         writer = csv.DictWriter(file, _COLUMNS)
         writer.writeheader()

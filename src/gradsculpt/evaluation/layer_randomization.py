@@ -1,7 +1,7 @@
 """The parts of a network in the order of a forward pass, and how their weights are drawn anew."""
 
 import copy
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from itertools import pairwise
 from typing import NamedTuple
 
@@ -49,7 +49,7 @@ def find_stages(network: nn.Module, x: Tensor) -> tuple[LayerStage, ...]:
             handle.remove()
     owners: dict[str, list[str]] = {}
     for module, name in names.items():
-        if any(True for _ in _learnt(module)):
+        if _learnt(module):
             home = name
             while home and home not in calls:
                 home = home.rpartition(".")[0]
@@ -99,9 +99,9 @@ def redraw(network: nn.Module, stage: LayerStage, seed: int) -> None:
 
     With one seed, weights are the same on any device and whatever was drawn before.
     """
-    numbers = {name: number for number, (name, _) in enumerate(network.named_modules())}
-    for name in stage.modules:
-        _draw(network.get_submodule(name), seed * 1_000_003 + numbers[name])
+    for number, (name, module) in enumerate(network.named_modules()):
+        if name in stage.modules:
+            _draw(module, seed * 1_000_003 + number)
 
 
 def restore(network: nn.Module, stage: LayerStage, source: nn.Module) -> None:
@@ -110,11 +110,10 @@ def restore(network: nn.Module, stage: LayerStage, source: nn.Module) -> None:
         _assign(network.get_submodule(name), source.get_submodule(name))
 
 
-def _learnt(module: nn.Module) -> Iterator[tuple[str, Tensor]]:
-    """Yield what a module itself has learnt: its parameters, and running statistics even where it has none."""
-    yield from module.named_parameters(recurse=False)
-    if hasattr(module, "reset_running_stats"):
-        yield from module.named_buffers(recurse=False)
+def _learnt(module: nn.Module) -> dict[str, Tensor]:
+    """Return what a module itself has learnt: its parameters, and running statistics even where it has none."""
+    buffers = module.named_buffers(recurse=False) if hasattr(module, "reset_running_stats") else ()
+    return {**dict(module.named_parameters(recurse=False)), **dict(buffers)}
 
 
 def _draw(module: nn.Module, seed: int) -> None:
@@ -127,13 +126,13 @@ def _draw(module: nn.Module, seed: int) -> None:
             reset()
         for name, tensor in fresh.named_parameters(recurse=False):
             if torch.equal(tensor, old[name]) and (tensor.is_floating_point() or tensor.is_complex()):
-                spread, mean = tensor.std(correction=0), tensor.mean()
-                tensor.copy_(torch.randn(tensor.shape, dtype=tensor.dtype) * spread + mean)
+                drawn = torch.randn(tensor.shape, dtype=tensor.dtype)
+                tensor.copy_(drawn * tensor.std(correction=0) + tensor.mean())
     _assign(module, fresh)
 
 
 @torch.no_grad()
 def _assign(module: nn.Module, source: nn.Module) -> None:
-    values = dict(_learnt(source))
-    for name, tensor in _learnt(module):
+    values = _learnt(source)
+    for name, tensor in _learnt(module).items():
         tensor.copy_(values[name])

@@ -59,18 +59,20 @@ class Protocol:
     @classmethod
     def quick(cls) -> "Protocol":
         """Return a protocol of all groups with few draws, attacked images and stages."""
-        attack = RobustnessAttack(levels=(0.5, 2.0), images=8)
-        return cls(_every(RobustnessRandom(rps_levels=_RPS_LEVELS, draws=3), attack, Sanity(images=8, stages=10)))
+        noise = RobustnessRandom(rps_levels=_RPS_LEVELS, draws=3)
+        attack, sanity = RobustnessAttack(levels=(0.5, 2.0), images=8), Sanity(images=8, stages=10)
+        return cls((Accuracy(), Sparsity(), noise, attack, Fidelity(), GroundTruth(), sanity))
 
     @classmethod
     def full(cls) -> "Protocol":
         """Return a protocol of all groups with the settings of the papers."""
+        noise = RobustnessRandom(rps_levels=_RPS_LEVELS)
         attack = RobustnessAttack(levels=(0.25, 0.5, 1.0, 2.0, 4.0), steps=100, images=500)
-        return cls(_every(RobustnessRandom(rps_levels=_RPS_LEVELS), attack, Sanity(images=64)))
+        return cls((Accuracy(), Sparsity(), noise, attack, Fidelity(), GroundTruth(), Sanity(images=64)))
 
     def in_order(self) -> list[ScoreGroup]:
         """Return the groups in the order of the table."""
-        places = {kind: place for place, kind in enumerate(SCORE_GROUPS)}
+        places: dict[type, int] = {kind: place for place, kind in enumerate(SCORE_GROUPS)}
         last = len(places) - 1  # with the groups of one metric, which come in the order that they were given
         return sorted(self.groups, key=lambda group: places.get(type(group), last))
 
@@ -104,7 +106,3 @@ class Protocol:
         moved = (images.to(device), labels.to(device), truth, noise.to(device))
         attack = next((group.attack for group in self.groups if group.attack is not None), None)
         return EvaluationBatch(classifier, self.attribution, self.target, attack, self.seed, *moved, start)
-
-
-def _every(noise: RobustnessRandom, attack: RobustnessAttack, sanity: Sanity) -> tuple[ScoreGroup, ...]:
-    return (Accuracy(), Sparsity(), noise, attack, Fidelity(steps=20), GroundTruth(), sanity)

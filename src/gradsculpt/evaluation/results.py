@@ -1,14 +1,26 @@
-"""The lines and curves of a scorecard."""
+"""The lines and curves of a scorecard, and how curves are drawn."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 from gradsculpt.metrics import Score
 
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.lines import Line2D
+
 _RESAMPLES = 1000
+
+COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00", "#000000", "#8c6d1f")
+"""After Okabe and Ito, which all kinds of colour vision tell apart."""
+
+_STYLES = ("o-", "s--", "^-.", "d:", "v-", "x--", "+-.", "*:")
+_NAMED, _LETTERS = 12, 18
 
 
 @dataclass(frozen=True)
@@ -69,3 +81,45 @@ def entry(group: str, score: Score, values: Tensor, seed: int) -> Entry:
     mean = float(values.mean())
     low, high = (float(end) if math.isfinite(end) else mean for end in ends.tolist())
     return Entry(group, score, mean, low, high, len(values))
+
+
+def lines(axis: "Axes", curves: Sequence[Curve | None], band: float = 0.2) -> "list[Line2D]":
+    """Draw a curve a classifier, with bands of some opacity for the intervals, and return the lines.
+
+    A classifier without a curve takes its turn, so that each has one colour and marker everywhere.
+    """
+    from matplotlib.ticker import MaxNLocator
+
+    drawn, shown = [], {i: curve for i, curve in enumerate(curves) if curve is not None}
+    for i, curve in shown.items():
+        places = list(range(len(curve.x))) if isinstance(curve.x[0], str) else list(curve.x)
+        style, colour = look(i)
+        drawn += axis.plot(places, curve.mean, style, color=colour, markersize=3)
+        if curve.low != curve.high:
+            axis.fill_between(places, curve.low, curve.high, color=colour, alpha=band, linewidth=0)
+    first = next(iter(shown.values()))
+    label(axis, first.x_label, first.y_label)
+    if isinstance(first.x[0], str):
+        # A dozen at most are named, the first and the last among them; the others keep a small tick.
+        count, last = min(_NAMED, len(first.x)), len(first.x) - 1
+        named = sorted({round(i * last / max(1, count - 1)) for i in range(count)})
+        short = [x if len(x) <= _LETTERS else "…" + x[1 - _LETTERS :] for x in (str(first.x[i]) for i in named)]
+        axis.set_xticks(named, short, rotation=60, ha="right", rotation_mode="anchor")
+        axis.set_xticks(range(len(first.x)), minor=True)
+        axis.tick_params(axis="x", labelsize=6)
+    elif all(isinstance(x, int) for x in first.x):
+        axis.xaxis.set_major_locator(MaxNLocator(integer=True))
+    return drawn
+
+
+def look(i: int) -> tuple[str, str]:
+    """Return how the i-th of several is drawn, told apart by marker and dash as well as by colour: style, colour."""
+    return _STYLES[i % len(_STYLES)], COLOURS[i % len(COLOURS)]
+
+
+def label(axis: "Axes", x_label: str, y_label: str) -> None:
+    """Write on the axes, with small letters and a faint grid."""
+    axis.set_xlabel(x_label, fontsize=8)
+    axis.set_ylabel(y_label, fontsize=8)
+    axis.tick_params(labelsize=7)
+    axis.grid(alpha=0.3)

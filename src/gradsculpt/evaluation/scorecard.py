@@ -1,17 +1,18 @@
 """The scorecard: what a classifier and its maps scored, with intervals."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gradsculpt.errors import ArgumentError, RunError
-from gradsculpt.evaluation.results import Curve, Entry
+from gradsculpt.evaluation.results import Curve, Entry, lines, look
 from gradsculpt.metrics import Score
 
 if TYPE_CHECKING:
     import pandas
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 FILE = "scorecard.json"
@@ -68,8 +69,6 @@ class Scorecard:
 
     def plot(self) -> "Figure":
         """Return the scores as a figure, each on its own range with its interval, and the curves beside them."""
-        from gradsculpt.evaluation.plot import plot
-
         return plot([self])
 
     def save(self, path: Path) -> None:
@@ -90,7 +89,10 @@ class Scorecard:
             entries = {
                 key: Entry(**{**value, "score": Score(**value["score"])}) for key, value in content["scores"].items()
             }
-            curves = {key: _curve(value) for key, value in content.get("curves", {}).items()}
+            curves = {
+                key: Curve(**dict[str, Any]((k, tuple(v) if isinstance(v, list) else v) for k, v in value.items()))
+                for key, value in content.get("curves", {}).items()
+            }
             return cls(content["name"], content["settings"], entries, curves)
         except FileNotFoundError as error:
             raise RunError(f"there is no {path}; write it with `gradsculpt evaluate {path.parent}`.") from error
@@ -100,6 +102,50 @@ class Scorecard:
             ) from error
 
 
-def _curve(content: Mapping[str, Any]) -> Curve:
-    fields: dict[str, Any] = {key: tuple(v) if isinstance(v, list) else v for key, v in content.items()}
-    return Curve(**fields)
+def plot(cards: Sequence[Scorecard]) -> "Figure":
+    """Return scorecards as one figure: every score with its interval, then every curve; each card has its colour."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    names = list(dict.fromkeys(name for card in cards for name in card.entries))
+    curves = list(dict.fromkeys(name for card in cards for name in card.curves))
+    rows = (len(curves) + 1) // 2
+    heights = [max(2.0, 0.26 * len(names) + 0.8), 2.6 * rows]
+    figure = Figure(figsize=(8.0 if curves else 6.0, sum(heights)), layout="constrained")
+    FigureCanvasAgg(figure)
+    halves: Any = figure.subfigures(2, 1, height_ratios=heights) if curves else [figure]
+    _scores(halves[0].subplots(), cards, names)
+    axes = halves[1].subplots(rows, 2, squeeze=False).ravel() if curves else []
+    for axis, name in zip(axes, curves, strict=False):
+        shown = [card for card in cards if name in card.curves]
+        handles = lines(axis, [card.curves.get(name) for card in cards])
+        axis.set_title(shown[0].curves[name].title, fontsize=9)
+        axis.legend(handles, [card.name for card in shown], fontsize=7)
+    for axis in axes[len(curves) :]:
+        axis.set_axis_off()
+    return figure
+
+
+def _scores(axis: "Axes", cards: Sequence[Scorecard], names: Sequence[str]) -> None:
+    """Draw scores, one a line, scaled so that 0 to 1 is the range that a score can have.
+
+    Scores without an upper end are drawn by their share of the largest value shown.
+    """
+    labels = []
+    for row, name in enumerate(names):
+        entries = {i: card.entries[name] for i, card in enumerate(cards) if name in card.entries}
+        score = next(iter(entries.values())).score
+        labels.append(name.replace("_", " ") + {"higher": " ↑", "lower": " ↓", None: ""}[score.better])
+        top = score.high if score.high < float("inf") else max(entry.high for entry in entries.values()) or 1.0
+        low = score.low if score.low > float("-inf") else min(0.0, *(entry.low for entry in entries.values()))
+        for i, entry in entries.items():
+            mean, *ends = ((value - low) / ((top - low) or 1.0) for value in (entry.mean, entry.low, entry.high))
+            place, (style, colour) = row + (i - (len(cards) - 1) / 2) * 0.6 / len(cards), look(i)
+            axis.plot(ends, [place, place], color=colour, linewidth=2, alpha=0.5)
+            label = cards[i].name if row == 0 else None
+            axis.plot([mean], [place], style[0], color=colour, markersize=5, label=label)
+    axis.set_yticks(range(len(names)), labels, fontsize=7)
+    axis.invert_yaxis()
+    axis.set_xlabel("share of the range that each score can have; bars are 95% intervals", fontsize=8)
+    axis.grid(axis="x", alpha=0.3)
+    axis.legend(fontsize=7)

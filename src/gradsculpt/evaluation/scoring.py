@@ -120,7 +120,6 @@ def _batches(
 
 
 def _shares(values: Tensor) -> Tensor:
-    """Return 8-bit values as shares of the largest, and others as they are."""
     return to_float(values) if values.dtype == torch.uint8 else values.float() if values.dtype == torch.bool else values
 
 
@@ -140,7 +139,6 @@ def _measured(batch: EvaluationBatch, protocol: Protocol) -> dict[Header, Tensor
 
 
 def _check(group: ScoreGroup, column: Column, name: str, count: int, others: Iterable[Header]) -> None:
-    """Raise `ArgumentError` where a column would be lost or could not be drawn."""
     owners = {other.name: other.group for other in others}
     if name in owners:
         raise ArgumentError(
@@ -163,21 +161,18 @@ def _summarised(values: Mapping[Header, Tensor], protocol: Protocol) -> tuple[di
     for group in protocol.in_order():
         columns = [Column(h.score, column, h.point) for h, column in values.items() if h.group == group.name]
         lines = [column for column in columns if column.point is None]
-        for column in group.summarised(lines) if lines else ():
-            if summary := _entry(group, column, protocol.seed):
-                entries[column.score.name] = summary
         points: dict[str, dict[float | str, Entry]] = {}
-        for column in columns:
-            if column.point is not None and (summary := _entry(group, column, protocol.seed)):
+        for column in (*(group.summarised(lines) if lines else ()), *(each for each in columns if each.point)):
+            if not len(finite := column.values[column.values.isfinite()]):
+                continue
+            heading = f"{group.name}, {column.heading}" if column.heading else group.name
+            summary = entry(heading, column.score, finite, protocol.seed)
+            if column.point is None:
+                entries[column.score.name] = summary
+            else:
                 points.setdefault(column.point.curve, {})[column.point.x] = summary
         for name, places in points.items():
             text = group.curves[name]
-            mean, low, high = (tuple(getattr(e, end) for e in places.values()) for end in ("mean", "low", "high"))
-            curves[name] = Curve(text.title, text.x_label, text.y_label, tuple(places), mean, low, high, text.caption)
+            mean, low, high = zip(*((each.mean, each.low, each.high) for each in places.values()), strict=True)
+            curves[name] = Curve(*text[:3], tuple(places), mean, low, high, text.caption)
     return entries, curves
-
-
-def _entry(group: ScoreGroup, column: Column, seed: int) -> Entry | None:
-    values = column.values[column.values.isfinite()]
-    heading = f"{group.name}, {column.heading}" if column.heading else group.name
-    return entry(heading, column.score, values, seed) if len(values) else None

@@ -38,10 +38,7 @@ class RunView:
 def read_curve(run: Path) -> list[dict[str, str]]:
     """Return the rows of a run's metrics.csv, or none if it has none."""
     path = run / "metrics.csv"
-    if not path.is_file():
-        return []
-    with path.open(newline="") as file:
-        return list(csv.DictReader(file))
+    return list(csv.DictReader(path.read_text().splitlines())) if path.is_file() else []
 
 
 def render(views: Sequence[RunView], samples: Sequence[Sample], note: str = "") -> str:
@@ -69,7 +66,7 @@ def render(views: Sequence[RunView], samples: Sequence[Sample], note: str = "") 
         samples=_samples(views, samples),
         maps=views[0].maps,
         plots=[
-            {"title": plot.title, "caption": plot.caption, "uri": _uri(plot.svg, "svg+xml")}
+            {**vars(plot), "uri": _uri(plot.svg, "svg+xml")}
             for plot in plots(names, cards, [view.curve for view in views])
         ],
         note=note,

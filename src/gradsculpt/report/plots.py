@@ -8,8 +8,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from gradsculpt.evaluation import Scorecard
-from gradsculpt.evaluation.plot import label, lines, look
-from gradsculpt.evaluation.results import Curve
+from gradsculpt.evaluation.results import Curve, label, lines, look
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -53,9 +52,7 @@ def plots(
 def _comparable(curves: Sequence[Curve | None]) -> list[list[Curve | None]]:
     """Split the curves of the runs into those that share an axis: stages of other networks are other places."""
     axes = list(dict.fromkeys(curve.x if isinstance(curve.x[0], str) else () for curve in curves if curve is not None))
-    if axes == [()]:
-        return [list(curves)]
-    return [[curve if curve is not None and curve.x == x else None for curve in curves] for x in axes]
+    return [[curve if curve is not None and x in ((), curve.x) else None for curve in curves] for x in axes]
 
 
 def _epochs(rows: Sequence[Mapping[str, str]], column: str) -> Curve | None:

@@ -7,18 +7,10 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from gradsculpt import metrics
 from gradsculpt.evaluation.batch import EvaluationBatch
 from gradsculpt.evaluation.groups.base import Column, ScoreGroup
-from gradsculpt.metrics import (
-    Score,
-    binary_scores,
-    brier,
-    connectedness,
-    five_band_scores,
-    gaze_overlap,
-    gini,
-    negative_log_likelihood,
-)
+from gradsculpt.metrics import Score
 from gradsculpt.metrics.calibration import gaps
 from gradsculpt.numerics import per_sample
 
@@ -42,8 +34,8 @@ class Accuracy(ScoreGroup):
         """Yield accuracy, Brier score, negative log likelihood and confidence."""
         confidence, predicted = batch.logits.softmax(dim=1).max(dim=1)
         yield Column(_ACCURACY, (predicted == batch.labels).float())
-        yield Column(brier.scores[0], brier(batch.logits, batch.labels))
-        yield Column(negative_log_likelihood.scores[0], negative_log_likelihood(batch.logits, batch.labels))
+        for metric in (metrics.brier, metrics.negative_log_likelihood):
+            yield Column(metric.scores[0], metric(batch.logits, batch.labels))
         yield Column(_CONFIDENCE, confidence)
 
     def summarised(self, columns: Sequence[Column]) -> Iterator[Column]:
@@ -62,9 +54,9 @@ class Sparsity(ScoreGroup):
 
     def measure(self, batch: EvaluationBatch) -> Iterator[Column]:
         """Yield the Gini index and the connected components of the heat maps."""
-        yield Column(gini.scores[0], gini(batch.heat))
-        components = connectedness(batch.heat)
-        yield from (Column(score, components[score.name]) for score in connectedness.scores)
+        yield Column(metrics.gini.scores[0], metrics.gini(batch.heat))
+        components = metrics.connectedness(batch.heat)
+        yield from (Column(score, components[score.name]) for score in metrics.connectedness.scores)
 
 
 @dataclass(frozen=True)
@@ -105,15 +97,18 @@ def _measured(batch: EvaluationBatch, truth: Tensor) -> tuple[list[Column], Tens
     """Return the columns over all images, and whether there is something to find in each, [N]."""
     heat, columns = batch.heat, []
     for k in (0.05, 0.1):
-        score = replace(gaze_overlap.scores[0], name=f"overlap_top_{100 * k:g}")
-        columns.append(Column(score, gaze_overlap(heat, truth, k)))
+        score = replace(metrics.gaze_overlap.scores[0], name=f"overlap_top_{100 * k:g}")
+        columns.append(Column(score, metrics.gaze_overlap(heat, truth, k)))
     if not bool(torch.isclose(truth[..., None], truth.new_tensor(_LEVELS), atol=4e-3).any(dim=-1).all()):
         return columns, (truth > 0).flatten(1).any(dim=1)  # gaze: any of its levels is something to find
     evidence = truth[:, 0] > _EVIDENCE
     total = per_sample(heat).clamp(min=torch.finfo(heat.dtype).tiny)
     mass = Score("mass_on_evidence", 0.0, 1.0, "higher", "fraction")
     columns.append(Column(mass, per_sample(heat * evidence) / total))
-    for family, metric, maps in (("binary", binary_scores, heat), ("five_band", five_band_scores, batch.maps)):
+    for family, metric, maps in (
+        ("binary", metrics.binary_scores, heat),
+        ("five_band", metrics.five_band_scores, batch.maps),
+    ):
         values = metric(maps, truth)
         columns += [Column(replace(s, name=f"{family}_{s.name}"), values[s.name]) for s in metric.scores]
     return columns, evidence.flatten(1).any(dim=1)

@@ -31,7 +31,6 @@ _SUPPLIED: Mapping[str, Callable[[EvaluationBatch, float], Any]] = {
     "bounds": lambda batch, eps: batch.bounds,
     "seed": lambda batch, eps: batch.seed,
 }
-_GROUND_TRUTH = ("truth", "gaze")
 
 
 @dataclass(frozen=True)
@@ -89,7 +88,7 @@ class MetricGroup(ScoreGroup):
     def measure(self, batch: EvaluationBatch) -> Iterator[Column]:
         """Yield the scores of the metric; of several, each begins with the name of the metric."""
         names = self._supplied()
-        if batch.ground_truth is None and any(name in _GROUND_TRUTH for name in names):
+        if batch.ground_truth is None and {"truth", "gaze"} & {*names}:
             return
         supplied = {name: _SUPPLIED[name](batch, self.eps) for name in names if name not in self.options}
         if "logits" in supplied and "y" in supplied:

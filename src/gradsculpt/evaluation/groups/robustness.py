@@ -22,7 +22,6 @@ class RobustnessRandom(ScoreGroup):
 
     Args:
         eps: Half-width of the uniform noise, in 8-bit pixel levels.
-        k: Share of the non-zero pixels whose overlap is counted.
         rps_levels: Half-widths of the noise of RPS, in 8-bit pixel levels; none leaves RPS and sensitivity out.
         draws: Noisy copies of an image for RPS and sensitivity.
 
