@@ -1,6 +1,5 @@
 """How far an image may be moved: balls around it, whose radius may differ between entries, and the bounds of images."""
 
-from abc import ABC, abstractmethod
 from dataclasses import dataclass
 
 import torch
@@ -14,27 +13,8 @@ from gradsculpt.numerics import divided, length, unit
 _TOLERANCE = 1e-4  # of the range that the bounds leave
 
 
-class Ball(ABC):
-    """The perturbations delta for which the norm of delta / eps is at most 1.
-
-    `eps` broadcasts over [N, C, H, W]; where it is 0, nothing may be moved.
-    """
-
-    @abstractmethod
-    def project(self, delta: Tensor, eps: Tensor) -> Tensor:
-        """Return the perturbation [N, C, H, W] of the ball that is nearest, in units of eps."""
-
-    @abstractmethod
-    def random(self, noise: torch.Generator, like: Tensor) -> Tensor:
-        """Return a point of the unit ball at random, shaped like one image [C, H, W]."""
-
-    @abstractmethod
-    def entry(self, size: int) -> float:
-        """Return the size of the entries of a unit vector whose `size` entries are equal in magnitude."""
-
-
 @dataclass(frozen=True)
-class Linf(Ball):
+class Linf:
     """No entry moves by more than its eps.
 
     Example:
@@ -43,20 +23,20 @@ class Linf(Ball):
     """
 
     def project(self, delta: Tensor, eps: Tensor) -> Tensor:
-        """Cut every entry off."""
+        """Return the nearest perturbation [N, C, H, W] within eps: every entry is cut off."""
         return torch.maximum(torch.minimum(delta, eps), -eps)
 
     def random(self, noise: torch.Generator, like: Tensor) -> Tensor:
-        """Draw every entry uniformly."""
+        """Return a point of the unit ball, shaped like one image [C, H, W]: every entry is drawn uniformly."""
         return (2 * torch.rand(like.shape, generator=noise, dtype=torch.float32) - 1).to(like)
 
     def entry(self, size: int) -> float:
-        """Return 1: every entry may reach its eps."""
+        """Return the size of the entries of a unit vector whose `size` entries are equal: 1, as each may reach eps."""
         return 1.0
 
 
 @dataclass(frozen=True)
-class L2(Ball):
+class L2:
     """The Euclidean length of the perturbation of an image, in units of eps, is at most 1.
 
     Example:
@@ -83,6 +63,9 @@ class L2(Ball):
         """Return 1 / sqrt(size)."""
         return float(size**-0.5)
 
+
+Ball = Linf | L2
+"""The perturbations delta for which the norm of delta / eps is at most 1; where eps is 0, nothing may be moved."""
 
 BALLS: dict[str, Ball] = {"linf": Linf(), "l2": L2()}
 

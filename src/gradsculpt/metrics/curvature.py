@@ -8,7 +8,7 @@ from torch import Tensor
 
 from gradsculpt import checks
 from gradsculpt.attributions.gradient import Gradient, Output, class_output
-from gradsculpt.attributions.sampling import arithmetic, clean_classes, noise, source
+from gradsculpt.attributions.sampling import arithmetic, clean_classes, source
 from gradsculpt.gradients import Model, Recording, input_gradient
 from gradsculpt.isolation import undisturbed
 from gradsculpt.metrics.base import Score, metric, wide
@@ -21,11 +21,7 @@ Probe = Literal["rademacher", "gaussian"]
 _INFINITE = float("inf")
 
 
-@metric(
-    Score("hessian_norm", low=0.0, high=_INFINITE, better=None),
-    Score("standard_error", low=0.0, high=_INFINITE, better=None),
-    Score("squared_hessian_norm", low=0.0, high=_INFINITE, better=None),
-)
+@metric(*(Score(name, 0.0, _INFINITE, None) for name in ("hessian_norm", "standard_error", "squared_hessian_norm")))
 def hessian_norm(
     model: Model,
     x: Tensor,
@@ -194,7 +190,6 @@ def linearization_error(
 
     Args:
         model: Used in the mode it is in; its state does not change.
-        x: The images as the model takes them.
         y: True classes [N]; None for the predicted ones.
         eps: L2 norm of the perturbation; positive. With single precision, rounding of the loss shows in the error
             where lambda eps^2 is below about 1e-6.
@@ -251,7 +246,7 @@ def linearization_error(
 def _directions(gradient: Tensor, direction: Penalty | str, neighbourhood: Neighbourhood) -> Iterator[Tensor]:
     """Yield groups of perturbations [S, N, C, H, W] of L2 norm 1."""
     if direction == "random":
-        for drawn in noise(gradient, neighbourhood.groups(len(gradient)), neighbourhood.generator()):
+        for drawn in neighbourhood.noise(gradient):
             yield unit(drawn.flatten(0, 1))[:, None].expand(-1, *gradient.shape)
     else:
         yield unit(direction.dual(gradient) if isinstance(direction, Penalty) else gradient)[None]

@@ -36,7 +36,7 @@ def topk_intersection(a: Tensor, b: Tensor, k: float = 0.4, nonzero: bool = Fals
         tensor([0.5000])
     """
     both, first, second = _sizes(a, b, k, nonzero)
-    kept = share(both, first, torch.promote_types(a.dtype, b.dtype))
+    kept = share(both, first, torch.result_type(a, b))
     return torch.where(first + second == 0, 1.0, kept)
 
 
@@ -63,14 +63,13 @@ def topk_dice(a: Tensor, b: Tensor, k: float = 0.4, nonzero: bool = False) -> Te
     """
     both, first, second = _sizes(a, b, k, nonzero)
     total = first + second
-    return torch.where(total == 0, 1.0, share(2 * both, total, torch.promote_types(a.dtype, b.dtype)))
+    return torch.where(total == 0, 1.0, share(2 * both, total, torch.result_type(a, b)))
 
 
 def topk_mask(maps: Tensor, k: float, nonzero: bool = False, name: str = "maps") -> Tensor:
     """Mark the entries of largest magnitude in each map.
 
     Args:
-        maps: Attribution maps.
         k: How many entries to mark, as a share in (0, 1] of all entries of a map; rounded to the nearest number
             (halves up), and at least one.
         nonzero: Take the share of the map's non-zero entries, and mark no zero.
@@ -108,7 +107,6 @@ def gaze_overlap(maps: Tensor, gaze: Tensor, k: float = 0.05) -> Tensor:
     all pixels with the largest values, never one of value 0; of equal ones the first in memory order is taken first.
 
     Args:
-        maps: Attribution maps.
         gaze: How much people looked at each pixel, not negative; 8-bit values are taken as they are.
         k: Share of the pixels that counts, in (0, 1]; 0.05 and 0.1 in Tables 4 and 6 of Gong et al.
 
