@@ -24,7 +24,7 @@ class Linf:
 
     def project(self, delta: Tensor, eps: Tensor) -> Tensor:
         """Return the nearest perturbation [N, C, H, W] within eps: every entry is cut off."""
-        return torch.maximum(torch.minimum(delta, eps), -eps)
+        return delta.clamp(-eps, eps)
 
     def random(self, noise: torch.Generator, like: Tensor) -> Tensor:
         """Return a point of the unit ball, shaped like one image [C, H, W]: every entry is drawn uniformly."""
@@ -80,8 +80,7 @@ class FeasibleSet:
     ball: Ball
     x: Tensor
     eps: Tensor
-    low: Tensor | None = None
-    high: Tensor | None = None
+    bounds: tuple[Tensor, Tensor] | None = None
 
     @classmethod
     def around(cls, x: Tensor, ball: Ball, eps: float | Tensor, bounds: Bounds | None) -> "FeasibleSet":
@@ -97,16 +96,14 @@ class FeasibleSet:
                 "them could not start from it; pass the bounds of what the model takes (InputSpace.bounds), or None."
             )
         # A clean image may lie outside by rounding.
-        return cls(ball, x, eps, torch.minimum(low, x), torch.maximum(high, x))
+        return cls(ball, x, eps, (torch.minimum(low, x), torch.maximum(high, x)))
 
     def nearest(self, delta: Tensor) -> Tensor:
         """Return the nearest perturbation within both: cutting at the bounds never leads out of the ball."""
         delta = self.ball.project(delta, self.eps)
-        if self.low is None or self.high is None:
-            return delta
-        return torch.maximum(torch.minimum(self.x + delta, self.high), self.low) - self.x
+        return delta if self.bounds is None else (self.x + delta).clamp(*self.bounds) - self.x
 
     def of(self, rows: Tensor) -> "FeasibleSet":
         """Return the feasible set of some of the images."""
-        low, high = (None if edge is None else edge[rows] for edge in (self.low, self.high))
-        return FeasibleSet(self.ball, self.x[rows], self.eps[rows], low, high)
+        bounds = None if self.bounds is None else (self.bounds[0][rows], self.bounds[1][rows])
+        return FeasibleSet(self.ball, self.x[rows], self.eps[rows], bounds)

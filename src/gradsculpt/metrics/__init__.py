@@ -31,12 +31,8 @@ METRICS: tuple[Metric[..., Tensor] | Metric[..., dict[str, Tensor]], ...] = tupl
 )
 
 __all__ = ["METRICS", "Masking", "Metric", "Neighbourhood", "Score", "metric"]
-# Of one map, or of a map beside another, the ground truth, or gaze:
 __all__ += ["binary_scores", "connectedness", "five_band_scores", "gaze_overlap", "gini"]
 __all__ += ["cosine", "pearson", "spearman", "ssim", "stability", "topk_dice", "topk_intersection", "topk_mask"]
-# Of a map and a model:
-__all__ += ["deletion", "deletion_curve", "inserted", "insertion", "insertion_curve"]
-__all__ += ["aopc_morf", "morf_curve", "relative_drop"]
-# Of a model:
-__all__ += ["brier", "calibration_error", "negative_log_likelihood"]
+__all__ += ["aopc_morf", "deletion", "deletion_curve", "inserted", "insertion", "insertion_curve", "morf_curve"]
+__all__ += ["brier", "calibration_error", "negative_log_likelihood", "relative_drop"]
 __all__ += ["hessian_norm", "linearization_error", "local_lipschitz", "max_sensitivity", "rps", "upper_bound"]

@@ -155,12 +155,10 @@ class _Curvature:
         """Return |H v| of every image for every random vector v, [probes, N]."""
         checks.one_of("probe", probe, get_args(Probe))
         checks.at_least("seed", seed, 0)
-        generator, like, norms = torch.Generator().manual_seed(seed), self.gradient, []
-        for _ in range(probes):
-            vector = torch.randn(like.shape[1:], generator=generator)
-            vector = torch.where(vector < 0, -1.0, 1.0) if probe == "rademacher" else vector
-            norms.append(self.product_lengths(vector.to(like).expand_as(like)))
-        return torch.stack(norms)
+        generator, like = torch.Generator().manual_seed(seed), self.gradient
+        normal = (torch.randn(like.shape[1:], generator=generator) for _ in range(probes))
+        vectors = normal if probe == "gaussian" else (torch.where(v < 0, -1.0, 1.0) for v in normal)
+        return torch.stack([self.product_lengths(v.to(like).expand_as(like)) for v in vectors])
 
 
 def _root_mean_square(norms: Tensor) -> tuple[Tensor, Tensor]:
@@ -190,6 +188,7 @@ def linearization_error(
 
     Args:
         model: Used in the mode it is in; its state does not change.
+        x: The images as the model takes them.
         y: True classes [N]; None for the predicted ones.
         eps: L2 norm of the perturbation; positive. With single precision, rounding of the loss shows in the error
             where lambda eps^2 is below about 1e-6.

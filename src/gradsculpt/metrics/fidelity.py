@@ -24,7 +24,9 @@ def insertion(
 
     Args:
         model: Any callable from [N, C, H, W] to logits [N, K]; used in the mode it is in, normally eval.
+        x: Images, as the model takes them.
         y: The class of each image whose probability is followed: the true one.
+        maps: Attribution maps, one an image.
         steps: How many steps lie between the empty and the whole image.
         masking: The baseline, what is read from the model, and how.
 

@@ -37,6 +37,8 @@ def rps(
 
     Args:
         model: Used in the mode it is in; its state does not change.
+        attribution: How maps are read.
+        x: The images as the model takes them.
         y: The classes of the maps [N], noisy ones included; None for the class predicted for the clean image.
         eps: Half-width of the uniform noise; a tensor gives every channel its own.
         neighbourhood: How many neighbours there are, and where they may lie.

@@ -19,10 +19,8 @@ _RADIUS = 5  # of the 11 x 11 window of Wang et al., whose standard deviation is
 def cosine(a: Tensor, b: Tensor, signed: bool = False) -> Tensor:
     """Cosine of the angle between two maps.
 
-    Args:
-        a: Attribution maps. All entries count; pass heat maps to compare pixels.
-        b: Attribution maps of the same shape.
-        signed: Compare the entries themselves instead of their magnitudes.
+    All entries of `a` and `b`, maps of one shape, count; pass heat maps to compare pixels. With `signed`, the entries
+    themselves are compared instead of their magnitudes.
 
     Shape: Two of [N, H, W] or two of [N, C, H, W] to [N].
     Units: None; multiplying a map by a positive number changes nothing.
