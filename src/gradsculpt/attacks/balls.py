@@ -15,12 +15,7 @@ _TOLERANCE = 1e-4  # of the range that the bounds leave
 
 @dataclass(frozen=True)
 class Linf:
-    """No entry moves by more than its eps.
-
-    Example:
-        >>> Linf().project(torch.tensor([[[[3.0, -1.0]]]]), torch.tensor(2.0))
-        tensor([[[[ 2., -1.]]]])
-    """
+    """No entry moves by more than its eps."""
 
     def project(self, delta: Tensor, eps: Tensor) -> Tensor:
         """Return the nearest perturbation [N, C, H, W] within eps: every entry is cut off."""

@@ -36,10 +36,8 @@ class Adam:
 
     def direction(self, gradient: Tensor, memory: Memory, step: int) -> tuple[Tensor, Memory]:
         """Return the direction of descent, and both means; steps are counted from 0."""
-        memory = tuple(
-            old.lerp(new, 1 - decay)
-            for old, new, decay in zip(memory, (gradient, gradient.square()), self.decay, strict=True)
-        )
+        means = zip(memory, (gradient, gradient.square()), self.decay, strict=True)
+        memory = tuple(old.lerp(new, 1 - decay) for old, new, decay in means)
         mean, square = (value / (1 - decay ** (step + 1)) for value, decay in zip(memory, self.decay, strict=True))
         return -mean / (square.sqrt() + self.floor), memory
 
@@ -67,10 +65,7 @@ class Steepest:
 
 
 Optimizer = Adam | Steepest
-"""Turns gradients, scaled, into directions of descent whose entries have a root mean square of about 1.
-
-What it `remembers` is whether a direction depends on earlier gradients.
-"""
+"""Turns gradients, `scaled`, into directions of descent of that scale, which may depend on what it `remembers`."""
 
 OPTIMIZERS: dict[str, Optimizer] = {"adam": Adam(), "sign": Steepest(torch.sign), "gradient": Steepest(lambda g: g)}
 
@@ -128,7 +123,7 @@ class Search:
         for step in range(self.steps + 1):
             if not bool(going.all()):
                 rows, feasible, delta, waited = rows[going], feasible.of(going), delta[going], waited[going]
-                wanted, memory = _rows(wanted, going), _rows(memory, going)
+                wanted, memory = (tuple(tensor[going] for tensor in tensors) for tensors in (wanted, memory))
             if not len(rows):
                 return
             if step == self.steps:
@@ -155,7 +150,3 @@ class Search:
         """Return the scores [N]; a map that is not finite serves nobody."""
         score = self.criterion.score(look.maps.nan_to_num(), reference)
         return torch.where(look.maps.flatten(1).isfinite().all(dim=1), score, torch.inf)
-
-
-def _rows(tensors: tuple[Tensor, ...], rows: Tensor) -> tuple[Tensor, ...]:
-    return tuple(tensor[rows] for tensor in tensors)

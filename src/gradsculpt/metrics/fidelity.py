@@ -138,10 +138,8 @@ def morf_curve(
 def relative_drop(base: Tensor, other: Tensor) -> Tensor:
     """Return by what share the mean AOPC of some maps falls short of that of the maps they were made from.
 
-    Args:
-        base: `aopc_morf` of the base method, [N]: of the plain gradient if the other is the sparsified gradient, of
-            SmoothGrad if it is Sparsified-SmoothGrad or Sparse MoreauGrad.
-        other: `aopc_morf` of the other method for the same images and network, [N].
+    Both are what `aopc_morf` gives for the same images and network: `base` of the plain gradient if `other` is of the
+    sparsified gradient, of SmoothGrad if it is of Sparsified-SmoothGrad or Sparse MoreauGrad.
 
     Shape: [N] and [N] to a scalar.
     Units: A fraction of the base method's mean; Table 5 prints it in per cent.

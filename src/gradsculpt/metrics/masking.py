@@ -180,12 +180,7 @@ def fitting_values(x: Tensor, maps: Tensor) -> Tensor:
 
 
 def regions(values: Tensor, patch: int) -> Tensor:
-    """Add up [N, H, W] over squares of patch x patch pixels; those at the right and lower edge may be smaller.
-
-    Example:
-        >>> regions(torch.ones(1, 2, 3), patch=2)
-        tensor([[[4., 2.]]])
-    """
+    """Add up [N, H, W] over squares of patch x patch pixels; those at the right and lower edge may be smaller."""
     height, width = values.shape[1:]
     padded = F.pad(values, (0, -width % patch, 0, -height % patch))
     down, across = padded.shape[1] // patch, padded.shape[2] // patch

@@ -37,8 +37,7 @@ def cosine(a: Tensor, b: Tensor, signed: bool = False) -> Tensor:
         >>> cosine(a, b), cosine(a, b, signed=True)
         (tensor([0.6000]), tensor([-0.6000]))
     """
-    first, second = _rows(a, b, signed)
-    return _cosine(first, second).to(torch.result_type(a, b))
+    return _cosine(*_rows(a, b, signed)).to(torch.result_type(a, b))
 
 
 @metric(Score("pearson", low=-1.0, high=1.0, better="higher"))
@@ -61,8 +60,7 @@ def pearson(a: Tensor, b: Tensor, signed: bool = False) -> Tensor:
         >>> pearson(torch.tensor([[[1.0, 2.0, 3.0]]]), torch.tensor([[[-3.0, -2.0, -1.0]]]))
         tensor([-1.])
     """
-    first, second = (_centred(rows) for rows in _rows(a, b, signed))
-    return _cosine(first, second).to(torch.result_type(a, b))
+    return _cosine(*map(_centred, _rows(a, b, signed))).to(torch.result_type(a, b))
 
 
 @metric(Score("spearman", low=-1.0, high=1.0, better="higher"))
