@@ -13,7 +13,7 @@ from gradsculpt.attacks import frame, mass_center
 from gradsculpt.attacks.attacked_model import Watched
 from gradsculpt.attacks.balls import L2, Linf
 from gradsculpt.attacks.criteria import Away, Criterion, MassCenter, OutOfTop, Towards
-from gradsculpt.attacks.optimizers import OPTIMIZERS, Adam, scaled
+from gradsculpt.attacks.search import OPTIMIZERS, Adam, scaled
 from gradsculpt.errors import ArgumentError
 from gradsculpt.kernels import softplus_for_relu
 from gradsculpt.models.smooth import to_softplus

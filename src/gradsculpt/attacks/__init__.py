@@ -1,6 +1,6 @@
 """How a map is manipulated by a change of the image that nobody sees."""
 
-from gradsculpt.attacks.base import Attack
+from gradsculpt.attacks.base import Attack, RandomPerturbation
 from gradsculpt.attacks.criteria import Criterion, frame, mass_center
 from gradsculpt.attacks.manipulation import (
     Attacked,
@@ -10,7 +10,6 @@ from gradsculpt.attacks.manipulation import (
     TopKAttack,
     UntargetedManipulation,
 )
-from gradsculpt.attacks.random import RandomPerturbation
 from gradsculpt.inputs import Bounds
 
 ATTACKS: tuple[type[Attack], ...] = (
@@ -21,18 +20,5 @@ ATTACKS: tuple[type[Attack], ...] = (
     RandomPerturbation,
 )
 
-__all__ = [
-    "ATTACKS",
-    "Attack",
-    "Attacked",
-    "Bounds",
-    "Criterion",
-    "Manipulation",
-    "MassCenterAttack",
-    "RandomPerturbation",
-    "TargetedManipulation",
-    "TopKAttack",
-    "UntargetedManipulation",
-    "frame",
-    "mass_center",
-]
+__all__ = ["ATTACKS", "Attack", "Attacked", "Bounds", "Criterion", "Manipulation", "frame", "mass_center"]
+__all__ += ["MassCenterAttack", "RandomPerturbation", "TargetedManipulation", "TopKAttack", "UntargetedManipulation"]

@@ -1,6 +1,5 @@
 """How far an image may be moved: balls around it, whose radius may differ between entries, and the bounds of images."""
 
-from abc import ABC, abstractmethod
 from dataclasses import dataclass
 
 import torch
@@ -14,49 +13,25 @@ from gradsculpt.numerics import divided, length, unit
 _TOLERANCE = 1e-4  # of the range that the bounds leave
 
 
-class Ball(ABC):
-    """The perturbations delta for which the norm of delta / eps is at most 1.
-
-    `eps` broadcasts over [N, C, H, W]; where it is 0, nothing may be moved.
-    """
-
-    @abstractmethod
-    def project(self, delta: Tensor, eps: Tensor) -> Tensor:
-        """Return the perturbation [N, C, H, W] of the ball that is nearest, in units of eps."""
-
-    @abstractmethod
-    def random(self, noise: torch.Generator, like: Tensor) -> Tensor:
-        """Return a point of the unit ball at random, shaped like one image [C, H, W]."""
-
-    @abstractmethod
-    def entry(self, size: int) -> float:
-        """Return the size of the entries of a unit vector whose `size` entries are equal in magnitude."""
-
-
 @dataclass(frozen=True)
-class Linf(Ball):
-    """No entry moves by more than its eps.
-
-    Example:
-        >>> Linf().project(torch.tensor([[[[3.0, -1.0]]]]), torch.tensor(2.0))
-        tensor([[[[ 2., -1.]]]])
-    """
+class Linf:
+    """No entry moves by more than its eps."""
 
     def project(self, delta: Tensor, eps: Tensor) -> Tensor:
-        """Cut every entry off."""
-        return torch.maximum(torch.minimum(delta, eps), -eps)
+        """Return the nearest perturbation [N, C, H, W] within eps: every entry is cut off."""
+        return delta.clamp(-eps, eps)
 
     def random(self, noise: torch.Generator, like: Tensor) -> Tensor:
-        """Draw every entry uniformly."""
+        """Return a point of the unit ball, shaped like one image [C, H, W]: every entry is drawn uniformly."""
         return (2 * torch.rand(like.shape, generator=noise, dtype=torch.float32) - 1).to(like)
 
     def entry(self, size: int) -> float:
-        """Return 1: every entry may reach its eps."""
+        """Return the size of the entries of a unit vector whose `size` entries are equal: 1, as each may reach eps."""
         return 1.0
 
 
 @dataclass(frozen=True)
-class L2(Ball):
+class L2:
     """The Euclidean length of the perturbation of an image, in units of eps, is at most 1.
 
     Example:
@@ -84,6 +59,9 @@ class L2(Ball):
         return float(size**-0.5)
 
 
+Ball = Linf | L2
+"""The perturbations delta for which the norm of delta / eps is at most 1; where eps is 0, nothing may be moved."""
+
 BALLS: dict[str, Ball] = {"linf": Linf(), "l2": L2()}
 
 
@@ -97,8 +75,7 @@ class FeasibleSet:
     ball: Ball
     x: Tensor
     eps: Tensor
-    low: Tensor | None = None
-    high: Tensor | None = None
+    bounds: tuple[Tensor, Tensor] | None = None
 
     @classmethod
     def around(cls, x: Tensor, ball: Ball, eps: float | Tensor, bounds: Bounds | None) -> "FeasibleSet":
@@ -114,16 +91,14 @@ class FeasibleSet:
                 "them could not start from it; pass the bounds of what the model takes (InputSpace.bounds), or None."
             )
         # A clean image may lie outside by rounding.
-        return cls(ball, x, eps, torch.minimum(low, x), torch.maximum(high, x))
+        return cls(ball, x, eps, (torch.minimum(low, x), torch.maximum(high, x)))
 
     def nearest(self, delta: Tensor) -> Tensor:
         """Return the nearest perturbation within both: cutting at the bounds never leads out of the ball."""
         delta = self.ball.project(delta, self.eps)
-        if self.low is None or self.high is None:
-            return delta
-        return torch.maximum(torch.minimum(self.x + delta, self.high), self.low) - self.x
+        return delta if self.bounds is None else (self.x + delta).clamp(*self.bounds) - self.x
 
     def of(self, rows: Tensor) -> "FeasibleSet":
         """Return the feasible set of some of the images."""
-        low, high = (None if edge is None else edge[rows] for edge in (self.low, self.high))
-        return FeasibleSet(self.ball, self.x[rows], self.eps[rows], low, high)
+        bounds = None if self.bounds is None else (self.bounds[0][rows], self.bounds[1][rows])
+        return FeasibleSet(self.ball, self.x[rows], self.eps[rows], bounds)

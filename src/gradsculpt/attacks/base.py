@@ -1,15 +1,23 @@
-"""What an attack is, and what it may be given."""
+"""What an attack is, and the control of every attack: noise of the same size."""
 
 from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor
 
 from gradsculpt import checks
+from gradsculpt.attacks.attacked_model import keeps
+from gradsculpt.attacks.balls import L2, FeasibleSet, Linf
 from gradsculpt.attributions import Attribution
+from gradsculpt.attributions.sampling import arithmetic, clean_classes, source
 from gradsculpt.errors import ArgumentError
-from gradsculpt.gradients import Model, differentiable
+from gradsculpt.gradients import Model
 from gradsculpt.inputs import Bounds
+from gradsculpt.isolation import undisturbed
+
+Kind = Literal["uniform", "gaussian"]
 
 
 class Attack(ABC):
@@ -46,11 +54,64 @@ class Attack(ABC):
         """
 
 
-def valid(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
-    """Return images without a graph, and classes; raise `ArgumentError` unless they are batches that fit."""
-    checks.images("x", x)
-    checks.labels(y, len(x))
-    return differentiable(x).detach(), differentiable(y).to(x.device)
+@dataclass(frozen=True)
+class RandomPerturbation(Attack):
+    """Adds noise that knows nothing of the model but that the predicted class is kept.
+
+    An image whose class the noise changes gets other noise, up to `tries` times, and else stays as it is.
+
+    Args:
+        eps: Size of the noise, as of `Manipulation`.
+        kind: "uniform" draws every entry from -eps to eps; "gaussian" scales Gaussian noise of each image to the L2
+            length 1 and multiplies it by eps, which is the control of attacks in L2. Gaussian noise of standard
+            deviation sigma has about the length sigma * sqrt(C * H * W).
+        bounds: Least and greatest value of the images, as of `Manipulation`.
+        seed: Seed of the noise, which is the same for every image of a batch.
+        tries: How often noise is drawn.
+
+    Shape: [N, C, H, W] to [N, C, H, W].
+    Units: eps and bounds are in the units that the model takes.
+
+    Raises: ArgumentError if a number is out of range, the kind is unknown, or eps or bounds do not fit the images.
+    Source: Joo et al., AAAI 2023, the RPS metric (uniform); the Gaussian attack of MoreauGrad's released code.
+    Deviation: MoreauGrad's noise is a standard deviation times the range of the whole batch, and may change the class.
+
+    Example:
+        >>> from gradsculpt.attributions import Gradient
+        >>> x, y = torch.zeros(1, 1, 1, 2), torch.tensor([0])
+        >>> RandomPerturbation(0.1)(lambda x: 1 - x.flatten(1).square(), Gradient(), x, y).abs().max() <= 0.1
+        tensor(True)
+    """
+
+    eps: float | Tensor
+    kind: Kind = "uniform"
+    bounds: Bounds | None = None
+    seed: int = 0
+    tries: int = 10
+
+    def __post_init__(self) -> None:
+        checks.each_at_least(self, eps=0.0, seed=0, tries=1)
+        checks.one_of("kind", self.kind, get_args(Kind))
+        check_bounds(self.bounds)
+
+    def __call__(self, model: Model, attribution: Attribution, x: Tensor, y: Tensor) -> Tensor:
+        """Return the images with noise, shape [N, C, H, W]; the attribution is not used."""
+        x = source(x, create_graph=False)
+        y = clean_classes(model, x, y)
+        noise = torch.Generator().manual_seed(self.seed)
+        draw, ball = (Linf().random, Linf()) if self.kind == "uniform" else (L2().direction, L2())
+        with arithmetic(create_graph=False), undisturbed(model):
+            feasible = FeasibleSet.around(x, ball, self.eps, self.bounds)
+            attacked, waiting = x.clone(), torch.arange(len(x), device=x.device)
+            classes = model(x).argmax(dim=1) if len(x) else waiting
+            for _ in range(self.tries):
+                if not len(waiting):
+                    break
+                tried = (x + feasible.nearest(feasible.eps * draw(noise, x[0]).to(x)))[waiting]
+                kept = keeps(model(tried), classes[waiting])
+                attacked[waiting[kept]] = tried[kept]
+                waiting = waiting[~kept]
+        return attacked
 
 
 def check_bounds(bounds: Bounds | None) -> None:

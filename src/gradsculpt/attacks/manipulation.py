@@ -11,11 +11,11 @@ from torch import Tensor
 from gradsculpt import checks
 from gradsculpt.attacks.attacked_model import AttackedModel
 from gradsculpt.attacks.balls import BALLS, FeasibleSet
-from gradsculpt.attacks.base import Attack, check_bounds, valid
+from gradsculpt.attacks.base import Attack, check_bounds
 from gradsculpt.attacks.criteria import Away, Criterion, Distance, MassCenter, OutOfTop, Towards, frame
-from gradsculpt.attacks.optimizers import OPTIMIZERS
-from gradsculpt.attacks.search import Search
+from gradsculpt.attacks.search import OPTIMIZERS, Search
 from gradsculpt.attributions import Attribution
+from gradsculpt.attributions.sampling import arithmetic, clean_classes, source
 from gradsculpt.errors import FlatMapsError
 from gradsculpt.gradients import Model
 from gradsculpt.inputs import Bounds
@@ -116,8 +116,9 @@ class Manipulation(Attack):
             return self._run(model, attribution, x, y, SMOOTH_BETA)
 
     def _run(self, model: Model, attribution: Attribution, x: Tensor, y: Tensor, smooth_beta: float | None) -> Attacked:
-        x, y = valid(x, y)
-        with torch.inference_mode(False), torch.no_grad():
+        with arithmetic(create_graph=False):
+            x = source(x, create_graph=False)
+            y = clean_classes(model, x, y)
             feasible = FeasibleSet.around(x, BALLS[self.norm], self.eps, self.bounds)
             if not len(x):
                 return Attacked(x.clone(), x.new_zeros(0), smooth_beta)

@@ -1,7 +1,8 @@
 """The one loop of all gradient attacks: move the images, keep the best iterate of each, drop those that are done."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -9,10 +10,70 @@ from torch import Tensor
 from gradsculpt.attacks.attacked_model import AttackedModel, Look, keeps, refuse_flat
 from gradsculpt.attacks.balls import FeasibleSet
 from gradsculpt.attacks.criteria import Criterion
-from gradsculpt.attacks.optimizers import Memory, Optimizer, scaled
+from gradsculpt.numerics import unit
 
 TRAVEL = 4.0
 """How far all steps together would go in one direction, in units of eps: the rate of the released code of AAAI 2023."""
+
+Memory = tuple[Tensor, ...]
+"""What is remembered from step to step, one entry an image."""
+
+
+@dataclass(frozen=True)
+class Adam:
+    """Mean gradient over the root of the mean squared gradient, each entry by itself.
+
+    Source: Kingma and Ba, ICLR 2015, algorithm 1.
+    """
+
+    decay: tuple[float, float] = (0.9, 0.999)
+    floor: float = 1e-8
+    remembers: ClassVar[bool] = True
+
+    def start(self, like: Tensor) -> Memory:
+        """Return what is remembered before the first step: means of 0."""
+        return torch.zeros_like(like), torch.zeros_like(like)
+
+    def direction(self, gradient: Tensor, memory: Memory, step: int) -> tuple[Tensor, Memory]:
+        """Return the direction of descent, and both means; steps are counted from 0."""
+        means = zip(memory, (gradient, gradient.square()), self.decay, strict=True)
+        memory = tuple(old.lerp(new, 1 - decay) for old, new, decay in means)
+        mean, square = (value / (1 - decay ** (step + 1)) for value, decay in zip(memory, self.decay, strict=True))
+        return -mean / (square.sqrt() + self.floor), memory
+
+
+@dataclass(frozen=True)
+class Steepest:
+    """The steepest way down in a norm.
+
+    Args:
+        ascent: The way up from a gradient: its sign in the l-infinity norm, itself in L2.
+
+    Source: Madry et al., ICLR 2018 (PGD).
+    """
+
+    ascent: Callable[[Tensor], Tensor]
+    remembers: ClassVar[bool] = False
+
+    def start(self, like: Tensor) -> Memory:
+        """Return what is remembered: nothing."""
+        return ()
+
+    def direction(self, gradient: Tensor, memory: Memory, step: int) -> tuple[Tensor, Memory]:
+        """Return the opposite of the way up."""
+        return -self.ascent(gradient), memory
+
+
+Optimizer = Adam | Steepest
+"""Turns gradients, `scaled`, into directions of descent of that scale, which may depend on what it `remembers`."""
+
+OPTIMIZERS: dict[str, Optimizer] = {"adam": Adam(), "sign": Steepest(torch.sign), "gradient": Steepest(lambda g: g)}
+
+
+def scaled(gradient: Tensor) -> Tensor:
+    """Scale the gradient of every image to a root mean square of 1; one that is zero or not finite becomes zero."""
+    entries: float = gradient[0].numel() ** 0.5
+    return unit(gradient.nan_to_num(nan=0.0, posinf=0.0, neginf=0.0)) * entries
 
 
 @dataclass
@@ -56,47 +117,36 @@ class Search:
         rows = torch.arange(len(feasible.x), device=feasible.x.device)
         memory, waited = self.optimizer.start(delta), torch.zeros_like(rows)
         going = (best.score > self.criterion.floor) & (feasible.eps > 0).flatten(1).any(dim=1)
+        size = TRAVEL / self.steps if self.step_size is None else self.step_size
+        entry = size * feasible.ball.entry(delta[0].numel())
         # All steps but the last pass judge an image and lead on; the last one only judges.
-        for step in range(self.steps):
+        for step in range(self.steps + 1):
             if not bool(going.all()):
                 rows, feasible, delta, waited = rows[going], feasible.of(going), delta[going], waited[going]
-                wanted, memory = _rows(wanted, going), _rows(memory, going)
+                wanted, memory = (tuple(tensor[going] for tensor in tensors) for tensors in (wanted, memory))
             if not len(rows):
+                return
+            if step == self.steps:
+                y, classes, reference = wanted
+                look = attacked.look(feasible.x + delta, y)
+                best.take(rows, feasible.x + delta, self._score(look, reference), keeps(look.logits, classes))
                 return
             look, kept, gradient = attacked.slope(feasible.x + delta, wanted, self.criterion.loss)
             if step == 0:
                 refuse_flat(gradient, kept)
             better = best.take(rows, feasible.x + delta, self._score(look, wanted[2]), kept)
-            moved, memory = self._moved(feasible, delta, gradient, memory, step)
+            # In units of eps, in which the ball is a unit ball.
+            direction, memory = self.optimizer.direction(scaled(gradient * feasible.eps), memory, step)
+            moved = feasible.nearest(delta + entry * feasible.eps * direction)
+            going = best.score[rows] > self.criterion.floor
+            if not self.optimizer.remembers:
+                going &= (moved != delta).flatten(1).any(dim=1)  # from the same place it would never move again
             waited = torch.where(better, 0, waited + 1)
-            going = self._going(best.score[rows], waited, (moved != delta).flatten(1).any(dim=1))
+            if self.patience is not None:
+                going &= waited < self.patience
             delta = moved
-        rows, feasible, delta = rows[going], feasible.of(going), delta[going]
-        y, classes, reference = _rows(wanted, going)
-        if len(rows):
-            look = attacked.look(feasible.x + delta, y)
-            best.take(rows, feasible.x + delta, self._score(look, reference), keeps(look.logits, classes))
-
-    def _moved(
-        self, feasible: FeasibleSet, delta: Tensor, gradient: Tensor, memory: Memory, step: int
-    ) -> tuple[Tensor, Memory]:
-        # In units of eps, in which the ball is a unit ball.
-        direction, memory = self.optimizer.direction(scaled(gradient * feasible.eps), memory, step)
-        size = TRAVEL / self.steps if self.step_size is None else self.step_size
-        entry = size * feasible.ball.entry(delta[0].numel())
-        return feasible.nearest(delta + entry * feasible.eps * direction), memory
-
-    def _going(self, score: Tensor, waited: Tensor, moved: Tensor) -> Tensor:
-        going = score > self.criterion.floor
-        if not self.optimizer.remembers:
-            going &= moved  # from the same place it would never move again
-        return going if self.patience is None else going & (waited < self.patience)
 
     def _score(self, look: Look, reference: Tensor) -> Tensor:
         """Return the scores [N]; a map that is not finite serves nobody."""
         score = self.criterion.score(look.maps.nan_to_num(), reference)
         return torch.where(look.maps.flatten(1).isfinite().all(dim=1), score, torch.inf)
-
-
-def _rows(tensors: tuple[Tensor, ...], rows: Tensor) -> tuple[Tensor, ...]:
-    return tuple(tensor[rows] for tensor in tensors)

@@ -13,53 +13,26 @@ from gradsculpt.metrics.fidelity import (
     aopc_morf,
     deletion,
     deletion_curve,
-    inserted,
     insertion,
     insertion_curve,
     morf_curve,
     relative_drop,
 )
 from gradsculpt.metrics.ground_truth import binary_scores, five_band_scores
-from gradsculpt.metrics.masking import Masking
+from gradsculpt.metrics.masking import Masking, inserted
 from gradsculpt.metrics.neighbourhood import Neighbourhood
 from gradsculpt.metrics.robustness import local_lipschitz, max_sensitivity, rps, stability
 from gradsculpt.metrics.similarity import cosine, pearson, spearman, ssim
 from gradsculpt.metrics.sparsity import connectedness, gini
 from gradsculpt.metrics.topk import gaze_overlap, topk_dice, topk_intersection, topk_mask
 
-METRICS: tuple[Metric[..., Tensor] | Metric[..., dict[str, Tensor]], ...] = (
-    gini,
-    cosine,
-    pearson,
-    spearman,
-    ssim,
-    topk_intersection,
-    topk_dice,
-    five_band_scores,
-    binary_scores,
-    gaze_overlap,
-    connectedness,
-    insertion,
-    deletion,
-    aopc_morf,
-    brier,
-    negative_log_likelihood,
-    stability,
-    rps,
-    local_lipschitz,
-    max_sensitivity,
-    upper_bound,
-    hessian_norm,
-    linearization_error,
+METRICS: tuple[Metric[..., Tensor] | Metric[..., dict[str, Tensor]], ...] = tuple(
+    value for value in globals().values() if isinstance(value, Metric)
 )
 
 __all__ = ["METRICS", "Masking", "Metric", "Neighbourhood", "Score", "metric"]
-# Of one map, or of a map beside another, the ground truth, or gaze:
 __all__ += ["binary_scores", "connectedness", "five_band_scores", "gaze_overlap", "gini"]
 __all__ += ["cosine", "pearson", "spearman", "ssim", "stability", "topk_dice", "topk_intersection", "topk_mask"]
-# Of a map and a model:
-__all__ += ["deletion", "deletion_curve", "inserted", "insertion", "insertion_curve"]
-__all__ += ["aopc_morf", "morf_curve", "relative_drop"]
-# Of a model:
-__all__ += ["brier", "calibration_error", "negative_log_likelihood"]
+__all__ += ["aopc_morf", "deletion", "deletion_curve", "inserted", "insertion", "insertion_curve", "morf_curve"]
+__all__ += ["brier", "calibration_error", "negative_log_likelihood", "relative_drop"]
 __all__ += ["hessian_norm", "linearization_error", "local_lipschitz", "max_sensitivity", "rps", "upper_bound"]

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from gradsculpt import checks
 from gradsculpt.attributions.gradient import Gradient, Output, class_output
-from gradsculpt.attributions.sampling import arithmetic, clean_classes, noise, source
+from gradsculpt.attributions.sampling import arithmetic, clean_classes, source
 from gradsculpt.gradients import Model, Recording, input_gradient
 from gradsculpt.isolation import undisturbed
 from gradsculpt.metrics.base import Score, metric, wide
@@ -21,11 +21,7 @@ Probe = Literal["rademacher", "gaussian"]
 _INFINITE = float("inf")
 
 
-@metric(
-    Score("hessian_norm", low=0.0, high=_INFINITE, better=None),
-    Score("standard_error", low=0.0, high=_INFINITE, better=None),
-    Score("squared_hessian_norm", low=0.0, high=_INFINITE, better=None),
-)
+@metric(*(Score(name, 0.0, _INFINITE, None) for name in ("hessian_norm", "standard_error", "squared_hessian_norm")))
 def hessian_norm(
     model: Model,
     x: Tensor,
@@ -159,12 +155,10 @@ class _Curvature:
         """Return |H v| of every image for every random vector v, [probes, N]."""
         checks.one_of("probe", probe, get_args(Probe))
         checks.at_least("seed", seed, 0)
-        generator, like, norms = torch.Generator().manual_seed(seed), self.gradient, []
-        for _ in range(probes):
-            vector = torch.randn(like.shape[1:], generator=generator)
-            vector = torch.where(vector < 0, -1.0, 1.0) if probe == "rademacher" else vector
-            norms.append(self.product_lengths(vector.to(like).expand_as(like)))
-        return torch.stack(norms)
+        generator, like = torch.Generator().manual_seed(seed), self.gradient
+        normal = (torch.randn(like.shape[1:], generator=generator) for _ in range(probes))
+        vectors = normal if probe == "gaussian" else (torch.where(v < 0, -1.0, 1.0) for v in normal)
+        return torch.stack([self.product_lengths(v.to(like).expand_as(like)) for v in vectors])
 
 
 def _root_mean_square(norms: Tensor) -> tuple[Tensor, Tensor]:
@@ -251,7 +245,7 @@ def linearization_error(
 def _directions(gradient: Tensor, direction: Penalty | str, neighbourhood: Neighbourhood) -> Iterator[Tensor]:
     """Yield groups of perturbations [S, N, C, H, W] of L2 norm 1."""
     if direction == "random":
-        for drawn in noise(gradient, neighbourhood.groups(len(gradient)), neighbourhood.generator()):
+        for drawn in neighbourhood.noise(gradient):
             yield unit(drawn.flatten(0, 1))[:, None].expand(-1, *gradient.shape)
     else:
         yield unit(direction.dual(gradient) if isinstance(direction, Penalty) else gradient)[None]

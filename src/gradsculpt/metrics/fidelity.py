@@ -7,16 +7,7 @@ from gradsculpt import checks
 from gradsculpt.errors import ArgumentError
 from gradsculpt.gradients import Model
 from gradsculpt.metrics.base import Score, metric
-from gradsculpt.metrics.masking import (
-    Baseline,
-    Masking,
-    Trial,
-    baseline_images,
-    check_images,
-    fitting_values,
-    ranking,
-    shares,
-)
+from gradsculpt.metrics.masking import Masking, Trial, shares
 
 _PATCH, _SIDE = 9, 224  # regions of Samek et al., and the side of the images that have such regions here
 
@@ -86,7 +77,7 @@ def insertion_curve(
 ) -> Tensor:
     """Return the curve whose mean is `insertion`: one value for each share 0, 1 / steps, ..., 1, [N, steps + 1]."""
     trial = Trial(model, x, y, maps, masking)
-    return trial.inserted(shares(trial.total, steps))
+    return trial.curve(shares(trial.total, steps), hide=False)
 
 
 def deletion_curve(
@@ -94,26 +85,7 @@ def deletion_curve(
 ) -> Tensor:
     """Return the curve whose mean is `deletion`: one value for each share 0, 1 / steps, ..., 1, [N, steps + 1]."""
     trial = Trial(model, x, y, maps, masking)
-    return trial.deleted(shares(trial.total, steps))
-
-
-def inserted(x: Tensor, maps: Tensor, gamma: float, baseline: Baseline = "zero") -> Tensor:
-    """Return images that show the share gamma of their most important pixels, and the baseline elsewhere.
-
-    Arguments are those of `insertion` and `Masking`; the number of pixels is rounded to the nearest, halves up.
-
-    Raises: ArgumentError if shapes do not fit, x or a map is not finite, gamma is no share, or the baseline is unknown.
-    Source: Joo et al., AAAI 2023, Fig. 2(b).
-
-    Example:
-        >>> inserted(torch.ones(1, 1, 1, 4), torch.tensor([[[1.0, -3.0, 2.0, 0.0]]]), gamma=0.5)
-        tensor([[[[0., 1., 1., 0.]]]])
-    """
-    check_images(x)
-    checks.within("gamma", gamma, 0.0, 1.0)
-    ranks = ranking(fitting_values(x, maps))
-    count = int(gamma * x.shape[2] * x.shape[3] + 0.5)
-    return torch.where((ranks < count)[:, None], x.detach(), baseline_images(x, Masking(baseline).baseline))
+    return trial.curve(shares(trial.total, steps), hide=True)
 
 
 @metric(Score("aopc_morf", low=-1.0, high=1.0, better="higher"))
@@ -148,7 +120,7 @@ def aopc_morf(
         tensor([0.3333])
     """
     curve = morf_curve(model, x, y, maps, steps, masking)
-    return (curve[:, :1] - curve).mean(dim=1)
+    return torch.mean(curve[:, :1] - curve, dim=1)
 
 
 def morf_curve(
@@ -160,16 +132,14 @@ def morf_curve(
     """
     checks.whole("steps", steps, 1)
     trial = Trial(model, x, y, maps, masking, patch=max(1, round(_PATCH * min(x.shape[-2:]) / _SIDE)))
-    return trial.deleted(range(min(steps, trial.total) + 1))
+    return trial.curve(range(min(steps, trial.total) + 1), hide=True)
 
 
 def relative_drop(base: Tensor, other: Tensor) -> Tensor:
     """Return by what share the mean AOPC of some maps falls short of that of the maps they were made from.
 
-    Args:
-        base: `aopc_morf` of the base method, [N]: of the plain gradient if the other is the sparsified gradient, of
-            SmoothGrad if it is Sparsified-SmoothGrad or Sparse MoreauGrad.
-        other: `aopc_morf` of the other method for the same images and network, [N].
+    Both are what `aopc_morf` gives for the same images and network: `base` of the plain gradient if `other` is of the
+    sparsified gradient, of SmoothGrad if it is of Sparsified-SmoothGrad or Sparse MoreauGrad.
 
     Shape: [N] and [N] to a scalar.
     Units: A fraction of the base method's mean; Table 5 prints it in per cent.

@@ -69,26 +69,20 @@ class Trial:
     """
 
     def __init__(self, model: Model, x: Tensor, y: Tensor, maps: Tensor, masking: Masking, patch: int = 1) -> None:
-        check_images(x)
-        checks.labels(y, len(x))
-        self._model, self._x, self._y, self._masking = model, x.detach(), y, masking
         side = masking.patch or patch
         ranks = ranking(regions(fitting_values(x, maps), side))
+        checks.labels(y, len(x))
+        self._model, self._x, self._y, self._masking = model, x.detach(), y, masking
         self.total = ranks.shape[1] * ranks.shape[2]
         height, width = x.shape[2:]
         places = ranks.repeat_interleave(side, dim=1)[:, :height].repeat_interleave(side, dim=2)[:, :, :width]
         self._places = places.contiguous()
 
-    def inserted(self, counts: Sequence[int]) -> Tensor:
-        """Return the curve [N, len(counts)] of images of which the first places are shown, and no more."""
-        return self._curve(self._places, counts)
-
-    def deleted(self, counts: Sequence[int]) -> Tensor:
-        """Return the curve of images of which the first places are hidden."""
-        # Counted from the least important place, what deletion leaves is what is put in.
-        return self._curve(self.total - 1 - self._places, [self.total - count for count in counts])
-
-    def _curve(self, places: Tensor, counts: Sequence[int]) -> Tensor:
+    def curve(self, counts: Sequence[int], *, hide: bool) -> Tensor:
+        """Return the curve [N, len(counts)] of images of which the first places, and no more, are shown or hidden."""
+        places = self._places
+        if hide:  # counted from the least important place, what deletion leaves is what is put in
+            places, counts = self.total - 1 - places, [self.total - count for count in counts]
         levels = sorted(set(counts))
         outside = baseline_images(self._x, self._masking.baseline)
         values = torch.empty(len(levels), len(self._x), dtype=wide(self._x), device=self._x.device)
@@ -98,7 +92,7 @@ class Trial:
             shared = levels[0] == 0 and len(outside) == 1 < len(self._x) and not training
             if shared:
                 image = outside.expand(1, *self._x.shape[1:]).clone(memory_format=torch.channels_last)
-                values[0] = self._class_values(_logits(network, image).expand(len(self._x), -1), self._y)
+                values[0] = self._answers(network, image, self._y)
             for start in range(0, len(self._x), self._masking.batch_size):
                 rows = slice(start, start + self._masking.batch_size)
                 self._fill(network, values[int(shared) :, rows], rows, places[rows], levels[int(shared) :], outside)
@@ -123,31 +117,40 @@ class Trial:
             altered = torch.empty(shape, dtype=inside.dtype, device=inside.device, memory_format=torch.channels_last)
             for i, images in zip(group, altered.split(count), strict=True):
                 torch.where((places < levels[i])[:, None], inside, outside, out=images)
-            answers = self._class_values(_logits(network, altered), self._y[rows].repeat(len(group)))
+            answers = self._answers(network, altered, self._y[rows].repeat(len(group)))
             values[group.start : group.stop] = answers.view(len(group), count)
 
-    def _class_values(self, logits: Tensor, y: Tensor) -> Tensor:
+    def _answers(self, network: Model, images: Tensor, y: Tensor) -> Tensor:
+        """Return what is read from the model for classes y, [N], of N images, or of one that is the same for all."""
+        logits = network(images)
+        if logits.ndim != 2 or len(logits) != len(images):
+            raise ModelError(
+                f"the model returns shape {list(logits.shape)} for {len(images)} images; logits [N, K] are needed. "
+                "Wrap it in a function that returns one row of class scores an image."
+            )
+        logits = logits.to(wide(logits)).expand(len(y), -1)
         if self._masking.output == "accuracy":
             checks.labels(y, *logits.shape)
             return (logits.argmax(dim=1) == y.to(logits.device)).to(logits.dtype)
         return class_output(logits, y, self._masking.output)
 
 
-def _logits(network: Model, images: Tensor) -> Tensor:
-    logits = network(images)
-    if logits.ndim != 2 or len(logits) != len(images):
-        raise ModelError(
-            f"the model returns shape {list(logits.shape)} for {len(images)} images; logits [N, K] are needed. "
-            "Wrap it in a function that returns one row of class scores an image."
-        )
-    return logits.to(wide(logits))
+def inserted(x: Tensor, maps: Tensor, gamma: float, baseline: Baseline = "zero") -> Tensor:
+    """Return images that show the share gamma of their most important pixels, and the baseline elsewhere.
 
+    Arguments are those of `insertion` and `Masking`; the number of pixels is rounded to the nearest, halves up.
 
-def check_images(x: Tensor) -> None:
-    """Raise `ArgumentError` unless x is a floating-point batch [N, C, H, W] of finite numbers."""
-    checks.images("x", x)
-    if not bool(torch.isfinite(x).all()):
-        raise ArgumentError("x holds NaN or infinite entries, which a model cannot answer; leave these images out.")
+    Raises: ArgumentError if shapes do not fit, x or a map is not finite, gamma is no share, or the baseline is unknown.
+    Source: Joo et al., AAAI 2023, Fig. 2(b).
+
+    Example:
+        >>> inserted(torch.ones(1, 1, 1, 4), torch.tensor([[[1.0, -3.0, 2.0, 0.0]]]), gamma=0.5)
+        tensor([[[[0., 1., 1., 0.]]]])
+    """
+    checks.within("gamma", gamma, 0.0, 1.0)
+    ranks = ranking(fitting_values(x, maps))
+    count = int(gamma * x.shape[2] * x.shape[3] + 0.5)
+    return torch.where((ranks < count)[:, None], x.detach(), baseline_images(x, Masking(baseline).baseline))
 
 
 def pixel_values(maps: Tensor) -> Tensor:
@@ -163,7 +166,10 @@ def pixel_values(maps: Tensor) -> Tensor:
 
 
 def fitting_values(x: Tensor, maps: Tensor) -> Tensor:
-    """Return `pixel_values` of maps; raise `ArgumentError` unless there is one for each pixel of x."""
+    """Return `pixel_values` of maps; raise `ArgumentError` unless x is finite images with one for each pixel."""
+    checks.images("x", x)
+    if not bool(torch.isfinite(x).all()):
+        raise ArgumentError("x holds NaN or infinite entries, which a model cannot answer; leave these images out.")
     values = pixel_values(maps)
     if values.shape != (x.shape[0], *x.shape[2:]):
         raise ArgumentError(
@@ -174,12 +180,7 @@ def fitting_values(x: Tensor, maps: Tensor) -> Tensor:
 
 
 def regions(values: Tensor, patch: int) -> Tensor:
-    """Add up [N, H, W] over squares of patch x patch pixels; those at the right and lower edge may be smaller.
-
-    Example:
-        >>> regions(torch.ones(1, 2, 3), patch=2)
-        tensor([[[4., 2.]]])
-    """
+    """Add up [N, H, W] over squares of patch x patch pixels; those at the right and lower edge may be smaller."""
     height, width = values.shape[1:]
     padded = F.pad(values, (0, -width % patch, 0, -height % patch))
     down, across = padded.shape[1] // patch, padded.shape[2] // patch

@@ -1,6 +1,6 @@
 """Images near an image and their maps: what the measures of robustness have in common."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -46,13 +46,10 @@ class Neighbourhood:
     def __post_init__(self) -> None:
         checks.each_at_least(self, draws=1, seed=0, batch_size=1)
 
-    def generator(self) -> torch.Generator:
-        """Return the source of the noise, at its beginning."""
-        return torch.Generator().manual_seed(self.seed)
-
-    def groups(self, images: int) -> Iterator[range]:
-        """Split the draws for so many images into groups that are read in one pass each."""
-        return groups(self.draws, images, self.batch_size)
+    def noise(self, like: Tensor, draw: Callable[..., Tensor] = torch.randn) -> Iterator[Tensor]:
+        """Yield the draws [S, 1, C, H, W] in groups that are read in one pass each."""
+        generator = torch.Generator().manual_seed(self.seed)
+        return noise(like, groups(self.draws, len(like), self.batch_size), generator, draw)
 
     def inside(self, images: Tensor) -> Tensor:
         """Return the images, clamped to the bounds."""
@@ -63,7 +60,7 @@ class Neighbourhood:
     def noisy_inputs(self, x: Tensor, eps: Size) -> Iterator[Tensor]:
         """Yield groups of neighbours [S, N, C, H, W]: x + eps u, u uniform in [-1, 1], clamped to the bounds."""
         checks.at_least("eps", eps, 0.0)
-        for u in noise(x, self.groups(len(x)), self.generator(), _uniform):
+        for u in self.noise(x, _uniform):
             yield self.inside(u * matching(eps, x) + x)
 
 

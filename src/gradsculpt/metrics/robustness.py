@@ -1,6 +1,7 @@
 """How much a map changes when the image is changed a little, at random, or the network is trained again."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Literal
 
 import torch
@@ -19,11 +20,7 @@ from gradsculpt.numerics import divided
 from gradsculpt.penalties import Size
 
 
-@metric(
-    Score("cosine", low=-1.0, high=1.0, better="higher"),
-    Score("pearson", low=-1.0, high=1.0, better="higher"),
-    Score("ssim", low=-1.0, high=1.0, better="higher"),
-)
+@metric(*(Score(name, low=-1.0, high=1.0, better="higher") for name in ("cosine", "pearson", "ssim")))
 def rps(
     model: Model,
     attribution: Attribution,
@@ -112,7 +109,8 @@ def local_lipschitz(
         >>> local_lipschitz(model, Gradient(), torch.rand(1, 1, 4, 4), torch.tensor([15]), eps=0.1).round(decimals=3)
         tensor([2.])
     """
-    changes, distances = _changes(model, attribution, x, y, eps, neighbourhood, relative)
+    measure = partial(_changes, relative=relative)
+    changes, distances = _over_draws(measure, model, attribution, x, y, eps, neighbourhood)
     return divided(changes, distances).amax(dim=0).to(wide(x))
 
 
@@ -146,7 +144,8 @@ def max_sensitivity(
         >>> max_sensitivity(lambda x: x.flatten(1), Gradient(), torch.rand(1, 1, 4, 4), torch.tensor([5]), eps=0.1)
         tensor([0.])
     """
-    return _changes(model, attribution, x, y, eps, neighbourhood, relative)[0].amax(dim=0).to(wide(x))
+    measure = partial(_changes, relative=relative)
+    return _over_draws(measure, model, attribution, x, y, eps, neighbourhood)[0].amax(dim=0).to(wide(x))
 
 
 @metric(
@@ -177,26 +176,20 @@ def stability(a: Tensor, b: Tensor, k: float = 0.4) -> dict[str, Tensor]:
     """
     first, second = (heatmap(maps, clip=100.0) for maps in pair(a, b))
     scores = {"ssim": ssim(first, second), "topk_dice": topk_dice(first, second, k, nonzero=True)}
-    return {name: values.to(torch.promote_types(a.dtype, b.dtype)) for name, values in scores.items()}
+    return {name: values.to(torch.result_type(a, b)) for name, values in scores.items()}
 
 
 Measure = Callable[[Tensor, Tensor, Tensor], Tensor]
 """Of clean maps [N, ...], maps of neighbours [S, N, ...] and what these were moved by, gives values [K, S, N]."""
 
 
-def _changes(
-    model: Model, attribution: Attribution, x: Tensor, y: Tensor | None, eps: Size, near: Neighbourhood, relative: bool
-) -> Tensor:
-    """Return how far each map and its image have moved in every draw, [2, draws, N]."""
-
-    def lengths_of_both(clean: Tensor, maps: Tensor, moved: Tensor) -> Tensor:
-        change = lengths(maps - clean)
-        if relative:
-            size = lengths(clean[None])
-            change = divided(change, torch.where(size > 0, size, change))  # of a zero map, all there is now is change
-        return torch.stack([change, lengths(moved).to(change)])
-
-    return _over_draws(lengths_of_both, model, attribution, x, y, eps, near)
+def _changes(clean: Tensor, maps: Tensor, moved: Tensor, *, relative: bool) -> Tensor:
+    """Return how far each map and its image have moved, [2, S, N]."""
+    change = lengths(maps - clean)
+    if relative:
+        size = lengths(clean[None])
+        change = divided(change, torch.where(size > 0, size, change))  # of a zero map, all there is now is change
+    return torch.stack([change, lengths(moved).to(change)])
 
 
 def _over_draws(

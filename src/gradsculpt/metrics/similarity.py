@@ -19,10 +19,8 @@ _RADIUS = 5  # of the 11 x 11 window of Wang et al., whose standard deviation is
 def cosine(a: Tensor, b: Tensor, signed: bool = False) -> Tensor:
     """Cosine of the angle between two maps.
 
-    Args:
-        a: Attribution maps. All entries count; pass heat maps to compare pixels.
-        b: Attribution maps of the same shape.
-        signed: Compare the entries themselves instead of their magnitudes.
+    All entries of `a` and `b`, maps of one shape, count; pass heat maps to compare pixels. With `signed`, the entries
+    themselves are compared instead of their magnitudes.
 
     Shape: Two of [N, H, W] or two of [N, C, H, W] to [N].
     Units: None; multiplying a map by a positive number changes nothing.
@@ -39,8 +37,7 @@ def cosine(a: Tensor, b: Tensor, signed: bool = False) -> Tensor:
         >>> cosine(a, b), cosine(a, b, signed=True)
         (tensor([0.6000]), tensor([-0.6000]))
     """
-    first, second = _rows(a, b, signed)
-    return _cosine(first, second).to(_dtype(a, b))
+    return _cosine(*_rows(a, b, signed)).to(torch.result_type(a, b))
 
 
 @metric(Score("pearson", low=-1.0, high=1.0, better="higher"))
@@ -63,8 +60,7 @@ def pearson(a: Tensor, b: Tensor, signed: bool = False) -> Tensor:
         >>> pearson(torch.tensor([[[1.0, 2.0, 3.0]]]), torch.tensor([[[-3.0, -2.0, -1.0]]]))
         tensor([-1.])
     """
-    first, second = (_centred(rows) for rows in _rows(a, b, signed))
-    return _cosine(first, second).to(_dtype(a, b))
+    return _cosine(*map(_centred, _rows(a, b, signed))).to(torch.result_type(a, b))
 
 
 @metric(Score("spearman", low=-1.0, high=1.0, better="higher"))
@@ -87,7 +83,7 @@ def spearman(a: Tensor, b: Tensor, signed: bool = False) -> Tensor:
         tensor([0.5000])
     """
     first, second = (_centred_ranks((maps if signed else maps.abs()).flatten(1)) for maps in pair(a, b))
-    return _cosine(first, second).to(_dtype(a, b))
+    return _cosine(first, second).to(torch.result_type(a, b))
 
 
 @metric(Score("ssim", low=-1.0, high=1.0, better="higher"))
@@ -119,11 +115,11 @@ def ssim(a: Tensor, b: Tensor) -> Tensor:
     """
     checks.same_shape("a", a, "b", b)
     if not a.numel():
-        return a.new_zeros(len(a), dtype=_dtype(a, b))
+        return a.new_zeros(len(a), dtype=torch.result_type(a, b))
     # A few pictures at a time, so that their moments stay in the cache.
     size = max(1, _CACHED // a[0].numel())
     parts = zip(torch.split(a.detach(), size), torch.split(b.detach(), size), strict=True)
-    return torch.cat([_ssim(*_pictures(*part)) for part in parts]).clamp(-1.0, 1.0).to(_dtype(a, b))
+    return torch.cat([_ssim(*_pictures(*part)) for part in parts]).clamp(-1.0, 1.0).to(torch.result_type(a, b))
 
 
 def _pictures(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
@@ -203,7 +199,3 @@ def _cosine(a: Tensor, b: Tensor) -> Tensor:
 def _shared_peak(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
     safe = spread(divisor(torch.maximum(a.flatten(1).amax(dim=1), b.flatten(1).amax(dim=1))), a)
     return a / safe, b / safe
-
-
-def _dtype(a: Tensor, b: Tensor) -> torch.dtype:
-    return torch.promote_types(a.dtype, b.dtype)

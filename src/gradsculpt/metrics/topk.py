@@ -14,11 +14,8 @@ from gradsculpt.metrics.masking import pixel_values
 def topk_intersection(a: Tensor, b: Tensor, k: float = 0.4, nonzero: bool = False) -> Tensor:
     """Share of the first map's most important entries that are among the second map's.
 
-    Args:
-        a: Attribution maps before a change, such as an attack.
-        b: Attribution maps after it, of the same shape.
-        k: How many entries count, as a share in (0, 1]; see `topk_mask`.
-        nonzero: Take the share of each map's non-zero entries instead of all.
+    The maps `a` are those before a change, such as an attack, and `b` those after it, of the same shape. How many
+    entries count is said by `k`, a share in (0, 1], and `nonzero`, as of `topk_mask`.
 
     Shape: Two of [N, H, W] or two of [N, C, H, W] to [N].
     Units: A fraction of the first map's top entries.
@@ -36,7 +33,7 @@ def topk_intersection(a: Tensor, b: Tensor, k: float = 0.4, nonzero: bool = Fals
         tensor([0.5000])
     """
     both, first, second = _sizes(a, b, k, nonzero)
-    kept = share(both, first, torch.promote_types(a.dtype, b.dtype))
+    kept = share(both, first, torch.result_type(a, b))
     return torch.where(first + second == 0, 1.0, kept)
 
 
@@ -63,18 +60,14 @@ def topk_dice(a: Tensor, b: Tensor, k: float = 0.4, nonzero: bool = False) -> Te
     """
     both, first, second = _sizes(a, b, k, nonzero)
     total = first + second
-    return torch.where(total == 0, 1.0, share(2 * both, total, torch.promote_types(a.dtype, b.dtype)))
+    return torch.where(total == 0, 1.0, share(2 * both, total, torch.result_type(a, b)))
 
 
 def topk_mask(maps: Tensor, k: float, nonzero: bool = False, name: str = "maps") -> Tensor:
-    """Mark the entries of largest magnitude in each map.
+    """Mark the entries of largest magnitude in each map, which an error calls by the `name`.
 
-    Args:
-        maps: Attribution maps.
-        k: How many entries to mark, as a share in (0, 1] of all entries of a map; rounded to the nearest number
-            (halves up), and at least one.
-        nonzero: Take the share of the map's non-zero entries, and mark no zero.
-        name: What to call `maps` in an error.
+    How many are marked is `k`, a share in (0, 1] of all entries of a map, rounded to the nearest number (halves up),
+    and at least one; with `nonzero` it is the share of the map's non-zero entries, and no zero is marked.
 
     Shape: [N, H, W] or [N, C, H, W] to bool [N, H * W] or [N, C * H * W].
 
@@ -106,11 +99,8 @@ def gaze_overlap(maps: Tensor, gaze: Tensor, k: float = 0.05) -> Tensor:
 
     The channels of a map are added up in magnitude, which gives one value a pixel. The top pixels are the share k of
     all pixels with the largest values, never one of value 0; of equal ones the first in memory order is taken first.
-
-    Args:
-        maps: Attribution maps.
-        gaze: How much people looked at each pixel, not negative; 8-bit values are taken as they are.
-        k: Share of the pixels that counts, in (0, 1]; 0.05 and 0.1 in Tables 4 and 6 of Gong et al.
+    k is in (0, 1]; 0.05 and 0.1 in Tables 4 and 6 of Gong et al. The `gaze` is how much people looked at each pixel,
+    not negative; 8-bit values are taken as they are.
 
     Shape: maps [N, H, W] or [N, C, H, W] and gaze [N, H, W] or [N, 1, H, W] to [N].
     Units: A fraction of the map's top pixels; multiplying map or gaze by a positive number changes nothing.
