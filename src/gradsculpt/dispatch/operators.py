@@ -130,11 +130,7 @@ _OPERATORS |= {"div": ("__truediv__", "__div__"), "neg": ("__neg__",), "rsub": (
 
 def spelling(func: Callable[..., Any]) -> Spelling:
     """Return what a function is; one that the table lacks counts by its own bare name."""
-    spelled = _SPELLINGS.get(func)
-    if spelled is None:
-        name = bare_name(func)
-        return Spelling(_BY_NAME.get(name) or Operator(name), func)
-    return spelled
+    return _SPELLINGS.get(func) or Spelling(_BY_NAME.get(name := bare_name(func)) or Operator(name), func)
 
 
 def bare_name(func: Callable[..., Any]) -> str:

@@ -105,8 +105,7 @@ def _reference(model: Model, start: Tensor) -> tuple[Tensor, list[_Noted]]:
 
     mode = Dispatch(_handlers(activation, pooling), Call.__call__, substitute=True)
     with undisturbed(model), mode:
-        logits: Tensor = mode.current(model(start))
-    return logits, noted
+        return mode.current(model(start)), noted
 
 
 def _matching(noted: Iterator[_Noted], call: Call) -> tuple[Tensor, Any]:
@@ -121,7 +120,7 @@ def _matching(noted: Iterator[_Noted], call: Call) -> tuple[Tensor, Any]:
     return z, y
 
 
-def _rescale(propagation: Propagation, noted: Iterator[_Noted], call: Call) -> Tensor:
+def _rescale(propagation: Propagation, noted: Iterator[_Noted], call: Call) -> Any:
     """Let an activation propagate by its slope between the baseline and the image."""
     start, before = _matching(noted, call)
 
@@ -132,7 +131,7 @@ def _rescale(propagation: Propagation, noted: Iterator[_Noted], call: Call) -> T
     return propagation.ruled(call, rule, with_output=True)
 
 
-def _rescale_pool(propagation: Propagation, noted: Iterator[_Noted], call: Call) -> Tensor:
+def _rescale_pool(propagation: Propagation, noted: Iterator[_Noted], call: Call) -> Any:
     """Give the rise of a maximum to the entry that is largest now, and its fall to the one that was at the baseline."""
     start, (before, places_before) = _matching(noted, call)
 
@@ -148,10 +147,9 @@ def _rescale_pool(propagation: Propagation, noted: Iterator[_Noted], call: Call)
     return propagation.ruled(call, rule)
 
 
-def _with_places(call: Call, x: Tensor) -> tuple[Tensor, Tensor]:
+def _with_places(call: Call, x: Tensor) -> Any:
     """Return the maxima of a pooling and where they are."""
-    maxima, places = replace(call, function=getattr(F, call.name)).given(input=x, return_indices=True)()
-    return maxima, places
+    return replace(call, function=getattr(F, call.name)).given(input=x, return_indices=True)()
 
 
 def _multipliers(call: Call, inputs: Sequence[Tensor], g: Tensor, start: Tensor, caused: Tensor) -> Tensor:
