@@ -33,7 +33,7 @@ def written(value: Any, name: str = "value") -> Any:
         return value
     if isinstance(value, Enum):
         return value.name
-    if isinstance(value, Integral | Real):  # those of NumPy too
+    if isinstance(value, Real):  # those of NumPy too
         return int(value) if isinstance(value, Integral) else float(value)
     if isinstance(value, str | Path):
         return str(value)

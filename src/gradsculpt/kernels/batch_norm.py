@@ -78,12 +78,11 @@ class _Gradient(Function):
         return gv, result, _weight_gradient(ctx, v, product), None, None, None, None
 
 
-def _weight_gradient(ctx: Any, v: Tensor, product: Tensor) -> Tensor:
+def _weight_gradient(ctx: Any, v: Tensor, product: Tensor) -> Any:
     """Return dS / dweight: S is linear in the weight, but where a weight is 0 its share has to be summed up anew."""
     x, weight, _, *kept = ctx.saved_tensors
     if ctx.whole != "zero":
-        direct: Tensor = product / weight
-        return direct
+        return product / weight
     unit = torch.ones_like(weight)
     return _sum(v * _backward(kept[0], x, unit, None, None, ctx.mean, ctx.r, True, ctx.eps, [True, False, False])[0])
 
@@ -125,7 +124,7 @@ def _normalised(x: Tensor, eps: float) -> tuple[Tensor, Tensor]:
 
 
 def _others(t: Tensor) -> list[int]:
-    return [dimension for dimension in range(t.ndim) if dimension != 1]
+    return [0, *range(2, t.ndim)]
 
 
 def _sum(t: Tensor) -> Tensor:

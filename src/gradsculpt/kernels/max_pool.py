@@ -32,20 +32,10 @@ def flatten(call: Call) -> Any:
     x = call["input"]
     if x.ndim != 4:
         return NotImplemented
-    aligned = _Align.apply(x) if _like(x)[1] is torch.channels_last else x
-    return aligned.flatten(call["start_dim"], call["end_dim"])
-
-
-class _Align(Function):
-    """The identity."""
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor) -> Tensor:
-        return x.view_as(x)
-
-    @staticmethod
-    def backward(ctx: Any, g: Tensor) -> Tensor:
-        return g.contiguous(memory_format=torch.channels_last)
+    if x.requires_grad and torch.is_grad_enabled() and _like(x)[1] is torch.channels_last:
+        x = x.view_as(x)
+        x.register_hook(lambda g: g.contiguous(memory_format=torch.channels_last))
+    return x.flatten(call["start_dim"], call["end_dim"])
 
 
 class _MaxPool(Function):

@@ -82,13 +82,12 @@ class DeepLift(Attribution):
 def _handlers(activation: Handler, pooling: Handler) -> Mapping[str | Kind, Handler]:
     """Return handlers of the functions that are not linear."""
 
-    def activated(call: Call) -> Any:
+    def answer(call: Call) -> Any:
+        if call.operator.kind is Kind.MAXIMUM:
+            return call() if call["return_indices"] else pooling(call)
         return activation(call) if call.is_activation else call()
 
-    def pooled(call: Call) -> Any:
-        return call() if call["return_indices"] else pooling(call)
-
-    return {**dict.fromkeys((Kind.RECTIFIER, Kind.CLAMP, Kind.SATURATING), activated), Kind.MAXIMUM: pooled}
+    return dict.fromkeys((Kind.RECTIFIER, Kind.CLAMP, Kind.SATURATING, Kind.MAXIMUM), answer)
 
 
 def _reference(model: Model, start: Tensor) -> tuple[Tensor, list[_Noted]]:
@@ -161,20 +160,20 @@ def _multipliers(call: Call, inputs: Sequence[Tensor], g: Tensor, start: Tensor,
     slopes = caused / torch.where(same, 1.0, change)
     if not bool(same.any()):
         return slopes
-    (plain, *_) = local_gradients(call.of_tensors, inputs, g, [True] + [False] * (len(inputs) - 1))
+    plain, *_ = local_gradients(call.of_tensors, inputs, g, [True] + [False] * (len(inputs) - 1))
     return slopes if plain is None else torch.where(same, plain, slopes)
 
 
 def _check_sums(maps: Tensor, values: Tensor, before: Tensor) -> None:
     """Raise `ModelError` unless maps add up to the change of the logit."""
-    added = per_sample(maps)
+    added, change = per_sample(maps), values - before
     scale = per_sample(maps.abs()) + values.abs() + before.abs()
-    wrong = (added - (values - before)).abs() > tolerance(values, maps) * scale
+    wrong = (added - change).abs() > tolerance(values, maps) * scale
     if bool(wrong.any()):
         worst = int(wrong.nonzero()[0])
         raise ModelError(
             f"the contributions for image {worst} add up to {added[worst].item():.4g}, but the logit changes by "
-            f"{(values - before)[worst].item():.4g}: the rescale rule does not hold for this network, which multiplies "
+            f"{change[worst].item():.4g}: the rescale rule does not hold for this network, which multiplies "
             "activations (squeeze-and-excitation, attention), or normalises layers or by batch statistics. Call "
             "model.eval() if it is training, or take IntegratedGradients."
         )

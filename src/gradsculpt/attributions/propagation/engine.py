@@ -69,15 +69,10 @@ class Propagation:
         *,
         unrecorded: bool = False,
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """Run a batch forward and back.
+        """Run a batch [N, C, H, W] forward and back, from the logits of classes [N] or of those that are predicted.
 
-        Args:
-            model: What is run.
-            x: The images [N, C, H, W].
-            target: The classes [N], or None for those that the model predicts.
-            handlers: By the name or the kind of an operator; they answer a call by `ruled`, or by the function itself.
-            otherwise: Answers the other calls.
-            unrecorded: Whether handlers shall see the calls too through which no gradient goes.
+        Handlers, by the name or the kind of an operator, answer a call by `ruled`, or by the function itself, and
+        `otherwise` answers the other calls; `unrecorded` ones shall see the calls too through which no gradient goes.
 
         Returns:
             What arrives at the images [N, C, H, W], which is NaN for those whose output is; the logits of the classes
@@ -103,8 +98,7 @@ class Propagation:
                 values, maps = input_gradient(output, x, create_graph=self._again)
         finally:
             self._in_force = False
-        broken = ~values.isfinite()
-        if bool(broken.any()):
+        if bool((broken := ~values.isfinite()).any()):
             maps = maps.masked_fill(broken.view(-1, 1, 1, 1), torch.nan)
         return maps, values, classes[0]
 

@@ -1,6 +1,7 @@
 """What the entries of maps owe to the images: whether anything at all, and, before any weights, their range."""
 
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -55,9 +56,9 @@ def _padded(call: Call, x: Tensor, mask: Tensor | None) -> Tensor | None:
     return F.pad(mask.expand(*mask.shape[:padded], *x.shape[padded:]), widths)
 
 
-def _weighted(call: Call, x: Tensor, mask: Tensor) -> Tensor | None:
+def _weighted(call: Call, x: Tensor, mask: Tensor) -> Any:
     """Return 0 for the units of a convolution that see nothing but padding."""
-    weight: Tensor = call["weight"]
+    weight = call["weight"]
     if x.ndim != weight.ndim or x.ndim == 2:
         return None
     mask, ones = mask.float().expand(-1, -1, *x.shape[2:]), torch.ones_like(weight, dtype=torch.float32)
@@ -65,8 +66,7 @@ def _weighted(call: Call, x: Tensor, mask: Tensor) -> Tensor | None:
         call = call.given(input=mask.amax(1, keepdim=True), weight=ones[:1, :1], bias=None, groups=1)
     else:
         call = call.given(input=mask.expand(-1, x.shape[1], *x.shape[2:]), weight=ones, bias=None)
-    seen: Tensor = call()
-    return seen
+    return call()
 
 
 _FOLLOWED: Mapping[Kind, Callable[[Call, Tensor, Tensor], Tensor | None]] = {

@@ -36,31 +36,25 @@ class Relevance:
 
     def maps(self, model: Model, x: Tensor, target: Tensor | None) -> tuple[Tensor, Tensor]:
         """Return the relevance of every entry, [N, C, H, W], and the logits of the classes, [N]."""
+        # Other functions propagate by the derivative, which is that of a function that only arranges entries.
         handlers = {kind: partial(self._answer, handler) for kind, handler in _HANDLERS.items()}
-        otherwise = partial(self._answer, _plain)
-        maps, values, _ = self.propagation.maps(model, x, target, handlers, otherwise)
-        return maps, values
+        return self.propagation.maps(model, x, target, handlers, partial(self._answer, None))[:2]
 
     @cached_property
     def ranges(self) -> Ranges:
         """What entries may be, before the first weights."""
         return Ranges(self.propagation.origin, self.bounds)
 
-    def _answer(self, handler: "_Handler", call: Call) -> Any:
+    def _answer(self, handler: "_Handler | None", call: Call) -> Any:
         """Answer a call if the images have a part in it."""
         places = [i for i, t in enumerate(call.tensors) if t.requires_grad and self.propagation.depends(t)]
         if len(places) == 1:
-            result = handler(self, call, places[0])
+            result = handler(self, call, places[0]) if handler else call()
             if isinstance(result, Tensor):
                 self.mask.follow(call, call.tensors[places[0]], result)
                 self.ranges.follow(call, places[0], result)
             return result
         return _added(self, call) if len(places) == 2 and call.operator.kind is Kind.SUM else call()
-
-
-def _plain(relevance: Relevance, call: Call, place: int) -> Any:
-    """Propagate by the derivative, which is that of a function that only arranges entries."""
-    return call()
 
 
 def _passed(relevance: Relevance, call: Call, place: int) -> Any:
