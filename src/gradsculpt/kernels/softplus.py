@@ -37,7 +37,7 @@ class Softplus(nn.Softplus):
                     "commands do.",
                     stacklevel=1,
                 )
-        return softplus(input, self.beta) if input.device.type == "cpu" else super().forward(input)  # type: ignore[no-any-return]
+        return softplus(input, self.beta) if input.device.type == "cpu" else super().forward(input)
 
 
 def softplus(z: Tensor, beta: float) -> Any:
