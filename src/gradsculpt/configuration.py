@@ -33,7 +33,7 @@ def written(value: Any, name: str = "value") -> Any:
         return value
     if isinstance(value, Enum):
         return value.name
-    if isinstance(value, Integral | Real):  # those of NumPy too
+    if isinstance(value, Real):  # those of NumPy too
         return int(value) if isinstance(value, Integral) else float(value)
     if isinstance(value, str | Path):
         return str(value)
@@ -53,15 +53,12 @@ def _arguments(part: Any, name: str) -> dict[str, Any]:
         parameters = inspect.signature(type(part)).parameters
     except (TypeError, ValueError):  # of a class that is not written in Python
         raise _refused(name, part, "what it was made from is not known. Pass numbers, texts or lists") from None
-    named = (parameter.name for parameter in parameters.values() if parameter.kind not in _VARIADIC)
+    named = (name for name, each in parameters.items() if each.kind not in (each.VAR_POSITIONAL, each.VAR_KEYWORD))
     if len(arguments := {each: getattr(part, each) for each in named if hasattr(part, each)}) < len(parameters):
         missing = ", ".join(parameters.keys() - arguments.keys())
         mend = "Make its class a dataclass, or keep each argument of __init__ as an attribute of the same name"
         raise _refused(name, part, f"it does not keep what it was given as {missing}. {mend}")
     return {argument: written(value, f"{name}.{argument}") for argument, value in arguments.items()}
-
-
-_VARIADIC = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
 
 
 def _import_path(target: Any, name: str) -> str:

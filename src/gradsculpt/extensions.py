@@ -14,12 +14,8 @@ def imported(module: str, name: str, said: str, error: type[GradsculptError], *,
 
     That is not in the current folder, which may have come from a stranger.
 
-    Args:
-        module: As in an import statement.
-        name: Of what stands in the module.
-        said: What was typed, for messages.
-        error: What is raised if there is no such module or name, or the import fails.
-        function: Whether only what can be called will do.
+    It raises `error` if there is no such module or name, or the import fails; messages quote what was `said`. With
+    `function`, only what can be called will do.
     """
     try:
         home = importlib.import_module(module)

@@ -1,8 +1,8 @@
 """Grad-CAM: where the last maps of a network speak for a class."""
 
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -53,7 +53,12 @@ class GradCAM(Attribution):
         with torch.inference_mode(False), torch.enable_grad():
             x = differentiable(x)
             point = x if create_graph and x.requires_grad else x.detach().requires_grad_()
-            with undisturbed(model), _outputs(watched, apart=self.layer is not None) as outputs:
+            outputs: list[Tensor] = []
+            # A layer that was asked for keeps its output from being overwritten by what follows.
+            collect = partial(_collect, outputs, self.layer is not None)
+            with undisturbed(model), ExitStack() as hooks:
+                for module in watched:
+                    hooks.enter_context(module.register_forward_hook(collect))
                 values = class_output(model(point), target, "logit")
             maps = self._last(outputs, len(x))
             gradient = gradient_at(values, maps, create_graph=create_graph)
@@ -98,21 +103,11 @@ class GradCAM(Attribution):
         return outputs[-1]
 
 
-@contextmanager
-def _outputs(modules: list[nn.Module], *, apart: bool) -> Iterator[list[Tensor]]:
-    """Collect the outputs of modules; `apart` keeps them from being overwritten by what follows."""
-    outputs: list[Tensor] = []
-
-    def collect(module: nn.Module, inputs: Any, output: Any) -> Tensor | None:
-        if not isinstance(output, Tensor):
-            return None
-        outputs.append(output)
-        return output.clone() if apart else None
-
-    with ExitStack() as hooks:
-        for module in modules:
-            hooks.enter_context(module.register_forward_hook(collect))
-        yield outputs
+def _collect(outputs: list[Tensor], apart: bool, module: nn.Module, inputs: Any, output: Any) -> Tensor | None:
+    if not isinstance(output, Tensor):
+        return None
+    outputs.append(output)
+    return output.clone() if apart else None
 
 
 def _is_map(t: Tensor, images: int) -> bool:

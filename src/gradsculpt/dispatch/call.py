@@ -105,8 +105,8 @@ class Call:
     @property
     def _levels(self) -> tuple[Any, Any]:
         """What a clamp cuts at."""
-        names = ("min_val", "max_val") if self.name == "hardtanh" else ("min", "max")
-        return self[names[0]], self[names[1]]
+        low, high = ("min_val", "max_val") if self.name == "hardtanh" else ("min", "max")
+        return self[low], self[high]
 
     @property
     def is_rectifier(self) -> bool:

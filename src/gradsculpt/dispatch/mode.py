@@ -1,6 +1,6 @@
 """The mode: while it is on, every function of PyTorch that a network calls can be answered in another way."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
 from torch import Tensor
@@ -45,13 +45,7 @@ class Dispatch(TorchFunctionMode):
         self._otherwise, self._substitute = otherwise, substitute
         self._answers: dict[int, tuple[Tensor, Tensor]] = {}
 
-    def __torch_function__(
-        self,
-        func: Callable[..., Any],
-        types: Sequence[type],
-        args: Sequence[Any] = (),
-        kwargs: Mapping[str, Any] | None = None,
-    ) -> Any:
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """Answer a call, or call the function."""
         kwargs = kwargs or {}
         if self._answers:

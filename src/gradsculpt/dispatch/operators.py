@@ -130,11 +130,7 @@ _OPERATORS |= {"div": ("__truediv__", "__div__"), "neg": ("__neg__",), "rsub": (
 
 def spelling(func: Callable[..., Any]) -> Spelling:
     """Return what a function is; one that the table lacks counts by its own bare name."""
-    spelled = _SPELLINGS.get(func)
-    if spelled is None:
-        name = bare_name(func)
-        return Spelling(_BY_NAME.get(name) or Operator(name), func)
-    return spelled
+    return _SPELLINGS.get(func) or Spelling(_BY_NAME.get(name := bare_name(func)) or Operator(name), func)
 
 
 def bare_name(func: Callable[..., Any]) -> str:
@@ -169,8 +165,8 @@ def _spelled(operator: Operator) -> Iterator[tuple[Callable[..., Any], Spelling]
         yield function, Spelling(operator, function, flag=names.index("inplace") if "inplace" in names else None)
     if operator.kind is Kind.ARRANGING:
         return  # `transpose_` gives the tensor itself another shape, and overwrites no entry
-    for home in _HOMES:
-        for each in (f"{name}_", *([_STATEMENTS[name]] if home is Tensor and name in _STATEMENTS else [])):
+    for home in _HOMES:  # what statements such as `+=` call is in the first only
+        for each in (f"{name}_", _STATEMENTS.get(name, "")):
             if hasattr(home, each):
                 yield getattr(home, each), Spelling(operator, getattr(home, name, plain[0]), overwrites=True)
 
@@ -186,10 +182,8 @@ _BY_NAME: dict[str, Operator] = {operator.name: operator for operator in _operat
 _SPELLINGS: dict[Callable[..., Any], Spelling] = {
     function: spelled for operator in _BY_NAME.values() for function, spelled in _spelled(operator)
 }
-# This one always returns where the maxima are, too.
-_SPELLINGS[torch.adaptive_max_pool1d] = Spelling(
-    Operator("adaptive_max_pool1d_with_indices"), torch.adaptive_max_pool1d
-)
+_with_indices = torch.adaptive_max_pool1d  # this one always returns where the maxima are, too
+_SPELLINGS[_with_indices] = Spelling(Operator("adaptive_max_pool1d_with_indices"), _with_indices)
 _SPELLINGS[Tensor.view] = Spelling(_BY_NAME["view"], _view)
 # The same operator with its arguments in another order.
 _SWAPPED = ("input", "weight", "bias", "running_mean", "running_var", "training", "momentum", "eps", "cudnn_enabled")

@@ -6,72 +6,56 @@ import torch
 from torch import Tensor
 from torch.autograd import Function
 
-from gradsculpt.kernels.base import Reading
+from gradsculpt.dispatch import Call
+from gradsculpt.kernels.convolution import Reading
 
 _forward = torch.ops.aten.native_batch_norm.default
 _backward = torch.ops.aten.native_batch_norm_backward.default
 
 
-def batch_norm(
-    x: Tensor,
-    weight: Tensor,
-    bias: Tensor,
-    running: tuple[Tensor | None, Tensor | None],
-    momentum: float,
-    eps: float,
-    reading: Reading,
-) -> Tensor:
-    """Return x [N, C, ...] normalised per channel, differentiable to any order; running statistics are updated."""
-    result: Tensor = _Normalise.apply(x, weight, bias, running, momentum, eps, reading)
-    return result
+def batch_norm(reading: Reading, call: Call) -> Any:
+    """Return maps [N, C, ...] normalised per channel, differentiable to any order; running statistics are updated."""
+    weight, bias = call["weight"], call["bias"]
+    if not call["training"] or weight is None or bias is None:
+        return NotImplemented
+    settings = (call["running_mean"], call["running_var"], True, call["momentum"], call["eps"])
+    return _Normalise.apply(call["input"], weight, bias, settings, reading)
 
 
 class _Normalise(Function):
     """weight (x - mean) r + bias, with r = (variance + eps)^(-1/2)."""
 
     @staticmethod
-    def forward(
-        ctx: Any,
-        x: Tensor,
-        weight: Tensor,
-        bias: Tensor,
-        running: tuple[Tensor | None, Tensor | None],
-        momentum: float,
-        eps: float,
-        reading: Reading,
-    ) -> Tensor:
-        result, mean, r = _forward(x, weight, bias, *running, True, momentum, eps)
+    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, settings: tuple[Any, ...], reading: Reading) -> Any:
+        result, ctx.mean, ctx.r = _forward(x, weight, bias, *settings)
         ctx.save_for_backward(x, weight)
-        ctx.mean, ctx.r, ctx.eps, ctx.reading = mean, r, eps, reading
-        return result  # type: ignore[no-any-return]
+        ctx.eps, ctx.reading = settings[-1], reading
+        return result
 
     @staticmethod
     def backward(ctx: Any, g: Tensor) -> tuple[Tensor | None, ...]:
         x, weight = ctx.saved_tensors
-        rest = (None,) * 4
         if not torch.is_grad_enabled():
             wanted = [True, not ctx.reading.inputs_only, not ctx.reading.inputs_only]
-            return *_backward(g, x, weight, None, None, ctx.mean, ctx.r, True, ctx.eps, wanted), *rest
+            return *_backward(g, x, weight, None, None, ctx.mean, ctx.r, True, ctx.eps, wanted), None, None
         gx = _Gradient.apply(g, x, weight, ctx.mean, ctx.r, ctx.eps, ctx.reading.order)
         if ctx.reading.inputs_only:
-            return gx, None, None, *rest
+            return gx, None, None, None, None
         normalised, _ = _normalised(x, ctx.eps)
-        return gx, _sum(g * normalised), _sum(g), *rest
+        return gx, _sum(g * normalised), _sum(g), None, None
 
 
 class _Gradient(Function):
     """The gradient of x: weight r (g - mean(g) - x^ mean(g x^)), linear and symmetric in g."""
 
     @staticmethod
-    def forward(
-        ctx: Any, g: Tensor, x: Tensor, weight: Tensor, mean: Tensor, r: Tensor, eps: float, order: int
-    ) -> Tensor:
+    def forward(ctx: Any, g: Tensor, x: Tensor, weight: Tensor, mean: Tensor, r: Tensor, eps: float, order: int) -> Any:
         gx, along, _ = _backward(g, x, weight, None, None, mean, r, True, eps, [True, True, True])
         # A second derivative can do without g, a sixth of what would be kept in memory.
         ctx.whole = "zero" if bool((weight == 0).any()) else "order" if order > 2 else None
         ctx.save_for_backward(x, weight, gx, *([g] if ctx.whole else []))
         ctx.mean, ctx.r, ctx.along, ctx.eps, ctx.order = mean, r, along, eps, order
-        return gx  # type: ignore[no-any-return]
+        return gx
 
     @staticmethod
     def backward(ctx: Any, v: Tensor) -> tuple[Tensor | None, ...]:
@@ -94,12 +78,11 @@ class _Gradient(Function):
         return gv, result, _weight_gradient(ctx, v, product), None, None, None, None
 
 
-def _weight_gradient(ctx: Any, v: Tensor, product: Tensor) -> Tensor:
+def _weight_gradient(ctx: Any, v: Tensor, product: Tensor) -> Any:
     """Return dS / dweight: S is linear in the weight, but where a weight is 0 its share has to be summed up anew."""
     x, weight, _, *kept = ctx.saved_tensors
     if ctx.whole != "zero":
-        direct: Tensor = product / weight
-        return direct
+        return product / weight
     unit = torch.ones_like(weight)
     return _sum(v * _backward(kept[0], x, unit, None, None, ctx.mean, ctx.r, True, ctx.eps, [True, False, False])[0])
 
@@ -107,7 +90,7 @@ def _weight_gradient(ctx: Any, v: Tensor, product: Tensor) -> Tensor:
 def _second(ctx: Any, v: Tensor, g: Tensor, x: Tensor, weight: Tensor, gx: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Return the derivatives of S = <v, gx> by g, x and weight, as `backward` does, with a graph."""
     ones = torch.ones_like(weight)
-    normalised = _Normalise.apply(x, ones, torch.zeros_like(ones), (None, None), 0.0, ctx.eps, Reading())
+    normalised = _Normalise.apply(x, ones, torch.zeros_like(ones), (None, None, True, 0.0, ctx.eps), Reading())
     r = (x.var(_others(x), unbiased=False) + ctx.eps).rsqrt()
     gv = _Gradient.apply(v, x, weight, ctx.mean, ctx.r, ctx.eps, ctx.order - 1)
     product = _sum(v * gx)
@@ -141,7 +124,7 @@ def _normalised(x: Tensor, eps: float) -> tuple[Tensor, Tensor]:
 
 
 def _others(t: Tensor) -> list[int]:
-    return [dimension for dimension in range(t.ndim) if dimension != 1]
+    return [0, *range(2, t.ndim)]
 
 
 def _sum(t: Tensor) -> Tensor:

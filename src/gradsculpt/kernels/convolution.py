@@ -1,54 +1,53 @@
 """Convolution: three bilinear maps, each of whose derivatives are the other two."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.autograd import Function
 
-from gradsculpt.kernels.base import Reading
+from gradsculpt.dispatch import Call
 
-_backward = torch.ops.aten.convolution_backward.default
-
-
-@dataclass(frozen=True)
-class Geometry:
-    """How a two-dimensional convolution walks over its input."""
-
-    stride: tuple[int, int]
-    padding: tuple[int, int]
-    dilation: tuple[int, int]
-    groups: int
-
-    def convolve(self, x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-        """Return the convolution."""
-        return torch.convolution(x, weight, bias, self.stride, self.padding, self.dilation, False, (0, 0), self.groups)
-
-    def gradients(
-        self, g: Tensor, x: Tensor, weight: Tensor, wanted: tuple[bool, bool, bool]
-    ) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
-        """Return those wanted of the gradients of input, weight and bias."""
-        gradients: tuple[Tensor | None, Tensor | None, Tensor | None] = _backward(
-            g,
-            x,
-            weight,
-            [weight.shape[0]],
-            self.stride,
-            self.padding,
-            self.dilation,
-            False,
-            (0, 0),
-            self.groups,
-            wanted,
-        )
-        return gradients
+_Walk = tuple[Any, ...]
+"""How a convolution walks over its input: stride, padding, dilation, transposed, output padding, groups."""
 
 
-def convolution(x: Tensor, weight: Tensor, bias: Tensor | None, geometry: Geometry, reading: Reading) -> Tensor:
-    """Return the convolution of x [N, C, H, W], differentiable to any order."""
-    result: Tensor = _Convolve.apply(x, weight, bias, geometry, reading, x is reading.point)
-    return result
+@dataclass
+class Reading:
+    """What is being asked of a recorded pass at the moment.
+
+    An autograd function of PyTorch's own knows whether the gradient of its weights is wanted; one written in Python is
+    told only that its weights have gradients. Here it can look.
+
+    Args:
+        point: The inputs of the pass. They are a leaf of its own, whose gradient is wanted only while `inputs_only` is
+            set.
+        order: The highest derivative that will be taken.
+        inputs_only: Whether gradients of the inputs are being read, and none of parameters.
+    """
+
+    point: Tensor | None = None
+    order: int = 3
+    inputs_only: bool = field(default=False, init=False)
+
+
+def conv2d(reading: Reading, call: Call) -> Any:
+    """Return the convolution of maps [N, C, H, W], differentiable to any order."""
+    x, weight, bias = call["input"], call["weight"], call["bias"]
+    if x.ndim != 4 or isinstance(call["padding"], str):
+        return NotImplemented
+    kind = x.device.type
+    if torch.is_autocast_enabled(kind):  # which does not see into the kernels
+        dtype = torch.get_autocast_dtype(kind)
+        x, weight, bias = x.to(dtype), weight.to(dtype), None if bias is None else bias.to(dtype)
+    walk = (*(_pair(call[name]) for name in ("stride", "padding", "dilation")), False, (0, 0), call["groups"])
+    return _Convolve.apply(x, weight, bias, walk, reading, x is reading.point)
+
+
+def _pair(value: Any) -> tuple[int, int]:
+    first, *rest = (value,) if isinstance(value, int) else value
+    return int(first), int(rest[0] if rest else first)
 
 
 class _Convolve(Function):
@@ -56,20 +55,20 @@ class _Convolve(Function):
 
     @staticmethod
     def forward(
-        ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, geometry: Geometry, reading: Reading, first: bool
+        ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, walk: _Walk, reading: Reading, first: bool
     ) -> Tensor:
         ctx.save_for_backward(x, weight)
-        ctx.geometry, ctx.reading, ctx.first = geometry, reading, first
-        return geometry.convolve(x, weight, bias)
+        ctx.how, ctx.first = (walk, reading), first
+        return torch.convolution(x, weight, bias, *walk)
 
     @staticmethod
     def backward(ctx: Any, g: Tensor) -> tuple[Tensor | None, ...]:
         x, weight = ctx.saved_tensors
         wanted = _wanted(ctx, 3)
         if not torch.is_grad_enabled():
-            return *ctx.geometry.gradients(g, x, weight, wanted), None, None, None
-        gx = _input_gradient(g, weight, x, ctx.geometry, ctx.reading) if wanted[0] else None
-        gw = _WeightGradient.apply(x, g, weight, ctx.geometry, ctx.reading) if wanted[1] else None
+            return *_gradients(g, x, weight, ctx.how[0], wanted), None, None, None
+        gx = _InputGradient.apply(g, weight, x.detach(), *ctx.how) if wanted[0] else None
+        gw = _WeightGradient.apply(x, g, weight, *ctx.how) if wanted[1] else None
         return gx, gw, g.sum((0, 2, 3)) if wanted[2] else None, None, None, None
 
 
@@ -77,22 +76,21 @@ class _InputGradient(Function):
     """The transposed convolution of g with weight."""
 
     @staticmethod
-    def forward(ctx: Any, g: Tensor, weight: Tensor, like: Tensor, geometry: Geometry, reading: Reading) -> Tensor:
+    def forward(ctx: Any, g: Tensor, weight: Tensor, like: Tensor, walk: _Walk, reading: Reading) -> Any:
         ctx.save_for_backward(g, weight)
-        ctx.geometry, ctx.reading, ctx.first = geometry, reading, False
-        return geometry.gradients(g, like, weight, (True, False, False))[0]  # type: ignore[return-value]
+        ctx.how, ctx.first = (walk, reading), False
+        return _gradients(g, like, weight, walk, (True, False, False))[0]
 
     @staticmethod
     def backward(ctx: Any, u: Tensor) -> tuple[Tensor | None, ...]:
         g, weight = ctx.saved_tensors
-        wanted = _wanted(ctx, 2)
-        gg = gw = None
+        wanted, walk = _wanted(ctx, 2), ctx.how[0]
         if not torch.is_grad_enabled():
-            gg = ctx.geometry.convolve(u, weight) if wanted[0] else None
-            gw = ctx.geometry.gradients(g, u, weight, (False, True, False))[1] if wanted[1] else None
+            gg = torch.convolution(u, weight, None, *walk) if wanted[0] else None
+            gw = _gradients(g, u, weight, walk, (False, True, False))[1] if wanted[1] else None
         else:
-            gg = _Convolve.apply(u, weight, None, ctx.geometry, ctx.reading, False) if wanted[0] else None
-            gw = _WeightGradient.apply(u, g, weight, ctx.geometry, ctx.reading) if wanted[1] else None
+            gg = _Convolve.apply(u, weight, None, *ctx.how, False) if wanted[0] else None
+            gw = _WeightGradient.apply(u, g, weight, *ctx.how) if wanted[1] else None
         return gg, gw, None, None, None
 
 
@@ -100,27 +98,27 @@ class _WeightGradient(Function):
     """The correlation of x with g."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, g: Tensor, like: Tensor, geometry: Geometry, reading: Reading) -> Tensor:
+    def forward(ctx: Any, x: Tensor, g: Tensor, like: Tensor, walk: _Walk, reading: Reading) -> Any:
         ctx.save_for_backward(x, g)
-        ctx.geometry, ctx.reading, ctx.first = geometry, reading, False
-        return geometry.gradients(g, x, like, (False, True, False))[1]  # type: ignore[return-value]
+        ctx.how = walk, reading
+        return _gradients(g, x, like, walk, (False, True, False))[1]
 
     @staticmethod
     def backward(ctx: Any, u: Tensor) -> tuple[Tensor | None, ...]:
         x, g = ctx.saved_tensors
-        gx = _input_gradient(g, u, x, ctx.geometry, ctx.reading) if ctx.needs_input_grad[0] else None
-        gg = _Convolve.apply(x, u, None, ctx.geometry, ctx.reading, False) if ctx.needs_input_grad[1] else None
+        gx = _InputGradient.apply(g, u, x.detach(), *ctx.how) if ctx.needs_input_grad[0] else None
+        gg = _Convolve.apply(x, u, None, *ctx.how, False) if ctx.needs_input_grad[1] else None
         return gx, gg, None, None, None
 
 
-def _input_gradient(g: Tensor, weight: Tensor, like: Tensor, geometry: Geometry, reading: Reading) -> Tensor:
-    result: Tensor = _InputGradient.apply(g, weight, like.detach(), geometry, reading)
-    return result
+def _gradients(g: Tensor, x: Tensor, weight: Tensor, walk: _Walk, wanted: tuple[bool, ...]) -> Any:
+    """Return those wanted of the gradients of input, weight and bias."""
+    return torch.ops.aten.convolution_backward.default(g, x, weight, [weight.shape[0]], *walk, wanted)
 
 
 def _wanted(ctx: Any, count: int) -> tuple[bool, ...]:
     """Return which gradients are wanted now: nobody asks for that of the first layer's input but a reading."""
     needs = ctx.needs_input_grad[:count]
-    if ctx.reading.inputs_only:
+    if ctx.how[1].inputs_only:
         return (needs[0], *[False] * (count - 1))
     return (needs[0] and not ctx.first, *needs[1:])

@@ -14,9 +14,6 @@ from torch.nn.utils.parametrize import is_parametrized
 from gradsculpt.dispatch import Call, Dispatch
 from gradsculpt.isolation import undisturbed
 
-_CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
-_CLIPPING = (nn.ReLU, nn.ReLU6, nn.Hardtanh)
-
 
 @contextmanager
 def fused(model: Callable[[Tensor], Tensor], x: Tensor) -> Iterator[Callable[[Tensor], Tensor]]:
@@ -79,7 +76,7 @@ def _copy(model: nn.Module, x: Tensor) -> Fused | None:
             layout = torch.channels_last if x.device.type == "cpu" else torch.contiguous_format
             fast = Fused(merged, layout).requires_grad_(False)
             for module in fast.modules():
-                if isinstance(module, _CLIPPING):
+                if isinstance(module, nn.ReLU | nn.ReLU6 | nn.Hardtanh):
                     module.inplace = True
             with undisturbed(model), torch.no_grad():
                 expected = model(first)
@@ -95,11 +92,10 @@ def _copy(model: nn.Module, x: Tensor) -> Fused | None:
 def _pairs(model: nn.Module) -> Iterator[tuple[nn.Module, str, str]]:
     """Yield every convolution that a batch normalisation by fixed statistics follows among the children of a module."""
     for parent in model.modules():
-        children = list(parent.named_children())
-        for (conv, first), (norm, second) in pairwise(children):
-            fits = isinstance(first, _CONVOLUTIONS) and isinstance(second, nn.modules.batchnorm._BatchNorm)
-            fits = fits and not is_parametrized(first)
-            if fits and not first.training and not second.training and second.track_running_stats:
+        for (conv, first), (norm, second) in pairwise(parent.named_children()):
+            fits = isinstance(first, nn.Conv1d | nn.Conv2d | nn.Conv3d) and not is_parametrized(first)
+            fixed = isinstance(second, nn.modules.batchnorm._BatchNorm) and second.track_running_stats
+            if fits and fixed and not first.training and not second.training:
                 yield parent, conv, norm
 
 

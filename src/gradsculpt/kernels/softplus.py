@@ -30,30 +30,25 @@ class Softplus(nn.Softplus):
         """
         if self.training and not self._checked and input.device.type == "cpu":
             self._checked = True
-            _warn_of_denormals()
+            if float(torch.tensor(1e-40) * 1.0) > 0:
+                warnings.warn(
+                    "Softplus networks breed denormal numbers in training, and CPUs compute with these many times more "
+                    "slowly. Call torch.set_flush_denormal(True) before anything else is computed; the gradsculpt "
+                    "commands do.",
+                    stacklevel=1,
+                )
         return softplus(input, self.beta) if input.device.type == "cpu" else super().forward(input)
 
 
-def _warn_of_denormals() -> None:
-    if float(torch.tensor(1e-40) * 1.0) > 0:
-        warnings.warn(
-            "Softplus networks breed denormal numbers in training, and CPUs compute with these many times more slowly. "
-            "Call torch.set_flush_denormal(True) before anything else is computed; the gradsculpt commands do.",
-            stacklevel=1,
-        )
-
-
-def softplus(z: Tensor, beta: float) -> Tensor:
+def softplus(z: Tensor, beta: float) -> Any:
     """Return log(1 + exp(beta z)) / beta, differentiable to any order.
 
     PyTorch's own goes through log1p, which costs ten times as much as the logarithm on CPUs; here the sum
     1 + exp(-|beta z|) is rounded, so that values are exact to float precision beside 1 / beta.
     """
     if has_torch_function_unary(z):  # or it would be hidden from modes that look for activations
-        seen: Tensor = handle_torch_function(softplus, (z,), z, beta)
-        return seen
-    result: Tensor = _Softplus.apply(z, beta)[0]
-    return result
+        return handle_torch_function(softplus, (z,), z, beta)
+    return _Softplus.apply(z, beta)[0]
 
 
 class _Softplus(Function):

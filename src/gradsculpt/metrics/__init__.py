@@ -26,9 +26,11 @@ from gradsculpt.metrics.similarity import cosine, pearson, spearman, ssim
 from gradsculpt.metrics.sparsity import connectedness, gini
 from gradsculpt.metrics.topk import gaze_overlap, topk_dice, topk_intersection, topk_mask
 
-METRICS: tuple[Metric[..., Tensor] | Metric[..., dict[str, Tensor]], ...] = tuple(
-    value for value in globals().values() if isinstance(value, Metric)
-)
+METRICS: tuple[Metric[..., Tensor] | Metric[..., dict[str, Tensor]], ...]
+METRICS = (gini, cosine, pearson, spearman, ssim, topk_intersection, topk_dice)
+METRICS += (five_band_scores, binary_scores, gaze_overlap, connectedness, insertion, deletion, aopc_morf)
+METRICS += (brier, negative_log_likelihood, stability, rps, local_lipschitz, max_sensitivity)
+METRICS += (upper_bound, hessian_norm, linearization_error)
 
 __all__ = ["METRICS", "Masking", "Metric", "Neighbourhood", "Score", "metric"]
 __all__ += ["binary_scores", "connectedness", "five_band_scores", "gaze_overlap", "gini"]

@@ -82,13 +82,12 @@ class DeepLift(Attribution):
 def _handlers(activation: Handler, pooling: Handler) -> Mapping[str | Kind, Handler]:
     """Return handlers of the functions that are not linear."""
 
-    def activated(call: Call) -> Any:
+    def answer(call: Call) -> Any:
+        if call.operator.kind is Kind.MAXIMUM:
+            return call() if call["return_indices"] else pooling(call)
         return activation(call) if call.is_activation else call()
 
-    def pooled(call: Call) -> Any:
-        return call() if call["return_indices"] else pooling(call)
-
-    return {**dict.fromkeys((Kind.RECTIFIER, Kind.CLAMP, Kind.SATURATING), activated), Kind.MAXIMUM: pooled}
+    return dict.fromkeys((Kind.RECTIFIER, Kind.CLAMP, Kind.SATURATING, Kind.MAXIMUM), answer)
 
 
 def _reference(model: Model, start: Tensor) -> tuple[Tensor, list[_Noted]]:
@@ -105,8 +104,7 @@ def _reference(model: Model, start: Tensor) -> tuple[Tensor, list[_Noted]]:
 
     mode = Dispatch(_handlers(activation, pooling), Call.__call__, substitute=True)
     with undisturbed(model), mode:
-        logits: Tensor = mode.current(model(start))
-    return logits, noted
+        return mode.current(model(start)), noted
 
 
 def _matching(noted: Iterator[_Noted], call: Call) -> tuple[Tensor, Any]:
@@ -121,7 +119,7 @@ def _matching(noted: Iterator[_Noted], call: Call) -> tuple[Tensor, Any]:
     return z, y
 
 
-def _rescale(propagation: Propagation, noted: Iterator[_Noted], call: Call) -> Tensor:
+def _rescale(propagation: Propagation, noted: Iterator[_Noted], call: Call) -> Any:
     """Let an activation propagate by its slope between the baseline and the image."""
     start, before = _matching(noted, call)
 
@@ -132,7 +130,7 @@ def _rescale(propagation: Propagation, noted: Iterator[_Noted], call: Call) -> T
     return propagation.ruled(call, rule, with_output=True)
 
 
-def _rescale_pool(propagation: Propagation, noted: Iterator[_Noted], call: Call) -> Tensor:
+def _rescale_pool(propagation: Propagation, noted: Iterator[_Noted], call: Call) -> Any:
     """Give the rise of a maximum to the entry that is largest now, and its fall to the one that was at the baseline."""
     start, (before, places_before) = _matching(noted, call)
 
@@ -148,10 +146,9 @@ def _rescale_pool(propagation: Propagation, noted: Iterator[_Noted], call: Call)
     return propagation.ruled(call, rule)
 
 
-def _with_places(call: Call, x: Tensor) -> tuple[Tensor, Tensor]:
+def _with_places(call: Call, x: Tensor) -> Any:
     """Return the maxima of a pooling and where they are."""
-    maxima, places = replace(call, function=getattr(F, call.name)).given(input=x, return_indices=True)()
-    return maxima, places
+    return replace(call, function=getattr(F, call.name)).given(input=x, return_indices=True)()
 
 
 def _multipliers(call: Call, inputs: Sequence[Tensor], g: Tensor, start: Tensor, caused: Tensor) -> Tensor:
@@ -163,20 +160,20 @@ def _multipliers(call: Call, inputs: Sequence[Tensor], g: Tensor, start: Tensor,
     slopes = caused / torch.where(same, 1.0, change)
     if not bool(same.any()):
         return slopes
-    (plain, *_) = local_gradients(call.of_tensors, inputs, g, [True] + [False] * (len(inputs) - 1))
+    plain, *_ = local_gradients(call.of_tensors, inputs, g, [True] + [False] * (len(inputs) - 1))
     return slopes if plain is None else torch.where(same, plain, slopes)
 
 
 def _check_sums(maps: Tensor, values: Tensor, before: Tensor) -> None:
     """Raise `ModelError` unless maps add up to the change of the logit."""
-    added = per_sample(maps)
+    added, change = per_sample(maps), values - before
     scale = per_sample(maps.abs()) + values.abs() + before.abs()
-    wrong = (added - (values - before)).abs() > tolerance(values, maps) * scale
+    wrong = (added - change).abs() > tolerance(values, maps) * scale
     if bool(wrong.any()):
         worst = int(wrong.nonzero()[0])
         raise ModelError(
             f"the contributions for image {worst} add up to {added[worst].item():.4g}, but the logit changes by "
-            f"{(values - before)[worst].item():.4g}: the rescale rule does not hold for this network, which multiplies "
+            f"{change[worst].item():.4g}: the rescale rule does not hold for this network, which multiplies "
             "activations (squeeze-and-excitation, attention), or normalises layers or by batch statistics. Call "
             "model.eval() if it is training, or take IntegratedGradients."
         )

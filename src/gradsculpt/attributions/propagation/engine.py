@@ -21,6 +21,8 @@ from gradsculpt.isolation import undisturbed
 Rule = Callable[[Sequence[Tensor], Tensor], Sequence[Tensor | None]]
 """From inputs and the gradient of the output to what the inputs get."""
 
+_PYTHON_NODE: type = BackwardCFunction
+
 
 class Propagation:
     """One pass forward and back, in which handlers make some functions propagate by another rule than their derivative.
@@ -42,14 +44,13 @@ class Propagation:
     def __init__(self, create_graph: bool) -> None:
         self._in_force, self._again = True, create_graph
 
-    def ruled(self, call: Call, rule: Rule, *, with_inputs: bool = True, with_output: bool = False) -> Tensor:
+    def ruled(self, call: Call, rule: Rule, *, with_inputs: bool = True, with_output: bool = False) -> Any:
         """Compute a call and let its output propagate by a rule, which may leave out gradients of last inputs.
 
         The rule gets the output after the inputs if it asks for it. One that says that it does without the inputs may
         get them or not, so that they need not be kept.
         """
-        result: Tensor = _Ruled.apply(call, rule, self, with_inputs, with_output, *call.tensors)
-        return result
+        return _Ruled.apply(call, rule, self, with_inputs, with_output, *call.tensors)
 
     def depends(self, t: Tensor) -> bool:
         """Return whether a tensor of the pass was computed from the images, and not from parameters alone."""
@@ -68,15 +69,10 @@ class Propagation:
         *,
         unrecorded: bool = False,
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """Run a batch forward and back.
+        """Run a batch [N, C, H, W] forward and back, from the logits of classes [N] or of those that are predicted.
 
-        Args:
-            model: What is run.
-            x: The images [N, C, H, W].
-            target: The classes [N], or None for those that the model predicts.
-            handlers: By the name or the kind of an operator; they answer a call by `ruled`, or by the function itself.
-            otherwise: Answers the other calls.
-            unrecorded: Whether handlers shall see the calls too through which no gradient goes.
+        Handlers, by the name or the kind of an operator, answer a call by `ruled`, or by the function itself, and
+        `otherwise` answers the other calls; `unrecorded` ones shall see the calls too through which no gradient goes.
 
         Returns:
             What arrives at the images [N, C, H, W], which is NaN for those whose output is; the logits of the classes
@@ -92,7 +88,7 @@ class Propagation:
         def output(inputs: Tensor) -> Tensor:
             self.origin = inputs
             with mode:
-                logits: Tensor = mode.current(model(inputs))
+                logits = mode.current(model(inputs))
             _refuse_unseen(logits)
             classes.append(logits.argmax(dim=1) if target is None else target)
             return class_output(logits, classes[0], "logit")
@@ -102,8 +98,7 @@ class Propagation:
                 values, maps = input_gradient(output, x, create_graph=self._again)
         finally:
             self._in_force = False
-        broken = ~values.isfinite()
-        if bool(broken.any()):
+        if bool((broken := ~values.isfinite()).any()):
             maps = maps.masked_fill(broken.view(-1, 1, 1, 1), torch.nan)
         return maps, values, classes[0]
 
@@ -112,16 +107,9 @@ class _Ruled(Function):
     """A function whose backward pass is a rule while rules are in force, and its derivative afterwards."""
 
     @staticmethod
-    def forward(
-        ctx: Any,
-        call: Call,
-        rule: Rule,
-        propagation: Propagation,
-        with_inputs: bool,
-        with_output: bool,
-        *inputs: Tensor,
-    ) -> Tensor:
-        output: Tensor = call.of_tensors(*inputs)
+    def forward(ctx: Any, *given: Any) -> Any:
+        call, rule, propagation, with_inputs, with_output, *inputs = given
+        output = call.of_tensors(*inputs)
         again, kind = propagation._again, inputs[0].device.type
         ctx.save_for_backward(*(inputs if with_inputs or again else ()), *([output] if with_output else []))
         ctx.rule, ctx.propagation, ctx.is_ruled, ctx.count = rule, propagation, True, len(inputs)
@@ -132,14 +120,13 @@ class _Ruled(Function):
     @staticmethod
     def backward(ctx: Any, g: Tensor) -> tuple[Tensor | None, ...]:
         saved = ctx.saved_tensors
-        rest = (None,) * 5
         kind, enabled, dtype = ctx.casts
         if ctx.propagation._in_force:
             with torch.autocast(kind, enabled=False) if torch.is_autocast_enabled(kind) else nullcontext():
                 passed = list(ctx.rule(saved, g))
-            return *rest, *passed, *[None] * (ctx.count - len(passed))
+            return *[None] * 5, *passed, *[None] * (ctx.count - len(passed))
         with torch.autocast(kind, dtype=dtype, enabled=enabled, cache_enabled=False):
-            return *rest, *local_gradients(ctx.call.of_tensors, saved[: ctx.count], g, ctx.needs_input_grad[5:])
+            return *[None] * 5, *local_gradients(ctx.call.of_tensors, saved[: ctx.count], g, ctx.needs_input_grad[5:])
 
 
 def by_channels(x: Tensor, create_graph: bool) -> Tensor:
@@ -180,6 +167,3 @@ def _history(t: Tensor) -> Iterator[Any]:
             yield node
             seen.add(node)
             waiting += [following for following, _ in node.next_functions]
-
-
-_PYTHON_NODE: type = BackwardCFunction

@@ -1,6 +1,6 @@
 """Guided backpropagation: only what is positive travels back, through units that were on."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -10,7 +10,7 @@ from torch import Tensor
 
 from gradsculpt.attributions.base import Attribution
 from gradsculpt.attributions.propagation.engine import Propagation, by_channels
-from gradsculpt.dispatch import Call, Kind
+from gradsculpt.dispatch import Call, Handler, Kind
 from gradsculpt.gradients import Model
 
 
@@ -39,13 +39,10 @@ class GuidedBackprop(Attribution):
     def __call__(self, model: Model, x: Tensor, target: Tensor | None = None, *, create_graph: bool = False) -> Tensor:
         """Return the guided gradients, shape [N, C, H, W]."""
         propagation = Propagation(create_graph)
-        handlers = {key: partial(handler, propagation) for key, handler in _HANDLERS.items()}
+        handlers: dict[str | Kind, Handler] = {Kind.RECTIFIER: lambda call: propagation.ruled(call, _guide)}
+        handlers |= dict.fromkeys(("relu", "relu6", Kind.CLAMP), partial(_by_output, propagation))
         maps, *_ = propagation.maps(model, by_channels(x, create_graph), target, handlers)
         return maps.contiguous() if x.is_contiguous() else maps
-
-
-def _by_input(propagation: Propagation, call: Call) -> Tensor:
-    return propagation.ruled(call, _guide)
 
 
 def _by_output(propagation: Propagation, call: Call) -> Any:
@@ -63,11 +60,3 @@ def _guide(saved: Sequence[Tensor], g: Tensor) -> tuple[Tensor]:
 def _guide_by_output(saved: Sequence[Tensor], g: Tensor) -> tuple[Tensor]:
     passed = torch.ops.aten.threshold_backward(g, saved[-1].detach(), 0)
     return (passed.relu() if torch.is_grad_enabled() else passed.relu_(),)
-
-
-_HANDLERS: Mapping[str | Kind, Callable[[Propagation, Call], Any]] = {
-    Kind.RECTIFIER: _by_input,
-    "relu": _by_output,
-    "relu6": _by_output,
-    Kind.CLAMP: _by_output,
-}

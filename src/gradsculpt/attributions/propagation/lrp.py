@@ -7,7 +7,7 @@ from torch import Tensor
 
 from gradsculpt.attributions.base import Attribution
 from gradsculpt.attributions.propagation.engine import Propagation, by_channels, tolerance
-from gradsculpt.attributions.propagation.ranges import Bounds
+from gradsculpt.attributions.propagation.entries import Bounds
 from gradsculpt.attributions.propagation.relevance import Relevance
 from gradsculpt.errors import ArgumentError, ModelError
 from gradsculpt.gradients import Model

@@ -10,8 +10,7 @@ from torch import Tensor
 from torch.utils.weak import WeakTensorKeyDictionary
 
 from gradsculpt.attributions.propagation.engine import Propagation
-from gradsculpt.attributions.propagation.padding_mask import PaddingMask
-from gradsculpt.attributions.propagation.ranges import Bounds, Ranges
+from gradsculpt.attributions.propagation.entries import Bounds, PaddingMask, Ranges
 from gradsculpt.attributions.propagation.rules import AVERAGE, SUM, Z_PLUS, Layer, z_box
 from gradsculpt.dispatch import Call, Kind
 from gradsculpt.errors import ModelError
@@ -37,21 +36,20 @@ class Relevance:
 
     def maps(self, model: Model, x: Tensor, target: Tensor | None) -> tuple[Tensor, Tensor]:
         """Return the relevance of every entry, [N, C, H, W], and the logits of the classes, [N]."""
+        # Other functions propagate by the derivative, which is that of a function that only arranges entries.
         handlers = {kind: partial(self._answer, handler) for kind, handler in _HANDLERS.items()}
-        otherwise = partial(self._answer, _plain)
-        maps, values, _ = self.propagation.maps(model, x, target, handlers, otherwise)
-        return maps, values
+        return self.propagation.maps(model, x, target, handlers, partial(self._answer, None))[:2]
 
     @cached_property
     def ranges(self) -> Ranges:
         """What entries may be, before the first weights."""
         return Ranges(self.propagation.origin, self.bounds)
 
-    def _answer(self, handler: "_Handler", call: Call) -> Any:
+    def _answer(self, handler: "_Handler | None", call: Call) -> Any:
         """Answer a call if the images have a part in it."""
         places = [i for i, t in enumerate(call.tensors) if t.requires_grad and self.propagation.depends(t)]
         if len(places) == 1:
-            result = handler(self, call, places[0])
+            result = handler(self, call, places[0]) if handler else call()
             if isinstance(result, Tensor):
                 self.mask.follow(call, call.tensors[places[0]], result)
                 self.ranges.follow(call, places[0], result)
@@ -59,24 +57,14 @@ class Relevance:
         return _added(self, call) if len(places) == 2 and call.operator.kind is Kind.SUM else call()
 
 
-def _plain(relevance: Relevance, call: Call, place: int) -> Any:
-    """Propagate by the derivative, which is that of a function that only arranges entries."""
-    return call()
-
-
-def _passed(relevance: Relevance, call: Call, place: int) -> Tensor:
+def _passed(relevance: Relevance, call: Call, place: int) -> Any:
     """Pass relevance on unchanged."""
+    kind = call.operator.kind
+    # A constant that is divided by a map is not linear in it.
+    if (kind is Kind.CLAMP and not call.is_rectifier) or (kind is Kind.SCALING and place and "div" in call.name):
+        return call()
     shape, before = call.tensors[place].shape, [None] * place
     return relevance.propagation.ruled(call, lambda _, g: (*before, g.sum_to_size(shape)), with_inputs=False)
-
-
-def _clamped(relevance: Relevance, call: Call, place: int) -> Any:
-    return _passed(relevance, call, place) if call.is_rectifier else call()
-
-
-def _scaled(relevance: Relevance, call: Call, place: int) -> Any:
-    # A constant that is divided by a map is not linear in it.
-    return _passed(relevance, call, place) if place == 0 or "div" not in call.name else call()
 
 
 def _weighted(relevance: Relevance, call: Call, place: int) -> Any:
@@ -91,9 +79,8 @@ def _weighted(relevance: Relevance, call: Call, place: int) -> Any:
     # than it saves.
     call = call.given(input=x.contiguous() if x.ndim == 4 and weight.numel() >= 8 * x.numel() else x)
 
-    def linear(weight: Tensor, x: Tensor) -> Tensor:
-        units: Tensor = call.given(input=x, weight=weight, bias=None)()
-        return units
+    def linear(weight: Tensor, x: Tensor) -> Any:
+        return call.given(input=x, weight=weight, bias=None)()
 
     def shared(inputs: Sequence[Tensor], g: Tensor) -> Sequence[Tensor]:
         x, weight = (_wide(t) for t in inputs[:2])
@@ -107,7 +94,7 @@ def _weighted(relevance: Relevance, call: Call, place: int) -> Any:
     return units
 
 
-def _normalised(relevance: Relevance, call: Call, place: int) -> Tensor:
+def _normalised(relevance: Relevance, call: Call, place: int) -> Any:
     """Pass relevance on, and tell the layer before which of its channels change their sign."""
     if call["training"]:
         raise ModelError(
@@ -120,12 +107,11 @@ def _normalised(relevance: Relevance, call: Call, place: int) -> Tensor:
     return _passed(relevance, call, place)
 
 
-def _averaged(relevance: Relevance, call: Call, place: int) -> Tensor:
+def _averaged(relevance: Relevance, call: Call, place: int) -> Any:
     """Share as a layer with weights 1 does."""
     mask = relevance.mask.of(call.tensors[place])
-    return relevance.propagation.ruled(
-        call, lambda inputs, g: AVERAGE(_wide(g), call.of_tensors, _wide(inputs[0]), mask)
-    )
+    average = call.of_tensors
+    return relevance.propagation.ruled(call, lambda inputs, g: AVERAGE(_wide(g), average, _wide(inputs[0]), mask))
 
 
 def _maximum(relevance: Relevance, call: Call, place: int) -> Any:
@@ -141,7 +127,7 @@ def _maximum(relevance: Relevance, call: Call, place: int) -> Any:
     return relevance.propagation.ruled(call, rule)
 
 
-def _added(relevance: Relevance, call: Call) -> Tensor:
+def _added(relevance: Relevance, call: Call) -> Any:
     """Share between two summands that both depend on the images."""
     a, b = call.tensors
     masks = relevance.mask.of(a), relevance.mask.of(b)
@@ -170,10 +156,5 @@ _HANDLERS: Mapping[Kind, _Handler] = {
     Kind.NORMALISATION: _normalised,
     Kind.AVERAGE: _averaged,
     Kind.MAXIMUM: _maximum,
-    Kind.RECTIFIER: _passed,
-    Kind.CLAMP: _clamped,
-    Kind.SATURATING: _passed,
-    Kind.DROPOUT: _passed,
-    Kind.SUM: _passed,
-    Kind.SCALING: _scaled,
+    **dict.fromkeys((Kind.RECTIFIER, Kind.CLAMP, Kind.SATURATING, Kind.DROPOUT, Kind.SUM, Kind.SCALING), _passed),
 }

@@ -83,12 +83,8 @@ def _in_box(low: Tensor, high: Tensor, layer: Layer) -> _Products:
     return [(x - low.to(x), _clamped(weight, x, low=0)), (x - high.to(x), _clamped(weight, x, high=0))]
 
 
-def _magnitudes(layer: Layer) -> _Products:
-    return [(_masked(torch.ones_like(layer.x), layer.mask), layer.weight.abs())]
-
-
-def _equal(layer: Layer) -> _Products:
-    return [(_masked(torch.ones_like(layer.x), layer.mask), torch.ones_like(layer.weight))]
+def _of_weights(size: Callable[[Tensor], Tensor], layer: Layer) -> _Products:
+    return [(_masked(torch.ones_like(layer.x), layer.mask), size(layer.weight))]
 
 
 def _weighted(contribution: Callable[[Layer], _Products], layer: Layer) -> tuple[Tensor, Back]:
@@ -133,16 +129,18 @@ def _added(
 def _clamped(weight: Tensor, x: Tensor, *, low: float | None = None, high: float | None = None) -> Tensor:
     """Return weights of one sign, laid out like x: else each convolution would do it again."""
     last = x.ndim == 4 and weight.ndim == 4 and x.is_contiguous(memory_format=_LAST)
-    if torch.is_grad_enabled() or not last:
-        return weight.clamp(low, high)
-    return weight.contiguous(memory_format=_LAST).clamp(low, high)
+    if last and not torch.is_grad_enabled():
+        weight = weight.contiguous(memory_format=_LAST)
+    return weight.clamp(low, high)
 
 
 def _masked(x: Tensor, mask: Tensor | None) -> Tensor:
     return x if mask is None else x.masked_fill(~mask, 0.0)
 
 
-Z_PLUS = in_turn(_weighted, _positive, _magnitudes, _equal)
+_BY_WEIGHTS = (partial(_of_weights, torch.abs), partial(_of_weights, torch.ones_like))
+
+Z_PLUS = in_turn(_weighted, _positive, *_BY_WEIGHTS)
 """The z+ rule of a `Layer`: its positive products count, else its weights by size, else all inputs alike."""
 
 AVERAGE = in_turn(_averaged, torch.relu, torch.abs, torch.ones_like)
@@ -154,4 +152,4 @@ SUM = in_turn(_added, torch.relu, torch.abs, torch.ones_like)
 
 def z_box(low: Tensor, high: Tensor) -> Rule:
     """Return the rule zB of a `Layer` whose inputs are between two ends: its distances from these count."""
-    return in_turn(_weighted, partial(_in_box, low, high), _magnitudes, _equal)
+    return in_turn(_weighted, partial(_in_box, low, high), *_BY_WEIGHTS)

@@ -1,4 +1,4 @@
-"""A piecewise linear network made smooth without a copy: Softplus for ReLU while a forward pass runs."""
+"""Modes that compute a network's functions otherwise while a forward pass runs, without a copy of it."""
 
 from functools import partial
 from typing import Any
@@ -6,7 +6,27 @@ from typing import Any
 from torch import Tensor
 
 from gradsculpt.dispatch import Call, Dispatch
+from gradsculpt.kernels.batch_norm import batch_norm
+from gradsculpt.kernels.convolution import Reading, conv2d
+from gradsculpt.kernels.max_pool import flatten, max_pool2d
 from gradsculpt.kernels.softplus import softplus
+
+
+def twice_differentiable(reading: Reading) -> Dispatch:
+    """Return a mode in which a network's functions are computed by the kernels of this package where there is one.
+
+    Values and derivatives are those of PyTorch's own functions to rounding error, and second derivatives cost half as
+    much or less. The kernels look at the reading to see which gradients are wanted.
+    """
+    return Dispatch(
+        {
+            "conv2d": partial(conv2d, reading),
+            "softplus": lambda call: softplus(call["input"], call["beta"]),
+            "batch_norm": partial(batch_norm, reading),
+            "max_pool2d": max_pool2d,
+            "flatten": flatten,
+        }
+    )
 
 
 def softplus_for_relu(beta: float) -> Dispatch:
@@ -24,9 +44,9 @@ def softplus_for_relu(beta: float) -> Dispatch:
         ...     torch.zeros(1).relu()
         tensor([0.3466])
     """
-    names = ("relu", "relu6", "threshold", "hardtanh", "clamp", "clip", "clamp_min")
-    leaky = {"leaky_relu": partial(_leaky, beta), "prelu": partial(_leaky, beta)}
-    return Dispatch({**dict.fromkeys(names, partial(_cut, beta)), **leaky})
+    cut = ("relu", "relu6", "threshold", "hardtanh", "clamp", "clip", "clamp_min")
+    leaky = dict.fromkeys(("leaky_relu", "prelu"), partial(_leaky, beta))
+    return Dispatch({**dict.fromkeys(cut, partial(_cut, beta)), **leaky})
 
 
 def _cut(beta: float, call: Call) -> Any:
@@ -38,10 +58,9 @@ def _cut(beta: float, call: Call) -> Any:
     return rising if top == float("inf") else rising - softplus(x - top, beta)
 
 
-def _leaky(beta: float, call: Call) -> Tensor:
+def _leaky(beta: float, call: Call) -> Any:
     x, slope = call["input"], call["negative_slope"]
     if slope is None:
         weight: Tensor = call["weight"]
         slope = weight.view(1, -1, *[1] * (x.ndim - 2)) if x.ndim > 1 else weight
-    leaky: Tensor = slope * x + (1 - slope) * softplus(x, beta)
-    return leaky
+    return slope * x + (1 - slope) * softplus(x, beta)
