@@ -3,7 +3,7 @@
 import argparse
 import re
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import zip_longest
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,9 @@ with warnings.catch_warnings():
     warnings.simplefilter("ignore")
     from jsonargparse import ArgumentParser
     from jsonargparse._typehints import ActionTypeHint
+
+Options = Mapping[str, Any]
+"""The values of a command line, by name."""
 
 RECIPES = Path(__file__).parent.parent / "recipes"
 
