@@ -11,7 +11,7 @@ import torch
 from gradsculpt.cli.folder import ResultFolder
 from gradsculpt.cli.images import class_index, evenly_spaced, pixels01
 from gradsculpt.cli.networks import add_data_options, add_network_options, named_network
-from gradsculpt.cli.parser import Parser, command_parser
+from gradsculpt.cli.parser import command_parser
 from gradsculpt.progress import Reporter
 from gradsculpt.visualize import Ascent, class_features, colour_matrix, contact_sheet, plain
 
@@ -22,7 +22,16 @@ _MOST = 20
 
 def run(words: Sequence[str], reporter: Reporter) -> None:
     """Write the image that raises each class's logit the most."""
-    options = _parser().read(words)
+    parser = command_parser("features", "Write the image that raises each class's logit the most, and a sheet of them.")
+    add_network_options(parser)
+    parser.add_argument("--classes", type=str, nargs="+", default=[], help=f"Class names; default the first {_MOST}.")
+    parser.add_argument("--out", type=Path, required=True, help="Folder for the images.")
+    alike = "Whether colours vary together as in ImageNet, or as in the training images."
+    parser.add_argument("--colours", type=str, choices=["imagenet", "data"], default="imagenet", help=alike)
+    add_data_options(parser, "Other data than the run's, for --colours data.")
+    parser.add_argument("--batch_size", type=int, default=16, help="Classes at once.")
+    parser.add_class_arguments(Ascent)
+    options = parser.read(words)
     ascent = Ascent(**{entry.name: options[entry.name] for entry in fields(Ascent)})
     network = named_network(options)
     classes = network.classifier.classes
@@ -54,16 +63,3 @@ def run(words: Sequence[str], reporter: Reporter) -> None:
     )
     (folder.path / "sheet.png").write_bytes(sheet)
     reporter.say(f"{len(chosen)} classes pictured in {options['out']}")
-
-
-def _parser() -> Parser:
-    parser = command_parser("features", "Write the image that raises each class's logit the most, and a sheet of them.")
-    add_network_options(parser)
-    parser.add_argument("--classes", type=str, nargs="+", default=[], help=f"Class names; default the first {_MOST}.")
-    parser.add_argument("--out", type=Path, required=True, help="Folder for the images.")
-    colours = "Whether colours vary together as in ImageNet, or as in the training images."
-    parser.add_argument("--colours", type=str, choices=["imagenet", "data"], default="imagenet", help=colours)
-    add_data_options(parser, "Other data than the run's, for --colours data.")
-    parser.add_argument("--batch_size", type=int, default=16, help="Classes at once.")
-    parser.add_class_arguments(Ascent)
-    return parser

@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -108,17 +109,15 @@ def _files(paths: Sequence[Path]) -> list[tuple[Path, str]]:
     for path in paths:
         if not path.exists():
             raise DataError(f"there is no file or folder {path}; mind the spelling.")
+        root, inside = path.parent, [path]
         if path.is_dir():
-            inside = [file for file in sorted(path.rglob("*")) if file.suffix.lower() in SUFFIXES]
-            names += [file_name(str(file.relative_to(path).with_suffix(""))) for file in inside]
-        else:
-            inside, names = [path], [*names, file_name(path.stem)]
+            root, inside = path, [file for file in sorted(path.rglob("*")) if file.suffix.lower() in SUFFIXES]
+        names += [file_name(str(file.relative_to(root).with_suffix(""))) for file in inside]
         files += inside
     return list(zip(files, numbered(names), strict=True))
 
 
-@dataclass(frozen=True)
-class Prediction:
+class Prediction(NamedTuple):
     """What a network says of an image: the predicted class, the class that is looked at, and its probability."""
 
     predicted: str

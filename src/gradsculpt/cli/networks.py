@@ -25,7 +25,7 @@ from gradsculpt.training.run import CONFIG
 
 NETWORKS = "torchvision:NAME, timm:NAME or python:MODULE:FACTORY (with --weights), or pretrained:efficientnet-lite0"
 
-_PREFIXES = ("torchvision", "timm", "python", "pretrained")
+_WEIGHTLESS = ("torchvision", "timm", "python")
 
 
 @dataclass(frozen=True)
@@ -134,14 +134,10 @@ def networks_and_images(options: Options) -> tuple[list[str], list[Path]]:
     return words[:last], [Path(word) for word in words[last:]]
 
 
-def _by_name(word: str) -> bool:
+def _by_name(word: str, prefixes: Sequence[str] = (*_WEIGHTLESS, "pretrained")) -> bool:
     """Tell the name of a network from a path."""
     prefix, _, rest = word.partition(":")
-    return bool(rest) and prefix in _PREFIXES
-
-
-def _takes_weights(word: str) -> bool:
-    return _by_name(word) and not word.startswith("pretrained:")
+    return bool(rest) and prefix in prefixes
 
 
 def _check_there(name: str) -> None:
@@ -167,14 +163,11 @@ def open_classifier(
 ) -> NamedNetwork:
     """Open the network of a run, or one by name; the arguments are the options of `add_network_options`.
 
-    Raises:
-        ArgumentError: If weights or settings are missing, or given to a network that has its own.
-        RunError: If the folder is no finished run.
-        ModelError: If the network cannot be built here, or the weights cannot be had or do not fit.
+    Options that do not suit are an `ArgumentError`, an unfinished run a `RunError`, other failures a `ModelError`.
     """
     _check_there(name)
     short = name.rpartition(":")[2]
-    if _takes_weights(name):
+    if _by_name(name, _WEIGHTLESS):
         if weights is None:
             raise ArgumentError(
                 f"{name} has no weights, and the maps of an untrained network say nothing; pass --weights FILE with a "
@@ -213,7 +206,7 @@ def named_networks(names: Sequence[str], options: Options) -> list[NamedNetwork]
     """Open networks, and give those of one name different ones; weights go to those that take any, in their order."""
     for name in names:
         _check_there(name)
-    wanting = [name for name in names if _takes_weights(name)]
+    wanting = [name for name in names if _by_name(name, _WEIGHTLESS)]
     if options["weights"] and len(options["weights"]) != len(wanting):
         raise ArgumentError(
             f"there are {len(options['weights'])} --weights for {len(wanting)} networks that take any "

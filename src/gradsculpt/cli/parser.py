@@ -43,11 +43,7 @@ class Parser(ArgumentParser):
         return action
 
     def read(self, words: Sequence[str]) -> dict[str, Any]:
-        """Return the values of a command line by name, with objects for class paths and their arguments.
-
-        Raises:
-            ArgumentError: If a word is not understood, in one line.
-        """
+        """Return what a command line says, with objects for class paths; a mistake is one line, an `ArgumentError`."""
         try:
             return dict(self.instantiate(self.parse_args(self._spelled_out(words))).as_dict())
         except ValueError as error:

@@ -123,8 +123,7 @@ def comparison_options(words: Sequence[str]) -> dict[str, Any]:
 def compare(options: dict[str, Any], reporter: Reporter, note: str = "") -> list[Scorecard]:
     """Score runs on the same images, write the page, opened by a note, and its picture of maps; return the scorecards.
 
-    Raises:
-        ArgumentError: If the runs know different classes, or take images of different sizes of different data.
+    Runs with different classes, or with images of different sizes of different data, are an `ArgumentError`.
     """
     runs = [open_run(path, options["device"]) for path in options["runs"]]
     checks.at_least("--count", options["count"], 1)

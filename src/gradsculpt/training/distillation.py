@@ -66,14 +66,11 @@ def explanations(
     """Return the SmoothGrad maps of the true classes' logits, computed once and then kept in a file.
 
     A change of the teacher, the images, their labels, the noise or its seed is a change of the file's name. The
-    settings say how (objective), how many at once (batch size) and where (cache).
+    settings say how (objective), how many at once (batch size) and where (cache); `DataError` if that cannot be.
 
     Returns:
         A memory map, float16 [N, H, W, C], in the order of the set. Each map is scaled to a greatest magnitude of 1,
         or is zero: gradients may be too small for 16 bits, and only their directions are wanted.
-
-    Raises:
-        DataError: If the file cannot be written.
     """
     specification = settings.objective.requirements.teacher
     if specification is None:
