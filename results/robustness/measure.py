@@ -17,7 +17,7 @@ import torch
 
 import gradsculpt as gs
 from gradsculpt.attributions import Gradient
-from gradsculpt.cli.runs import open_run
+from gradsculpt.cli.networks import open_run
 from gradsculpt.data import loader, to_float
 from gradsculpt.evaluation import (
     Accuracy,

@@ -16,9 +16,8 @@ from torchvision.models import shufflenet_v2_x0_5
 
 from gradsculpt.attributions import SmoothGrad
 from gradsculpt.cli.main import main
-from gradsculpt.cli.networks import open_classifier
+from gradsculpt.cli.networks import NamedNetwork, open_classifier
 from gradsculpt.cli.parser import command_parser
-from gradsculpt.cli.runs import NamedNetwork
 from gradsculpt.cli.scoring import _labelled, add_protocol, read_protocol
 from gradsculpt.errors import ArgumentError
 from gradsculpt.evaluation import (

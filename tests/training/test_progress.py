@@ -9,7 +9,7 @@ from lightning.pytorch import LightningModule, Trainer
 from rich.console import Console
 
 from gradsculpt.progress import Reporter
-from gradsculpt.training.progress import EpochLines
+from gradsculpt.training.run import EpochLines
 
 
 def told(first: int, *, seconds: float = 10.0, epochs: int = 10) -> list[str]:

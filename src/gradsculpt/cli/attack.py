@@ -4,19 +4,17 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+
+from torch import Tensor
 
 from gradsculpt import checks
 from gradsculpt.attacks import Attack, Manipulation
-from gradsculpt.attributions import Attribution
 from gradsculpt.cli.folder import ResultFolder
 from gradsculpt.cli.grammar import canonical
-from gradsculpt.cli.images import NamedImage, add_image_options, batches, collect, unread
-from gradsculpt.cli.networks import add_network_options, named_network, read_words
+from gradsculpt.cli.images import NamedImage, add_image_options, batches, collect, predictions, target_classes, unread
+from gradsculpt.cli.networks import NamedNetwork, add_network_options, named_network, read_words
 from gradsculpt.cli.parser import Parser, command_parser
 from gradsculpt.cli.parts import attack_of, attribution, names
-from gradsculpt.cli.predictions import Prediction, class_probabilities, predictions, target_classes
-from gradsculpt.cli.runs import NamedNetwork
 from gradsculpt.errors import ModelError
 from gradsculpt.evaluation.attacked import View, attacked_images, figures
 from gradsculpt.progress import Reporter
@@ -44,7 +42,24 @@ def run(words: Sequence[str], reporter: Reporter) -> None:
     checks.within("--k", options["k"], 0.0, 1.0)
     images, unreadable = collect(network, [Path(word) for word in options["images"]], options, reporter)
     attack = _sized(attack, options["eps"], network, images[0].pixels.size)
-    _write(network, images, method, attack, options, reporter)
+    folder, classifier, done = ResultFolder(options["out"], _SHEET_ROWS), network.classifier, 0
+    with reporter.work(f"attacking {network.name}", len(images)) as tell:
+        for batch, images01 in batches(images, _ENTRIES, classifier.device):
+            labels, probabilities = [image.label for image in batch], network.probabilities(images01)
+            target = target_classes(options["target"], labels, probabilities, classifier.classes)
+            try:
+                views, smooth_beta = attacked_images(classifier, method, attack, images01, target)
+            except ModelError as error:
+                raise ModelError(f"the maps of {network.name} cannot be attacked: {error}") from error
+            if isinstance(attack, Manipulation) and smooth_beta not in (None, attack.smooth_beta):
+                attack = replace(attack, smooth_beta=smooth_beta)  # so that this is found out and said once
+                reporter.say(_SMOOTHED.format(network.name, smooth_beta))
+            _add(folder, network, batch, target, views, options["k"])
+            done += len(batch)
+            tell(done, len(images))
+    steps = "" if options["steps"] is None else f", {options['steps']} steps"
+    what = f"attack {canonical(options['attack'])}{steps}, eps {options['eps']:g} of 255"
+    folder.finish(f"{what}, on {canonical(options['method'])} of {network.name}")
     reporter.say(f"{len(images)} images attacked in {options['out']}", *unread(unreadable))
 
 
@@ -77,45 +92,17 @@ def _sized(attack: Attack, levels: float, network: NamedNetwork, entries: int) -
     return replace(attack, eps=eps * entries**0.5 if length else eps)  # type: ignore[type-var]
 
 
-def _write(
-    network: NamedNetwork,
-    images: Sequence[NamedImage],
-    method: Attribution,
-    attack: Attack,
-    options: Mapping[str, Any],
-    reporter: Reporter,
-) -> None:
-    """Attack images in batches, and write what comes of each batch at once."""
-    folder, classifier, done = ResultFolder(options["out"], _SHEET_ROWS), network.classifier, 0
-    with reporter.work(f"attacking {network.name}", len(images)) as tell:
-        for batch, images01 in batches(images, _ENTRIES, classifier.device):
-            labels, probabilities = [image.label for image in batch], class_probabilities(classifier, images01)
-            target = target_classes(options["target"], labels, probabilities, classifier.classes)
-            try:
-                views, smooth_beta = attacked_images(classifier, method, attack, images01, target)
-            except ModelError as error:
-                raise ModelError(f"the maps of {network.name} cannot be attacked: {error}") from error
-            if isinstance(attack, Manipulation) and smooth_beta not in (None, attack.smooth_beta):
-                attack = replace(attack, smooth_beta=smooth_beta)  # so that this is found out and said once
-                reporter.say(_SMOOTHED.format(network.name, smooth_beta))
-            said = {when: predictions(view.probabilities, target, classifier.classes) for when, view in views.items()}
-            _add(folder, network.name, batch, views, said, options["k"])
-            done += len(batch)
-            tell(done, len(images))
-    steps = "" if options["steps"] is None else f", {options['steps']} steps"
-    what = f"attack {canonical(options['attack'])}{steps}, eps {options['eps']:g} of 255"
-    folder.finish(f"{what}, on {canonical(options['method'])} of {network.name}")
-
-
 def _add(
     folder: ResultFolder,
-    network: str,
+    network: NamedNetwork,
     images: Sequence[NamedImage],
+    target: Tensor,
     views: Mapping[str, View],
-    said: Mapping[str, list[Prediction]],
     k: float,
 ) -> None:
     """Write what an attack made of a few images, and what the network says of them then."""
+    classes = network.classifier.classes
+    said = {when: predictions(view.probabilities, target, classes) for when, view in views.items()}
     clean, attacked, rounded = (plain(view.images) for view in views.values())
     before, after = colour(views["before"].maps), colour(views["after"].maps)
     scores = figures(views, k)
@@ -124,7 +111,8 @@ def _add(
         folder.save(f"{image.name}.attacked", rounded[i], views["after"].images[i], enlarged=False)
         folder.save(f"{image.name}.before", before[i], views["before"].maps[i])
         folder.save(f"{image.name}.after", after[i], views["after"].maps[i])
-        row = {"image": image.name, "network": network, "true": image.label or "", "target": said["before"][i].target}
+        row = {"image": image.name, "network": network.name, "true": image.label or ""}
+        row["target"] = said["before"][i].target
         row |= {f"predicted_{when}": each[i].predicted for when, each in said.items()}
         row |= {f"probability_{when}": f"{each[i].probability:.4f}" for when, each in said.items()}
         rows.append(row | {name: "" if math.isnan(v) else f"{v:.4f}" for name, v in scores[i].items()})

@@ -1,22 +1,26 @@
 """`gradsculpt explain`."""
 
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+
+from torch import Tensor
 
 from gradsculpt import checks
 from gradsculpt.attributions import Attribution
+from gradsculpt.cli.folder import ResultFolder, file_name
 from gradsculpt.cli.grammar import canonical
-from gradsculpt.cli.images import NamedImage, add_image_options, batches, collect, unread
-from gradsculpt.cli.maps import MapFolder
-from gradsculpt.cli.networks import add_network_options, named_networks, networks_and_images, read_words
-from gradsculpt.cli.parser import Parser, command_parser
+from gradsculpt.cli.images import NamedImage, add_image_options, batches, collect, predictions, target_classes, unread
+from gradsculpt.cli.networks import NamedNetwork, add_network_options, named_networks, networks_and_images, read_words
+from gradsculpt.cli.parser import Options, Parser, command_parser
 from gradsculpt.cli.parts import attribution
-from gradsculpt.cli.predictions import class_probabilities, predictions, target_classes
-from gradsculpt.cli.runs import NamedNetwork
 from gradsculpt.errors import ArgumentError, ModelError
 from gradsculpt.progress import Reporter
+from gradsculpt.visualize import colour, overlay, plain
 
 _ENTRIES = 2**18  # of a batch: few, as some methods take seconds an image, and as they make their own batches
+_SHEET_ROWS = 24
+_OVERLAID = 4  # with this many maps a row, the sheet leaves the overlays out
 
 
 def run(words: Sequence[str], reporter: Reporter) -> None:
@@ -29,7 +33,6 @@ def run(words: Sequence[str], reporter: Reporter) -> None:
         raise ArgumentError(
             f"--top-k {options['top_k']:g} is no share of the pixels; pass one above 0 and up to 1, 0.05 for 5%."
         )
-    rendering = {"clip": options["clip"], "signed": options["signed"], "top": options["top_k"]}
     names, paths = networks_and_images(options)
     networks = named_networks(names, options)
     methods = [
@@ -40,8 +43,14 @@ def run(words: Sequence[str], reporter: Reporter) -> None:
     images, unreadable = [images for images, _ in collected], collected[0][1]
     if any([image.name for image in each] != [image.name for image in images[0]] for each in images):
         raise ArgumentError("the runs split this data in different ways, so their images differ; pass image files.")
-    folder = MapFolder(options["out"], networks, list(methods[0]), rendering)
-    _explain(networks, images, methods, options["target"], folder, reporter)
+    folder = _MapFolder(networks, list(methods[0]), options)
+    done, total = 0, sum(map(len, images)) * len(methods[0])
+    with reporter.work("explaining", total, "maps") as tell:
+        for network, its_images, its_methods in zip(networks, images, methods, strict=True):
+            for batch, images01 in batches(its_images, _ENTRIES, network.classifier.device):
+                for written in folder.explain(network, its_methods, batch, images01):
+                    done += written
+                    tell(done, total)
     folder.finish("red: above 0, blue: below 0; each map is scaled by itself" if options["signed"] else "")
     reporter.say(f"{len(images[0])} images explained in {options['out']}", *unread(unreadable))
 
@@ -61,28 +70,55 @@ def _parser() -> Parser:
     return parser
 
 
-def _explain(
-    networks: Sequence[NamedNetwork],
-    images: Sequence[Sequence[NamedImage]],
-    methods: Sequence[Mapping[str, Attribution]],
-    wanted: str | None,
-    folder: MapFolder,
-    reporter: Reporter,
-) -> None:
-    """Compute and write every map: of the images and by the methods that each network has."""
-    done, total = 0, sum(map(len, images)) * len(methods[0])
-    with reporter.work("explaining", total, "maps") as tell:
-        for network, its_images, its_methods in zip(networks, images, methods, strict=True):
-            classifier = network.classifier
-            for batch, images01 in batches(its_images, _ENTRIES, classifier.device):
-                probabilities = class_probabilities(classifier, images01)
-                target = target_classes(wanted, [image.label for image in batch], probabilities, classifier.classes)
-                said = predictions(probabilities, target, classifier.classes)
-                for method, attribute in its_methods.items():
-                    try:
-                        maps = attribute(classifier.network, classifier.space.normalize(images01), target)
-                    except ModelError as error:
-                        raise ModelError(f"{method} cannot explain {network.name}: {error}") from error
-                    folder.add(network, method, batch, images01, said, maps)
-                    done += len(batch)
-                    tell(done, total)
+class _MapFolder(ResultFolder):
+    """A folder of maps; its sheet has, for each method, the maps of all networks side by side.
+
+    With several networks, names are in those of the files.
+    """
+
+    def __init__(self, networks: Sequence[NamedNetwork], methods: Sequence[str], options: Options) -> None:
+        self._rendering = {"clip": options["clip"], "signed": options["signed"], "top": options["top_k"]}
+        self._target, self._several = options["target"], len(networks) > 1
+        self._finest = max(networks, key=lambda network: network.classifier.image_size)
+        self._overlaid = len(networks) * len(methods) < _OVERLAID
+        headings = [heading for each in methods for network in networks for heading in self._headings(each, network)]
+        super().__init__(options["out"], _SHEET_ROWS, ["image", *headings])
+
+    def explain(
+        self, network: NamedNetwork, methods: Mapping[str, Attribution], images: Sequence[NamedImage], images01: Tensor
+    ) -> Iterator[int]:
+        """Write maps of a few images with pixels [N, 3, S, S] in [0, 1]; yield their number after each method."""
+        classifier, probabilities = network.classifier, network.probabilities(images01)
+        target = target_classes(self._target, [image.label for image in images], probabilities, classifier.classes)
+        said = predictions(probabilities, target, classifier.classes)
+        inner = [file_name(network.name)] if self._several else []
+        if network is self._finest:
+            self.show("image", plain(images01))
+            # Networks may explain different classes, so that a row then goes by its image.
+            self.label([image.title for image in images] if self._several else [each.target for each in said])
+        for method, attribute in methods.items():
+            try:
+                maps = attribute(classifier.network, classifier.space.normalize(images01), target)
+            except ModelError as error:
+                raise ModelError(f"{method} cannot explain {network.name}: {error}") from error
+            heat, over = colour(maps, **self._rendering), overlay(images01, maps, **self._rendering)
+            rows = []
+            for i, (image, prediction) in enumerate(zip(images, said, strict=True)):
+                name = ".".join([image.name, *inner, file_name(re.sub("[:,]", "-", method))])
+                self.save(name, heat[i], maps[i])
+                self.save(f"{name}.overlay", over[i])
+                row = {"image": image.name, "network": network.name, "method": method, "true": image.label or ""}
+                row |= {"predicted": prediction.predicted, "target": prediction.target}
+                rows.append(row | {"probability": f"{prediction.probability:.4f}", "array": f"{name}.npy"})
+            self.index(rows)
+            heading, *overlaid = self._headings(method, network)
+            self.show(heading, heat, [str(each) for each in said] if self._several else ())
+            for heading in overlaid:
+                self.show(heading, over)
+            yield len(images)
+
+    def _headings(self, method: str, network: NamedNetwork) -> list[str]:
+        """Return the headings of a method's maps and, where there is room for them, of the overlays."""
+        heading = method.replace(":", "\n", 1).replace(",", ", ") + (f"\n{network.name}" if self._several else "")
+        gap = "\n" if "\n" in heading else " "
+        return [heading, f"{heading}{gap}on image"] if self._overlaid else [heading]

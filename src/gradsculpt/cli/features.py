@@ -1,23 +1,19 @@
 """`gradsculpt features`."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import fields
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 
 from gradsculpt.cli.folder import ResultFolder
-from gradsculpt.cli.images import evenly_spaced, pixels01
+from gradsculpt.cli.images import class_index, evenly_spaced, pixels01
 from gradsculpt.cli.networks import add_data_options, add_network_options, named_network
-from gradsculpt.cli.parser import Parser, command_parser
-from gradsculpt.cli.predictions import class_index, class_probabilities
-from gradsculpt.cli.runs import NamedNetwork
+from gradsculpt.cli.parser import command_parser
 from gradsculpt.progress import Reporter
 from gradsculpt.visualize import Ascent, class_features, colour_matrix, contact_sheet, plain
-from gradsculpt.visualize.spectrum import Colours
 
 _SHEET_COLUMNS = 5
 _COLOUR_IMAGES = 256
@@ -26,49 +22,31 @@ _MOST = 20
 
 def run(words: Sequence[str], reporter: Reporter) -> None:
     """Write the image that raises each class's logit the most."""
-    options = _parser().read(words)
-    ascent = Ascent(**{entry.name: options[entry.name] for entry in fields(Ascent)})
-    network = named_network(options)
-    classes = network.classifier.classes
-    names = options["classes"] or classes[:_MOST]
-    chosen = list(dict.fromkeys(class_index(name, classes, "--classes") for name in names))
-    _write(network, chosen, ascent, options, reporter)
-    reporter.say(f"{len(chosen)} classes pictured in {options['out']}")
-
-
-def _parser() -> Parser:
     parser = command_parser("features", "Write the image that raises each class's logit the most, and a sheet of them.")
     add_network_options(parser)
     parser.add_argument("--classes", type=str, nargs="+", default=[], help=f"Class names; default the first {_MOST}.")
     parser.add_argument("--out", type=Path, required=True, help="Folder for the images.")
-    colours = "Whether colours vary together as in ImageNet, or as in the training images."
-    parser.add_argument("--colours", type=str, choices=["imagenet", "data"], default="imagenet", help=colours)
+    alike = "Whether colours vary together as in ImageNet, or as in the training images."
+    parser.add_argument("--colours", type=str, choices=["imagenet", "data"], default="imagenet", help=alike)
     add_data_options(parser, "Other data than the run's, for --colours data.")
     parser.add_argument("--batch_size", type=int, default=16, help="Classes at once.")
     parser.add_class_arguments(Ascent)
-    return parser
-
-
-def _colours(network: NamedNetwork, options: Mapping[str, Any], reporter: Reporter) -> Colours | None:
-    """Return the colours of training images, evenly spaced, if those are wanted."""
-    if options["colours"] != "data":
-        return None
-    images = network.data(options, reporter).train.images
-    return colour_matrix(pixels01(np.asarray(images[evenly_spaced(len(images), _COLOUR_IMAGES)])))
-
-
-def _write(
-    network: NamedNetwork, chosen: Sequence[int], ascent: Ascent, options: Mapping[str, Any], reporter: Reporter
-) -> None:
-    """Write a picture a class, an index of what they reach, and a sheet."""
-    folder, classifier, size = ResultFolder(options["out"]), network.classifier, options["batch_size"]
-    colours = _colours(network, options, reporter)
+    options = parser.read(words)
+    ascent = Ascent(**{entry.name: options[entry.name] for entry in fields(Ascent)})
+    network = named_network(options)
+    classes = network.classifier.classes
+    wanted = options["classes"] or classes[:_MOST]
+    chosen = list(dict.fromkeys(class_index(name, classes, "--classes") for name in wanted))
+    folder, classifier, size, colours = ResultFolder(options["out"]), network.classifier, options["batch_size"], None
+    if options["colours"] == "data":
+        training = network.data(options, reporter).train.images
+        colours = colour_matrix(pixels01(np.asarray(training[evenly_spaced(len(training), _COLOUR_IMAGES)])))
     with reporter.work(f"pictures of {network.name}", unit="steps") as tell:
         images, reached = class_features(
             classifier, chosen, ascent=ascent, colours=colours, batch_size=size, progress=tell
         )
-    probabilities = torch.cat([class_probabilities(classifier, batch) for batch in torch.split(images, size)])
-    pictures, names, rows = plain(images), [classifier.classes[index] for index in chosen], []
+    probabilities = torch.cat([network.probabilities(batch) for batch in torch.split(images, size)])
+    pictures, names, rows = plain(images), [classes[index] for index in chosen], []
     for i, (index, name) in enumerate(zip(chosen, names, strict=True)):
         file = f"{index}-" + re.sub(r"[^\w.-]+", "_", name)
         folder.save(file, pictures[i])
@@ -84,3 +62,4 @@ def _write(
         note=f"{network.name}: {ascent.output}, {ascent.steps} steps",
     )
     (folder.path / "sheet.png").write_bytes(sheet)
+    reporter.say(f"{len(chosen)} classes pictured in {options['out']}")

@@ -1,9 +1,9 @@
-"""The images that a command is given: files, folders of files, or samples of data."""
+"""The images that a command is given, what a network says of them, and which class is explained or attacked."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -11,17 +11,16 @@ import torch
 from torch import Tensor
 
 from gradsculpt.cli.folder import file_name, numbered
-from gradsculpt.cli.networks import add_data_options
-from gradsculpt.cli.parser import Parser
-from gradsculpt.cli.runs import NamedNetwork
+from gradsculpt.cli.networks import NamedNetwork, add_data_options
+from gradsculpt.cli.parser import Options, Parser
 from gradsculpt.data import to_float
 from gradsculpt.data.base import Bytes
 from gradsculpt.data.decode import decode
 from gradsculpt.data.listing import SUFFIXES
-from gradsculpt.errors import ArgumentError, DataError
+from gradsculpt.errors import ArgumentError, DataError, did_you_mean
 from gradsculpt.progress import Reporter
 
-_BATCH_IMAGES = 32
+_BATCH_IMAGES, _LISTED = 32, 10
 
 
 @dataclass(frozen=True)
@@ -49,7 +48,7 @@ def add_image_options(parser: Parser, count: int) -> None:
 
 
 def collect(
-    network: NamedNetwork, paths: Sequence[Path], options: Mapping[str, Any], reporter: Reporter
+    network: NamedNetwork, paths: Sequence[Path], options: Options, reporter: Reporter
 ) -> tuple[list[NamedImage], list[str]]:
     """Return images at the size of a network, and what is wrong with the files that cannot be read.
 
@@ -110,10 +109,58 @@ def _files(paths: Sequence[Path]) -> list[tuple[Path, str]]:
     for path in paths:
         if not path.exists():
             raise DataError(f"there is no file or folder {path}; mind the spelling.")
+        root, inside = path.parent, [path]
         if path.is_dir():
-            inside = [file for file in sorted(path.rglob("*")) if file.suffix.lower() in SUFFIXES]
-            names += [file_name(str(file.relative_to(path).with_suffix(""))) for file in inside]
-        else:
-            inside, names = [path], [*names, file_name(path.stem)]
+            root, inside = path, [file for file in sorted(path.rglob("*")) if file.suffix.lower() in SUFFIXES]
+        names += [file_name(str(file.relative_to(root).with_suffix(""))) for file in inside]
         files += inside
     return list(zip(files, numbered(names), strict=True))
+
+
+class Prediction(NamedTuple):
+    """What a network says of an image: the predicted class, the class that is looked at, and its probability."""
+
+    predicted: str
+    target: str
+    probability: float
+
+    def __str__(self) -> str:
+        return f"{self.target} ({self.probability:.0%})"
+
+
+def predictions(probabilities: Tensor, target: Tensor, classes: Sequence[str]) -> list[Prediction]:
+    """Return what is to be said of images by their probabilities [N, K] and the classes [N] that are looked at."""
+    scores = probabilities.gather(1, target[:, None])[:, 0].tolist()
+    chosen = zip(probabilities.argmax(dim=1).tolist(), target.tolist(), scores, strict=True)
+    return [Prediction(classes[best], classes[looked_at], score) for best, looked_at, score in chosen]
+
+
+def target_classes(
+    wanted: str | None, labels: Sequence[str | None], probabilities: Tensor, classes: Sequence[str]
+) -> Tensor:
+    """Return the classes [N] to look at, by the names of the true ones, where known, and probabilities [N, K].
+
+    What is wanted is true, predicted or a class; None stands for the true ones where all are known, else predicted.
+    """
+    position = {name: i for i, name in enumerate(classes)}
+    if wanted in (None, "true") and all(label in position for label in labels):
+        return torch.tensor([position[str(label)] for label in labels], device=probabilities.device)
+    if wanted == "true" and wanted not in position:
+        strange = next((label for label in labels if label is not None), None)
+        of_network = f"the network knows no class {strange}, the true one"
+        fact = "the true class of a file is not known" if strange is None else of_network
+        raise ArgumentError(f"{fact}; pass --target predicted or a class name.")
+    if wanted in (None, "predicted"):
+        return probabilities.argmax(dim=1)
+    return torch.full((len(labels),), class_index(str(wanted), classes, "--target"), device=probabilities.device)
+
+
+def class_index(name: str, classes: Sequence[str], option: str) -> int:
+    """Return the index of a class that was typed for an option; raise `ArgumentError` if there is none of that name."""
+    if name not in classes:
+        more = f" and {len(classes) - _LISTED} more" if len(classes) > _LISTED else ""
+        raise ArgumentError(
+            f"{option} {name} is no class of this network; its classes are {', '.join(classes[:_LISTED])}{more}."
+            f"{did_you_mean(name, classes, 3)}"
+        )
+    return classes.index(name)

@@ -81,7 +81,3 @@ def _overview() -> str:
         f"usage: gradsculpt COMMAND [options]\n\ncommands:\n{rows}\n\n"
         "gradsculpt COMMAND --help tells a command's options; --debug shows the traceback of an error.\n"
     )
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -1,25 +1,90 @@
-"""Which networks a command line names, by the path of a run or by name, and their opening."""
+"""The networks that a command line names, by the path of a run or by name, with their data; a run brings its own."""
 
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import torch
+from torch import Tensor
+
 from gradsculpt.cli.folder import numbered
-from gradsculpt.cli.parser import Parser
+from gradsculpt.cli.parser import Options, Parser
 from gradsculpt.cli.process import DEVICES, find_device
-from gradsculpt.cli.runs import NamedNetwork, open_run
+from gradsculpt.cli.settings import read_settings
+from gradsculpt.data import Splits
 from gradsculpt.errors import ArgumentError, RunError, did_you_mean
 from gradsculpt.inputs import InputSpace
-from gradsculpt.models import PRETRAINED, pretrained, with_weights
+from gradsculpt.models import PRETRAINED, Classifier, load, pretrained, with_weights
 from gradsculpt.models.checkpoint import DESCRIPTION
 from gradsculpt.models.networks import torchvision_names
+from gradsculpt.progress import Reporter
+from gradsculpt.training import TrainSettings, open_data
 from gradsculpt.training.run import CONFIG
 
 NETWORKS = "torchvision:NAME, timm:NAME or python:MODULE:FACTORY (with --weights), or pretrained:efficientnet-lite0"
 
-_PREFIXES = ("torchvision", "timm", "python", "pretrained")
+_WEIGHTLESS = ("torchvision", "timm", "python")
+
+
+@dataclass(frozen=True)
+class NamedNetwork:
+    """A classifier that a command works on, in eval mode and on the device that was asked for."""
+
+    name: str
+    """A short one: that of the run directory, or the last part of the network's."""
+    classifier: Classifier
+
+    @property
+    def bounds(self) -> tuple[Tensor, Tensor]:
+        """The network's input for black and for white, [1, C, 1, 1] each."""
+        low, high = self.classifier.space.bounds
+        return low.to(self.classifier.device), high.to(self.classifier.device)
+
+    def probabilities(self, images01: Tensor) -> Tensor:
+        """Return the probability of every class, [N, K], of images [N, 3, S, S] in [0, 1]."""
+        with torch.no_grad():
+            return self.classifier(images01).softmax(dim=1)  # type: ignore[no-any-return]
+
+    def data(self, options: Options, reporter: Reporter) -> Splits:
+        """Return images at the size of the classifier; the classes are those of the data.
+
+        Options are those of `add_data_options`, and `out`, where downloads and decoded images go by default.
+        """
+        if options["data"] is None:
+            raise ArgumentError(f"{self.name} is no run with data of its own; pass --data.")
+        given = {name: options[name] for name in ("out", "data", "data_dir", "cache_dir")}
+        return open_data(TrainSettings(**given, image_size=self.classifier.image_size), reporter)
+
+
+@dataclass(frozen=True)
+class Run(NamedNetwork):
+    """The network of a finished training, with the run directory and what it was trained with."""
+
+    path: Path
+    settings: TrainSettings
+
+    def data(self, options: Options, reporter: Reporter) -> Splits:
+        """Return the run's own data, or those that are named; raise `ArgumentError` if their classes are others."""
+        places = {name: options[name] or getattr(self.settings, name) for name in ("data_dir", "cache_dir")}
+        settings = replace(self.settings, **places, image_size=self.classifier.image_size)
+        if options["data"] not in (None, settings.data):
+            settings = replace(settings, data=options["data"], train_count=None, shuffle_labels=False)
+        splits = open_data(settings, reporter)
+        if splits.test.classes != self.classifier.classes:
+            raise ArgumentError(
+                f"{settings.data} has the classes {', '.join(splits.test.classes[:5])}... but {self.path} was trained "
+                f"on {', '.join(self.classifier.classes[:5])}...; pass --data with the classes of the run."
+            )
+        return splits
+
+
+def open_run(path: Path, device: str = "cpu") -> Run:
+    """Open a finished run, on a device; raise as `load` and `find_device` do."""
+    classifier = load(path).to(find_device(device))
+    settings = read_settings(["--config", str(path / CONFIG), "--out", str(path)])
+    return Run(path.resolve().name, classifier, path, settings)
 
 
 def add_network_options(parser: Parser) -> None:
@@ -56,7 +121,7 @@ def read_words(parser: Parser, words: Sequence[str]) -> dict[str, Any]:
     return parser.read([*front, *options])
 
 
-def networks_and_images(options: Mapping[str, Any]) -> tuple[list[str], list[Path]]:
+def networks_and_images(options: Options) -> tuple[list[str], list[Path]]:
     """Tell the names of the networks in front, at least one, from the images after them."""
     words = [word for word in (options["model"], options["network"], *options["images"]) if word is not None]
     if not words:
@@ -69,14 +134,10 @@ def networks_and_images(options: Mapping[str, Any]) -> tuple[list[str], list[Pat
     return words[:last], [Path(word) for word in words[last:]]
 
 
-def _by_name(word: str) -> bool:
+def _by_name(word: str, prefixes: Sequence[str] = (*_WEIGHTLESS, "pretrained")) -> bool:
     """Tell the name of a network from a path."""
     prefix, _, rest = word.partition(":")
-    return bool(rest) and prefix in _PREFIXES
-
-
-def _takes_weights(word: str) -> bool:
-    return _by_name(word) and not word.startswith("pretrained:")
+    return bool(rest) and prefix in prefixes
 
 
 def _check_there(name: str) -> None:
@@ -102,14 +163,11 @@ def open_classifier(
 ) -> NamedNetwork:
     """Open the network of a run, or one by name; the arguments are the options of `add_network_options`.
 
-    Raises:
-        ArgumentError: If weights or settings are missing, or given to a network that has its own.
-        RunError: If the folder is no finished run.
-        ModelError: If the network cannot be built here, or the weights cannot be had or do not fit.
+    Options that do not suit are an `ArgumentError`, an unfinished run a `RunError`, other failures a `ModelError`.
     """
     _check_there(name)
     short = name.rpartition(":")[2]
-    if _takes_weights(name):
+    if _by_name(name, _WEIGHTLESS):
         if weights is None:
             raise ArgumentError(
                 f"{name} has no weights, and the maps of an untrained network say nothing; pass --weights FILE with a "
@@ -132,7 +190,7 @@ def open_classifier(
     return open_run(Path(name), device)
 
 
-def named_network(options: Mapping[str, Any]) -> NamedNetwork:
+def named_network(options: Options) -> NamedNetwork:
     """Open the one network that a command names, by `network` or `model`, with the options of networks by name."""
     names = [name for name in (options["network"], options["model"]) if name is not None]
     if len(names) != 1:
@@ -144,11 +202,11 @@ def named_network(options: Mapping[str, Any]) -> NamedNetwork:
     return open_classifier(names[0], weights=weights[0], **_input_settings(options), device=options["device"])
 
 
-def named_networks(names: Sequence[str], options: Mapping[str, Any]) -> list[NamedNetwork]:
+def named_networks(names: Sequence[str], options: Options) -> list[NamedNetwork]:
     """Open networks, and give those of one name different ones; weights go to those that take any, in their order."""
     for name in names:
         _check_there(name)
-    wanting = [name for name in names if _takes_weights(name)]
+    wanting = [name for name in names if _by_name(name, _WEIGHTLESS)]
     if options["weights"] and len(options["weights"]) != len(wanting):
         raise ArgumentError(
             f"there are {len(options['weights'])} --weights for {len(wanting)} networks that take any "
@@ -166,5 +224,5 @@ def named_networks(names: Sequence[str], options: Mapping[str, Any]) -> list[Nam
     return [replace(network, name=name) for network, name in zip(opened, unlike, strict=True)]
 
 
-def _input_settings(options: Mapping[str, Any]) -> dict[str, Any]:
+def _input_settings(options: Options) -> dict[str, Any]:
     return {name: options[name] for name in ("mean", "std", "image_size") if options[name]}

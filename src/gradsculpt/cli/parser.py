@@ -3,7 +3,7 @@
 import argparse
 import re
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import zip_longest
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,9 @@ with warnings.catch_warnings():
     warnings.simplefilter("ignore")
     from jsonargparse import ArgumentParser
     from jsonargparse._typehints import ActionTypeHint
+
+Options = Mapping[str, Any]
+"""The values of a command line, by name."""
 
 RECIPES = Path(__file__).parent.parent / "recipes"
 
@@ -40,11 +43,7 @@ class Parser(ArgumentParser):
         return action
 
     def read(self, words: Sequence[str]) -> dict[str, Any]:
-        """Return the values of a command line by name, with objects for class paths and their arguments.
-
-        Raises:
-            ArgumentError: If a word is not understood, in one line.
-        """
+        """Return what a command line says, with objects for class paths; a mistake is one line, an `ArgumentError`."""
         try:
             return dict(self.instantiate(self.parse_args(self._spelled_out(words))).as_dict())
         except ValueError as error:

@@ -64,8 +64,7 @@ def names(base: type) -> dict[str, type]:
 def part(text: str, base: type, option: str, supplied: Supplied = lambda cls: {}) -> Any:
     """Return the object of a base class, such as `Attribution`, that a text names; the option is for messages.
 
-    Raises:
-        ArgumentError: If a name or a setting is not known, a value does not suit, or a dotted path leads nowhere.
+    A name, a setting or a path that does not lead to anything, or a value that does not suit, is an `ArgumentError`.
     """
     return _made(resolved(text, base, option), option, supplied)
 

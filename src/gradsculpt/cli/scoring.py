@@ -1,6 +1,6 @@
 """What the commands that score networks share: the options of a protocol, scoring into a folder, and the page."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -8,11 +8,10 @@ from typing import Any
 import numpy as np
 
 from gradsculpt import checks
-from gradsculpt.cli.networks import add_data_options
-from gradsculpt.cli.parser import Parser, command_parser
+from gradsculpt.cli.networks import NamedNetwork, Run, add_data_options, open_run
+from gradsculpt.cli.parser import Options, Parser, command_parser
 from gradsculpt.cli.parts import attribution, part
 from gradsculpt.cli.process import make_folder
-from gradsculpt.cli.runs import NamedNetwork, Run, open_run
 from gradsculpt.data import ImageSet, Splits, loader
 from gradsculpt.errors import ArgumentError
 from gradsculpt.evaluation import MetricGroup, Protocol, Scorecard, ScoreGroup, evaluate
@@ -49,7 +48,7 @@ def add_protocol(parser: Parser, words: Sequence[str]) -> None:
         parser.set_defaults(limit=_QUICK_IMAGES, batch_size=_QUICK_BATCH)
 
 
-def read_protocol(options: Mapping[str, Any], network: NamedNetwork) -> Protocol:
+def read_protocol(options: Options, network: NamedNetwork) -> Protocol:
     """Return the protocol that the options of `add_protocol` ask for."""
     if options["quick"] and options["full"]:
         raise ArgumentError("--quick and --full exclude each other; pass one.")
@@ -73,24 +72,18 @@ def _group(text: str, protocol: Protocol) -> ScoreGroup:
 
 
 def score(
-    network: NamedNetwork,
-    splits: Splits,
-    options: Mapping[str, Any],
-    protocol: Protocol,
-    reporter: Reporter,
-    folder: Path | None = None,
+    network: NamedNetwork, splits: Splits, options: Options, protocol: Protocol, reporter: Reporter, folder: Path
 ) -> Scorecard:
     """Score a network on its data, write scorecard.json and scorecard.csv, and return the scorecard.
 
-    Options are those of `add_protocol`; the folder is the run directory by default.
-
-    Raises:
-        ArgumentError: If a network by name has no folder, or the data have classes that it does not know.
+    Options are those of `add_protocol`; data with classes that the network does not know are an `ArgumentError`.
     """
-    folder = folder_of(network, folder)
-    if options["limit"] is not None:
-        checks.at_least("--limit", options["limit"], 1)
-    images = _sample(_labelled(network, getattr(splits, options["split"])), options["limit"], protocol.seed)
+    limit = options["limit"]
+    checks.at_least("--limit", 1 if limit is None else limit, 1)
+    images = _labelled(network, getattr(splits, options["split"]))
+    if limit is not None and limit < len(images):  # the first ones would be of one class where they are sorted by it
+        chosen = np.random.default_rng(protocol.seed).choice(len(images), limit, replace=False)
+        images = images.subset(np.sort(chosen))
     source = options["data"] or (network.settings.data if isinstance(network, Run) else None)
     settings = {"data": source, "split": options["split"], "skipped_files": len(splits.skipped)}
     with reporter.work(f"scoring {network.name}", len(images)) as tell:
@@ -130,8 +123,7 @@ def comparison_options(words: Sequence[str]) -> dict[str, Any]:
 def compare(options: dict[str, Any], reporter: Reporter, note: str = "") -> list[Scorecard]:
     """Score runs on the same images, write the page, opened by a note, and its picture of maps; return the scorecards.
 
-    Raises:
-        ArgumentError: If the runs know different classes, or take images of different sizes of different data.
+    Runs with different classes, or with images of different sizes of different data, are an `ArgumentError`.
     """
     runs = [open_run(path, options["device"]) for path in options["runs"]]
     checks.at_least("--count", options["count"], 1)
@@ -148,7 +140,7 @@ def compare(options: dict[str, Any], reporter: Reporter, note: str = "") -> list
     for opened in runs:
         splits = opened.data(options, reporter if opened is first else Reporter())
         protocol = read_protocol(options, opened)
-        card = score(opened, splits, options, protocol, reporter)
+        card = score(opened, splits, options, protocol, reporter, opened.path)
         samples = choose(getattr(splits, options["split"]), options["count"])
         shown = shown or samples
         maps = sample_maps(opened.classifier, samples, protocol)
@@ -156,13 +148,6 @@ def compare(options: dict[str, Any], reporter: Reporter, note: str = "") -> list
     options["out"].write_text(render(views, shown, note), encoding="utf-8")
     options["out"].with_suffix(".png").write_bytes(sheet(views, shown))
     return [view.card for view in views]
-
-
-def _sample(images: ImageSet, limit: int | None, seed: int) -> ImageSet:
-    """Return some of the images in their order: the first ones would be of one class where they are sorted by it."""
-    if limit is None or limit >= len(images):
-        return images
-    return images.subset(np.sort(np.random.default_rng(seed).choice(len(images), limit, replace=False)))
 
 
 def _labelled(network: NamedNetwork, images: ImageSet) -> ImageSet:

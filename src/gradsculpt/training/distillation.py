@@ -1,7 +1,7 @@
 """Training in stages: a teacher, its explanations of the training images, and then the network that is wanted."""
 
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
@@ -15,7 +15,7 @@ from gradsculpt.fingerprint import fingerprint
 from gradsculpt.models import Classifier, load
 from gradsculpt.models.checkpoint import DESCRIPTION
 from gradsculpt.numerics import unit_peak
-from gradsculpt.objectives import Objective, TeacherSpecification
+from gradsculpt.objectives import Objective
 from gradsculpt.progress import Progress, Reporter
 from gradsculpt.training.fitting import build_trainer
 from gradsculpt.training.settings import TrainSettings
@@ -66,31 +66,33 @@ def explanations(
     """Return the SmoothGrad maps of the true classes' logits, computed once and then kept in a file.
 
     A change of the teacher, the images, their labels, the noise or its seed is a change of the file's name. The
-    settings say how (objective), how many at once (batch size) and where (cache).
+    settings say how (objective), how many at once (batch size) and where (cache); `DataError` if that cannot be.
 
     Returns:
         A memory map, float16 [N, H, W, C], in the order of the set. Each map is scaled to a greatest magnitude of 1,
         or is zero: gradients may be too small for 16 bits, and only their directions are wanted.
-
-    Raises:
-        DataError: If the file cannot be written.
     """
     specification = settings.objective.requirements.teacher
     if specification is None:
         raise ArgumentError(f"{settings.objective!r} wants no teacher; pass settings with an objective that does.")
     cache_dir = settings.cache_dir or settings.out / "cache"
-    decisive = (teacher, image_set.images, image_set.labels, specification.samples, specification.sigma, settings.seed)
+    drawn, sigma, size = specification.samples, specification.sigma, settings.batch_size
+    decisive = (teacher, image_set.images, image_set.labels, drawn, sigma, settings.seed)
     place = cache_dir / f"smoothgrad-{fingerprint(*decisive)}.npy"
     with contextlib.suppress(OSError, EOFError, ValueError):  # what is damaged counts as absent
         return np.load(place, mmap_mode="r")  # type: ignore[no-any-return]
+    bounds = teacher.space.bounds
+    smoothgrad = SmoothGrad(drawn, sigma, seed=settings.seed, batch_size=size, noise_range=bounds)
     try:
         with whole(place) as draft, draft.open("wb") as file:
             header = {"descr": "<f2", "fortran_order": False, "shape": tuple(image_set.images.shape)}
             np.lib.format.write_array_header_1_0(file, header)
             done = 0
-            for batch in _explained(teacher, image_set, specification, settings):
-                file.write(batch.tobytes())
-                done += len(batch)
+            for images, labels, _ in loader(replace(image_set, attention=None), size, shuffle=False):
+                x = to_input(images.to(teacher.device), teacher.space)
+                maps = unit_peak(smoothgrad(teacher.network, x, labels.to(x.device)))
+                file.write(maps.permute(0, 2, 3, 1).half().cpu().numpy().tobytes())
+                done += len(maps)
                 if progress is not None:
                     progress(done, len(image_set))
     except OSError as error:
@@ -99,16 +101,3 @@ def explanations(
             "free space there or pass another --cache-dir."
         ) from error
     return np.load(place, mmap_mode="r")  # type: ignore[no-any-return]
-
-
-def _explained(
-    teacher: Classifier, image_set: ImageSet, specification: TeacherSpecification, settings: TrainSettings
-) -> Iterator[Maps]:
-    """Yield the scaled maps of one batch after the other."""
-    space, size = teacher.space, settings.batch_size
-    drawn, sigma = specification.samples, specification.sigma
-    smoothgrad = SmoothGrad(drawn, sigma, seed=settings.seed, batch_size=size, noise_range=space.bounds)
-    for images, labels, _ in loader(replace(image_set, attention=None), size, shuffle=False):
-        x = to_input(images.to(teacher.device), space)
-        maps = unit_peak(smoothgrad(teacher.network, x, labels.to(x.device)))
-        yield maps.permute(0, 2, 3, 1).half().cpu().numpy()

@@ -87,11 +87,7 @@ class ClassifierModule(LightningModule):
         return to_input(images, self.space).contiguous(memory_format=self._layout), batch.labels, attention
 
     def training_step(self, batch: tuple[Tensor, Tensor, Tensor | None], batch_idx: int) -> Tensor:
-        """Evaluate the objective on a batch.
-
-        Raises:
-            RunError: If a term of the loss is not finite.
-        """
+        """Evaluate the objective on a batch; raise `RunError` if a term of the loss is not finite."""
         x, y, attention = batch
         step = self._step
         objective = self._objective.at(Moment(step / self._steps_an_epoch, step, self.space))

@@ -144,12 +144,7 @@ class TrainSettings:
     def config(self) -> dict[str, Any]:
         """Return what config.yaml holds: the settings as `gradsculpt train --config` reads them, in plain data.
 
-        Raises:
-            ArgumentError: If something in them, such as a lambda in a penalty, cannot be written down.
+        What cannot be written down, such as a lambda in a penalty, is an `ArgumentError`.
         """
-        flat = {**vars(self), **vars(self.optimization)}
-        return {
-            name: written(value, name)
-            for name, value in flat.items()
-            if name not in ("out", "resume", "optimization") and value is not None
-        }
+        flat = {name: value for name, value in {**vars(self), **vars(self.optimization)}.items() if value is not None}
+        return {name: written(flat[name], name) for name in flat if name not in ("out", "resume", "optimization")}

@@ -12,8 +12,7 @@ from gradsculpt import checks
 from gradsculpt.attributions.heatmap import channel_sum, magnitudes
 from gradsculpt.errors import ArgumentError
 from gradsculpt.numerics import divided, spread
-from gradsculpt.visualize.render import Picture, colour, coloured, plain
-from gradsculpt.visualize.sheet import contact_sheet
+from gradsculpt.visualize.render import Picture, colour, coloured, contact_sheet, plain
 
 _LINES = (("#0072B2", "o", "-"), ("#D55E00", "s", "--"), ("#009E73", "^", "-."), ("#CC79A7", "D", ":"))
 """Colours that differ for any colour vision (Okabe and Ito), with marks and dashes that differ in print."""

@@ -56,9 +56,6 @@ class Ascent:
 
     Units: The weight is one of outputs; for the total variation see `variation`.
 
-    Raises:
-        ArgumentError: If a value is out of range.
-
     Source: Gong et al., CVPR 2024 (AdvGrad), Fig. 3; Olah et al., Distill 2017 (Feature Visualization).
     Deviation: AdvGrad gives no settings. Jitter and zoom are shares of the side and not numbers of pixels, for they
         serve images of any size.

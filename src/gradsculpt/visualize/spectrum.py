@@ -88,10 +88,8 @@ def colour_matrix(images01: Tensor) -> Colours:
     """Return the colours of images [N, C, H, W] in [0, 1]: the principal axes of their pixels.
 
     Returns:
-        The square root of the covariance of the channels over all pixels, the longest axis in the first column.
-
-    Raises:
-        ArgumentError: If all pixels are alike.
+        The square root of the covariance of the channels over all pixels, the longest axis in the first column; an
+        `ArgumentError` if all pixels are alike.
 
     Example:
         >>> grey = torch.rand(4, 1, 8, 8).expand(-1, 3, -1, -1)
