@@ -93,17 +93,24 @@ def test_bad_rates_are_refused() -> None:
         Optimization(lr=0.0)
 
 
-def test_a_cosine_schedule_can_be_resumed_with_another_length() -> None:
-    optimizer, schedule = Optimization(lr=1.0).build([nn.Parameter(torch.zeros(1))], 2)
-    for _ in range(2):
-        optimizer.step()
-        schedule.step()
-    before = schedule.state_dict()
-    optimizer, schedule = Optimization(lr=1.0).build([nn.Parameter(torch.zeros(1))], 8)
-    schedule.load_state_dict(before)
-    optimizer.step()
-    schedule.step()
-    assert optimizer.param_groups[0]["lr"] == pytest.approx((1 + math.cos(math.pi * 3 / 8)) / 2)
+@pytest.mark.parametrize("warmup", [0, 3])
+def test_a_cosine_schedule_can_be_resumed_with_another_length(warmup: int) -> None:
+    optimization = Optimization(lr=1.0, warmup=warmup)
+    for done in (2, 3, 5):
+        optimizer, schedule = optimization.build([nn.Parameter(torch.zeros(1))], 5)
+        for _ in range(done):
+            optimizer.step()
+            schedule.step()
+        kept = optimizer.state_dict(), schedule.state_dict()
+        optimizer, schedule = optimization.build([nn.Parameter(torch.zeros(1))], 11)
+        optimizer.load_state_dict(kept[0])
+        schedule.load_state_dict(kept[1])
+        rates = []
+        for _ in range(11 - done):
+            rates.append(optimizer.param_groups[0]["lr"])
+            optimizer.step()
+            schedule.step()
+        assert rates == pytest.approx(_rates(optimization, 11)[done:]), done
 
 
 # Batches.

@@ -56,6 +56,16 @@ class Optimization:
         return optimizer, schedule
 
 
+class _Cosine(LambdaLR):
+    """In closed form: a checkpoint holds nothing of the length, and a resumed training can be given another."""
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        super().load_state_dict(state_dict)
+        if self.last_epoch > 0:  # before, a warm-up decides the rate
+            for group, base, factor in zip(self.optimizer.param_groups, self.base_lrs, self.lr_lambdas, strict=True):
+                group["lr"] = base * factor(self.last_epoch)  # the rate in the checkpoint is that of the old length
+
+
 _OPTIMIZERS: dict[str, Callable[[Optimization, Iterable[nn.Parameter]], Optimizer]] = {
     "sgd": lambda o, p: SGD(p, lr=o.lr, momentum=o.momentum, weight_decay=o.weight_decay),
     "adam": lambda o, p: Adam(p, lr=o.lr, betas=o.betas, weight_decay=o.weight_decay),
@@ -64,8 +74,7 @@ _OPTIMIZERS: dict[str, Callable[[Optimization, Iterable[nn.Parameter]], Optimize
 
 _SCHEDULES: dict[str, Callable[[Optimization, Optimizer, int], LRScheduler]] = {
     "constant": lambda o, optimizer, epochs: MultiStepLR(optimizer, milestones=[]),
-    # In closed form: a checkpoint then holds nothing of the length, and a resumed training can be given another.
-    "cosine": lambda o, optimizer, epochs: LambdaLR(optimizer, lambda done: (1 + cos(pi * min(1, done / epochs))) / 2),
+    "cosine": lambda o, optimizer, epochs: _Cosine(optimizer, lambda done: (1 + cos(pi * min(1, done / epochs))) / 2),
     "step": lambda o, optimizer, epochs: MultiStepLR(optimizer, milestones=list(o.milestones), gamma=o.gamma),
 }
 
