@@ -63,7 +63,7 @@ def train(
         epochs=chosen.epochs,
         channels_last=chosen.channels_last,
     )
-    trainer = build_trainer(chosen)
+    trainer = build_trainer(chosen, enable_checkpointing=False)  # two processes may train by themselves side by side
     trainer.fit(module, loader(images(), chosen.batch_size, shuffle=False), ckpt_path=resume, weights_only=True)
     if keep is not None:
         trainer.save_checkpoint(keep)
