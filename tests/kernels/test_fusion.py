@@ -219,6 +219,17 @@ def test_single_precision_and_batches_of_every_size() -> None:
             torch.testing.assert_close(gradient(faster, x), gradient(model, x), rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+def test_the_images_are_not_overwritten_by_an_activation_that_comes_first(layout: torch.memory_format) -> None:
+    model, x = trained(nn.Sequential(nn.ReLU(), nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.Flatten())), images()
+    with fused(model, x.to(memory_format=layout)) as faster, torch.no_grad():
+        assert faster is not model
+        for each in (torch.contiguous_format, torch.channels_last):
+            given = x.to(memory_format=each, copy=True)
+            torch.testing.assert_close(faster(given), model(x))
+            assert torch.equal(given, x)
+
+
 def test_a_network_in_training_mode_and_functions_are_left_as_they_are() -> None:
     model = stem(Residual()).train()
     before = [buffer.clone() for buffer in model.buffers()]

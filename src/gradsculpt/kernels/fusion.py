@@ -55,8 +55,10 @@ class Fused(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the logits."""
+        # Maps in that format have no view of another shape: a call is made by reshape. The caller's images are copied
+        # even if they have it already, as an activation may come first.
         with Dispatch({"view": Call.__call__}):
-            logits: Tensor = self.network(x.contiguous(memory_format=self._layout))
+            logits: Tensor = self.network(x.clone(memory_format=self._layout))
         return logits
 
 
