@@ -181,6 +181,18 @@ def test_a_run_keeps_its_own_scores(place: Path) -> None:
     assert len(rows(place / "run")) == 5
 
 
+def test_the_split_that_is_named_is_scored(place: Path, tmp_path: Path) -> None:
+    counts, seen = {"test": 12, "train": 10, "val": 2}, list[set[bytes]]()
+    for split, count in counts.items():
+        out = tmp_path / split
+        words = ["evaluate", str(place / "run"), "--groups", "sparsity", "--split", split, "--out", str(out)]
+        assert main(words) == 0
+        assert json.loads((out / "scorecard.json").read_text())["settings"]["split"] == split
+        assert len(rows(out)) == count
+        seen.append({row["image"].encode() for row in rows(out)})
+    assert not seen[1] & seen[2]
+
+
 def test_a_limit_takes_images_of_every_class_and_the_same_ones_for_the_same_seed(place: Path, tmp_path: Path) -> None:
     words = ["evaluate", str(place / "run"), "--groups", "accuracy", "--limit", "7"]
     for name, seed in (("a", "0"), ("b", "0"), ("c", "1")):

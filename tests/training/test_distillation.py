@@ -15,15 +15,15 @@ from torch import Tensor
 
 from gradsculpt.attributions import SmoothGrad
 from gradsculpt.cli.settings import read_settings
-from gradsculpt.data import ImageSet
+from gradsculpt.data import ImageSet, Splits
 from gradsculpt.errors import ArgumentError, DataError, RunError
 from gradsculpt.gradients import Model
 from gradsculpt.inputs import InputSpace
 from gradsculpt.models import Classifier, load
-from gradsculpt.objectives import ExplanationDistillation, MaxEntropy
+from gradsculpt.objectives import CrossEntropy, ExplanationDistillation, MaxEntropy
 from gradsculpt.progress import Reporter
 from gradsculpt.training import TrainSettings, fit, open_data
-from gradsculpt.training.distillation import explanations
+from gradsculpt.training.distillation import explanations, with_teacher
 from gradsculpt.training.module import ClassifierModule
 
 FLAGS = ["--data", "digits", "--image-size", "8", "--batch-size", "256", "--threads", "1", "--lr", "0.003"]
@@ -92,6 +92,23 @@ def test_the_teacher_is_an_ordinary_run_of_its_own_objective(finished: Path, tmp
     own = read_settings(["--config", str(finished / "teacher" / "config.yaml"), "--out", str(settings.out)])
     assert own == settings
     assert str(finished) not in (finished / "teacher" / "config.yaml").read_text()
+
+
+@pytest.mark.parametrize(("own", "epochs"), [(7, 7), (None, 3)])
+def test_the_teacher_has_epochs_of_its_own_or_those_of_the_network(
+    tmp_path: Path, own: int | None, epochs: int
+) -> None:
+    asked = list[TrainSettings]()
+
+    def fit_nothing(settings: TrainSettings, splits: Splits, reporter: Reporter) -> Classifier:
+        asked.append(settings)
+        raise KeyboardInterrupt
+
+    objective = ExplanationDistillation(1.0, eps=0.1, teacher_epochs=own)
+    settings = TrainSettings(tmp_path, data="digits", epochs=3, objective=objective)
+    with pytest.raises(KeyboardInterrupt):
+        with_teacher(settings, open_data(settings), Reporter(), fit_nothing)
+    assert asked == [replace(settings, out=tmp_path / "teacher", objective=CrossEntropy(), epochs=epochs)]
 
 
 def test_the_explanations_are_the_teachers_smoothgrad_maps(finished: Path) -> None:

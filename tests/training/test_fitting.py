@@ -9,6 +9,8 @@ from typing import Any
 import pytest
 import torch
 
+from gradsculpt.data import Augment
+from gradsculpt.data.load import find_source
 from gradsculpt.errors import RunError
 from gradsculpt.objectives import AdversarialTraining
 from gradsculpt.penalties import L1
@@ -76,6 +78,14 @@ def test_the_module_comes_from_the_seed() -> None:
     assert any(
         isinstance(layer, torch.nn.Softplus) for layer in build_module(settings(softplus=3.0), images()).modules()
     )
+
+
+def test_images_are_changed_as_the_settings_say_or_as_suits_the_data() -> None:
+    own = Augment(flip=False, crop=0.3)
+    assert build_module(settings(augment=own), images())._augment == own
+    of_data = [build_module(settings(data=data), images())._augment for data in ("digits", "cells")]
+    assert of_data == [find_source(data).augment() for data in ("digits", "cells")]
+    assert len({*of_data, own}) == 3
 
 
 def test_batches_are_whole_shuffled_and_replayed_as_the_objective_wants() -> None:

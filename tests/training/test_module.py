@@ -78,8 +78,8 @@ def test_schedules_follow_their_formula() -> None:
     cosine = _rates(Optimization(lr=1.0, schedule="cosine"), 10)
     assert cosine == pytest.approx([(1 + math.cos(math.pi * t / 10)) / 2 for t in range(10)])
     assert _rates(Optimization(lr=1.0, schedule="constant"), 4) == [1.0] * 4
-    stepped = _rates(Optimization(lr=1.0, schedule="step", milestones=(2, 4), gamma=0.1), 6)
-    assert stepped == pytest.approx([1, 1, 0.1, 0.1, 0.01, 0.01])
+    stepped = _rates(Optimization(lr=1.0, schedule="step", milestones=(2, 4), gamma=0.5), 6)
+    assert stepped == pytest.approx([1, 1, 0.5, 0.5, 0.25, 0.25])
 
 
 def test_warmup_rises_to_the_rate_and_then_follows_the_schedule() -> None:
