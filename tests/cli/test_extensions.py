@@ -221,3 +221,25 @@ def test_a_mistake_is_one_line(tmp_path: Path, capfd: pytest.CaptureFixture[str]
     lines = capfd.readouterr().err.strip().splitlines()
     assert len(lines) == 1
     assert said in lines[0]
+
+
+@pytest.mark.parametrize(
+    ("path", "said"),
+    [
+        ("nowhere.Huber", "nowhere.Huber cannot be imported: there is no module 'nowhere'"),
+        (f"{MINE}.Hubr", "has no object 'Hubr'. Did you mean Huber?"),
+        ("gradsculpt.penalties.ElasticNt", "has no object 'ElasticNt'. Did you mean ElasticNet?"),
+    ],
+)
+def test_a_class_path_of_a_file_that_leads_nowhere_is_one_line(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], path: str, said: str
+) -> None:
+    penalty = {"class_path": path, "init_args": {"weight": 0.1}}
+    training = {"class_path": "gradsculpt.objectives.AdversarialTraining", "init_args": {"penalty": penalty}}
+    whole = {"class_path": "gradsculpt.objectives.Sum", "init_args": {"objectives": [training]}}
+    for objective in (training, whole):
+        (tmp_path / "config.yaml").write_text(yaml.safe_dump({"objective": objective}))
+        assert main(["train", *TINY, "--config", str(tmp_path / "config.yaml"), "--out", str(tmp_path / "run")]) == 2
+        lines = capfd.readouterr().err.strip().splitlines()
+        assert len(lines) == 1
+        assert said in lines[0]

@@ -58,7 +58,8 @@ def names(base: type) -> dict[str, type]:
     """
     package, members = _family(base)
     ending = "(manipulation|attack|perturbation)$" if package == "gradsculpt.attacks" else "$"
-    return {re.sub(ending, "", cls.__name__.lower()): cls for cls in members}
+    shorts = {cls: re.sub(ending, "", cls.__name__.lower()) for cls in members}
+    return {getattr(cls, "short_name", lambda short=short: short)(): cls for cls, short in shorts.items()}
 
 
 def part(text: str, base: type, option: str, supplied: Supplied = lambda cls: {}) -> Any:
@@ -94,8 +95,9 @@ def resolved(text: str, base: type, option: str) -> Any:
 def spelled_out(value: Any, hint: Any, where: str) -> Any:
     """Return a setting, typed or from a file, with `{class_path, init_args}` for each part that is a text.
 
-    The hint is its type, and its name is for messages.
+    The hint is its type, and its name is for messages. A class path that leads nowhere is an `ArgumentError`.
     """
+    _check_paths(value, where)
     kinds = alternatives(hint)
     several = [get_args(kind)[0] for kind in kinds if get_origin(kind) in SEVERAL]
     if isinstance(value, list):
@@ -181,6 +183,20 @@ def _own(path: str, base: type, said: str) -> Any:
 def _at(path: str, said: str) -> Any:
     module, _, name = path.rpartition(".")
     return imported(module, name, said, ArgumentError)
+
+
+def _check_paths(value: Any, where: str) -> None:
+    """Look for the classes of a file, also inside one another: in jsonargparse's words one would hardly be found."""
+    if isinstance(value, dict):
+        path = value.get("class_path")
+        if isinstance(path, str) and "." in path:
+            where = f"{where} {path}"
+            _at(path, where)
+        for inner in value.values():
+            _check_paths(inner, where)
+    if isinstance(value, list):
+        for inner in value:
+            _check_paths(inner, where)
 
 
 def _settings(cls: type) -> dict[str, inspect.Parameter]:
