@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from gradsculpt.attacks import Manipulation
 from gradsculpt.attributions import Attribution, heatmap
 from gradsculpt.models import Classifier
+from gradsculpt.outputs import two_sided
 
 
 @dataclass(frozen=True)
@@ -67,9 +68,9 @@ class EvaluationBatch:
 
     @cached_property
     def logits(self) -> Tensor:
-        """The logits of the clean images [N, K]."""
+        """The logits of the clean images [N, K], of two classes at least."""
         with torch.no_grad():
-            return self.classifier(self.images)  # type: ignore[no-any-return]
+            return two_sided(self.classifier(self.images))
 
     @property
     def target(self) -> Tensor:

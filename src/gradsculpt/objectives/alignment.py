@@ -6,7 +6,6 @@ from typing import ClassVar, Literal, cast, get_args
 from torch import Tensor
 
 from gradsculpt import checks
-from gradsculpt.gradients import Recording
 from gradsculpt.numerics import cosine, length, per_sample, unit
 from gradsculpt.objectives.passes import Passes
 from gradsculpt.objectives.schedules import Setting, Weight, check_weights, resolved
@@ -71,7 +70,7 @@ class LocalGradientAlignment(SecondOrder):
     def terms_of(self, passes: Passes) -> dict[str, Tensor]:
         """Return the weighted criteria."""
         source = passes.clean_logit_gradient if self.detach_source else passes.logit_gradient(passes.clean)
-        other = passes.logit_gradient(Recording(passes.model, passes.x + self._delta(passes, source.detach()), order=2))
+        other = passes.logit_gradient(passes.record(passes.x + self._delta(passes, source.detach()), order=2))
         difference = source - other
         distance = per_sample(difference.square()) if self.squared else length(difference)
         return {

@@ -16,6 +16,7 @@ from gradsculpt.objectives.base import Objective, Regulariser, Requirements, Tea
 from gradsculpt.objectives.entropy import CrossEntropy
 from gradsculpt.objectives.passes import Passes
 from gradsculpt.objectives.schedules import Setting, Weight, check_weights, resolved
+from gradsculpt.outputs import logits_at, two_sided
 from gradsculpt.penalties import Size
 
 
@@ -113,8 +114,8 @@ class _WithTeacher(ExplanationDistillation):
         along = passes.x.detach() + positions[drawn] * size * maps
         across = _without(size * passes.uniform(), maps)
         with undisturbed(self.network), torch.no_grad():
-            target = (self.network(along) / self.temperature).softmax(dim=1)
-        predicted = passes.model(along + across).log_softmax(dim=1)
+            target = (two_sided(logits_at(self.network, along)) / self.temperature).softmax(dim=1)
+        predicted = two_sided(passes.logits(along + across)).log_softmax(dim=1)
         return {self.names[0]: resolved(self.weight) * F.kl_div(predicted, target, reduction="batchmean")}
 
     def _maps(self, passes: Passes) -> Tensor:

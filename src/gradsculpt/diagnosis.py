@@ -1,0 +1,108 @@
+"""Why a gradient cannot be had, in one line."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from gradsculpt.dispatch import Call, Dispatch
+from gradsculpt.errors import ModelError, first_line
+
+RECOMPUTES = (
+    "the network computes activations anew on the way back (torch.utils.checkpoint) or moves them elsewhere "
+    "(saved_tensors_hooks), which cannot be followed here: what is computed anew would not be what was computed first. "
+    "Switch that off, as by model.set_grad_checkpointing(False); evaluation needs no such saving."
+)
+"""What to say of a network whose activations are not kept."""
+
+_REFUSALS = {
+    RECOMPUTES[:60]: RECOMPUTES,
+    "torch.utils.checkpoint": RECOMPUTES,
+    "Inference tensors": (
+        "a part of the network computes under torch.inference_mode(), so no gradient leads back to the images; take "
+        "it out, or use torch.no_grad() where no gradient is wanted and none there."
+    ),
+    "is not implemented": "PyTorch has no derivative of this order for a function of the network; replace it.",
+    "once_differentiable": (
+        "an autograd function of the network can be differentiated once only (once_differentiable), and here its "
+        "derivative is differentiated again; give it a backward pass of differentiable operations."
+    ),
+    "modified by an inplace operation": (
+        "the network overwrites in place what its derivative needs; call that operation out of place."
+    ),
+}
+"""What autograd says, in part, and what that means."""
+
+_CAUSES: dict[str, Callable[[Call], bool]] = {
+    "computes under torch.inference_mode(); take it out": lambda call: torch.is_inference_mode_enabled(),
+    "computes under torch.no_grad(); take it out": lambda call: not torch.is_grad_enabled(),
+    "is quantised; explain the network that it was made from": lambda call: (
+        "quantize" in call.name or call.name.endswith("_dynamic")
+    ),
+    "cuts its activations off by detach() or .data; take that out": lambda call: (
+        call.name == "detach" or getattr(call.function, "__self__", None) is Tensor.data
+    ),
+    "leaves PyTorch by numpy() or tolist(); compute that by torch functions": lambda call: (
+        call.name in ("numpy", "array", "tolist", "item")
+    ),
+}
+"""What a network does, with what helps, and whether a call shows it; the first that applies to a call is its cause."""
+
+
+@contextmanager
+def explained() -> Iterator[None]:
+    """Turn what autograd refuses inside the block into a `ModelError` that says what to do."""
+    try:
+        yield
+    except RuntimeError as error:
+        meaning = next((meaning for part, meaning in _REFUSALS.items() if part in str(error)), None)
+        if meaning is None:
+            raise
+        said = "" if meaning is RECOMPUTES else f" ({first_line(error, kind=False)})"
+        raise ModelError(meaning + said) from error
+
+
+def refuse_severed(function: Callable[[Tensor], Tensor], point: Tensor) -> None:
+    """Raise `ModelError` if the values of a function change with its argument, although no gradient leads back to it.
+
+    To be called where autograd found no way back, so that the gradient would be 0 everywhere: which it is if the
+    function ignores its argument. It is evaluated a few more times.
+    """
+    here = _values(function, point)
+    noise = torch.randn(point.shape, generator=torch.Generator().manual_seed(0)).to(point)
+    if all(_same(here, _values(function, other)) for other in (torch.zeros_like(point), noise, point + noise)):
+        return
+    causes: list[str] = []
+    with torch.enable_grad(), Dispatch({}, otherwise=lambda call: _watched(call, causes)):
+        _values(function, point.detach().requires_grad_())
+    known = [cause for cause in _CAUSES if cause in causes] or causes or ["computes what autograd cannot see"]
+    raise ModelError(
+        f"the logits change with the images, but no gradient leads back to these, so that maps would be zero: the "
+        f"network {known[0]}, or take an attribution of your own that needs no gradient."
+    )
+
+
+def _values(function: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
+    # With the same dropout masks each time.
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        return function(x).detach()
+
+
+def _same(a: Tensor, b: Tensor) -> bool:
+    tolerance = torch.finfo(a.dtype).eps ** 0.5
+    return torch.allclose(a, b, rtol=tolerance, atol=tolerance * float(a.abs().amax()), equal_nan=True)
+
+
+def _watched(call: Call, causes: list[str]) -> Any:
+    """Compute a call, and note what cuts the way back there, if something does."""
+    result = call()
+    connected = any(t.requires_grad for t in call.tensors)
+    returned = [t for t in (result if isinstance(result, tuple | list) else [result]) if isinstance(t, Tensor)]
+    left = not returned and call.name in ("numpy", "array", "tolist", "item")
+    if connected and (left or (returned and not any(t.requires_grad for t in returned))):
+        other = f"calls {call.name}, which has no derivative; replace it"
+        causes.append(next((cause for cause, applies in _CAUSES.items() if applies(call)), other))
+    return result
