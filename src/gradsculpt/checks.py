@@ -53,14 +53,15 @@ def one_of(name: str, value: str, choices: Sequence[str]) -> None:
         raise ArgumentError(f"{name}={value!r} is not known; choose from {', '.join(choices)}.")
 
 
-def images(name: str, x: Tensor) -> None:
-    """Raise `ArgumentError` unless `x` is a floating-point batch [N, C, H, W]."""
+def images(name: str, x: Tensor, *, some: bool = True) -> None:
+    """Raise `ArgumentError` unless `x` is a floating-point batch [N, C, H, W], and of at least `some` images."""
     if x.ndim != 4:
         raise ArgumentError(
             f"{name} has shape {list(x.shape)}; a batch [N, C, H, W] is needed. "
             "Add the batch dimension of a single image with x[None]."
         )
-    not_empty(name, x.numel())
+    if some:
+        not_empty(name, x.numel())
     if not x.is_floating_point():
         raise ArgumentError(
             f"{name} has dtype {x.dtype}, which has no gradient; convert it to floating point, "

@@ -7,15 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from gradsculpt.dispatch import Call, Dispatch
+from gradsculpt.dispatch import RECOMPUTES, Call, Dispatch
 from gradsculpt.errors import ModelError, first_line
-
-RECOMPUTES = (
-    "the network computes activations anew on the way back (torch.utils.checkpoint) or moves them elsewhere "
-    "(saved_tensors_hooks), which cannot be followed here: what is computed anew would not be what was computed first. "
-    "Switch that off, as by model.set_grad_checkpointing(False); evaluation needs no such saving."
-)
-"""What to say of a network whose activations are not kept."""
 
 _REFUSALS = {
     RECOMPUTES[:60]: RECOMPUTES,
@@ -28,6 +21,10 @@ _REFUSALS = {
     "once_differentiable": (
         "an autograd function of the network can be differentiated once only (once_differentiable), and here its "
         "derivative is differentiated again; give it a backward pass of differentiable operations."
+    ),
+    "a leaf Variable that requires grad is being used in an in-place": (
+        "the network overwrites the images that it is given, so there is no gradient at them. Let its first operation "
+        "work out of place (x = x - mean instead of x -= mean)."
     ),
     "modified by an inplace operation": (
         "the network overwrites in place what its derivative needs; call that operation out of place."
@@ -75,8 +72,9 @@ def refuse_severed(function: Callable[[Tensor], Tensor], point: Tensor) -> None:
     if all(_same(here, _values(function, other)) for other in (torch.zeros_like(point), noise, point + noise)):
         return
     causes: list[str] = []
+    again = point.detach().requires_grad_()
     with torch.enable_grad(), Dispatch({}, otherwise=lambda call: _watched(call, causes)):
-        _values(function, point.detach().requires_grad_())
+        function(again)
     known = [cause for cause in _CAUSES if cause in causes] or causes or ["computes what autograd cannot see"]
     raise ModelError(
         f"the logits change with the images, but no gradient leads back to these, so that maps would be zero: the "
@@ -102,7 +100,10 @@ def _watched(call: Call, causes: list[str]) -> Any:
     connected = any(t.requires_grad for t in call.tensors)
     returned = [t for t in (result if isinstance(result, tuple | list) else [result]) if isinstance(t, Tensor)]
     left = not returned and call.name in ("numpy", "array", "tolist", "item")
-    if connected and (left or (returned and not any(t.requires_grad for t in returned))):
+    cut = not any(
+        t.requires_grad and "NotImplemented" not in t.grad_fn.name() for t in returned if t.grad_fn is not None
+    )
+    if connected and (left or (returned and cut)):
         other = f"calls {call.name}, which has no derivative; replace it"
         causes.append(next((cause for cause, applies in _CAUSES.items() if applies(call)), other))
     return result

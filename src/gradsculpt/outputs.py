@@ -16,8 +16,18 @@ _USUAL = "logits"
 
 
 def logits_at(model: Model, x: Tensor) -> Tensor:
-    """Return the logits [N, K] that a model gives for images [N, C, H, W]; the errors are those of `logits_of`."""
-    return logits_of(model(x), len(x))
+    """Return the logits [N, K] that a model gives for images [N, C, H, W].
+
+    Raises: ModelError as `logits_of`, or if the network overwrites its images.
+    """
+    version = None if x.is_inference() else x._version
+    output = model(x)
+    if version is not None and x._version != version:
+        raise ModelError(
+            "the network overwrites the images that it is given, so that whatever is computed next would be of others. "
+            "Let its first operation work out of place (x = x - mean instead of x -= mean)."
+        )
+    return logits_of(output, len(x))
 
 
 def logits_of(output: object, images: int, key: Key | None = None) -> Tensor:
@@ -69,9 +79,8 @@ def two_sided(logits: Tensor) -> Tensor:
 
 
 def class_logits(logits: Tensor, classes: Tensor) -> Tensor:
-    """Return the logit of each image's class, [N]: of a single logit z it is z for class 1 and -z for class 0."""
-    picked = two_sided(logits).gather(1, classes[:, None])[:, 0]
-    return 2 * picked if logits.shape[1] == 1 else picked
+    """Return the logit of each image's class, [N]; a single logit is the one there is, whatever the class."""
+    return logits[:, 0] if logits.shape[1] == 1 else logits.gather(1, classes[:, None])[:, 0]
 
 
 def predicted(logits: Tensor) -> Tensor:

@@ -20,7 +20,8 @@ class Gradient(Attribution):
     """The gradient of a class output with respect to the image ("simple gradient", "saliency").
 
     Args:
-        output: What is differentiated: the logit of the class, its probability after the softmax, or its logarithm.
+        output: What is differentiated: the logit of the class, its probability after the softmax, or its logarithm. Of
+            a network with a single logit, which is that of class 1 against class 0, the logit is this one for either.
 
     Raises:
         ArgumentError: If x is no floating-point batch, a target is out of range, or the output is unknown.
@@ -56,7 +57,8 @@ class Gradient(Attribution):
 def class_output(logits: Tensor, target: Tensor | None, output: Output) -> Tensor:
     """Return one output of each image's class, [N], from logits [N, K]; raise `ArgumentError` for wrong targets.
 
-    A single logit an image is that of class 1 against class 0, whose own is its negative.
+    A single logit an image is that of class 1 against class 0: probabilities are of the class, the logit is the one
+    there is.
     """
     sides = two_sided(logits)
     classes = predicted(logits) if target is None else checks.labels(target, *sides.shape).to(logits.device)

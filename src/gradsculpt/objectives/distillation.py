@@ -116,6 +116,7 @@ class _WithTeacher(ExplanationDistillation):
         with undisturbed(self.network), torch.no_grad():
             target = (two_sided(logits_at(self.network, along)) / self.temperature).softmax(dim=1)
         predicted = two_sided(passes.logits(along + across)).log_softmax(dim=1)
+        checks.same_shape("the logits of the teacher", target, "the network's", predicted)
         return {self.names[0]: resolved(self.weight) * F.kl_div(predicted, target, reduction="batchmean")}
 
     def _maps(self, passes: Passes) -> Tensor:

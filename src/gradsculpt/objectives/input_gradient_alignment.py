@@ -15,7 +15,7 @@ from gradsculpt.objectives.base import DataTerm, Part
 from gradsculpt.objectives.passes import Passes
 from gradsculpt.objectives.schedules import Setting, Weight, check_weights, resolved
 from gradsculpt.objectives.second_order import SecondOrder
-from gradsculpt.outputs import class_logits, two_sided
+from gradsculpt.outputs import two_sided
 from gradsculpt.penalties import Size
 from gradsculpt.perturbations import State
 
@@ -114,9 +114,10 @@ class InputGradientAlignment(SecondOrder):
 
 def _triplet(point: Recording, y: Tensor, *, create_graph: bool = True) -> Tensor:
     """Return the triplet loss of each image, [N]; the images of the pass are the anchors."""
-    runner_up = two_sided(point.output.detach()).scatter(1, y[:, None], -torch.inf).argmax(dim=1)
+    logits = two_sided(point.output)
+    runner_up = logits.detach().scatter(1, y[:, None], -torch.inf).argmax(dim=1)
     true, wrong = (
-        point.gradient(class_logits(point.output, classes), create_graph=create_graph) for classes in (y, runner_up)
+        point.gradient(logits.gather(1, classes[:, None]), create_graph=create_graph) for classes in (y, runner_up)
     )
     return F.softplus(cosine(point.point, wrong) - cosine(point.point, true))
 
@@ -133,7 +134,7 @@ class _PerturbedCrossEntropy(DataTerm):
         """Return the logits; the pass is kept for the triplet loss."""
         if self.clean:
             return passes.clean.output, state
-        passes.training = Recording(passes.model, self.alignment.perturbed(passes), order=2)
+        passes.training = passes.record(self.alignment.perturbed(passes), order=2)
         return passes.training.output, state
 
     def scaled(self, factor: float) -> "_PerturbedCrossEntropy":
