@@ -70,6 +70,9 @@ class Towards(Criterion):
     target: Tensor
     distance: Distance = "mse"
 
+    def __post_init__(self) -> None:
+        checks.declared(self)
+
     def reference(self, clean: Tensor) -> Tensor:
         """Return the target of every image, [N, H, W]."""
         shape = (len(clean), *clean.shape[-2:])
@@ -118,8 +121,8 @@ class OutOfTop(Criterion):
     nonzero: bool = False
 
     def __post_init__(self) -> None:
-        checks.positive("k", self.k)
-        checks.within("k", self.k, 0.0, 1.0)
+        checks.declared(self)
+        checks.share("k", self.k)
 
     def reference(self, clean: Tensor) -> Tensor:
         """Mark the largest entries, [N, D]."""
@@ -190,7 +193,7 @@ def frame(height: int, width: int, thickness: int | None = None) -> Tensor:
     """
     shorter = min(height, width)
     thickness = max(1, round(shorter * 5 / 32)) if thickness is None else thickness
-    checks.at_least("thickness", thickness, 1)
+    checks.whole("thickness", thickness, 1)
     if 2 * thickness >= shorter:
         raise ArgumentError(
             f"a frame {thickness} pixels thick leaves nothing inside of {height} x {width} pixels; pass a thickness "

@@ -1,11 +1,10 @@
 """Local gradient alignment: neighbouring images should have the same gradient."""
 
 from dataclasses import dataclass
-from typing import ClassVar, Literal, cast, get_args
+from typing import ClassVar, Literal, cast
 
 from torch import Tensor
 
-from gradsculpt import checks
 from gradsculpt.gradients import Recording
 from gradsculpt.numerics import cosine, length, per_sample, unit
 from gradsculpt.objectives.passes import Passes
@@ -56,7 +55,6 @@ class LocalGradientAlignment(SecondOrder):
     def __post_init__(self) -> None:
         super().__post_init__()
         check_weights(self, "l2", "cosine", "eps")
-        checks.one_of("noise", self.noise, get_args(Drawn))
 
     @property
     def differentiates_clean(self) -> bool:

@@ -69,13 +69,12 @@ class ExplanationDistillation(Regulariser):
     reads_gradients: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "positions", tuple(self.positions))
         check_weights(self, "weight", "eps")
+        checks.each_at_least(self, teacher_epochs=1, samples=1, sigma=0)
         checks.positive("temperature", self.temperature)
+        object.__setattr__(self, "positions", tuple(self.positions))
         if not self.positions:
             raise ArgumentError("positions is empty, so images could be moved nowhere; (0.0,) leaves them in place.")
-        checks.at_least("teacher_epochs", 1 if self.teacher_epochs is None else self.teacher_epochs, 1)
-        checks.each_at_least(self, samples=1, sigma=0)
 
     @property
     def requirements(self) -> Requirements:

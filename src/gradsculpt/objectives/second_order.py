@@ -32,7 +32,7 @@ class SecondOrder(Regulariser):
     share: float = 1.0
 
     def __post_init__(self) -> None:
-        checks.at_least("every", self.every, 1)
+        checks.each_at_least(self, every=1)
         checks.share("share", self.share)
 
     def at(self, moment: Moment) -> Objective:

@@ -98,7 +98,7 @@ class ScaledPenalty(Penalty):
     factor: float
 
     def __post_init__(self) -> None:
-        checks.at_least("factor", self.factor, 0.0)
+        checks.each_at_least(self, factor=0)
 
     def value(self, g: Tensor) -> Tensor:
         """Return c h*(g), shape [N]."""

@@ -38,6 +38,9 @@ class FunctionPenalty(Penalty):
 
     fn: Callable[[Tensor], Tensor]
 
+    def __post_init__(self) -> None:
+        checks.declared(self)
+
     def value(self, g: Tensor) -> Tensor:
         """Return fn(g), shape [N]."""
         values = self.fn(g)

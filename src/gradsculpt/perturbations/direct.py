@@ -89,7 +89,7 @@ class Noise(Perturbation):
     needs_randomness: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
-        checks.at_least("sigma", self.sigma, 0.0)
+        checks.each_at_least(self, sigma=0)
 
     def step(
         self, state: State, loss_gradient: LossGradient, x: Tensor, penalty: Penalty, generator: Generator | None = None

@@ -46,7 +46,7 @@ class Free(Perturbation):
     needs_backward: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
-        checks.at_least("replays", self.replays, 1)
+        checks.each_at_least(self, replays=1)
 
     def initial_state(self) -> State:
         """Return the perturbations of no row."""

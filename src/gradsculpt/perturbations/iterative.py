@@ -50,10 +50,8 @@ class Iterative(Perturbation):
     keep: Literal["best", "last"] = "best"
 
     def __post_init__(self) -> None:
-        checks.at_least("steps", self.steps, 1)
+        checks.each_at_least(self, steps=1)
         checks.positive("step_size", self.step_size)
-        checks.one_of("start", self.start, ("dual", "zero"))
-        checks.one_of("keep", self.keep, ("best", "last"))
 
     def step(
         self, state: State, loss_gradient: LossGradient, x: Tensor, penalty: Penalty, generator: Generator | None = None

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from gradsculpt import checks
 from gradsculpt.attributions.base import Attribution
-from gradsculpt.attributions.gradient import OUTPUTS, Gradient, Output
+from gradsculpt.attributions.gradient import Gradient, Output
 from gradsculpt.attributions.moreau.envelope import Envelope, EnvelopeValue, differentiable_map
 from gradsculpt.attributions.moreau.solvers import DualAveraging, ProximalGradient, Solution, Solver, solve
 from gradsculpt.attributions.sampling import arithmetic, clean_classes, noise_level, passes, source
@@ -87,9 +87,8 @@ class MoreauGrad(Attribution):
     surrogate: bool = False
 
     def __post_init__(self) -> None:
-        checks.positive("lambda_", self.lambda_)
         checks.each_at_least(self, sigma=0, samples=1, steps=1, tolerance=0, seed=0, batch_size=1)
-        checks.one_of("output", self.output, OUTPUTS)
+        checks.positive("lambda_", self.lambda_)
         if self.solver is not None and self.sigma > 0 and not self.solver.takes_noise:
             raise ArgumentError(
                 f"sigma={self.sigma!r} makes gradients means over fresh noise, which hides the curvature that the "

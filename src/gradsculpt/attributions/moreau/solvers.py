@@ -88,7 +88,7 @@ class DualAveraging(Solver):
     power: float = 0.0
 
     def __post_init__(self) -> None:
-        checks.at_least("power", self.power, 0.0)
+        checks.each_at_least(self, power=0)
 
     def start(self, problem: Envelope, delta: Tensor) -> SolverState:
         """Start with no gradients."""
@@ -118,9 +118,9 @@ class ProximalGradient(Solver):
     average: int = 1
 
     def __post_init__(self) -> None:
+        checks.each_at_least(self, average=1)
         if self.step_size is not None:
             checks.positive("step_size", self.step_size)
-        checks.at_least("average", self.average, 1)
 
     @property
     def takes_noise(self) -> bool:
