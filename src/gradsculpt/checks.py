@@ -36,7 +36,7 @@ def declared(settings: Any) -> None:
 
     Numbers have to be finite and may be NumPy's, whole ones where `int` is declared; True and False are none.
     """
-    for name, hint in _hints(type(settings)).items():
+    for name, hint in _hints(settings).items():
         of_type(name, getattr(settings, name), hint)
 
 
@@ -47,15 +47,17 @@ def of_type(name: str, value: Any, hint: Any) -> None:
     choices = [choice for kind in _kinds(hint) if get_origin(kind) is Literal for choice in get_args(kind)]
     if isinstance(value, str) and choices:
         raise ArgumentError(f"{name}={value!r} is not known; choose from {', '.join(map(str, choices))}.")
-    raise ArgumentError(f"{name}={_told(value)} cannot be used; pass {' or '.join(map(_described, _kinds(hint)))}.")
+    fact = "is out of range" if isinstance(value, int | float) else "cannot be used"
+    raise ArgumentError(f"{name}={_told(value)} {fact}; pass {' or '.join(map(_described, _kinds(hint)))}.")
 
 
 def each_at_least(settings: Any, **lows: float) -> None:
     """Raise `ArgumentError` unless all fields are as `declared`, and these, where not None, at least so large."""
-    declared(settings)
+    hints = _hints(settings)
     for name, low in lows.items():
-        if (value := getattr(settings, name)) is not None:
-            at_least(name, value, low)
+        if (value := getattr(settings, name)) is not None or type(None) not in _kinds(hints[name]):
+            whole(name, value, int(low)) if int in _kinds(hints[name]) else at_least(name, value, low)
+    declared(settings)
 
 
 def whole(name: str, value: int, low: int) -> None:
@@ -147,9 +149,15 @@ def _finite(name: str, value: float | Tensor, suits: Callable[[Tensor], Tensor],
         raise ArgumentError(f"{name}={_told(value)} is out of range; pass a finite value {which}.")
 
 
+def _hints(settings: Any) -> dict[str, Any]:
+    """Return the types of the arguments of a dataclass."""
+    kind: Any = type(settings)
+    return _hints_of(kind)
+
+
 @cache
-def _hints(kind: type) -> dict[str, Any]:
-    """Return the types of the arguments of a dataclass, but for those that nobody else can look up."""
+def _hints_of(kind: type) -> dict[str, Any]:
+    # Those that are named in a place where nobody else can look them up are left open.
     hints: dict[str, Any] = {}
     for each in reversed(kind.__mro__):
         with suppress(NameError, TypeError, AttributeError):

@@ -49,13 +49,18 @@ class SpecialCase(Attribution):
 
     @property
     @abstractmethod
-    def base(self) -> Attribution:
+    def general(self) -> Attribution:
         """The general attribution, whose checks are those of the special case."""
+
+    @property
+    def base(self) -> Attribution | None:
+        """What the general attribution looks through, if it does."""
+        return getattr(self.general, "base", None)
 
     def __post_init__(self) -> None:
         checks.declared(self)
-        _ = self.base
+        _ = self.general
 
     def __call__(self, model: Model, x: Tensor, target: Tensor | None = None, *, create_graph: bool = False) -> Tensor:
         """Return the maps of the general attribution."""
-        return self.base(model, x, target, create_graph=create_graph)
+        return self.general(model, x, target, create_graph=create_graph)

@@ -100,7 +100,7 @@ class _SmoothedGradient(SpecialCase):
     kind: ClassVar[Kind]
 
     @property
-    def base(self) -> Smoothed:
+    def general(self) -> Smoothed:
         """The gradient of the output, smoothed."""
         base = Gradient(self.output)
         return Smoothed(base, self.samples, self.sigma, self.kind, self.seed, self.batch_size, self.noise_range)

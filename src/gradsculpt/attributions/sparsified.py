@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import KW_ONLY, dataclass, field
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -82,11 +83,12 @@ class SparsifiedGradient(SpecialCase):
     keep: float = 0.1
     _: KW_ONLY
     output: Output = "logit"
+    saturated: ClassVar[None] = None  # what is kept stays as it is
 
     @property
-    def base(self) -> Sparsified:
+    def general(self) -> Sparsified:
         """The gradient of the output, sparsified."""
-        return Sparsified(Gradient(self.output), self.keep)
+        return Sparsified(Gradient(self.output), self.keep, self.saturated)
 
 
 @dataclass(frozen=True)
@@ -111,7 +113,7 @@ class SparsifiedSmoothGrad(SpecialCase):
     noise_range: Bounds | None = None
 
     @property
-    def base(self) -> Smoothed:
+    def general(self) -> Smoothed:
         """The gradient of the output, sparsified and smoothed."""
         base, seed = Sparsified(Gradient(self.output), self.keep, self.saturated), self.seed
         return Smoothed(base, self.samples, self.sigma, "mean", seed, self.batch_size, self.noise_range)

@@ -6,7 +6,7 @@ from typing import ClassVar, Literal, cast
 from torch import Tensor
 
 from gradsculpt.gradients import Recording
-from gradsculpt.numerics import cosine, length, per_sample, unit
+from gradsculpt.numerics import cosine, dot, length, unit
 from gradsculpt.objectives.passes import Passes
 from gradsculpt.objectives.schedules import Setting, Weight, check_weights, resolved
 from gradsculpt.objectives.second_order import SecondOrder
@@ -71,7 +71,7 @@ class LocalGradientAlignment(SecondOrder):
         source = passes.clean_logit_gradient if self.detach_source else passes.logit_gradient(passes.clean)
         other = passes.logit_gradient(Recording(passes.model, passes.x + self._delta(passes, source.detach()), order=2))
         difference = source - other
-        distance = per_sample(difference.square()) if self.squared else length(difference)
+        distance = dot(difference, difference) if self.squared else length(difference)
         return {
             "l2_alignment": resolved(self.l2) * distance.mean(),
             "cosine_alignment": resolved(self.cosine) * ((1 - cosine(source, other)) / 2).mean(),

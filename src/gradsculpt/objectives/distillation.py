@@ -11,7 +11,7 @@ from gradsculpt import checks
 from gradsculpt.errors import ArgumentError
 from gradsculpt.gradients import Model
 from gradsculpt.isolation import undisturbed
-from gradsculpt.numerics import divided, per_sample, spread, unit_peak
+from gradsculpt.numerics import divided, dot, spread, unit_peak
 from gradsculpt.objectives.base import Objective, Regulariser, Requirements, TeacherSpecification
 from gradsculpt.objectives.entropy import CrossEntropy
 from gradsculpt.objectives.passes import Passes
@@ -128,4 +128,4 @@ class _WithTeacher(ExplanationDistillation):
 
 
 def _without(noise: Tensor, maps: Tensor) -> Tensor:
-    return noise - spread(divided(per_sample(maps * noise), per_sample(maps.square())), maps) * maps
+    return (noise - spread(divided(dot(maps, noise), dot(maps, maps)), maps) * maps).to(noise.dtype)

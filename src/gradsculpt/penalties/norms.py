@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from gradsculpt import checks
-from gradsculpt.numerics import per_sample, unit
+from gradsculpt.numerics import in_range, per_sample, unit, wide
 from gradsculpt.penalties.base import Penalty, Size, beyond, matching, stride
 
 
@@ -25,10 +25,11 @@ class _Entrywise(Penalty):
 
     def conjugate(self, delta: Tensor) -> Tensor:
         """Return the sum of (|delta| - l1)_+^2 / (4 l2), shape [N]: 0 inside the box, inf outside it if l2 = 0."""
-        l1, l2 = self._weights(delta)
-        excess = beyond(delta.abs(), l1)
+        l1, l2 = self._weights(wide(delta))
+        excess = beyond(wide(delta).abs(), l1, delta.dtype)
         # Divided before it is squared: the square of a tiny excess would be 0, and its cost 0 / 0 if l2 = 0.
-        return per_sample(torch.where(excess == 0, 0.0, excess * (excess / (4 * l2))))
+        cost = per_sample(torch.where(excess == 0, 0.0, excess * (excess / (4 * l2))))
+        return cost.to(in_range(delta.dtype))
 
     def dual(self, g: Tensor) -> Tensor:
         """Return l1 sign(g) + 2 l2 g."""
