@@ -82,6 +82,7 @@ class Penalty(ABC):
     def prox(self, v: Tensor, step: Size) -> Tensor:
         """Return the proximal map argmin over u of h*(u) + |u - v|^2 / (2 step), shaped like v; step > 0."""
 
+    @_widened
     def conjugate_prox(self, v: Tensor, step: Size) -> Tensor:
         """Return argmin over d of h(d) + |d - v|^2 / (2 step): a projection where h is an indicator; step > 0."""
         step = stride(step, v)
