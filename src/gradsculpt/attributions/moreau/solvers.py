@@ -67,8 +67,9 @@ def solve(
 def _residual(problem: Envelope, state: SolverState) -> Tensor:
     fixed = problem.shrink(-problem.lambda_ * state["dual"])
     moved, whole = (length(t) for t in (fixed - state["previous"], fixed))
-    # A map of 0 that stays 0 is a solution; NaN is none, and would never become one.
-    return torch.where(moved == 0, 0.0, moved / whole).nan_to_num(nan=0.0, posinf=torch.inf)
+    # A map of 0 that stays 0 is a solution. NaN is none and never becomes one: it is neither within the tolerance nor
+    # outside it, so the image takes no further part.
+    return torch.where(moved == 0, 0.0, moved / whole)
 
 
 @dataclass(frozen=True)
