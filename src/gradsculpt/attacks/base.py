@@ -105,7 +105,7 @@ class RandomPerturbation(Attack):
             for _ in range(self.tries):
                 if not len(waiting):
                     break
-                tried = (x + feasible.nearest(feasible.eps * draw(noise, x[0]).to(x)))[waiting]
+                tried = (x + feasible.nearest(feasible.eps * draw(noise, x[0]).to(x))).to(x.dtype)[waiting]
                 kept = keeps(model(tried), classes[waiting])
                 attacked[waiting[kept]] = tried[kept]
                 waiting = waiting[~kept]

@@ -67,7 +67,8 @@ class Manipulation(Attack):
             so, with 20, only where no map of the batch has a slope.
 
     Shape: [N, C, H, W] to [N, C, H, W].
-    Units: eps and bounds are in the units that the model takes.
+    Units: eps and bounds are in the units that the model takes. Images in half precision may be moved further by as
+        much as their type rounds.
 
     Raises: ArgumentError if a number is out of range, a choice not known, or eps, bounds or target do not fit the
         images; FlatMapsError if no map of the batch has a slope (ReLU without `smooth_beta`).
