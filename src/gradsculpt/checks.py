@@ -1,6 +1,12 @@
 """Validation at the door: what public functions call on their arguments before any work is done."""
 
+import math
 from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import fields
+from functools import cache
+from types import UnionType
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 import numpy as np
 import numpy.typing as npt
@@ -12,45 +18,86 @@ from gradsculpt.errors import ArgumentError
 Labels = Tensor | npt.NDArray[np.integer] | Sequence[int] | int
 """One class index for each image, or a single one for all of them."""
 
+_ENDLESS, _LONG = 2**63, 80
+_SAID: dict[Any, str] = {
+    int: "a whole number",
+    float: "a finite number",
+    bool: "True or False",
+    str: "a text",
+    type(None): "None",
+    Tensor: "a tensor",
+    Callable: "a function",
+}
+
 
 def at_least(name: str, value: float | Tensor, low: float) -> None:
-    """Raise `ArgumentError` unless every entry of `value` is finite and at least `low`."""
+    """Raise `ArgumentError` unless every entry of `value` is a finite number of at least `low`."""
     _finite(name, value, lambda entries: entries >= low, f"of at least {low:g}")
 
 
-def each_at_least(settings: object, **lows: float) -> None:
-    """Raise `ArgumentError` unless every one of these attributes of the settings is finite and at least so large."""
+def declared(settings: Any) -> None:
+    """Raise `ArgumentError` unless every field of a dataclass has a value of the type that it is declared with.
+
+    Numbers have to be finite and may be NumPy's, whole ones where `int` is declared; True and False are none.
+    """
+    for name, hint in _hints(settings).items():
+        of_type(name, getattr(settings, name), hint)
+
+
+def of_type(name: str, value: Any, hint: Any) -> None:
+    """Raise `ArgumentError` unless a value is of a type, given as in an annotation; see `declared`."""
+    if _fits(value, hint):
+        return
+    choices = [choice for kind in _kinds(hint) if get_origin(kind) is Literal for choice in get_args(kind)]
+    if isinstance(value, str) and choices:
+        raise ArgumentError(f"{name}={value!r} is not known; choose from {', '.join(map(str, choices))}.")
+    fact = "is out of range" if isinstance(value, int | float) else "cannot be used"
+    raise ArgumentError(f"{name}={_told(value)} {fact}; pass {' or '.join(map(_described, _kinds(hint)))}.")
+
+
+def each_at_least(settings: Any, **lows: float) -> None:
+    """Raise `ArgumentError` unless all fields are as `declared`, and these, where not None, at least so large."""
+    hints = _hints(settings)
     for name, low in lows.items():
-        at_least(name, getattr(settings, name), low)
+        if (value := getattr(settings, name)) is not None or type(None) not in _kinds(hints[name]):
+            whole(name, value, int(low)) if int in _kinds(hints[name]) else at_least(name, value, low)
+    declared(settings)
 
 
 def whole(name: str, value: int, low: int) -> None:
     """Raise `ArgumentError` unless `value` is a whole number of at least `low`."""
-    if not isinstance(value, int) or value < low:
-        raise ArgumentError(f"{name}={value!r} is out of range; pass a whole number of at least {low}.")
+    if not _fits(value, int) or value < low:
+        raise ArgumentError(f"{name}={_told(value)} is out of range; pass a whole number of at least {low}.")
 
 
 def positive(name: str, value: float | Tensor) -> None:
-    """Raise `ArgumentError` unless every entry of `value` is finite and greater than 0."""
+    """Raise `ArgumentError` unless every entry of `value` is a finite number greater than 0."""
     _finite(name, value, lambda entries: entries > 0, "greater than 0")
 
 
 def within(name: str, value: float, low: float, high: float) -> None:
-    """Raise `ArgumentError` unless `low <= value <= high`."""
-    if not low <= value <= high:
-        raise ArgumentError(f"{name}={value!r} is out of range; pass a value from {low:g} to {high:g}.")
+    """Raise `ArgumentError` unless `value` is a number and `low <= value <= high`."""
+    if not _fits(value, float) or not low <= value <= high:
+        raise ArgumentError(f"{name}={_told(value)} is out of range; pass a value from {low:g} to {high:g}.")
+
+
+def bounds(name: str, value: tuple[float | Tensor, float | Tensor] | None) -> None:
+    """Raise `ArgumentError` unless `value` is None, or two ends that are numbers with the first below the second."""
+    of_type(name, value, tuple[float | Tensor, float | Tensor] | None)
+    if value is not None and not bool((torch.as_tensor(value[0]) < torch.as_tensor(value[1])).all()):
+        raise ArgumentError(f"the {name} leave no room: pass (low, high) with every low below its high.")
 
 
 def share(name: str, value: float) -> None:
     """Raise `ArgumentError` unless `value` is a share that is not empty: in (0, 1]."""
-    positive(name, value)
-    within(name, value, 0.0, 1.0)
+    if not _fits(value, float) or not 0.0 < value <= 1.0:
+        raise ArgumentError(f"{name}={_told(value)} is not a share; pass a value above 0 and up to 1, 0.4 for 40%.")
 
 
 def one_of(name: str, value: str, choices: Sequence[str]) -> None:
     """Raise `ArgumentError` unless `value` is one of `choices`."""
-    if value not in choices:
-        raise ArgumentError(f"{name}={value!r} is not known; choose from {', '.join(choices)}.")
+    if not isinstance(value, str) or value not in choices:
+        raise ArgumentError(f"{name}={_told(value)} is not known; choose from {', '.join(choices)}.")
 
 
 def images(name: str, x: Tensor, *, some: bool = True) -> None:
@@ -129,7 +176,64 @@ def broadcast(name: str, value: float | Tensor, x: Tensor) -> Tensor:
 
 def _finite(name: str, value: float | Tensor, suits: Callable[[Tensor], Tensor], which: str) -> None:
     # In float64, as 1e-50 is positive and 1e50 finite.
-    entries = value if isinstance(value, Tensor) else torch.tensor(value, dtype=torch.float64)
+    number = isinstance(value, Tensor) or _fits(value, float)
+    entries = value if isinstance(value, Tensor) else torch.tensor(value if number else torch.nan, dtype=torch.float64)
     if entries.numel() == 0 or not bool((torch.isfinite(entries) & suits(entries)).all()):
-        told = f"tensor of shape {list(value.shape)}" if isinstance(value, Tensor) else repr(value)
-        raise ArgumentError(f"{name}={told} is out of range; pass a finite value {which}.")
+        raise ArgumentError(f"{name}={_told(value)} is out of range; pass a finite value {which}.")
+
+
+def _hints(settings: Any) -> dict[str, Any]:
+    """Return the types of the arguments of a dataclass."""
+    kind: Any = type(settings)
+    return _hints_of(kind)
+
+
+@cache
+def _hints_of(kind: type) -> dict[str, Any]:
+    # Those that are named in a place where nobody else can look them up are left open.
+    hints: dict[str, Any] = {}
+    for each in reversed(kind.__mro__):
+        with suppress(NameError, TypeError, AttributeError):
+            hints |= get_type_hints(each)
+    return {field.name: hints.get(field.name, Any) for field in fields(kind) if field.init}
+
+
+def _kinds(hint: Any) -> tuple[Any, ...]:
+    return get_args(hint) if get_origin(hint) in (Union, UnionType) else (hint,)
+
+
+def _fits(value: Any, hint: Any) -> bool:
+    kinds = _kinds(hint)
+    if len(kinds) > 1:
+        return any(_fits(value, kind) for kind in kinds)
+    origin, inner = get_origin(hint) or hint, get_args(hint)
+    if origin is Literal:
+        return value in [each for each in inner if type(each) is type(value)]
+    if origin is int:
+        whole = isinstance(value, int | np.integer) and not isinstance(value, bool)
+        return whole and -_ENDLESS < value < _ENDLESS
+    if origin is float:
+        return _fits(value, int) or (isinstance(value, float | np.floating) and math.isfinite(value))
+    if origin is tuple and inner and isinstance(value, list | tuple):
+        items = inner[:1] * len(value) if inner[1:] == (...,) else inner
+        return len(items) == len(value) and all(map(_fits, value, items))
+    if origin is Sequence and inner and not isinstance(value, str):
+        return isinstance(value, Sequence) and all(_fits(each, inner[0]) for each in value)
+    # What is no class, such as a variable or a protocol, says nothing that could be looked at here.
+    return not isinstance(origin, type) or getattr(origin, "_is_protocol", False) or isinstance(value, origin)
+
+
+def _described(kind: Any) -> str:
+    origin, inner = get_origin(kind) or kind, get_args(kind)
+    if origin is Literal:
+        return f"one of {', '.join(map(repr, inner))}"
+    if origin in (tuple, Sequence) and inner:
+        return f"several in brackets, each {' or '.join(map(_described, _kinds(inner[0])))}"
+    return _SAID.get(origin) or f"one of the class {origin.__name__}"
+
+
+def _told(value: Any) -> str:
+    if hasattr(value, "shape") and hasattr(value, "dtype"):
+        return f"tensor of shape {list(value.shape)}"
+    text = " ".join(repr(value).split())
+    return text if len(text) <= _LONG else f"{text[:_LONG]}..."

@@ -4,9 +4,24 @@ import torch
 from torch import Tensor
 
 
+def wide(t: Tensor) -> Tensor:
+    """Return t in float32 at least: what half precision holds, its squares and sums do not."""
+    return t.to(torch.promote_types(t.dtype, torch.float32))
+
+
+def in_range(dtype: torch.dtype) -> torch.dtype:
+    """Return the type of sums and squares of a type: itself, or float32 for float16, whose range ends at 65,504."""
+    return torch.float32 if dtype == torch.float16 else dtype
+
+
 def per_sample(t: Tensor) -> Tensor:
-    """Add up everything but the batch: [N, ...] to [N]."""
-    return t.flatten(1).sum(dim=1)
+    """Add up everything but the batch: [N, ...] to [N], in float32 at least."""
+    return wide(t).flatten(1).sum(dim=1)
+
+
+def dot(a: Tensor, b: Tensor) -> Tensor:
+    """Return the inner product of each pair of samples, [N], in float32 at least."""
+    return per_sample(wide(a) * wide(b))
 
 
 def spread(values: Tensor, like: Tensor) -> Tensor:
@@ -31,13 +46,13 @@ def divisor(t: Tensor) -> Tensor:
 
 
 def length(t: Tensor, *, keepdim: bool = False) -> Tensor:
-    """Return the L2 norm of each sample, [N] or [N, 1, ...]; its subgradient at 0 is 0.
+    """Return the L2 norm of each sample, [N] or [N, 1, ...], in float32 at least; its subgradient at 0 is 0.
 
     The squares of entries near the end of the range of their type overflow or vanish: `unit_peak` first where that
     can be.
     """
     # A root of a sum of squares would have the gradient NaN at 0.
-    norm: Tensor = torch.linalg.vector_norm(t, dim=tuple(range(1, t.ndim)), keepdim=keepdim)
+    norm: Tensor = torch.linalg.vector_norm(wide(t), dim=tuple(range(1, t.ndim)), keepdim=keepdim)
     return norm
 
 
@@ -59,10 +74,10 @@ def unit(t: Tensor) -> Tensor:
         tensor([[0.6000, 0.8000],
                 [0.0000, 0.0000]])
     """
-    scaled = unit_peak(t)
-    return scaled / divisor(length(scaled, keepdim=True))
+    scaled = unit_peak(wide(t))
+    return (scaled / divisor(length(scaled, keepdim=True))).to(t.dtype)
 
 
 def cosine(a: Tensor, b: Tensor) -> Tensor:
     """Return the cosine of each pair of samples, [N] in [-1, 1] up to rounding; 0 if one of them is zero."""
-    return divided(per_sample(a * b), length(a) * length(b))
+    return divided(dot(a, b), length(a) * length(b))

@@ -72,7 +72,7 @@ def test_named_cases_are_the_general_one() -> None:
     general = Smoothed(Sparsified(probability, 0.2, 0.05), 4, 0.1, seed=5)
     named = SparsifiedSmoothGrad(4, 0.1, 0.2, 0.05, output="probability", seed=5)
     assert torch.equal(named(model, x, y), general(model, x, y))
-    assert repr(named).startswith("SparsifiedSmoothGrad(samples=4, sigma=0.1, base=Sparsified(")
+    assert repr(named).startswith("SparsifiedSmoothGrad(samples=4, sigma=0.1, keep=0.2, saturated=0.05, output=")
     assert torch.equal(SparsifiedSmoothGrad(1, 0.0)(model, x, y), Sparsified(saturated=0.01)(model, x, y))
 
 

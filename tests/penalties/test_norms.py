@@ -118,7 +118,7 @@ def test_value_objects() -> None:
     assert repr(ElasticNet(0.1, 0.2)) == "ElasticNet(l1=0.1, l2=0.2)"
     assert L1(0.1) == L1(0.1) != L1(0.2)
     with pytest.raises(dataclasses.FrozenInstanceError):
-        L1(0.1).l1 = 0.2  # type: ignore[misc]
+        L1(0.1).weight = 0.2  # type: ignore[misc]
     assert L1(0.1).given(torch.ones(1, 1, 2, 2)) == L1(0.1)
 
 

@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -12,7 +12,6 @@ from gradsculpt.attacks.attacked_model import keeps
 from gradsculpt.attacks.balls import L2, FeasibleSet, Linf
 from gradsculpt.attributions import Attribution
 from gradsculpt.attributions.sampling import arithmetic, clean_classes, source
-from gradsculpt.errors import ArgumentError
 from gradsculpt.gradients import Model
 from gradsculpt.inputs import Bounds
 from gradsculpt.isolation import undisturbed
@@ -92,8 +91,7 @@ class RandomPerturbation(Attack):
 
     def __post_init__(self) -> None:
         checks.each_at_least(self, eps=0.0, seed=0, tries=1)
-        checks.one_of("kind", self.kind, get_args(Kind))
-        check_bounds(self.bounds)
+        checks.bounds("bounds", self.bounds)
 
     def __call__(self, model: Model, attribution: Attribution, x: Tensor, y: Tensor) -> Tensor:
         """Return the images with noise, shape [N, C, H, W]; the attribution is not used."""
@@ -110,14 +108,8 @@ class RandomPerturbation(Attack):
             for _ in range(self.tries):
                 if not len(waiting):
                     break
-                tried = (x + feasible.nearest(feasible.eps * draw(noise, x[0]).to(x)))[waiting]
+                tried = (x + feasible.nearest(feasible.eps * draw(noise, x[0]).to(x))).to(x.dtype)[waiting]
                 kept = keeps(logits_at(model, tried), classes[waiting])
                 attacked[waiting[kept]] = tried[kept]
                 waiting = waiting[~kept]
         return attacked
-
-
-def check_bounds(bounds: Bounds | None) -> None:
-    """Raise `ArgumentError` unless the lower bound is below the upper one."""
-    if bounds is not None and not bool((torch.as_tensor(bounds[0]) < torch.as_tensor(bounds[1])).all()):
-        raise ArgumentError("the bounds leave no room: pass (low, high) with every low below its high.")

@@ -11,7 +11,7 @@ from gradsculpt import checks
 from gradsculpt.attributions.heatmap import channel_sum
 from gradsculpt.errors import ArgumentError
 from gradsculpt.metrics import topk_mask
-from gradsculpt.numerics import cosine, divisor, length, unit_peak
+from gradsculpt.numerics import cosine, divisor, length, unit_peak, wide
 
 Distance = Literal["mse", "cosine"]
 
@@ -70,6 +70,9 @@ class Towards(Criterion):
     target: Tensor
     distance: Distance = "mse"
 
+    def __post_init__(self) -> None:
+        checks.declared(self)
+
     def reference(self, clean: Tensor) -> Tensor:
         """Return the target of every image, [N, H, W]."""
         shape = (len(clean), *clean.shape[-2:])
@@ -118,8 +121,8 @@ class OutOfTop(Criterion):
     nonzero: bool = False
 
     def __post_init__(self) -> None:
-        checks.positive("k", self.k)
-        checks.within("k", self.k, 0.0, 1.0)
+        checks.declared(self)
+        checks.share("k", self.k)
 
     def reference(self, clean: Tensor) -> Tensor:
         """Mark the largest entries, [N, D]."""
@@ -159,7 +162,7 @@ def mass_center(maps: Tensor) -> Tensor:
     Units: Pixels, counted from the centre of the upper left one.
 
     Returns:
-        Row and column. A map that is zero everywhere has its centre in the middle.
+        Row and column, in float32 at least. A map that is zero everywhere has its centre in the middle.
 
     Source: Ghorbani et al., AAAI 2019.
 
@@ -167,7 +170,7 @@ def mass_center(maps: Tensor) -> Tensor:
         >>> mass_center(torch.tensor([[[0.0, -1.0], [0.0, 1.0]]]))
         tensor([[0.5000, 1.0000]])
     """
-    pixels = channel_sum(unit_peak(maps.abs()))
+    pixels = channel_sum(unit_peak(wide(maps).abs()))
     pixels = torch.where(pixels.sum(dim=(1, 2), keepdim=True) > 0, pixels, 1.0)
     rows, columns = (torch.arange(side, dtype=pixels.dtype, device=pixels.device) for side in pixels.shape[1:])
     centres = torch.stack([pixels.sum(dim=2) @ rows, pixels.sum(dim=1) @ columns], dim=1)
@@ -190,7 +193,7 @@ def frame(height: int, width: int, thickness: int | None = None) -> Tensor:
     """
     shorter = min(height, width)
     thickness = max(1, round(shorter * 5 / 32)) if thickness is None else thickness
-    checks.at_least("thickness", thickness, 1)
+    checks.whole("thickness", thickness, 1)
     if 2 * thickness >= shorter:
         raise ArgumentError(
             f"a frame {thickness} pixels thick leaves nothing inside of {height} x {width} pixels; pass a thickness "

@@ -3,7 +3,7 @@
 from abc import abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass, field, fields
-from typing import Literal, get_args
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -11,7 +11,7 @@ from torch import Tensor
 from gradsculpt import checks
 from gradsculpt.attacks.attacked_model import AttackedModel
 from gradsculpt.attacks.balls import BALLS, FeasibleSet
-from gradsculpt.attacks.base import Attack, check_bounds
+from gradsculpt.attacks.base import Attack
 from gradsculpt.attacks.criteria import Away, Criterion, Distance, MassCenter, OutOfTop, Towards, frame
 from gradsculpt.attacks.search import OPTIMIZERS, Search
 from gradsculpt.attributions import Attribution
@@ -67,7 +67,8 @@ class Manipulation(Attack):
             so, with 20, only where no map of the batch has a slope.
 
     Shape: [N, C, H, W] to [N, C, H, W].
-    Units: eps and bounds are in the units that the model takes.
+    Units: eps and bounds are in the units that the model takes. Images in half precision may be moved further by as
+        much as their type rounds.
 
     Raises: ArgumentError if a number is out of range, a choice not known, or eps, bounds or target do not fit the
         images; FlatMapsError if no map of the batch has a slope (ReLU without `smooth_beta`).
@@ -84,19 +85,13 @@ class Manipulation(Attack):
     smooth_beta: float | Literal["auto"] | None = field(default=None, kw_only=True)
 
     def __post_init__(self) -> None:
-        checks.each_at_least(self, eps=0.0, restarts=0, seed=0)
-        checks.one_of("norm", self.norm, tuple(BALLS))
-        checks.one_of("optimizer", self.optimizer, tuple(OPTIMIZERS))
+        checks.each_at_least(self, eps=0.0, restarts=0, seed=0, patience=1)
         if self.step_size is not None:
             checks.positive("step_size", self.step_size)
-        check_bounds(self.bounds)
-        if self.patience is not None:
-            checks.at_least("patience", self.patience, 1)
-        if isinstance(self.smooth_beta, str):
-            checks.one_of("smooth_beta", self.smooth_beta, ("auto",))
-        elif self.smooth_beta is not None:
+        checks.bounds("bounds", self.bounds)
+        if self.smooth_beta is not None and not isinstance(self.smooth_beta, str):
             checks.at_least("smooth_beta", self.smooth_beta, 1e-3)
-        checks.at_least("steps", self.plan(8, 8)[1], 0)
+        checks.whole("steps", self.plan(8, 8)[1], 0)
 
     @abstractmethod
     def plan(self, height: int, width: int) -> tuple[Criterion, int]:
@@ -171,10 +166,6 @@ class TargetedManipulation(Manipulation):
     target_map: Tensor | None = None
     steps: int = 100
     distance: Distance = field(default="mse", kw_only=True)
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        checks.one_of("distance", self.distance, get_args(Distance))
 
     def plan(self, height: int, width: int) -> tuple[Criterion, int]:
         """Return the target and the number of steps."""

@@ -10,7 +10,7 @@ from torch import Tensor
 from gradsculpt.attacks.attacked_model import AttackedModel, Look, keeps, refuse_flat
 from gradsculpt.attacks.balls import FeasibleSet
 from gradsculpt.attacks.criteria import Criterion
-from gradsculpt.numerics import unit
+from gradsculpt.numerics import unit, wide
 from gradsculpt.outputs import predicted
 
 TRAVEL = 4.0
@@ -94,7 +94,10 @@ class Best:
 
 @dataclass(frozen=True)
 class Search:
-    """How an attack looks for the perturbation that serves its criterion best; settings are as of `Manipulation`."""
+    """How an attack looks for the perturbation that serves its criterion best; settings are as of `Manipulation`.
+
+    Perturbations, maps and scores are in float32 at least; only what the network takes and gives is in its precision.
+    """
 
     criterion: Criterion
     optimizer: Optimizer
@@ -105,10 +108,10 @@ class Search:
     def __call__(self, attacked: AttackedModel, feasible: FeasibleSet, y: Tensor, starts: Iterator[Tensor]) -> Best:
         """Search from each start, perturbations [N, C, H, W], and return the best of all iterates and of x itself."""
         clean = attacked.look(feasible.x, y)
-        classes, reference = predicted(clean.logits), self.criterion.reference(clean.maps)
+        classes, reference = predicted(clean.logits), self.criterion.reference(wide(clean.maps))
         best = Best(feasible.x.clone(), self._score(clean, reference))
         for delta in starts if self.steps else ():
-            self._descend(attacked, feasible, (y, classes, reference), feasible.nearest(delta), best)
+            self._descend(attacked, feasible, (y, classes, reference), feasible.nearest(wide(delta)), best)
         return best
 
     def _descend(
@@ -127,17 +130,18 @@ class Search:
                 wanted, memory = (tuple(tensor[going] for tensor in tensors) for tensors in (wanted, memory))
             if not len(rows):
                 return
+            images = (feasible.x + delta).to(feasible.x.dtype)
             if step == self.steps:
                 y, classes, reference = wanted
-                look = attacked.look(feasible.x + delta, y)
-                best.take(rows, feasible.x + delta, self._score(look, reference), keeps(look.logits, classes))
+                look = attacked.look(images, y)
+                best.take(rows, images, self._score(look, reference), keeps(look.logits, classes))
                 return
-            look, kept, gradient = attacked.slope(feasible.x + delta, wanted, self.criterion.loss)
+            look, kept, gradient = attacked.slope(images, wanted, self._loss)
             if step == 0:
                 refuse_flat(gradient, kept)
-            better = best.take(rows, feasible.x + delta, self._score(look, wanted[2]), kept)
+            better = best.take(rows, images, self._score(look, wanted[2]), kept)
             # In units of eps, in which the ball is a unit ball.
-            direction, memory = self.optimizer.direction(scaled(gradient * feasible.eps), memory, step)
+            direction, memory = self.optimizer.direction(scaled(wide(gradient) * feasible.eps), memory, step)
             moved = feasible.nearest(delta + entry * feasible.eps * direction)
             going = best.score[rows] > self.criterion.floor
             if not self.optimizer.remembers:
@@ -147,7 +151,10 @@ class Search:
                 going &= waited < self.patience
             delta = moved
 
+    def _loss(self, maps: Tensor, reference: Tensor) -> Tensor:
+        return self.criterion.loss(wide(maps), reference)
+
     def _score(self, look: Look, reference: Tensor) -> Tensor:
         """Return the scores [N]; a map that is not finite serves nobody."""
-        score = self.criterion.score(look.maps.nan_to_num(), reference)
+        score = self.criterion.score(wide(look.maps.nan_to_num()), reference)
         return torch.where(look.maps.flatten(1).isfinite().all(dim=1), score, torch.inf)

@@ -4,6 +4,7 @@ from abc import ABC, abstractmethod
 
 from torch import Tensor
 
+from gradsculpt import checks
 from gradsculpt.gradients import Model
 
 
@@ -41,3 +42,25 @@ class Attribution(ABC):
             target: Class indices [N]; None takes the predicted class of each image.
             create_graph: Whether the maps can be differentiated further.
         """
+
+
+class SpecialCase(Attribution):
+    """A more general attribution under a name and with settings of its own: a dataclass that says which it is."""
+
+    @property
+    @abstractmethod
+    def general(self) -> Attribution:
+        """The general attribution, whose checks are those of the special case."""
+
+    @property
+    def base(self) -> Attribution | None:
+        """What the general attribution looks through, if it does."""
+        return getattr(self.general, "base", None)
+
+    def __post_init__(self) -> None:
+        checks.declared(self)
+        _ = self.general
+
+    def __call__(self, model: Model, x: Tensor, target: Tensor | None = None, *, create_graph: bool = False) -> Tensor:
+        """Return the maps of the general attribution."""
+        return self.general(model, x, target, create_graph=create_graph)

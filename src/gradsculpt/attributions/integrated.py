@@ -38,6 +38,9 @@ class InputXGradient(Attribution):
 
     base: Attribution = field(default_factory=Gradient)
 
+    def __post_init__(self) -> None:
+        checks.declared(self)
+
     def __call__(self, model: Model, x: Tensor, target: Tensor | None = None, *, create_graph: bool = False) -> Tensor:
         """Return the products, shape [N, C, H, W]."""
         with arithmetic(create_graph):

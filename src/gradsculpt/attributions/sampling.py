@@ -10,6 +10,7 @@ from gradsculpt import checks
 from gradsculpt.attributions.base import Attribution
 from gradsculpt.attributions.gradient import Gradient
 from gradsculpt.gradients import Model, differentiable
+from gradsculpt.inputs import Bounds
 from gradsculpt.isolation import undisturbed
 from gradsculpt.kernels import fused
 from gradsculpt.outputs import logits_at, predicted
@@ -59,10 +60,11 @@ def groups(count: int, images: int, batch_size: int) -> Iterator[range]:
     return (range(start, min(start + size, count)) for start in range(0, count, size))
 
 
-def noise_level(x: Tensor, sigma: float, bounds: tuple[Tensor, Tensor] | None = None) -> Tensor:
+def noise_level(x: Tensor, sigma: float, bounds: Bounds | None = None) -> Tensor:
     """Return sigma times the range of each image, its largest minus its smallest entry, [N, 1, 1, 1], or of bounds."""
     if bounds is not None:
-        return sigma * (bounds[1] - bounds[0]).to(x)
+        low, high = (torch.as_tensor(edge) for edge in bounds)
+        return sigma * (high - low).to(x)
     axes = (1, 2, 3)
     return sigma * (x.amax(dim=axes, keepdim=True) - x.amin(dim=axes, keepdim=True))
 

@@ -1,17 +1,19 @@
 """Maps averaged over noisy copies of an image: SmoothGrad and its relatives, around any attribution."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
-from typing import ClassVar, Literal, get_args
+from dataclasses import KW_ONLY, dataclass, field
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor
 
 from gradsculpt import checks
-from gradsculpt.attributions.base import Attribution
+from gradsculpt.attributions.base import Attribution, SpecialCase
 from gradsculpt.attributions.gradient import Gradient, Output
 from gradsculpt.attributions.sampling import arithmetic, clean_classes, groups, noise, noise_level, passes, read, source
 from gradsculpt.gradients import Model
+from gradsculpt.inputs import Bounds
+from gradsculpt.numerics import in_range
 
 Kind = Literal["mean", "square", "variance"]
 
@@ -51,11 +53,11 @@ class Smoothed(Attribution):
     kind: Kind = "mean"
     seed: int = 0
     batch_size: int = 32
-    noise_range: tuple[Tensor, Tensor] | None = None
+    noise_range: Bounds | None = None
 
     def __post_init__(self) -> None:
         checks.each_at_least(self, samples=1, sigma=0, seed=0, batch_size=1)
-        checks.one_of("kind", self.kind, get_args(Kind))
+        checks.bounds("noise_range", self.noise_range)
 
     def __call__(self, model: Model, x: Tensor, target: Tensor | None = None, *, create_graph: bool = False) -> Tensor:
         """Return the smoothed maps, shape [N, C, H, W]; squares and variances are not negative."""
@@ -68,7 +70,8 @@ class Smoothed(Attribution):
                 generator = torch.Generator().manual_seed(self.seed)
                 copies = (x + level * drawn for drawn in noise(x, pieces, generator))
                 maps = (read(self.base, network, noisy, target, create_graph=create_graph) for noisy in copies)
-                return self._statistic(maps).to(x.dtype)
+                # Squares of gradients that float16 holds leave its range at both ends.
+                return self._statistic(maps).to(x.dtype if self.kind == "mean" else in_range(x.dtype))
 
     def _statistic(self, groups_of_maps: Iterator[Tensor]) -> Tensor:
         mean, spread, count = torch.zeros(()), torch.zeros(()), 0
@@ -85,8 +88,26 @@ class Smoothed(Attribution):
         return spread / self.samples if self.kind == "variance" else mean
 
 
-@dataclass(frozen=True, init=False, repr=False)
-class SmoothGrad(Smoothed):
+@dataclass(frozen=True)
+class _SmoothedGradient(SpecialCase):
+    samples: int = 50
+    sigma: float = 0.15
+    _: KW_ONLY
+    output: Output = "logit"
+    seed: int = 0
+    batch_size: int = 32
+    noise_range: Bounds | None = None
+    kind: ClassVar[Kind]
+
+    @property
+    def general(self) -> Smoothed:
+        """The gradient of the output, smoothed."""
+        base = Gradient(self.output)
+        return Smoothed(base, self.samples, self.sigma, self.kind, self.seed, self.batch_size, self.noise_range)
+
+
+@dataclass(frozen=True)
+class SmoothGrad(_SmoothedGradient):
     """SmoothGrad: the mean gradient over noisy copies of each image.
 
     `output` is as of `Gradient`; the other arguments, and what is raised, are those of `Smoothed`.
@@ -94,39 +115,24 @@ class SmoothGrad(Smoothed):
     Source: Smilkov et al. 2017 (SmoothGrad); with sigma .15 as in the experiments of MoreauGrad.
     """
 
-    _kind: ClassVar[Kind] = "mean"
-
-    def __init__(
-        self,
-        samples: int = 50,
-        sigma: float = 0.15,
-        *,
-        output: Output = "logit",
-        seed: int = 0,
-        batch_size: int = 32,
-        noise_range: tuple[Tensor, Tensor] | None = None,
-    ) -> None:
-        super().__init__(Gradient(output), samples, sigma, self._kind, seed, batch_size, noise_range)
-
-    def __repr__(self) -> str:
-        return f"{type(self).__name__}(samples={self.samples!r}, sigma={self.sigma!r}, base={self.base!r})"
+    kind: ClassVar[Kind] = "mean"
 
 
-@dataclass(frozen=True, init=False, repr=False)
-class SmoothGradSquared(SmoothGrad):
+@dataclass(frozen=True)
+class SmoothGradSquared(_SmoothedGradient):
     """SmoothGrad-squared: the mean of the squared gradients over noisy copies; the arguments of `SmoothGrad`.
 
     Source: Hooker et al., NeurIPS 2019 (ROAR).
     """
 
-    _kind: ClassVar[Kind] = "square"
+    kind: ClassVar[Kind] = "square"
 
 
-@dataclass(frozen=True, init=False, repr=False)
-class VarGrad(SmoothGrad):
+@dataclass(frozen=True)
+class VarGrad(_SmoothedGradient):
     """VarGrad: the variance of the gradient over noisy copies of each image; the arguments of `SmoothGrad`.
 
     Source: Adebayo et al., NeurIPS 2018 (Sanity checks for saliency maps).
     """
 
-    _kind: ClassVar[Kind] = "variance"
+    kind: ClassVar[Kind] = "variance"

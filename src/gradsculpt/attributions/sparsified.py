@@ -1,18 +1,20 @@
 """Maps of which only the largest entries are kept, and SmoothGrad of such maps with its certificate."""
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import KW_ONLY, dataclass, field
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
 from gradsculpt import checks
-from gradsculpt.attributions.base import Attribution
+from gradsculpt.attributions.base import Attribution, SpecialCase
 from gradsculpt.attributions.gradient import Gradient, Output
 from gradsculpt.attributions.sampling import arithmetic, noise_level, source
 from gradsculpt.attributions.smoothed import Smoothed
 from gradsculpt.errors import ArgumentError
 from gradsculpt.gradients import Model, differentiable
+from gradsculpt.inputs import Bounds
 from gradsculpt.numerics import divisor
 
 
@@ -46,6 +48,7 @@ class Sparsified(Attribution):
     saturated: float | None = None
 
     def __post_init__(self) -> None:
+        checks.declared(self)
         checks.share("keep", self.keep)
         if self.saturated is not None:
             checks.share("saturated", self.saturated)
@@ -68,8 +71,8 @@ class Sparsified(Attribution):
             return torch.where(kept, values, 0.0).view_as(maps)
 
 
-@dataclass(frozen=True, init=False, repr=False)
-class SparsifiedGradient(Sparsified):
+@dataclass(frozen=True)
+class SparsifiedGradient(SpecialCase):
     """The sparsified simple gradient: the entries of the gradient with the largest magnitudes.
 
     `keep` is as of `Sparsified`, `output` as of `Gradient`.
@@ -77,15 +80,19 @@ class SparsifiedGradient(Sparsified):
     Source: Gong et al., CVPR 2024 (AdvGrad), figure 1; Levine et al. 2019, section 3.
     """
 
-    def __init__(self, keep: float = 0.1, *, output: Output = "logit") -> None:
-        super().__init__(Gradient(output), keep)
+    keep: float = 0.1
+    _: KW_ONLY
+    output: Output = "logit"
+    saturated: ClassVar[None] = None  # what is kept stays as it is
 
-    def __repr__(self) -> str:
-        return f"SparsifiedGradient(keep={self.keep!r}, base={self.base!r})"
+    @property
+    def general(self) -> Sparsified:
+        """The gradient of the output, sparsified."""
+        return Sparsified(Gradient(self.output), self.keep, self.saturated)
 
 
-@dataclass(frozen=True, init=False, repr=False)
-class SparsifiedSmoothGrad(Smoothed):
+@dataclass(frozen=True)
+class SparsifiedSmoothGrad(SpecialCase):
     """Sparsified SmoothGrad: the mean over noisy copies of sparsified gradients, whose largest entries stay largest.
 
     The gradient of each noisy copy is sparsified and scaled to [0, 1] before the mean is taken; only then does a
@@ -95,22 +102,21 @@ class SparsifiedSmoothGrad(Smoothed):
     Source: Levine et al. 2019 (Certifiably robust interpretation), section 3; settings of the code of MoreauGrad.
     """
 
-    def __init__(
-        self,
-        samples: int = 256,
-        sigma: float = 0.1,
-        keep: float = 0.1,
-        saturated: float = 0.01,
-        *,
-        output: Output = "logit",
-        seed: int = 0,
-        batch_size: int = 32,
-    ) -> None:
-        base = Sparsified(Gradient(output), keep, saturated)
-        super().__init__(base, samples, sigma, seed=seed, batch_size=batch_size)
+    samples: int = 256
+    sigma: float = 0.1
+    keep: float = 0.1
+    saturated: float = 0.01
+    _: KW_ONLY
+    output: Output = "logit"
+    seed: int = 0
+    batch_size: int = 32
+    noise_range: Bounds | None = None
 
-    def __repr__(self) -> str:
-        return f"SparsifiedSmoothGrad(samples={self.samples!r}, sigma={self.sigma!r}, base={self.base!r})"
+    @property
+    def general(self) -> Smoothed:
+        """The gradient of the output, sparsified and smoothed."""
+        base, seed = Sparsified(Gradient(self.output), self.keep, self.saturated), self.seed
+        return Smoothed(base, self.samples, self.sigma, "mean", seed, self.batch_size, self.noise_range)
 
     def certified_overlap(
         self, x: Tensor, maps: Tensor, radius: float, k: float = 0.4, confidence: float = 0.95

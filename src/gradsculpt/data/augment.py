@@ -96,6 +96,7 @@ class Augment:
     zoom: tuple[float, float] = (1.0, 1.0)
 
     def __post_init__(self) -> None:
+        checks.declared(self)
         object.__setattr__(self, "zoom", tuple(self.zoom))
         checks.within("crop", self.crop, 0.0, 0.5)
         if len(self.zoom) != 2 or not 0 < self.zoom[0] <= self.zoom[1] < float("inf"):

@@ -1,5 +1,6 @@
 """What is scored, and how the maps of a classifier are read: the same for scores and for pictures."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -44,6 +45,7 @@ class Protocol:
     seed: int = 0
 
     def __post_init__(self) -> None:
+        checks.of_type("groups", self.groups, Sequence)
         names: list[str] = []
         for group in self.groups:
             if not isinstance(group, ScoreGroup):
@@ -53,8 +55,8 @@ class Protocol:
             if group.name in names:
                 raise ArgumentError(f"two groups are called {group.name}, and one would hide the other; leave one out.")
             names.append(group.name)
-        checks.one_of("target", self.target, ("true", "predicted"))
-        checks.at_least("seed", self.seed, 0)
+        checks.each_at_least(self, seed=0)
+        object.__setattr__(self, "groups", tuple(self.groups))
 
     @classmethod
     def quick(cls) -> "Protocol":

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
@@ -51,12 +51,7 @@ class Masking:
     batch_size: int = 64
 
     def __post_init__(self) -> None:
-        if not isinstance(self.baseline, Tensor):
-            checks.one_of("baseline", self.baseline, ("zero", "blur", "mean"))
-        checks.one_of("output", self.output, get_args(ClassOutput))
-        if self.patch is not None:
-            checks.whole("patch", self.patch, 1)
-        checks.at_least("batch_size", self.batch_size, 1)
+        checks.each_at_least(self, patch=1, batch_size=1)
 
 
 class Trial:

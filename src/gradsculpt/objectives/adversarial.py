@@ -6,6 +6,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from gradsculpt import checks
 from gradsculpt.errors import ArgumentError
 from gradsculpt.isolation import undisturbed
 from gradsculpt.objectives.base import DataTerm, Requirements
@@ -49,6 +50,7 @@ class AdversarialTraining(DataTerm):
     name: ClassVar[str] = "adversarial_cross_entropy"
 
     def __post_init__(self) -> None:
+        checks.declared(self)
         if self.penalty is None and self.perturbation.needs_penalty:
             raise ArgumentError(
                 f"there is no penalty, so {self.perturbation!r} does not know what a perturbation costs. "

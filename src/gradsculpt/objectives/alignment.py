@@ -1,12 +1,11 @@
 """Local gradient alignment: neighbouring images should have the same gradient."""
 
 from dataclasses import dataclass
-from typing import ClassVar, Literal, cast, get_args
+from typing import ClassVar, Literal, cast
 
 from torch import Tensor
 
-from gradsculpt import checks
-from gradsculpt.numerics import cosine, length, per_sample, unit
+from gradsculpt.numerics import cosine, dot, length, unit
 from gradsculpt.objectives.passes import Passes
 from gradsculpt.objectives.schedules import Setting, Weight, check_weights, resolved
 from gradsculpt.objectives.second_order import SecondOrder
@@ -55,7 +54,6 @@ class LocalGradientAlignment(SecondOrder):
     def __post_init__(self) -> None:
         super().__post_init__()
         check_weights(self, "l2", "cosine", "eps")
-        checks.one_of("noise", self.noise, get_args(Drawn))
 
     @property
     def differentiates_clean(self) -> bool:
@@ -72,7 +70,7 @@ class LocalGradientAlignment(SecondOrder):
         source = passes.clean_logit_gradient if self.detach_source else passes.logit_gradient(passes.clean)
         other = passes.logit_gradient(passes.record(passes.x + self._delta(passes, source.detach()), order=2))
         difference = source - other
-        distance = per_sample(difference.square()) if self.squared else length(difference)
+        distance = dot(difference, difference) if self.squared else length(difference)
         return {
             "l2_alignment": resolved(self.l2) * distance.mean(),
             "cosine_alignment": resolved(self.cosine) * ((1 - cosine(source, other)) / 2).mean(),

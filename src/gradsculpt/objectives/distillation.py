@@ -11,7 +11,7 @@ from gradsculpt import checks
 from gradsculpt.errors import ArgumentError
 from gradsculpt.gradients import Model
 from gradsculpt.isolation import undisturbed
-from gradsculpt.numerics import divided, per_sample, spread, unit_peak
+from gradsculpt.numerics import divided, dot, spread, unit_peak
 from gradsculpt.objectives.base import Objective, Regulariser, Requirements, TeacherSpecification
 from gradsculpt.objectives.entropy import CrossEntropy
 from gradsculpt.objectives.passes import Passes
@@ -70,13 +70,12 @@ class ExplanationDistillation(Regulariser):
     reads_gradients: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "positions", tuple(self.positions))
         check_weights(self, "weight", "eps")
+        checks.each_at_least(self, teacher_epochs=1, samples=1, sigma=0)
         checks.positive("temperature", self.temperature)
+        object.__setattr__(self, "positions", tuple(self.positions))
         if not self.positions:
             raise ArgumentError("positions is empty, so images could be moved nowhere; (0.0,) leaves them in place.")
-        checks.at_least("teacher_epochs", 1 if self.teacher_epochs is None else self.teacher_epochs, 1)
-        checks.each_at_least(self, samples=1, sigma=0)
 
     @property
     def requirements(self) -> Requirements:
@@ -131,4 +130,4 @@ class _WithTeacher(ExplanationDistillation):
 
 
 def _without(noise: Tensor, maps: Tensor) -> Tensor:
-    return noise - spread(divided(per_sample(maps * noise), per_sample(maps.square())), maps) * maps
+    return (noise - spread(divided(dot(maps, noise), dot(maps, maps)), maps) * maps).to(noise.dtype)

@@ -66,9 +66,8 @@ class InputGradientAlignment(SecondOrder):
     def __post_init__(self) -> None:
         super().__post_init__()
         check_weights(self, "weight", "eps")
-        checks.at_least("steps", self.steps, 0)
+        checks.each_at_least(self, steps=0)
         checks.positive("step_size", self.step_size)
-        checks.one_of("cross_entropy", self.cross_entropy, ("perturbed", "clean"))
 
     def parts(self) -> tuple[Part, ...]:
         """Return the regulariser, and before it the data term at the perturbed images if that is where it belongs."""

@@ -68,7 +68,8 @@ class Ramp(Setting):
     end: float
 
     def __post_init__(self) -> None:
-        checks.each_at_least(self, start=0, stop=0, begin=0, end=self.begin)
+        checks.each_at_least(self, start=0, stop=0, begin=0, end=0)
+        checks.at_least("end", self.end, self.begin)
 
     def at(self, moment: Moment) -> float:
         """Return the value after that many epochs."""
@@ -99,7 +100,7 @@ class Pixels(Setting):
     needs_space: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
-        checks.at_least("levels", self.levels, 0.0)
+        checks.each_at_least(self, levels=0)
 
     def at(self, moment: Moment) -> Size:
         """Return the size in model units, one for each channel, [1, C, 1, 1]."""

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from gradsculpt import checks
 from gradsculpt.errors import ArgumentError
-from gradsculpt.numerics import per_sample
+from gradsculpt.numerics import dot
 from gradsculpt.objectives.base import Objective, Regulariser, Scaled
 from gradsculpt.objectives.passes import Passes
 from gradsculpt.objectives.schedules import Moment, Weight, check_weights, resolved
@@ -32,7 +32,7 @@ class SecondOrder(Regulariser):
     share: float = 1.0
 
     def __post_init__(self) -> None:
-        checks.at_least("every", self.every, 1)
+        checks.each_at_least(self, every=1)
         checks.share("share", self.share)
 
     def at(self, moment: Moment) -> Objective:
@@ -110,4 +110,4 @@ class HessianNorm(SecondOrder):
     def terms_of(self, passes: Passes) -> dict[str, Tensor]:
         """Return the weighted estimate."""
         product = passes.clean.hessian_product(passes.logit_gradient(passes.clean), passes.gaussian())
-        return {"hessian_norm": resolved(self.weight) * per_sample(product.square()).mean()}
+        return {"hessian_norm": resolved(self.weight) * dot(product, product).mean()}

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from gradsculpt import checks
 from gradsculpt.errors import ArgumentError
-from gradsculpt.numerics import per_sample, unit
+from gradsculpt.numerics import in_range, per_sample, unit, wide
 from gradsculpt.penalties.base import Penalty, Size, stride
 
 
@@ -59,10 +59,10 @@ class Harmonization(Penalty):
 
     def conjugate(self, delta: Tensor) -> Tensor:
         """Return the sum of delta^2 / (4 weight A~), shape [N]; inf where an entry of A~ is negative."""
-        weights = self._weights(delta)
+        exact, weights = wide(delta), self._weights(wide(delta))
         # Divided before it is squared: the square of a tiny entry would be 0, and its cost 0 / 0 where A~ = 0.
-        convex = per_sample(torch.where(delta == 0, 0.0, delta * (delta / (4 * weights))))
-        return torch.where((weights < 0).flatten(1).any(dim=1), torch.inf, convex)
+        convex = per_sample(torch.where(exact == 0, 0.0, exact * (exact / (4 * weights))))
+        return torch.where((weights < 0).flatten(1).any(dim=1), torch.inf, convex).to(in_range(delta.dtype))
 
     def dual(self, g: Tensor) -> Tensor:
         """Return 2 weight A~ g, with g scaled to unit L2 norm for each image unless `positive`."""

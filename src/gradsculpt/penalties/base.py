@@ -1,22 +1,44 @@
 """The penalty: a convex function of a gradient map, and what follows from it by convex duality."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import wraps
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from gradsculpt import checks
-from gradsculpt.numerics import per_sample, unit
+from gradsculpt.numerics import in_range, per_sample, unit, wide
 
 Size = float | Tensor
 """A non-negative number, or a tensor of them that broadcasts over [N, C, H, W]."""
 
 
+_WIDENED = frozenset({"value", "dual", "prox", "conjugate_prox", "ascent"})
+"""What is computed in float32 at least. Not `conjugate`, which has to know how a perturbation was rounded."""
+
+
+def _widened(operation: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    """Return an operation that takes a map of any precision, and computes in float32 at least."""
+
+    @wraps(operation)
+    def widened(self: "Penalty", g: Tensor, *step: Size) -> Tensor:
+        if g.dtype.itemsize > 2:
+            return operation(self, g, *step)
+        result = operation(self, wide(g), *step)
+        return result.to(g.dtype if result.shape == g.shape else in_range(g.dtype))
+
+    return widened
+
+
 class Penalty(ABC):
     """A convex function h* of a gradient map g, with h its Fenchel conjugate.
 
-    Every operation acts on each sample of a batch [N, ...] by itself. Training with perturbations that cost
+    Every operation acts on each sample of a batch [N, ...] by itself, and in float32 at least: maps in half precision
+    are widened before, and the maps that come of them narrowed after. Values of float16 maps stay in float32, as sums
+    leave the range of float16; those of bfloat16 maps are bfloat16. Training with perturbations that cost
     h(delta) penalises the input gradient by h* to first order (AdvGrad, Proposition 1), so one object serves
     adversarial training, direct penalties and sparse attributions alike.
 
@@ -38,6 +60,12 @@ class Penalty(ABC):
         tensor([[ 1., -2.]])
     """
 
+    def __init_subclass__(cls, **options: Any) -> None:
+        # Here, so that no penalty, a user's own included, can forget it.
+        super().__init_subclass__(**options)
+        for name in _WIDENED & vars(cls).keys():
+            setattr(cls, name, _widened(vars(cls)[name]))
+
     @abstractmethod
     def value(self, g: Tensor) -> Tensor:
         """Return h*(g) for each sample, shape [N]."""
@@ -54,6 +82,7 @@ class Penalty(ABC):
     def prox(self, v: Tensor, step: Size) -> Tensor:
         """Return the proximal map argmin over u of h*(u) + |u - v|^2 / (2 step), shaped like v; step > 0."""
 
+    @_widened
     def conjugate_prox(self, v: Tensor, step: Size) -> Tensor:
         """Return argmin over d of h(d) + |d - v|^2 / (2 step): a projection where h is an indicator; step > 0."""
         step = stride(step, v)
@@ -98,7 +127,7 @@ class ScaledPenalty(Penalty):
     factor: float
 
     def __post_init__(self) -> None:
-        checks.at_least("factor", self.factor, 0.0)
+        checks.each_at_least(self, factor=0)
 
     def value(self, g: Tensor) -> Tensor:
         """Return c h*(g), shape [N]."""
@@ -109,7 +138,7 @@ class ScaledPenalty(Penalty):
         if self.factor == 0:
             # A number that is not one stays so: it is no perturbation of 0.
             moved = (delta != 0).flatten(1).any(dim=1)
-            return torch.where(moved, torch.inf, per_sample(torch.zeros_like(delta)))
+            return torch.where(moved, torch.inf, per_sample(torch.zeros_like(delta))).to(in_range(delta.dtype))
         return self.factor * self.penalty.conjugate(delta / self.factor)
 
     def dual(self, g: Tensor) -> Tensor:
@@ -152,8 +181,11 @@ def stride(step: Size, like: Tensor) -> Size:
     return matching(step, like)
 
 
-def beyond(magnitude: Tensor, limit: Size) -> Tensor:
-    """Return how far a magnitude passes its limit; an excess within rounding error of the limit counts as none."""
+def beyond(magnitude: Tensor, limit: Size, dtype: torch.dtype) -> Tensor:
+    """Return how far a magnitude passes its limit; an excess within rounding error of the limit counts as none.
+
+    `dtype` is the type that the perturbation was rounded to.
+    """
     excess = magnitude - limit
-    rounding = 64 * torch.finfo(magnitude.dtype).eps * limit
+    rounding = 64 * torch.finfo(dtype).eps * limit
     return torch.where(excess <= rounding, 0.0, excess)

@@ -9,6 +9,7 @@ from torch import Tensor
 from gradsculpt import checks
 from gradsculpt.errors import ArgumentError, ConvergenceError
 from gradsculpt.gradients import input_gradient
+from gradsculpt.numerics import in_range
 from gradsculpt.penalties.base import Penalty, Size
 from gradsculpt.penalties.convex import Minimum, minimise
 
@@ -38,6 +39,9 @@ class FunctionPenalty(Penalty):
 
     fn: Callable[[Tensor], Tensor]
 
+    def __post_init__(self) -> None:
+        checks.declared(self)
+
     def value(self, g: Tensor) -> Tensor:
         """Return fn(g), shape [N]."""
         values = self.fn(g)
@@ -66,7 +70,7 @@ class FunctionPenalty(Penalty):
             return self.value(u.view(delta.shape)) - (u * target).sum(dim=1)
 
         tolerance = _ACCURACY * (1 + target.norm(dim=1))
-        return -_minimum("conjugate", objective, torch.zeros_like(target), tolerance).value.to(delta.dtype)
+        return -_minimum("conjugate", objective, torch.zeros_like(target), tolerance).value.to(in_range(delta.dtype))
 
     def prox(self, v: Tensor, step: Size) -> Tensor:
         """Return argmin over u of fn(u) + |u - v|^2 / (2 step), accurate to about 1e-9, shaped like v."""

@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from gradsculpt import checks
-from gradsculpt.numerics import per_sample
+from gradsculpt.numerics import in_range, per_sample, wide
 from gradsculpt.penalties.base import Penalty, Size, beyond, stride
 
 
@@ -16,11 +16,12 @@ class GroupL21(Penalty):
     """The group norm weight * sum over groups of |g_group|_2: maps that are sparse in whole patches.
 
     Groups are the squares of a grid of `patch` x `patch` pixels that starts at the top left corner. Where the
-    patch does not divide the height or width, the groups at the lower and right edge are smaller.
+    patch does not divide the height or width, the groups at the lower and right edge are smaller. Without a patch the
+    whole image is one group, or one a channel: `GroupL21(weight, patch=None, per_channel=False)` is the L2 norm.
 
     Args:
         weight: Weight of the norm, and radius of the L2 ball of every group of a perturbation. Units: model input.
-        patch: Side of a patch in pixels.
+        patch: Side of a patch in pixels; None for the whole image, of any size.
         per_channel: Whether each channel of a patch is a group of its own, or all channels form one.
 
     Raises: ArgumentError if the weight is negative, the patch not positive, or a map not [N, C, H, W].
@@ -35,7 +36,7 @@ class GroupL21(Penalty):
     """
 
     weight: float
-    patch: int = 14
+    patch: int | None = 14
     per_channel: bool = True
 
     def __post_init__(self) -> None:
@@ -47,8 +48,8 @@ class GroupL21(Penalty):
 
     def conjugate(self, delta: Tensor) -> Tensor:
         """Return 0 where every group of delta has an L2 norm of at most weight, else inf; shape [N]."""
-        inside = per_sample(beyond(self.norms(delta), self.weight)) == 0
-        return torch.where(inside, 0.0, torch.inf).to(delta.dtype)
+        inside = per_sample(beyond(self.norms(wide(delta)), self.weight, delta.dtype)) == 0
+        return torch.where(inside, 0.0, torch.inf).to(in_range(delta.dtype))
 
     def dual(self, g: Tensor) -> Tensor:
         """Return g with every group scaled to the L2 norm weight; zero groups stay zero."""
@@ -72,15 +73,16 @@ class GroupL21(Penalty):
         checks.images("the map", g, some=False)
         # The largest magnitude of a group is divided out first: squares of huge or tiny entries would leave the range.
         # The norm does not depend on it, so it counts as a constant when the norm is differentiated.
-        peak = F.max_pool2d(g.detach().abs(), self.patch, ceil_mode=True)
+        side = self.patch or max(1, *g.shape[2:])
+        peak = F.max_pool2d(g.detach().abs(), side, ceil_mode=True)
         peak = peak if self.per_channel else peak.amax(dim=1, keepdim=True)
         scaled = g / self._spread(torch.where(peak == 0, 1.0, peak), g)
-        squares = F.avg_pool2d(scaled.square(), self.patch, ceil_mode=True, divisor_override=1)
+        squares = F.avg_pool2d(scaled.square(), side, ceil_mode=True, divisor_override=1)
         squares = squares if self.per_channel else squares.sum(dim=1, keepdim=True)
         # The derivative of the root at 0 would turn that of a zero group into NaN.
         return peak * torch.where(squares == 0, 1.0, squares).sqrt()
 
     def _spread(self, per_group: Tensor, like: Tensor) -> Tensor:
         height, width = like.shape[2:]  # a patch may be larger, which makes one group of the whole image
-        rows = per_group.repeat_interleave(min(self.patch, height), dim=2)[:, :, :height]
-        return rows.repeat_interleave(min(self.patch, width), dim=3)[..., :width]
+        rows = per_group.repeat_interleave(min(self.patch or height, height), dim=2)[:, :, :height]
+        return rows.repeat_interleave(min(self.patch or width, width), dim=3)[..., :width]

@@ -66,6 +66,8 @@ class Perturbation(ABC):
     ) -> tuple[Tensor, State]:
         """Return a perturbation of each sample of x, shaped like x and without a graph, and the state after it.
 
+        The perturbation is in the precision of x; while it is sought, it is held in float32 at least.
+
         Args:
             state: From `initial_state`, or from the step before.
             loss_gradient: One forward and one backward pass. At the clean batch it is called with x itself, which other
@@ -82,3 +84,8 @@ class Perturbation(ABC):
     def scaled(self, factor: float) -> "Perturbation":
         """Return the solver for a penalty that was multiplied by a factor: itself, if it follows the penalty."""
         return self
+
+
+def moved(x: Tensor, delta: Tensor) -> Tensor:
+    """Return x + delta without a graph, in the type of x, whatever that of delta is."""
+    return (x.detach() + delta).to(x.dtype)

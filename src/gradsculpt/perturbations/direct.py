@@ -7,10 +7,10 @@ import torch
 from torch import Generator, Tensor
 
 from gradsculpt import checks
-from gradsculpt.numerics import per_sample, spread
+from gradsculpt.numerics import per_sample, spread, wide
 from gradsculpt.penalties import Penalty, Size
 from gradsculpt.penalties.base import matching
-from gradsculpt.perturbations.base import LossGradient, Perturbation, State
+from gradsculpt.perturbations.base import LossGradient, Perturbation, State, moved
 
 
 @dataclass(frozen=True)
@@ -61,15 +61,15 @@ class Momentum(Perturbation):
         self, state: State, loss_gradient: LossGradient, x: Tensor, penalty: Penalty, generator: Generator | None = None
     ) -> tuple[Tensor, State]:
         """Return the sum of the steps."""
-        delta = direction = torch.zeros_like(x, requires_grad=False)
+        delta = direction = torch.zeros_like(wide(x), requires_grad=False)
         size, weight = torch.zeros_like(direction[:, :1, :1, :1]), 0.0
         for number in range(self.steps):
-            gradient = loss_gradient(x.detach() + delta if number else x)[1]
+            gradient = wide(loss_gradient(moved(x, delta) if number else x)[1])
             norm = spread(per_sample(gradient.abs()), gradient)
             direction = self.decay * direction + gradient / torch.where(norm > 0, norm, 1.0)
             size, weight = self.decay * size + norm, self.decay * weight + 1
             delta = delta + penalty.dual(direction * (size / weight**2)) / self.steps
-        return delta, state
+        return delta.to(x.dtype), state
 
 
 @dataclass(frozen=True)
@@ -89,7 +89,7 @@ class Noise(Perturbation):
     needs_randomness: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
-        checks.at_least("sigma", self.sigma, 0.0)
+        checks.each_at_least(self, sigma=0)
 
     def step(
         self, state: State, loss_gradient: LossGradient, x: Tensor, penalty: Penalty, generator: Generator | None = None

@@ -7,6 +7,7 @@ import torch
 from torch import Generator, Tensor
 
 from gradsculpt import checks
+from gradsculpt.numerics import wide
 from gradsculpt.penalties import Penalty
 from gradsculpt.perturbations.base import LossGradient, Perturbation, State
 
@@ -25,7 +26,7 @@ class Free(Perturbation):
     delta becomes `conjugate_prox(delta + dual(g), D)`, where D = dual(g) / g entry by entry: a proximal gradient step
     as long as that of `OneStep`, at rest where delta = dual(g). For `L1` it is clip(delta + eps sign(g), -eps, eps).
 
-    The state holds delta, for one training. Rows go by their place in the batch; a smaller batch moves the rows that
+    The state holds delta, for one training, in float32 at least. Rows go by their place in the batch; a smaller batch moves the rows that
     it has, and another image shape starts from 0. A loss on which `backward` is not called before the next step, as
     in validation or with `torch.autograd.grad`, moves nothing; neither does a gradient that is not finite.
 
@@ -46,7 +47,7 @@ class Free(Perturbation):
     needs_backward: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
-        checks.at_least("replays", self.replays, 1)
+        checks.each_at_least(self, replays=1)
 
     def initial_state(self) -> State:
         """Return the perturbations of no row."""
@@ -57,18 +58,18 @@ class Free(Perturbation):
     ) -> tuple[Tensor, State]:
         """Return the perturbations that the steps before left, without any pass."""
         carried = self.learnt(state)["delta"]
-        delta = torch.zeros_like(x, requires_grad=False)
+        delta = torch.zeros_like(wide(x), requires_grad=False)
         if carried.shape[1:] == x.shape[1:]:
             rows = min(len(carried), len(x))
             delta[:rows] = carried[:rows]
-        return delta.clone(), {"delta": carried, "moving": delta, "penalty": penalty}
+        return delta.to(x.dtype, copy=True), {"delta": carried, "moving": delta, "penalty": penalty}
 
     def learnt(self, state: State) -> State:
         """Return the perturbations that the next batch starts with, those of rows that the last did not have too."""
         carried, inputs = state["delta"], state.get("inputs")
         if inputs is not None and inputs.grad is not None:
             with torch.no_grad():
-                moved = _moved(state["moving"], inputs.grad * len(inputs), state["penalty"])
+                moved = _moved(state["moving"], wide(inputs.grad) * len(inputs), state["penalty"])
             others = carried[len(moved) :] if carried.shape[1:] == moved.shape[1:] else carried[:0]
             carried = torch.cat([moved, others.to(moved)]) if len(others) else moved
         return {"delta": carried}

@@ -7,9 +7,9 @@ import torch
 from torch import Generator, Tensor
 
 from gradsculpt import checks
-from gradsculpt.numerics import divided, length, spread
+from gradsculpt.numerics import divided, length, spread, wide
 from gradsculpt.penalties import Penalty
-from gradsculpt.perturbations.base import InnerLoss, LossGradient, Perturbation, State
+from gradsculpt.perturbations.base import InnerLoss, LossGradient, Perturbation, State, moved
 
 _SHORTEST, _LONGEST = 1e-12, 1e6
 """Limits of a proximal step. Where the gradient all but vanishes, the longest all but reaches the minimum of h."""
@@ -50,35 +50,37 @@ class Iterative(Perturbation):
     keep: Literal["best", "last"] = "best"
 
     def __post_init__(self) -> None:
-        checks.at_least("steps", self.steps, 1)
+        checks.each_at_least(self, steps=1)
         checks.positive("step_size", self.step_size)
-        checks.one_of("start", self.start, ("dual", "zero"))
-        checks.one_of("keep", self.keep, ("best", "last"))
 
     def step(
         self, state: State, loss_gradient: LossGradient, x: Tensor, penalty: Penalty, generator: Generator | None = None
     ) -> tuple[Tensor, State]:
         """Return the best perturbation found for each sample."""
-        clean = x.detach()
         judging = self.keep == "best" and self.steps > 1
-        delta = torch.zeros_like(clean)
-        losses, gradient = loss_gradient(x)
+        delta = torch.zeros_like(wide(x.detach()))
+        losses, gradient = _wide(loss_gradient(x))
         best = _better(None, delta, losses, penalty) if judging else None
         size: Tensor | float = self.step_size
         if self.relative:  # times the size of dual(gradient) where ascent(gradient) has size 1; 0 for no gradient
             dual, unit = (length(t, keepdim=True) for t in (penalty.dual(gradient), penalty.ascent(gradient)))
             size = size * divided(dual, unit)
-        delta = penalty.dual(gradient) if self.start == "dual" else _moved(delta, gradient, size, penalty)
+        delta = penalty.dual(gradient) if self.start == "dual" else _step(delta, gradient, size, penalty)
         for _ in range(self.steps - 1):
-            losses, gradient = loss_gradient(clean + delta)
+            losses, gradient = _wide(loss_gradient(moved(x, delta)))
             best = best and _better(best, delta, losses, penalty)
-            delta = _moved(delta, gradient, size, penalty)
-        if best is None:
-            return delta, state
-        # By a forward pass alone where that is possible.
-        end = clean + delta
-        losses = loss_gradient.values(end) if isinstance(loss_gradient, InnerLoss) else loss_gradient(end)[0]
-        return _better(best, delta, losses, penalty)[0], state
+            delta = _step(delta, gradient, size, penalty)
+        if best is not None:
+            # By a forward pass alone where that is possible.
+            end = moved(x, delta)
+            losses = loss_gradient.values(end) if isinstance(loss_gradient, InnerLoss) else loss_gradient(end)[0]
+            delta = _better(best, delta, losses, penalty)[0]
+        return delta.to(x.dtype), state
+
+
+def _wide(evaluated: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+    losses, gradient = evaluated
+    return wide(losses), wide(gradient)
 
 
 def _better(
@@ -93,7 +95,7 @@ def _better(
     return torch.where(spread(better, delta), delta, best[0]), torch.where(better, worth, best[1])
 
 
-def _moved(delta: Tensor, gradient: Tensor, size: Tensor | float, penalty: Penalty) -> Tensor:
+def _step(delta: Tensor, gradient: Tensor, size: Tensor | float, penalty: Penalty) -> Tensor:
     move = size * penalty.ascent(gradient)
     step = (length(move, keepdim=True) / length(gradient, keepdim=True)).nan_to_num(nan=_LONGEST)
     return penalty.conjugate_prox(delta + move, step.clamp(_SHORTEST, _LONGEST))

@@ -43,8 +43,14 @@ class Optimization:
     warmup: int = 0
 
     def __post_init__(self) -> None:
+        checks.each_at_least(self, weight_decay=0.0, momentum=0.0, gamma=0.0, warmup=0)
         checks.positive("lr", self.lr)
-        checks.each_at_least(self, weight_decay=0.0, warmup=0)
+        for beta in self.betas:  # at 1, nothing would ever be forgotten, nor the first steps be divided by what is seen
+            checks.within("betas", beta, 0.0, 1.0 - 1e-9)
+        for name in ("betas", "milestones"):
+            object.__setattr__(self, name, tuple(getattr(self, name)))
+        for milestone in self.milestones:
+            checks.whole("milestones", milestone, 1)
 
     def build(self, parameters: Iterable[nn.Parameter], epochs: int) -> tuple[Optimizer, LRScheduler]:
         """Return the optimiser of `parameters` and its schedule, to be stepped once an epoch."""
@@ -147,8 +153,10 @@ class TrainSettings:
 
     def __post_init__(self) -> None:
         checks.each_at_least(self, epochs=1, batch_size=1, accumulate=1, devices=1, nodes=1, seed=0)
-        checks.positive("clip", 1.0 if self.clip is None else self.clip)
-        checks.at_least("threads", 1 if self.threads is None else self.threads, 1)
+        checks.each_at_least(self, threads=1, image_size=1, train_count=1)
+        for name in ("clip", "softplus"):
+            checks.positive(name, 1.0 if getattr(self, name) is None else getattr(self, name))
+        checks.within("val_fraction", self.val_fraction, 0.0, 1.0)
 
     def config(self) -> dict[str, Any]:
         """Return what config.yaml holds: the settings as `gradsculpt train --config` reads them, in plain data.

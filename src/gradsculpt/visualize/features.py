@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from gradsculpt import checks
-from gradsculpt.attributions.gradient import OUTPUTS, Output, class_output
+from gradsculpt.attributions.gradient import Output, class_output
 from gradsculpt.errors import ArgumentError, ModelError
 from gradsculpt.gradients import Model, input_gradient
 from gradsculpt.inputs import InputSpace
@@ -77,7 +77,6 @@ class Ascent:
         checks.within("jitter", self.jitter, 0.0, 0.5)
         checks.within("zoom", self.zoom, 1.0, 2.0)
         checks.within("rotation", self.rotation, 0.0, 180.0)
-        checks.one_of("output", self.output, OUTPUTS)
 
     def view(self, images: Tensor, unit: Tensor) -> Tensor:
         """Return each image shifted, magnified and turned, differentiably; what moves in is the image reflected.

@@ -8,13 +8,14 @@ from torch import Tensor
 
 from gradsculpt import checks
 from gradsculpt.attributions.base import Attribution
-from gradsculpt.attributions.gradient import OUTPUTS, Gradient, Output
+from gradsculpt.attributions.gradient import Gradient, Output
 from gradsculpt.attributions.moreau.envelope import Envelope, EnvelopeValue, differentiable_map
 from gradsculpt.attributions.moreau.solvers import DualAveraging, ProximalGradient, Solution, Solver, solve
 from gradsculpt.attributions.sampling import arithmetic, clean_classes, noise_level, passes, source
 from gradsculpt.errors import ArgumentError
 from gradsculpt.gradients import Model, input_gradient
 from gradsculpt.isolation import undisturbed
+from gradsculpt.numerics import wide
 from gradsculpt.penalties.base import Penalty
 
 
@@ -26,7 +27,7 @@ class MoreauInfo:
         objective: At the solution, with its decrease from the image itself, on noise that the solver did not see.
         iterations: Gradients taken, each over `samples` copies, [N].
         residual: Distance of delta from the fixed point prox(-lambda gradient), as a share of its length, [N].
-        converged: Whether the residual reached the tolerance, [N].
+        converged: Whether the residual reached the tolerance, [N]; it never does where the map is not finite.
     """
 
     objective: EnvelopeValue
@@ -87,9 +88,8 @@ class MoreauGrad(Attribution):
     surrogate: bool = False
 
     def __post_init__(self) -> None:
-        checks.positive("lambda_", self.lambda_)
         checks.each_at_least(self, sigma=0, samples=1, steps=1, tolerance=0, seed=0, batch_size=1)
-        checks.one_of("output", self.output, OUTPUTS)
+        checks.positive("lambda_", self.lambda_)
         if self.solver is not None and self.sigma > 0 and not self.solver.takes_noise:
             raise ArgumentError(
                 f"sigma={self.sigma!r} makes gradients means over fresh noise, which hides the curvature that the "
@@ -163,7 +163,7 @@ class MoreauGrad(Attribution):
         plain = Gradient(self.output)
         with arithmetic(create_graph=False), undisturbed(model), passes(plain, model, x, False) as network:
             problem = self._problem(network, source(x, create_graph=False), target)
-            return problem.objective(-self.lambda_ * maps.detach(), samples, torch.Generator().manual_seed(seed))
+            return problem.objective(-self.lambda_ * wide(maps.detach()), samples, torch.Generator().manual_seed(seed))
 
     def _problem(self, model: Model, x: Tensor, target: Tensor) -> Envelope:
         target, level = checks.labels(target, len(x)).to(x.device), noise_level(x, self.sigma)
@@ -171,7 +171,7 @@ class MoreauGrad(Attribution):
 
     def _solved(self, problem: Envelope, start: Tensor | None, generator: torch.Generator) -> Solution:
         solver = self.solver or (DualAveraging() if self.sigma > 0 else ProximalGradient())
-        delta = torch.zeros_like(problem.x)
+        delta = torch.zeros_like(wide(problem.x))
         if start is not None:
             checks.same_shape("start", start, "x", problem.x)
             delta = -self.lambda_ * start.detach().to(delta)
@@ -184,6 +184,6 @@ class MoreauGrad(Attribution):
         if not create_graph:
             return -solution.delta / self.lambda_
         if self.surrogate:
-            gradient = input_gradient(problem.scores, x + solution.delta, create_graph=True)[1]
+            gradient = input_gradient(problem.scores, (x + solution.delta).to(x.dtype), create_graph=True)[1]
             return torch.where(solution.delta != 0, gradient, 0.0)
         return differentiable_map(problem, x, solution.delta, solution.dual, generator)

@@ -11,7 +11,7 @@ from gradsculpt.attributions.gradient import Output, class_output
 from gradsculpt.attributions.sampling import groups
 from gradsculpt.attributions.sampling import noise as standard_normal
 from gradsculpt.gradients import Model, gradient_at, input_gradient
-from gradsculpt.numerics import divided, per_sample
+from gradsculpt.numerics import divided, per_sample, wide
 from gradsculpt.outputs import logits_at
 from gradsculpt.penalties.base import Penalty
 
@@ -37,7 +37,7 @@ class Envelope:
     """Minimise over delta: the mean of f(x + delta + noise) over the noise + |delta|^2 / (2 lambda) + penalty(delta).
 
     The settings are those of `MoreauGrad`; x has no history, and `level`, [N, 1, 1, 1], is the standard deviation of
-    the noise of each image, of which a single copy is read where it is 0.
+    the noise of each image, of which a single copy is read where it is 0. delta is in float32 at least, whatever x is.
     """
 
     model: Model
@@ -62,9 +62,9 @@ class Envelope:
         """Return the mean over fresh noise of the gradient of f at x + delta, [N, C, H, W]."""
         total, count = torch.zeros(()), 0
         for noise in self.noise(self.samples, generator):
-            points = self.x + delta + noise
+            points = (self.x + delta + noise).to(self.x.dtype)
             gradient = input_gradient(self.scores, points.flatten(0, 1))[1]
-            total = total + gradient.view(points.shape).sum(dim=0)
+            total = total + wide(gradient.view(points.shape)).sum(dim=0)
             count += len(points)
         return total / count
 
@@ -75,7 +75,7 @@ class Envelope:
         with torch.no_grad():
             for noise in self.noise(samples, generator):
                 for outputs, shift in ((here, delta), (there, torch.zeros_like(delta))):
-                    points = self.x + shift + noise
+                    points = (self.x + shift + noise).to(self.x.dtype)
                     outputs.append(self.scores(points.flatten(0, 1)).view(points.shape[:2]).double())
             values, differences = torch.cat(here), torch.cat(there) - torch.cat(here)
             cost = per_sample(delta.double().square()) / (2 * self.lambda_)
@@ -111,10 +111,10 @@ def differentiable_map(problem: Envelope, x: Tensor, delta: Tensor, dual: Tensor
     # An own point, so that derivatives can be taken even where nobody asks for those of the images.
     point = x.view_as(x) if x.requires_grad else x.detach().requires_grad_()
     gradients = [
-        input_gradient(problem.scores, (point + delta + noise).flatten(0, 1), create_graph=True)[1]
+        input_gradient(problem.scores, (point + delta + noise).to(x.dtype).flatten(0, 1), create_graph=True)[1]
         for noise in problem.noise(problem.samples, generator)
     ]
-    gradient = torch.cat(gradients).view(-1, *x.shape).mean(dim=0)
+    gradient = wide(torch.cat(gradients)).view(-1, *x.shape).mean(dim=0)
     # The value is that of the solver; gradients of other noise only lend their derivative.
     before = -problem.lambda_ * (dual + gradient - gradient.detach())
     after = problem.shrink(before)
@@ -130,7 +130,7 @@ def _solved(problem: Envelope, point: Tensor, gradient: Tensor, before: Tensor, 
         return None
 
     def curved(t: Tensor) -> Tensor:
-        return problem.lambda_ * gradient_at(gradient, point, t, keep=True)
+        return problem.lambda_ * wide(gradient_at(gradient, point, t, keep=True))
 
     def thresholded(t: Tensor) -> Tensor:
         # J is symmetric, so the gradient of <prox, t> is J t.

@@ -67,8 +67,9 @@ def solve(
 def _residual(problem: Envelope, state: SolverState) -> Tensor:
     fixed = problem.shrink(-problem.lambda_ * state["dual"])
     moved, whole = (length(t) for t in (fixed - state["previous"], fixed))
-    # A map of 0 that stays 0 is a solution; NaN is none, and would never become one.
-    return torch.where(moved == 0, 0.0, moved / whole).nan_to_num(nan=0.0, posinf=torch.inf)
+    # A map of 0 that stays 0 is a solution. NaN is none and never becomes one: it is neither within the tolerance nor
+    # outside it, so the image takes no further part.
+    return torch.where(moved == 0, 0.0, moved / whole)
 
 
 @dataclass(frozen=True)
@@ -88,7 +89,7 @@ class DualAveraging(Solver):
     power: float = 0.0
 
     def __post_init__(self) -> None:
-        checks.at_least("power", self.power, 0.0)
+        checks.each_at_least(self, power=0)
 
     def start(self, problem: Envelope, delta: Tensor) -> SolverState:
         """Start with no gradients."""
@@ -118,9 +119,9 @@ class ProximalGradient(Solver):
     average: int = 1
 
     def __post_init__(self) -> None:
+        checks.each_at_least(self, average=1)
         if self.step_size is not None:
             checks.positive("step_size", self.step_size)
-        checks.at_least("average", self.average, 1)
 
     @property
     def takes_noise(self) -> bool:

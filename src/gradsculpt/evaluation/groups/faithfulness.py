@@ -45,7 +45,7 @@ class Fidelity(ScoreGroup):
     }
 
     def __post_init__(self) -> None:
-        checks.at_least("steps", self.steps, 1)
+        checks.each_at_least(self, steps=1)
 
     def measure(self, batch: EvaluationBatch) -> Iterator[Column]:
         """Yield insertion and deletion with their curves, AOPC, and adversarial insertion where maps are attacked."""
@@ -89,8 +89,8 @@ class Sanity(ScoreGroup):
     }
 
     def __post_init__(self) -> None:
-        checks.each_at_least(self, images=1, **({} if self.stages is None else {"stages": 1}))
-        checks.within("k", self.k, 0.0, 1.0)
+        checks.each_at_least(self, images=1, stages=1)
+        checks.share("k", self.k)
 
     def measure(self, batch: EvaluationBatch) -> Iterator[Column]:
         """Yield similarities to the trained map, means over the stages, and the curve of one through the stages."""

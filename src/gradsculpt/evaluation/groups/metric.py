@@ -7,6 +7,7 @@ from typing import Any
 
 from torch import Tensor
 
+from gradsculpt import checks
 from gradsculpt.errors import ArgumentError
 from gradsculpt.evaluation.batch import EvaluationBatch
 from gradsculpt.evaluation.groups.base import Column, ScoreGroup
@@ -62,7 +63,7 @@ class MetricGroup(ScoreGroup):
     """
 
     metric: Metric[..., Any]
-    options: Mapping[str, Any] = field(default_factory=dict)
+    options: Mapping[str, Any] = field(default_factory=dict, hash=False)
     eps: float = 8.0
 
     def __post_init__(self) -> None:
@@ -78,6 +79,7 @@ class MetricGroup(ScoreGroup):
             )
         if unknown := [name for name in self.options if name not in signature(self.metric.function).parameters]:
             raise ArgumentError(f"{self.metric.name} has no argument {unknown[0]!r}; leave it out of options.")
+        checks.declared(self)
         check_levels(eps=(self.eps,))
 
     @property

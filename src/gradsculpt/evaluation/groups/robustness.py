@@ -47,9 +47,9 @@ class RobustnessRandom(ScoreGroup):
     }
 
     def __post_init__(self) -> None:
+        checks.each_at_least(self, draws=1)
         check_levels(eps=(self.eps,), rps_levels=self.rps_levels)
-        checks.within("k", self.k, 0.0, 1.0)
-        checks.at_least("draws", self.draws, 1)
+        checks.share("k", self.k)
 
     def measure(self, batch: EvaluationBatch) -> Iterator[Column]:
         """Yield overlap and similarity of the maps, and RPS and sensitivity where levels are given."""
@@ -108,10 +108,10 @@ class RobustnessAttack(ScoreGroup):
     }
 
     def __post_init__(self) -> None:
-        check_levels(eps=(self.eps,), levels=self.levels)
-        checks.within("k", self.k, 0.0, 1.0)
         checks.each_at_least(self, steps=1, images=1)
-        if self.smooth_beta is not None and self.smooth_beta != "auto":
+        check_levels(eps=(self.eps,), levels=self.levels)
+        checks.share("k", self.k)
+        if self.smooth_beta is not None and not isinstance(self.smooth_beta, str):
             checks.at_least("smooth_beta", self.smooth_beta, 1e-3)
 
     @property
