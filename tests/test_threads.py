@@ -79,6 +79,7 @@ class Counting(nn.Module):
     def __init__(self, replacing: bool) -> None:
         super().__init__()
         self.net, self.replacing = plain(), replacing
+        self.passes: Tensor
         self.register_buffer("passes", torch.zeros(()))
 
     def forward(self, x: Tensor) -> Tensor:

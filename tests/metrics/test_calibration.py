@@ -97,7 +97,7 @@ def test_a_single_logit_is_that_of_the_second_of_two_classes() -> None:
     for measure in (brier, negative_log_likelihood, calibration_error):
         expected = measure(two, y)
         torch.testing.assert_close(measure(logits, y), expected)
-        torch.testing.assert_close(measure(logits[:, None], y.tolist()), expected)
+        torch.testing.assert_close(measure(logits[:, None], y.int()), expected)
     likelihood = F.binary_cross_entropy_with_logits(logits, y.double(), reduction="none")
     torch.testing.assert_close(negative_log_likelihood(logits, y), likelihood)
 
