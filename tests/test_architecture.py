@@ -45,6 +45,7 @@ SAME_ROW = frozenset(
         ("diagnosis", "errors"),
         ("diagnosis", "dispatch"),
         ("outputs", "errors"),
+        ("outputs", "diagnosis"),
         ("outputs", "gradients"),
         ("kernels", "dispatch"),
         ("kernels", "isolation"),

@@ -87,7 +87,7 @@ def test_labels() -> None:
     assert torch.equal(checks.labels(2, 3), torch.tensor([2, 2, 2]))
     assert torch.equal(checks.labels(torch.tensor([True, False]), 2), torch.tensor([1, 0]))
     for none in (None, "cat", ["cat", "dog"], [[0], [1, 2]], object()):
-        with pytest.raises(ArgumentError, match="are no numbers|have shape"):
+        with pytest.raises(ArgumentError, match=r"are no numbers|have shape"):
             checks.labels(none, 2)  # type: ignore[arg-type]
     with pytest.raises(ArgumentError, match=r"shape \[2, 1\].*shape \[2\]"):
         checks.labels(torch.zeros(2, 1, dtype=torch.int64), 2)

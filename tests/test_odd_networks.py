@@ -171,6 +171,14 @@ def test_a_quantised_network_is_named() -> None:
             attribution(quantised, x.float(), y)
 
 
+@runs
+def test_images_of_another_precision_are_one_line(run: Run) -> None:
+    x, y = images()
+    with pytest.raises(ModelError, match="of another type") as caught:
+        run(plain().float(), x, y)
+    assert "\n" not in str(caught.value)
+
+
 class Single(nn.Module):
     """A network with a single logit, or with two that say the same."""
 

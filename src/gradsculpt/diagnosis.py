@@ -26,6 +26,10 @@ _REFUSALS = {
         "the network overwrites the images that it is given, so there is no gradient at them. Let its first operation "
         "work out of place (x = x - mean instead of x -= mean)."
     ),
+    "should be the same": "the images are of another type or on another device than the network; convert one of them.",
+    "same dtype": "the images are of another type than the network; convert one of them, as by x.to(dtype).",
+    "expected scalar type": "the images are of another type than the network; convert one of them, as by x.to(dtype).",
+    "on the same device": "the images are on another device than the network; move them, as by x.to(device).",
     "modified by an inplace operation": (
         "the network overwrites in place what its derivative needs; call that operation out of place."
     ),

@@ -43,8 +43,7 @@ def input_gradient(
     with torch.inference_mode(False), torch.enable_grad():
         x = differentiable(x)
         point = x if create_graph and x.requires_grad else x.detach().requires_grad_()
-        with explained():
-            values = function(point)
+        values = function(point)
         gradient = _connected(values, point, create_graph=create_graph)
         if gradient is None:
             if not flat:
@@ -129,7 +128,7 @@ class Recording:
         with torch.inference_mode(False):
             self.point = differentiable(x).detach().requires_grad_() if tracked else x
             self._function, self._reading = function, Reading(self.point, order)
-            with explained(), twice_differentiable(self._reading) if tracked else nullcontext():
+            with twice_differentiable(self._reading) if tracked else nullcontext():
                 self.output = function(self.point)
 
     def gradient(self, values: Tensor, *, create_graph: bool = False) -> Tensor:

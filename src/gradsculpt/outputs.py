@@ -6,6 +6,7 @@ from dataclasses import fields, is_dataclass
 import torch
 from torch import Tensor
 
+from gradsculpt.diagnosis import explained
 from gradsculpt.errors import ModelError
 from gradsculpt.gradients import Model
 
@@ -18,10 +19,11 @@ _USUAL = "logits"
 def logits_at(model: Model, x: Tensor) -> Tensor:
     """Return the logits [N, K] that a model gives for images [N, C, H, W].
 
-    Raises: ModelError as `logits_of`, or if the network overwrites its images.
+    Raises: ModelError as `logits_of`, if the network overwrites its images, or if PyTorch refuses to compute it.
     """
     version = None if x.is_inference() else x._version
-    output = model(x)
+    with explained():
+        output = model(x)
     if version is not None and x._version != version:
         raise ModelError(
             "the network overwrites the images that it is given, so that whatever is computed next would be of others. "
