@@ -42,6 +42,7 @@ SAME_ROW = frozenset(
         ("gradients", "dispatch"),
         ("gradients", "kernels"),
         ("kernels", "dispatch"),
+        ("kernels", "errors"),
         ("kernels", "isolation"),
         ("perturbations", "penalties"),  # a perturbation is sought for a penalty
         ("attacks", "metrics"),  # an attack is judged by a metric

@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 
-from gradsculpt.kernels import Reading, twice_differentiable
+from gradsculpt.kernels import Reading, primitive, refused_by_name, twice_differentiable
 
 Model = Callable[[Tensor], Tensor]
 """Any callable from images [N, C, H, W] to logits [N, K]."""
@@ -38,7 +38,8 @@ def input_gradient(
     with torch.inference_mode(False), torch.enable_grad():
         x = differentiable(x)
         point = x if create_graph and x.requires_grad else x.detach().requires_grad_()
-        values = function(point)
+        with primitive() if create_graph else nullcontext():
+            values = function(point)
         if not values.requires_grad:
             return values, torch.zeros_like(point)
         gradient = gradient_at(values, point, create_graph=create_graph)
@@ -56,7 +57,8 @@ def local_gradients(
     with torch.enable_grad():
         pairs = zip(inputs, wanted, strict=True)
         points = [t.view_as(t) if create_graph else t.detach().requires_grad_(w) for t, w in pairs]
-        value = function(*points)
+        with primitive() if create_graph else nullcontext():
+            value = function(*points)
         asked = [point for point, w in zip(points, wanted, strict=True) if w]
         gradients = torch.autograd.grad(value, asked, g.to(value.dtype), create_graph=create_graph, allow_unused=True)
     remaining = iter(gradients)
@@ -72,9 +74,10 @@ def gradient_at(
     request, and where the gradient has one.
     """
     total, keep = values.sum() if weights is None else values, keep or create_graph
-    (gradient,) = torch.autograd.grad(
-        total, point, weights, create_graph=create_graph, retain_graph=keep, materialize_grads=True
-    )
+    with refused_by_name():
+        (gradient,) = torch.autograd.grad(
+            total, point, weights, create_graph=create_graph, retain_graph=keep, materialize_grads=True
+        )
     return gradient
 
 
@@ -83,7 +86,8 @@ def pullback(function: Callable[[Tensor], Tensor], x: Tensor) -> tuple[Tensor, C
     create_graph = torch.is_grad_enabled()
     with torch.enable_grad():
         point = x.view_as(x) if create_graph and x.requires_grad else x.detach().requires_grad_()
-        value = function(point)
+        with primitive() if create_graph else nullcontext():
+            value = function(point)
 
     def pull(g: Tensor) -> Tensor:
         with torch.enable_grad():
@@ -141,7 +145,9 @@ def backpropagated(loss: Tensor, *, apart: Tensor | None = None) -> Tensor:
     leaves = [leaf for leaf in _leaves(loss) if leaf is not apart]
     if not leaves or half or any(leaf._backward_hooks for leaf in leaves):
         return loss
-    result: Tensor = _Backpropagated.apply(loss.detach(), torch.autograd.grad(loss, leaves, allow_unused=True), *leaves)
+    with refused_by_name():
+        gradients = torch.autograd.grad(loss, leaves, allow_unused=True)
+    result: Tensor = _Backpropagated.apply(loss.detach(), gradients, *leaves)
     return result
 
 
