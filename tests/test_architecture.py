@@ -48,6 +48,7 @@ SAME_ROW = frozenset(
         ("outputs", "diagnosis"),
         ("outputs", "gradients"),
         ("kernels", "dispatch"),
+        ("kernels", "errors"),
         ("kernels", "isolation"),
         ("perturbations", "penalties"),  # a perturbation is sought for a penalty
         ("attacks", "metrics"),  # an attack is judged by a metric

@@ -1,5 +1,6 @@
 """Why a gradient cannot be had, in one line."""
 
+import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -10,31 +11,33 @@ from torch import Tensor
 from gradsculpt.dispatch import RECOMPUTES, Call, Dispatch
 from gradsculpt.errors import ModelError, first_line
 
+_UNKNOWN = (
+    "PyTorch cannot differentiate {} as often as this takes. Take another function in its place, written out of plain "
+    "operations, or a method whose gradient is not differentiated again."
+)
+_OTHERS = "the images are of another type than the network, or on another device; convert one of them, as by x.to(...)."
+_OVERWRITTEN = (
+    "the network overwrites the images that it is given, so there is no gradient at them. Let its first operation work "
+    "out of place (x = x - mean instead of x -= mean)."
+)
 _REFUSALS = {
-    RECOMPUTES[:60]: RECOMPUTES,
-    "torch.utils.checkpoint": RECOMPUTES,
+    r"use_reentrant|torch\.utils\.checkpoint|saved_tensors_hooks": RECOMPUTES,
     "Inference tensors": (
-        "a part of the network computes under torch.inference_mode(), so no gradient leads back to the images; take "
-        "it out, or use torch.no_grad() where no gradient is wanted and none there."
+        "a part of the network computes under torch.inference_mode(), so no gradient leads back to the images; take it "
+        "out, or use torch.no_grad() for a part that needs no gradient."
     ),
-    "is not implemented": "PyTorch has no derivative of this order for a function of the network; replace it.",
-    "once_differentiable": (
-        "an autograd function of the network can be differentiated once only (once_differentiable), and here its "
-        "derivative is differentiated again; give it a backward pass of differentiable operations."
-    ),
-    "a leaf Variable that requires grad is being used in an in-place": (
-        "the network overwrites the images that it is given, so there is no gradient at them. Let its first operation "
-        "work out of place (x = x - mean instead of x -= mean)."
-    ),
-    "should be the same": "the images are of another type or on another device than the network; convert one of them.",
-    "same dtype": "the images are of another type than the network; convert one of them, as by x.to(dtype).",
-    "expected scalar type": "the images are of another type than the network; convert one of them, as by x.to(dtype).",
-    "on the same device": "the images are on another device than the network; move them, as by x.to(device).",
+    r"derivative for '?(?:aten::)?_*(?P<name>\w+?)(?:_backward)?'? is not implemented": _UNKNOWN,
+    r"(?P<name>batch_norm) does not support 3rd": _UNKNOWN,
+    r"[Dd]ouble backwards? (?:on|for|of) (?P<name>\w+) (?:is )?not (?:supported|implemented)": _UNKNOWN,
+    "once_differentiable": _UNKNOWN.format("an autograd function of the network's own (marked once_differentiable)"),
+    "a leaf Variable that requires grad is being used in an in-place": _OVERWRITTEN,
+    "more than one element of the written-to tensor": _OVERWRITTEN,
+    "should be the same|same dtype|expected scalar type|on the same device": _OTHERS,
     "modified by an inplace operation": (
         "the network overwrites in place what its derivative needs; call that operation out of place."
     ),
 }
-"""What autograd says, in part, and what that means."""
+"""What PyTorch says, as a pattern, and what that means."""
 
 _CAUSES: dict[str, Callable[[Call], bool]] = {
     "computes under torch.inference_mode(); take it out": lambda call: torch.is_inference_mode_enabled(),
@@ -54,15 +57,25 @@ _CAUSES: dict[str, Callable[[Call], bool]] = {
 
 @contextmanager
 def explained() -> Iterator[None]:
-    """Turn what autograd refuses inside the block into a `ModelError` that says what to do."""
+    """Turn what PyTorch refuses to compute or to differentiate inside the block into a `ModelError` of one line.
+
+    Any other error stays what it is.
+
+    Example:
+        >>> with explained():
+        ...     raise RuntimeError("derivative for aten::_cudnn_rnn_backward is not implemented")
+        Traceback (most recent call last):
+        gradsculpt.errors.ModelError: PyTorch cannot differentiate cudnn_rnn as often as this takes. ...
+    """
     try:
         yield
     except RuntimeError as error:
-        meaning = next((meaning for part, meaning in _REFUSALS.items() if part in str(error)), None)
-        if meaning is None:
-            raise
-        said = "" if meaning is RECOMPUTES else f" ({first_line(error, kind=False)})"
-        raise ModelError(meaning + said) from error
+        said = str(error)
+        for pattern, meaning in _REFUSALS.items():
+            if found := re.search(pattern, said):
+                known = meaning.format(*found.groups())
+                raise ModelError(known if known in said else f"{known} ({first_line(error, kind=False)})") from error
+        raise
 
 
 def refuse_severed(function: Callable[[Tensor], Tensor], point: Tensor) -> None:

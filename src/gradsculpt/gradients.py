@@ -10,7 +10,7 @@ from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 
 from gradsculpt.diagnosis import explained, refuse_severed
-from gradsculpt.kernels import Reading, twice_differentiable
+from gradsculpt.kernels import Reading, primitive, twice_differentiable
 
 Model = Callable[[Tensor], Any]
 """Any callable from images [N, C, H, W] to logits [N, K], or to what `outputs.logits_of` finds them in."""
@@ -43,7 +43,8 @@ def input_gradient(
     with torch.inference_mode(False), torch.enable_grad():
         x = differentiable(x)
         point = x if create_graph and x.requires_grad else x.detach().requires_grad_()
-        values = function(point)
+        with primitive() if create_graph else nullcontext():
+            values = function(point)
         gradient = _connected(values, point, create_graph=create_graph)
         if gradient is None:
             if not flat:
@@ -63,7 +64,8 @@ def local_gradients(
     with torch.enable_grad():
         pairs = zip(inputs, wanted, strict=True)
         points = [t.view_as(t) if create_graph else t.detach().requires_grad_(w) for t, w in pairs]
-        value = function(*points)
+        with primitive() if create_graph else nullcontext():
+            value = function(*points)
         asked = [point for point, w in zip(points, wanted, strict=True) if w]
         gradients = torch.autograd.grad(value, asked, g.to(value.dtype), create_graph=create_graph, allow_unused=True)
     remaining = iter(gradients)
@@ -101,7 +103,8 @@ def pullback(function: Callable[[Tensor], Tensor], x: Tensor) -> tuple[Tensor, C
     create_graph = torch.is_grad_enabled()
     with torch.enable_grad():
         point = x.view_as(x) if create_graph and x.requires_grad else x.detach().requires_grad_()
-        value = function(point)
+        with primitive() if create_graph else nullcontext():
+            value = function(point)
 
     def pull(g: Tensor) -> Tensor:
         with torch.enable_grad():
@@ -165,7 +168,9 @@ def backpropagated(loss: Tensor, *, apart: Tensor | None = None) -> Tensor:
     leaves = [leaf for leaf in _leaves(loss) if leaf is not apart]
     if not leaves or half or any(leaf._backward_hooks for leaf in leaves):
         return loss
-    result: Tensor = _Backpropagated.apply(loss.detach(), torch.autograd.grad(loss, leaves, allow_unused=True), *leaves)
+    with explained():
+        gradients = torch.autograd.grad(loss, leaves, allow_unused=True)
+    result: Tensor = _Backpropagated.apply(loss.detach(), gradients, *leaves)
     return result
 
 

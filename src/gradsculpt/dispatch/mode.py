@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
 from gradsculpt.dispatch.call import Call
+from gradsculpt.dispatch.composed import COMPOSED, body
 from gradsculpt.dispatch.operators import Kind, bare_name, of_kind
 
 RECOMPUTES = (
@@ -71,7 +72,11 @@ class Dispatch(TorchFunctionMode):
         kwargs = kwargs or {}
         if self._answers:
             args, kwargs = self.current(tuple(args)), self.current(dict(kwargs))
-        handler = self._handlers.get(bare_name(func), self._otherwise)
+        name = bare_name(func)
+        if func in COMPOSED and name not in self._handlers:
+            with self:
+                return body(func)(*args, **kwargs)
+        handler = self._handlers.get(name, self._otherwise)
         if handler is None:
             return func(*args, **kwargs)
         call = Call.of(func, args, kwargs)
