@@ -82,6 +82,11 @@ class EvaluationBatch:
         """The maps of the clean images, [N, C, H, W]."""
         return self.maps_of(self.x)
 
+    @property
+    def has_maps(self) -> bool:
+        """Whether anything has asked for the maps."""
+        return "maps" in vars(self)
+
     @cached_property
     def heat(self) -> Tensor:
         """The clean maps as heat maps, one value a pixel, [N, H, W] in [0, 1]."""
