@@ -172,3 +172,21 @@ def test_maps_that_are_zero_are_told_in_the_first_line(tmp_path: Path) -> None:
     assert some["zero_map"].mean == 0.4
     assert not evaluate(network(), batches(), PROTOCOL).warning
     assert not evaluate(Constant(), data, Protocol((Accuracy(),))).warning
+
+
+def test_the_modes_of_the_parts_of_a_network_stay() -> None:
+    class Wrapper(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.inner = nn.Sequential(nn.Dropout(0.5), network()).eval()
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.inner(x)
+
+    model = Wrapper()  # in training itself, as every new module is
+    card = evaluate(model, batches(), PROTOCOL)
+    assert not any(module.training for module in model.inner.modules())
+    expected = evaluate(model.eval(), batches(), PROTOCOL)
+    assert {name: e.mean for name, e in card.entries.items()} == pytest.approx(
+        {name: e.mean for name, e in expected.entries.items()}, abs=1e-6
+    )

@@ -81,7 +81,9 @@ def evaluate(
     for images, labels, truth, digests in _batches(data, limit, digest=folder is not None):
         if not isinstance(classifier, Classifier):
             space = space or InputSpace((0.0,) * images.shape[1], (1.0,) * images.shape[1])
-            classifier = Classifier(classifier, space, (), images.shape[-1]).train(classifier.training)
+            wrapped = Classifier(classifier, space, (), images.shape[-1])
+            wrapped.training = classifier.training  # of the wrapper alone: parts of a network may have other modes
+            classifier = wrapped
         batch = protocol.batch(classifier, images, labels, truth, generator, done)
         values.keep(done, digests)
         done += len(labels)
@@ -129,6 +131,7 @@ def _shares(values: Tensor) -> Tensor:
 def _measured(batch: EvaluationBatch, protocol: Protocol) -> dict[Header, Tensor]:
     """Return the columns of a batch, with NaN for images that were not measured."""
     columns: dict[Header, Tensor] = {}
+    checks.labels(batch.labels, *batch.logits.shape)
     for group in protocol.in_order():
         if group.needs_ground_truth and batch.ground_truth is None:
             continue
