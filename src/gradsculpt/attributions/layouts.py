@@ -89,10 +89,11 @@ class Reader:
         }
 
     def _tokens(self, t: Tensor, node: Any, layout: Layout | None) -> Reading | None:
-        told, grids = self._channels(node, 3), self._token_grids(t.shape[1])
+        told, (grids, certain) = self._channels(node, 3), self._token_grids(t.shape[1])
         if layout is None and (told in ("first", "neither") or not grids):
             return None
-        if layout is None and told is None and self._token_grids(t.shape[2]):
+        rivals, alike = self._token_grids(t.shape[2])
+        if layout is None and told is None and rivals and alike >= certain:
             raise self._ambiguous(t, f"{t.shape[1]} or {t.shape[2]} tokens")
         if len(grids) != 1:
             kinds = " or ".join(f"{h} x {w}" for h, w in sorted(grids)) or "no grid"
@@ -101,14 +102,15 @@ class Reader:
         others = t.shape[1] - grid[0] * grid[1]
         return Reading("tokens", grid, self._before(node) and others)
 
-    def _token_grids(self, tokens: int) -> set[Grid]:
-        """Return the grids that so many tokens may be of: those of maps of the network, else those of the image."""
+    def _token_grids(self, tokens: int) -> tuple[set[Grid], bool]:
+        """Return the grids that so many tokens may be of, and whether maps of the network have them, or patches may."""
         others = {0, *self._others} if self._others else set(range(_OTHERS + 1))
 
         def fitting(grids: Iterable[Grid]) -> set[Grid]:
             return {(h, w) for h, w in grids if tokens - h * w in others}
 
-        return fitting(self._grids) or fitting(_divisions(*self._image))
+        seen = fitting(self._grids)
+        return seen or fitting(_divisions(*self._image)), bool(seen)
 
     def _before(self, node: Any) -> bool:
         """Return whether tokens that are none of a place stand before the others, as they do unless put after them."""
@@ -178,7 +180,7 @@ def _told(name: str, node: Any, dimensions: int) -> str | None:
         return {(0, 2, 3, 1): "last", (0, 3, 1, 2): "first", (0, 2, 1): "turned"}.get(dims)
     if name == "Transpose" and dimensions == 3:
         dims = tuple(sorted(_signed(dim, 3) for dim in (node._saved_dim0, node._saved_dim1)))
-        return "turned" if dims == (1, 2) else None
+        return "turned" if dims == (1, 2) else None if dims == (0, 1) else "neither"
     return None
 
 
@@ -186,7 +188,7 @@ def _keeps(name: str, node: Any, dimensions: int) -> bool:
     """Return whether the output of an operation has its channels where its inputs have them."""
     if name in ("View", "UnsafeView"):  # tokens [N, C, h w] of a map [N, C, h, w], or [N, h w, C] of one [N, h, w, C]
         return dimensions == 3 and len(node._saved_self_sym_sizes) in (3, 4)
-    return bool(_KEEPING.fullmatch(name))
+    return bool(_KEEPING.fullmatch(name)) or (name == "Transpose" and dimensions == 3)
 
 
 def _grid(shape: torch.Size, layout: Layout) -> Grid:
