@@ -142,12 +142,6 @@ def _vit(name: str) -> Callable[[], nn.Module]:
     return lambda: timm.create_model(name, num_classes=3)
 
 
-def coatnet() -> nn.Module:
-    network = timm.create_model("test_coatnet", num_classes=3)
-    network.head.fc.weight.data.copy_(torch.eye(3, 128))  # or nothing speaks for any class
-    return network  # type: ignore[no-any-return]
-
-
 def _torchvision(name: str, **settings: Any) -> Callable[[], nn.Module]:
     return lambda: getattr(torchvision.models, name)(num_classes=3, **settings)
 
@@ -175,7 +169,6 @@ DEFAULTS: dict[str, tuple[Callable[[], nn.Module], tuple[int, int], str, To]] = 
     "vit, mean": (_vit("test_vit2"), (160, 160), "norm", tokens(10, 10, 1)),
     "vit, no class": (_vit("test_vit_relpos"), (160, 160), "norm", tokens(10, 10)),
     "maxvit": (_vit("test_maxvit"), (160, 160), "norm", nchw),
-    "coatnet": (coatnet, (160, 160), "norm", nchw),
     "convnext": (_vit("test_convnext"), (96, 64), "norm_pre", nchw),
     "mambaout": (_vit("test_mambaout"), (96, 64), "stages", nhwc),
     "efficientnet": (_vit("test_efficientnet_ln"), (64, 64), "bn2", nchw),
