@@ -17,8 +17,8 @@ SOURCE = Path(gradsculpt.__file__).parent
 ROWS: tuple[frozenset[str], ...] = tuple(
     frozenset(row.split())
     for row in (
-        "errors extensions checks inputs files numerics progress fingerprint configuration dispatch kernels gradients "
-        "isolation",
+        "errors extensions checks inputs files numerics progress fingerprint configuration eager dispatch kernels "
+        "gradients isolation",
         "penalties perturbations",
         "attributions objectives",
         "attacks metrics",
@@ -34,6 +34,7 @@ SAME_ROW = frozenset(
     {
         ("checks", "errors"),
         ("configuration", "errors"),
+        ("eager", "errors"),
         ("extensions", "errors"),
         ("inputs", "errors"),
         ("inputs", "checks"),

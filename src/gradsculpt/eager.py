@@ -29,7 +29,11 @@ def eager(model: Any, what: str) -> Any:
         >>> eager(torch.compile(layer), "this") is layer, eager(layer, "this") is layer
         (True, True)
     """
-    model = getattr(model, _ORIGINAL, model) if not isinstance(model, nn.Module) else model
+    if (written := _written(model)) is not None:
+        # The forward pass of a module, by which a module that was compiled twice goes too, is the module.
+        owner = getattr(written, "__self__", None)
+        forward = isinstance(owner, nn.Module) and written.__name__ == "forward"
+        return eager(owner if forward else written, what)
     if isinstance(model, torch.jit.ScriptFunction):
         raise _scripted("the model", model.name, what)
     if not isinstance(model, nn.Module):
@@ -60,7 +64,17 @@ def _is_wrapper(module: nn.Module) -> bool:
 
 def _is_compiled(module: nn.Module) -> bool:
     call = getattr(module, "_compiled_call_impl", None)
-    return _is_wrapper(module) or call is not None or hasattr(module.__dict__.get("forward"), _ORIGINAL)
+    return _is_wrapper(module) or call is not None or _written(module.__dict__.get("forward")) is not None
+
+
+def _written(function: Any) -> Any:
+    """Return the function that a compiled one was made from; None if it is not compiled."""
+    # Wrappers of a compiled function by `functools.wraps` have the attribute too, but are none.
+    if isinstance(function, nn.Module) or getattr(function, "_torchdynamo_wrapper_id", None) != id(function):
+        return None
+    original = getattr(function, _ORIGINAL)
+    inlined = getattr(getattr(original, "__code__", None), "co_filename", "").endswith("external_utils.py")
+    return original.__wrapped__ if inlined else original
 
 
 def _uncompiled(module: nn.Module, copies: dict[nn.Module, nn.Module]) -> nn.Module:
@@ -70,9 +84,10 @@ def _uncompiled(module: nn.Module, copies: dict[nn.Module, nn.Module]) -> nn.Mod
     if module not in copies:
         copy = copies[module] = module.__class__.__new__(module.__class__)
         state = dict(module.__dict__)
-        original = getattr(state.get("forward"), _ORIGINAL, None)
-        if original is not None:
-            state["forward"] = getattr(original, "__func__", original).__get__(copy)
+        written = _written(state.get("forward"))
+        if written is not None:
+            bound = getattr(written, "__self__", None) is module
+            state["forward"] = written.__func__.__get__(copy) if bound else written
         containers = {key: dict(value) for key, value in state.items() if key in ("_parameters", "_buffers")}
         copy.__dict__.update({**state, **containers, "_compiled_call_impl": None, "_modules": {}})
         for name, child in module._modules.items():

@@ -90,15 +90,16 @@ class GradCAM(Attribution):
 
     def _inside(self, model: Model) -> tuple[nn.Module, nn.Module | None]:
         """Return the network in which layers can be found, and the one that was asked for."""
-        if not isinstance(model, nn.Module):
+        network = eager(model, "Grad-CAM")
+        if not isinstance(network, nn.Module):
             raise ModelError(
                 f"the model is a {type(model).__name__}, in which no layer can be found; Grad-CAM needs the network "
                 "itself, a torch.nn.Module."
             )
-        network: nn.Module = eager(model, "Grad-CAM")
         if self.layer is None:
             return network, None
-        names = [name for name, module in model.named_modules() if self.layer in (name, plain_name(name), module)]
+        given = model if isinstance(model, nn.Module) else network
+        names = [name for name, module in given.named_modules() if self.layer in (name, plain_name(name), module)]
         if names:
             return network, network.get_submodule(plain_name(names[0]))
         children = ", ".join(name for name, _ in network.named_children())

@@ -182,7 +182,9 @@ def _drawn(module: nn.Module, name: str, seed: int) -> nn.Module:
         torch.default_generator.manual_seed(seed % 2**63)
         fresh = plain(module)
         old = {key: tensor.clone() for key, tensor in fresh.named_parameters(recurse=False)}
-        drawable = {key: t for key, t in fresh.named_parameters(recurse=False) if t.is_floating_point() or t.is_complex()}
+        drawable = {
+            key: t for key, t in fresh.named_parameters(recurse=False) if t.is_floating_point() or t.is_complex()
+        }
         reset = getattr(fresh, "reset_parameters", None)
         if reset is not None:
             for tensor in drawable.values():

@@ -12,6 +12,7 @@ from torch.nn.utils.prune import BasePruningMethod
 from torch.nn.utils.spectral_norm import SpectralNorm
 from torch.nn.utils.weight_norm import WeightNorm
 
+
 def copied(value: Any, network: nn.Module) -> Any:
     """Return a deep copy of something that may hold a network.
 
