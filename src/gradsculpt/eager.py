@@ -35,12 +35,12 @@ def eager(model: Any, what: str) -> Any:
         forward = isinstance(owner, nn.Module) and written.__name__ == "forward"
         return eager(owner if forward else written, what)
     if isinstance(model, torch.jit.ScriptFunction):
-        raise _scripted("the model", model.name, what)
+        raise _scripted("the model", str(model.name), what)
     if not isinstance(model, nn.Module):
         return model
     for name, module in model.named_modules():
         if isinstance(module, torch.jit.ScriptModule):
-            raise _scripted(f"the module {name}" if name else "the model", module.original_name, what)
+            raise _scripted(f"the module {name}" if name else "the model", str(module.original_name), what)
     while _is_wrapper(model):
         model = model._orig_mod
     return _uncompiled(model, {}) if any(map(_is_compiled, model.modules())) else model

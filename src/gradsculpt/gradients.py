@@ -74,13 +74,14 @@ def gradient_at(
 ) -> Tensor:
     """Return the gradient of the sum of values by something on the way to them, shaped like it.
 
-    A place in the graph stands for the tensor that was computed there, also if it has been overwritten since. With weights it is that of the weighted sum; of a gradient, so a product with the Hessian. The graph is kept on
-    request, and where the gradient has one.
+    A place in the graph stands for the tensor that was computed there, also if it has been overwritten since. With
+    weights it is that of the weighted sum; of a gradient, so a product with the Hessian. The graph is kept on request,
+    and where the gradient has one.
     """
     total, keep = values.sum() if weights is None else values, keep or create_graph
     (gradient,) = torch.autograd.grad(
         total,
-        point,  # type: ignore[arg-type]
+        point,
         weights,
         create_graph=create_graph,
         retain_graph=keep,

@@ -99,7 +99,7 @@ def channels_last() -> nn.Module:
 
 
 class Transformer(nn.Module):
-    """Tokens of patches with tokens of their own, before or after them; the head reads the first of these, or a mean."""
+    """Tokens of patches with tokens of their own, before or after them; the head reads one of these, or a mean."""
 
     def __init__(self, others: int, *, after: bool = False, mean: bool = False, by_rows: bool = False) -> None:
         super().__init__()
@@ -232,7 +232,7 @@ def test_what_has_two_readings_is_refused_and_may_be_told() -> None:
 
     class Hidden(nn.Module):
         def forward(self, t: Tensor) -> Tensor:
-            return Own.apply(t)  # type: ignore[no-any-return]
+            return Own.apply(t)
 
     first = nn.Sequential(nn.Conv2d(3, 6, 4, 4), Hidden(), Mean(2, 3), nn.Linear(6, 3))
     last = nn.Sequential(nn.Conv2d(3, 6, 4, 4), Permute(0, 2, 3, 1), Hidden(), Mean(1, 2), nn.Linear(6, 3))
@@ -264,7 +264,7 @@ def test_what_is_no_map_or_not_read_is_refused() -> None:
 
         def forward(self, t: Tensor) -> Tensor:
             self.first(t)
-            return self.head(self.second(t).mean((2, 3)) + self.first(t.flip(2)).amax((2, 3)))  # type: ignore[no-any-return]
+            return self.head(self.second(t).mean((2, 3)) + self.first(t.flip(2)).amax((2, 3)))
 
     with pytest.raises(ModelError, match="name one"):
         GradCAM()(Two(), x)
@@ -280,7 +280,7 @@ class Detached(nn.Module):
 
 def test_a_flat_logit_has_a_map_of_zeros() -> None:
     network, x = channels_last(), torch.randn(2, 3, 24, 24)
-    network[5].weight.data.zero_()  # type: ignore[index, operator, union-attr]
+    network.get_parameter("5.weight").data.zero_()
     assert not GradCAM()(network, x).any()
 
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from functools import cache, partial, wraps
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import timm
@@ -12,7 +12,7 @@ from tests.attributions.test_propagation import MEMBERS, Written, members
 from tests.networks import batch, network
 from torch import Tensor, nn
 
-from gradsculpt.attributions import LRP, Attribution, DeepLift, GradCAM, Gradient, GuidedBackprop
+from gradsculpt.attributions import Attribution, DeepLift, GradCAM, Gradient, GuidedBackprop
 from gradsculpt.eager import eager
 from gradsculpt.errors import ModelError
 
@@ -56,7 +56,7 @@ def relu_times_one(t: Tensor) -> Tensor:
 
 @cache
 def _scripted() -> Any:
-    return torch.jit.script(relu_times_one)  # type: ignore[no-untyped-call]
+    return torch.jit.script(relu_times_one)
 
 
 def in_place(view: Way) -> Way:
@@ -81,7 +81,7 @@ READ: dict[str, Way] = {
     "clip_": lambda t: t.clip_(0),
     "clamp_min_": lambda t: t.clamp_min_(0),
     "clamp of floats": lambda t: torch.clamp(t, 0.0, None),
-    "threshold_": lambda t: F.threshold_(t, 0, 0),
+    "threshold_": lambda t: torch.threshold_(t, 0, 0),
     "prelu": lambda t: F.prelu(t, torch.zeros(4, dtype=t.dtype)),
     "view": in_place(lambda t: t.view(len(t), -1)),
     "reshape": in_place(lambda t: t.reshape(-1)),
@@ -177,7 +177,7 @@ def test_a_threshold_is_on_above_itself() -> None:
 
 def _like(model: Written, t: Tensor, way: Way) -> Tensor:
     model.activate = way
-    return model(t)  # type: ignore[no-any-return]
+    return model(t)
 
 
 HARMLESS: dict[str, Way] = {
@@ -227,15 +227,15 @@ def test_known_networks_are_not_refused(name: str) -> None:
     assert GuidedBackprop()(model, x).any()
 
 
-def _jit(model: nn.Module, x: Tensor, how: str) -> Any:
+def _jit(model: nn.Sequential, x: Tensor, how: str) -> Any:
     if how == "traced":
-        return torch.jit.trace(model, x)  # type: ignore[no-untyped-call]
+        return torch.jit.trace(model, x)
     if how == "scripted":
-        return torch.jit.script(model)  # type: ignore[no-untyped-call]
+        return torch.jit.script(model)
     if how == "part":
-        model[0] = torch.jit.trace(model[0], x)  # type: ignore[no-untyped-call, index, operator]
+        model[0] = torch.jit.trace(model[0], x)
         return model
-    traced = torch.jit.trace(model, x)  # type: ignore[no-untyped-call]
+    traced = torch.jit.trace(model, x)
     return lambda t: traced(t)
 
 
@@ -264,7 +264,7 @@ def test_torchscript_is_refused_behind_a_function_too(attribution: Attribution) 
 COMPILED: dict[str, Callable[[nn.Sequential], Any]] = {
     "whole": torch.compile,
     "twice": lambda model: torch.compile(torch.compile(model)),
-    "part": lambda model: nn.Sequential(torch.compile(model[:3]), *model[3:]),
+    "part": lambda model: nn.Sequential(cast("nn.Module", torch.compile(model[:3])), *model[3:]),
     "in place": lambda model: _in_place(model, model),
     "part in place": lambda model: _in_place(model, model[0]),
     "forward": lambda model: _forward(model),
@@ -274,16 +274,16 @@ COMPILED: dict[str, Callable[[nn.Sequential], Any]] = {
 
 
 def _call(model: nn.Module, t: Tensor) -> Tensor:
-    return model(t)  # type: ignore[no-any-return]
+    return model(t)
 
 
 def _in_place(model: nn.Module, part: nn.Module) -> nn.Module:
-    part.compile()  # type: ignore[no-untyped-call]
+    part.compile()
     return model
 
 
 def _forward(model: nn.Module) -> nn.Module:
-    model.forward = torch.compile(model.forward)  # type: ignore[method-assign]
+    model.forward = torch.compile(model.forward)
     return model
 
 
@@ -301,7 +301,6 @@ def test_compiled_networks_are_seen_as_they_were_written(attribution: Attributio
 
 
 def test_a_wrapper_of_a_compiled_function_is_none() -> None:
-    x, y = batch()
     model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(64, 3)).double()
     compiled = torch.compile(model.forward)
 
@@ -318,7 +317,7 @@ def test_a_layer_of_a_compiled_network_is_found_by_name_and_as_a_module() -> Non
     expected = GradCAM("0")(model, x, y)
     compiled = torch.compile(model)
     for layer in ("0", "_orig_mod.0", model[0]):
-        torch.testing.assert_close(GradCAM(layer)(compiled, x, y), expected)  # type: ignore[arg-type]
+        torch.testing.assert_close(GradCAM(layer)(compiled, x, y), expected)
 
 
 @members
@@ -336,7 +335,7 @@ def test_traced_graphs_of_python_are_seen_into(attribution: Attribution) -> None
 def test_an_eager_network_is_left_as_it_is(attribution: Attribution) -> None:
     x, y = batch()
     model = network().eval()
-    model[0].compile()  # type: ignore[no-untyped-call]
+    model[0].compile()
     call, buffers = model[0]._compiled_call_impl, dict(model.named_buffers())
     attribution(model, x, y)
     assert model[0]._compiled_call_impl is call

@@ -3,13 +3,13 @@
 import math
 import warnings
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import pytest
 import timm
 import torch
 import torchvision
-from tests.evaluation.test_randomization import SEEN, Probe, changed, images
 from torch import Tensor, nn
 from torch.nn.utils import parametrizations, parametrize, prune
 
@@ -17,6 +17,7 @@ from gradsculpt.attributions import Gradient
 from gradsculpt.errors import ModelError
 from gradsculpt.evaluation import find_stages, randomization
 from gradsculpt.evaluation.layer_randomization import WHOLE, LayerStage, redraw, restore
+from tests.evaluation.test_randomization import SEEN, Probe, changed, images
 
 
 @pytest.fixture(autouse=True)
@@ -64,7 +65,7 @@ def own(step: nn.Module) -> Callable[[nn.Module], nn.Module]:
 
 
 def pruned(layer: nn.Module) -> nn.Module:
-    return prune.random_unstructured(layer, "weight", 0.5)  # type: ignore[no-untyped-call, no-any-return]
+    return prune.random_unstructured(layer, "weight", 0.5)
 
 
 def orthonormal(matrix: Tensor) -> bool:
@@ -85,7 +86,8 @@ def unlike(a: Tensor, b: Tensor) -> bool:
 def as_linear(matrix: Tensor) -> bool:
     """Return whether weights are distributed as those of a fresh layer, uniform within 1 / sqrt(fan in)."""
     limit = 1 / math.sqrt(matrix.shape[1])
-    return 0.9 * limit < matrix.abs().max() <= limit and math.isclose(matrix.std(), limit / math.sqrt(3), rel_tol=0.1)
+    reach, spread = float(matrix.abs().max()), float(matrix.std())
+    return 0.9 * limit < reach <= limit and math.isclose(spread, limit / math.sqrt(3), rel_tol=0.1)
 
 
 COMPUTED: dict[str, tuple[Callable[[nn.Module], nn.Module], Callable[[Tensor], bool]]] = {
@@ -104,7 +106,7 @@ COMPUTED: dict[str, tuple[Callable[[nn.Module], nn.Module], Callable[[Tensor], b
     "weight norm": (parametrizations.weight_norm, as_linear),
     "weight norm, old": (old(torch.nn.utils.weight_norm), as_linear),
     "own": (own(Doubled()), as_linear),
-    "pruned": (pruned, lambda matrix: 0.4 < (matrix == 0).float().mean() < 0.6 and bool(matrix.any())),
+    "pruned": (pruned, lambda matrix: 0.4 < float((matrix == 0).float().mean()) < 0.6),
     "two": (lambda layer: own(Doubled())(parametrizations.spectral_norm(layer)), lambda w: of_norm_1(w / 2)),
 }
 
@@ -179,7 +181,7 @@ class Tied(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         t = self.first(x.mean(1)) * self.scales[0]
-        return self.last(t.relu() * self.scales[1]).mean(1)  # type: ignore[no-any-return]
+        return self.last(t.relu() * self.scales[1]).mean(1)
 
 
 def test_a_shared_weight_is_drawn_once_and_stays_shared() -> None:
@@ -228,23 +230,23 @@ class Constant(nn.Module):
 class Stuck(nn.Module):
     def __init__(self, weight: Tensor) -> None:
         super().__init__()
-        self.register_buffer("kept", weight.detach().clone())
+        self.kept = weight.detach().clone()
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.kept + 0 * x  # type: ignore[no-any-return, operator]
+        return self.kept + 0 * x
 
 
 def quantised() -> nn.Module:
     layers = nn.Sequential(nn.Flatten(), nn.Linear(288, 3), nn.ReLU(), nn.Linear(3, 3))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        return torch.ao.quantization.quantize_dynamic(layers, {nn.Linear})  # type: ignore[no-untyped-call, no-any-return]
+        return torch.ao.quantization.quantize_dynamic(layers, {nn.Linear})
 
 
 def traced() -> nn.Module:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        scripted = torch.jit.trace(nn.Linear(288, 3), torch.randn(2, 288))  # type: ignore[no-untyped-call]
+        scripted = torch.jit.trace(nn.Linear(288, 3), torch.randn(2, 288))
     return nn.Sequential(nn.Flatten(), scripted)
 
 
@@ -289,19 +291,15 @@ def small_swin() -> nn.Module:
     return torchvision.models.SwinTransformer([4, 4], 8, [1, 1], [2, 2], [4, 4], num_classes=3)
 
 
+CONVOLUTIONAL = ("test_resnet", "test_convnext2", "test_efficientnet")
+OTHERS = ("test_vit", "test_maxvit", "test_vit_relpos", "test_nfnet", "test_byobnet", "test_mambaout")
 FAMILIES: dict[str, tuple[Callable[[], Any], int]] = {
     "mobilenet": (lambda: torchvision.models.mobilenet_v3_small(num_classes=3), 64),
     "densenet": (lambda: torchvision.models.DenseNet(4, (2, 2), 8, num_classes=3), 64),
     "vision transformer": (small_vit, 32),
     "swin": (small_swin, 32),
-    **{
-        name: (lambda name=name: timm.create_model(name, num_classes=3), size)
-        for name, size in (("test_vit", 160), ("test_resnet", 64), ("test_convnext2", 64), ("test_efficientnet", 64))
-    },
-    **{
-        name: (lambda name=name: timm.create_model(name, num_classes=3), 160)
-        for name in ("test_maxvit", "test_vit_relpos", "test_nfnet", "test_byobnet", "test_mambaout")
-    },
+    **{name: (partial(timm.create_model, name, num_classes=3), 64) for name in CONVOLUTIONAL},
+    **{name: (partial(timm.create_model, name, num_classes=3), 160) for name in OTHERS},
 }
 
 

@@ -121,7 +121,7 @@ class _Search:
     ) -> None:
         if not values.requires_grad:
             raise ModelError(
-                "the logits have no gradient: the network runs without (torch.no_grad, inference_mode), detaches, or is "
+                "the logits have no gradient: the network runs without (no_grad, inference_mode), detaches, or is "
                 "quantised, so no layer can be weighed by one. Pass the network that was trained."
             )
         self._values, self._collected, self._create_graph, self._layout = values, collected, create_graph, layout

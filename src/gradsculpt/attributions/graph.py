@@ -69,7 +69,8 @@ class Between:
     def bottlenecks(self) -> list[Vertex]:
         """Return the tensors that everything between the two ends passes through, the one nearest to the end first."""
         found: list[Vertex] = []
-        furthest, entered = 0, {}
+        furthest = 0
+        entered: dict[Any, set[int]] = {}
         for place, node in enumerate(self.nodes):
             numbers = entered.get(node, {0})
             if furthest <= place and len(numbers) == 1:

@@ -31,8 +31,8 @@ class Reading(NamedTuple):
     def maps(self, t: Tensor) -> Tensor:
         """Return an output, or its gradient, as maps [N, C, h, w]."""
         if self.layout == "tokens":
-            places = t[:, self.first : self.first + self.grid[0] * self.grid[1]]
-            return places.unflatten(1, self.grid).permute(0, 3, 1, 2)
+            places: Tensor = t[:, self.first : self.first + self.grid[0] * self.grid[1]]
+            return places.reshape(len(t), *self.grid, -1).permute(0, 3, 1, 2)
         return t if self.layout == "nchw" else t.permute(0, 3, 1, 2)
 
 

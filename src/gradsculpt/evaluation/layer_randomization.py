@@ -222,9 +222,9 @@ def _check_drawn(name: str, old: Tensor, new: Tensor, stuck: bool) -> None:
     if same or zero or broken:
         what = "what they were" if same else "0" if zero else "not finite"
         raise ModelError(
-            f"the weights {name} are {what} after they were drawn anew, so what becomes of a map would say nothing; give "
-            "the module a reset_parameters() that draws them, or its parametrisation a right_inverse(), or randomise "
-            "other stages."
+            f"the weights {name} are {what} after they were drawn anew, so what becomes of a map would say nothing; "
+            "give the module a reset_parameters() that draws them, or its parametrisation a right_inverse(), or "
+            "randomise other stages."
         )
 
 

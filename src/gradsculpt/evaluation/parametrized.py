@@ -25,7 +25,7 @@ def copied(value: Any, network: nn.Module) -> Any:
 
 def learnt(module: nn.Module) -> dict[str, Tensor]:
     """Return what a module itself has learnt: its parameters, what its weights are computed from, and statistics."""
-    tensors = dict(module.named_parameters(recurse=False))
+    tensors: dict[str, Tensor] = dict(module.named_parameters(recurse=False))
     buffers = dict(module.named_buffers(recurse=False))
     if hasattr(module, "reset_running_stats") or frozen_statistics(module) or any(_hooks(module)):
         tensors |= buffers
@@ -37,12 +37,13 @@ def learnt(module: nn.Module) -> dict[str, Tensor]:
 
 def below(module: nn.Module) -> dict[str, nn.Module]:
     """Return the modules that compute the weights of one, by their names in it."""
-    return dict(module.parametrizations.named_modules(prefix="parametrizations")) if _parametrized(module) else {}
+    steps = _parametrizations(module)
+    return {} if steps is None else dict(steps.named_modules(prefix="parametrizations"))
 
 
 def is_computed(module: nn.Module) -> bool:
     """Return whether weights of a module are computed from other tensors before each pass."""
-    return _parametrized(module) or any(_hooks(module))
+    return _parametrizations(module) is not None or any(_hooks(module))
 
 
 def frozen_statistics(module: nn.Module) -> dict[str, float]:
@@ -54,12 +55,12 @@ def frozen_statistics(module: nn.Module) -> dict[str, float]:
 
 def plain(module: nn.Module) -> nn.Module:
     """Return a copy of a module on the CPU, in which weights that were computed are parameters of its own."""
-    own = copied(module, module).to("cpu").eval()
+    own: nn.Module = copied(module, module).to("cpu").eval()
     for key, hook in list(_hooks(own)):
         hook.remove(own)
         own._forward_pre_hooks.pop(key)
-    if _parametrized(own):
-        weights = {name: getattr(own, name).detach().clone() for name in own.parametrizations}
+    if (steps := _parametrizations(own)) is not None:
+        weights = {name: getattr(own, name).detach().clone() for name in steps}
         own.__class__ = type_before_parametrizations(own)
         del own._modules["parametrizations"]
         for name, weight in weights.items():
@@ -73,11 +74,11 @@ def enter(module: nn.Module, values: Mapping[str, Tensor]) -> None:
     A parametrisation without a way back is left out on it; if what is then entered has not even the right shape, it is
     drawn, as much spread as before.
     """
-    hooked = {_name(hook): hook for _, hook in _hooks(module)}
+    hooked, steps = {_name(hook): hook for _, hook in _hooks(module)}, _parametrizations(module)
     with torch.no_grad():
         for name, value in values.items():
-            if _parametrized(module) and name in module.parametrizations:
-                _enter_through(module.parametrizations[name], value)
+            if steps is not None and name in steps:
+                _enter_through(steps[name], value)
             elif name in hooked:
                 for each, tensor in _sources(hooked[name], value).items():
                     getattr(module, each).copy_(tensor)
@@ -91,8 +92,9 @@ def drawn_like(t: Tensor) -> Tensor:
     return (torch.randn(t.shape, dtype=wide.dtype) * wide.std(correction=0) + wide.mean()).to(t.dtype)
 
 
-def _parametrized(module: nn.Module) -> bool:
-    return isinstance(getattr(module, "parametrizations", None), nn.ModuleDict)
+def _parametrizations(module: nn.Module) -> nn.ModuleDict | None:
+    steps = getattr(module, "parametrizations", None)
+    return steps if isinstance(steps, nn.ModuleDict) else None
 
 
 def _hooks(module: nn.Module) -> Iterator[tuple[Any, Any]]:

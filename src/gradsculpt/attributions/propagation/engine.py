@@ -23,7 +23,7 @@ from gradsculpt.isolation import undisturbed
 
 Result = TypeVar("Result")
 
-_VIEWING = frozenset("view reshape flatten contiguous ravel unflatten".split())
+_VIEWING = frozenset(["view", "reshape", "flatten", "contiguous", "ravel", "unflatten"])
 """Names of functions that give a view where a map is laid out for it, and a copy elsewhere."""
 
 Rule = Callable[[Sequence[Tensor], Tensor], Sequence[Tensor | None]]
@@ -36,8 +36,8 @@ class Propagation:
     The functions are seen where they are called, so it does not matter whether a module does, how often it is used, or
     what hooks it has. Rules hold for the first backward pass only: a second one, through a graph that was kept, takes
     the derivatives that the functions have, so that a map is differentiated as the function of image and parameters
-    that it is. Functions that work in place are called out of place, as rules need what they would overwrite. A function
-    with a kink that no handler answered by a rule, and none said to need none, is an error.
+    that it is. Functions that work in place are called out of place, as rules need what they would overwrite. A
+    function with a kink that no handler answered by a rule, and none said to need none, is an error.
 
     Args:
         create_graph: Whether the maps shall have a graph, so that there will be a second backward pass.

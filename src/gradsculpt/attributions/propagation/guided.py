@@ -25,8 +25,8 @@ class GuidedBackprop(Attribution):
     CELU, SELU, GELU, SiLU, Mish, Softplus, Hardswish, clamping below at 0. Clamping below at c, and the larger of a map
     and a constant c, are the same at z > c. One forward and one backward pass.
 
-    Functions that saturate, such as the sigmoid of a gate or clamping at two levels around 0, keep their derivative, and
-    so do max pooling, attention and products, and clamping at a small positive number what is not negative, which
+    Functions that saturate, such as the sigmoid of a gate or clamping at two levels around 0, keep their derivative,
+    and so do max pooling, attention and products, and clamping at a small positive number what is not negative, which
     guards a quotient.
 
     Raises:

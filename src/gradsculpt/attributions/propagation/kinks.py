@@ -20,14 +20,22 @@ _KINKED = re.compile(
 """Nodes of functions with a corner, and of smooth forms of rectifiers; not of the largest of entries (max pooling)."""
 
 _HARMLESS = frozenset(
-    "normalize cosine_similarity pairwise_distance softsign multi_head_attention_forward scaled_dot_product_attention "
-    "layer_norm rms_norm local_response_norm lp_pool1d lp_pool2d lp_pool3d grid_sample interpolate".split()
+    {
+        *("normalize", "cosine_similarity", "pairwise_distance", "softsign", "layer_norm", "rms_norm"),
+        *("local_response_norm", "multi_head_attention_forward", "scaled_dot_product_attention", "grid_sample"),
+        *("lp_pool1d", "lp_pool2d", "lp_pool3d", "interpolate"),
+    }
 )
 """Functions that are written with corners which guard a quotient, or are otherwise none of an activation."""
 
-_CREATING = frozenset("zeros_like ones_like full_like empty_like rand_like randn_like".split())
-_STEPS = frozenset("sign sgn heaviside floor ceil round trunc frac relu clamp clip clamp_min maximum".split())
-_OF_THE_LARGEST = frozenset("max min topk sort argsort argmax argmin median mode kthvalue".split())
+_CREATING = frozenset({"zeros_like", "ones_like", "full_like", "empty_like", "rand_like", "randn_like"})
+_STEPS = frozenset(
+    {
+        *("sign", "sgn", "heaviside", "floor", "ceil", "round", "trunc", "frac", "relu", "clamp", "clip", "clamp_min"),
+        *("threshold", "maximum", "abs"),
+    }
+)
+_OF_THE_LARGEST = frozenset({"max", "min", "topk", "sort", "argsort", "argmax", "argmin", "median", "mode", "kthvalue"})
 
 
 class Kinks:
