@@ -10,6 +10,7 @@ from torch import Tensor
 
 from gradsculpt.dispatch import RECOMPUTES, Call, Dispatch
 from gradsculpt.errors import ModelError, first_line
+from gradsculpt.isolation import own_randomness
 
 _UNKNOWN = (
     "PyTorch cannot differentiate {} as often as this takes. Take another function in its place, written out of plain "
@@ -101,8 +102,7 @@ def refuse_severed(function: Callable[[Tensor], Tensor], point: Tensor) -> None:
 
 def _values(function: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
     # With the same dropout masks each time.
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
+    with own_randomness(seed=0):
         return function(x).detach()
 
 

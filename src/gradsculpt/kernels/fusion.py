@@ -165,7 +165,7 @@ def _copy(model: nn.Module, x: Tensor) -> Fused | None:
         return None
     try:
         # A tensor of inference mode, as a parameter or as a map, could not be differentiated.
-        with torch.inference_mode(False), torch.random.fork_rng(devices=[x.device] if x.is_cuda else []):
+        with torch.inference_mode(False), undisturbed(model):
             first = x[:1].detach().clone()
             fast = Fused(model, torch.channels_last if x.device.type == "cpu" else torch.contiguous_format)
             with undisturbed(model), torch.no_grad():

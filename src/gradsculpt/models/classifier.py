@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from gradsculpt import checks
 from gradsculpt.inputs import InputSpace
+from gradsculpt.isolation import own_randomness, undisturbed
 from gradsculpt.outputs import logits_at, logits_of, two_sided
 
 
@@ -53,10 +54,10 @@ class Classifier(nn.Module):
         checks.images("images", images)
         return logits_at(self.network, self.space.normalize(images))
 
-    @torch.no_grad()
     def probabilities(self, images: Tensor) -> Tensor:
-        """Return the probability of every class, [N, K], of images in [0, 1]; without a graph."""
-        return two_sided(self(images)).softmax(dim=1)
+        """Return the probability of every class, [N, K], of images in [0, 1]; without a graph, and leaving no trace."""
+        with undisturbed(self), torch.no_grad():
+            return two_sided(self(images)).softmax(dim=1)
 
 
 class OutputOf(nn.Module):
@@ -96,7 +97,7 @@ def untouched(network: nn.Module) -> Iterator[None]:
     modes = [(module, module.training) for module in network.modules()]
     device = device_of(network)
     try:
-        with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []), torch.no_grad():
+        with own_randomness(devices=[str(device)] if device.type == "cuda" else []), torch.no_grad():
             network.eval()
             yield
     finally:
