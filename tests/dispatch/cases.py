@@ -88,7 +88,12 @@ SIGNS: dict[str, tuple[Function, ...]] = {
 IN_PLACE_SIGNS = (operator.iadd, operator.isub, operator.imul, operator.itruediv)
 
 # Of another signature, of another result, or of matrices alone; each has a test of its own.
-APART: tuple[Function, ...] = (torch.batch_norm, torch.instance_norm, torch.adaptive_max_pool1d, torch.native_layer_norm)
+APART: tuple[Function, ...] = (
+    torch.batch_norm,
+    torch.instance_norm,
+    torch.adaptive_max_pool1d,
+    torch.native_layer_norm,
+)
 APART += (torch.pdist, F.pdist)
 
 

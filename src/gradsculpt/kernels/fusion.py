@@ -68,10 +68,10 @@ class Fused(nn.Module):
         self._model = [model]  # a list, as it is no part of this one
         self._layout, self._watch = layout, _Watch()
         pairs = list(_pairs(self.network))
-        # Nothing that makes copies of buffers shall think that these could change.
-        for _, norm in pairs:
+        for _, norm in pairs:  # nothing that makes copies of buffers shall think that these could change
             vars(norm).update({name: norm._buffers.pop(name) for name in list(norm._buffers)})
-        self._made_of = [part for pair in pairs for module in pair for part in _values(module)]
+        layers = [layer for pair in pairs for layer in pair]
+        self._versions = [(value, value._version) for layer in layers for _, _, value in _values(layer)]
         for conv, norm in pairs:
             _merge(self._watch, conv, norm, layout)
         self.merged = len(pairs)
@@ -99,8 +99,8 @@ class Fused(nn.Module):
         return logits
 
     def _refuse_changes(self) -> None:
-        """Raise if a tensor that was merged is another one, or has been written to."""
-        if any(place[name] is not tensor or tensor._version != version for place, name, tensor, version in self._made_of):
+        """Raise if a tensor that was merged has been written to, even if it was put back."""
+        if any(value._version != version for value, version in self._versions):
             raise _OtherwiseError
 
 
@@ -179,14 +179,15 @@ def _copy(model: nn.Module, x: Tensor) -> Fused | None:
 
 def _merge(watch: _Watch, conv: Any, norm: Any, layout: torch.memory_format) -> None:
     """Let a convolution compute what a normalisation gives for it, which hands it on."""
-    weight, bias = fuse_conv_bn_weights(
+    merged = fuse_conv_bn_weights(
         conv.weight, conv.bias, norm.running_mean, norm.running_var, norm.eps, norm.weight, norm.bias
     )
-    weight = weight.detach().contiguous(memory_format=layout if weight.ndim == 4 else torch.contiguous_format)
-    bias, plain = bias.detach(), norm.forward
+    weight, bias = (parameter.detach() for parameter in merged)
+    weight = weight.contiguous(memory_format=layout if weight.ndim == 4 else torch.contiguous_format)
+    plain, made_of = norm.forward, [*_values(conv), *_values(norm)]
 
     def convolved(x: Tensor) -> Tensor:
-        if norm.training:
+        if norm.training or any(place.get(name) is not value for place, name, value in made_of):
             raise _OtherwiseError
         return watch.hide(conv._conv_forward(x, weight, bias), norm)
 
@@ -197,12 +198,10 @@ def _merge(watch: _Watch, conv: Any, norm: Any, layout: torch.memory_format) -> 
     conv.forward, norm.forward = convolved, normalised
 
 
-def _values(module: nn.Module) -> Iterator[tuple[dict[str, Any], str, Tensor, int]]:
-    """Yield every tensor of a layer: where it is, under which name, and which version of it."""
-    for place in (module._parameters, vars(module)):
-        for name, value in place.items():
-            if isinstance(value, Tensor):
-                yield place, name, value, value._version
+def _values(layer: nn.Module) -> Iterator[tuple[dict[str, Any], str, Tensor]]:
+    """Yield every tensor of a layer: where it is, and under which name."""
+    for place in (layer._parameters, vars(layer)):
+        yield from ((place, name, value) for name, value in place.items() if isinstance(value, Tensor))
 
 
 def _pairs(model: nn.Module) -> Iterator[tuple[nn.Module, nn.Module]]:
@@ -212,7 +211,13 @@ def _pairs(model: nn.Module) -> Iterator[tuple[nn.Module, nn.Module]]:
         for first, second in pairwise(parent.children()):
             # A subclass, as that of a module with a parametrisation, may compute otherwise.
             fits = type(first) in _CONVOLUTIONS and type(second) in _NORMALISATIONS
-            if fits and second.running_mean is not None and not first.training and not second.training and not {id(first), id(second)} & seen:
+            if (
+                fits
+                and second.running_mean is not None
+                and not first.training
+                and not second.training
+                and not {id(first), id(second)} & seen
+            ):
                 seen |= {id(first), id(second)}
                 yield first, second
 
