@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 
-from gradsculpt.kernels import Reading, primitive, refused_by_name, twice_differentiable
+from gradsculpt.kernels import Reading, primitive, refuse_dead_ends, refused_by_name, twice_differentiable
 
 Model = Callable[[Tensor], Tensor]
 """Any callable from images [N, C, H, W] to logits [N, K]."""
@@ -78,6 +78,8 @@ def gradient_at(
         (gradient,) = torch.autograd.grad(
             total, point, weights, create_graph=create_graph, retain_graph=keep, materialize_grads=True
         )
+    if create_graph:
+        refuse_dead_ends(gradient)
     return gradient
 
 

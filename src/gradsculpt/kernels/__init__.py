@@ -3,7 +3,16 @@
 from gradsculpt.kernels.convolution import Reading
 from gradsculpt.kernels.fusion import fused
 from gradsculpt.kernels.modes import primitive, softplus_for_relu, twice_differentiable
-from gradsculpt.kernels.refusal import refused_by_name
+from gradsculpt.kernels.refusal import refuse_dead_ends, refused_by_name
 from gradsculpt.kernels.softplus import Softplus
 
-__all__ = ["Reading", "Softplus", "fused", "primitive", "refused_by_name", "softplus_for_relu", "twice_differentiable"]
+__all__ = [
+    "Reading",
+    "Softplus",
+    "fused",
+    "primitive",
+    "refuse_dead_ends",
+    "refused_by_name",
+    "softplus_for_relu",
+    "twice_differentiable",
+]

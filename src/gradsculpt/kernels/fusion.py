@@ -12,9 +12,8 @@ from torch import Tensor, nn
 from torch.autograd.graph import disable_saved_tensors_hooks
 from torch.nn.modules import module as module_hooks
 from torch.nn.utils.fusion import fuse_conv_bn_weights
-from torch.overrides import TorchFunctionMode
 
-from gradsculpt.dispatch import Call
+from gradsculpt.dispatch import Call, Dispatch
 from gradsculpt.isolation import undisturbed
 
 _CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
@@ -104,7 +103,7 @@ class Fused(nn.Module):
             raise _OtherwiseError
 
 
-class _Watch(TorchFunctionMode):
+class _Watch(Dispatch):
     """Sees every function that a merged network calls.
 
     The output of a merged convolution is hidden: the network is given a stand-in with its shape, which the
@@ -112,7 +111,8 @@ class _Watch(TorchFunctionMode):
     """
 
     def __init__(self) -> None:
-        super().__init__()
+        # Maps in another memory format have no view of another shape: a call is made by reshape.
+        super().__init__({"view": Call.__call__})
         self.start()
 
     def start(self) -> None:
@@ -148,13 +148,11 @@ class _Watch(TorchFunctionMode):
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """Call a function, if it may be called."""
-        kwargs = kwargs or {}
         if func in _LAYOUT:
             raise _OtherwiseError
         if self._stand_ins and func not in _SHAPES:
-            self.refuse(*args, *kwargs.values())
-        # Maps in another memory format have no view of another shape: a call is made by reshape.
-        return Call.of(func, args, kwargs)() if func is Tensor.view else func(*args, **kwargs)
+            self.refuse(*args, *(kwargs or {}).values())
+        return super().__torch_function__(func, types, args, kwargs)
 
 
 def _copy(model: nn.Module, x: Tensor) -> Fused | None:

@@ -4,6 +4,8 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from torch import Tensor
+
 from gradsculpt.errors import ModelError
 
 _UNKNOWN = (
@@ -34,6 +36,23 @@ def refused_by_name() -> Iterator[None]:
         if message is None:
             raise
         raise ModelError(message) from error
+
+
+def refuse_dead_ends(gradient: Tensor) -> None:
+    """Raise `ModelError` if a gradient with a graph was computed by a function that can be differentiated once only.
+
+    Autograd says so when it gets there, which it does not where derivatives by given tensors are asked for: these would
+    be silently without what goes through that function.
+    """
+    waiting, seen = [gradient.grad_fn], set()
+    while waiting:
+        node = waiting.pop()
+        if node is None or node in seen:
+            continue
+        if node.name() == "torch::autograd::Error":
+            raise ModelError(refusal("differentiate twice a function that was marked with @once_differentiable"))
+        seen.add(node)
+        waiting += [following for following, _ in node.next_functions]
 
 
 def refusal(said: str) -> str | None:
