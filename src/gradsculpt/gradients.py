@@ -10,7 +10,7 @@ from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 from torch.autograd.graph import GradientEdge
 
-from gradsculpt.diagnosis import explained, refuse_severed
+from gradsculpt.diagnosis import explained, refuse_dead_ends, refuse_severed
 from gradsculpt.kernels import Reading, primitive, twice_differentiable
 
 Model = Callable[[Tensor], Any]
@@ -97,6 +97,8 @@ def gradient_at(
             retain_graph=keep,
             materialize_grads=isinstance(point, Tensor),
         )
+    if create_graph:
+        refuse_dead_ends(gradient)
     return gradient
 
 
@@ -105,9 +107,12 @@ def _connected(values: Tensor, point: Tensor, *, create_graph: bool = False, kee
     if not values.requires_grad:
         return None
     with explained():
-        return torch.autograd.grad(
+        (gradient,) = torch.autograd.grad(
             values.sum(), point, create_graph=create_graph, retain_graph=keep or create_graph, allow_unused=True
-        )[0]
+        )
+    if create_graph and gradient is not None:
+        refuse_dead_ends(gradient)
+    return gradient
 
 
 def pullback(function: Callable[[Tensor], Tensor], x: Tensor) -> tuple[Tensor, Callable[[Tensor], Tensor]]:

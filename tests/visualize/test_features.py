@@ -314,7 +314,7 @@ def test_settings_out_of_range_are_refused(settings: dict[str, Any], words: str)
 @pytest.mark.parametrize(
     ("classes", "change", "words"),
     [
-        ([4], {}, "which no class has"),
+        ([4], {}, "4 outputs"),
         ([-1], {}, "which no class has"),
         ([], {}, "number of classes"),
         ([0.5], {}, "class indices"),

@@ -106,11 +106,14 @@ def untouched(network: nn.Module) -> Iterator[None]:
 
 
 def noise(size: int, network: nn.Module) -> Tensor:
-    """Return two noise images [2, 3, size, size] on the device of `network`.
+    """Return two noise images [2, 3, size, size] on the device of `network`, and in the precision of its weights.
 
     Noise, because comparisons that decide between branches are all alike on a constant image.
     """
-    return torch.randn(2, 3, size, size, generator=torch.Generator().manual_seed(0)).to(device_of(network))
+    tensors = chain(network.parameters(), network.buffers())
+    dtype = next((tensor.dtype for tensor in tensors if tensor.is_floating_point()), torch.float32)
+    images = torch.randn(2, 3, size, size, generator=torch.Generator().manual_seed(0))
+    return images.to(device_of(network), dtype)
 
 
 def device_of(network: nn.Module) -> torch.device:
