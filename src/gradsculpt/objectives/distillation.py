@@ -10,8 +10,9 @@ from torch import Tensor
 from gradsculpt import checks
 from gradsculpt.errors import ArgumentError
 from gradsculpt.gradients import Model
+from gradsculpt.inputs import in_precision_of
 from gradsculpt.isolation import undisturbed
-from gradsculpt.numerics import divided, dot, spread, unit_peak
+from gradsculpt.numerics import divided, dot, spread, unit_peak, wide
 from gradsculpt.objectives.base import Objective, Regulariser, Requirements, TeacherSpecification
 from gradsculpt.objectives.entropy import CrossEntropy
 from gradsculpt.objectives.passes import Passes
@@ -88,7 +89,7 @@ class ExplanationDistillation(Regulariser):
         return False
 
     def with_teacher(self, teacher: Model) -> "ExplanationDistillation":
-        """Return the objective with its trained teacher, whose mode is used as it is."""
+        """Return the objective with its trained teacher, whose mode and precision are used as they are."""
         return _WithTeacher(**{**vars(self), "network": teacher})
 
     def terms(self, passes: Passes) -> dict[str, Tensor]:
@@ -112,8 +113,8 @@ class _WithTeacher(ExplanationDistillation):
         along = passes.x.detach() + positions[drawn] * size * maps
         across = _without(size * passes.uniform(), maps)
         with undisturbed(self.network), torch.no_grad():
-            target = (self.network(along) / self.temperature).softmax(dim=1)
-        predicted = passes.model(along + across).log_softmax(dim=1)
+            target = (wide(self.network(in_precision_of(self.network, along))) / self.temperature).softmax(dim=1)
+        predicted = wide(passes.model(along + across)).log_softmax(dim=1)
         return {self.names[0]: resolved(self.weight) * F.kl_div(predicted, target, reduction="batchmean")}
 
     def _maps(self, passes: Passes) -> Tensor:
