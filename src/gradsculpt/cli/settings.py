@@ -15,8 +15,8 @@ from gradsculpt.training.run import CONFIG
 def read_settings(words: Sequence[str]) -> TrainSettings:
     """Return the settings of a command line; what is not understood in it or in a file is an `ArgumentError`.
 
-    A recipe, or several joined by +, comes first, then a configuration file, then the flags, in whatever order they are typed; --resume
-    starts from the run's own file.
+    A recipe, or several joined by +, comes first, then a configuration file, then the flags, in whatever order they are
+    typed; --resume starts from the run's own file.
     """
     parser = command_parser("train", "Train a classifier and leave a run directory.")
     parser.add_argument("--config", action="config", help="YAML file of settings; flags override it.")
