@@ -49,7 +49,8 @@ class ExplanationDistillation(Regulariser):
     Deviation: the released code starts from the teacher's weights, trains on the divergence alone, divided by the
         number of classes, with 8 copies of each image, and recomputes the maps from the network in training. Here the
         network starts afresh and the cross entropy of the labels is kept, as the three stages suggest, with one copy
-        a step. At right angles means to the whole map, not to each of its channels.
+        a step. At right angles means to the whole map, not to each of its channels. The noisy copies of SmoothGrad
+        are taken as they are; the released code clips them at 0.
 
     Example:
         >>> objective = ExplanationDistillation(weight=1.0, eps=0.1).with_teacher(torch.nn.Flatten())

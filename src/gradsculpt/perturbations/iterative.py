@@ -40,8 +40,8 @@ class Iterative(Perturbation):
         keep: "best" as above, or the "last" iterate.
 
     Raises: ArgumentError if a number is out of range or a choice not known; in use, if the penalty is not convex.
-    Source: Gong et al., CVPR 2024 (AdvGrad), section 4.2 and B.4 ("iterative": 7 steps of 0.3 from `dual`); for `L1`, Madry et
-        al., ICLR 2018 (PGD). Proximal gradient steps: Beck 2017, chapter 10.
+    Source: Gong et al., CVPR 2024 (AdvGrad), section 4.2 and B.4 ("iterative": 7 steps of 0.3 from `dual`); for `L1`,
+        Madry et al., ICLR 2018 (PGD). Proximal gradient steps: Beck 2017, chapter 10.
     Deviation: the released code starts at 0, takes gradients of the elastic net's price instead of its proximal map,
         steps of 1 for groups and of 0.3 times the weight for L1 (`relative=True`). It keeps the last iterate, as does
         `keep="last"`.
