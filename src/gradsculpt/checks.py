@@ -34,10 +34,14 @@ def at_least(name: str, value: float | Tensor, low: float) -> None:
 def declared(settings: Any) -> None:
     """Raise `ArgumentError` unless every field of a dataclass has a value of the type that it is declared with.
 
-    Numbers have to be finite and may be NumPy's, whole ones where `int` is declared; True and False are none.
+    Numbers have to be finite, whole ones where `int` is declared; True and False are none. Those of NumPy become
+    Python's, and lists tuples where these are declared, so that settings can be compared, hashed and written down.
     """
     for name, hint in _hints(settings).items():
-        of_type(name, getattr(settings, name), hint)
+        value = getattr(settings, name)
+        of_type(name, value, hint)
+        if (plain := _plain(value, hint)) is not value:
+            object.__setattr__(settings, name, plain)
 
 
 def of_type(name: str, value: Any, hint: Any) -> None:
@@ -48,7 +52,7 @@ def of_type(name: str, value: Any, hint: Any) -> None:
     if isinstance(value, str) and choices:
         raise ArgumentError(f"{name}={value!r} is not known; choose from {', '.join(map(str, choices))}.")
     fact = "is out of range" if isinstance(value, int | float) else "cannot be used"
-    raise ArgumentError(f"{name}={_told(value)} {fact}; pass {' or '.join(map(_described, _kinds(hint)))}.")
+    raise ArgumentError(f"{name}={told(value)} {fact}; pass {' or '.join(map(_described, _kinds(hint)))}.")
 
 
 def each_at_least(settings: Any, **lows: float) -> None:
@@ -63,7 +67,7 @@ def each_at_least(settings: Any, **lows: float) -> None:
 def whole(name: str, value: int, low: int) -> None:
     """Raise `ArgumentError` unless `value` is a whole number of at least `low`."""
     if not _fits(value, int) or value < low:
-        raise ArgumentError(f"{name}={_told(value)} is out of range; pass a whole number of at least {low}.")
+        raise ArgumentError(f"{name}={told(value)} is out of range; pass a whole number of at least {low}.")
 
 
 def positive(name: str, value: float | Tensor) -> None:
@@ -74,7 +78,7 @@ def positive(name: str, value: float | Tensor) -> None:
 def within(name: str, value: float, low: float, high: float) -> None:
     """Raise `ArgumentError` unless `value` is a number and `low <= value <= high`."""
     if not _fits(value, float) or not low <= value <= high:
-        raise ArgumentError(f"{name}={_told(value)} is out of range; pass a value from {low:g} to {high:g}.")
+        raise ArgumentError(f"{name}={told(value)} is out of range; pass a value from {low:g} to {high:g}.")
 
 
 def bounds(name: str, value: tuple[float | Tensor, float | Tensor] | None) -> None:
@@ -87,13 +91,13 @@ def bounds(name: str, value: tuple[float | Tensor, float | Tensor] | None) -> No
 def share(name: str, value: float) -> None:
     """Raise `ArgumentError` unless `value` is a share that is not empty: in (0, 1]."""
     if not _fits(value, float) or not 0.0 < value <= 1.0:
-        raise ArgumentError(f"{name}={_told(value)} is not a share; pass a value above 0 and up to 1, 0.4 for 40%.")
+        raise ArgumentError(f"{name}={told(value)} is not a share; pass a value above 0 and up to 1, 0.4 for 40%.")
 
 
 def one_of(name: str, value: str, choices: Sequence[str]) -> None:
     """Raise `ArgumentError` unless `value` is one of `choices`."""
     if not isinstance(value, str) or value not in choices:
-        raise ArgumentError(f"{name}={_told(value)} is not known; choose from {', '.join(choices)}.")
+        raise ArgumentError(f"{name}={told(value)} is not known; choose from {', '.join(choices)}.")
 
 
 def images(name: str, x: Tensor) -> None:
@@ -146,7 +150,7 @@ def _finite(name: str, value: float | Tensor, suits: Callable[[Tensor], Tensor],
     number = isinstance(value, Tensor) or _fits(value, float)
     entries = value if isinstance(value, Tensor) else torch.tensor(value if number else torch.nan, dtype=torch.float64)
     if entries.numel() == 0 or not bool((torch.isfinite(entries) & suits(entries)).all()):
-        raise ArgumentError(f"{name}={_told(value)} is out of range; pass a finite value {which}.")
+        raise ArgumentError(f"{name}={told(value)} is out of range; pass a finite value {which}.")
 
 
 def _hints(settings: Any) -> dict[str, Any]:
@@ -184,10 +188,18 @@ def _fits(value: Any, hint: Any) -> bool:
     if origin is tuple and inner and isinstance(value, list | tuple):
         items = inner[:1] * len(value) if inner[1:] == (...,) else inner
         return len(items) == len(value) and all(map(_fits, value, items))
-    if origin is Sequence and inner and not isinstance(value, str):
-        return isinstance(value, Sequence) and all(_fits(each, inner[0]) for each in value)
+    if origin is Sequence:
+        several = isinstance(value, Sequence) and not isinstance(value, str)
+        return several and all(_fits(each, kind) for each in value for kind in inner)
     # What is no class, such as a variable or a protocol, says nothing that could be looked at here.
     return not isinstance(origin, type) or getattr(origin, "_is_protocol", False) or isinstance(value, origin)
+
+
+def _plain(value: Any, hint: Any) -> Any:
+    if isinstance(value, np.generic):
+        return value.item()
+    tuples = any((get_origin(kind) or kind) in (tuple, Sequence) for kind in _kinds(hint))
+    return tuple(_plain(each, tuple) for each in value) if tuples and isinstance(value, list) else value
 
 
 def _described(kind: Any) -> str:
@@ -199,7 +211,8 @@ def _described(kind: Any) -> str:
     return _SAID.get(origin) or f"one of the class {origin.__name__}"
 
 
-def _told(value: Any) -> str:
+def told(value: Any) -> str:
+    """Return a value as the message of an error shows it: in one line, and shortened."""
     if hasattr(value, "shape") and hasattr(value, "dtype"):
         return f"tensor of shape {list(value.shape)}"
     text = " ".join(repr(value).split())

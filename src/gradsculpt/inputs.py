@@ -32,6 +32,7 @@ class InputSpace:
     std: tuple[float, ...]
 
     def __post_init__(self) -> None:
+        checks.declared(self)
         for name in ("mean", "std"):
             object.__setattr__(self, name, tuple(float(value) for value in getattr(self, name)))
         if not self.mean or len(self.mean) != len(self.std):

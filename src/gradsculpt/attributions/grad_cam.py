@@ -44,7 +44,9 @@ class GradCAM(Attribution):
 
     def __post_init__(self) -> None:
         if not isinstance(self.layer, nn.Module | str | None):
-            raise ArgumentError(f"layer={self.layer!r} is neither a module nor a name; pass one of the two, or None.")
+            raise ArgumentError(
+                f"layer={checks.told(self.layer)} is neither a module nor a name; pass one of the two, or None."
+            )
 
     def __call__(self, model: Model, x: Tensor, target: Tensor | None = None, *, create_graph: bool = False) -> Tensor:
         """Return one map an image, shape [N, 1, H, W]; not negative."""

@@ -1,7 +1,7 @@
 """Explanation distillation: a teacher's explanation says along which directions a prediction may change."""
 
 from dataclasses import dataclass, field, replace
-from typing import ClassVar
+from typing import ClassVar, cast
 
 import torch
 import torch.nn.functional as F
@@ -74,7 +74,6 @@ class ExplanationDistillation(Regulariser):
         check_weights(self, "weight", "eps")
         checks.each_at_least(self, teacher_epochs=1, samples=1, sigma=0)
         checks.positive("temperature", self.temperature)
-        object.__setattr__(self, "positions", tuple(self.positions))
         if not self.positions:
             raise ArgumentError("positions is empty, so images could be moved nowhere; (0.0,) leaves them in place.")
 
@@ -108,7 +107,7 @@ class _WithTeacher(ExplanationDistillation):
     def terms(self, passes: Passes) -> dict[str, Tensor]:
         """Return the weighted divergence."""
         maps = self._maps(passes)
-        size = torch.as_tensor(resolved(self.eps), dtype=maps.dtype, device=maps.device)
+        size = checks.broadcast("eps", cast(Size, resolved(self.eps)), maps)
         positions = torch.tensor(self.positions, dtype=maps.dtype, device=maps.device)
         drawn = torch.randint(len(positions), (len(maps), 1, 1, 1), generator=passes.generator, device=maps.device)
         along = passes.x.detach() + positions[drawn] * size * maps

@@ -1,7 +1,7 @@
 """Input-gradient alignment: the gradient of the true class should look like the image, that of no other class."""
 
 from dataclasses import dataclass, replace
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, cast
 
 import torch
 import torch.nn.functional as F
@@ -92,7 +92,7 @@ class InputGradientAlignment(SecondOrder):
     def perturbed(self, passes: Passes) -> Tensor:
         """Return the images within eps of x that the ascent found, [N, C, H, W]."""
         x = passes.x.detach()
-        eps = torch.as_tensor(resolved(self.eps), dtype=x.dtype, device=x.device)
+        eps = checks.broadcast("eps", cast(Size, resolved(self.eps)), x)
         with undisturbed(passes.model):
             delta = best = eps * passes.uniform()
         greatest = x.new_full((len(x),), -torch.inf)

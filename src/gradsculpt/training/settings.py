@@ -48,8 +48,6 @@ class Optimization:
         checks.positive("lr", self.lr)
         for beta in self.betas:  # at 1, nothing would ever be forgotten, nor the first steps be divided by what is seen
             checks.within("betas", beta, 0.0, 1.0 - 1e-9)
-        for name in ("betas", "milestones"):
-            object.__setattr__(self, name, tuple(getattr(self, name)))
         for milestone in self.milestones:
             checks.whole("milestones", milestone, 1)
 
