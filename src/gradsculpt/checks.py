@@ -48,6 +48,10 @@ def of_type(name: str, value: Any, hint: Any) -> None:
     """Raise `ArgumentError` unless a value is of a type, given as in an annotation; see `declared`."""
     if _fits(value, hint):
         return
+    for kind in _kinds(hint):  # of several that could be right in number, the first that is wrong is named
+        if get_origin(kind) is tuple and isinstance(value, list | tuple):
+            for each, inner in zip(value, _each(kind, len(value)), strict=False):
+                of_type(name, each, inner)
     choices = [choice for kind in _kinds(hint) if get_origin(kind) is Literal for choice in get_args(kind)]
     if isinstance(value, str) and choices:
         raise ArgumentError(f"{name}={value!r} is not known; choose from {', '.join(map(str, choices))}.")
@@ -186,13 +190,19 @@ def _fits(value: Any, hint: Any) -> bool:
     if origin is float:
         return _fits(value, int) or (isinstance(value, float | np.floating) and math.isfinite(value))
     if origin is tuple and inner and isinstance(value, list | tuple):
-        items = inner[:1] * len(value) if inner[1:] == (...,) else inner
+        items = _each(hint, len(value))
         return len(items) == len(value) and all(map(_fits, value, items))
     if origin is Sequence:
         several = isinstance(value, Sequence) and not isinstance(value, str)
         return several and all(_fits(each, kind) for each in value for kind in inner)
     # What is no class, such as a variable or a protocol, says nothing that could be looked at here.
     return not isinstance(origin, type) or getattr(origin, "_is_protocol", False) or isinstance(value, origin)
+
+
+def _each(hint: Any, count: int) -> tuple[Any, ...]:
+    """Return the types of the items of a tuple."""
+    inner = get_args(hint)
+    return inner[:1] * count if inner[1:] == (...,) else inner
 
 
 def _plain(value: Any, hint: Any) -> Any:
