@@ -115,6 +115,7 @@ class _WithTeacher(ExplanationDistillation):
         with undisturbed(self.network), torch.no_grad():
             target = (wide(self.network(in_precision_of(self.network, along))) / self.temperature).softmax(dim=1)
         predicted = wide(passes.model(along + across)).log_softmax(dim=1)
+        target = target.to(predicted)
         return {self.names[0]: resolved(self.weight) * F.kl_div(predicted, target, reduction="batchmean")}
 
     def _maps(self, passes: Passes) -> Tensor:
