@@ -17,8 +17,8 @@ SOURCE = Path(gradsculpt.__file__).parent
 ROWS: tuple[frozenset[str], ...] = tuple(
     frozenset(row.split())
     for row in (
-        "errors extensions checks inputs files numerics progress fingerprint configuration dispatch kernels gradients "
-        "isolation",
+        "errors extensions checks inputs files numerics progress fingerprint configuration dispatch kernels diagnosis "
+        "gradients outputs isolation",
         "penalties perturbations",
         "attributions objectives",
         "attacks metrics",
@@ -41,7 +41,14 @@ SAME_ROW = frozenset(
         ("gradients", "checks"),
         ("gradients", "dispatch"),
         ("gradients", "kernels"),
+        ("gradients", "diagnosis"),
+        ("diagnosis", "errors"),
+        ("diagnosis", "dispatch"),
+        ("outputs", "errors"),
+        ("outputs", "diagnosis"),
+        ("outputs", "gradients"),
         ("kernels", "dispatch"),
+        ("kernels", "errors"),
         ("kernels", "isolation"),
         ("perturbations", "penalties"),  # a perturbation is sought for a penalty
         ("attacks", "metrics"),  # an attack is judged by a metric

@@ -2,6 +2,7 @@
 
 import math
 
+import numpy as np
 import pytest
 import torch
 
@@ -61,7 +62,9 @@ def test_one_of() -> None:
 def test_images() -> None:
     for dtype in (torch.float16, torch.bfloat16, torch.float32, torch.float64):
         checks.images("x", torch.zeros(2, 3, 4, 5, dtype=dtype))
-    checks.images("x", torch.zeros(0, 3, 4, 5))
+    checks.images("x", torch.zeros(0, 3, 4, 5), some=False)
+    with pytest.raises(ArgumentError, match="x is empty"):
+        checks.images("x", torch.zeros(0, 3, 4, 5))
     with pytest.raises(ArgumentError, match=r"x has shape \[3, 4, 5\].*x\[None\]"):
         checks.images("x", torch.zeros(3, 4, 5))
     with pytest.raises(ArgumentError, match=r"x has dtype torch\.uint8.*/ 255"):
@@ -77,7 +80,15 @@ def test_same_shape() -> None:
 def test_labels() -> None:
     checks.labels(torch.tensor([0, 2]), 2, 3)
     checks.labels(torch.tensor([0, 7]), 2)
-    checks.labels(torch.zeros(0, dtype=torch.int64), 0, 3)
+    with pytest.raises(ArgumentError, match="the batch is empty"):
+        checks.labels(torch.zeros(0, dtype=torch.int64), 0, 3)
+    for same in ([2, 1], (2, 1), np.array([2, 1], np.uint8), torch.tensor([2, 1], dtype=torch.int32)):
+        assert torch.equal(checks.labels(same, 2, 3), torch.tensor([2, 1]))
+    assert torch.equal(checks.labels(2, 3), torch.tensor([2, 2, 2]))
+    assert torch.equal(checks.labels(torch.tensor([True, False]), 2), torch.tensor([1, 0]))
+    for none in (None, "cat", ["cat", "dog"], [[0], [1, 2]], object()):
+        with pytest.raises(ArgumentError, match=r"are no numbers|have shape"):
+            checks.labels(none, 2)  # type: ignore[arg-type]
     with pytest.raises(ArgumentError, match=r"shape \[2, 1\].*shape \[2\]"):
         checks.labels(torch.zeros(2, 1, dtype=torch.int64), 2)
     with pytest.raises(ArgumentError, match=r"shape \[3\].*shape \[2\]"):

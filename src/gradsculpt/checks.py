@@ -9,10 +9,14 @@ from types import UnionType
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
 from gradsculpt.errors import ArgumentError
+
+Labels = Tensor | npt.NDArray[np.integer] | Sequence[int] | int
+"""One class index for each image, or a single one for all of them."""
 
 _ENDLESS, _LONG = 2**63, 80
 _SAID: dict[Any, str] = {
@@ -104,13 +108,15 @@ def one_of(name: str, value: str, choices: Sequence[str]) -> None:
         raise ArgumentError(f"{name}={told(value)} is not known; choose from {', '.join(choices)}.")
 
 
-def images(name: str, x: Tensor) -> None:
-    """Raise `ArgumentError` unless `x` is a floating-point batch [N, C, H, W]."""
+def images(name: str, x: Tensor, *, some: bool = True) -> None:
+    """Raise `ArgumentError` unless `x` is a floating-point batch [N, C, H, W], and of at least `some` images."""
     if x.ndim != 4:
         raise ArgumentError(
             f"{name} has shape {list(x.shape)}; a batch [N, C, H, W] is needed. "
             "Add the batch dimension of a single image with x[None]."
         )
+    if some:
+        not_empty(name, x.numel())
     if not x.is_floating_point():
         raise ArgumentError(
             f"{name} has dtype {x.dtype}, which has no gradient; convert it to floating point, "
@@ -125,16 +131,43 @@ def same_shape(first: str, a: Tensor, second: str, b: Tensor) -> None:
         raise ArgumentError(f"{shapes}; pass tensors of one shape.")
 
 
-def labels(y: Tensor, batch: int, classes: int | None = None) -> None:
-    """Raise `ArgumentError` unless `y` holds one class index for each of `batch` images."""
-    if y.shape != (batch,) or y.is_floating_point():
-        fact = f"class indices have shape {list(y.shape)} and dtype {y.dtype}"
+def labels(y: Labels, batch: int, classes: int | None = None) -> Tensor:
+    """Return class indices as a tensor [N] of int64; raise `ArgumentError` unless there is one for each image.
+
+    Args:
+        y: Whole numbers for each image, as a tensor, array or sequence of any integer type or bool; or a single one,
+            the class of every image.
+        batch: The number N of images, at least 1.
+        classes: The number of outputs of the model, if known.
+
+    Example:
+        >>> labels([1, 0], batch=2), labels(2, batch=2)
+        (tensor([1, 0]), tensor([2, 2]))
+    """
+    not_empty("the batch", batch)
+    try:
+        indices = y if isinstance(y, Tensor) else torch.tensor(np.asarray(y))
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise ArgumentError(f"class indices {y!r:.60} are no numbers; pass one integer for each image.") from error
+    if indices.ndim == 0:
+        indices = indices.expand(batch)
+    if indices.shape != (batch,) or indices.is_floating_point() or indices.is_complex():
+        fact = f"class indices have shape {list(indices.shape)} and dtype {indices.dtype}"
         raise ArgumentError(f"{fact}; pass one integer for each image, shape [{batch}].")
-    if classes is not None and batch and not 0 <= int(y.min()) <= int(y.max()) < classes:
-        raise ArgumentError(
-            f"class indices run from {int(y.min())} to {int(y.max())} but the model has {classes} outputs; "
-            f"pass indices from 0 to {classes - 1}."
-        )
+    with torch.inference_mode(False):  # autograd could not record what was made in it
+        indices = indices.clone().long() if indices.is_inference() else indices.long()
+    low, high = int(indices.min()), int(indices.max())
+    if low < 0 or (classes is not None and high >= classes):
+        known = "which no class has" if classes is None else f"but the model has {classes} outputs"
+        fitting = "from 0 on" if classes is None else f"from 0 to {classes - 1}"
+        raise ArgumentError(f"class indices run from {low} to {high} {known}; pass indices {fitting}.")
+    return indices
+
+
+def not_empty(name: str, count: int) -> None:
+    """Raise `ArgumentError` if there are no images, of which nothing can be said."""
+    if not count:
+        raise ArgumentError(f"{name} is empty, so there is nothing to compute; pass at least one image.")
 
 
 def broadcast(name: str, value: float | Tensor, x: Tensor) -> Tensor:

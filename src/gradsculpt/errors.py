@@ -27,6 +27,10 @@ class FlatMapsError(ModelError):
     """Maps do not change with the images at all, so that no gradient leads an attack on them."""
 
 
+class UnknownFunctionError(ModelError):
+    """A rule of propagation met a function that it does not know, in the network or in what stands for a part of it."""
+
+
 class RunError(GradsculptError):
     """A run directory is missing, incomplete, or in the way."""
 

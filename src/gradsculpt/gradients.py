@@ -9,14 +9,15 @@ from torch import Tensor
 from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 
-from gradsculpt.kernels import Reading, twice_differentiable
+from gradsculpt.diagnosis import explained, refuse_severed
+from gradsculpt.kernels import Reading, primitive, twice_differentiable
 
-Model = Callable[[Tensor], Tensor]
-"""Any callable from images [N, C, H, W] to logits [N, K]."""
+Model = Callable[[Tensor], Any]
+"""Any callable from images [N, C, H, W] to logits [N, K], or to what `outputs.logits_of` finds them in."""
 
 
 def input_gradient(
-    function: Callable[[Tensor], Tensor], x: Tensor, *, create_graph: bool = False
+    function: Callable[[Tensor], Tensor], x: Tensor, *, create_graph: bool = False, flat: bool = False
 ) -> tuple[Tensor, Tensor]:
     """Evaluate a per-sample function of a batch and its gradient at each sample, by one forward and one backward pass.
 
@@ -26,9 +27,13 @@ def input_gradient(
         x: The batch. It is never changed, and neither is its `requires_grad`.
         create_graph: Keep the graph, so that the gradient can itself be differentiated, with respect to
             parameters and, if x requires a gradient, with respect to x.
+        flat: Whether the values may change with x without a gradient, as those of functions made of gradients do.
 
     Returns:
         The values [N] and the gradient of their sum, shaped like x. A function that ignores its input has gradient 0.
+
+    Raises: ModelError if the values change with x although no gradient leads back to it, unless `flat` allows it; or
+        if autograd refuses.
 
     Example:
         >>> values, gradient = input_gradient(lambda x: x.square().sum(dim=1), torch.tensor([[1.0, 2.0]]))
@@ -38,10 +43,13 @@ def input_gradient(
     with torch.inference_mode(False), torch.enable_grad():
         x = differentiable(x)
         point = x if create_graph and x.requires_grad else x.detach().requires_grad_()
-        values = function(point)
-        if not values.requires_grad:
-            return values, torch.zeros_like(point)
-        gradient = gradient_at(values, point, create_graph=create_graph)
+        with primitive() if create_graph else nullcontext():
+            values = function(point)
+        gradient = _connected(values, point, create_graph=create_graph)
+        if gradient is None:
+            if not flat:
+                refuse_severed(function, point)
+            gradient = torch.zeros_like(point)
     return (values, gradient) if create_graph else (values.detach(), gradient)
 
 
@@ -56,7 +64,8 @@ def local_gradients(
     with torch.enable_grad():
         pairs = zip(inputs, wanted, strict=True)
         points = [t.view_as(t) if create_graph else t.detach().requires_grad_(w) for t, w in pairs]
-        value = function(*points)
+        with primitive() if create_graph else nullcontext():
+            value = function(*points)
         asked = [point for point, w in zip(points, wanted, strict=True) if w]
         gradients = torch.autograd.grad(value, asked, g.to(value.dtype), create_graph=create_graph, allow_unused=True)
     remaining = iter(gradients)
@@ -66,16 +75,27 @@ def local_gradients(
 def gradient_at(
     values: Tensor, point: Tensor, weights: Tensor | None = None, *, create_graph: bool = False, keep: bool = False
 ) -> Tensor:
-    """Return the gradient of the sum of values by something on the way to them, shaped like it.
+    """Return the gradient of the sum of values by something on the way to them, shaped like it; 0 if it is not.
 
     With weights it is that of the weighted sum; of a gradient, so a product with the Hessian. The graph is kept on
     request, and where the gradient has one.
     """
     total, keep = values.sum() if weights is None else values, keep or create_graph
-    (gradient,) = torch.autograd.grad(
-        total, point, weights, create_graph=create_graph, retain_graph=keep, materialize_grads=True
-    )
+    with explained():
+        (gradient,) = torch.autograd.grad(
+            total, point, weights, create_graph=create_graph, retain_graph=keep, materialize_grads=True
+        )
     return gradient
+
+
+def _connected(values: Tensor, point: Tensor, *, create_graph: bool = False, keep: bool = False) -> Tensor | None:
+    """Return the gradient of the sum of values by a point, None if no way leads back to it."""
+    if not values.requires_grad:
+        return None
+    with explained():
+        return torch.autograd.grad(
+            values.sum(), point, create_graph=create_graph, retain_graph=keep or create_graph, allow_unused=True
+        )[0]
 
 
 def pullback(function: Callable[[Tensor], Tensor], x: Tensor) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
@@ -83,7 +103,8 @@ def pullback(function: Callable[[Tensor], Tensor], x: Tensor) -> tuple[Tensor, C
     create_graph = torch.is_grad_enabled()
     with torch.enable_grad():
         point = x.view_as(x) if create_graph and x.requires_grad else x.detach().requires_grad_()
-        value = function(point)
+        with primitive() if create_graph else nullcontext():
+            value = function(point)
 
     def pull(g: Tensor) -> Tensor:
         with torch.enable_grad():
@@ -109,24 +130,30 @@ class Recording:
     ) -> None:
         with torch.inference_mode(False):
             self.point = differentiable(x).detach().requires_grad_() if tracked else x
-            self._reading = Reading(self.point, order)
+            self._function, self._reading = function, Reading(self.point, order)
             with twice_differentiable(self._reading) if tracked else nullcontext():
                 self.output = function(self.point)
 
     def gradient(self, values: Tensor, *, create_graph: bool = False) -> Tensor:
         """Return the gradient of the sum of values, which were computed from the output, shaped like x.
 
-        The graph is kept, so that a loss of the output can still be propagated back to the parameters.
+        The graph is kept, so that a loss of the output can still be propagated back to the parameters. `ModelError` if
+        the output changes with x although no gradient leads back to it, or if autograd refuses.
         """
         self._reading.inputs_only = True
         try:
-            return gradient_at(values, self.point, create_graph=create_graph, keep=True)
+            gradient = _connected(values, self.point, create_graph=create_graph, keep=True)
+            if gradient is None:
+                if _connected(self.output, self.point, keep=True) is None:
+                    refuse_severed(self._function, self.point)
+                gradient = torch.zeros_like(self.point)
         finally:
             self._reading.inputs_only = False
+        return gradient
 
-    def hessian_product(self, gradient: Tensor, vector: Tensor) -> Tensor:
-        """Return the derivative of <gradient, vector> by x, with a graph; the gradient must have one."""
-        return self.gradient(gradient * vector, create_graph=True)
+    def hessian_product(self, gradient: Tensor, vector: Tensor, *, create_graph: bool = True) -> Tensor:
+        """Return the derivative of <gradient, vector> by x; the gradient must have a graph, if it depends on x."""
+        return self.gradient(gradient * vector, create_graph=create_graph)
 
 
 def backpropagated(loss: Tensor, *, apart: Tensor | None = None) -> Tensor:
@@ -141,7 +168,9 @@ def backpropagated(loss: Tensor, *, apart: Tensor | None = None) -> Tensor:
     leaves = [leaf for leaf in _leaves(loss) if leaf is not apart]
     if not leaves or half or any(leaf._backward_hooks for leaf in leaves):
         return loss
-    result: Tensor = _Backpropagated.apply(loss.detach(), torch.autograd.grad(loss, leaves, allow_unused=True), *leaves)
+    with explained():
+        gradients = torch.autograd.grad(loss, leaves, allow_unused=True)
+    result: Tensor = _Backpropagated.apply(loss.detach(), gradients, *leaves)
     return result
 
 

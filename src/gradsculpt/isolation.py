@@ -1,44 +1,166 @@
-"""Passes that leave no trace: buffers and random state are afterwards what they were."""
+"""Passes that leave no trace: buffers and random state are afterwards what they were, whatever other threads do."""
 
-from collections.abc import Iterator
+import threading
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
 
+RandomState = dict[str, Tensor]
+"""States of random generators by device: cpu, cuda:0, ..."""
 
-def random_state() -> dict[str, Tensor]:
-    """Return the state of PyTorch's random generators, of the CPU and of every CUDA device in use."""
-    states = {"cpu": torch.get_rng_state()}
-    if torch.cuda.is_available():
-        states |= {f"cuda:{i}": torch.cuda.get_rng_state(i) for i in range(torch.cuda.device_count())}
-    return states
+
+def random_state(devices: Iterable[str] | None = None) -> RandomState:
+    """Return the state of PyTorch's random generators, of the CPU and of some or all CUDA devices."""
+    if devices is None:
+        devices = [f"cuda:{i}" for i in range(torch.cuda.device_count())] if torch.cuda.is_available() else []
+    return {"cpu": torch.get_rng_state(), **{device: torch.cuda.get_rng_state(device) for device in devices}}
 
 
 @contextmanager
-def undisturbed(model: object, *, random: dict[str, Tensor] | None = None) -> Iterator[None]:
+def undisturbed(model: object, *, random: RandomState | None = None) -> Iterator[None]:
     """Let forward passes inside the block leave no trace in the model or in the random state.
 
-    Every buffer (running statistics of BatchNorm, vectors of spectral normalisation, counters) is replaced by a
-    copy for the time of the block, and the random state is forked: a dropout mask drawn inside is drawn again by
-    the next pass outside. The mode of the model is not touched, so that batch statistics are used as in training.
+    Every buffer (running statistics of BatchNorm, vectors of spectral normalisation, counters) and the random state are
+    afterwards what they were: a dropout mask drawn inside is drawn again by the next pass outside. The mode of the
+    model is not touched, so that batch statistics are used as in training.
+
+    Threads may share a model. Where a part of it is in training, its buffers are replaced by copies for the time of the
+    block, and one such block waits for another. In evaluation nothing of the model is replaced, and threads go on side
+    by side; a buffer that a network changes all the same gets its values back when the last of them has left.
 
     Args:
-        model: A module; any other callable only has the random state forked.
+        model: A module; any other callable only has the random state put back.
         random: The random state to start the block with, from `random_state`; by default the one there is.
     """
     modules = list(model.modules()) if isinstance(model, nn.Module) else []
-    originals = [(module, name, buffer) for module in modules for name, buffer in module.named_buffers(recurse=False)]
-    devices = {tensor.device for _, _, tensor in originals if tensor.device.type == "cuda"}
-    devices |= {p.device for module in modules[:1] for p in module.parameters() if p.device.type == "cuda"}
-    with torch.random.fork_rng(devices=sorted(devices, key=str)):
+    tensors = [tensor for module in modules[:1] for tensor in (*module.parameters(), *module.buffers())]
+    used = {str(tensor.device) for tensor in tensors if tensor.device.type == "cuda"}
+    devices = sorted(used | ((random or {}).keys() - {"cpu"}))
+    if random is not None or any(module.training for module in modules):
+        with _turn.alone(devices), _replaced(modules):
+            _set(random or {})
+            yield
+    else:
+        with _turn.beside(devices), _watched(modules):
+            yield
+
+
+class _Turn:
+    """Who may change the random state, which all threads share: one block alone, or any number that should not."""
+
+    def __init__(self) -> None:
+        self._lock, self._brief = threading.RLock(), threading.Lock()
+        self._owner: int | None = None
+        self._before: RandomState = {}
+
+    @contextmanager
+    def alone(self, devices: Sequence[str]) -> Iterator[None]:
+        """Wait until no other thread is alone, and put the random state back at the end; blocks of a thread nest."""
+        with self._lock:
+            with self._brief:
+                before, outermost = random_state(devices), self._owner is None
+                if outermost:
+                    self._owner, self._before = threading.get_ident(), before
+            try:
+                yield
+            finally:
+                with self._brief:
+                    _set(before)
+                    if outermost:
+                        self._owner = None
+
+    @contextmanager
+    def beside(self, devices: Sequence[str]) -> Iterator[None]:
+        """Wait for nobody, and put the random state back if it changed, unless another thread is about to do so."""
+        if self._owner == threading.get_ident():
+            with self.alone(devices):
+                yield
+            return
+        with self._brief:
+            before = random_state(devices) if self._owner is None else self._before
         try:
-            with torch.inference_mode(False):  # or no backward pass could go through the copies
-                for module, name, buffer in originals:
-                    setattr(module, name, buffer.clone())
-            for device, state in (random or {}).items():
-                torch.set_rng_state(state) if device == "cpu" else torch.cuda.set_rng_state(state, device)
             yield
         finally:
+            with self._brief:
+                if self._owner is None:
+                    now = random_state(before.keys() - {"cpu"})
+                    _set({device: state for device, state in before.items() if not torch.equal(state, now[device])})
+
+
+_turn = _Turn()
+
+
+def _set(states: RandomState) -> None:
+    for device, state in states.items():
+        torch.set_rng_state(state) if device == "cpu" else torch.cuda.set_rng_state(state, device)
+
+
+@contextmanager
+def _replaced(modules: Sequence[nn.Module]) -> Iterator[None]:
+    """Have copies in the place of buffers for the time of the block."""
+    originals = [(module, name, buffer) for module in modules for name, buffer in _buffers(module)]
+    try:
+        with torch.inference_mode(False):  # or no backward pass could go through the copies
             for module, name, buffer in originals:
+                setattr(module, name, buffer.clone())
+        yield
+    finally:
+        for module, name, buffer in originals:
+            setattr(module, name, buffer)
+
+
+class _Kept:
+    """The buffers of a module as they were when the first of so many blocks came to it."""
+
+    def __init__(self, module: nn.Module) -> None:
+        self.blocks = 0
+        with torch.inference_mode(False), torch.no_grad():
+            self._before = [(name, buffer, _version(buffer), buffer.clone()) for name, buffer in _buffers(module)]
+
+    def restore(self, module: nn.Module) -> None:
+        """Give every buffer that was replaced or overwritten its identity and its values back."""
+        for name, buffer, version, values in self._before:
+            if getattr(module, name, None) is not buffer:
                 setattr(module, name, buffer)
+            if version is None or version != _version(buffer):
+                with torch.inference_mode(buffer.is_inference()), torch.no_grad():
+                    buffer.copy_(values)
+
+
+def _buffers(module: nn.Module) -> list[tuple[str, Tensor]]:
+    """Return the buffers that a module itself has: what `named_buffers` gives, in a fraction of its time."""
+    own = module._buffers
+    return [(name, buffer) for name, buffer in own.items() if buffer is not None] if len(own) else []
+
+
+def _version(buffer: Tensor) -> int | None:
+    """Return how often a buffer was overwritten; None if that is not counted."""
+    return None if buffer.is_inference() else buffer._version
+
+
+_kept: "WeakKeyDictionary[nn.Module, _Kept]" = WeakKeyDictionary()
+_keeping = threading.Lock()
+
+
+@contextmanager
+def _watched(modules: Sequence[nn.Module]) -> Iterator[None]:
+    """Leave buffers in their place, and see to it that they are as they were when the last of several blocks ends."""
+    owners = [module for module in modules if _buffers(module)]
+    with _keeping:
+        for module in owners:
+            if module not in _kept:
+                _kept[module] = _Kept(module)
+            _kept[module].blocks += 1
+    try:
+        yield
+    finally:
+        with _keeping:
+            for module in owners:
+                kept = _kept[module]
+                kept.blocks -= 1
+                if not kept.blocks:
+                    kept.restore(module)
+                    del _kept[module]

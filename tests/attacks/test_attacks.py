@@ -19,7 +19,7 @@ from gradsculpt.attacks import (
     UntargetedManipulation,
 )
 from gradsculpt.attributions import Attribution, Gradient, InputXGradient, IntegratedGradients, SmoothGrad
-from gradsculpt.errors import ArgumentError, FlatMapsError, ModelError
+from gradsculpt.errors import ArgumentError, FlatMapsError, ModelError, UnknownFunctionError
 from gradsculpt.gradients import Model
 from tests.attacks import oracles
 from tests.networks import Recorder, batch, network, same_state, state
@@ -140,11 +140,10 @@ def test_beats_noise_of_the_same_size(attack: Manipulation) -> None:
 
 
 @every
-def test_no_room_no_images_and_frozen_networks(attack: Attack) -> None:
+def test_no_room_and_frozen_networks(attack: Attack) -> None:
     model, (x, y) = network().eval(), batch(3)
     still = replace(attack, eps=0.0)  # type: ignore[type-var]
     assert torch.equal(still(model, Gradient(), x, y), x)
-    assert attack(model, Gradient(), x[:0], y[:0]).shape == (0, 3, 6, 6)
     expected = attack(model, Gradient(), x, y)
     model.requires_grad_(False)
     torch.testing.assert_close(attack(lambda t: model(t), Gradient(), x, y), expected)
@@ -242,7 +241,7 @@ class Picky(Gradient):
         while node is not None and "Convol" not in type(node).__name__:
             node = node.next_functions[0][0] if "Addmm" not in type(node).__name__ else node.next_functions[1][0]
         if type(node).__name__ != "ConvolutionBackward0":
-            raise ModelError("not one of PyTorch's functions")
+            raise UnknownFunctionError("not one of PyTorch's functions")
         return super().__call__(model, x, target, create_graph=create_graph)
 
 
@@ -303,7 +302,6 @@ def test_auto_passes_other_errors_on_and_gives_up_where_the_attribution_is_flat(
     with pytest.raises(ModelError, match="no maps today"):
         attack(recorder, Refusing(), x, y)
     assert len(recorder.seen) == 1  # and no second try
-    assert attack.run(network(), Gradient(), x[:0], y[:0]).smooth_beta is None
 
 
 class Stiff(Gradient):

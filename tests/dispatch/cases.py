@@ -30,6 +30,10 @@ KINDS: dict[Kind, set[str]] = {
     Kind.DROPOUT: {"dropout", "dropout1d", "dropout2d", "dropout3d", "alpha_dropout"},
     Kind.PADDING: {"pad", "constant_pad_nd"},
     Kind.ARRANGING: {"flatten", "reshape", "view", "permute", "transpose", "contiguous"},
+    Kind.FUSED: {
+        *("layer_norm", "native_layer_norm", "rms_norm", "instance_norm", "pdist"),
+        *("scaled_dot_product_attention", "_weight_norm"),
+    },
     Kind.OTHER: {"maximum", "max"},
 }
 
@@ -58,6 +62,10 @@ ARGUMENTS: dict[str, tuple[Any, ...]] = {
     "batch_norm": (torch.full((4,), 0.5).double(), torch.full((4,), 2.0).double()),
     **{name: (images().flip(0),) for name in ("add", "sub", "mul", "multiply", "div", "divide", "true_divide", "rsub")},
     **dict.fromkeys(("dropout", "dropout1d", "dropout2d", "dropout3d", "alpha_dropout"), (0.0, True)),
+    "layer_norm": ((6,),),
+    "rms_norm": ((6,),),
+    "scaled_dot_product_attention": (images().flip(0), images().flip(1)),
+    "_weight_norm": (images()[:, :1, :1],),
     "pad": ((1, 2),),
     "constant_pad_nd": ((1, 2), 0.5),
     "flatten": (1,),
@@ -79,8 +87,14 @@ SIGNS: dict[str, tuple[Function, ...]] = {
 }
 IN_PLACE_SIGNS = (operator.iadd, operator.isub, operator.imul, operator.itruediv)
 
-# Of another signature, or of another result; each has a test of its own.
-APART = (torch.batch_norm, torch.adaptive_max_pool1d)
+# Of another signature, of another result, or of matrices alone; each has a test of its own.
+APART: tuple[Function, ...] = (
+    torch.batch_norm,
+    torch.instance_norm,
+    torch.adaptive_max_pool1d,
+    torch.native_layer_norm,
+)
+APART += (torch.pdist, F.pdist)
 
 
 class Case(NamedTuple):

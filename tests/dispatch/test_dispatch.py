@@ -34,7 +34,7 @@ def shifted(seen: list[Call]) -> Callable[[Call], Any]:
 
 def test_the_kinds_are_those_written_down() -> None:
     assert {kind: set(of_kind(kind)) for kind in Kind} == KINDS
-    assert {case.name for case in CASES} == set().union(*KINDS.values())
+    assert {case.name for case in CASES} == set().union(*KINDS.values()) - {"native_layer_norm", "pdist"}
 
 
 @by_case
@@ -78,8 +78,8 @@ def test_a_call_computes_the_same_out_of_place(case: Case) -> None:
         torch.testing.assert_close(case(given), expected)
     assert torch.equal(given, x)
     torch.testing.assert_close(seen[0].given()(), expected)
-    if seen[0].operator.parameters:
-        torch.testing.assert_close(seen[0].given(input=x.flip(0))(), case(x.flip(0).clone()))
+    for first in seen[0].operator.parameters[:1]:
+        torch.testing.assert_close(seen[0].given(**{first: x.flip(0)})(), case(x.flip(0).clone()))
 
 
 @in_place
@@ -157,8 +157,10 @@ def test_parameters_are_those_that_pytorch_says() -> None:
         for name, parameter in zip(operator.parameters, parameters, strict=False):
             assert parameter.name == name, case.label
             default = operator.defaults.get(name, inspect.Parameter.empty)
-            assert default == parameter.default or (name, parameter.default) == ("value", None), case.label
-        assert parameters[0].name == "input", case.label
+            # PyTorch's table gives None for the value of padding, and a number for an eps that follows the dtype.
+            known = (operator.name, name) in (("pad", "value"), ("constant_pad_nd", "value"), ("rms_norm", "eps"))
+            assert default == parameter.default or known, case.label
+        assert parameters[0].name == operator.parameters[0], case.label
     assert checked >= KINDS[Kind.WEIGHTED] | KINDS[Kind.MAXIMUM] | KINDS[Kind.CLAMP] | {"batch_norm", "pad", "flatten"}
 
 
@@ -182,7 +184,7 @@ def test_arguments_are_the_same_by_position_and_by_name(case: Case) -> None:
     named = call_of(case.function, x, **dict(zip(operator.parameters[1:], given, strict=False)), **case.kwargs)
     assert list(plain.arguments) == list(operator.parameters) == list(named.arguments)
     assert all(plain[name] is named[name] for name in operator.parameters[1:])
-    assert plain["input"] is x
+    assert plain[operator.parameters[0]] is x
     assert plain["nothing"] is None
     assert all(plain[name] == default for name, default in list(operator.defaults.items())[len(given) :])
     assert [id(t) for t in plain.given().tensors] == [id(t) for t in plain.tensors]
@@ -197,19 +199,40 @@ def test_the_first_argument_may_be_given_by_name(case: Case) -> None:
     given = dict(zip(names[1:], ARGUMENTS.get(case.name, ()), strict=False))
     seen: list[Call] = []
     with Dispatch({case.name: shifted(seen)}):
-        answer = case.function(input=x, **given, **case.kwargs)
+        answer = case.function(**{names[0]: x}, **given, **case.kwargs)
     torch.testing.assert_close(answer, expected + 3)
-    assert seen[0]["input"].data_ptr() == x.data_ptr()
+    assert seen[0][names[0]].data_ptr() == x.data_ptr()
 
 
-def test_the_two_batch_norms_give_the_same_arguments() -> None:
+@pytest.mark.parametrize("name", ["batch_norm", "instance_norm"])
+def test_two_orders_of_arguments_are_the_same_by_name(name: str) -> None:
     x, mean, variance, weight, bias = images(), *(torch.rand(4).double() for _ in range(4))
-    ours = call_of(F.batch_norm, x, mean, variance, weight, bias, False, 0.2, 1e-3)
-    other = call_of(torch.batch_norm, x, weight, bias, mean, variance, False, 0.2, 1e-3, True)
-    assert ours.name == other.name == "batch_norm"
-    for name in ("input", "running_mean", "running_var", "weight", "bias", "training", "momentum", "eps"):
-        assert ours[name] is other[name], name
+    uses = {"batch_norm": "training", "instance_norm": "use_input_stats"}[name]
+    ours = call_of(getattr(F, name), x, mean, variance, weight, bias, False, 0.2, 1e-3)
+    other = call_of(getattr(torch, name), x, weight, bias, mean, variance, False, 0.2, 1e-3, True)
+    assert ours.name == other.name == name
+    for argument in ("input", "running_mean", "running_var", "weight", "bias", uses, "momentum", "eps"):
+        assert ours[argument] is other[argument], argument
     torch.testing.assert_close(ours(), other())
+
+
+def test_functions_that_are_composed_of_others_are_looked_into() -> None:
+    torch.manual_seed(0)
+    layer, x, seen = nn.MultiheadAttention(6, 2, batch_first=True).double(), images(), []
+
+    def note(call: Call) -> Any:
+        seen.append(call.name)
+        return NotImplemented
+
+    expected = layer(x, x, x, need_weights=False)[0]
+    with Dispatch({}, note), Dispatch({"linear": lambda call: call()}):
+        answer = layer(x, x, x, need_weights=False)[0]
+    torch.testing.assert_close(answer, expected)
+    assert "scaled_dot_product_attention" in seen
+    assert "multi_head_attention_forward" not in seen
+    doubled = Dispatch({"multi_head_attention_forward": lambda call: (2 * call()[0], None)})
+    with doubled:  # but one that is to be answered as a whole is
+        torch.testing.assert_close(layer(x, x, x, need_weights=False)[0], 2 * expected)
 
 
 def test_pooling_that_says_where_the_maxima_are_is_another_function() -> None:

@@ -7,15 +7,16 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from gradsculpt.data import Batch
 from gradsculpt.errors import ArgumentError, RunError
-from gradsculpt.evaluation import Entry, Protocol, RobustnessRandom, Scorecard, evaluate
+from gradsculpt.evaluation import Accuracy, Entry, Protocol, RobustnessRandom, Scorecard, Sparsity, evaluate
 from gradsculpt.evaluation.results import entry
 from gradsculpt.inputs import InputSpace
 from gradsculpt.metrics import Score
 from gradsculpt.models import Classifier
+from tests.evaluation.cases import PROTOCOL, batches, network
 
 
 @pytest.fixture
@@ -146,3 +147,46 @@ def test_a_scorecard_of_an_earlier_version_still_loads() -> None:
     assert card["negative_log_likelihood"].score.high == float("inf")
     assert (card.curves["noise_cosine"].x, card.curves["noise_cosine"].caption) == ((4.0, 16.0), "")
     assert len(card.plot().get_axes()) == 3
+
+
+def test_maps_that_are_zero_are_told_in_the_first_line(tmp_path: Path) -> None:
+    class Constant(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return torch.ones(len(x), 3)
+
+    class Dark(nn.Module):
+        """A network whose map is zero wherever the image is dark."""
+
+        def forward(self, x: Tensor) -> Tensor:
+            return ((x.mean(dim=(1, 2, 3)) - 0.5).relu()[:, None] + 1) * torch.tensor([[1.0, 2.0, 3.0]])
+
+    images = torch.cat([torch.full((2, 3, 8, 8), 0.2), torch.full((3, 3, 8, 8), 0.9)])
+    data = [(images, torch.zeros(5, dtype=torch.long))]
+    protocol = Protocol((Accuracy(), Sparsity()))
+    card = evaluate(Constant(), data, protocol, name="constant", folder=tmp_path)
+    assert str(card).splitlines()[0].startswith("constant: ALL 5 MAPS ARE ZERO EVERYWHERE")
+    card.save(tmp_path / "card.json")
+    assert Scorecard.load(tmp_path / "card.json").warning == card.warning
+    some = evaluate(Dark(), data, protocol)
+    assert "2 OF 5 MAPS ARE ZERO EVERYWHERE" in str(some).splitlines()[0]
+    assert some["zero_map"].mean == 0.4
+    assert not evaluate(network(), batches(), PROTOCOL).warning
+    assert not evaluate(Constant(), data, Protocol((Accuracy(),))).warning
+
+
+def test_the_modes_of_the_parts_of_a_network_stay() -> None:
+    class Wrapper(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.inner = nn.Sequential(nn.Dropout(0.5), network()).eval()
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.inner(x)
+
+    model = Wrapper()  # in training itself, as every new module is
+    card = evaluate(model, batches(), PROTOCOL)
+    assert not any(module.training for module in model.inner.modules())
+    expected = evaluate(model.eval(), batches(), PROTOCOL)
+    assert {name: e.mean for name, e in card.entries.items()} == pytest.approx(
+        {name: e.mean for name, e in expected.entries.items()}, abs=1e-6
+    )

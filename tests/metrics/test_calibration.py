@@ -6,6 +6,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import log_loss
@@ -40,7 +41,7 @@ def plain_gaps(logits: np.ndarray, y: np.ndarray, bins: int) -> list[float]:
 @given(
     seed=st.integers(0, 1000),
     samples=st.integers(1, 60),
-    classes=st.integers(1, 5),
+    classes=st.integers(2, 5),
     bins=st.sampled_from([1, 2, 10, 15]),
     scale=st.sampled_from([0.1, 3.0, 100.0]),
 )
@@ -90,18 +91,21 @@ def test_certain_answers() -> None:
     assert calibration_error(logits, y).tolist() == [0.5, 0.5]
 
 
-def test_no_samples_and_one_class() -> None:
-    empty, none = torch.zeros(0, 3), torch.zeros(0, dtype=torch.long)
-    one, zero = torch.zeros(2, 1), torch.zeros(2, dtype=torch.long)
+def test_a_single_logit_is_that_of_the_second_of_two_classes() -> None:
+    logits, y = torch.randn(9, generator=torch.Generator().manual_seed(0)).double(), torch.arange(9) % 2
+    two = torch.stack([torch.zeros(9), logits], dim=1)
     for measure in (brier, negative_log_likelihood, calibration_error):
-        assert measure(empty, none).shape == (0,)
-        assert measure(one, zero).tolist() == [0, 0]
+        expected = measure(two, y)
+        torch.testing.assert_close(measure(logits, y), expected)
+        torch.testing.assert_close(measure(logits[:, None], y.int()), expected)
+    likelihood = F.binary_cross_entropy_with_logits(logits, y.double(), reduction="none")
+    torch.testing.assert_close(negative_log_likelihood(logits, y), likelihood)
 
 
 @pytest.mark.parametrize("measure", [brier, negative_log_likelihood, calibration_error])
 def test_bad_arguments_are_named(measure: Callable[..., Tensor]) -> None:
     logits, y = answers(2, 4, 3)
-    for wrong in (logits[0], logits.long(), logits[:, :0]):
+    for wrong in (logits[None], logits.long(), logits[:, :0]):
         with pytest.raises(ArgumentError, match="logits has shape"):
             measure(wrong, y)
     with pytest.raises(ArgumentError, match="logits holds NaN"):

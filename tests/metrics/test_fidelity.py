@@ -393,7 +393,7 @@ def test_bad_arguments_are_named(measure: Metric[..., Tensor]) -> None:
             call()
     with pytest.raises(ModelError, match="returns NaN"):
         measure(lambda x: model(x) * math.nan, x, y, maps, 1)
-    with pytest.raises(ModelError, match="returns shape"):
+    with pytest.raises(ModelError, match="not one row of class scores"):
         measure(lambda x: x, x, y, maps, 1)
 
 

@@ -32,7 +32,7 @@ def values(each: AnyMetric, arguments: Given, **options: Any) -> dict[str, Tenso
 
 def law_returns_the_stated_scores_in_range(each: AnyMetric) -> None:
     for shape in ((1, 1, 1), (1, 5, 3), (3, 4, 7)):
-        for n in (0, 1, 3):
+        for n in (1, 3):
             result = values(each, given(each, perceptron(shape), *images(n, shape)))
             assert list(result) == [score.name for score in each.scores]
             for score in each.scores:

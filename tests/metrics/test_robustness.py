@@ -225,9 +225,9 @@ def test_bad_arguments_are_named(measure: Metric[..., Tensor]) -> None:
     with pytest.raises(ArgumentError, match=r"^the clean map holds NaN"):
         measure(lambda x: model(x) * float("nan"), Gradient(), x, y, 0.1)
     steep: Model = lambda x: (x.flatten(1) - 9).abs().sqrt()  # noqa: E731 - whose gradient at 9 is infinite
-    kink = torch.tensor(9.0)
+    beyond = Neighbourhood(bounds=(torch.tensor(9.0), torch.tensor(10.0)))
     with pytest.raises(ArgumentError, match=r"^the map of a noisy image holds NaN"):
-        measure(steep, Gradient(), torch.full((1, 1, 1, 1), 8.0), 0 * y[:1], 0.0, Neighbourhood(bounds=(kink, kink)))
+        measure(steep, Gradient(), torch.full((1, 1, 1, 1), 8.0), 0 * y[:1], 0.0, beyond)
     with pytest.raises(ArgumentError, match=r"^compare="):
         rps(model, Gradient(), x, y, 0.1, compare="sum")  # type: ignore[arg-type]
 

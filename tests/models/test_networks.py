@@ -207,8 +207,8 @@ def test_the_trial_keeps_the_modes_of_a_factory(factories: str) -> None:
     [
         ("plane", r"someones_networks.py\) has no callable 'plane'. Did you mean plain"),
         ("constant", "no callable 'constant'"),
-        ("features", r"gives shape \[2, 192\] for images \[2, 3, 8, 8\], where logits \[2, 3\]"),
-        ("pair", "gives a tuple for images"),
+        ("features", r"gives 192 outputs for images \[2, 3, 8, 8\], where 3 are needed"),
+        ("pair", "a tuple of 0"),
         ("forgets", r"gave a NoneType for forgets\(num_classes=3\), where a torch.nn.Module is needed"),
         ("fails", r"fails\(num_classes=3\) raised OSError: no licence"),
     ],

@@ -9,10 +9,11 @@ import torch
 from torch import Tensor, nn
 
 from gradsculpt.attributions import Attribution
-from gradsculpt.errors import FlatMapsError, ModelError
+from gradsculpt.errors import FlatMapsError, UnknownFunctionError
 from gradsculpt.gradients import Model, differentiable, input_gradient
 from gradsculpt.isolation import undisturbed
 from gradsculpt.kernels import Reading, softplus_for_relu, twice_differentiable
+from gradsculpt.outputs import logits_at, predicted, two_sided
 
 
 class Look(NamedTuple):
@@ -58,12 +59,13 @@ class AttackedModel:
             kept, values = keeps(seen[0].logits, classes), loss(maps, reference)
             if bool(kept.all()):  # a backward pass of zeros would cost as much as any
                 return values
-            others = logits.scatter(1, classes[:, None], -torch.inf).amax(dim=1)
-            return torch.where(kept, values, others - logits.gather(1, classes[:, None])[:, 0])
+            sides = two_sided(logits)
+            others = sides.scatter(1, classes[:, None], -torch.inf).amax(dim=1)
+            return torch.where(kept, values, others - sides.gather(1, classes[:, None])[:, 0])
 
         try:
-            _, gradient = input_gradient(function, x)
-        except ModelError:
+            _, gradient = input_gradient(function, x, flat=True)  # maps may be constant between kinks
+        except UnknownFunctionError:
             # An attribution with rules of its own may know PyTorch's functions only, and refuse the fast kernels.
             if self._sloped is self._slow:
                 raise
@@ -110,7 +112,7 @@ class Watched(nn.Module):
                 modes.enter_context(twice_differentiable(reading))
             if watch.smooth_beta is not None:
                 modes.enter_context(softplus_for_relu(watch.smooth_beta))
-            logits = watch.model(x)
+            logits = logits_at(watch.model, x)
         point = watch.point
         if point is not None and x.shape == point.shape and (x is point or x.equal(point)):
             watch.logits = logits
@@ -130,7 +132,7 @@ class _Watch:
 
 def keeps(logits: Tensor, classes: Tensor) -> Tensor:
     """Return whether each image has its class, [N]; NaN has none."""
-    return (logits.argmax(dim=1) == classes) & logits.isfinite().all(dim=1)
+    return (predicted(logits) == classes) & logits.isfinite().all(dim=1)
 
 
 def refuse_flat(gradient: Tensor, kept: Tensor) -> None:

@@ -15,6 +15,7 @@ from gradsculpt.attributions.sampling import arithmetic, clean_classes, source
 from gradsculpt.gradients import Model
 from gradsculpt.inputs import Bounds
 from gradsculpt.isolation import undisturbed
+from gradsculpt.outputs import logits_at, predicted, two_sided
 
 Kind = Literal["uniform", "gaussian"]
 
@@ -101,12 +102,14 @@ class RandomPerturbation(Attack):
         with arithmetic(create_graph=False), undisturbed(model):
             feasible = FeasibleSet.around(x, ball, self.eps, self.bounds)
             attacked, waiting = x.clone(), torch.arange(len(x), device=x.device)
-            classes = model(x).argmax(dim=1) if len(x) else waiting
+            logits = logits_at(model, x)
+            checks.labels(y, *two_sided(logits).shape)
+            classes = predicted(logits)
             for _ in range(self.tries):
                 if not len(waiting):
                     break
                 tried = (x + feasible.nearest(feasible.eps * draw(noise, x[0]).to(x))).to(x.dtype)[waiting]
-                kept = keeps(model(tried), classes[waiting])
+                kept = keeps(logits_at(model, tried), classes[waiting])
                 attacked[waiting[kept]] = tried[kept]
                 waiting = waiting[~kept]
         return attacked

@@ -11,6 +11,7 @@ from gradsculpt.attacks.attacked_model import AttackedModel, Look, keeps, refuse
 from gradsculpt.attacks.balls import FeasibleSet
 from gradsculpt.attacks.criteria import Criterion
 from gradsculpt.numerics import unit, wide
+from gradsculpt.outputs import predicted
 
 TRAVEL = 4.0
 """How far all steps together would go in one direction, in units of eps: the rate of the released code of AAAI 2023."""
@@ -107,7 +108,7 @@ class Search:
     def __call__(self, attacked: AttackedModel, feasible: FeasibleSet, y: Tensor, starts: Iterator[Tensor]) -> Best:
         """Search from each start, perturbations [N, C, H, W], and return the best of all iterates and of x itself."""
         clean = attacked.look(feasible.x, y)
-        classes, reference = clean.logits.argmax(dim=1), self.criterion.reference(wide(clean.maps))
+        classes, reference = predicted(clean.logits), self.criterion.reference(wide(clean.maps))
         best = Best(feasible.x.clone(), self._score(clean, reference))
         for delta in starts if self.steps else ():
             self._descend(attacked, feasible, (y, classes, reference), feasible.nearest(wide(delta)), best)

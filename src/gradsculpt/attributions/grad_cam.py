@@ -15,6 +15,7 @@ from gradsculpt.attributions.gradient import class_output
 from gradsculpt.errors import ArgumentError, ModelError
 from gradsculpt.gradients import Model, differentiable, gradient_at
 from gradsculpt.isolation import undisturbed
+from gradsculpt.outputs import logits_at
 
 
 @dataclass(frozen=True)
@@ -61,7 +62,7 @@ class GradCAM(Attribution):
             with undisturbed(model), ExitStack() as hooks:
                 for module in watched:
                     hooks.enter_context(module.register_forward_hook(collect))
-                values = class_output(model(point), target, "logit")
+                values = class_output(logits_at(model, point), target, "logit")
             maps = self._last(outputs, len(x))
             gradient = gradient_at(values, maps, create_graph=create_graph)
             with torch.set_grad_enabled(create_graph):

@@ -15,6 +15,7 @@ from gradsculpt.errors import ArgumentError
 from gradsculpt.gradients import Model
 from gradsculpt.isolation import undisturbed
 from gradsculpt.numerics import per_sample
+from gradsculpt.outputs import logits_at
 
 Rule = Literal["midpoint", "left", "right", "trapezoid", "gauss-legendre"]
 RULES: tuple[Rule, ...] = get_args(Rule)
@@ -119,7 +120,7 @@ class IntegratedGradients(Attribution):
             values = []
             for inputs in (x, self.start(x)):
                 with undisturbed(model):
-                    values.append(class_output(model(inputs), target, self.output))
+                    values.append(class_output(logits_at(model, inputs), target, self.output))
             return per_sample(maps.detach()) - (values[0] - values[1])
 
     def start(self, x: Tensor) -> Tensor:

@@ -13,6 +13,7 @@ from gradsculpt.gradients import Model, differentiable
 from gradsculpt.inputs import Bounds
 from gradsculpt.isolation import undisturbed
 from gradsculpt.kernels import fused
+from gradsculpt.outputs import logits_at, predicted
 
 
 @contextmanager
@@ -44,14 +45,13 @@ def source(x: Tensor, create_graph: bool) -> Tensor:
 def clean_classes(model: Model, x: Tensor, target: Tensor | None) -> Tensor:
     """Return the class indices [N] of a batch: those given, or the classes predicted for the images as they are."""
     if target is not None:
-        checks.labels(target, len(x))
-        return differentiable(target).to(x.device)
+        return checks.labels(target, len(x)).to(x.device)
     with undisturbed(model), torch.no_grad():
-        predicted = model(x.detach()).argmax(dim=1)
+        classes = predicted(logits_at(model, x.detach()))
     if torch.is_autocast_enabled(x.device.type):
         # Some versions of PyTorch would use the weights that were cast without a graph again, in passes that need one.
         torch.clear_autocast_cache()
-    return predicted
+    return classes
 
 
 def groups(count: int, images: int, batch_size: int) -> Iterator[range]:

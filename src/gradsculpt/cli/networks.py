@@ -6,7 +6,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from gradsculpt.cli.folder import numbered
@@ -44,8 +43,7 @@ class NamedNetwork:
 
     def probabilities(self, images01: Tensor) -> Tensor:
         """Return the probability of every class, [N, K], of images [N, 3, S, S] in [0, 1]."""
-        with torch.no_grad():
-            return self.classifier(images01).softmax(dim=1)  # type: ignore[no-any-return]
+        return self.classifier.probabilities(images01)
 
     def data(self, options: Options, reporter: Reporter) -> Splits:
         """Return images at the size of the classifier; the classes are those of the data.

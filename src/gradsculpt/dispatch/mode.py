@@ -1,13 +1,23 @@
 """The mode: while it is on, every function of PyTorch that a network calls can be answered in another way."""
 
 from collections.abc import Callable, Mapping
+from contextlib import ExitStack, suppress
 from typing import Any, TypeVar
 
+import torch
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
 from gradsculpt.dispatch.call import Call
+from gradsculpt.dispatch.composed import COMPOSED, body
 from gradsculpt.dispatch.operators import Kind, bare_name, of_kind
+
+RECOMPUTES = (
+    "the network computes activations anew on the way back (torch.utils.checkpoint), or keeps them elsewhere "
+    "(saved_tensors_hooks), which cannot be followed here: what is computed anew would not be what was computed first. "
+    "Switch that off, as by model.set_grad_checkpointing(False); it saves memory in training, and is not needed here."
+)
+"""What is said of a network whose activations are not kept."""
 
 Handler = Callable[[Call], Any]
 """Answers a call; `NotImplemented` leaves it to the function itself."""
@@ -45,12 +55,28 @@ class Dispatch(TorchFunctionMode):
         self._otherwise, self._substitute = otherwise, substitute
         self._answers: dict[int, tuple[Tensor, Tensor]] = {}
 
+    def __enter__(self) -> "Dispatch":
+        """Start to answer calls; activations that would be computed anew later, without answers, are refused."""
+        self._refusal = ExitStack()
+        with suppress(RuntimeError):  # of hooks that were there before, and do not recompute
+            self._refusal.enter_context(torch.autograd.graph.disable_saved_tensors_hooks(RECOMPUTES))
+        return super().__enter__()  # type: ignore[no-untyped-call,no-any-return]
+
+    def __exit__(self, *error: Any) -> None:
+        """Stop to answer calls."""
+        super().__exit__(*error)  # type: ignore[no-untyped-call]
+        self._refusal.close()
+
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """Answer a call, or call the function."""
         kwargs = kwargs or {}
         if self._answers:
             args, kwargs = self.current(tuple(args)), self.current(dict(kwargs))
-        handler = self._handlers.get(bare_name(func), self._otherwise)
+        name = bare_name(func)
+        if func in COMPOSED and name not in self._handlers:
+            with self:
+                return body(func)(*args, **kwargs)
+        handler = self._handlers.get(name, self._otherwise)
         if handler is None:
             return func(*args, **kwargs)
         call = Call.of(func, args, kwargs)

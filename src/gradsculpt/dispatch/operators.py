@@ -27,6 +27,7 @@ class Kind(Enum):
     DROPOUT = "leaves entries out in training"
     PADDING = "adds entries around"
     ARRANGING = "the same entries in another shape"
+    FUSED = "several steps at once, which have no rule as one"
     OTHER = "anything else"
 
 
@@ -98,7 +99,7 @@ _TABLE: Mapping[Kind, tuple[str, ...]] = {
         "clip(input, min=None, max=None)",
         "clamp_min(input, min)",
     ),
-    Kind.SATURATING: ("sigmoid", "tanh", "hardsigmoid", "softsign", "logsigmoid"),
+    Kind.SATURATING: ("sigmoid", "tanh", "hardsigmoid(input)", "softsign", "logsigmoid"),
     Kind.WEIGHTED: (
         "linear(input, weight, bias=None)",
         *(f"conv{n}d{_CONVOLUTION}" for n in (1, 2, 3)),
@@ -119,6 +120,17 @@ _TABLE: Mapping[Kind, tuple[str, ...]] = {
     Kind.ARRANGING: (
         "flatten(input, start_dim=0, end_dim=-1)",
         *("reshape", "view", "permute", "transpose", "contiguous"),
+    ),
+    Kind.FUSED: (
+        "layer_norm(input, normalized_shape, weight=None, bias=None, eps=1e-5)",
+        "native_layer_norm(input, normalized_shape, weight, bias, eps)",
+        "rms_norm(input, normalized_shape, weight=None, eps=None)",
+        "instance_norm(input, running_mean=None, running_var=None, weight=None, bias=None, use_input_stats=True, "
+        "momentum=0.1, eps=1e-5)",
+        "scaled_dot_product_attention(query, key, value, attn_mask=None, dropout_p=0.0, is_causal=False, scale=None, "
+        "enable_gqa=False)",
+        "_weight_norm(v, g, dim=0)",
+        "pdist(input, p=2.0)",
     ),
     Kind.OTHER: ("maximum(input, other)", "max(input, other=None)"),
 }
@@ -185,6 +197,8 @@ _SPELLINGS: dict[Callable[..., Any], Spelling] = {
 _with_indices = torch.adaptive_max_pool1d  # this one always returns where the maxima are, too
 _SPELLINGS[_with_indices] = Spelling(Operator("adaptive_max_pool1d_with_indices"), _with_indices)
 _SPELLINGS[Tensor.view] = Spelling(_BY_NAME["view"], _view)
-# The same operator with its arguments in another order.
-_SWAPPED = ("input", "weight", "bias", "running_mean", "running_var", "training", "momentum", "eps", "cudnn_enabled")
-_SPELLINGS[torch.batch_norm] = Spelling(Operator("batch_norm", Kind.NORMALISATION, _SWAPPED), torch.batch_norm)
+# The same operators with their arguments in another order.
+for _function, _uses in ((torch.batch_norm, "training"), (torch.instance_norm, "use_input_stats")):
+    _names = ("input", "weight", "bias", "running_mean", "running_var", _uses, "momentum", "eps", "cudnn_enabled")
+    _named = _BY_NAME[bare_name(_function)]
+    _SPELLINGS[_function] = Spelling(Operator(_named.name, _named.kind, _names), _function)

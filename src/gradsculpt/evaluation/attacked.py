@@ -56,8 +56,7 @@ def attacked_images(
     moments = {"before": images01, "after": after, "rounded": (after * _LEVELS).round() / _LEVELS}
     for moment, images in moments.items():
         maps = attribution(classifier.network, space.normalize(images), target).detach()
-        with torch.no_grad():
-            probabilities = classifier(images).softmax(dim=1)
+        probabilities = classifier.probabilities(images)
         scores = torch.full_like(target, torch.nan, dtype=images.dtype)
         if criterion is not None:
             reference = criterion.reference(maps) if reference is None else reference

@@ -11,6 +11,7 @@ from gradsculpt import checks
 from gradsculpt.attacks import Manipulation
 from gradsculpt.attributions import Attribution, heatmap
 from gradsculpt.models import Classifier
+from gradsculpt.outputs import two_sided
 
 
 @dataclass(frozen=True)
@@ -73,9 +74,9 @@ class EvaluationBatch:
 
     @cached_property
     def logits(self) -> Tensor:
-        """The logits of the clean images [N, K]."""
+        """The logits of the clean images [N, K], of two classes at least."""
         with torch.no_grad():
-            return self.classifier(self.images)  # type: ignore[no-any-return]
+            return two_sided(self.classifier(self.images))
 
     @property
     def target(self) -> Tensor:
@@ -86,6 +87,11 @@ class EvaluationBatch:
     def maps(self) -> Tensor:
         """The maps of the clean images, [N, C, H, W]."""
         return self.maps_of(self.x)
+
+    @property
+    def has_maps(self) -> bool:
+        """Whether anything has asked for the maps."""
+        return "maps" in vars(self)
 
     @cached_property
     def heat(self) -> Tensor:

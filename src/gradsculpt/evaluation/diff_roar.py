@@ -19,6 +19,7 @@ from gradsculpt.files import whole
 from gradsculpt.fingerprint import fingerprint
 from gradsculpt.gradients import Model
 from gradsculpt.models import Classifier
+from gradsculpt.outputs import logits_at, predicted
 
 if TYPE_CHECKING:  # Lightning takes seconds to import
     from gradsculpt.training import TrainSettings
@@ -189,7 +190,7 @@ def _accuracy(model: Model, image_set: ImageSet, batch_size: int) -> float:
     device = next((p.device for p in model.parameters()), None) if isinstance(model, nn.Module) else None
     batches = loader(image_set, batch_size, shuffle=False)
     with torch.no_grad():
-        right = [model(to_float(b.images.to(device))).argmax(dim=1).cpu() == b.labels for b in batches]
+        right = [predicted(logits_at(model, to_float(b.images.to(device)))).cpu() == b.labels for b in batches]
     return int(torch.cat(right).sum()) / len(image_set)
 
 

@@ -16,6 +16,7 @@ from gradsculpt.evaluation.layer_randomization import find_stages, redraw, resto
 from gradsculpt.gradients import Model
 from gradsculpt.isolation import undisturbed
 from gradsculpt.metrics import Score, spearman, ssim, topk_intersection
+from gradsculpt.outputs import logits_at, predicted
 
 SANITY_SCORES: Mapping[str, Score] = MappingProxyType(
     {
@@ -189,10 +190,9 @@ def _copies(model: nn.Module, attribution: Attribution) -> tuple[nn.Module, Attr
 
 def _classes(model: Model, x: Tensor, y: Tensor | None, batch_size: int) -> Tensor:
     if y is not None:
-        checks.labels(y, len(x))
-        return y
+        return checks.labels(y, len(x)).to(x.device)
     with undisturbed(model), torch.no_grad():
-        return torch.cat([model(images).argmax(dim=1) for images in torch.split(x, batch_size)])
+        return torch.cat([predicted(logits_at(model, images)) for images in torch.split(x, batch_size)])
 
 
 def _maps(model: Model, attribution: Attribution, x: Tensor, target: Tensor, batch_size: int) -> Tensor:

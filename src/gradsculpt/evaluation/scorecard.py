@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 FILE = "scorecard.json"
+BLANK = "zero_map"
+"""The score that says how many maps are zero everywhere; a scorecard has it only if there are any."""
 
 
 @dataclass(frozen=True)
@@ -44,10 +46,21 @@ class Scorecard:
     def __getitem__(self, name: str) -> Entry:
         return self.entries[name]
 
+    @property
+    def warning(self) -> str:
+        """What has to be known before any score is believed: how many maps are zero everywhere; empty if none is."""
+        blank = self.entries.get(BLANK)
+        if blank is None:
+            return ""
+        count = round(blank.mean * blank.images)
+        of = f"ALL {count} MAPS ARE" if count == blank.images else f"{count} OF {blank.images} MAPS ARE"
+        return f"{of} ZERO EVERYWHERE: scores of such maps, stability above all, mean nothing"
+
     def __str__(self) -> str:
-        """Return the table as plain text."""
+        """Return the table as plain text, after a warning if there is one."""
         width = max(map(len, self.entries), default=0)
-        return "\n".join([self.name, *(f"  {name:<{width}}  {entry}" for name, entry in self.entries.items())])
+        first = f"{self.name}: {self.warning}" if self.warning else self.name
+        return "\n".join([first, *(f"  {name:<{width}}  {entry}" for name, entry in self.entries.items())])
 
     def to_pandas(self) -> "pandas.DataFrame":
         """Return the table for pandas: a row a score, with its group, mean, interval, direction and unit."""

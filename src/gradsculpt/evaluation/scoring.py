@@ -15,13 +15,16 @@ from gradsculpt.evaluation.groups.base import Column, ScoreGroup
 from gradsculpt.evaluation.per_image_values import Header, PerImageValues
 from gradsculpt.evaluation.protocol import Protocol
 from gradsculpt.evaluation.results import Curve, Entry, entry
-from gradsculpt.evaluation.scorecard import Scorecard
+from gradsculpt.evaluation.scorecard import BLANK, Scorecard
 from gradsculpt.fingerprint import fingerprint
 from gradsculpt.inputs import InputSpace
+from gradsculpt.metrics import Score
 from gradsculpt.models import Classifier
 from gradsculpt.progress import Progress
 
 _ROUNDING = 1e-3
+_BLANK = Header("maps", Score(BLANK, 0.0, 1.0, "lower", "fraction"), None)
+"""Whether a map is zero everywhere; in the table only where one is, as nothing else there could then be believed."""
 
 
 def evaluate(
@@ -78,7 +81,9 @@ def evaluate(
     for images, labels, truth, digests in _batches(data, limit, digest=folder is not None):
         if not isinstance(classifier, Classifier):
             space = space or InputSpace((0.0,) * images.shape[1], (1.0,) * images.shape[1])
-            classifier = Classifier(classifier, space, (), images.shape[-1]).train(classifier.training)
+            wrapped = Classifier(classifier, space, (), images.shape[-1])
+            wrapped.training = classifier.training  # of the wrapper alone: parts of a network may have other modes
+            classifier = wrapped
         batch = protocol.batch(classifier, images, labels, truth, generator, done)
         values.keep(done, digests)
         done += len(labels)
@@ -111,7 +116,7 @@ def _batches(
                 f"images have values from {float(images.min()):g} to {float(images.max()):g}; pass them in 8 bits or "
                 "in [0, 1], and how a module wants them normalised as space=InputSpace(mean, std)."
             )
-        checks.labels(labels, len(images))
+        labels = checks.labels(labels, len(images))
         digests = [fingerprint(*image) for image in zip(*given, strict=False)] if digest else []
         yield images, labels, truth[:, None] if truth is not None and truth.ndim == 3 else truth, digests
         done += len(labels)
@@ -126,6 +131,7 @@ def _shares(values: Tensor) -> Tensor:
 def _measured(batch: EvaluationBatch, protocol: Protocol) -> dict[Header, Tensor]:
     """Return the columns of a batch, with NaN for images that were not measured."""
     columns: dict[Header, Tensor] = {}
+    checks.labels(batch.labels, *batch.logits.shape)
     for group in protocol.in_order():
         if group.needs_ground_truth and batch.ground_truth is None:
             continue
@@ -135,6 +141,8 @@ def _measured(batch: EvaluationBatch, protocol: Protocol) -> dict[Header, Tensor
             whole = torch.full((len(batch),), torch.nan, dtype=torch.float64)
             whole[: len(column.values)] = column.values.detach().double().cpu()
             columns[header] = whole
+    if batch.has_maps:
+        columns[_BLANK] = (batch.maps == 0).flatten(1).all(dim=1).double().cpu()
     return columns
 
 
@@ -158,6 +166,10 @@ def _summarised(values: Mapping[Header, Tensor], protocol: Protocol) -> tuple[di
     """Return the lines and the curves of the scorecard, each of the images that count."""
     entries: dict[str, Entry] = {}
     curves: dict[str, Curve] = {}
+    if _BLANK in values:
+        blank = values[_BLANK][values[_BLANK].isfinite()]  # of images whose map was read
+        if bool(blank.any()):
+            entries[BLANK] = entry(_BLANK.group, _BLANK.score, blank, protocol.seed)
     for group in protocol.in_order():
         columns = [Column(h.score, column, h.point) for h, column in values.items() if h.group == group.name]
         lines = [column for column in columns if column.point is None]

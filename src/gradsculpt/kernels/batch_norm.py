@@ -15,11 +15,14 @@ _backward = torch.ops.aten.native_batch_norm_backward.default
 
 def batch_norm(reading: Reading, call: Call) -> Any:
     """Return maps [N, C, ...] normalised per channel, differentiable to any order; running statistics are updated."""
-    weight, bias = call["weight"], call["bias"]
-    if not call["training"] or weight is None or bias is None:
+    x, weight, bias, running = (call[name] for name in ("input", "weight", "bias", "running_mean"))
+    if not call["training"] or x.numel() <= x.shape[1]:  # one entry a channel, which is refused in training
         return NotImplemented
-    settings = (call["running_mean"], call["running_var"], True, call["momentum"], call["eps"])
-    return _Normalise.apply(call["input"], weight, bias, settings, reading)
+    like = x if running is None else running
+    weight = like.new_ones(x.shape[1]) if weight is None else weight
+    bias = torch.zeros_like(weight) if bias is None else bias
+    settings = (running, call["running_var"], True, call["momentum"], call["eps"])
+    return _Normalise.apply(x, weight, bias, settings, reading)
 
 
 class _Normalise(Function):
@@ -35,11 +38,12 @@ class _Normalise(Function):
     @staticmethod
     def backward(ctx: Any, g: Tensor) -> tuple[Tensor | None, ...]:
         x, weight = ctx.saved_tensors
+        weighted = any(ctx.needs_input_grad[1:3]) and not ctx.reading.inputs_only
         if not torch.is_grad_enabled():
-            wanted = [True, not ctx.reading.inputs_only, not ctx.reading.inputs_only]
+            wanted = [True, weighted, weighted]
             return *_backward(g, x, weight, None, None, ctx.mean, ctx.r, True, ctx.eps, wanted), None, None
         gx = _Gradient.apply(g, x, weight, ctx.mean, ctx.r, ctx.eps, ctx.reading.order)
-        if ctx.reading.inputs_only:
+        if not weighted:
             return gx, None, None, None, None
         normalised, _ = _normalised(x, ctx.eps)
         return gx, _sum(g * normalised), _sum(g), None, None

@@ -1,29 +1,45 @@
 """A private copy of a network, with its normalisations merged into its convolutions, for passes that are many."""
 
 import copy
+import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from itertools import pairwise
+from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.autograd.graph import disable_saved_tensors_hooks
 from torch.nn.modules import module as module_hooks
-from torch.nn.utils.fusion import fuse_conv_bn_eval
-from torch.nn.utils.parametrize import is_parametrized
+from torch.nn.utils.fusion import fuse_conv_bn_weights
+from torch.overrides import TorchFunctionMode
 
-from gradsculpt.dispatch import Call, Dispatch
+from gradsculpt.dispatch import Call
 from gradsculpt.isolation import undisturbed
+
+_CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
+_NORMALISATIONS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
+_SHAPES = {Tensor.size, Tensor.dim, Tensor.numel, Tensor.__len__}
+_SHAPES |= {getattr(Tensor, name).__get__ for name in ("shape", "ndim", "dtype", "device", "is_cuda")}
+"""What may be asked about a stand-in."""
+_LAYOUT = {Tensor.as_strided, torch.as_strided, Tensor.stride, Tensor.untyped_storage, Tensor.is_contiguous}
+"""What depends on how maps lie in memory, which is another way in the copy."""
+
+
+class _OtherwiseError(Exception):
+    """A network calls something else than a convolution and the normalisation after it."""
 
 
 @contextmanager
 def fused(model: Callable[[Tensor], Tensor], x: Tensor) -> Iterator[Callable[[Tensor], Tensor]]:
     """Yield a network that gives what `model` gives, and its input gradients, in less time where that can be had.
 
-    It is a copy in which every batch normalisation by fixed statistics is merged into the convolution before it among
-    its parent's children, and ReLU-like activations work in place. The order of children need not be that of calls, so
-    the copy has to prove itself on the first image: wherever its logits differ by more than rounding, or it fails, and
-    for a model that is in training, has hooks or is no module at all, `model` itself is yielded. A network is taken to
-    make the same calls for every image. The copy lives no longer than the block; its parameters take no gradients.
+    It is a copy in which a convolution computes what the batch normalisation by fixed statistics after it among its
+    parent's children gives for it. Every pass is watched: wherever it turns out that the output of such a convolution
+    goes elsewhere, that one of the two was changed, or that the copy fails, it is computed again by `model`, and so are
+    all passes after it. The copy also has to prove itself on the first image, by its logits up to rounding; if it does
+    not, and for a model that is in training, has hooks, recomputes activations, or is no module at all, `model` itself
+    is yielded. The copy lives no longer than the block; its parameters take no gradients.
 
     Args:
         model: The network.
@@ -32,73 +48,188 @@ def fused(model: Callable[[Tensor], Tensor], x: Tensor) -> Iterator[Callable[[Te
     Example:
         >>> model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.ReLU()).eval()
         >>> with fused(model, torch.rand(2, 3, 8, 8)) as faster:
-        ...     faster
-        Fused(
-          (network): Sequential(
-            (0): Conv2d(3, 4, kernel_size=(3, 3), stride=(1, 1))
-            (1): Identity()
-            (2): ReLU(inplace=True)
-          )
-        )
+        ...     type(faster).__name__, faster.merged
+        ('Fused', 1)
     """
     faster = _copy(model, x) if isinstance(model, nn.Module) and len(x) else None
     yield model if faster is None else faster
 
 
 class Fused(nn.Module):
-    """A network that takes its images in the memory format that convolutions are fastest in."""
+    """A merged copy of a network, which takes its images in the memory format that convolutions are fastest in.
 
-    def __init__(self, network: nn.Module, layout: torch.memory_format) -> None:
+    Attributes:
+        merged: How many normalisations are computed by the convolutions before them; 0 once the copy is given up.
+    """
+
+    def __init__(self, model: nn.Module, layout: torch.memory_format) -> None:
         super().__init__()
-        self.network = network.to(memory_format=layout)
-        self._layout = layout
+        self.network = copy.deepcopy(model).to(memory_format=layout).requires_grad_(False)
+        self._model = [model]  # a list, as it is no part of this one
+        self._layout, self._watch = layout, _Watch()
+        pairs = list(_pairs(self.network))
+        # Nothing that makes copies of buffers shall think that these could change.
+        for _, norm in pairs:
+            vars(norm).update({name: norm._buffers.pop(name) for name in list(norm._buffers)})
+        self._made_of = [part for pair in pairs for module in pair for part in _values(module)]
+        for conv, norm in pairs:
+            _merge(self._watch, conv, norm, layout)
+        self.merged = len(pairs)
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the logits."""
-        # Maps in that format have no view of another shape: a call is made by reshape. The caller's images are copied
-        # even if they have it already, as an activation may come first.
-        with Dispatch({"view": Call.__call__}):
-            logits: Tensor = self.network(x.clone(memory_format=self._layout))
+        if self.merged:
+            try:
+                return self.watched(x)
+            except Exception:  # whatever a stranger's network raises in a copy: it still works by itself
+                self.merged, self.network = 0, nn.Identity()
+        logits: Tensor = self._model[0](x)
         return logits
+
+    def watched(self, x: Tensor) -> Tensor:
+        """Return the logits by the copy, or raise."""
+        self._watch.start()
+        self._refuse_changes()
+        # What recomputes activations in the backward pass would do so unwatched. The caller's images are copied even if
+        # they have the format already, as an activation in place may come first.
+        with self._watch, disable_saved_tensors_hooks("a merged copy keeps its activations"):
+            logits: Tensor = self.network(x.clone(memory_format=self._layout))
+            self._watch.refuse(logits)
+        self._refuse_changes()
+        return logits
+
+    def _refuse_changes(self) -> None:
+        """Raise if a tensor that was merged is another one, or has been written to."""
+        if any(
+            place[name] is not tensor or tensor._version != version for place, name, tensor, version in self._made_of
+        ):
+            raise _OtherwiseError
+
+
+class _Watch(TorchFunctionMode):
+    """Sees every function that a merged network calls.
+
+    The output of a merged convolution is hidden: the network is given a stand-in with its shape, which the
+    normalisation exchanges for the output, and which nothing else may read.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.start()
+
+    def start(self) -> None:
+        """Forget an earlier pass."""
+        self._stand_ins: dict[int, weakref.ref[Tensor]] = {}  # a dead tensor's id may be that of another one
+        self._hidden: dict[int, tuple[Tensor, nn.Module]] = {}
+
+    def hide(self, output: Tensor, norm: nn.Module) -> Tensor:
+        """Return a stand-in for what the normalisation is going to give."""
+        stand_in = output.detach()
+        self._stand_ins[id(stand_in)] = weakref.ref(stand_in)
+        self._hidden[id(stand_in)] = output, norm
+        return stand_in
+
+    def exchange(self, given: Tensor, norm: nn.Module) -> Tensor | None:
+        """Return what a stand-in stands for; None for any other tensor, or one of another normalisation."""
+        if not self._is_stand_in(given) or self._hidden.get(id(given), (given, None))[1] is not norm:
+            return None
+        return self._hidden.pop(id(given))[0]
+
+    def refuse(self, *values: Any) -> None:
+        """Raise if a stand-in is among values."""
+        for value in values:
+            if isinstance(value, Tensor):
+                if self._is_stand_in(value):
+                    raise _OtherwiseError
+            elif isinstance(value, tuple | list):
+                self.refuse(*value)
+
+    def _is_stand_in(self, value: Tensor) -> bool:
+        reference = self._stand_ins.get(id(value))
+        return reference is not None and reference() is value
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        """Call a function, if it may be called."""
+        kwargs = kwargs or {}
+        if func in _LAYOUT:
+            raise _OtherwiseError
+        if self._stand_ins and func not in _SHAPES:
+            self.refuse(*args, *kwargs.values())
+        # Maps in another memory format have no view of another shape: a call is made by reshape.
+        return Call.of(func, args, kwargs)() if func is Tensor.view else func(*args, **kwargs)
 
 
 def _copy(model: nn.Module, x: Tensor) -> Fused | None:
     """Return the copy if there is anything to gain and it gives the same logits."""
-    compiled = any(hasattr(module, "_orig_mod") for module in model.modules())  # by torch.compile: a copy takes minutes
-    if compiled or torch.is_autocast_enabled(x.device.type) or _hooked(model) or not any(_pairs(model)):
+    if torch.is_autocast_enabled(x.device.type) or _hooked(model) or not any(_pairs(model)) or any(_opaque(model)):
         return None
     try:
         # A tensor of inference mode, as a parameter or as a map, could not be differentiated.
         with torch.inference_mode(False), torch.random.fork_rng(devices=[x.device] if x.is_cuda else []):
             first = x[:1].detach().clone()
-            merged = copy.deepcopy(model)
-            for parent, conv, norm in list(_pairs(merged)):
-                setattr(parent, conv, fuse_conv_bn_eval(getattr(parent, conv), getattr(parent, norm)))
-                setattr(parent, norm, nn.Identity())
-            layout = torch.channels_last if x.device.type == "cpu" else torch.contiguous_format
-            fast = Fused(merged, layout).requires_grad_(False)
-            for module in fast.modules():
-                if isinstance(module, nn.ReLU | nn.ReLU6 | nn.Hardtanh):
-                    module.inplace = True
+            fast = Fused(model, torch.channels_last if x.device.type == "cpu" else torch.contiguous_format)
             with undisturbed(model), torch.no_grad():
                 expected = model(first)
             with torch.enable_grad():
-                # Something that its gradient needs may have been overwritten, which only a backward pass shows.
-                logits = fast(first.requires_grad_())
+                # What goes wrong in a backward pass only is shown by one.
+                logits = fast.watched(first.requires_grad_())
                 logits.sum().backward()
     except Exception:  # whatever a stranger's network raises when it is copied: it still works by itself
         return None
     return fast if _same(logits.detach(), expected) else None
 
 
-def _pairs(model: nn.Module) -> Iterator[tuple[nn.Module, str, str]]:
-    """Yield every convolution that a batch normalisation by fixed statistics follows among the children of a module."""
+def _merge(watch: _Watch, conv: Any, norm: Any, layout: torch.memory_format) -> None:
+    """Let a convolution compute what a normalisation gives for it, which hands it on."""
+    weight, bias = fuse_conv_bn_weights(
+        conv.weight, conv.bias, norm.running_mean, norm.running_var, norm.eps, norm.weight, norm.bias
+    )
+    weight = weight.detach().contiguous(memory_format=layout if weight.ndim == 4 else torch.contiguous_format)
+    bias, plain = bias.detach(), norm.forward
+
+    def convolved(x: Tensor) -> Tensor:
+        if norm.training:
+            raise _OtherwiseError
+        return watch.hide(conv._conv_forward(x, weight, bias), norm)
+
+    def normalised(x: Tensor) -> Tensor:
+        found = watch.exchange(x, norm)
+        return plain(x) if found is None else found
+
+    conv.forward, norm.forward = convolved, normalised
+
+
+def _values(module: nn.Module) -> Iterator[tuple[dict[str, Any], str, Tensor, int]]:
+    """Yield every tensor of a layer: where it is, under which name, and which version of it."""
+    for place in (module._parameters, vars(module)):
+        for name, value in place.items():
+            if isinstance(value, Tensor):
+                yield place, name, value, value._version
+
+
+def _pairs(model: nn.Module) -> Iterator[tuple[nn.Module, nn.Module]]:
+    """Yield every convolution, and the batch normalisation by fixed statistics after it among a module's children."""
+    seen: set[int] = set()
     for parent in model.modules():
-        for (conv, first), (norm, second) in pairwise(parent.named_children()):
-            fits = isinstance(first, nn.Conv1d | nn.Conv2d | nn.Conv3d) and not is_parametrized(first)
-            fixed = isinstance(second, nn.modules.batchnorm._BatchNorm) and second.track_running_stats
-            if fits and fixed and not first.training and not second.training:
-                yield parent, conv, norm
+        for first, second in pairwise(parent.children()):
+            # A subclass, as that of a module with a parametrisation, may compute otherwise.
+            fits = type(first) in _CONVOLUTIONS and type(second) in _NORMALISATIONS
+            if (
+                fits
+                and second.running_mean is not None
+                and not first.training
+                and not second.training
+                and not {id(first), id(second)} & seen
+            ):
+                seen |= {id(first), id(second)}
+                yield first, second
+
+
+def _opaque(model: nn.Module) -> Iterator[nn.Module]:
+    """Yield modules that cannot be watched, or whose copy takes minutes, as it does of what was compiled."""
+    for module in model.modules():
+        if hasattr(module, "_orig_mod") or isinstance(module, torch.jit.ScriptModule):
+            yield module
 
 
 def _same(logits: Tensor, expected: Tensor) -> bool:

@@ -6,23 +6,62 @@ from typing import Any
 from torch import Tensor
 
 from gradsculpt.dispatch import Call, Dispatch
+from gradsculpt.kernels import normalisation, primitives
+from gradsculpt.kernels.attention import attention
 from gradsculpt.kernels.batch_norm import batch_norm
 from gradsculpt.kernels.convolution import Reading, conv2d
 from gradsculpt.kernels.max_pool import flatten, max_pool2d
 from gradsculpt.kernels.softplus import softplus
 
+_PRIMITIVE = {
+    "scaled_dot_product_attention": attention,
+    "layer_norm": primitives.layer_norm,
+    "native_layer_norm": primitives.native_layer_norm,
+    "rms_norm": primitives.rms_norm,
+    "batch_norm": primitives.batch_norm,
+    "instance_norm": primitives.instance_norm,
+    "hardsigmoid": primitives.hardsigmoid,
+    **{f"conv_transpose{n}d": primitives.conv_transpose for n in (1, 2, 3)},
+    "_weight_norm": primitives.weight_norm,
+    "pdist": primitives.pdist,
+}
+
+
+def primitive() -> Dispatch:
+    """Return a mode in which what PyTorch cannot differentiate to third order is computed by plain operations.
+
+    These are attention, the normalisations by statistics of the input, Hardsigmoid, transposed convolutions with output
+    padding, weight normalisation and `pdist`. Values and first derivatives are PyTorch's to rounding error, and so are
+    second ones where it has them. A pass whose gradient will be differentiated runs in this mode, or in
+    `twice_differentiable`, which includes it.
+
+    Example:
+        >>> import torch
+        >>> x = torch.tensor([1.0], requires_grad=True)
+        >>> with primitive():
+        ...     y = torch.nn.functional.hardsigmoid(x).square()
+        >>> (slope,) = torch.autograd.grad(y, x, create_graph=True)
+        >>> torch.autograd.grad(slope, x)  # 2 / 36
+        (tensor([0.0556]),)
+    """
+    return Dispatch(_PRIMITIVE)
+
 
 def twice_differentiable(reading: Reading) -> Dispatch:
     """Return a mode in which a network's functions are computed by the kernels of this package where there is one.
 
-    Values and derivatives are those of PyTorch's own functions to rounding error, and second derivatives cost half as
-    much or less. The kernels look at the reading to see which gradients are wanted.
+    Values and derivatives are those of PyTorch's own functions to rounding error, up to the third where PyTorch's are
+    missing or wrong, and second derivatives cost half as much or less. The kernels look at the reading to see which
+    gradients are wanted.
     """
     return Dispatch(
         {
+            **_PRIMITIVE,
             "conv2d": partial(conv2d, reading),
             "softplus": lambda call: softplus(call["input"], call["beta"]),
             "batch_norm": partial(batch_norm, reading),
+            "layer_norm": normalisation.layer_norm,
+            "instance_norm": normalisation.instance_norm,
             "max_pool2d": max_pool2d,
             "flatten": flatten,
         }

@@ -107,12 +107,14 @@ def metric(*scores: Score) -> Callable[[Callable[P, R]], Metric[P, R]]:
 
 def rows(name: str, maps: Tensor) -> Tensor:
     """Return the magnitudes of valid maps as one row a sample, [N, C * H * W], cut off from the autograd graph."""
+    checks.not_empty(name, len(maps))
     return magnitudes(name, maps.detach()).flatten(1)
 
 
 def pair(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
     """Return two valid batches of maps of one shape, cut off from the autograd graph."""
     checks.same_shape("a", a, "b", b)
+    checks.not_empty("a", len(a))
     return finite_maps("a", a.detach()), finite_maps("b", b.detach())
 
 

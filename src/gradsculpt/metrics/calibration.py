@@ -7,13 +7,15 @@ from torch import Tensor
 from gradsculpt import checks
 from gradsculpt.errors import ArgumentError
 from gradsculpt.metrics.base import Score, metric
+from gradsculpt.outputs import two_sided
 
 
 @metric(Score("brier", low=0.0, high=2.0, better="lower"))
 def brier(logits: Tensor, y: Tensor) -> Tensor:
     """Squared distance between the probabilities of all classes and the truth, the Brier score.
 
-    Shape: logits [N, K], a model's outputs before the softmax, and the true classes y [N] to [N].
+    Shape: logits [N, K], a model's outputs before the softmax (or a single one an image, [N] or [N, 1], of class 1
+        against class 0), and the true classes y [N] to [N].
     Units: None.
 
     Returns:
@@ -27,8 +29,8 @@ def brier(logits: Tensor, y: Tensor) -> Tensor:
         >>> brier(torch.zeros(2, 2), torch.tensor([0, 1]))
         tensor([0.5000, 0.5000])
     """
-    probabilities = _log_probabilities(logits, y).exp()
-    truth = F.one_hot(y.to(logits.device), logits.shape[1])
+    log_probabilities, truth = _log_probabilities(logits, y)
+    probabilities, truth = log_probabilities.exp(), F.one_hot(truth, log_probabilities.shape[1])
     return (probabilities - truth).square().sum(dim=1).clamp(max=2.0).to(logits.dtype)
 
 
@@ -49,8 +51,8 @@ def negative_log_likelihood(logits: Tensor, y: Tensor) -> Tensor:
         >>> negative_log_likelihood(torch.zeros(1, 4), torch.tensor([2]))
         tensor([1.3863])
     """
-    likelihood = _log_probabilities(logits, y).gather(1, y.to(logits.device)[:, None])[:, 0]
-    return likelihood.neg().clamp(min=0.0).to(logits.dtype)
+    log_probabilities, truth = _log_probabilities(logits, y)
+    return log_probabilities.gather(1, truth[:, None])[:, 0].neg().clamp(min=0.0).to(logits.dtype)
 
 
 def calibration_error(logits: Tensor, y: Tensor, bins: int = 15) -> Tensor:
@@ -76,9 +78,10 @@ def calibration_error(logits: Tensor, y: Tensor, bins: int = 15) -> Tensor:
         tensor(0.3000)
     """
     checks.whole("bins", bins, 1)
-    log_confidence, predicted = _log_probabilities(logits, y).max(dim=1)
+    log_probabilities, truth = _log_probabilities(logits, y)
+    log_confidence, predicted = log_probabilities.max(dim=1)
     confidence = log_confidence.exp().clamp(max=1.0)
-    return gaps(confidence, (predicted == y.to(predicted.device)).to(confidence.dtype), bins).to(logits.dtype)
+    return gaps(confidence, (predicted == truth).to(confidence.dtype), bins).to(logits.dtype)
 
 
 def gaps(confidence: Tensor, correct: Tensor, bins: int = 15) -> Tensor:
@@ -93,8 +96,10 @@ def gaps(confidence: Tensor, correct: Tensor, bins: int = 15) -> Tensor:
     return gap[place].clamp(max=1.0)
 
 
-def _log_probabilities(logits: Tensor, y: Tensor) -> Tensor:
-    """Return valid logits after the logarithm of the softmax, in double precision unless the device has none."""
+def _log_probabilities(logits: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the logarithms of the probabilities, in double precision unless the device has none, and valid classes."""
+    checks.not_empty("logits", len(logits))
+    logits = logits[:, None] if logits.ndim == 1 else logits
     if logits.ndim != 2 or logits.shape[1] == 0 or not logits.is_floating_point():
         raise ArgumentError(
             f"logits has shape {list(logits.shape)} and dtype {logits.dtype}; pass floating-point scores [N, K], one "
@@ -102,6 +107,5 @@ def _log_probabilities(logits: Tensor, y: Tensor) -> Tensor:
         )
     if not bool(torch.isfinite(logits).all()):
         raise ArgumentError("logits holds NaN or infinite entries, so there are no probabilities; leave them out.")
-    checks.labels(y, *logits.shape)
-    wide = logits.detach().to(torch.float32 if logits.device.type == "mps" else torch.float64)
-    return F.log_softmax(wide, dim=1)
+    wide = two_sided(logits.detach().to(torch.float32 if logits.device.type == "mps" else torch.float64))
+    return F.log_softmax(wide, dim=1), checks.labels(y, *wide.shape).to(wide.device)

@@ -15,6 +15,7 @@ from gradsculpt.metrics.base import Score, metric, wide
 from gradsculpt.metrics.neighbourhood import Neighbourhood, lengths, maps_near
 from gradsculpt.metrics.similarity import cosine
 from gradsculpt.numerics import divided, unit
+from gradsculpt.outputs import logits_at
 from gradsculpt.penalties import Penalty, Size
 
 Probe = Literal["rademacher", "gaussian"]
@@ -139,17 +140,13 @@ class _Curvature:
     """The Hessian H of a class output at a batch, for as many products with vectors as are wanted."""
 
     def __init__(self, model: Model, x: Tensor, y: Tensor, output: Output) -> None:
-        self._pass = Recording(lambda point: class_output(model(point), y, output), x, order=2)
-        values = self._pass.output
-        constant = not values.requires_grad
-        self._gradient = torch.zeros_like(x) if constant else self._pass.gradient(values, create_graph=True)
+        self._pass = Recording(lambda point: class_output(logits_at(model, point), y, output), x, order=2)
+        self._gradient = self._pass.gradient(self._pass.output, create_graph=True)
         self.gradient = self._gradient.detach()
 
     def product_lengths(self, vectors: Tensor) -> Tensor:
         """Return |H v| for each image, [N], without a graph; the vectors are shaped like x."""
-        linear = not self._gradient.requires_grad  # so that the gradient does not depend on x
-        product = torch.zeros_like(vectors) if linear else self._pass.gradient(self._gradient * vectors)
-        return lengths(product[None])[0]
+        return lengths(self._pass.hessian_product(self._gradient, vectors, create_graph=False)[None])[0]
 
     def probed(self, probes: int, probe: Probe, seed: int) -> Tensor:
         """Return |H v| of every image for every random vector v, [probes, N]."""
@@ -219,7 +216,7 @@ def linearization_error(
         checks.one_of("direction", direction, ("gradient", "random"))
 
     def losses(inputs: Tensor) -> Tensor:
-        logits = model(inputs)
+        logits = logits_at(model, inputs)
         return -class_output(logits.to(wide(logits)), target.repeat(len(inputs) // max(1, len(x))), "log_probability")
 
     with arithmetic(create_graph=False):

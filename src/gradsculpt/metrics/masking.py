@@ -17,6 +17,7 @@ from gradsculpt.gradients import Model
 from gradsculpt.isolation import undisturbed
 from gradsculpt.kernels import fused
 from gradsculpt.metrics.base import order, wide
+from gradsculpt.outputs import logits_at, predicted, two_sided
 
 Baseline = Literal["zero", "blur", "mean"] | Tensor
 ClassOutput = Literal["probability", "logit", "accuracy"]
@@ -66,8 +67,8 @@ class Trial:
     def __init__(self, model: Model, x: Tensor, y: Tensor, maps: Tensor, masking: Masking, patch: int = 1) -> None:
         side = masking.patch or patch
         ranks = ranking(regions(fitting_values(x, maps), side))
-        checks.labels(y, len(x))
-        self._model, self._x, self._y, self._masking = model, x.detach(), y, masking
+        self._model, self._x, self._masking = model, x.detach(), masking
+        self._y = checks.labels(y, len(x)).to(x.device)
         self.total = ranks.shape[1] * ranks.shape[2]
         height, width = x.shape[2:]
         places = ranks.repeat_interleave(side, dim=1)[:, :height].repeat_interleave(side, dim=2)[:, :, :width]
@@ -117,16 +118,11 @@ class Trial:
 
     def _answers(self, network: Model, images: Tensor, y: Tensor) -> Tensor:
         """Return what is read from the model for classes y, [N], of N images, or of one that is the same for all."""
-        logits = network(images)
-        if logits.ndim != 2 or len(logits) != len(images):
-            raise ModelError(
-                f"the model returns shape {list(logits.shape)} for {len(images)} images; logits [N, K] are needed. "
-                "Wrap it in a function that returns one row of class scores an image."
-            )
+        logits = logits_at(network, images)
         logits = logits.to(wide(logits)).expand(len(y), -1)
         if self._masking.output == "accuracy":
-            checks.labels(y, *logits.shape)
-            return (logits.argmax(dim=1) == y.to(logits.device)).to(logits.dtype)
+            checks.labels(y, *two_sided(logits).shape)
+            return (predicted(logits) == y.to(logits.device)).to(logits.dtype)
         return class_output(logits, y, self._masking.output)
 
 

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from gradsculpt import checks
 from gradsculpt.inputs import InputSpace
+from gradsculpt.outputs import logits_at, logits_of, two_sided
 
 
 class Classifier(nn.Module):
@@ -23,7 +24,10 @@ class Classifier(nn.Module):
         classes: The K class names, in the order of the logits.
         image_size: Height and width of the images that the network was built for.
 
-    Shape: images [N, C, H, W] in [0, 1] to logits [N, K].
+    Shape: images [N, C, H, W] in [0, 1] to logits [N, K]; to [N, 1] of a network with a single logit, which is that of
+        the second of two classes.
+    Raises: ArgumentError, when called, if images are not what the space takes; ModelError if the network returns no
+        logits (see `OutputOf`).
 
     Example:
         >>> network = nn.Sequential(nn.Flatten(), nn.Linear(12, 2))
@@ -47,8 +51,43 @@ class Classifier(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         """Return the logits [N, K] of images in [0, 1]."""
         checks.images("images", images)
-        logits: Tensor = self.network(self.space.normalize(images))
-        return logits
+        return logits_at(self.network, self.space.normalize(images))
+
+    @torch.no_grad()
+    def probabilities(self, images: Tensor) -> Tensor:
+        """Return the probability of every class, [N, K], of images in [0, 1]; without a graph."""
+        return two_sided(self(images)).softmax(dim=1)
+
+
+class OutputOf(nn.Module):
+    """One of the outputs of a network that returns several.
+
+    A tuple, list, mapping, named tuple or dataclass in which one entry is called `logits`, or one alone has the shape
+    of logits, is understood without it.
+
+    Args:
+        network: Maps images [N, C, H, W] to several outputs.
+        output_key: The name or position of the one that counts.
+
+    Shape: images [N, C, H, W] to [N, K].
+    Raises: ModelError, when called, if there is no such output, or it holds no logits.
+
+    Example:
+        >>> class Two(nn.Module):
+        ...     def forward(self, x):
+        ...         return {"cat or dog": x.flatten(1)[:, :2], "indoors": x.flatten(1)[:, 2:4]}
+        >>> OutputOf(Two(), output_key="indoors")(torch.arange(4.0).view(1, 1, 2, 2))
+        tensor([[2., 3.]])
+    """
+
+    def __init__(self, network: nn.Module, output_key: str | int) -> None:
+        super().__init__()
+        self.network = network
+        self.output_key = output_key
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the logits."""
+        return logits_of(self.network(x), len(x), self.output_key)
 
 
 @contextmanager

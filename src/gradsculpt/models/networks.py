@@ -12,6 +12,7 @@ from gradsculpt.extensions import called
 from gradsculpt.models.classifier import noise, untouched
 from gradsculpt.models.small import ConvNet, LeNet
 from gradsculpt.models.smooth import to_softplus
+from gradsculpt.outputs import logits_of, two_sided
 
 MODELS = (
     ("lenet", "four convolutions and two linear layers, for images of up to 64 pixels"),
@@ -93,20 +94,22 @@ def check_logits(name: str, network: nn.Module, x: Tensor, num_classes: int | No
     size = x.shape[-1]
     try:
         with untouched(network):
-            logits = network(x)
+            output = network(x)
     except Exception as error:
         raise ModelError(
             f"{name} cannot take {size} x {size} images, as a batch {list(x.shape)} ({first_line(error)}). "
             "Pass another image size, or choose another network."
         ) from error
-    shape = list(logits.shape) if isinstance(logits, Tensor) else None
-    if shape is None or len(shape) != 2 or shape != [len(x), num_classes or shape[1]]:
-        came = f"a {type(logits).__name__}" if shape is None else f"shape {shape}"
+    try:
+        count = two_sided(logits_of(output, len(x))).shape[1]
+    except ModelError as error:
+        raise ModelError(f"{name}: {error}") from error
+    if num_classes not in (None, count):
         raise ModelError(
-            f"{name} gives {came} for images {list(x.shape)}, where logits [{len(x)}, {num_classes or 'classes'}] are "
-            "needed: one row an image, one column a class. Choose a classifier, or return its logits alone."
+            f"{name} gives {count} outputs for images {list(x.shape)}, where {num_classes} are needed: one a class. "
+            "Build it for as many, or choose another network."
         )
-    return shape[1]
+    return count
 
 
 def _resnet18(num_classes: int, image_size: int) -> nn.Module:

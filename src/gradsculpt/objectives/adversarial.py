@@ -66,7 +66,7 @@ class AdversarialTraining(DataTerm):
 
         def values(inputs: Tensor) -> Tensor:
             with undisturbed(passes.model), torch.no_grad():
-                return passes.losses(passes.model(inputs))
+                return passes.losses(passes.logits(inputs))
 
         random = {"generator": passes.generator} if self.perturbation.needs_randomness else {}
         # Nothing is free but delta = 0, for a perturbation that does not ask.
@@ -79,7 +79,7 @@ class AdversarialTraining(DataTerm):
                 perturbed = perturbed.clamp(low.to(perturbed), high.to(perturbed))
         if self.perturbation.needs_backward:
             state = {**state, "inputs": perturbed.requires_grad_()}
-        return passes.model(perturbed), state
+        return passes.logits(perturbed), state
 
     def scaled(self, factor: float) -> "AdversarialTraining":
         """Return adversarial training with the penalty, and noise that follows no penalty, times a factor."""

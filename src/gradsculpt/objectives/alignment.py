@@ -5,7 +5,6 @@ from typing import ClassVar, Literal, cast
 
 from torch import Tensor
 
-from gradsculpt.gradients import Recording
 from gradsculpt.numerics import cosine, dot, length, unit
 from gradsculpt.objectives.passes import Passes
 from gradsculpt.objectives.schedules import Setting, Weight, check_weights, resolved
@@ -69,7 +68,7 @@ class LocalGradientAlignment(SecondOrder):
     def terms_of(self, passes: Passes) -> dict[str, Tensor]:
         """Return the weighted criteria."""
         source = passes.clean_logit_gradient if self.detach_source else passes.logit_gradient(passes.clean)
-        other = passes.logit_gradient(Recording(passes.model, passes.x + self._delta(passes, source.detach()), order=2))
+        other = passes.logit_gradient(passes.record(passes.x + self._delta(passes, source.detach()), order=2))
         difference = source - other
         distance = dot(difference, difference) if self.squared else length(difference)
         return {

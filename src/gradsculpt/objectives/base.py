@@ -7,7 +7,6 @@ from dataclasses import dataclass, replace
 from typing import Any, ClassVar, cast
 
 import torch
-import torch.nn.functional as F
 from torch import Generator, Tensor
 
 from gradsculpt import checks
@@ -47,14 +46,17 @@ class Objective(ABC):  # noqa: B024 - its kinds, not it, have abstract methods
         Args:
             model: Any callable from [N, C, H, W] to logits [N, K].
             x: What the model takes, [N, C, H, W].
-            y: Class indices [N].
+            y: Class indices [N], or one for all images.
             attention: Attention maps [N, 1, H, W], for penalties that follow them.
             generator: Source of the randomness of terms that have any; by default PyTorch's own.
             state: What the step before has left, or `initial_state()`; needed, also without gradients, by whatever
                 carries something.
 
-        Raises: ArgumentError if x is no batch of images, the objective has schedules that were not resolved, or it
-            carries something and was given no state.
+        Raises:
+            ArgumentError: If x is no batch of images, there are classes that the model has not, the objective has
+                schedules that were not resolved, or it carries something and was given no state.
+            ModelError: If no gradient leads from the logits to the images, as terms need it, or PyTorch has none of
+                the order that they need.
         """
         state = self._begun(state)
         data, regularisers = _sorted(self.parts())
@@ -71,7 +73,7 @@ class Objective(ABC):  # noqa: B024 - its kinds, not it, have abstract methods
             _ = passes.generator  # drawn here, and not where the random state will be put back
         random = random_state() if active else None
         logits, state = (passes.clean.output, state) if data is None else data.logits(passes, state)
-        loss = F.cross_entropy(logits, passes.y)
+        loss = passes.losses(logits).mean()
         if active and not any(term.differentiates_clean for term in active):
             # The largest part of the memory is freed before the terms take theirs.
             with undisturbed(model, random=random):

@@ -17,6 +17,7 @@ from gradsculpt.objectives.base import Objective, Regulariser, Requirements, Tea
 from gradsculpt.objectives.entropy import CrossEntropy
 from gradsculpt.objectives.passes import Passes
 from gradsculpt.objectives.schedules import Setting, Weight, check_weights, resolved
+from gradsculpt.outputs import logits_at, two_sided
 from gradsculpt.penalties import Size
 
 
@@ -113,9 +114,10 @@ class _WithTeacher(ExplanationDistillation):
         along = passes.x.detach() + positions[drawn] * size * maps
         across = _without(size * passes.uniform(), maps)
         with undisturbed(self.network), torch.no_grad():
-            target = (wide(self.network(in_precision_of(self.network, along))) / self.temperature).softmax(dim=1)
-        predicted = wide(passes.model(along + across)).log_softmax(dim=1)
-        target = target.to(predicted)
+            answer = logits_at(self.network, in_precision_of(self.network, along))
+        predicted = wide(two_sided(passes.logits(along + across))).log_softmax(dim=1)
+        target = (wide(two_sided(answer)) / self.temperature).softmax(dim=1).to(predicted)
+        checks.same_shape("the logits of the teacher", target, "the network's", predicted)
         return {self.names[0]: resolved(self.weight) * F.kl_div(predicted, target, reduction="batchmean")}
 
     def _maps(self, passes: Passes) -> Tensor:

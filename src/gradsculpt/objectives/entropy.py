@@ -8,6 +8,7 @@ from torch import Tensor
 from gradsculpt.objectives.base import DataTerm, Regulariser
 from gradsculpt.objectives.passes import Passes
 from gradsculpt.objectives.schedules import Weight, check_weights, resolved
+from gradsculpt.outputs import two_sided
 from gradsculpt.perturbations import State
 
 
@@ -62,6 +63,6 @@ class MaxEntropy(Regulariser):
 
     def terms(self, passes: Passes) -> dict[str, Tensor]:
         """Return the weighted negative entropy."""
-        log_probabilities = passes.clean.output.log_softmax(dim=1)
+        log_probabilities = two_sided(passes.clean.output).log_softmax(dim=1)
         negative_entropy = (log_probabilities.exp() * log_probabilities).sum(dim=1).mean()
         return {"negative_entropy": resolved(self.weight) * negative_entropy}

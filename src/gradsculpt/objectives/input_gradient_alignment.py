@@ -15,6 +15,7 @@ from gradsculpt.objectives.base import DataTerm, Part
 from gradsculpt.objectives.passes import Passes
 from gradsculpt.objectives.schedules import Setting, Weight, check_weights, resolved
 from gradsculpt.objectives.second_order import SecondOrder
+from gradsculpt.outputs import two_sided
 from gradsculpt.penalties import Size
 from gradsculpt.perturbations import State
 
@@ -84,9 +85,9 @@ class InputGradientAlignment(SecondOrder):
         """Return the weighted triplet loss, at the images of the data term or at some that are sought for it alone."""
         training = passes.training if self._at_perturbed else None
         if training is None:
-            training = Recording(passes.model, self.perturbed(passes), order=2)
+            training = passes.record(self.perturbed(passes), order=2)
         elif self.share < 1:
-            training = Recording(passes.model, training.point[: len(passes.x)], order=2)
+            training = passes.record(training.point[: len(passes.x)], order=2)
         return {self.names[0]: resolved(self.weight) * _triplet(training, passes.y).mean()}
 
     def perturbed(self, passes: Passes) -> Tensor:
@@ -98,7 +99,7 @@ class InputGradientAlignment(SecondOrder):
         greatest = x.new_full((len(x),), -torch.inf)
         for step in range(self.steps + 1 if self.steps else 0):
             with undisturbed(passes.model):  # each pass by itself, so that all draw the mask of the training pass
-                point = Recording(passes.model, x + delta, order=2)
+                point = passes.record(x + delta, order=2)
                 losses = _triplet(point, passes.y, create_graph=step < self.steps)
                 values = losses.detach()
                 best = torch.where(spread(values > greatest, delta), delta, best)
@@ -115,10 +116,10 @@ class InputGradientAlignment(SecondOrder):
 
 def _triplet(point: Recording, y: Tensor, *, create_graph: bool = True) -> Tensor:
     """Return the triplet loss of each image, [N]; the images of the pass are the anchors."""
-    runner_up = point.output.detach().scatter(1, y[:, None], -torch.inf).argmax(dim=1)
+    logits = two_sided(point.output)
+    runner_up = logits.detach().scatter(1, y[:, None], -torch.inf).argmax(dim=1)
     true, wrong = (
-        point.gradient(point.output.gather(1, classes[:, None]), create_graph=create_graph)
-        for classes in (y, runner_up)
+        point.gradient(logits.gather(1, classes[:, None]), create_graph=create_graph) for classes in (y, runner_up)
     )
     return F.softplus(cosine(point.point, wrong) - cosine(point.point, true))
 
@@ -135,7 +136,7 @@ class _PerturbedCrossEntropy(DataTerm):
         """Return the logits; the pass is kept for the triplet loss."""
         if self.clean:
             return passes.clean.output, state
-        passes.training = Recording(passes.model, self.alignment.perturbed(passes), order=2)
+        passes.training = passes.record(self.alignment.perturbed(passes), order=2)
         return passes.training.output, state
 
     def scaled(self, factor: float) -> "_PerturbedCrossEntropy":

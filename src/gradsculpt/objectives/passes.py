@@ -9,6 +9,7 @@ from torch import Tensor
 
 from gradsculpt import checks
 from gradsculpt.gradients import Model, Recording, differentiable, input_gradient
+from gradsculpt.outputs import class_logits, logits_at, two_sided
 from gradsculpt.perturbations import State
 
 
@@ -18,7 +19,7 @@ class Losses:
 
     Args:
         loss: What to call `backward` on; a scalar, averaged over the batch.
-        logits: [N, K], of the inputs on which the data term was computed, without a graph.
+        logits: [N, K], of the inputs on which the data term was computed, without a graph; [N, 1] for a single logit.
         terms: What adds up to the loss, by name.
         state: What to hand to the next step; empty where nothing is carried.
     """
@@ -51,14 +52,28 @@ class Passes:
         recorded: bool = True,
     ) -> None:
         checks.images("x", x)
-        self.model, self.x, self.y, self.attention = model, differentiable(x), differentiable(y), attention
+        self.model, self.x, self.attention = model, differentiable(x), attention
+        self.y = checks.labels(y, len(x)).to(x.device)
+        self._classes = int(self.y.max()) + 1
         self._generator, self._recorded = generator, recorded
         self.training: Recording | None = None
+
+    def logits(self, inputs: Tensor) -> Tensor:
+        """Return the logits [N, K] of images; raise `ArgumentError` if there are classes that the model has not."""
+        logits = logits_at(self.model, inputs)
+        count = two_sided(logits).shape[1]
+        if count < self._classes:
+            checks.labels(self.y, len(self.y), count)
+        return logits
+
+    def record(self, inputs: Tensor, *, tracked: bool = True, order: int = 3) -> Recording:
+        """Return a pass at images whose output is their logits; the arguments are those of `Recording`."""
+        return Recording(self.logits, inputs, tracked=tracked, order=order)
 
     @cached_property
     def clean(self) -> Recording:
         """The pass at x; it is the training pass if the data term asks for it first."""
-        return Recording(self.model, self.x, tracked=self._recorded)
+        return self.record(self.x, tracked=self._recorded)
 
     @cached_property
     def clean_logit_gradient(self) -> Tensor:
@@ -79,18 +94,18 @@ class Passes:
 
     def logit_gradient(self, recording: Recording, *, create_graph: bool = True) -> Tensor:
         """Return the gradient of the true class's logit in a pass, [N, C, H, W]."""
-        return recording.gradient(recording.output.gather(1, self.y[:, None]), create_graph=create_graph)
+        return recording.gradient(class_logits(recording.output, self.y), create_graph=create_graph)
 
     def losses(self, logits: Tensor) -> Tensor:
         """Return the cross entropy of each image, [N]."""
-        return F.cross_entropy(logits, self.y, reduction="none")
+        return F.cross_entropy(two_sided(logits), self.y, reduction="none")
 
     def loss_gradient(self, inputs: Tensor) -> tuple[Tensor, Tensor]:
         """Return the cross entropy of each image [N] and its gradient at `inputs`, without a graph."""
         if inputs is self.x and self._recorded:
             values = self.losses(self.clean.output)
             return values.detach(), self.clean.gradient(values)
-        return input_gradient(lambda point: self.losses(self.model(point)), inputs)
+        return input_gradient(lambda point: self.losses(self.logits(point)), inputs)
 
     @cached_property
     def generator(self) -> torch.Generator:

@@ -166,8 +166,7 @@ class MoreauGrad(Attribution):
             return problem.objective(-self.lambda_ * wide(maps.detach()), samples, torch.Generator().manual_seed(seed))
 
     def _problem(self, model: Model, x: Tensor, target: Tensor) -> Envelope:
-        checks.labels(target, len(x))
-        level = noise_level(x, self.sigma)
+        target, level = checks.labels(target, len(x)).to(x.device), noise_level(x, self.sigma)
         return Envelope(model, x, target, self.output, level, self.lambda_, self.penalty, self.samples, self.batch_size)
 
     def _solved(self, problem: Envelope, start: Tensor | None, generator: torch.Generator) -> Solution:

@@ -12,6 +12,7 @@ from gradsculpt.attributions.sampling import groups
 from gradsculpt.attributions.sampling import noise as standard_normal
 from gradsculpt.gradients import Model, gradient_at, input_gradient
 from gradsculpt.numerics import divided, per_sample, wide
+from gradsculpt.outputs import logits_at
 from gradsculpt.penalties.base import Penalty
 
 _STEPS = 50  # at most, of conjugate gradients
@@ -86,7 +87,9 @@ class Envelope:
 
     def scores(self, inputs: Tensor) -> Tensor:
         """Return the class output of each of several copies of the images, [S N]."""
-        return class_output(self.model(inputs), self.target.repeat(len(inputs) // len(self.target)), self.output)
+        return class_output(
+            logits_at(self.model, inputs), self.target.repeat(len(inputs) // len(self.target)), self.output
+        )
 
     def noise(self, samples: int, generator: torch.Generator) -> Iterator[Tensor]:
         """Yield groups of noise for the images, [S, N, C, H, W]; a single 0 if their level is 0."""

@@ -18,6 +18,7 @@ from gradsculpt.errors import ModelError
 from gradsculpt.gradients import Model, local_gradients
 from gradsculpt.isolation import undisturbed
 from gradsculpt.numerics import per_sample
+from gradsculpt.outputs import class_logits, logits_of
 
 _Noted = tuple[str, Tensor, Any]
 """The name of a function that was called, what went in, and what came out."""
@@ -70,7 +71,7 @@ class DeepLift(Attribution):
             handlers = _handlers(*(partial(rule, propagation, waiting) for rule in (_rescale, _rescale_pool)))
             multipliers, values, classes = propagation.maps(model, x, target, handlers, unrecorded=True)
             maps = ((x - start) * multipliers).to(x.dtype)
-            before = at_start.detach().gather(1, classes.to(at_start.device)[:, None])[:, 0]
+            before = class_logits(at_start.detach(), classes.to(at_start.device))
             _check_sums(maps.detach(), values.detach(), before)
             return maps
 
@@ -104,7 +105,7 @@ def _reference(model: Model, start: Tensor) -> tuple[Tensor, list[_Noted]]:
 
     mode = Dispatch(_handlers(activation, pooling), Call.__call__, substitute=True)
     with undisturbed(model), mode:
-        return mode.current(model(start)), noted
+        return logits_of(mode.current(model(start)), len(start)), noted
 
 
 def _matching(noted: Iterator[_Noted], call: Call) -> tuple[Tensor, Any]:

@@ -14,9 +14,10 @@ from gradsculpt import checks
 from gradsculpt.attributions.gradient import class_output
 from gradsculpt.attributions.sampling import source
 from gradsculpt.dispatch import Call, Dispatch, Handler, Key
-from gradsculpt.errors import ModelError
+from gradsculpt.errors import UnknownFunctionError
 from gradsculpt.gradients import Model, input_gradient, local_gradients
 from gradsculpt.isolation import undisturbed
+from gradsculpt.outputs import logits_of, predicted, two_sided
 
 Rule = Callable[[Sequence[Tensor], Tensor], Sequence[Tensor | None]]
 """From inputs and the gradient of the output to what the inputs get."""
@@ -88,9 +89,9 @@ class Propagation:
         def output(inputs: Tensor) -> Tensor:
             self.origin = inputs
             with mode:
-                logits = mode.current(model(inputs))
+                logits = logits_of(mode.current(model(inputs)), len(inputs))
             _refuse_unseen(logits)
-            classes.append(logits.argmax(dim=1) if target is None else target)
+            classes.append(predicted(logits) if target is None else checks.labels(target, *two_sided(logits).shape))
             return class_output(logits, classes[0], "logit")
 
         try:
@@ -151,7 +152,7 @@ def _refuse_unseen(logits: Tensor) -> None:
     for node in _history(logits):
         stranger = issubclass(type(node), _PYTHON_NODE) and not hasattr(node, "is_ruled")
         if stranger and node.name() != "BackwardHookFunctionBackward":  # which is the identity, of modules with hooks
-            raise ModelError(
+            raise UnknownFunctionError(
                 f"the network computes with an autograd function of its own ({node.name().removesuffix('Backward')}), "
                 "which may be an activation; the map would take its plain derivative. Build the network from "
                 "PyTorch's functions (for EfficientNet: set_swish(memory_efficient=False)), or take Gradient."
