@@ -1,5 +1,6 @@
 """Validation at the door: what public functions call on their arguments before any work is done."""
 
+import inspect
 import math
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -61,6 +62,17 @@ def of_type(name: str, value: Any, hint: Any) -> None:
         raise ArgumentError(f"{name}={value!r} is not known; choose from {', '.join(map(str, choices))}.")
     fact = "is out of range" if isinstance(value, int | float) else "cannot be used"
     raise ArgumentError(f"{name}={told(value)} {fact}; pass {' or '.join(map(_described, _kinds(hint)))}.")
+
+
+def arguments(function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+    """Raise `ArgumentError` unless the settings that a function is called with are of the types that it declares.
+
+    What may be a tensor is left to the function, as it may have to fit others.
+    """
+    hints = _settings_of(function)
+    for name, value in (*zip(hints, args, strict=False), *kwargs.items()):
+        if Tensor not in _kinds(hints.get(name, Tensor)):
+            of_type(name, value, hints[name])
 
 
 def each_at_least(settings: Any, **lows: float) -> None:
@@ -204,6 +216,15 @@ def _hints_of(kind: type) -> dict[str, Any]:
         with suppress(NameError, TypeError, AttributeError):
             hints |= get_type_hints(each)
     return {field.name: hints.get(field.name, Any) for field in fields(kind) if field.init}
+
+
+@cache
+def _settings_of(function: Callable[..., Any]) -> dict[str, Any]:
+    """Return the types of a function's arguments, in their order; what nobody else can look up counts as a tensor."""
+    hints: dict[str, Any] = {}
+    with suppress(NameError, TypeError, AttributeError):
+        hints = get_type_hints(function)
+    return {name: hints.get(name, Tensor) for name in inspect.signature(function).parameters}
 
 
 def _kinds(hint: Any) -> tuple[Any, ...]:
