@@ -67,11 +67,12 @@ def of_type(name: str, value: Any, hint: Any) -> None:
 def arguments(function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
     """Raise `ArgumentError` unless the settings that a function is called with are of the types that it declares.
 
-    What may be a tensor is left to the function, as it may have to fit others.
+    What may be a tensor is left to the function, as it may have to fit others, and so is the range of numbers.
     """
     hints = _settings_of(function)
     for name, value in (*zip(hints, args, strict=False), *kwargs.items()):
-        if Tensor not in _kinds(hints.get(name, Tensor)):
+        kinds = _kinds(hints.get(name, Tensor))
+        if Tensor not in kinds and not (float in kinds and isinstance(value, float)):
             of_type(name, value, hints[name])
 
 
@@ -236,6 +237,8 @@ def _fits(value: Any, hint: Any) -> bool:
     if len(kinds) > 1:
         return any(_fits(value, kind) for kind in kinds)
     origin, inner = get_origin(hint) or hint, get_args(hint)
+    if origin is Any:
+        return True
     if origin is Literal:
         return value in [each for each in inner if type(each) is type(value)]
     if origin is int:

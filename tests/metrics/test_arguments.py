@@ -67,4 +67,4 @@ def test_a_metric_of_ones_own_is_asked_no_more_than_it_says() -> None:
 
     assert powered(GIVEN["maps"], "2".count("2")).shape == (2,)
     with pytest.raises(GradsculptError, match=r"^times=1\.5 is out of range; pass a whole number"):
-        powered(GIVEN["maps"], times=1.5)
+        powered(GIVEN["maps"], times=1.5)  # type: ignore[arg-type]
