@@ -1,5 +1,6 @@
 """Small networks and batches that tests share."""
 
+import copy
 from collections.abc import Callable
 
 import torch
@@ -45,3 +46,14 @@ class Recorder(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         self.seen.append(x.detach().clone())
         return self.model(x)
+
+
+def halved(dtype: torch.dtype, side: int, n: int = 2) -> tuple[nn.Sequential, nn.Sequential, Tensor]:
+    """Return a smooth network whose weights a half precision holds, in it and in float32, and images that it holds."""
+    generator = torch.Generator().manual_seed(5)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(1)
+        layers: list[nn.Module] = [nn.Conv2d(3, 8, 5, stride=2), nn.Softplus(3), nn.Conv2d(8, 8, 3, stride=2)]
+        layers += [nn.Softplus(3), nn.AdaptiveAvgPool2d(4), nn.Flatten(), nn.Linear(128, 5)]
+        half = nn.Sequential(*layers).to(dtype).eval()
+    return half, copy.deepcopy(half).float(), torch.randn(n, 3, side, side, generator=generator).to(dtype)

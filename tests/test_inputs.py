@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from gradsculpt.errors import ArgumentError
-from gradsculpt.inputs import InputSpace
+from gradsculpt.inputs import InputSpace, in_precision_of
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 SPACE = InputSpace(MEAN, STD)
@@ -83,3 +83,18 @@ def test_images_of_another_shape_are_refused(shape: tuple[int, ...]) -> None:
     for operation in (SPACE.normalize, SPACE.denormalize):
         with pytest.raises(ArgumentError, match=rf"shape \[{', '.join(map(str, shape))}\].*\[N, 3, H, W\]"):
             operation(torch.zeros(shape))
+
+
+def test_images_take_the_precision_of_a_network() -> None:
+    x = torch.rand(1, 3, 4, 4)
+    for dtype in (torch.float16, torch.bfloat16, torch.float64):
+        for network in (torch.nn.Conv2d(3, 1, 1), torch.nn.BatchNorm2d(3, affine=False)):
+            assert in_precision_of(network.to(dtype), x).dtype == dtype
+    for taking_any in (torch.nn.Flatten(), torch.sigmoid):
+        assert in_precision_of(taking_any, x) is x
+
+
+@pytest.mark.parametrize("wrong", [0.5, "abc", None, ("0.5",), (True,)])
+def test_what_is_no_row_of_numbers_is_refused(wrong: object) -> None:
+    with pytest.raises(ArgumentError, match=r"^mean="):
+        InputSpace(wrong, (0.5,))  # type: ignore[arg-type]

@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from gradsculpt.numerics import cosine, divided, length, per_sample, spread, unit, unit_peak
+from gradsculpt.numerics import cosine, divided, dot, in_range, length, per_sample, spread, unit, unit_peak, wide
 
 
 def batch() -> Tensor:
@@ -37,3 +37,24 @@ def test_nothing_is_divided_by_zero_and_no_derivative_is_nan() -> None:
         assert bool(gradient.isfinite().all())
     assert divided(torch.ones(1), torch.zeros(1), empty=7.0).item() == 7.0
     assert divided(torch.ones(1), torch.full((1,), -2.0)).item() == -0.5
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16], ids=str)
+@pytest.mark.parametrize("size", [1e-4, 300.0])
+def test_sums_over_as_many_entries_as_images_have_stay_in_range(dtype: torch.dtype, size: float) -> None:
+    a = torch.full((1, 3, 224, 224), size).to(dtype)
+    entry = a.double()[0, 0, 0, 0].item()
+    assert per_sample(a).item() == pytest.approx(entry * 150_528, rel=1e-3)
+    assert dot(a, a).item() == pytest.approx(entry**2 * 150_528, rel=1e-3)
+    assert length(a).item() == pytest.approx(entry * 150_528**0.5, rel=1e-3)
+    assert cosine(a, -a).item() == pytest.approx(-1.0, rel=1e-3)
+    assert unit(a).dtype == dtype
+    assert unit(a).double().norm().item() == pytest.approx(1.0, rel=1e-2)
+    for result in (per_sample(a), dot(a, a), length(a), cosine(a, a), wide(a)):
+        assert result.dtype == torch.float32
+
+
+def test_types_wide_enough_stay() -> None:
+    types = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
+    assert [in_range(each) for each in types] == [torch.float32, torch.bfloat16, torch.float32, torch.float64]
+    assert [wide(torch.zeros(1, dtype=each)).dtype for each in types] == [*[torch.float32] * 3, torch.float64]

@@ -4,14 +4,19 @@ The table is written from the publications, not from the recipes: AdvGrad is Gon
 AAAI 2023, and the scripts that it publishes. Where a publication names no number, "ours" says so.
 """
 
+from collections.abc import Callable
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+import torch
+from torch import Tensor
 
 import gradsculpt
 from gradsculpt.cli.settings import read_settings
+from gradsculpt.errors import ArgumentError
 from gradsculpt.objectives import (
     AdversarialTraining,
     CrossEntropy,
@@ -27,6 +32,8 @@ from gradsculpt.objectives import (
 from gradsculpt.penalties import L1, ElasticNet, GroupL21, Harmonization
 from gradsculpt.perturbations import Free, Iterative, Momentum, Noise, OneStep, Perturbation
 from gradsculpt.training import Optimization, TrainSettings
+from gradsculpt.training.fitting import build_module
+from tests.training.small import images
 
 UNTOUCHED: dict[str, Any] = {
     "data": "cells",
@@ -37,6 +44,7 @@ UNTOUCHED: dict[str, Any] = {
     "accumulate": 1,
     "clip": None,
     "optimization": Optimization("adam", lr=1e-3, weight_decay=1e-4, betas=(0.9, 0.999), schedule="cosine", warmup=0),
+    "statistics": "data",
     "image_size": None,
     "val_fraction": 0.1,
     "train_count": None,
@@ -48,12 +56,25 @@ UNTOUCHED: dict[str, Any] = {
 """What no recipe of AdvGrad's sets: they say how, and the data say the rest. Ours."""
 
 
-def scripts(optimizer: str, decay: float, milestones: tuple[int, ...], epochs: int, batch: int = 128) -> dict[str, Any]:
-    """The trainings of LGA's scripts: a tenth of the rate at each milestone, and Softplus with beta 3."""
+CIFAR10 = ((0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010))
+IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+
+
+def scripts(
+    optimizer: str,
+    decay: float,
+    milestones: tuple[int, ...],
+    epochs: int,
+    batch: int = 128,
+    statistics: tuple[tuple[float, ...], tuple[float, ...]] = CIFAR10,
+) -> dict[str, Any]:
+    """The trainings of LGA's scripts: a tenth of the rate at each milestone, Softplus with beta 3, a clip of .5."""
     return {
         "softplus": 3.0,
         "epochs": epochs,
         "batch_size": batch,
+        "clip": 0.5,
+        "statistics": statistics,
         "optimization": Optimization(
             optimizer,  # type: ignore[arg-type]
             lr=1e-3,
@@ -69,7 +90,7 @@ def scripts(optimizer: str, decay: float, milestones: tuple[int, ...], epochs: i
 
 LENET = scripts("adam", 4e-5, (100, 150), 300)  # CIFAR-10
 RESNET18 = scripts("adamw", 1e-2, (100, 150), 200)  # CIFAR-10
-IMAGENET100 = scripts("adamw", 1e-2, (40, 60, 80), 90)  # ResNet-18
+IMAGENET100 = scripts("adamw", 1e-2, (40, 60, 80), 90, statistics=IMAGENET)  # ResNet-18
 
 
 def adversarial(penalty: Any, perturbation: Perturbation | None = None) -> AdversarialTraining:
@@ -83,10 +104,23 @@ def aligned(l2: float, cosine: float, every: int = 1) -> LocalGradientAlignment:
     )
 
 
-# B.4: seven steps of .3 after the analytic start, which `Iterative` counts as a step.
-B4 = Iterative(steps=8, step_size=0.3, start="dual", relative=False, keep="best")
+# B.4: seven steps of .3 after the analytic start, which `Iterative` counts as a step; what they lead to is taken.
+B4 = Iterative(steps=8, step_size=0.3, start="dual", relative=False, keep="last")
+
+
+def published(epochs: int, **optimization: Any) -> dict[str, Any]:
+    """The trainings of AdvGrad: Adam at a constant rate, in batches of 16."""
+    return {
+        "epochs": epochs,
+        "batch_size": 16,
+        "optimization": Optimization("adam", schedule="constant", **optimization),
+    }
+
 
 RECIPES: dict[str, tuple[Objective, dict[str, Any]]] = {
+    # AdvGrad, B.2 and B.1, where "a momentum of 0.999" is both betas in the code.
+    "advgrad-imagenette": (CrossEntropy(), published(200, lr=3e-4, betas=(0.999, 0.999), weight_decay=1e-4)),
+    "advgrad-cells": (CrossEntropy(), published(10, lr=1e-3, betas=(0.5, 0.999), weight_decay=1e-5)),
     # AdvGrad, section 5: the baseline.
     "standard": (CrossEntropy(), {}),
     # Table 3: .01 of .01, .05 and .10 costs no accuracy.
@@ -105,7 +139,7 @@ RECIPES: dict[str, tuple[Objective, dict[str, Any]]] = {
     # Proposition 4; weight and sigma are ours.
     "harmonize-positive": (adversarial(Harmonization(10.0, positive=True, sigma=0.01)), {}),
     # C.3.1, Table 6, with the weights of Table 4: the gradient of the whole image has unit length.
-    "l2-control": (adversarial(GroupL21(1.0, patch=4096, per_channel=False)), {}),
+    "l2-control": (adversarial(GroupL21(1.0, patch=None, per_channel=False)), {}),
     # C.2.2; four replays as in Shafahi et al., NeurIPS 2019, for ImageNet.
     "free": (adversarial(L1(0.01), Free(replays=4)), {}),
     # C.2.3; ten steps and decay 1 as in Dong et al., CVPR 2018.
@@ -167,3 +201,126 @@ def test_the_table_has_every_setting_that_decides_a_training() -> None:
     elsewhere = {"out", "recipe", "objective", "data_dir", "cache_dir", "strict", "tensorboard", "resume", "threads"}
     machine = {"device", "devices", "nodes", "channels_last"}
     assert {field.name for field in fields(TrainSettings)} == set(UNTOUCHED) | elsewhere | machine
+
+
+def recipe(name: str, out: Path, *words: str) -> TrainSettings:
+    return read_settings(["--recipe", name, "--out", str(out), *words])
+
+
+def test_recipes_joined_by_a_plus_come_one_over_the_other(tmp_path: Path) -> None:
+    objective, training = RECIPES["elastic-net"][0], RECIPES["advgrad-imagenette"][1]
+    joined = recipe("elastic-net+advgrad-imagenette", tmp_path, "--epochs", "3")
+    assert (joined.objective, joined.recipe) == (objective, "elastic-net+advgrad-imagenette")
+    assert (joined.optimization, joined.batch_size, joined.epochs) == (training["optimization"], 16, 3)
+    with pytest.raises(ArgumentError, match="no recipe 'imagenette'"):
+        recipe("elastic-net+imagenette", tmp_path)
+
+
+def test_inputs_are_normalised_by_the_statistics_that_are_asked_for(tmp_path: Path) -> None:
+    published, pictures = recipe("aga-l2", tmp_path), images()
+    assert (build_module(published, pictures).space.mean, build_module(published, pictures).space.std) == CIFAR10
+    measured = build_module(recipe("aga-l2", tmp_path, "--statistics", "data"), pictures).space
+    pixels = pictures.images.reshape(-1, 3) / 255
+    np.testing.assert_allclose([measured.mean, measured.std], [pixels.mean(axis=0), pixels.std(axis=0)])
+    typed = recipe("standard", tmp_path, "--statistics", "[[0.5, 0.4, 0.3], [0.1, 0.2, 0.3]]")
+    assert typed.statistics == ((0.5, 0.4, 0.3), (0.1, 0.2, 0.3))
+    assert typed.config()["statistics"] == [[0.5, 0.4, 0.3], [0.1, 0.2, 0.3]]
+
+
+@pytest.mark.parametrize("wrong", ["published", "[[0.5, 0.5, 0.5]]", "[[0.5, 0.5, 0.5], [0.1, 0.1]]", "[[0.5], [0.0]]"])
+def test_statistics_that_are_none_are_refused(wrong: str, tmp_path: Path) -> None:
+    with pytest.raises(ArgumentError):
+        recipe("standard", tmp_path, "--statistics", wrong)
+
+
+def test_the_published_statistics_make_the_terms_as_much_smaller_as_the_notes_say() -> None:
+    measured = np.array([0.24703, 0.24349, 0.26159])  # of CIFAR-10
+    assert ((measured / CIFAR10[1]) ** 2).mean() == pytest.approx(1.56, abs=0.005)
+    assert ((measured / CIFAR10[1]) ** 2).mean() ** 2 == pytest.approx(2.42, abs=0.02)
+
+
+@pytest.mark.parametrize("side", [1, 32, 224, 5000])
+def test_the_l2_control_is_a_unit_vector_at_any_size(side: int, tmp_path: Path) -> None:
+    objective = recipe("l2-control", tmp_path).objective
+    assert isinstance(objective, AdversarialTraining)
+    assert objective.penalty is not None
+    gradient = torch.randn(2, 3, side, 224, generator=torch.Generator().manual_seed(0))
+    delta = objective.penalty.dual(gradient)
+    exact = gradient.double() / gradient.double().flatten(1).norm(dim=1).view(2, 1, 1, 1)
+    torch.testing.assert_close(delta.double(), exact, rtol=1e-5, atol=0)
+    torch.testing.assert_close(delta.double().flatten(1).norm(dim=1), torch.ones(2).double(), rtol=1e-5, atol=0)
+
+
+SLOPE = torch.randn(2, 3, 28, 28, generator=torch.Generator().manual_seed(1), dtype=torch.float64).numpy()
+CLEAN = torch.randn(2, 3, 28, 28, generator=torch.Generator().manual_seed(2), dtype=torch.float64).numpy()
+
+
+def slope(x: np.ndarray, i: int) -> np.ndarray:
+    """The gradient of a bent loss at image i, moved to x."""
+    return np.asarray(0.05 * (SLOPE[i] + np.cos(2 * x)))
+
+
+def l1_step(delta: np.ndarray, g: np.ndarray) -> np.ndarray:
+    return np.asarray(np.clip(delta + 0.3 * np.sign(g), -0.01, 0.01))
+
+
+def elastic_step(delta: np.ndarray, g: np.ndarray) -> np.ndarray:
+    """A step of length .3, then argmin over d of PQ(d) + (d - v)^2 / (2 t) with that step's t."""
+    t = 0.3 / np.sqrt((g**2).sum())
+    v = delta + t * g
+    excess = np.maximum(np.abs(v) - 0.01, 0)
+    return np.asarray(np.sign(v) * (np.minimum(np.abs(v), 0.01) + excess / (1 + t / (2 * 0.05))))
+
+
+def group_step(delta: np.ndarray, g: np.ndarray) -> np.ndarray:
+    """A step of length .3, then each patch of 14 x 14 of a channel comes back into its ball."""
+    v = delta + 0.3 * g / np.sqrt((g**2).sum())
+    for patch in patches(v):
+        patch *= min(1.0, 0.1 / np.sqrt((patch**2).sum()))
+    return v
+
+
+def patches(v: np.ndarray) -> list[np.ndarray]:
+    return [v[c, i : i + 14, j : j + 14] for c in range(3) for i in (0, 14) for j in (0, 14)]
+
+
+def l1_start(g: np.ndarray) -> np.ndarray:
+    return np.asarray(0.01 * np.sign(g))
+
+
+def elastic_start(g: np.ndarray) -> np.ndarray:
+    return np.asarray(0.01 * np.sign(g) + 2 * 0.05 * g)
+
+
+def group_start(g: np.ndarray) -> np.ndarray:
+    start = g.copy()
+    for patch in patches(start):
+        patch *= 0.1 / np.sqrt((patch**2).sum())
+    return start
+
+
+@pytest.mark.parametrize(
+    ("name", "start", "step"),
+    [
+        ("l1-iterative", l1_start, l1_step),
+        ("elastic-net-iterative", elastic_start, elastic_step),
+        ("group-iterative", group_start, group_step),
+    ],
+)
+def test_the_iterative_recipes_take_seven_steps_from_the_analytic_solution(
+    name: str, start: Callable[[np.ndarray], np.ndarray], step: Callable[..., np.ndarray], tmp_path: Path
+) -> None:
+    """Gong et al., CVPR 2024, B.3 for the start and B.4 for the steps, one image at a time."""
+
+    def loss(x: Tensor) -> tuple[Tensor, Tensor]:
+        return x.new_zeros(len(x)), torch.from_numpy(np.stack([slope(x[i].numpy(), i) for i in range(len(x))]))
+
+    objective = recipe(name, tmp_path).objective
+    assert isinstance(objective, AdversarialTraining)
+    assert objective.penalty is not None
+    found = objective.perturbation.step({}, loss, torch.from_numpy(CLEAN), objective.penalty)[0].numpy()
+    for i in range(len(CLEAN)):
+        delta = start(slope(CLEAN[i], i))
+        for _ in range(7):
+            delta = step(delta, slope(CLEAN[i] + delta, i))
+        np.testing.assert_allclose(found[i], delta, rtol=0, atol=1e-14)

@@ -1,5 +1,6 @@
 """Validation at the door: what public functions call on their arguments before any work is done."""
 
+import inspect
 import math
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -38,21 +39,41 @@ def at_least(name: str, value: float | Tensor, low: float) -> None:
 def declared(settings: Any) -> None:
     """Raise `ArgumentError` unless every field of a dataclass has a value of the type that it is declared with.
 
-    Numbers have to be finite and may be NumPy's, whole ones where `int` is declared; True and False are none.
+    Numbers have to be finite, whole ones where `int` is declared; True and False are none. Those of NumPy become
+    Python's, and lists tuples where these are declared, so that settings can be compared, hashed and written down.
     """
     for name, hint in _hints(settings).items():
-        of_type(name, getattr(settings, name), hint)
+        value = getattr(settings, name)
+        of_type(name, value, hint)
+        if (plain := _plain(value, hint)) is not value:
+            object.__setattr__(settings, name, plain)
 
 
 def of_type(name: str, value: Any, hint: Any) -> None:
     """Raise `ArgumentError` unless a value is of a type, given as in an annotation; see `declared`."""
     if _fits(value, hint):
         return
+    for kind in _kinds(hint):  # of several that could be right in number, the first that is wrong is named
+        if get_origin(kind) is tuple and isinstance(value, list | tuple):
+            for each, inner in zip(value, _each(kind, len(value)), strict=False):
+                of_type(name, each, inner)
     choices = [choice for kind in _kinds(hint) if get_origin(kind) is Literal for choice in get_args(kind)]
     if isinstance(value, str) and choices:
         raise ArgumentError(f"{name}={value!r} is not known; choose from {', '.join(map(str, choices))}.")
     fact = "is out of range" if isinstance(value, int | float) else "cannot be used"
-    raise ArgumentError(f"{name}={_told(value)} {fact}; pass {' or '.join(map(_described, _kinds(hint)))}.")
+    raise ArgumentError(f"{name}={told(value)} {fact}; pass {' or '.join(map(_described, _kinds(hint)))}.")
+
+
+def arguments(function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+    """Raise `ArgumentError` unless the settings that a function is called with are of the types that it declares.
+
+    What may be a tensor is left to the function, as it may have to fit others, and so is the range of numbers.
+    """
+    hints = _settings_of(function)
+    for name, value in (*zip(hints, args, strict=False), *kwargs.items()):
+        kinds = _kinds(hints.get(name, Tensor))
+        if Tensor not in kinds and not (float in kinds and isinstance(value, float)):
+            of_type(name, value, hints[name])
 
 
 def each_at_least(settings: Any, **lows: float) -> None:
@@ -67,7 +88,7 @@ def each_at_least(settings: Any, **lows: float) -> None:
 def whole(name: str, value: int, low: int) -> None:
     """Raise `ArgumentError` unless `value` is a whole number of at least `low`."""
     if not _fits(value, int) or value < low:
-        raise ArgumentError(f"{name}={_told(value)} is out of range; pass a whole number of at least {low}.")
+        raise ArgumentError(f"{name}={told(value)} is out of range; pass a whole number of at least {low}.")
 
 
 def positive(name: str, value: float | Tensor) -> None:
@@ -78,7 +99,7 @@ def positive(name: str, value: float | Tensor) -> None:
 def within(name: str, value: float, low: float, high: float) -> None:
     """Raise `ArgumentError` unless `value` is a number and `low <= value <= high`."""
     if not _fits(value, float) or not low <= value <= high:
-        raise ArgumentError(f"{name}={_told(value)} is out of range; pass a value from {low:g} to {high:g}.")
+        raise ArgumentError(f"{name}={told(value)} is out of range; pass a value from {low:g} to {high:g}.")
 
 
 def bounds(name: str, value: tuple[float | Tensor, float | Tensor] | None) -> None:
@@ -91,13 +112,13 @@ def bounds(name: str, value: tuple[float | Tensor, float | Tensor] | None) -> No
 def share(name: str, value: float) -> None:
     """Raise `ArgumentError` unless `value` is a share that is not empty: in (0, 1]."""
     if not _fits(value, float) or not 0.0 < value <= 1.0:
-        raise ArgumentError(f"{name}={_told(value)} is not a share; pass a value above 0 and up to 1, 0.4 for 40%.")
+        raise ArgumentError(f"{name}={told(value)} is not a share; pass a value above 0 and up to 1, 0.4 for 40%.")
 
 
 def one_of(name: str, value: str, choices: Sequence[str]) -> None:
     """Raise `ArgumentError` unless `value` is one of `choices`."""
     if not isinstance(value, str) or value not in choices:
-        raise ArgumentError(f"{name}={_told(value)} is not known; choose from {', '.join(choices)}.")
+        raise ArgumentError(f"{name}={told(value)} is not known; choose from {', '.join(choices)}.")
 
 
 def images(name: str, x: Tensor, *, some: bool = True) -> None:
@@ -179,7 +200,7 @@ def _finite(name: str, value: float | Tensor, suits: Callable[[Tensor], Tensor],
     number = isinstance(value, Tensor) or _fits(value, float)
     entries = value if isinstance(value, Tensor) else torch.tensor(value if number else torch.nan, dtype=torch.float64)
     if entries.numel() == 0 or not bool((torch.isfinite(entries) & suits(entries)).all()):
-        raise ArgumentError(f"{name}={_told(value)} is out of range; pass a finite value {which}.")
+        raise ArgumentError(f"{name}={told(value)} is out of range; pass a finite value {which}.")
 
 
 def _hints(settings: Any) -> dict[str, Any]:
@@ -198,6 +219,15 @@ def _hints_of(kind: type) -> dict[str, Any]:
     return {field.name: hints.get(field.name, Any) for field in fields(kind) if field.init}
 
 
+@cache
+def _settings_of(function: Callable[..., Any]) -> dict[str, Any]:
+    """Return the types of a function's arguments, in their order; what nobody else can look up counts as a tensor."""
+    hints: dict[str, Any] = {}
+    with suppress(NameError, TypeError, AttributeError):
+        hints = get_type_hints(function)
+    return {name: hints.get(name, Tensor) for name in inspect.signature(function).parameters}
+
+
 def _kinds(hint: Any) -> tuple[Any, ...]:
     return get_args(hint) if get_origin(hint) in (Union, UnionType) else (hint,)
 
@@ -207,6 +237,8 @@ def _fits(value: Any, hint: Any) -> bool:
     if len(kinds) > 1:
         return any(_fits(value, kind) for kind in kinds)
     origin, inner = get_origin(hint) or hint, get_args(hint)
+    if origin is Any:
+        return True
     if origin is Literal:
         return value in [each for each in inner if type(each) is type(value)]
     if origin is int:
@@ -215,12 +247,26 @@ def _fits(value: Any, hint: Any) -> bool:
     if origin is float:
         return _fits(value, int) or (isinstance(value, float | np.floating) and math.isfinite(value))
     if origin is tuple and inner and isinstance(value, list | tuple):
-        items = inner[:1] * len(value) if inner[1:] == (...,) else inner
+        items = _each(hint, len(value))
         return len(items) == len(value) and all(map(_fits, value, items))
-    if origin is Sequence and inner and not isinstance(value, str):
-        return isinstance(value, Sequence) and all(_fits(each, inner[0]) for each in value)
+    if origin is Sequence:
+        several = isinstance(value, Sequence) and not isinstance(value, str)
+        return several and all(_fits(each, kind) for each in value for kind in inner)
     # What is no class, such as a variable or a protocol, says nothing that could be looked at here.
     return not isinstance(origin, type) or getattr(origin, "_is_protocol", False) or isinstance(value, origin)
+
+
+def _each(hint: Any, count: int) -> tuple[Any, ...]:
+    """Return the types of the items of a tuple."""
+    inner = get_args(hint)
+    return inner[:1] * count if inner[1:] == (...,) else inner
+
+
+def _plain(value: Any, hint: Any) -> Any:
+    if isinstance(value, np.generic):
+        return value.item()
+    tuples = any((get_origin(kind) or kind) in (tuple, Sequence) for kind in _kinds(hint))
+    return tuple(_plain(each, tuple) for each in value) if tuples and isinstance(value, list) else value
 
 
 def _described(kind: Any) -> str:
@@ -232,7 +278,8 @@ def _described(kind: Any) -> str:
     return _SAID.get(origin) or f"one of the class {origin.__name__}"
 
 
-def _told(value: Any) -> str:
+def told(value: Any) -> str:
+    """Return a value as the message of an error shows it: in one line, and shortened."""
     if hasattr(value, "shape") and hasattr(value, "dtype"):
         return f"tensor of shape {list(value.shape)}"
     text = " ".join(repr(value).split())

@@ -1,9 +1,10 @@
 """Between pixel values in [0, 1] and what a network takes."""
 
 from dataclasses import dataclass
+from itertools import chain
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from gradsculpt import checks
 from gradsculpt.errors import ArgumentError
@@ -31,6 +32,7 @@ class InputSpace:
     std: tuple[float, ...]
 
     def __post_init__(self) -> None:
+        checks.declared(self)
         for name in ("mean", "std"):
             object.__setattr__(self, name, tuple(float(value) for value in getattr(self, name)))
         if not self.mean or len(self.mean) != len(self.std):
@@ -65,3 +67,11 @@ class InputSpace:
             raise ArgumentError(f"images have shape {list(like.shape)}; this space needs [N, {len(self.mean)}, H, W].")
         mean, std = like.new_tensor((self.mean, self.std)).view(2, 1, -1, 1, 1)
         return mean, std
+
+
+def in_precision_of(network: object, x: Tensor) -> Tensor:
+    """Return images in the precision that a module computes in, its first parameter's; what is no module takes any."""
+    if not isinstance(network, nn.Module):
+        return x
+    tensors = chain(network.parameters(), network.buffers())
+    return x.to(next((t.dtype for t in tensors if t.is_floating_point()), x.dtype))

@@ -105,6 +105,8 @@ CASES: tuple[Case, ...] = (
     _fixed(GroupL21(0.4, patch=3, per_channel=False)),
     _fixed(GroupL21(0.4)),
     _fixed(GroupL21(0.4, patch=1)),
+    _fixed(GroupL21(0.4, patch=None)),
+    _fixed(GroupL21(0.4, patch=None, per_channel=False)),
     _fixed(GroupL21(0.0, patch=2)),
     Case(
         "Harmonization(positive)",

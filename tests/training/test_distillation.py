@@ -251,6 +251,13 @@ def explain(
     return explanations(teacher, images, settings)
 
 
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64], ids=str)
+def test_a_teacher_of_another_precision_explains_as_one_in_single(dtype: torch.dtype, tmp_path: Path) -> None:
+    exact = explain(tmp_path / "exact", Square(), pictures())
+    rounded = explain(tmp_path / "rounded", Square().to(dtype), pictures())
+    np.testing.assert_allclose(rounded, exact, atol=0.02)
+
+
 def test_the_maps_are_mean_gradients_under_noise_of_a_share_of_the_range_from_black_to_white(tmp_path: Path) -> None:
     images = pictures()
     maps = explain(tmp_path, Square(), images, sigma=0.2, seed=7, samples=3)

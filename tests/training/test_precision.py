@@ -63,6 +63,22 @@ def test_every_objective_trains_in_mixed_precision(name: str, channels_last: boo
 
 
 @pytest.mark.parametrize("name", BUILDERS)
+def test_every_objective_trains_in_half_precision_alone(name: str, tmp_path: Path) -> None:
+    model = network(norm=False)
+    exact, logged = (
+        train(
+            tmp_path / precision,
+            BUILDERS[name](),
+            network(norm=False) if precision == "32-true" else model,
+            precision=precision,
+        )
+        for precision in ("32-true", "bf16-true")
+    )
+    assert {p.dtype for p in model.parameters()} == {torch.bfloat16}
+    assert logged["train_loss"] == pytest.approx(exact["train_loss"], rel=0.1, abs=0.05)
+
+
+@pytest.mark.parametrize("name", BUILDERS)
 def test_mixed_precision_stays_near_full_precision(name: str, tmp_path: Path) -> None:
     exact = train(tmp_path / "exact", BUILDERS[name](), network())
     mixed = train(tmp_path / "mixed", BUILDERS[name](), network(), precision="bf16-mixed")

@@ -61,7 +61,9 @@ class GradCAM(Attribution):
 
     def __post_init__(self) -> None:
         if not isinstance(self.layer, nn.Module | str | None):
-            raise ArgumentError(f"layer={self.layer!r} is neither a module nor a name; pass one of the two, or None.")
+            raise ArgumentError(
+                f"layer={checks.told(self.layer)} is neither a module nor a name; pass one of the two, or None."
+            )
         if self.layout is not None:
             checks.one_of("layout", self.layout, LAYOUTS)
 

@@ -15,8 +15,8 @@ from gradsculpt.training.run import CONFIG
 def read_settings(words: Sequence[str]) -> TrainSettings:
     """Return the settings of a command line; what is not understood in it or in a file is an `ArgumentError`.
 
-    A recipe comes first, then a configuration file, then the flags, in whatever order they are typed; --resume
-    starts from the run's own file.
+    A recipe, or several joined by +, comes first, then a configuration file, then the flags, in whatever order they are
+    typed; --resume starts from the run's own file.
     """
     parser = command_parser("train", "Train a classifier and leave a run directory.")
     parser.add_argument("--config", action="config", help="YAML file of settings; flags override it.")
@@ -44,8 +44,8 @@ def _files_first(words: Sequence[str]) -> tuple[list[str], list[str]]:
     config: Path | None = first.config
     recipe = named.recipe or (None if config is None else _recipe_in(config))
     resumed = None if named.out is None or named.resume == "false" else named.out / CONFIG
-    shipped = None if recipe is None else recipe_path(recipe)
-    files = [resumed if resumed and resumed.is_file() else None, shipped, config]
+    shipped = [] if recipe is None else [recipe_path(name) for name in recipe.split("+")]
+    files = [resumed if resumed and resumed.is_file() else None, *shipped, config]
     return [word for file in files if file for word in ("--config", str(file))], others
 
 

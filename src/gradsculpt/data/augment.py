@@ -97,7 +97,6 @@ class Augment:
 
     def __post_init__(self) -> None:
         checks.declared(self)
-        object.__setattr__(self, "zoom", tuple(self.zoom))
         checks.within("crop", self.crop, 0.0, 0.5)
         if len(self.zoom) != 2 or not 0 < self.zoom[0] <= self.zoom[1] < float("inf"):
             raise ArgumentError(f"zoom={self.zoom!r} is no range of magnifications; pass (low, high), 0 < low <= high.")

@@ -7,6 +7,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
+from gradsculpt import checks
 from gradsculpt.attacks import Manipulation
 from gradsculpt.attributions import Attribution, heatmap
 from gradsculpt.isolation import undisturbed
@@ -27,6 +28,11 @@ class MapAttack:
     steps: int
     images: int
     smooth_beta: float | Literal["auto"] | None = "auto"
+
+    def __post_init__(self) -> None:
+        checks.each_at_least(self, size=0, steps=1, images=1)
+        if self.smooth_beta is not None and not isinstance(self.smooth_beta, str):
+            checks.at_least("smooth_beta", self.smooth_beta, 1e-3)
 
 
 @dataclass(eq=False)

@@ -30,7 +30,7 @@ Train = Callable[[ImageSet, int], Model]
 
 LEVELS = tuple(tenth / 10 for tenth in range(1, 10))
 
-_DECIDING = "model softplus objective epochs batch_size accumulate clip optimization augment data precision"
+_DECIDING = "model softplus objective epochs batch_size accumulate clip optimization statistics augment data precision"
 _COLUMNS = ("key", "k", "which", "seed", "accuracy")
 
 

@@ -50,13 +50,12 @@ class Protocol:
         for group in self.groups:
             if not isinstance(group, ScoreGroup):
                 raise ArgumentError(
-                    f"{group!r} is no ScoreGroup; pass groups such as Sparsity(), or MetricGroup(metric)."
+                    f"{checks.told(group)} is no ScoreGroup; pass groups such as Sparsity(), or MetricGroup(metric)."
                 )
             if group.name in names:
                 raise ArgumentError(f"two groups are called {group.name}, and one would hide the other; leave one out.")
             names.append(group.name)
         checks.each_at_least(self, seed=0)
-        object.__setattr__(self, "groups", tuple(self.groups))
 
     @classmethod
     def quick(cls) -> "Protocol":

@@ -74,7 +74,8 @@ class Metric(Generic[P, R]):
         vars(self).update({name: getattr(self.function, name) for name in kept}, __wrapped__=self.function)
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
-        """Score a batch: the call is the function's own."""
+        """Score a batch: the call is the function's own, once settings that are no tensors are of their types."""
+        checks.arguments(self.function, args, kwargs)
         return self.function(*args, **kwargs)
 
     def __repr__(self) -> str:

@@ -45,7 +45,6 @@ class Neighbourhood:
 
     def __post_init__(self) -> None:
         checks.each_at_least(self, draws=1, seed=0, batch_size=1)
-        checks.bounds("bounds", self.bounds)
 
     def noise(self, like: Tensor, draw: Callable[..., Tensor] = torch.randn) -> Iterator[Tensor]:
         """Yield the draws [S, 1, C, H, W] in groups that are read in one pass each."""

@@ -9,6 +9,7 @@ from typing import Any, ClassVar, cast
 import torch
 from torch import Generator, Tensor
 
+from gradsculpt import checks
 from gradsculpt.errors import ArgumentError
 from gradsculpt.gradients import Model, backpropagated
 from gradsculpt.isolation import random_state, undisturbed
@@ -160,6 +161,9 @@ class TeacherSpecification:
     samples: int
     sigma: float
 
+    def __post_init__(self) -> None:
+        checks.each_at_least(self, epochs=1, samples=1, sigma=0)
+
 
 @dataclass(frozen=True)
 class Requirements:
@@ -296,7 +300,7 @@ class Sum(Objective):
     objectives: Sequence[Objective]
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "objectives", tuple(self.objectives))
+        checks.declared(self)
         if not self.objectives:
             raise ArgumentError("a sum of no objectives trains nothing; pass at least one.")
         _ = self.requirements  # which are refused if they contradict each other

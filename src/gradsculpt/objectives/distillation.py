@@ -1,7 +1,7 @@
 """Explanation distillation: a teacher's explanation says along which directions a prediction may change."""
 
 from dataclasses import dataclass, field, replace
-from typing import ClassVar
+from typing import ClassVar, cast
 
 import torch
 import torch.nn.functional as F
@@ -10,8 +10,9 @@ from torch import Tensor
 from gradsculpt import checks
 from gradsculpt.errors import ArgumentError
 from gradsculpt.gradients import Model
+from gradsculpt.inputs import in_precision_of
 from gradsculpt.isolation import undisturbed
-from gradsculpt.numerics import divided, dot, spread, unit_peak
+from gradsculpt.numerics import divided, dot, spread, unit_peak, wide
 from gradsculpt.objectives.base import Objective, Regulariser, Requirements, TeacherSpecification
 from gradsculpt.objectives.entropy import CrossEntropy
 from gradsculpt.objectives.passes import Passes
@@ -49,7 +50,8 @@ class ExplanationDistillation(Regulariser):
     Deviation: the released code starts from the teacher's weights, trains on the divergence alone, divided by the
         number of classes, with 8 copies of each image, and recomputes the maps from the network in training. Here the
         network starts afresh and the cross entropy of the labels is kept, as the three stages suggest, with one copy
-        a step. At right angles means to the whole map, not to each of its channels.
+        a step. At right angles means to the whole map, not to each of its channels. The noisy copies of SmoothGrad
+        are taken as they are; the released code clips them at 0.
 
     Example:
         >>> objective = ExplanationDistillation(weight=1.0, eps=0.1).with_teacher(torch.nn.Flatten())
@@ -73,7 +75,6 @@ class ExplanationDistillation(Regulariser):
         check_weights(self, "weight", "eps")
         checks.each_at_least(self, teacher_epochs=1, samples=1, sigma=0)
         checks.positive("temperature", self.temperature)
-        object.__setattr__(self, "positions", tuple(self.positions))
         if not self.positions:
             raise ArgumentError("positions is empty, so images could be moved nowhere; (0.0,) leaves them in place.")
 
@@ -89,7 +90,7 @@ class ExplanationDistillation(Regulariser):
         return False
 
     def with_teacher(self, teacher: Model) -> "ExplanationDistillation":
-        """Return the objective with its trained teacher, whose mode is used as it is."""
+        """Return the objective with its trained teacher, whose mode and precision are used as they are."""
         return _WithTeacher(**{**vars(self), "network": teacher})
 
     def terms(self, passes: Passes) -> dict[str, Tensor]:
@@ -107,14 +108,15 @@ class _WithTeacher(ExplanationDistillation):
     def terms(self, passes: Passes) -> dict[str, Tensor]:
         """Return the weighted divergence."""
         maps = self._maps(passes)
-        size = torch.as_tensor(resolved(self.eps), dtype=maps.dtype, device=maps.device)
+        size = checks.broadcast("eps", cast(Size, resolved(self.eps)), maps)
         positions = torch.tensor(self.positions, dtype=maps.dtype, device=maps.device)
         drawn = torch.randint(len(positions), (len(maps), 1, 1, 1), generator=passes.generator, device=maps.device)
         along = passes.x.detach() + positions[drawn] * size * maps
         across = _without(size * passes.uniform(), maps)
         with undisturbed(self.network), torch.no_grad():
-            target = (two_sided(logits_at(self.network, along)) / self.temperature).softmax(dim=1)
-        predicted = two_sided(passes.logits(along + across)).log_softmax(dim=1)
+            answer = logits_at(self.network, in_precision_of(self.network, along))
+        predicted = wide(two_sided(passes.logits(along + across))).log_softmax(dim=1)
+        target = (wide(two_sided(answer)) / self.temperature).softmax(dim=1).to(predicted)
         checks.same_shape("the logits of the teacher", target, "the network's", predicted)
         return {self.names[0]: resolved(self.weight) * F.kl_div(predicted, target, reduction="batchmean")}
 

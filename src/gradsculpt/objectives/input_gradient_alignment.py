@@ -1,7 +1,7 @@
 """Input-gradient alignment: the gradient of the true class should look like the image, that of no other class."""
 
 from dataclasses import dataclass, replace
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, cast
 
 import torch
 import torch.nn.functional as F
@@ -48,7 +48,10 @@ class InputGradientAlignment(SecondOrder):
     Deviation: of the points of the ascent, each image keeps the one with the greatest loss, and not simply the last.
         The triplet loss that trains the network is that of the perturbed image alone: for each of the clean and the
         perturbed image, the released code takes the worse of the gradients at the two. It also keeps pixels within
-        [0, 1], and its ascent counts only the 1,000 entries with the largest gradients.
+        [0, 1], and its ascent counts only the 1,000 entries with the largest gradients. It takes the cross entropy on a
+        ReLU network and the gradients on its twin with Softplus(50), where one network does both here (pass one with
+        Softplus), and pairs the normalised image with the gradient by its pixels, where both are in the network's space
+        here.
 
     Example:
         >>> model, objective = torch.nn.Flatten(), InputGradientAlignment(weight=0.5, eps=0.1)
@@ -90,7 +93,7 @@ class InputGradientAlignment(SecondOrder):
     def perturbed(self, passes: Passes) -> Tensor:
         """Return the images within eps of x that the ascent found, [N, C, H, W]."""
         x = passes.x.detach()
-        eps = torch.as_tensor(resolved(self.eps), dtype=x.dtype, device=x.device)
+        eps = checks.broadcast("eps", cast(Size, resolved(self.eps)), x)
         with undisturbed(passes.model):
             delta = best = eps * passes.uniform()
         greatest = x.new_full((len(x),), -torch.inf)

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from gradsculpt import checks
+from gradsculpt.errors import ArgumentError
 from gradsculpt.numerics import in_range, per_sample, unit, wide
 
 Size = float | Tensor
@@ -171,8 +172,16 @@ class ScaledPenalty(Penalty):
 
 
 def matching(size: Size, like: Tensor) -> Size:
-    """Return a size on the device and in the precision of a map, so that results keep the map's."""
-    return size.to(like) if isinstance(size, Tensor) else size
+    """Return a size on the device and in the precision of a map, so that results keep the map's; it has to fit it."""
+    if not isinstance(size, Tensor):
+        return size
+    sizes = zip(reversed(size.shape), reversed(like.shape), strict=False)
+    if size.ndim > like.ndim or any(a not in (1, b) for a, b in sizes):
+        raise ArgumentError(
+            f"a size of shape {list(size.shape)} does not broadcast to maps of shape {list(like.shape)}; pass a "
+            "number, or one a channel as [1, C, 1, 1]."
+        )
+    return size.to(like)
 
 
 def stride(step: Size, like: Tensor) -> Size:

@@ -73,14 +73,23 @@ class GroupL21(Penalty):
         checks.images("the map", g, some=False)
         # The largest magnitude of a group is divided out first: squares of huge or tiny entries would leave the range.
         # The norm does not depend on it, so it counts as a constant when the norm is differentiated.
-        side = self.patch or max(1, *g.shape[2:])
-        peak = F.max_pool2d(g.detach().abs(), side, ceil_mode=True)
+        peak = self._largest(g.detach().abs())
         peak = peak if self.per_channel else peak.amax(dim=1, keepdim=True)
         scaled = g / self._spread(torch.where(peak == 0, 1.0, peak), g)
-        squares = F.avg_pool2d(scaled.square(), side, ceil_mode=True, divisor_override=1)
+        squares = self._added(scaled.square())
         squares = squares if self.per_channel else squares.sum(dim=1, keepdim=True)
         # The derivative of the root at 0 would turn that of a zero group into NaN.
         return peak * torch.where(squares == 0, 1.0, squares).sqrt()
+
+    def _largest(self, t: Tensor) -> Tensor:
+        if self.patch is None:
+            return t.amax(dim=(2, 3), keepdim=True)
+        return F.max_pool2d(t, self.patch, ceil_mode=True)
+
+    def _added(self, t: Tensor) -> Tensor:
+        if self.patch is None:  # pooling would add so many numbers up one by one, and lose digits
+            return t.sum(dim=(2, 3), keepdim=True)
+        return F.avg_pool2d(t, self.patch, ceil_mode=True, divisor_override=1)
 
     def _spread(self, per_group: Tensor, like: Tensor) -> Tensor:
         height, width = like.shape[2:]  # a patch may be larger, which makes one group of the whole image

@@ -26,9 +26,10 @@ class Free(Perturbation):
     delta becomes `conjugate_prox(delta + dual(g), D)`, where D = dual(g) / g entry by entry: a proximal gradient step
     as long as that of `OneStep`, at rest where delta = dual(g). For `L1` it is clip(delta + eps sign(g), -eps, eps).
 
-    The state holds delta, for one training, in float32 at least. Rows go by their place in the batch; a smaller batch moves the rows that
-    it has, and another image shape starts from 0. A loss on which `backward` is not called before the next step, as
-    in validation or with `torch.autograd.grad`, moves nothing; neither does a gradient that is not finite.
+    The state holds delta, for one training, in float32 at least. Rows go by their place in the batch; a smaller batch
+    moves the rows that it has, and another image shape starts from 0. A loss on which `backward` is not called before
+    the next step, as in validation or with `torch.autograd.grad`, moves nothing; neither does a gradient that is not
+    finite.
 
     g is the gradient that `backward` computes, times the batch size, because objectives average over the batch. A
     loss that is scaled otherwise (gradient accumulation, loss scaling in float16) scales g with it: `L1` and

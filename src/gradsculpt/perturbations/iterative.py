@@ -29,18 +29,22 @@ class Iterative(Perturbation):
     judges the last: `steps` forward and backward passes, 7 by default, and a forward pass. With `keep="last"`, or a
     single step, nothing is judged, and that pass is saved. `Harmonization` needs `positive=True`, to be convex.
 
+    The published training is `Iterative(8, 0.3, keep="last")`, of the iterative recipes: seven steps after the start.
+
     Args:
         steps: Number of moves of delta, the one to the start included.
         step_size: Length of a move, in the norm in which `penalty.ascent` has unit length (the largest entry for
             `L1`, L2 for others). Units: model input, or none if `relative`.
         start: "dual" moves first to the one-step perturbation; "zero" moves from 0 like any other step.
         relative: Multiply `step_size` by the size of dual(grad L at x) in that same norm, for `L1` the weight.
+        keep: "best" as above, or the "last" iterate.
 
     Raises: ArgumentError if a number is out of range or a choice not known; in use, if the penalty is not convex.
-    Source: Gong et al., CVPR 2024 (AdvGrad), section 4.2 and B.4 ("iterative": 7 steps of 0.3); for `L1`, Madry et
-        al., ICLR 2018 (PGD). Proximal gradient steps: Beck 2017, chapter 10.
+    Source: Gong et al., CVPR 2024 (AdvGrad), section 4.2 and B.4 ("iterative": 7 steps of 0.3 from `dual`); for `L1`,
+        Madry et al., ICLR 2018 (PGD). Proximal gradient steps: Beck 2017, chapter 10.
     Deviation: the released code starts at 0, takes gradients of the elastic net's price instead of its proximal map,
-        steps of 1 for groups and of 0.3 times the weight for L1 (`relative=True`), and keeps the last iterate.
+        steps of 1 for groups and of 0.3 times the weight for L1 (`relative=True`). It keeps the last iterate, as does
+        `keep="last"`.
     """
 
     steps: int = 7

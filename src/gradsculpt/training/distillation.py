@@ -6,12 +6,14 @@ from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
+from torch import Tensor
 
 from gradsculpt.attributions import SmoothGrad
 from gradsculpt.data import ImageSet, Splits, loader, to_input
 from gradsculpt.errors import ArgumentError, DataError, RunError
 from gradsculpt.files import whole
 from gradsculpt.fingerprint import fingerprint
+from gradsculpt.inputs import in_precision_of
 from gradsculpt.models import Classifier, load
 from gradsculpt.models.checkpoint import DESCRIPTION
 from gradsculpt.numerics import unit_peak
@@ -56,8 +58,13 @@ def with_teacher(settings: TrainSettings, splits: Splits, reporter: Reporter, fi
         maps = explanations(teacher, splits.train, settings, progress=tell)
     reporter.say("third stage: the network itself")
     train = replace(splits.train, attention=maps)
-    # The teacher follows its input to another device: training decides late where it takes place.
-    return replace(splits, train=train), settings.objective.with_teacher(lambda x: teacher.network.to(x.device)(x))
+
+    def ask(x: Tensor) -> Tensor:
+        # The teacher follows its input to another device: training decides late where it takes place.
+        logits: Tensor = teacher.network.to(x.device)(in_precision_of(teacher.network, x))
+        return logits
+
+    return replace(splits, train=train), settings.objective.with_teacher(ask)
 
 
 def explanations(
@@ -89,7 +96,7 @@ def explanations(
             np.lib.format.write_array_header_1_0(file, header)
             done = 0
             for images, labels, _ in loader(replace(image_set, attention=None), size, shuffle=False):
-                x = to_input(images.to(teacher.device), teacher.space)
+                x = in_precision_of(teacher.network, to_input(images.to(teacher.device), teacher.space))
                 maps = unit_peak(smoothgrad(teacher.network, x, labels.to(x.device)))
                 file.write(maps.permute(0, 2, 3, 1).half().cpu().numpy().tobytes())
                 done += len(maps)

@@ -28,7 +28,7 @@ def build_module(settings: TrainSettings, images: ImageSet) -> ClassifierModule:
     return ClassifierModule(
         build(settings.model, num_classes=classes, image_size=size, softplus=settings.softplus),
         settings.objective,
-        InputSpace(*pixel_statistics(images)),
+        InputSpace(*(pixel_statistics(images) if settings.statistics == "data" else settings.statistics)),
         settings.augment or find_source(settings.data).augment(),
         settings.optimization,
         epochs=settings.epochs,

@@ -10,7 +10,7 @@ from torch import Tensor, distributed, nn
 from gradsculpt.attributions import Gradient, heatmap
 from gradsculpt.data import Augment, Batch, to_float, to_input
 from gradsculpt.errors import RunError
-from gradsculpt.inputs import InputSpace
+from gradsculpt.inputs import InputSpace, in_precision_of
 from gradsculpt.metrics import gini
 from gradsculpt.objectives import Moment, Objective, State
 from gradsculpt.training.settings import Optimization
@@ -84,7 +84,8 @@ class ClassifierModule(LightningModule):
             images, attention = self._augment(images, attention, generator)
         if attention is not None:  # 8-bit maps are 0 to 1, others have the values that they have
             attention = to_float(attention) if attention.dtype == torch.uint8 else attention.to(torch.float32)
-        return to_input(images, self.space).contiguous(memory_format=self._layout), batch.labels, attention
+        x = in_precision_of(self.network, to_input(images, self.space))
+        return x.contiguous(memory_format=self._layout), batch.labels, attention
 
     def training_step(self, batch: tuple[Tensor, Tensor, Tensor | None], batch_idx: int) -> Tensor:
         """Evaluate the objective on a batch; raise `RunError` if a term of the loss is not finite."""

@@ -13,6 +13,7 @@ from torch.optim.lr_scheduler import LambdaLR, LinearLR, LRScheduler, MultiStepL
 from gradsculpt import checks
 from gradsculpt.configuration import written
 from gradsculpt.data import Augment
+from gradsculpt.inputs import InputSpace
 from gradsculpt.objectives import CrossEntropy, Objective
 
 
@@ -47,8 +48,6 @@ class Optimization:
         checks.positive("lr", self.lr)
         for beta in self.betas:  # at 1, nothing would ever be forgotten, nor the first steps be divided by what is seen
             checks.within("betas", beta, 0.0, 1.0 - 1e-9)
-        for name in ("betas", "milestones"):
-            object.__setattr__(self, name, tuple(getattr(self, name)))
         for milestone in self.milestones:
             checks.whole("milestones", milestone, 1)
 
@@ -92,7 +91,8 @@ class TrainSettings:
     Args:
         out: Folder of the run; everything is written inside it.
         data: cells, digits, cifar10, imagenette, cub-gha, or folder:PATH.
-        recipe: Name of the shipped recipe that the settings started from.
+        recipe: Name of the shipped recipe that the settings started from; of several, joined by +, later ones come
+            over earlier ones.
         objective: What training minimises.
         model: Network by name: see `gradsculpt list`.
         softplus: Swap every ReLU-like activation for Softplus with this beta.
@@ -101,6 +101,8 @@ class TrainSettings:
         accumulate: Batches an optimiser step; their gradients are averaged.
         clip: Largest L2 norm of the gradient of all parameters; a longer one is scaled down to it.
         optimization: Optimiser and learning-rate schedule.
+        statistics: Mean and standard deviation by which inputs are normalised, each one number a channel, of pixels in
+            [0, 1]: [[R, G, B], [R, G, B]]; or data, to measure those of the training images.
         image_size: Side of the images in pixels; by default that of the data.
         val_fraction: Share of the training images that is cut off for validation.
         train_count: Number of training images to keep, the same share of each class, once validation is cut off; of
@@ -133,6 +135,7 @@ class TrainSettings:
     accumulate: int = 1
     clip: float | None = None
     optimization: Optimization = field(default_factory=Optimization)
+    statistics: Literal["data"] | tuple[tuple[float, ...], tuple[float, ...]] = "data"
     image_size: int | None = None
     val_fraction: float = 0.1
     train_count: int | None = None
@@ -157,6 +160,9 @@ class TrainSettings:
         for name in ("clip", "softplus"):
             checks.positive(name, 1.0 if getattr(self, name) is None else getattr(self, name))
         checks.within("val_fraction", self.val_fraction, 0.0, 1.0)
+        if self.statistics != "data":
+            space = InputSpace(*self.statistics)
+            object.__setattr__(self, "statistics", (space.mean, space.std))
 
     def config(self) -> dict[str, Any]:
         """Return what config.yaml holds: the settings as `gradsculpt train --config` reads them, in plain data.

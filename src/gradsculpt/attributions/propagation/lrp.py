@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from gradsculpt import checks
 from gradsculpt.attributions.base import Attribution
 from gradsculpt.attributions.propagation.engine import Propagation, by_channels, tolerance
 from gradsculpt.attributions.propagation.entries import Bounds
@@ -59,6 +60,7 @@ class LRP(Attribution):
     bounds: Bounds | None = None
 
     def __post_init__(self) -> None:
+        checks.of_type("bounds", self.bounds, tuple | list | None)
         if self.bounds is None:
             return
         if len(self.bounds) != 2:

@@ -69,9 +69,10 @@ class MetricGroup(ScoreGroup):
     def __post_init__(self) -> None:
         if not isinstance(self.metric, Metric):
             raise ArgumentError(
-                f"{self.metric!r} is no Metric, so its scores have no range and no direction; decorate the function "
-                "with gradsculpt.metrics.metric(Score(...))."
+                f"{checks.told(self.metric)} is no Metric, so its scores have no range and no direction; decorate the "
+                "function with gradsculpt.metrics.metric(Score(...))."
             )
+        checks.declared(self)
         if missing := [name for name in self.metric.needs if name not in (*self._supplied(), *self.options)]:
             raise ArgumentError(
                 f"{self.metric.name} needs {', '.join(missing)}, which an evaluation cannot supply; pass it in "
@@ -79,7 +80,6 @@ class MetricGroup(ScoreGroup):
             )
         if unknown := [name for name in self.options if name not in signature(self.metric.function).parameters]:
             raise ArgumentError(f"{self.metric.name} has no argument {unknown[0]!r}; leave it out of options.")
-        checks.declared(self)
         check_levels(eps=(self.eps,))
 
     @property
