@@ -167,6 +167,25 @@ def test_a_rectifier_may_be_cut_at_another_level(way: str, low: float | Tensor) 
     torch.testing.assert_close(DeepLift()(Written(ways[way]), x, y), expected)
 
 
+GATES: list[tuple[Way, Way]] = [
+    (lambda t: t * t.sigmoid(), F.silu),
+    (lambda t: t.sigmoid().mul(t), F.silu),
+    (lambda t: t.mul_(torch.sigmoid(t)), F.silu),
+    (lambda t: t * torch.sigmoid(1.7 * t), lambda t: F.silu(1.7 * t) / 1.7),
+    (lambda t: t * F.hardsigmoid(t), F.hardswish),
+]
+
+
+@pytest.mark.parametrize("case", range(len(GATES)))
+def test_a_gate_of_the_map_itself_is_a_rectifier(case: int) -> None:
+    x, y = batch()
+    way, plain = GATES[case]
+    torch.testing.assert_close(GuidedBackprop()(Written(way), x, y), GuidedBackprop()(Written(plain), x, y))
+    other = GuidedBackprop()(Written(lambda t: F.relu(t) * (0.5 * t) * (2 + t).sigmoid()), x, y)
+    gated = GuidedBackprop()(Written(lambda t: F.relu(t) * t.mul(0.5) * torch.special.expit(2 + t)), x, y)
+    torch.testing.assert_close(other, gated)
+
+
 def test_a_threshold_is_on_above_itself() -> None:
     x, y = batch()
     # Jumps are flat, so that only what is above the threshold counts.
@@ -187,7 +206,7 @@ HARMLESS: dict[str, Way] = {
     "fixed where": lambda t: torch.where(torch.arange(6) > 4, 0.0, t),
     "largest": lambda t: t + t.amax((2, 3), keepdim=True) + t.max(dim=1, keepdim=True).values,
     "largest, by place": lambda t: t + t.gather(1, t.argmax(1, keepdim=True)),
-    "gate": lambda t: t * F.hardsigmoid(t) + F.softsign(t),
+    "gate": lambda t: t * F.hardsigmoid(t.mean(1, keepdim=True)) + F.softsign(t),
     "shape": lambda t: t.reshape(t.shape) * (1 + torch.zeros(t.size(1), 1, 1, dtype=t.dtype)),
     "parameters": lambda t: t * (torch.ones(4, 1, 1, dtype=t.dtype, requires_grad=True) - 0.5).abs().clamp(max=1),
     "weights of a mask": lambda t: t * (torch.ones(4, 1, 1, dtype=t.dtype, requires_grad=True) > 0),

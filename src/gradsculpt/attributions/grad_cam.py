@@ -127,7 +127,7 @@ class _Search:
         self._values, self._collected, self._create_graph, self._layout = values, collected, create_graph, layout
         self._graph = Between(values, point)
         height, width = point.shape[2:]
-        self._reader = Reader((height, width), collected.shapes, others, self._graph)
+        self._reader = Reader(len(point), (height, width), collected.shapes, others, self._graph)
 
     def last_read(self) -> tuple[Output, Reading, Tensor]:
         """Return the last output that the head reads, with what it has of a gradient."""
@@ -185,7 +185,7 @@ class _Search:
         if reading is None:
             raise ModelError(
                 f"the output of the layer has shape {shape}, in which no places of the image are to be found; "
-                f"Grad-CAM needs maps [{len(output.tensor)}, K, h, w] or [{len(output.tensor)}, h, w, K], or tokens "
+                f"Grad-CAM needs maps [N, K, h, w] or [N, h, w, K], or tokens "
                 "[N, T, K] row by row. Name a convolution or a block, or say which it is by layout='nchw', 'nhwc' or "
                 "'tokens'."
             )
