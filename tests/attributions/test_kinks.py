@@ -11,8 +11,9 @@ import torch.nn.functional as F
 from tests.attributions.test_propagation import MEMBERS, Written, members
 from tests.networks import batch, network
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
-from gradsculpt.attributions import Attribution, DeepLift, GradCAM, Gradient, GuidedBackprop
+from gradsculpt.attributions import LRP, Attribution, DeepLift, GradCAM, Gradient, GuidedBackprop
 from gradsculpt.eager import eager
 from gradsculpt.errors import ModelError
 
@@ -359,3 +360,16 @@ def test_an_eager_network_is_left_as_it_is(attribution: Attribution) -> None:
     attribution(model, x, y)
     assert model[0]._compiled_call_impl is call
     assert all(buffer is buffers[name] for name, buffer in model.named_buffers())
+
+
+@pytest.mark.parametrize("reentrant", [False, True])
+@members
+def test_activation_checkpointing_is_refused(attribution: Attribution, reentrant: bool) -> None:
+    x, y = batch()
+    model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(64, 3)).double()
+    with pytest.raises(ModelError, match="activation checkpointing"):
+        attribution(lambda t: model[2:](checkpoint(model[:2], t, use_reentrant=reentrant)), x, y)
+    # What has no rule within may be computed again.
+    linear = partial(checkpoint, model[2:], use_reentrant=False)
+    if not isinstance(attribution, LRP):
+        torch.testing.assert_close(attribution(lambda t: linear(model[:2](t)), x, y), attribution(model, x, y))

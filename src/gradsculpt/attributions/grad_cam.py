@@ -119,13 +119,13 @@ class _Search:
         layout: Layout | None,
         create_graph: bool,
     ) -> None:
-        if not values.requires_grad:
+        self._graph = Between(values, point)
+        if not self._graph.nodes:
             raise ModelError(
-                "the logits have no gradient: the network runs without (no_grad, inference_mode), detaches, or is "
-                "quantised, so no layer can be weighed by one. Pass the network that was trained."
+                "the logits have no gradient by the images: the network runs without (no_grad, inference_mode), "
+                "detaches, or is quantised, so no layer can be weighed by one. Pass the network that was trained."
             )
         self._values, self._collected, self._create_graph, self._layout = values, collected, create_graph, layout
-        self._graph = Between(values, point)
         height, width = point.shape[2:]
         self._reader = Reader(len(point), (height, width), collected.shapes, others, self._graph)
 

@@ -12,7 +12,7 @@ from torch.autograd import Function
 from gradsculpt import checks
 from gradsculpt.attributions.gradient import class_output
 from gradsculpt.attributions.graph import Between, history
-from gradsculpt.attributions.propagation.kinks import Kinks
+from gradsculpt.attributions.propagation.kinks import Kinks, checkpointed
 from gradsculpt.attributions.propagation.rectifiers import Rectifier, rectifier
 from gradsculpt.attributions.sampling import source
 from gradsculpt.dispatch import Call, Dispatch, Handler, Key
@@ -59,6 +59,9 @@ class Propagation:
         The rule gets the output after the inputs if it asks for it. One that says that it does without the inputs may
         get them or not, so that they need not be kept.
         """
+        hooks = torch._C._autograd._top_saved_tensors_default_hooks(True)
+        if hooks is not None and getattr(hooks[0], "__module__", "") == "torch.utils.checkpoint":
+            raise checkpointed()
         return _Ruled.apply(call, rule, self, with_inputs, with_output, *call.tensors)
 
     def plain(self, call: Call) -> Any:

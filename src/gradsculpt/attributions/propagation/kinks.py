@@ -98,28 +98,40 @@ class Kinks:
 
     def refuse(self, between: Between) -> None:
         """Raise `ModelError` if there is a kink between the logits and the images."""
+        # What hides its insides comes first, as what happens there is taken for something else outside.
+        for node in between.nodes:
+            # The hooks of modules have a function that is the identity.
+            hides = issubclass(type(node), BackwardCFunction) and not hasattr(node, "is_ruled")
+            name = node.name().removesuffix("Backward")
+            if hides and name.startswith("Checkpoint"):
+                raise checkpointed()
+            if hides and name != "BackwardHookFunction":
+                raise ModelError(
+                    f"the network computes with an autograd function of its own ({name}), which may be an activation; "
+                    "the map would take its plain derivative. Build the network from PyTorch's functions, uncompiled "
+                    "(for EfficientNet: set_swish(memory_efficient=False)), or take Gradient."
+                )
         for node in between.nodes:
             name = node.name()
-            if issubclass(type(node), BackwardCFunction):
-                # The hooks of modules have one that is the identity.
-                if not hasattr(node, "is_ruled") and name != "BackwardHookFunctionBackward":
-                    raise ModelError(
-                        "the network computes with an autograd function of its own "
-                        f"({name.removesuffix('Backward')}), which may be an activation; the map would take its plain "
-                        "derivative. Build the network from PyTorch's functions, uncompiled (for EfficientNet: "
-                        "set_swish(memory_efficient=False)), or take Gradient."
-                    )
-            elif "DifferentiableGraph" in name:
+            if "DifferentiableGraph" in name:
                 raise ModelError(
                     "a part of the network is TorchScript, which hides what it computes; pass the Python module that "
                     "it was made from, or take Gradient."
                 )
-            elif node in self._choices or (_KINKED.fullmatch(name) and node not in self._meant):
+            if node in self._choices or (_KINKED.fullmatch(name) and node not in self._meant):
                 raise ModelError(
                     f"the network computes {self._found.get(node, 'something')} ({name}), a kink for which there is no "
                     "rule; the map would take its plain derivative. Write the activation as nn.ReLU or another module "
                     "of PyTorch, or take Gradient."
                 )
+
+
+def checkpointed() -> ModelError:
+    """Return the error for a network that computes a part of the pass a second time on the way back."""
+    return ModelError(
+        "a part of the network runs under activation checkpointing, which computes it again without the rules; the map "
+        "would be another. Turn checkpointing off, as by model.set_grad_checkpointing(False) in timm."
+    )
 
 
 def _tensors(value: Any) -> Iterator[Tensor]:
@@ -139,5 +151,5 @@ def _line() -> str:
         if module.startswith(package) and frame.f_code.co_name == "output":
             break
         if not module.startswith(("torch.", "gradsculpt.dispatch.", f"{package}.")) and module != "torch":
-            return f" in line {line} of {module}"
+            return f" in line {line} of {module or frame.f_code.co_filename}"
     return ""
