@@ -188,7 +188,8 @@ def by_channels(compute: Callable[[Tensor], Result], x: Tensor, create_graph: bo
     try:
         return compute(source(x, create_graph).contiguous(memory_format=torch.channels_last))
     except _OverwrittenCopyError:
-        return compute(x.contiguous())
+        x = x.contiguous()
+    return compute(x)
 
 
 def tolerance(values: Tensor, x: Tensor) -> float:

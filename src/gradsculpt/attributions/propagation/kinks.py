@@ -14,7 +14,7 @@ from gradsculpt.errors import ModelError
 
 _KINKED = re.compile(
     r"(Relu|Threshold|LeakyRelu|Prelu\w*|Rrelu\w*|Elu|Gelu|Silu|Mish|Softplus|Hardtanh|Hardswish|Hardshrink|Softshrink"
-    r"|Clamp(Min|Max)?|Maximum|Minimum|Fmax|Fmin|Abs|Sgn|Sign|Heaviside|Floor|Ceil|Round|Trunc|Frac|Remainder|Fmod"
+    r"|Clamp(Min|Max)?|Maximum|Minimum|Fmax|Fmin|Abs|Sgn|Sign|Heaviside|Floor|Ceil|Round|Trunc|Frac|Remainder|Fmod|Copysign"
     r"|DifferentiableGraph)Backward\w*"
 )
 """Nodes of functions with a corner, and of smooth forms of rectifiers; not of the largest of entries (max pooling)."""
@@ -118,12 +118,33 @@ class Kinks:
                     "a part of the network is TorchScript, which hides what it computes; pass the Python module that "
                     "it was made from, or take Gradient."
                 )
-            if node in self._choices or (_KINKED.fullmatch(name) and node not in self._meant):
+            if (
+                node in self._choices
+                or _is_written_out(node, between)
+                or (_KINKED.fullmatch(name) and node not in self._meant)
+            ):
                 raise ModelError(
                     f"the network computes {self._found.get(node, 'something')} ({name}), a kink for which there is no "
                     "rule; the map would take its plain derivative. Write the activation as nn.ReLU or another module "
                     "of PyTorch, or take Gradient."
                 )
+
+
+def _is_written_out(node: Any, between: Between) -> bool:
+    """Return whether a node ends a corner that is made of smooth functions or of the largest of entries.
+
+    That is the root of a square, and the largest of entries that were put side by side with constants.
+    """
+    name, below = node.name(), next((following for following, _ in node.next_functions), None)
+    if below is None:
+        return False
+    before, edges = below.name(), [edge for edge in below.next_functions if edge[0] is not None]
+    if name == "SqrtBackward0" or (name == "PowBackward0" and node._saved_exponent == 0.5):
+        squared = before == "PowBackward0" and below._saved_exponent == 2
+        return squared or (before == "MulBackward0" and len(edges) == 2 and edges[0] == edges[1])
+    largest = re.fullmatch(r"(Amax|Max|Topk|Sort|Cummax|MaxPool\dD\w*)Backward\w*", name)
+    beside = before in ("StackBackward0", "CatBackward0")
+    return bool(largest) and beside and any(following not in between for following, _ in below.next_functions)
 
 
 def checkpointed() -> ModelError:
