@@ -38,7 +38,8 @@ class GradCAM(Attribution):
             None takes the last one that the head reads, which is found while the network runs.
         layout: What its output is: maps "nchw" or "nhwc", or "tokens" [N, T, C], row by row. None reads it off the
             operations that computed the output, and the shape of the image. Tokens of the class and registers, which
-            are those in excess of the grid, are left out.
+            are those in excess of the grid, are left out. Tokens in another order, as those of Hiera before its last
+            stage, have to be put row by row by the network.
 
     Raises:
         ModelError: If the model is no module or is TorchScript; if the layer is not a part of it, is not used, or gives

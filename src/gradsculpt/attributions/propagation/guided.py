@@ -60,8 +60,8 @@ def _maps(model: Model, x: Tensor, target: Tensor | None, create_graph: bool) ->
         found = propagation.rectifier(call)
         if found is None:
             # Cut at two levels it saturates; cut above only, or the larger of two maps, is left to be refused.
-            two = call.operator.kind is Kind.CLAMP and call.levels[0] is not None
-            return propagation.plain(call) if two else call()
+            saturates = call.operator.kind is Kind.CLAMP and isinstance(call.levels[0], int | float)
+            return propagation.plain(call) if saturates and len(call.tensors) == 1 else call()
         guided = True
         # By the output, which is positive where the pre-activation is, and which the next layer keeps anyway.
         if call.name in ("relu", "relu6") or (call.operator.kind is Kind.CLAMP and call.is_rectifier):

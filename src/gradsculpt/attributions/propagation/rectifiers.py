@@ -40,7 +40,7 @@ def rectifier(call: Call, depends: Callable[[Tensor], bool]) -> Rectifier | None
         return Rectifier(0, float(call["threshold"]) if call.name == "threshold" else 0.0)
     if kind is Kind.CLAMP:
         low, high = call.levels
-        if low is None or (isinstance(low, Tensor) and depends(low)):
+        if low is None or any(isinstance(level, Tensor) and depends(level) for level in (low, high)):
             return None
         found = Rectifier(0, low)
         guards = not isinstance(low, Tensor) and 0 < low <= _GUARD and bool((tensors[0] >= 0).all())
