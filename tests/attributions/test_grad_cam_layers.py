@@ -49,7 +49,8 @@ def plain(network: nn.Module, name: str, to: To, x: Tensor, y: Tensor) -> Tensor
     logits = network(x.clone().requires_grad_())
     handle.remove()
     (gradient,) = torch.autograd.grad(logits.gather(1, y[:, None]).sum(), kept[-1])
-    maps, slopes = to(kept[-1].detach()), to(gradient)
+    pair = (kept[-1].detach(), gradient)
+    maps, slopes = (to(t if len(t) == len(x) else t.transpose(0, 1)) for t in pair)
     assert slopes.any()
     cams = []
     for image, slope in zip(maps, slopes, strict=True):
@@ -120,6 +121,19 @@ class Transformer(nn.Module):
         return self.head(t.mean(1) if self.mean else t[:, -1 if self.after else 0])
 
 
+class TokensFirst(nn.Module):
+    """Has tokens [T, N, C]; its head reads them all."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.embed, self.extra, self.head = nn.Conv2d(3, 8, 4, 4), nn.Parameter(torch.randn(1, 1, 8)), nn.Linear(8, 3)
+        self.blocks = nn.Sequential(*(nn.TransformerEncoderLayer(8, 2, 16, 0.0) for _ in range(2)))
+
+    def forward(self, x: Tensor) -> Tensor:
+        t = self.embed(x).flatten(2).permute(2, 0, 1)
+        return self.head(self.blocks(torch.cat((self.extra.expand(-1, len(x), -1), t))).mean(0))
+
+
 class Functional(nn.Module):
     """Overwrites what its last layer gives, as torchvision's DenseNet does."""
 
@@ -161,6 +175,7 @@ DEFAULTS: dict[str, tuple[Callable[[], nn.Module], tuple[int, int], str, To]] = 
     "tokens, registers": (lambda: Transformer(4, mean=True), (16, 24), "blocks", tokens(4, 6, 4)),
     "tokens, class last": (lambda: Transformer(1, after=True), (16, 24), "blocks.0", tokens(4, 6)),
     "tokens of rows": (lambda: Transformer(0, mean=True, by_rows=True), (16, 16), "blocks", tokens(4, 4)),
+    "tokens before images": (lambda: TokensFirst(), (16, 24), "blocks.1", tokens(4, 6, 1)),
     "relu_": (lambda: Functional(torch.relu_), (9, 9), "features", nchw),
     "mask": (lambda: Functional(set_to_zero), (9, 9), "features", nchw),
     "multiplied": (lambda: Functional(lambda t: t.mul_(-2)), (9, 9), "features", nchw),

@@ -11,8 +11,9 @@ import torch.nn.functional as F
 from tests.attributions.test_propagation import MEMBERS, Written, members
 from tests.networks import batch, network
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
-from gradsculpt.attributions import Attribution, DeepLift, GradCAM, Gradient, GuidedBackprop
+from gradsculpt.attributions import LRP, Attribution, DeepLift, GradCAM, Gradient, GuidedBackprop
 from gradsculpt.eager import eager
 from gradsculpt.errors import ModelError
 
@@ -114,12 +115,21 @@ REFUSED: dict[str, Way] = {
     "magnitude, function": lambda t: (t + abs(t)) * 0.5,
     "maximum with a product": lambda t: torch.maximum(t, 0 * t),
     "max with a product": lambda t: torch.max(t, 0 * t),
+    "clamp at a product": lambda t: t.clamp(min=0 * t),
+    "clamp at a detached product": lambda t: torch.clamp(t, min=0 * t.detach() - 0.0),
+    "clamp between products": lambda t: t.clamp(min=torch.zeros_like(t), max=t.abs() + 1),
     "minimum": lambda t: -torch.minimum(-t, torch.zeros_like(t)),
     "clamp above": lambda t: t - t.clamp(max=0),
     "clamp above, function": lambda t: -torch.clamp_max(-t, 0),
     "overload": lambda t: torch.ops.aten.relu.default(t),
     "packet": lambda t: torch.ops.aten.threshold(t, 0, 0),
     "scripted": lambda t: _scripted()(t),
+    "magnitude by a root": lambda t: (t + (t * t).sqrt()) / 2,
+    "magnitude by powers": lambda t: (t + (t**2) ** 0.5) / 2,
+    "magnitude by another power": lambda t: (t + t.square().sqrt()) / 2,
+    "largest of a stack": lambda t: torch.stack((t, torch.zeros_like(t))).amax(0),
+    "largest of a stack, with its place": lambda t: torch.stack((torch.zeros_like(t), t)).max(0).values,
+    "first of a sorted stack": lambda t: torch.stack((t, torch.zeros_like(t))).sort(0, descending=True).values[0],
     "floor": lambda t: F.relu(t) + t.floor() * 0,
     "softshrink": lambda t: F.softshrink(t, 0.0) + F.relu(t) * 0,
 }
@@ -167,6 +177,25 @@ def test_a_rectifier_may_be_cut_at_another_level(way: str, low: float | Tensor) 
     torch.testing.assert_close(DeepLift()(Written(ways[way]), x, y), expected)
 
 
+GATES: list[tuple[Way, Way]] = [
+    (lambda t: t * t.sigmoid(), F.silu),
+    (lambda t: t.sigmoid().mul(t), F.silu),
+    (lambda t: t.mul_(torch.sigmoid(t)), F.silu),
+    (lambda t: t * torch.sigmoid(1.7 * t), lambda t: F.silu(1.7 * t) / 1.7),
+    (lambda t: t * F.hardsigmoid(t), F.hardswish),
+]
+
+
+@pytest.mark.parametrize("case", range(len(GATES)))
+def test_a_gate_of_the_map_itself_is_a_rectifier(case: int) -> None:
+    x, y = batch()
+    way, plain = GATES[case]
+    torch.testing.assert_close(GuidedBackprop()(Written(way), x, y), GuidedBackprop()(Written(plain), x, y))
+    other = GuidedBackprop()(Written(lambda t: F.relu(t) * (0.5 * t) * (2 + t).sigmoid()), x, y)
+    gated = GuidedBackprop()(Written(lambda t: F.relu(t) * t.mul(0.5) * torch.special.expit(2 + t)), x, y)
+    torch.testing.assert_close(other, gated)
+
+
 def test_a_threshold_is_on_above_itself() -> None:
     x, y = batch()
     # Jumps are flat, so that only what is above the threshold counts.
@@ -186,8 +215,10 @@ HARMLESS: dict[str, Way] = {
     "fixed mask": lambda t: t.masked_fill(torch.arange(6) > 4, 0.0),
     "fixed where": lambda t: torch.where(torch.arange(6) > 4, 0.0, t),
     "largest": lambda t: t + t.amax((2, 3), keepdim=True) + t.max(dim=1, keepdim=True).values,
+    "largest of maps": lambda t: torch.stack((t[:, ::2], t[:, 1::2])).amax(0).repeat(1, 2, 1, 1),
+    "length": lambda t: t / (1 + (t * t).sum(1, keepdim=True)).sqrt(),
     "largest, by place": lambda t: t + t.gather(1, t.argmax(1, keepdim=True)),
-    "gate": lambda t: t * F.hardsigmoid(t) + F.softsign(t),
+    "gate": lambda t: t * F.hardsigmoid(t.mean(1, keepdim=True)) + F.softsign(t),
     "shape": lambda t: t.reshape(t.shape) * (1 + torch.zeros(t.size(1), 1, 1, dtype=t.dtype)),
     "parameters": lambda t: t * (torch.ones(4, 1, 1, dtype=t.dtype, requires_grad=True) - 0.5).abs().clamp(max=1),
     "weights of a mask": lambda t: t * (torch.ones(4, 1, 1, dtype=t.dtype, requires_grad=True) > 0),
@@ -340,3 +371,16 @@ def test_an_eager_network_is_left_as_it_is(attribution: Attribution) -> None:
     attribution(model, x, y)
     assert model[0]._compiled_call_impl is call
     assert all(buffer is buffers[name] for name, buffer in model.named_buffers())
+
+
+@pytest.mark.parametrize("reentrant", [False, True])
+@members
+def test_activation_checkpointing_is_refused(attribution: Attribution, reentrant: bool) -> None:
+    x, y = batch()
+    model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(64, 3)).double()
+    with pytest.raises(ModelError, match=r"torch\.utils\.checkpoint"):
+        attribution(lambda t: model[2:](checkpoint(model[:2], t, use_reentrant=reentrant)), x, y)
+    # What has no rule within may be computed again.
+    linear = partial(checkpoint, model[2:], use_reentrant=False)
+    if not isinstance(attribution, LRP):
+        torch.testing.assert_close(attribution(lambda t: linear(model[:2](t)), x, y), attribution(model, x, y))

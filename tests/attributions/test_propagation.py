@@ -3,6 +3,8 @@
 import gc
 import weakref
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 import pytest
 import torch
@@ -186,3 +188,21 @@ def test_under_autocast_maps_are_about_the_same(attribution: Attribution) -> Non
         found = attribution(model, x.float(), y)
     assert found.dtype == torch.float32
     assert F.cosine_similarity(found.flatten(1), expected.flatten(1)).min() > 0.98
+
+
+def mixed() -> nn.Module:
+    """Return a network of which each of the members sees something: in place, pooling, normalisation, a shortcut."""
+    layers = [nn.Conv2d(3, 8, 3, padding=1), nn.BatchNorm2d(8), nn.ReLU(inplace=True), nn.MaxPool2d(2), nn.Flatten()]
+    return nn.Sequential(*layers, nn.Linear(72, 3)).eval()
+
+
+@pytest.mark.parametrize("attribution", [*MEMBERS, GradCAM(), GradCAM("0")], ids=repr)
+def test_threads_do_not_meet(attribution: Attribution) -> None:
+    network = mixed()
+    batches = [torch.randn(1 + i % 3, 3, 6, 6) for i in range(64)]
+    before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
+    expected = [attribution(network, x) for x in batches]
+    with ThreadPoolExecutor(8) as pool:
+        maps = list(pool.map(partial(attribution, network), batches))
+    assert all(torch.equal(one, other) for one, other in zip(maps, expected, strict=True))
+    assert all(torch.equal(before[name], tensor) for name, tensor in network.state_dict().items())

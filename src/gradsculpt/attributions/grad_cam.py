@@ -40,7 +40,8 @@ class GradCAM(Attribution):
             None takes the last one that the head reads, which is found while the network runs.
         layout: What its output is: maps "nchw" or "nhwc", or "tokens" [N, T, C], row by row. None reads it off the
             operations that computed the output, and the shape of the image. Tokens of the class and registers, which
-            are those in excess of the grid, are left out.
+            are those in excess of the grid, are left out. Tokens in another order, as those of Hiera before its last
+            stage, have to be put row by row by the network.
 
     Raises:
         ModelError: If the model is no module or is TorchScript; if the layer is not a part of it, is not used, or gives
@@ -128,7 +129,7 @@ class _Search:
     ) -> None:
         self._values, self._collected, self._create_graph, self._layout = values, collected, create_graph, layout
         self._graph = graph
-        self._reader = Reader((size[0], size[1]), collected.shapes, others, self._graph)
+        self._reader = Reader(len(values), (size[0], size[1]), collected.shapes, others, self._graph)
 
     def last_read(self) -> tuple[Output, Reading, Tensor]:
         """Return the last output that the head reads, with what it has of a gradient."""
@@ -186,7 +187,7 @@ class _Search:
         if reading is None:
             raise ModelError(
                 f"the output of the layer has shape {shape}, in which no places of the image are to be found; "
-                f"Grad-CAM needs maps [{len(output.tensor)}, K, h, w] or [{len(output.tensor)}, h, w, K], or tokens "
+                f"Grad-CAM needs maps [N, K, h, w] or [N, h, w, K], or tokens "
                 "[N, T, K] row by row. Name a convolution or a block, or say which it is by layout='nchw', 'nhwc' or "
                 "'tokens'."
             )

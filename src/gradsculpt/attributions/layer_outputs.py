@@ -84,7 +84,7 @@ class LayerOutputs:
         self.calls += 1
         if self._layer is not None:
             self.outputs.clear()
-        if t is None or not t.requires_grad or t.ndim == 0 or len(t) != self._images:
+        if t is None or not t.requires_grad or self._images not in t.shape[: 2 if t.ndim == 3 else 1]:
             return
         edge, apart = get_gradient_edge(t), self._layer is not None or self._kept is not None
         # What is wanted for certain is copied, as what follows may overwrite it.

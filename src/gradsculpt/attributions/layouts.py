@@ -12,7 +12,7 @@ from gradsculpt.errors import ModelError
 
 Layout = Literal["nchw", "nhwc", "tokens"]
 LAYOUTS: tuple[Layout, ...] = get_args(Layout)
-"""Maps [N, C, h, w]; maps [N, h, w, C]; tokens [N, T, C], row by row, with or without others before or after them."""
+"""Maps [N, C, h, w]; maps [N, h, w, C]; tokens [N, T, C] or [T, N, C], row by row, with or without others around."""
 
 Grid = tuple[int, int]
 """How many places there are in height and width."""
@@ -22,15 +22,24 @@ _OTHERS = 5
 
 
 class Reading(NamedTuple):
-    """How an output is to be read: its layout, its grid, and the number of the first token that is a place."""
+    """How an output is to be read.
+
+    Attributes:
+        layout: What its dimensions are.
+        grid: How many places there are.
+        first: The number of the first token that is a place.
+        tokens_first: Whether tokens come before images.
+    """
 
     layout: Layout
     grid: Grid
     first: int = 0
+    tokens_first: bool = False
 
     def maps(self, t: Tensor) -> Tensor:
         """Return an output, or its gradient, as maps [N, C, h, w]."""
         if self.layout == "tokens":
+            t = t.transpose(0, 1) if self.tokens_first else t
             places: Tensor = t[:, self.first : self.first + self.grid[0] * self.grid[1]]
             return places.reshape(len(t), *self.grid, -1).permute(0, 3, 1, 2)
         return t if self.layout == "nchw" else t.permute(0, 3, 1, 2)
@@ -40,14 +49,15 @@ class Reader:
     """Reads the outputs of a pass, by what their dimensions may be and by what computed them.
 
     Args:
-        image: Height and width of the images.
+        images: How many images there are.
+        size: Their height and width.
         shapes: Of the outputs of all modules; grids are looked for among them.
         others: How many tokens of a network are none of a place, as far as the network says.
         graph: Of the pass.
     """
 
-    def __init__(self, image: Grid, shapes: Iterable[torch.Size], others: set[int], graph: Between) -> None:
-        self._image, self._others, self._graph = image, others, graph
+    def __init__(self, images: int, size: Grid, shapes: Iterable[torch.Size], others: set[int], graph: Between) -> None:
+        self._images, self._image, self._others, self._graph = images, size, others, graph
         grids = {grid for shape in shapes if len(shape) == 4 for grid in self._plausible(shape).values()}
         self._grids = grids - {(1, 1)}
 
@@ -89,7 +99,8 @@ class Reader:
         }
 
     def _tokens(self, t: Tensor, node: Any, layout: Layout | None) -> Reading | None:
-        told, (grids, certain) = self._channels(node, 3), self._token_grids(t.shape[1])
+        tokens_first = len(t) != self._images
+        told, (grids, certain) = self._channels(node, 3), self._token_grids(t.shape[0 if tokens_first else 1])
         if layout is None and (told in ("first", "neither") or not grids):
             return None
         rivals, alike = self._token_grids(t.shape[2])
@@ -99,8 +110,8 @@ class Reader:
             kinds = " or ".join(f"{h} x {w}" for h, w in sorted(grids)) or "no grid"
             raise self._ambiguous(t, f"{kinds} of tokens")
         (grid,) = grids
-        others = t.shape[1] - grid[0] * grid[1]
-        return Reading("tokens", grid, self._before(node) and others)
+        others = t.shape[0 if tokens_first else 1] - grid[0] * grid[1]
+        return Reading("tokens", grid, others if self._before(node) else 0, tokens_first)
 
     def _token_grids(self, tokens: int) -> tuple[set[Grid], bool]:
         """Return the grids that so many tokens may be of, and whether maps of the network have them, or patches may."""
@@ -116,7 +127,7 @@ class Reader:
         """Return whether tokens that are none of a place stand before the others, as they do unless put after them."""
         sides = set()
         for each in history(node):
-            if each.name() == "CatBackward0" and _signed(each._saved_dim, 3) == 1:
+            if each.name() == "CatBackward0" and _signed(each._saved_dim, 3) < 2:
                 of_images = [following in self._graph for following, _ in each.next_functions]
                 if sum(of_images) == 1 and len(of_images) > 1:
                     sides |= {side for side, end in (("before", of_images[-1]), ("after", of_images[0])) if end} or {""}

@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Sequence
+from contextlib import suppress
 from itertools import pairwise
 from typing import NamedTuple
 
@@ -189,7 +190,8 @@ def _drawn(module: nn.Module, name: str, seed: int) -> nn.Module:
         if reset is not None:
             for tensor in drawable.values():
                 tensor.fill_(torch.nan)  # what is left of it was not reset
-            reset()
+            with suppress(TypeError):  # one that wants arguments resets nothing
+                reset()
         for key, tensor in drawable.items():
             # A matrix that starts out constant, mostly at 0, would switch the layer off.
             flat = tensor.ndim > 1 and not _varies(tensor) and _varies(old[key])

@@ -46,7 +46,8 @@ class DeepLift(Attribution):
     Raises:
         ModelError: If the maps do not add up, as where activations are multiplied by one another
             (squeeze-and-excitation, attention), in layer normalisation, or under batch statistics, for which the
-            rescale rule does not hold; or if the model computes differently at the baseline.
+            rescale rule does not hold; if the model computes differently at the baseline; or if it has a kink that no
+            rule saw, such as `torch.where(t > 0, t, 0)`, runs under activation checkpointing, or is TorchScript.
         ArgumentError: If the baseline does not fit the images, x is no floating-point batch, or a target is out of
             range.
 

@@ -120,6 +120,13 @@ class Propagation:
         try:
             with undisturbed(model):
                 values, maps = input_gradient(output, x, create_graph=self._again)
+        except RuntimeError as error:
+            if "modified by an inplace operation" not in str(error):
+                raise
+            raise ModelError(
+                "the network overwrites a part of a map that a rule of propagation needs as it was, so no map by rules "
+                "can be given; have it write elsewhere, or take Gradient."
+            ) from error
         finally:
             self._in_force = False
             del self._kinks, self._copied
@@ -183,7 +190,8 @@ def by_channels(compute: Callable[[Tensor], Result], x: Tensor, create_graph: bo
     try:
         return compute(source(x, create_graph).contiguous(memory_format=torch.channels_last))
     except _OverwrittenCopyError:
-        return compute(x.contiguous())
+        x = x.contiguous()
+    return compute(x)
 
 
 def tolerance(values: Tensor, x: Tensor) -> float:

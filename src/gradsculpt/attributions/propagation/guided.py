@@ -10,7 +10,7 @@ from torch import Tensor
 
 from gradsculpt.attributions.base import Attribution
 from gradsculpt.attributions.propagation.engine import Propagation, by_channels
-from gradsculpt.attributions.propagation.rectifiers import LARGER, Rectifier
+from gradsculpt.attributions.propagation.rectifiers import LARGER, Rectifier, SelfGates
 from gradsculpt.dispatch import Call, Handler, Kind
 from gradsculpt.errors import ModelError
 from gradsculpt.gradients import Model
@@ -24,6 +24,8 @@ class GuidedBackprop(Attribution):
     This holds for ReLU and for every activation that is a smooth or leaky form of it: ReLU6, LeakyReLU, PReLU, ELU,
     CELU, SELU, GELU, SiLU, Mish, Softplus, Hardswish, clamping below at 0. Clamping below at c, and the larger of a map
     and a constant c, are the same at z > c. One forward and one backward pass.
+
+    So is what a map makes with a gate of itself, x sigmoid(c x) with c > 0, which is SiLU written out.
 
     Functions that saturate, such as the sigmoid of a gate or clamping at two levels around 0, keep their derivative,
     and so do max pooling, attention and products, and clamping at a small positive number what is not negative, which
@@ -58,8 +60,8 @@ def _maps(model: Model, x: Tensor, target: Tensor | None, create_graph: bool) ->
         found = propagation.rectifier(call)
         if found is None:
             # Cut at two levels it saturates; cut above only, or the larger of two maps, is left to be refused.
-            two = call.operator.kind is Kind.CLAMP and call.levels[0] is not None
-            return propagation.plain(call) if two else call()
+            saturates = call.operator.kind is Kind.CLAMP and isinstance(call.levels[0], int | float)
+            return propagation.plain(call) if saturates and len(call.tensors) == 1 else call()
         guided = True
         # By the output, which is positive where the pre-activation is, and which the next layer keeps anyway.
         if call.name in ("relu", "relu6") or (call.operator.kind is Kind.CLAMP and call.is_rectifier):
@@ -67,7 +69,18 @@ def _maps(model: Model, x: Tensor, target: Tensor | None, create_graph: bool) ->
         return propagation.ruled(call, partial(_guide, found))
 
     handlers: dict[str | Kind, Handler] = dict.fromkeys((Kind.RECTIFIER, Kind.CLAMP, *LARGER), guide)
-    handlers[Kind.SATURATING] = propagation.plain
+    gates = SelfGates()
+
+    def multiply(call: Call) -> Any:
+        nonlocal guided
+        found = gates.gated(call)
+        if found is None:
+            return gates.noting(call, call())
+        guided = True
+        return propagation.ruled(call, partial(_guide, found))
+
+    handlers[Kind.SATURATING] = lambda call: gates.noting(call, propagation.plain(call))
+    handlers |= dict.fromkeys(("mul", "multiply"), multiply)
     maps, *_ = propagation.maps(model, x, target, handlers)
     if not guided:
         raise ModelError(

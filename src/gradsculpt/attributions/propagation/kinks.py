@@ -9,12 +9,12 @@ from torch import Tensor
 from torch.autograd.function import BackwardCFunction
 
 from gradsculpt.attributions.graph import Between
-from gradsculpt.dispatch import Call
+from gradsculpt.dispatch import RECOMPUTES, Call
 from gradsculpt.errors import ModelError, UnknownFunctionError
 
 _KINKED = re.compile(
     r"(Relu|Threshold|LeakyRelu|Prelu\w*|Rrelu\w*|Elu|Gelu|Silu|Mish|Softplus|Hardtanh|Hardswish|Hardshrink|Softshrink"
-    r"|Clamp(Min|Max)?|Maximum|Minimum|Fmax|Fmin|Abs|Sgn|Sign|Heaviside|Floor|Ceil|Round|Trunc|Frac|Remainder|Fmod"
+    r"|Clamp(Min|Max)?|Maximum|Minimum|Fmax|Fmin|Abs|Sgn|Sign|Heaviside|Floor|Ceil|Round|Trunc|Frac|Remainder|Fmod|Copysign"
     r"|DifferentiableGraph)Backward\w*"
 )
 """Nodes of functions with a corner, and of smooth forms of rectifiers; not of the largest of entries (max pooling)."""
@@ -98,28 +98,53 @@ class Kinks:
 
     def refuse(self, between: Between) -> None:
         """Raise `ModelError` if there is a kink between the logits and the images."""
+        # What hides its insides comes first, as what happens there is taken for something else outside.
+        for node in between.nodes:
+            # The hooks of modules have a function that is the identity.
+            hides = issubclass(type(node), BackwardCFunction) and not hasattr(node, "is_ruled")
+            name = node.name().removesuffix("Backward")
+            if hides and name.startswith("Checkpoint"):
+                raise ModelError(RECOMPUTES)
+            if hides and name != "BackwardHookFunction":
+                raise UnknownFunctionError(
+                    f"the network computes with an autograd function of its own ({name}), which may be an activation; "
+                    "the map would take its plain derivative. Build the network from PyTorch's functions, uncompiled "
+                    "(for EfficientNet: set_swish(memory_efficient=False)), or take Gradient."
+                )
         for node in between.nodes:
             name = node.name()
-            if issubclass(type(node), BackwardCFunction):
-                # The hooks of modules have one that is the identity.
-                if not hasattr(node, "is_ruled") and name != "BackwardHookFunctionBackward":
-                    raise UnknownFunctionError(
-                        "the network computes with an autograd function of its own "
-                        f"({name.removesuffix('Backward')}), which may be an activation; the map would take its plain "
-                        "derivative. Build the network from PyTorch's functions, uncompiled (for EfficientNet: "
-                        "set_swish(memory_efficient=False)), or take Gradient."
-                    )
-            elif "DifferentiableGraph" in name:
+            if "DifferentiableGraph" in name:
                 raise ModelError(
                     "a part of the network is TorchScript, which hides what it computes; pass the Python module that "
                     "it was made from, or take Gradient."
                 )
-            elif node in self._choices or (_KINKED.fullmatch(name) and node not in self._meant):
+            if (
+                node in self._choices
+                or _is_written_out(node, between)
+                or (_KINKED.fullmatch(name) and node not in self._meant)
+            ):
                 raise ModelError(
                     f"the network computes {self._found.get(node, 'something')} ({name}), a kink for which there is no "
                     "rule; the map would take its plain derivative. Write the activation as nn.ReLU or another module "
                     "of PyTorch, or take Gradient."
                 )
+
+
+def _is_written_out(node: Any, between: Between) -> bool:
+    """Return whether a node ends a corner that is made of smooth functions or of the largest of entries.
+
+    That is the root of a square, and the largest of entries that were put side by side with constants.
+    """
+    name, below = node.name(), next((following for following, _ in node.next_functions), None)
+    if below is None:
+        return False
+    before, edges = below.name(), [edge for edge in below.next_functions if edge[0] is not None]
+    if name == "SqrtBackward0" or (name == "PowBackward0" and node._saved_exponent == 0.5):
+        squared = before == "PowBackward0" and below._saved_exponent == 2
+        return squared or (before == "MulBackward0" and len(edges) == 2 and edges[0] == edges[1])
+    largest = re.fullmatch(r"(Amax|Max|Topk|Sort|Cummax|MaxPool\dD\w*)Backward\w*", name)
+    beside = before in ("StackBackward0", "CatBackward0")
+    return bool(largest) and beside and any(following not in between for following, _ in below.next_functions)
 
 
 def _tensors(value: Any) -> Iterator[Tensor]:
@@ -139,5 +164,5 @@ def _line() -> str:
         if module.startswith(package) and frame.f_code.co_name == "output":
             break
         if not module.startswith(("torch.", "gradsculpt.dispatch.", f"{package}.")) and module != "torch":
-            return f" in line {line} of {module}"
+            return f" in line {line} of {module or frame.f_code.co_filename}"
     return ""

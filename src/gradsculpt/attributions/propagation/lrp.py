@@ -39,8 +39,9 @@ class LRP(Attribution):
 
     Raises:
         ModelError: If the relevance does not add up to 1, as where activations are multiplied by one another
-            (attention, squeeze-and-excitation) or layer normalisation is used, or if batch normalisation is in
-            training mode.
+            (attention, squeeze-and-excitation) or layer normalisation is used; if batch normalisation is in
+            training mode; or if the network has a kink that no rule saw, such as `torch.where(t > 0, t, 0)`, runs under
+            activation checkpointing, or is TorchScript.
         ArgumentError: If x is no floating-point batch, a target is out of range or the bounds do not fit.
 
     Source: Bach et al. 2015; Montavon et al. 2017 (z+ and zB); Joo et al., AAAI 2023 (local gradient alignment), for

@@ -1,7 +1,7 @@
 """What is a rectifier, however it is written: the function that is cut off below a level."""
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from torch import Tensor
 
@@ -40,7 +40,7 @@ def rectifier(call: Call, depends: Callable[[Tensor], bool]) -> Rectifier | None
         return Rectifier(0, float(call["threshold"]) if call.name == "threshold" else 0.0)
     if kind is Kind.CLAMP:
         low, high = call.levels
-        if low is None or (isinstance(low, Tensor) and depends(low)):
+        if low is None or any(isinstance(level, Tensor) and depends(level) for level in (low, high)):
             return None
         found = Rectifier(0, low)
         guards = not isinstance(low, Tensor) and 0 < low <= _GUARD and bool((tensors[0] >= 0).all())
@@ -49,3 +49,31 @@ def rectifier(call: Call, depends: Callable[[Tensor], bool]) -> Rectifier | None
         places = [place for place, t in enumerate(tensors) if depends(t)]
         return Rectifier(places[0], tensors[1 - places[0]]) if len(places) == 1 else None
     return None
+
+
+class SelfGates:
+    """Knows x sigmoid(c x), with c > 0, for the rectifier that it is: SiLU, and with a hard sigmoid Hardswish."""
+
+    def __init__(self) -> None:
+        # With each tensor the one that it is computed from, both kept, so that no other gets their identity.
+        self._multiples: dict[int, tuple[Tensor, Tensor]] = {}
+        self._gates: dict[int, tuple[Tensor, Tensor]] = {}
+
+    def noting(self, call: Call, answer: Any) -> Any:
+        """Return the answer to a call, and keep in mind what it is of its argument."""
+        numbers = [value for value in (*call.args, *call.kwargs.values()) if isinstance(value, int | float)]
+        of = self._multiples.get(id(call.tensors[0]), (answer, call.tensors[0]))[1]
+        if call.name in ("sigmoid", "hardsigmoid"):
+            self._gates[id(answer)] = answer, of
+        elif call.name in ("mul", "multiply") and len(call.tensors) == 1 and all(factor > 0 for factor in numbers):
+            self._multiples[id(answer)] = answer, of
+        return answer
+
+    def gated(self, call: Call) -> Rectifier | None:
+        """Return how a product is read as a rectifier, if one of its factors is a gate of the other."""
+        if len(call.tensors) != 2:
+            return None
+        for place, gate in enumerate(reversed(call.tensors)):
+            if self._gates.get(id(gate), (gate, gate))[1] is call.tensors[place] and id(gate) in self._gates:
+                return Rectifier(place, 0.0)
+        return None
