@@ -17,8 +17,8 @@ SOURCE = Path(gradsculpt.__file__).parent
 ROWS: tuple[frozenset[str], ...] = tuple(
     frozenset(row.split())
     for row in (
-        "errors extensions checks inputs files numerics progress fingerprint configuration dispatch kernels diagnosis "
-        "gradients outputs isolation",
+        "errors extensions checks inputs files numerics progress fingerprint configuration eager dispatch kernels "
+        "diagnosis gradients outputs isolation",
         "penalties perturbations",
         "attributions objectives",
         "attacks metrics",
@@ -34,6 +34,7 @@ SAME_ROW = frozenset(
     {
         ("checks", "errors"),
         ("configuration", "errors"),
+        ("eager", "errors"),
         ("extensions", "errors"),
         ("inputs", "errors"),
         ("inputs", "checks"),
@@ -44,6 +45,7 @@ SAME_ROW = frozenset(
         ("gradients", "diagnosis"),
         ("diagnosis", "errors"),
         ("diagnosis", "dispatch"),
+        ("diagnosis", "isolation"),
         ("outputs", "errors"),
         ("outputs", "diagnosis"),
         ("outputs", "gradients"),

@@ -2,11 +2,13 @@
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 import torch
 from torch import Tensor, nn
 
+import gradsculpt
 from gradsculpt.errors import GradsculptError
 from gradsculpt.isolation import random_state, undisturbed
 from tests.networks import same_state, state
@@ -123,3 +125,10 @@ def test_blocks_nest_and_each_puts_the_random_state_back() -> None:
             assert torch.equal(torch.rand(3), first)
         assert torch.equal(torch.get_rng_state(), inner)
     assert torch.equal(random_state()["cpu"], outer)
+
+
+def test_the_random_state_is_forked_in_one_place() -> None:
+    """What forks it by itself would undo, at its end, what threads beside it have drawn meanwhile."""
+    source = Path(gradsculpt.__file__).parent
+    forking = [path.name for path in source.rglob("*.py") if "fork_rng" in path.read_text(encoding="utf-8")]
+    assert not forking

@@ -10,11 +10,13 @@ from torch import Tensor
 
 from gradsculpt.dispatch import RECOMPUTES, Call, Dispatch
 from gradsculpt.errors import ModelError, first_line
+from gradsculpt.isolation import own_randomness
 
 _UNKNOWN = (
     "PyTorch cannot differentiate {} as often as this takes. Take another function in its place, written out of plain "
     "operations, or a method whose gradient is not differentiated again."
 )
+_ONCE = _UNKNOWN.format("an autograd function of the network's own (marked once_differentiable)")
 _OTHERS = "the images are of another type than the network, or on another device; convert one of them, as by x.to(...)."
 _OVERWRITTEN = (
     "the network overwrites the images that it is given, so there is no gradient at them. Let its first operation work "
@@ -29,7 +31,7 @@ _REFUSALS = {
     r"derivative for '?(?:aten::)?_*(?P<name>\w+?)(?:_backward)?'? is not implemented": _UNKNOWN,
     r"(?P<name>batch_norm) does not support 3rd": _UNKNOWN,
     r"[Dd]ouble backwards? (?:on|for|of) (?P<name>\w+) (?:is )?not (?:supported|implemented)": _UNKNOWN,
-    "once_differentiable": _UNKNOWN.format("an autograd function of the network's own (marked once_differentiable)"),
+    "once_differentiable": _ONCE,
     "a leaf Variable that requires grad is being used in an in-place": _OVERWRITTEN,
     "more than one element of the written-to tensor": _OVERWRITTEN,
     "should be the same|same dtype|expected scalar type|on the same device": _OTHERS,
@@ -78,6 +80,22 @@ def explained() -> Iterator[None]:
         raise
 
 
+def refuse_dead_ends(gradient: Tensor) -> None:
+    """Raise `ModelError` if a gradient with a graph was computed by a function that can be differentiated once only.
+
+    Autograd says so when it gets there, which it does not where derivatives by given tensors are asked for: these would
+    be silently without what goes through that function.
+    """
+    waiting, seen = [gradient.grad_fn], set()
+    while waiting:
+        node = waiting.pop()
+        if node is not None and node not in seen:
+            if node.name() == "torch::autograd::Error":
+                raise ModelError(_ONCE)
+            seen.add(node)
+            waiting += [following for following, _ in node.next_functions]
+
+
 def refuse_severed(function: Callable[[Tensor], Tensor], point: Tensor) -> None:
     """Raise `ModelError` if the values of a function change with its argument, although no gradient leads back to it.
 
@@ -101,8 +119,7 @@ def refuse_severed(function: Callable[[Tensor], Tensor], point: Tensor) -> None:
 
 def _values(function: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
     # With the same dropout masks each time.
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
+    with own_randomness(seed=0):
         return function(x).detach()
 
 

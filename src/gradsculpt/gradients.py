@@ -8,8 +8,9 @@ import torch
 from torch import Tensor
 from torch.autograd import Function
 from torch.autograd.function import once_differentiable
+from torch.autograd.graph import GradientEdge
 
-from gradsculpt.diagnosis import explained, refuse_severed
+from gradsculpt.diagnosis import explained, refuse_dead_ends, refuse_severed
 from gradsculpt.kernels import Reading, primitive, twice_differentiable
 
 Model = Callable[[Tensor], Any]
@@ -73,18 +74,31 @@ def local_gradients(
 
 
 def gradient_at(
-    values: Tensor, point: Tensor, weights: Tensor | None = None, *, create_graph: bool = False, keep: bool = False
+    values: Tensor,
+    point: Tensor | GradientEdge,
+    weights: Tensor | None = None,
+    *,
+    create_graph: bool = False,
+    keep: bool = False,
 ) -> Tensor:
     """Return the gradient of the sum of values by something on the way to them, shaped like it; 0 if it is not.
 
-    With weights it is that of the weighted sum; of a gradient, so a product with the Hessian. The graph is kept on
-    request, and where the gradient has one.
+    A place in the graph stands for the tensor that was computed there, also if it has been overwritten since. With
+    weights it is that of the weighted sum; of a gradient, so a product with the Hessian. The graph is kept on request,
+    and where the gradient has one.
     """
     total, keep = values.sum() if weights is None else values, keep or create_graph
     with explained():
         (gradient,) = torch.autograd.grad(
-            total, point, weights, create_graph=create_graph, retain_graph=keep, materialize_grads=True
+            total,
+            point,
+            weights,
+            create_graph=create_graph,
+            retain_graph=keep,
+            materialize_grads=isinstance(point, Tensor),
         )
+    if create_graph:
+        refuse_dead_ends(gradient)
     return gradient
 
 
@@ -93,9 +107,12 @@ def _connected(values: Tensor, point: Tensor, *, create_graph: bool = False, kee
     if not values.requires_grad:
         return None
     with explained():
-        return torch.autograd.grad(
+        (gradient,) = torch.autograd.grad(
             values.sum(), point, create_graph=create_graph, retain_graph=keep or create_graph, allow_unused=True
-        )[0]
+        )
+    if create_graph and gradient is not None:
+        refuse_dead_ends(gradient)
+    return gradient
 
 
 def pullback(function: Callable[[Tensor], Tensor], x: Tensor) -> tuple[Tensor, Callable[[Tensor], Tensor]]:

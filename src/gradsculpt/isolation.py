@@ -48,6 +48,20 @@ def undisturbed(model: object, *, random: RandomState | None = None) -> Iterator
             yield
 
 
+@contextmanager
+def own_randomness(*, seed: int | None = None, devices: Iterable[str] = ()) -> Iterator[None]:
+    """Put the random state back at the end of the block, which no such block of another thread meets.
+
+    Args:
+        seed: What the random state is derived from within the block; by default it goes on.
+        devices: The CUDA devices whose state it is, besides the CPU's, on which alone a seed acts.
+    """
+    with _turn.alone(tuple(devices)):
+        if seed is not None:
+            torch.default_generator.manual_seed(seed)
+        yield
+
+
 class _Turn:
     """Who may change the random state, which all threads share: one block alone, or any number that should not."""
 

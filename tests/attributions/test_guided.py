@@ -9,6 +9,7 @@ from tests.networks import batch, network
 from torch import Tensor, nn
 
 from gradsculpt.attributions import Gradient, GuidedBackprop
+from gradsculpt.errors import ModelError
 from gradsculpt.kernels import Softplus
 
 
@@ -45,11 +46,25 @@ def test_the_gate_is_the_sign_of_the_pre_activation(activation: nn.Module) -> No
     torch.testing.assert_close(GuidedBackprop()(model, x, y), expected, rtol=1e-10, atol=1e-12)
 
 
-@pytest.mark.parametrize("gate", [nn.Sigmoid(), nn.Tanh(), nn.Hardtanh()])
+@pytest.mark.parametrize("gate", [nn.Sigmoid(), nn.Tanh(), nn.Hardtanh(), nn.Softsign(), nn.Hardsigmoid()])
 def test_functions_that_saturate_keep_their_derivative(gate: nn.Module) -> None:
     model, (x, y) = network().eval(), batch()
+    above = nn.Sequential(nn.BatchNorm2d(4).double().eval(), gate)
+    model[2] = nn.Sequential(nn.ReLU(), above)
+    z = model[1](model[0](x)).detach()
+    leaf = z.relu().requires_grad_()
+    (g,) = torch.autograd.grad(model[3:](above(leaf)).gather(1, y[:, None]).sum(), leaf)
+    inputs = x.clone().requires_grad_()
+    (expected,) = torch.autograd.grad(model[1](model[0](inputs)), inputs, g * (g > 0) * (z > 0))
+    torch.testing.assert_close(GuidedBackprop()(model, x, y), expected, rtol=1e-10, atol=1e-12)
+
+
+@pytest.mark.parametrize("gate", [nn.Sigmoid(), nn.Tanh(), nn.Hardtanh(), nn.Identity()])
+def test_a_network_without_rectifiers_has_nothing_to_guide(gate: nn.Module) -> None:
+    model, (x, y) = network().eval(), batch()
     model[2] = gate
-    torch.testing.assert_close(GuidedBackprop()(model, x, y), Gradient()(model, x, y))
+    with pytest.raises(ModelError, match="has no rectifier"):
+        GuidedBackprop()(model, x, y)
 
 
 def test_a_second_derivative_is_that_of_the_map() -> None:

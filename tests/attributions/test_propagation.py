@@ -153,7 +153,7 @@ def test_a_function_that_cannot_be_seen_into_is_refused(attribution: Attribution
 @members
 def test_a_failing_model_leaves_nothing_behind(attribution: Attribution) -> None:
     model, (x, y) = network().eval(), batch()
-    model.append(nn.Linear(99, 3))
+    model.append(nn.Linear(99, 3).double())
     with pytest.raises(RuntimeError):
         attribution(model, x, y)
     del model[-1]

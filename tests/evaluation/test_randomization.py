@@ -1,5 +1,6 @@
 """Cascading randomisation: order of the stages, what is drawn, what is left alone, and the numbers that come out."""
 
+import threading
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -293,7 +294,7 @@ def test_errors_say_what_is_wrong(arguments: dict[str, Any], error: type[Gradscu
 def test_a_network_that_cannot_be_copied_is_named() -> None:
     linear = nn.Linear(288, 3)
     network = nn.Sequential(nn.Flatten(), linear)
-    network.__dict__["kept"] = linear.weight * 2  # as the old form of weight normalisation does
+    network.__dict__["kept"] = threading.Lock()
     with pytest.raises(ModelError, match="Sequential cannot be copied"):
         randomization(network, Gradient(), images())
 

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrizations
 from torch.utils.checkpoint import checkpoint
 
+from gradsculpt.attributions import Attribution, IntegratedGradients, SmoothGrad
 from gradsculpt.gradients import Recording, input_gradient
 from gradsculpt.kernels import fused
 from gradsculpt.kernels.fusion import Fused
@@ -143,10 +144,149 @@ def viewed(model: Layer, x: Tensor) -> Tensor:
     return y.view(len(y), 3, -1).view(y.shape).relu()
 
 
+Body = Callable[[Layer, Tensor], Tensor]
+
+
+def branching(usual: Body, other: Body) -> Body:
+    """Return a network that takes another branch for images whose mean is above 1, and for batches of two."""
+    return lambda model, x: other(model, x) if float(x.detach().mean()) > 1 or len(x) == 2 else usual(model, x)
+
+
+def plain(model: Layer, x: Tensor) -> Tensor:
+    return model.act(model.bn(model.conv(x)))
+
+
+def without_norm(model: Layer, x: Tensor) -> Tensor:
+    return model.act(model.conv(x))
+
+
+def other_norm(model: Layer, x: Tensor) -> Tensor:
+    return model.act(model.other(model.conv(x)))
+
+
+def in_a_list(model: Layer, x: Tensor) -> Tensor:
+    y = model.conv(x)
+    return torch.cat([model.bn(y)[:, :2], y], dim=1)[:, 1:4]
+
+
+def by_hand(model: Layer, x: Tensor) -> Tensor:
+    y = model.conv(x) - model.bn.running_mean.view(-1, 1, 1)  # type: ignore[union-attr]
+    return model.act(y * (model.bn.running_var.view(-1, 1, 1) + 1).rsqrt())  # type: ignore[union-attr]
+
+
+def written_to(model: Layer, x: Tensor) -> Tensor:
+    y = model.conv(x)
+    y += 1
+    return model.act(model.bn(y))
+
+
+def pre_activation_kept(model: Layer, x: Tensor) -> Tensor:
+    y = model.bn(model.conv(x))
+    return model.act(y) + y
+
+
+def reweighted(model: Layer, x: Tensor) -> Tensor:
+    kept = model.conv.weight
+    model.conv.weight = nn.Parameter(2 * kept.detach())
+    result = plain(model, x)
+    model.conv.weight = kept
+    return result
+
+
+def written_and_put_back(model: Layer, x: Tensor) -> Tensor:
+    with torch.no_grad():
+        model.bn.running_mean += 1  # type: ignore[operator, assignment]
+        y = plain(model, x)
+        model.bn.running_mean -= 1  # type: ignore[operator, assignment]
+    return x * y
+
+
+def in_training_mode(model: Layer, x: Tensor) -> Tensor:
+    model.bn.train()
+    result = plain(model, x)
+    model.bn.eval()
+    return result
+
+
+def apart(model: Layer, x: Tensor) -> Tensor:
+    with torch.no_grad():
+        y = plain(model, x)
+    return y * x
+
+
+def detached(model: Layer, x: Tensor) -> Tensor:
+    return model.act(model.bn(model.conv(x).detach())) * x
+
+
+class Doubling(torch.autograd.Function):
+    """A function that no mode sees."""
+
+    @staticmethod
+    def forward(ctx: object, t: Tensor) -> Tensor:
+        return t * 2
+
+    @staticmethod
+    def backward(ctx: object, g: Tensor) -> Tensor:
+        return g * 2
+
+
+def own_function(model: Layer, x: Tensor) -> Tensor:
+    doubled: Tensor = Doubling.apply(model.conv(x))
+    return doubled
+
+
+OTHER_WAYS: tuple[Body, ...] = (without_norm, other_norm, in_a_list, by_hand, written_to, pre_activation_kept)
+OTHER_WAYS += (
+    reweighted,
+    written_and_put_back,
+    in_training_mode,
+    apart,
+    detached,
+    checkpointed,
+    own_function,
+    out_of_order,
+    made_weight,
+)
+OTHER_WAYS += (functional, looked_at, twice_apart, normalised_looked_at)
+
+
 def parametrised() -> nn.Module:
     layers = (nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Conv2d(4, 4, 1), nn.BatchNorm2d(4))
     parametrizations.weight_norm(layers[3])
     return network(*layers)
+
+
+def tied() -> nn.Module:
+    layers = (nn.Conv2d(3, 3, 3), nn.BatchNorm2d(3), nn.ReLU(), nn.Conv2d(3, 3, 3), nn.BatchNorm2d(3))
+    layers[3].weight = layers[0].weight
+    return network(*layers)
+
+
+class Checkpointed(nn.Module):
+    """A stage whose activations are computed again in the backward pass."""
+
+    def __init__(self, stage: nn.Module) -> None:
+        super().__init__()
+        self.stage = stage
+
+    def forward(self, x: Tensor) -> Tensor:
+        result: Tensor = checkpoint(self.stage, x, use_reentrant=False)
+        return result
+
+
+class Parallel(nn.Module):
+    """A checkpointed stage beside an activation, which would overwrite what the stage is computed again from."""
+
+    def __init__(self, recompute: bool) -> None:
+        super().__init__()
+        self.conv, self.act, self.recompute = nn.Conv2d(4, 4, 1), nn.ReLU(), recompute
+        self.stage = nn.Sequential(nn.Conv2d(4, 4, 1), nn.BatchNorm2d(4), nn.Tanh())
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.conv(x)
+        # Handed over by closure, where nothing checks whether it was overwritten.
+        z = checkpoint(lambda: self.stage(y), use_reentrant=False) if self.recompute else self.stage(y)
+        return z + self.act(y)
 
 
 def shared() -> nn.Module:
@@ -154,7 +294,7 @@ def shared() -> nn.Module:
     return network(nn.Conv2d(3, 3, 3), norm, nn.ReLU(), nn.Conv2d(3, 3, 1), norm)
 
 
-BODIES: tuple[Callable[[Layer, Tensor], Tensor], ...] = (
+BODIES: tuple[Body, ...] = (
     twice,
     twice_apart,
     looked_at,
@@ -174,6 +314,9 @@ NETWORKS: dict[str, Callable[[], nn.Module]] = {
     "parametrised": parametrised,
     "shared": shared,
     **{body.__name__: (lambda body=body: network(Layer(body))) for body in BODIES},  # type: ignore[misc]
+    "tied": tied,
+    "checkpointed stage": lambda: stem(Checkpointed(Residual()), Residual()),
+    "checkpointed beside an activation": lambda: stem(Parallel(recompute=True)),
 }
 MERGED = {"inverted bottleneck": 7, "residual, in place": 5, "in place after the norm": 1, "hardtanh": 1, "softplus": 3}
 MERGED |= {"twice": 1, "viewed": 1, "parametrised": 1, "shared": 1}
@@ -193,6 +336,25 @@ def test_every_pass_is_that_of_the_network(name: str) -> None:
     torch.testing.assert_close(found, expected, rtol=1e-10, atol=1e-12)
     assert all(parameter.grad is None for parameter in model.parameters())
     assert model.state_dict().keys() == before.keys()
+
+
+@pytest.mark.parametrize("other", OTHER_WAYS, ids=lambda body: body.__name__)
+def test_a_network_that_goes_another_way_later_is_followed(other: Body) -> None:
+    model, same = (network(Layer(branching(plain, other))) for _ in range(2))
+    batches = [images(), images() + 2, images(2), images() - 1, images(1)]
+    expected = [gradient(same, x) for x in batches]
+    with fused(model, batches[0]) as faster:
+        assert isinstance(faster, Fused)
+        found = [gradient(faster, x) for x in batches]
+    torch.testing.assert_close(found, expected, rtol=1e-10, atol=1e-12)
+    torch.testing.assert_close(model.state_dict(), same.state_dict(), rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("attribution", [SmoothGrad(samples=3), IntegratedGradients(steps=4)])
+def test_a_network_that_recomputes_its_activations_gives_its_own_maps(attribution: Attribution) -> None:
+    recomputing, kept = (stem(Parallel(recompute)) for recompute in (True, False))
+    x, target = images(), torch.tensor([0, 1, 2])
+    torch.testing.assert_close(attribution(recomputing, x, target), attribution(kept, x, target), rtol=1e-9, atol=1e-12)
 
 
 @pytest.mark.parametrize("name", MERGED)

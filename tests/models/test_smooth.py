@@ -165,6 +165,13 @@ def test_finds_an_example_by_itself() -> None:
         to_softplus(nn.Sequential(nn.Linear(5, 5), nn.ReLU()))
 
 
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16, torch.float16])
+def test_a_network_of_any_precision_is_tried_in_its_own(dtype: torch.dtype) -> None:
+    for network in (LeNet(3, 32), build("resnet18-cifar", num_classes=3, image_size=32)):
+        assert to_softplus(network.to(dtype)) > 0
+        assert network(torch.zeros(2, 3, 32, 32, dtype=dtype)).dtype == dtype
+
+
 def test_refuses_where_there_is_nothing_to_swap() -> None:
     with pytest.raises(ModelError, match="nothing to swap"):
         to_softplus(nn.Sequential(nn.Conv2d(3, 4, 3), nn.GELU()), example=X)

@@ -315,7 +315,7 @@ def test_settings_out_of_range_are_refused(settings: dict[str, Any], words: str)
     ("classes", "change", "words"),
     [
         ([4], {}, "4 outputs"),
-        ([-1], {}, "4 outputs"),
+        ([-1], {}, "which no class has"),
         ([], {}, "number of classes"),
         ([0.5], {}, "class indices"),
         (torch.zeros(1, 1, dtype=torch.int64), {}, "class indices"),

@@ -97,14 +97,14 @@ class Call:
             return (0.0, float("inf")) if self["threshold"] == self["value"] == 0 else None
         if self.operator.kind is not Kind.CLAMP:
             return None
-        low, high = self._levels
+        low, high = self.levels
         if isinstance(low, Tensor) or isinstance(high, Tensor):
             return None
         return float("-inf") if low is None else float(low), float("inf") if high is None else float(high)
 
     @property
-    def _levels(self) -> tuple[Any, Any]:
-        """What a clamp cuts at."""
+    def levels(self) -> tuple[Any, Any]:
+        """What a clamp cuts at, below and above: a number, a tensor, or None."""
         low, high = ("min_val", "max_val") if self.name == "hardtanh" else ("min", "max")
         return self[low], self[high]
 
@@ -112,7 +112,7 @@ class Call:
     def is_rectifier(self) -> bool:
         """Whether it lets through what is positive."""
         if self.operator.kind is Kind.CLAMP:
-            low = self._levels[0]
+            low = self.levels[0]
             return isinstance(low, int | float) and low == 0
         return self.operator.kind is Kind.RECTIFIER
 

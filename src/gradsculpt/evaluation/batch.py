@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from gradsculpt import checks
 from gradsculpt.attacks import Manipulation
 from gradsculpt.attributions import Attribution, heatmap
+from gradsculpt.isolation import undisturbed
 from gradsculpt.models import Classifier
 from gradsculpt.outputs import two_sided
 
@@ -75,7 +76,7 @@ class EvaluationBatch:
     @cached_property
     def logits(self) -> Tensor:
         """The logits of the clean images [N, K], of two classes at least."""
-        with torch.no_grad():
+        with undisturbed(self.classifier), torch.no_grad():
             return two_sided(self.classifier(self.images))
 
     @property

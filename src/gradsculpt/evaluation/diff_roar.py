@@ -18,6 +18,7 @@ from gradsculpt.evaluation.masked import Masked, Ranks, ranks_of
 from gradsculpt.files import whole
 from gradsculpt.fingerprint import fingerprint
 from gradsculpt.gradients import Model
+from gradsculpt.isolation import own_randomness
 from gradsculpt.models import Classifier
 from gradsculpt.outputs import logits_at, predicted
 
@@ -83,7 +84,7 @@ class Retraining:
                 f"{type(settings.objective).__name__} trains a teacher first, which retraining does not. Pass settings "
                 "with another objective, such as CrossEntropy()."
             )
-        with torch.random.fork_rng(devices=range(torch.cuda.device_count())), quietly():
+        with own_randomness(devices=(f"cuda:{i}" for i in range(torch.cuda.device_count()))), quietly():
             module = build_module(settings, image_set)
             trainer = build_trainer(settings, enable_checkpointing=False)
             trainer.fit(module, batches(settings, image_set))

@@ -1,16 +1,29 @@
 """The parts of a network in the order of a forward pass, and how their weights are drawn anew."""
 
-import copy
+import threading
 from collections.abc import Sequence
 from itertools import pairwise
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 
 from gradsculpt import checks
+from gradsculpt.eager import eager
 from gradsculpt.errors import ArgumentError, ModelError
-from gradsculpt.isolation import undisturbed
+from gradsculpt.evaluation.parametrized import (
+    below,
+    copied,
+    drawn_like,
+    enter,
+    frozen_statistics,
+    is_computed,
+    learnt,
+    plain,
+)
+from gradsculpt.isolation import own_randomness, undisturbed
+from gradsculpt.outputs import logits_at
 
 WHOLE = "(network)"
 """What the stage of parameters that the network itself owns is called."""
@@ -28,28 +41,35 @@ def find_stages(network: nn.Module, x: Tensor) -> tuple[LayerStage, ...]:
 
     A module counts by its first call. Parameters of a module that is never called itself, such as projections whose
     weights the attention around them uses, belong to the nearest module above it that is; if no pass uses them at all,
-    drawing them changes nothing. The network itself is called first, so what it owns directly comes last.
+    drawing them changes nothing. The network itself is called first, so what it owns directly comes last. What weights
+    are computed from (`torch.nn.utils.parametrize`) belongs to the module whose weights these are.
 
     Raises:
-        ModelError: If the network has no parameters.
+        ModelError: If the network has no parameters, or none that can be drawn: if it is TorchScript or quantised, or
+            lazy modules of it were never run.
     """
+    network = eager(network, "randomisation")
+    _check_drawable(network)
     names = {module: name for name, module in network.named_modules()}
     calls: dict[str, int] = {}
+    thread = threading.get_ident()
 
     def note(module: nn.Module, _: object) -> None:
-        calls.setdefault(names[module], len(calls))
+        if threading.get_ident() == thread:
+            calls.setdefault(names[module], len(calls))
 
     handles = [module.register_forward_pre_hook(note) for module in names]
     try:
         # With gradients: without, some modules take a short cut around those inside them.
         with undisturbed(network), torch.enable_grad():
-            network(x[:2])
+            logits_at(network, x[:2])
     finally:
         for handle in handles:
             handle.remove()
     owners: dict[str, list[str]] = {}
+    computing = {step for module in names for step in below(module).values()}
     for module, name in names.items():
-        if _learnt(module):
+        if module not in computing and learnt(module):
             home = name
             while home and home not in calls:
                 home = home.rpartition(".")[0]
@@ -89,50 +109,130 @@ def selected(
 def redraw(network: nn.Module, stage: LayerStage, seed: int) -> None:
     """Draw the parameters of a stage anew; the random state stays as it is.
 
-    They are drawn by each module's own `reset_parameters()`; those that it leaves as they are, and those of modules
-    without one (class tokens, layer scales), from a normal distribution with the mean and the standard deviation that
-    they had, so that a single number stays what it is.
+    They are drawn by each module's own `reset_parameters()`; those that it leaves as they are, or makes all alike, and
+    those of modules without one (class tokens, layer scales), from a normal distribution with the mean and the standard
+    deviation that they had, so that a single number stays what it is. A parameter that several modules share is drawn
+    once, as the first of them draws it.
+
+    Weights that are computed from other tensors (orthogonal ones, spectral and weight normalisation, pruned ones, own
+    parametrisations) are drawn as those of the layer without, and then taken through what computes them, so that they
+    are such weights as the network can have.
 
     `reset_parameters()` of a BatchNorm also takes its running mean and variance to 0 and 1. They were learnt from the
     training images like any weight, so keeping them would leave something learnt in the network; and estimating them
     anew would fit the network to the images at hand, and hide how small its maps become.
 
     With one seed, weights are the same on any device and whatever was drawn before.
+
+    Raises:
+        ModelError: If weights are still what they were, or all 0 or not finite: a map that then changes, or does not,
+            shows nothing.
     """
-    for number, (name, module) in enumerate(network.named_modules()):
-        if name in stage.modules:
-            _draw(module, seed * 1_000_003 + number)
+    modules = list(network.named_modules())
+    owners: dict[int, int] = {}
+    for number, (_, module) in enumerate(modules):
+        for parameter in module.parameters(recurse=False):
+            owners.setdefault(id(parameter), number)
+    drawn: dict[int, nn.Module] = {}
+
+    def fresh(number: int) -> nn.Module:
+        if number not in drawn:
+            drawn[number] = _drawn(modules[number][1], modules[number][0] or WHOLE, seed * 1_000_003 + number)
+        return drawn[number]
+
+    for number, (name, module) in enumerate(modules):
+        if name not in stage.modules:
+            continue
+        values = learnt(fresh(number))
+        for each, parameter in module.named_parameters(recurse=False):
+            if (owner := owners[id(parameter)]) != number:
+                shared = dict(modules[owner][1].named_parameters(recurse=False))
+                first = next(key for key, other in shared.items() if other is parameter)
+                values[each] = learnt(fresh(owner))[first]
+        _assign(module, values)
 
 
 def restore(network: nn.Module, stage: LayerStage, source: nn.Module) -> None:
     """Give a stage of a network the parameters that it has in another copy of it."""
     for name in stage.modules:
-        _assign(network.get_submodule(name), source.get_submodule(name))
+        _assign(network.get_submodule(name), learnt(source.get_submodule(name)))
 
 
-def _learnt(module: nn.Module) -> dict[str, Tensor]:
-    """Return what a module itself has learnt: its parameters, and running statistics even where it has none."""
-    buffers = module.named_buffers(recurse=False) if hasattr(module, "reset_running_stats") else ()
-    return {**dict(module.named_parameters(recurse=False)), **dict(buffers)}
+def _check_drawable(network: nn.Module) -> None:
+    for name, module in network.named_modules():
+        tensors = [*module.parameters(recurse=False), *module.buffers(recurse=False)]
+        if any(map(is_lazy, tensors)):
+            raise ModelError(
+                f"the module {name} ({type(module).__name__}) is lazy and was never run, so it has no weights that "
+                "could be drawn anew; run the network once on a batch first."
+            )
+        if type(module).__module__.startswith(_QUANTISED) or hasattr(module, "_packed_params"):
+            raise ModelError(
+                f"the module {name} ({type(module).__name__}) is quantised: its weights are packed, and would stay as "
+                "they are while others are drawn. Pass the network from before quantisation."
+            )
 
 
-def _draw(module: nn.Module, seed: int) -> None:
-    fresh = copy.deepcopy(module).to("cpu")
+_QUANTISED = ("torch.ao.nn.quantized", "torch.ao.nn.intrinsic.quantized", "torch.nn.quantized")
+
+
+def _drawn(module: nn.Module, name: str, seed: int) -> nn.Module:
+    """Return a copy of a module with weights that are drawn anew."""
     # Everything is drawn on the CPU: other devices' generators are not touched, and the weights are the same anywhere.
-    with torch.random.fork_rng(devices=[]), torch.inference_mode(False), torch.no_grad():
-        torch.default_generator.manual_seed(seed % 2**63)
-        old = {name: tensor.clone() for name, tensor in fresh.named_parameters(recurse=False)}
-        if callable(reset := getattr(fresh, "reset_parameters", None)):
+    with own_randomness(seed=seed % 2**63), torch.inference_mode(False), torch.no_grad():
+        fresh = plain(module)
+        old = {key: tensor.clone() for key, tensor in fresh.named_parameters(recurse=False)}
+        drawable = {
+            key: t for key, t in fresh.named_parameters(recurse=False) if t.is_floating_point() or t.is_complex()
+        }
+        reset = getattr(fresh, "reset_parameters", None)
+        if reset is not None:
+            for tensor in drawable.values():
+                tensor.fill_(torch.nan)  # what is left of it was not reset
             reset()
-        for name, tensor in fresh.named_parameters(recurse=False):
-            if torch.equal(tensor, old[name]) and (tensor.is_floating_point() or tensor.is_complex()):
-                drawn = torch.randn(tensor.shape, dtype=tensor.dtype)
-                tensor.copy_(drawn * tensor.std(correction=0) + tensor.mean())
-    _assign(module, fresh)
+        for key, tensor in drawable.items():
+            # A matrix that starts out constant, mostly at 0, would switch the layer off.
+            flat = tensor.ndim > 1 and not _varies(tensor) and _varies(old[key])
+            if reset is None or flat or bool(tensor.isnan().any()):
+                tensor.copy_(drawn_like(old[key]))
+        for key, value in frozen_statistics(fresh).items():
+            fresh.get_buffer(key).fill_(value)
+        wanted, result = dict(fresh.named_parameters(recurse=False)), fresh
+        if is_computed(module):
+            result = copied(module, module).to("cpu")
+            enter(result, wanted)
+        for key, tensor in (plain(result) if result is not fresh else fresh).named_parameters(recurse=False):
+            stuck = key not in drawable or (result is not fresh and _is_stuck(result, key, tensor))
+            _check_drawn(f"{name}.{key}", old[key], tensor, stuck)
+    return result
+
+
+def _is_stuck(module: nn.Module, name: str, value: Tensor) -> bool:
+    """Return whether a weight that is computed stays what it is, whatever it shall be."""
+    other = copied(module, module)
+    enter(other, {name: torch.randn_like(value)})
+    return torch.equal(plain(other).get_parameter(name), value)
+
+
+def _check_drawn(name: str, old: Tensor, new: Tensor, stuck: bool) -> None:
+    """Raise `ModelError` if weights are none by which a map would show anything."""
+    same = stuck and torch.equal(old, new) and _varies(old)
+    zero = new.ndim > 1 and _varies(old) and not bool(new.any())
+    broken = not bool(new.isfinite().all()) and bool(old.isfinite().all())
+    if same or zero or broken:
+        what = "what they were" if same else "0" if zero else "not finite"
+        raise ModelError(
+            f"the weights {name} are {what} after they were drawn anew, so what becomes of a map would say nothing; "
+            "give the module a reset_parameters() that draws them, or its parametrisation a right_inverse(), or "
+            "randomise other stages."
+        )
+
+
+def _varies(t: Tensor) -> bool:
+    return t.numel() > 1 and bool((t != t.flatten()[:1]).any())
 
 
 @torch.no_grad()
-def _assign(module: nn.Module, source: nn.Module) -> None:
-    values = _learnt(source)
-    for name, tensor in _learnt(module).items():
+def _assign(module: nn.Module, values: dict[str, Tensor]) -> None:
+    for name, tensor in learnt(module).items():
         tensor.copy_(values[name])

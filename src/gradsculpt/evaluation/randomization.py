@@ -1,6 +1,5 @@
 """Sanity checks: whether a map changes when what the network has learnt is taken away."""
 
-import copy
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -11,8 +10,10 @@ from torch import Tensor, nn
 from gradsculpt import checks
 from gradsculpt.attributions import Attribution, heatmap
 from gradsculpt.attributions.heatmap import magnitudes
-from gradsculpt.errors import ModelError
+from gradsculpt.eager import eager
+from gradsculpt.errors import ModelError, first_line
 from gradsculpt.evaluation.layer_randomization import find_stages, redraw, restore, selected
+from gradsculpt.evaluation.parametrized import copied
 from gradsculpt.gradients import Model
 from gradsculpt.isolation import undisturbed
 from gradsculpt.metrics import Score, spearman, ssim, topk_intersection
@@ -120,7 +121,7 @@ def randomization(
         values.append(_compared(before, after, k))
         kept.append(after[:keep].clone())
         if independent:
-            restore(network, stage, model)
+            restore(network, stage, eager(model, "randomisation"))
         if progress is not None:
             progress(done, len(chosen))
     stacked = {name: torch.stack([each[name] for each in values]) for name in SANITY_SCORES}
@@ -179,13 +180,15 @@ def _compared(before: Tensor, after: Tensor, k: float) -> dict[str, Tensor]:
 def _copies(model: nn.Module, attribution: Attribution) -> tuple[nn.Module, Attribution]:
     if not isinstance(model, nn.Module):
         raise ModelError(f"{type(model).__name__} is no torch module, so its weights are out of reach; pass a module.")
+    network: nn.Module = eager(model, "randomisation")
     try:
-        return copy.deepcopy((model, attribution))
+        copies: tuple[nn.Module, Attribution] = copied((network, attribution), network)
     except (RuntimeError, TypeError) as error:
         raise ModelError(
-            f"{type(model).__name__} cannot be copied, and your own must not be changed ({error}). Remove what stands "
-            "in the way, such as the old form of weight normalisation, with torch.nn.utils.remove_weight_norm."
+            f"{type(model).__name__} cannot be copied, and your own must not be changed ({first_line(error)}). Remove "
+            "what stands in the way from its modules, such as locks, open files or tensors with a graph."
         ) from error
+    return copies
 
 
 def _classes(model: Model, x: Tensor, y: Tensor | None, batch_size: int) -> Tensor:

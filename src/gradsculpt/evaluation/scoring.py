@@ -79,12 +79,7 @@ def evaluate(
     key = fingerprint(classifier, space, protocol, noted, limit, names and list(names)) if folder else ""
     values, generator, done = PerImageValues(folder, key), protocol.generator(), 0
     for images, labels, truth, digests in _batches(data, limit, digest=folder is not None):
-        if not isinstance(classifier, Classifier):
-            space = space or InputSpace((0.0,) * images.shape[1], (1.0,) * images.shape[1])
-            wrapped = Classifier(classifier, space, (), images.shape[-1])
-            wrapped.training = classifier.training  # of the wrapper alone: parts of a network may have other modes
-            classifier = wrapped
-        batch = protocol.batch(classifier, images, labels, truth, generator, done)
+        batch = protocol.batch(_classifier(classifier, space, images), images, labels, truth, generator, done)
         values.keep(done, digests)
         done += len(labels)
         if done > len(values):
@@ -99,6 +94,16 @@ def evaluate(
     card = Scorecard(name, {"images": done, **noted}, *_summarised(values.columns(), protocol))
     values.finish()
     return card
+
+
+def _classifier(module: nn.Module, space: InputSpace | None, images: Tensor) -> Classifier:
+    """Return a module as a classifier of images in [0, 1]."""
+    if isinstance(module, Classifier):
+        return module
+    space = space or InputSpace((0.0,) * images.shape[1], (1.0,) * images.shape[1])
+    classifier = Classifier(module, space, (), images.shape[-1])
+    classifier.training = module.training  # of the wrapper alone: parts of a network may have other modes
+    return classifier
 
 
 def _batches(

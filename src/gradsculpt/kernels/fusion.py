@@ -12,9 +12,8 @@ from torch import Tensor, nn
 from torch.autograd.graph import disable_saved_tensors_hooks
 from torch.nn.modules import module as module_hooks
 from torch.nn.utils.fusion import fuse_conv_bn_weights
-from torch.overrides import TorchFunctionMode
 
-from gradsculpt.dispatch import Call
+from gradsculpt.dispatch import Call, Dispatch
 from gradsculpt.isolation import undisturbed
 
 _CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
@@ -68,10 +67,10 @@ class Fused(nn.Module):
         self._model = [model]  # a list, as it is no part of this one
         self._layout, self._watch = layout, _Watch()
         pairs = list(_pairs(self.network))
-        # Nothing that makes copies of buffers shall think that these could change.
-        for _, norm in pairs:
+        for _, norm in pairs:  # nothing that makes copies of buffers shall think that these could change
             vars(norm).update({name: norm._buffers.pop(name) for name in list(norm._buffers)})
-        self._made_of = [part for pair in pairs for module in pair for part in _values(module)]
+        layers = [layer for pair in pairs for layer in pair]
+        self._versions = [(value, value._version) for layer in layers for _, _, value in _values(layer)]
         for conv, norm in pairs:
             _merge(self._watch, conv, norm, layout)
         self.merged = len(pairs)
@@ -99,14 +98,12 @@ class Fused(nn.Module):
         return logits
 
     def _refuse_changes(self) -> None:
-        """Raise if a tensor that was merged is another one, or has been written to."""
-        if any(
-            place[name] is not tensor or tensor._version != version for place, name, tensor, version in self._made_of
-        ):
+        """Raise if a tensor that was merged has been written to, even if it was put back."""
+        if any(value._version != version for value, version in self._versions):
             raise _OtherwiseError
 
 
-class _Watch(TorchFunctionMode):
+class _Watch(Dispatch):
     """Sees every function that a merged network calls.
 
     The output of a merged convolution is hidden: the network is given a stand-in with its shape, which the
@@ -114,7 +111,8 @@ class _Watch(TorchFunctionMode):
     """
 
     def __init__(self) -> None:
-        super().__init__()
+        # Maps in another memory format have no view of another shape: a call is made by reshape.
+        super().__init__({"view": Call.__call__})
         self.start()
 
     def start(self) -> None:
@@ -150,13 +148,11 @@ class _Watch(TorchFunctionMode):
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """Call a function, if it may be called."""
-        kwargs = kwargs or {}
         if func in _LAYOUT:
             raise _OtherwiseError
         if self._stand_ins and func not in _SHAPES:
-            self.refuse(*args, *kwargs.values())
-        # Maps in another memory format have no view of another shape: a call is made by reshape.
-        return Call.of(func, args, kwargs)() if func is Tensor.view else func(*args, **kwargs)
+            self.refuse(*args, *(kwargs or {}).values())
+        return super().__torch_function__(func, types, args, kwargs)
 
 
 def _copy(model: nn.Module, x: Tensor) -> Fused | None:
@@ -165,7 +161,7 @@ def _copy(model: nn.Module, x: Tensor) -> Fused | None:
         return None
     try:
         # A tensor of inference mode, as a parameter or as a map, could not be differentiated.
-        with torch.inference_mode(False), torch.random.fork_rng(devices=[x.device] if x.is_cuda else []):
+        with torch.inference_mode(False), undisturbed(model):
             first = x[:1].detach().clone()
             fast = Fused(model, torch.channels_last if x.device.type == "cpu" else torch.contiguous_format)
             with undisturbed(model), torch.no_grad():
@@ -181,14 +177,15 @@ def _copy(model: nn.Module, x: Tensor) -> Fused | None:
 
 def _merge(watch: _Watch, conv: Any, norm: Any, layout: torch.memory_format) -> None:
     """Let a convolution compute what a normalisation gives for it, which hands it on."""
-    weight, bias = fuse_conv_bn_weights(
+    merged = fuse_conv_bn_weights(
         conv.weight, conv.bias, norm.running_mean, norm.running_var, norm.eps, norm.weight, norm.bias
     )
-    weight = weight.detach().contiguous(memory_format=layout if weight.ndim == 4 else torch.contiguous_format)
-    bias, plain = bias.detach(), norm.forward
+    weight, bias = (parameter.detach() for parameter in merged)
+    weight = weight.contiguous(memory_format=layout if weight.ndim == 4 else torch.contiguous_format)
+    plain, made_of = norm.forward, [*_values(conv), *_values(norm)]
 
     def convolved(x: Tensor) -> Tensor:
-        if norm.training:
+        if norm.training or any(place.get(name) is not value for place, name, value in made_of):
             raise _OtherwiseError
         return watch.hide(conv._conv_forward(x, weight, bias), norm)
 
@@ -199,12 +196,10 @@ def _merge(watch: _Watch, conv: Any, norm: Any, layout: torch.memory_format) -> 
     conv.forward, norm.forward = convolved, normalised
 
 
-def _values(module: nn.Module) -> Iterator[tuple[dict[str, Any], str, Tensor, int]]:
-    """Yield every tensor of a layer: where it is, under which name, and which version of it."""
-    for place in (module._parameters, vars(module)):
-        for name, value in place.items():
-            if isinstance(value, Tensor):
-                yield place, name, value, value._version
+def _values(layer: nn.Module) -> Iterator[tuple[dict[str, Any], str, Tensor]]:
+    """Yield every tensor of a layer: where it is, and under which name."""
+    for place in (layer._parameters, vars(layer)):
+        yield from ((place, name, value) for name, value in place.items() if isinstance(value, Tensor))
 
 
 def _pairs(model: nn.Module) -> Iterator[tuple[nn.Module, nn.Module]]:

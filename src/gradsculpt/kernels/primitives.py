@@ -1,5 +1,6 @@
 """Functions whose derivatives PyTorch has wrong, or lacks, beyond the first or second: out of plain operations."""
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -71,7 +72,7 @@ def batch_norm(call: Call) -> Any:
 def instance_norm(call: Call, standardise: Standardise = standardised) -> Any:
     """Return maps [N, C, ...] normalised over each channel of each image."""
     x = call["input"]
-    if not call["use_input_stats"] or x[0, 0].numel() <= 1:
+    if not call["use_input_stats"] or math.prod(x.shape[2:]) <= 1:
         return NotImplemented
     if call["running_mean"] is not None:
         with torch.no_grad():

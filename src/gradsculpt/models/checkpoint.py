@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from gradsculpt.errors import ArgumentError, GradsculptError, ModelError, RunError, first_line
 from gradsculpt.files import whole
 from gradsculpt.inputs import InputSpace
+from gradsculpt.isolation import own_randomness
 from gradsculpt.models.classifier import Classifier
 from gradsculpt.models.networks import build as build_network
 from gradsculpt.models.weights import fill
@@ -102,7 +103,7 @@ def load(run: str | Path) -> Classifier:
     name = options.pop("model")
     try:
         space = InputSpace(mean=description["mean"], std=description["std"])
-        with torch.random.fork_rng(devices=[]):
+        with own_randomness():
             network = build_network(name, **options)
     except GradsculptError as error:
         raise ModelError(f"{folder} cannot be loaded: {error}") from error

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from gradsculpt import checks
 from gradsculpt.inputs import InputSpace
+from gradsculpt.isolation import own_randomness, undisturbed
 from gradsculpt.outputs import logits_at, logits_of, two_sided
 
 
@@ -53,10 +54,10 @@ class Classifier(nn.Module):
         checks.images("images", images)
         return logits_at(self.network, self.space.normalize(images))
 
-    @torch.no_grad()
     def probabilities(self, images: Tensor) -> Tensor:
-        """Return the probability of every class, [N, K], of images in [0, 1]; without a graph."""
-        return two_sided(self(images)).softmax(dim=1)
+        """Return the probability of every class, [N, K], of images in [0, 1]; without a graph, and leaving no trace."""
+        with undisturbed(self), torch.no_grad():
+            return two_sided(self(images)).softmax(dim=1)
 
 
 class OutputOf(nn.Module):
@@ -96,7 +97,7 @@ def untouched(network: nn.Module) -> Iterator[None]:
     modes = [(module, module.training) for module in network.modules()]
     device = device_of(network)
     try:
-        with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []), torch.no_grad():
+        with own_randomness(devices=[str(device)] if device.type == "cuda" else []), torch.no_grad():
             network.eval()
             yield
     finally:
@@ -105,11 +106,14 @@ def untouched(network: nn.Module) -> Iterator[None]:
 
 
 def noise(size: int, network: nn.Module) -> Tensor:
-    """Return two noise images [2, 3, size, size] on the device of `network`.
+    """Return two noise images [2, 3, size, size] on the device of `network`, and in the precision of its weights.
 
     Noise, because comparisons that decide between branches are all alike on a constant image.
     """
-    return torch.randn(2, 3, size, size, generator=torch.Generator().manual_seed(0)).to(device_of(network))
+    tensors = chain(network.parameters(), network.buffers())
+    dtype = next((tensor.dtype for tensor in tensors if tensor.is_floating_point()), torch.float32)
+    images = torch.randn(2, 3, size, size, generator=torch.Generator().manual_seed(0))
+    return images.to(device_of(network), dtype)
 
 
 def device_of(network: nn.Module) -> torch.device:

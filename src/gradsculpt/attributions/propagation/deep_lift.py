@@ -12,16 +12,21 @@ from torch import Tensor
 from gradsculpt.attributions.base import Attribution
 from gradsculpt.attributions.integrated import IntegratedGradients
 from gradsculpt.attributions.propagation.engine import Propagation, tolerance
+from gradsculpt.attributions.propagation.rectifiers import LARGER
 from gradsculpt.attributions.sampling import arithmetic, source
 from gradsculpt.dispatch import Call, Dispatch, Handler, Kind
+from gradsculpt.eager import eager
 from gradsculpt.errors import ModelError
 from gradsculpt.gradients import Model, local_gradients
 from gradsculpt.isolation import undisturbed
 from gradsculpt.numerics import per_sample
-from gradsculpt.outputs import class_logits, logits_of
+from gradsculpt.outputs import class_logits, logits_at
 
-_Noted = tuple[str, Tensor, Any]
-"""The name of a function that was called, what went in, and what came out."""
+_Noted = tuple[str, tuple[Tensor, ...], Any]
+"""The name of a function that was called, the tensors that went in, and what came out."""
+
+_BY_ENTRIES = ("abs", *LARGER)
+"""Names of other functions of single entries, from which activations are written."""
 
 
 @dataclass(frozen=True)
@@ -63,6 +68,7 @@ class DeepLift(Attribution):
 
     def __call__(self, model: Model, x: Tensor, target: Tensor | None = None, *, create_graph: bool = False) -> Tensor:
         """Return the contributions, shape [N, C, H, W], in units of the class logit."""
+        model = eager(model, "DeepLIFT")
         with arithmetic(create_graph):
             x = source(x, create_graph)
             start = self._line.start(x)
@@ -86,9 +92,9 @@ def _handlers(activation: Handler, pooling: Handler) -> Mapping[str | Kind, Hand
     def answer(call: Call) -> Any:
         if call.operator.kind is Kind.MAXIMUM:
             return call() if call["return_indices"] else pooling(call)
-        return activation(call) if call.is_activation else call()
+        return call() if call.name in LARGER and len(call.tensors) != 2 else activation(call)
 
-    return dict.fromkeys((Kind.RECTIFIER, Kind.CLAMP, Kind.SATURATING, Kind.MAXIMUM), answer)
+    return dict.fromkeys((Kind.RECTIFIER, Kind.CLAMP, Kind.SATURATING, Kind.MAXIMUM, *_BY_ENTRIES), answer)
 
 
 def _reference(model: Model, start: Tensor) -> tuple[Tensor, list[_Noted]]:
@@ -96,24 +102,25 @@ def _reference(model: Model, start: Tensor) -> tuple[Tensor, list[_Noted]]:
     noted: list[_Noted] = []
 
     def activation(call: Call) -> Any:
-        noted.append((call.name, call.tensors[0], call()))
+        noted.append((call.name, call.tensors, call()))
         return noted[-1][2]
 
     def pooling(call: Call) -> Any:
-        noted.append((call.name, call["input"], _with_places(call, call["input"])))
+        noted.append((call.name, (call["input"],), _with_places(call, call["input"])))
         return noted[-1][2][0]
 
     mode = Dispatch(_handlers(activation, pooling), Call.__call__, substitute=True)
     with undisturbed(model), mode:
-        return logits_of(mode.current(model(start)), len(start)), noted
+        return logits_at(lambda t: mode.current(model(t)), start.clone()), noted
 
 
-def _matching(noted: Iterator[_Noted], call: Call) -> tuple[Tensor, Any]:
-    """Return what went into the same call at the baseline, and what came out."""
-    name, z, y = next(noted, ("", call.tensors[0], None))
-    if name != call.name or z.shape != call.tensors[0].shape:
+def _matching(noted: Iterator[_Noted], call: Call, place: int = 0) -> tuple[Tensor, Any]:
+    """Return what went into the same call at the baseline, at a place among its tensors, and what came out."""
+    name, inputs, y = next(noted, ("", call.tensors, None))
+    z = inputs[place] if len(inputs) == len(call.tensors) else inputs[0]
+    if name != call.name or len(inputs) != len(call.tensors) or z.shape != call.tensors[place].shape:
         raise ModelError(
-            f"the model calls {call.name} on {list(call.tensors[0].shape)} where at the baseline it "
+            f"the model calls {call.name} on {list(call.tensors[place].shape)} where at the baseline it "
             f"{f'calls {name} on {list(z.shape)}' if name else 'calls nothing'}, so the two cannot be compared; "
             "DeepLIFT needs a model that computes the same steps for every image."
         )
@@ -122,11 +129,16 @@ def _matching(noted: Iterator[_Noted], call: Call) -> tuple[Tensor, Any]:
 
 def _rescale(propagation: Propagation, noted: Iterator[_Noted], call: Call) -> Any:
     """Let an activation propagate by its slope between the baseline and the image."""
-    start, before = _matching(noted, call)
+    places = [place for place, t in enumerate(call.tensors) if t.requires_grad and propagation.depends(t)]
+    place = places[0] if places else 0
+    start, before = _matching(noted, call, place)
+    if len(places) > 1:
+        return call()  # a function of two maps is none of single entries
 
-    def rule(saved: Sequence[Tensor], g: Tensor) -> tuple[Tensor]:
+    def rule(saved: Sequence[Tensor], g: Tensor) -> tuple[Tensor | None, ...]:
         *inputs, output = saved
-        return (_multipliers(call, inputs, g, start, g * (output - before)),)
+        caused = (g * (output - before)).sum_to_size(start.shape)
+        return *[None] * place, _multipliers(call, inputs, g, start, caused, place)
 
     return propagation.ruled(call, rule, with_output=True)
 
@@ -152,16 +164,18 @@ def _with_places(call: Call, x: Tensor) -> Any:
     return replace(call, function=getattr(F, call.name)).given(input=x, return_indices=True)()
 
 
-def _multipliers(call: Call, inputs: Sequence[Tensor], g: Tensor, start: Tensor, caused: Tensor) -> Tensor:
+def _multipliers(
+    call: Call, inputs: Sequence[Tensor], g: Tensor, start: Tensor, caused: Tensor, place: int = 0
+) -> Tensor:
     """Divide what changes of entries caused by the changes; what did not change has the derivative."""
-    z = inputs[0]
+    z = inputs[place]
     change = z - start
     # Differences of rounding errors say nothing about a slope.
     same = change.abs() <= 8 * torch.finfo(z.dtype).eps * torch.maximum(z.abs(), start.abs())
     slopes = caused / torch.where(same, 1.0, change)
     if not bool(same.any()):
         return slopes
-    plain, *_ = local_gradients(call.of_tensors, inputs, g, [True] + [False] * (len(inputs) - 1))
+    plain = local_gradients(call.of_tensors, inputs, g, [each == place for each in range(len(inputs))])[place]
     return slopes if plain is None else torch.where(same, plain, slopes)
 
 

@@ -1,28 +1,35 @@
 """One engine: an ordinary backward pass in which some functions propagate by a rule of their own."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
 from torch.autograd import Function
-from torch.autograd.function import BackwardCFunction
 
 from gradsculpt import checks
 from gradsculpt.attributions.gradient import class_output
+from gradsculpt.attributions.graph import Between, history
+from gradsculpt.attributions.propagation.kinks import Kinks
+from gradsculpt.attributions.propagation.rectifiers import Rectifier, rectifier
 from gradsculpt.attributions.sampling import source
+from gradsculpt.diagnosis import refuse_severed
 from gradsculpt.dispatch import Call, Dispatch, Handler, Key
-from gradsculpt.errors import UnknownFunctionError
+from gradsculpt.eager import eager
+from gradsculpt.errors import ModelError
 from gradsculpt.gradients import Model, input_gradient, local_gradients
 from gradsculpt.isolation import undisturbed
-from gradsculpt.outputs import logits_of, predicted, two_sided
+from gradsculpt.outputs import logits_at, predicted, two_sided
+
+Result = TypeVar("Result")
+
+_VIEWING = frozenset(["view", "reshape", "flatten", "contiguous", "ravel", "unflatten"])
+"""Names of functions that give a view where a map is laid out for it, and a copy elsewhere."""
 
 Rule = Callable[[Sequence[Tensor], Tensor], Sequence[Tensor | None]]
 """From inputs and the gradient of the output to what the inputs get."""
-
-_PYTHON_NODE: type = BackwardCFunction
 
 
 class Propagation:
@@ -31,7 +38,8 @@ class Propagation:
     The functions are seen where they are called, so it does not matter whether a module does, how often it is used, or
     what hooks it has. Rules hold for the first backward pass only: a second one, through a graph that was kept, takes
     the derivatives that the functions have, so that a map is differentiated as the function of image and parameters
-    that it is. Functions that work in place are called out of place, as rules need what they would overwrite.
+    that it is. Functions that work in place are called out of place, as rules need what they would overwrite. A
+    function with a kink that no handler answered by a rule, and none said to need none, is an error.
 
     Args:
         create_graph: Whether the maps shall have a graph, so that there will be a second backward pass.
@@ -44,6 +52,8 @@ class Propagation:
 
     def __init__(self, create_graph: bool) -> None:
         self._in_force, self._again = True, create_graph
+        self._kinks = Kinks(self.depends)
+        self._copied: dict[int, Tensor] = {}
 
     def ruled(self, call: Call, rule: Rule, *, with_inputs: bool = True, with_output: bool = False) -> Any:
         """Compute a call and let its output propagate by a rule, which may leave out gradients of last inputs.
@@ -53,11 +63,19 @@ class Propagation:
         """
         return _Ruled.apply(call, rule, self, with_inputs, with_output, *call.tensors)
 
+    def plain(self, call: Call) -> Any:
+        """Compute a call that keeps its derivative, whatever kinks it has."""
+        return self._kinks.meant(call, call())
+
+    def rectifier(self, call: Call) -> Rectifier | None:
+        """Return how a call is read as a rectifier of something that the images have a part in, if it can be."""
+        return rectifier(call, lambda t: self._kinks.is_free(t) or (t.requires_grad and self.depends(t)))
+
     def depends(self, t: Tensor) -> bool:
         """Return whether a tensor of the pass was computed from the images, and not from parameters alone."""
         return t is self.origin or any(
             hasattr(node, "is_ruled") or node is self.origin.grad_fn or getattr(node, "variable", None) is self.origin
-            for node in _history(t)
+            for node in history(t.grad_fn)
         )
 
     def maps(
@@ -83,14 +101,19 @@ class Propagation:
         if not unrecorded:
             handlers = {key: partial(_if_recorded, handler) for key, handler in handlers.items()}
             otherwise = partial(_if_recorded, otherwise)
+        handlers = {key: partial(self._noting, handler) for key, handler in handlers.items()}
+        otherwise, model = partial(self._noting, otherwise), eager(model, "a map by propagation rules")
         mode = Dispatch(handlers, otherwise, substitute=True)
         classes = []
 
         def output(inputs: Tensor) -> Tensor:
             self.origin = inputs
             with mode:
-                logits = logits_of(mode.current(model(inputs)), len(inputs))
-            _refuse_unseen(logits)
+                logits = logits_at(lambda t: mode.current(model(t)), inputs)
+            between = Between(logits, inputs)
+            if not between.nodes:
+                refuse_severed(partial(logits_at, model), inputs)
+            self._kinks.refuse(between)
             classes.append(predicted(logits) if target is None else checks.labels(target, *two_sided(logits).shape))
             return class_output(logits, classes[0], "logit")
 
@@ -99,9 +122,25 @@ class Propagation:
                 values, maps = input_gradient(output, x, create_graph=self._again)
         finally:
             self._in_force = False
+            del self._kinks, self._copied
         if bool((broken := ~values.isfinite()).any()):
             maps = maps.masked_fill(broken.view(-1, 1, 1, 1), torch.nan)
         return maps, values, classes[0]
+
+    def _noting(self, handler: Handler, call: Call) -> Any:
+        """Let a handler answer, and take note of what it left without a rule."""
+        target = call.tensors[:1] if call.name == "setitem" else (call.overwritten,)
+        if any(t is not None and (id(t) in self._copied or id(t._base) in self._copied) for t in target):
+            raise _OverwrittenCopyError(
+                "the network overwrites a view of a map whose layout has no such view; pass images in the layout that "
+                "it is written for (x.contiguous())."
+            )
+        answer = handler(call)
+        if answer is not NotImplemented:
+            self._kinks.note(call, answer)
+            if call.name in _VIEWING and answer is not call.tensors[0] and answer._base is None:
+                self._copied[id(answer)] = answer
+        return answer
 
 
 class _Ruled(Function):
@@ -130,9 +169,21 @@ class _Ruled(Function):
             return *[None] * 5, *local_gradients(ctx.call.of_tensors, saved[: ctx.count], g, ctx.needs_input_grad[5:])
 
 
-def by_channels(x: Tensor, create_graph: bool) -> Tensor:
-    """Return images in the layout that pooling, and what is bound by memory, is faster in on CPUs."""
-    return x if create_graph else source(x, create_graph).contiguous(memory_format=torch.channels_last)
+class _OverwrittenCopyError(ModelError):
+    """A network overwrites what it takes for a view of a map, and which is a copy, as the map is laid out otherwise."""
+
+
+def by_channels(compute: Callable[[Tensor], Result], x: Tensor, create_graph: bool) -> Result:
+    """Compute from images in the layout that pooling, and what is bound by memory, is faster in on CPUs.
+
+    Networks that cannot tell the difference only: one that overwrites views gets the images as they are.
+    """
+    if create_graph:
+        return compute(x)
+    try:
+        return compute(source(x, create_graph).contiguous(memory_format=torch.channels_last))
+    except _OverwrittenCopyError:
+        return compute(x.contiguous())
 
 
 def tolerance(values: Tensor, x: Tensor) -> float:
@@ -145,26 +196,3 @@ def _if_recorded(handler: Handler, call: Call) -> Any:
     if torch.is_grad_enabled() and any(tensor.requires_grad for tensor in call.tensors):
         return handler(call)
     return NotImplemented if call.overwritten is not None else call()
-
-
-def _refuse_unseen(logits: Tensor) -> None:
-    """Raise `ModelError` if a network computes with autograd functions of its own, which no rule can be given."""
-    for node in _history(logits):
-        stranger = issubclass(type(node), _PYTHON_NODE) and not hasattr(node, "is_ruled")
-        if stranger and node.name() != "BackwardHookFunctionBackward":  # which is the identity, of modules with hooks
-            raise UnknownFunctionError(
-                f"the network computes with an autograd function of its own ({node.name().removesuffix('Backward')}), "
-                "which may be an activation; the map would take its plain derivative. Build the network from "
-                "PyTorch's functions (for EfficientNet: set_swish(memory_efficient=False)), or take Gradient."
-            )
-
-
-def _history(t: Tensor) -> Iterator[Any]:
-    """Yield every node of the graph that a tensor was computed by, each once."""
-    waiting, seen = [t.grad_fn], set()
-    while waiting:
-        node = waiting.pop()
-        if node is not None and node not in seen:
-            yield node
-            seen.add(node)
-            waiting += [following for following, _ in node.next_functions]

@@ -71,8 +71,11 @@ class LRP(Attribution):
 
     def __call__(self, model: Model, x: Tensor, target: Tensor | None = None, *, create_graph: bool = False) -> Tensor:
         """Return the relevance of every entry, shape [N, C, H, W]; not negative, and 1 in all for each image."""
-        relevance = Relevance(Propagation(create_graph), self.bounds)
-        maps, values = relevance.maps(model, by_channels(x, create_graph), target)
+
+        def compute(images: Tensor) -> tuple[Tensor, Tensor]:
+            return Relevance(Propagation(create_graph), self.bounds).maps(model, images, target)
+
+        maps, values = by_channels(compute, x, create_graph)
         total = per_sample(maps.detach())
         error = (total - 1).abs()
         if bool((error > tolerance(values, x)).any()):

@@ -11,6 +11,7 @@ from torch.utils.weak import WeakTensorKeyDictionary
 
 from gradsculpt.attributions.propagation.engine import Propagation
 from gradsculpt.attributions.propagation.entries import Bounds, PaddingMask, Ranges
+from gradsculpt.attributions.propagation.rectifiers import LARGER
 from gradsculpt.attributions.propagation.rules import AVERAGE, SUM, Z_PLUS, Layer, z_box
 from gradsculpt.dispatch import Call, Kind
 from gradsculpt.errors import ModelError
@@ -37,7 +38,7 @@ class Relevance:
     def maps(self, model: Model, x: Tensor, target: Tensor | None) -> tuple[Tensor, Tensor]:
         """Return the relevance of every entry, [N, C, H, W], and the logits of the classes, [N]."""
         # Other functions propagate by the derivative, which is that of a function that only arranges entries.
-        handlers = {kind: partial(self._answer, handler) for kind, handler in _HANDLERS.items()}
+        handlers = {key: partial(self._answer, handler) for key, handler in _HANDLERS.items()}
         return self.propagation.maps(model, x, target, handlers, partial(self._answer, None))[:2]
 
     @cached_property
@@ -60,11 +61,23 @@ class Relevance:
 def _passed(relevance: Relevance, call: Call, place: int) -> Any:
     """Pass relevance on unchanged."""
     kind = call.operator.kind
+    if kind is Kind.CLAMP and not _is_relu(relevance, call):
+        return relevance.propagation.plain(call)  # which the sum of the relevance has to bear out
     # A constant that is divided by a map is not linear in it.
-    if (kind is Kind.CLAMP and not call.is_rectifier) or (kind is Kind.SCALING and place and "div" in call.name):
+    if kind is Kind.SCALING and place and "div" in call.name:
         return call()
     shape, before = call.tensors[place].shape, [None] * place
     return relevance.propagation.ruled(call, lambda _, g: (*before, g.sum_to_size(shape)), with_inputs=False)
+
+
+def _larger(relevance: Relevance, call: Call, place: int) -> Any:
+    """Pass relevance on through the larger of a map and 0."""
+    return _passed(relevance, call, place) if _is_relu(relevance, call) else call()
+
+
+def _is_relu(relevance: Relevance, call: Call) -> bool:
+    found = relevance.propagation.rectifier(call)
+    return found is not None and found.at_zero
 
 
 def _weighted(relevance: Relevance, call: Call, place: int) -> Any:
@@ -151,10 +164,11 @@ def _wide(t: Tensor) -> Tensor:
 _Handler = Callable[[Relevance, Call, int], Any]
 """Answers a call of which the images have a part in one of the tensors, whose place is told."""
 
-_HANDLERS: Mapping[Kind, _Handler] = {
+_HANDLERS: Mapping[str | Kind, _Handler] = {
     Kind.WEIGHTED: _weighted,
     Kind.NORMALISATION: _normalised,
     Kind.AVERAGE: _averaged,
     Kind.MAXIMUM: _maximum,
     **dict.fromkeys((Kind.RECTIFIER, Kind.CLAMP, Kind.SATURATING, Kind.DROPOUT, Kind.SUM, Kind.SCALING), _passed),
+    **dict.fromkeys(LARGER, _larger),
 }
