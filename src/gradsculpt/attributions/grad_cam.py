@@ -14,7 +14,7 @@ from gradsculpt.attributions.base import Attribution
 from gradsculpt.attributions.gradient import class_output
 from gradsculpt.attributions.graph import Between, history
 from gradsculpt.attributions.layer_outputs import LayerOutputs, Output
-from gradsculpt.attributions.layouts import LAYOUTS, Layout, Reader, Reading
+from gradsculpt.attributions.layouts import Layout, Reader, Reading
 from gradsculpt.diagnosis import refuse_severed
 from gradsculpt.eager import eager, plain_name
 from gradsculpt.errors import ArgumentError, ModelError
