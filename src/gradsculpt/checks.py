@@ -80,8 +80,9 @@ def each_at_least(settings: Any, **lows: float) -> None:
     """Raise `ArgumentError` unless all fields are as `declared`, and these, where not None, at least so large."""
     hints = _hints(settings)
     for name, low in lows.items():
-        if (value := getattr(settings, name)) is not None or type(None) not in _kinds(hints[name]):
-            whole(name, value, int(low)) if int in _kinds(hints[name]) else at_least(name, value, low)
+        value, kinds = getattr(settings, name), _kinds(hints.get(name, Any))
+        if value is not None or type(None) not in kinds:
+            whole(name, value, int(low)) if int in kinds else at_least(name, value, low)
     declared(settings)
 
 

@@ -14,7 +14,7 @@ from gradsculpt.attributions.base import Attribution
 from gradsculpt.attributions.gradient import class_output
 from gradsculpt.attributions.graph import Between, history
 from gradsculpt.attributions.layer_outputs import LayerOutputs, Output
-from gradsculpt.attributions.layouts import LAYOUTS, Layout, Reader, Reading
+from gradsculpt.attributions.layouts import Layout, Reader, Reading
 from gradsculpt.diagnosis import refuse_severed
 from gradsculpt.eager import eager, plain_name
 from gradsculpt.errors import ArgumentError, ModelError
@@ -65,8 +65,7 @@ class GradCAM(Attribution):
             raise ArgumentError(
                 f"layer={checks.told(self.layer)} is neither a module nor a name; pass one of the two, or None."
             )
-        if self.layout is not None:
-            checks.one_of("layout", self.layout, LAYOUTS)
+        checks.declared(self)
 
     def __call__(self, model: Model, x: Tensor, target: Tensor | None = None, *, create_graph: bool = False) -> Tensor:
         """Return one map an image, shape [N, 1, H, W]; not negative."""

@@ -22,8 +22,9 @@ Kind = Literal["mean", "square", "variance"]
 class Smoothed(Attribution):
     """The mean, mean square or variance of an attribution over copies of each image with Gaussian noise.
 
-    Every image sees the same noise, scaled by its own range, so with a network in evaluation mode a map depends neither
-    on the other images of the batch nor on `batch_size`; a second call repeats it.
+    Statistics are computed in float32 at least. Every image sees the same noise, scaled by its own range, so with a
+    network in evaluation mode a map depends neither on the other images of the batch nor on `batch_size`; a second call
+    repeats it.
 
     Args:
         base, samples: The attribution of the noisy copies, and their number.
@@ -60,7 +61,10 @@ class Smoothed(Attribution):
         checks.bounds("noise_range", self.noise_range)
 
     def __call__(self, model: Model, x: Tensor, target: Tensor | None = None, *, create_graph: bool = False) -> Tensor:
-        """Return the smoothed maps, shape [N, C, H, W]; squares and variances are not negative."""
+        """Return the smoothed maps, shape [N, C, H, W]; squares and variances are not negative.
+
+        They are in the precision of x, but for squares and variances of float16, which are float32.
+        """
         with arithmetic(create_graph):
             x = source(x, create_graph)
             target = clean_classes(model, x, target)
