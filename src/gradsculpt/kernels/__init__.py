@@ -3,13 +3,14 @@
 from gradsculpt.kernels.convolution import Reading
 from gradsculpt.kernels.fusion import fused
 from gradsculpt.kernels.modes import primitive, softplus_for_relu, twice_differentiable
-from gradsculpt.kernels.refusal import refuse_dead_ends, refused_by_name
+from gradsculpt.kernels.refusal import not_recomputed, refuse_dead_ends, refused_by_name
 from gradsculpt.kernels.softplus import Softplus
 
 __all__ = [
     "Reading",
     "Softplus",
     "fused",
+    "not_recomputed",
     "primitive",
     "refuse_dead_ends",
     "refused_by_name",

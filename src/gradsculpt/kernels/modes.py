@@ -1,19 +1,22 @@
 """Modes that compute a network's functions otherwise while a forward pass runs, without a copy of it."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
 from torch import Tensor
 
-from gradsculpt.dispatch import Call, Dispatch
+from gradsculpt.dispatch import Call, Dispatch, Handler
 from gradsculpt.kernels import normalisation, primitives
 from gradsculpt.kernels.attention import attention
 from gradsculpt.kernels.batch_norm import batch_norm
 from gradsculpt.kernels.convolution import Reading, conv2d
 from gradsculpt.kernels.max_pool import flatten, max_pool2d
+from gradsculpt.kernels.refusal import not_recomputed
 from gradsculpt.kernels.softplus import softplus
 
-_PRIMITIVE = {
+_PRIMITIVE: dict[str, Handler] = {
     "scaled_dot_product_attention": attention,
     "layer_norm": primitives.layer_norm,
     "native_layer_norm": primitives.native_layer_norm,
@@ -27,13 +30,16 @@ _PRIMITIVE = {
 }
 
 
-def primitive() -> Dispatch:
+@contextmanager
+def primitive() -> Iterator[None]:
     """Return a mode in which what PyTorch cannot differentiate to third order is computed by plain operations.
 
     These are attention, the normalisations by statistics of the input, Hardsigmoid, transposed convolutions with output
     padding, weight normalisation and `pdist`. Values and first derivatives are PyTorch's to rounding error, and so are
     second ones where it has them. A pass whose gradient will be differentiated runs in this mode, or in
     `twice_differentiable`, which includes it.
+
+    Raises: ModelError if the network recomputes its activations, which would be without the mode.
 
     Example:
         >>> import torch
@@ -44,31 +50,36 @@ def primitive() -> Dispatch:
         >>> torch.autograd.grad(slope, x)  # 2 / 36
         (tensor([0.0556]),)
     """
-    return Dispatch(_PRIMITIVE)
+    with not_recomputed(), Dispatch(_PRIMITIVE):
+        yield
 
 
-def twice_differentiable(reading: Reading) -> Dispatch:
+@contextmanager
+def twice_differentiable(reading: Reading) -> Iterator[None]:
     """Return a mode in which a network's functions are computed by the kernels of this package where there is one.
 
     Values and derivatives are those of PyTorch's own functions to rounding error, up to the third where PyTorch's are
     missing or wrong, and second derivatives cost half as much or less. The kernels look at the reading to see which
     gradients are wanted.
+
+    Raises: ModelError if the network recomputes its activations, which would be without the mode.
     """
-    return Dispatch(
-        {
-            **_PRIMITIVE,
-            "conv2d": partial(conv2d, reading),
-            "softplus": lambda call: softplus(call["input"], call["beta"]),
-            "batch_norm": partial(batch_norm, reading),
-            "layer_norm": normalisation.layer_norm,
-            "instance_norm": normalisation.instance_norm,
-            "max_pool2d": max_pool2d,
-            "flatten": flatten,
-        }
-    )
+    kernels: dict[str, Handler] = {
+        **_PRIMITIVE,
+        "conv2d": partial(conv2d, reading),
+        "softplus": lambda call: softplus(call["input"], call["beta"]),
+        "batch_norm": partial(batch_norm, reading),
+        "layer_norm": normalisation.layer_norm,
+        "instance_norm": normalisation.instance_norm,
+        "max_pool2d": max_pool2d,
+        "flatten": flatten,
+    }
+    with not_recomputed(), Dispatch(kernels):
+        yield
 
 
-def softplus_for_relu(beta: float) -> Dispatch:
+@contextmanager
+def softplus_for_relu(beta: float) -> Iterator[None]:
     """Return a mode in which ReLU-like functions are computed by Softplus, whether a module or a network's code calls.
 
     Replaced are relu, relu6, leaky_relu, prelu, threshold, hardtanh and clamp where they cut at 0, in place or not.
@@ -76,6 +87,8 @@ def softplus_for_relu(beta: float) -> Dispatch:
 
     Args:
         beta: Sharpness of Softplus; ReLU is the limit of a large beta.
+
+    Raises: ModelError if the network recomputes its activations, which would be without the mode.
 
     Example:
         >>> import torch
@@ -85,7 +98,8 @@ def softplus_for_relu(beta: float) -> Dispatch:
     """
     cut = ("relu", "relu6", "threshold", "hardtanh", "clamp", "clip", "clamp_min")
     leaky = dict.fromkeys(("leaky_relu", "prelu"), partial(_leaky, beta))
-    return Dispatch({**dict.fromkeys(cut, partial(_cut, beta)), **leaky})
+    with not_recomputed(), Dispatch({**dict.fromkeys(cut, partial(_cut, beta)), **leaky}):
+        yield
 
 
 def _cut(beta: float, call: Call) -> Any:

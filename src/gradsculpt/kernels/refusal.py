@@ -2,9 +2,11 @@
 
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 
+import torch
 from torch import Tensor
+from torch.autograd.graph import disable_saved_tensors_hooks
 
 from gradsculpt.errors import ModelError
 
@@ -36,6 +38,21 @@ def refused_by_name() -> Iterator[None]:
         if message is None:
             raise
         raise ModelError(message) from error
+
+
+@contextmanager
+def not_recomputed() -> Iterator[None]:
+    """Refuse networks that recompute their activations, for a forward pass that computes some functions otherwise.
+
+    What is kept for the backward pass, and what it is computed from again without these functions, would not fit; where
+    shapes happen to agree nobody would notice. Hooks of the caller's own, around the block, stay in force.
+    """
+    with ExitStack() as block:
+        block.enter_context(refused_by_name())
+        if torch.is_grad_enabled():
+            with suppress(RuntimeError):  # if there are such hooks already
+                block.enter_context(disable_saved_tensors_hooks("torch.utils.checkpoint cannot be used here"))
+        yield
 
 
 def refuse_dead_ends(gradient: Tensor) -> None:
