@@ -148,7 +148,7 @@ class Recording:
         with torch.inference_mode(False):
             self.point = differentiable(x).detach().requires_grad_() if tracked else x
             self._function, self._reading = function, Reading(self.point, order)
-            with twice_differentiable(self._reading) if tracked else nullcontext():
+            with explained(), twice_differentiable(self._reading) if tracked else nullcontext():
                 self.output = function(self.point)
 
     def gradient(self, values: Tensor, *, create_graph: bool = False) -> Tensor:

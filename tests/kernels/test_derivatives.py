@@ -11,6 +11,7 @@ import torch.nn.functional as F
 import torch.utils.checkpoint
 from torch import Tensor, nn
 
+from gradsculpt.attacks import TargetedManipulation
 from gradsculpt.attributions import Gradient
 from gradsculpt.diagnosis import explained
 from gradsculpt.errors import ModelError
@@ -311,6 +312,55 @@ def test_what_cannot_be_differentiated_as_often_is_named(name: str) -> None:
     x = randn(2, 3).requires_grad_()
     with pytest.raises(ModelError, match=words):
         gradient_at(input_gradient(function, x, create_graph=True)[1], x)
+
+
+class Recomputing(nn.Module):
+    """A stage whose activations are computed again in the backward pass."""
+
+    def __init__(self, *stage: nn.Module) -> None:
+        super().__init__()
+        self.stage = nn.Sequential(*stage)
+
+    def forward(self, x: Tensor) -> Tensor:
+        result: Tensor = torch.utils.checkpoint.checkpoint(self.stage, x, use_reentrant=False)
+        return result
+
+
+STAGES: dict[str, nn.Module] = {
+    "softplus": nn.Softplus(3.0),
+    "relu": nn.ReLU(),
+    "batch normalisation": nn.BatchNorm2d(4),
+    "attention": nn.Sequential(nn.Flatten(2), nn.TransformerEncoderLayer(36, 2, 8, 0.0)),
+}
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_a_pass_that_would_be_computed_again_otherwise_is_refused(stage: str) -> None:
+    layers = nn.Conv2d(3, 4, 3), STAGES[stage]
+    network = nn.Sequential(Recomputing(*layers), nn.Flatten(), nn.Linear(144, 3)).double()
+    x, y = randn(2, 3, 8, 8), torch.tensor([0, 1])
+    for refused in (
+        lambda: Recording(network, x),
+        lambda: HessianNorm(1.0)(network, x, y),
+        lambda: Gradient()(network, x, y, create_graph=True),
+        lambda: TargetedManipulation(0.1, steps=1, smooth_beta=20)(network, Gradient(), x, y),
+    ):
+        with pytest.raises(ModelError, match=r"set_grad_checkpointing\(False\)"):
+            refused()
+    once = nn.Sequential(*layers, *list(network)[1:])
+    torch.testing.assert_close(Gradient()(network, x, y), Gradient()(once, x, y))
+
+
+def test_hooks_around_a_pass_stay_in_force() -> None:
+    packed: list[Tensor] = []
+
+    def pack(t: Tensor) -> Tensor:
+        packed.append(t)
+        return t
+
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda t: t):
+        Recording(layered(NORMS["layer"]), randn(2, 3, 8, 8))
+    assert packed
 
 
 def test_other_failures_stay_what_they_are() -> None:

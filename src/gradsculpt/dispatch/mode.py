@@ -58,8 +58,9 @@ class Dispatch(TorchFunctionMode):
     def __enter__(self) -> "Dispatch":
         """Start to answer calls; activations that would be computed anew later, without answers, are refused."""
         self._refusal = ExitStack()
-        with suppress(RuntimeError):  # of hooks that were there before, and do not recompute
-            self._refusal.enter_context(torch.autograd.graph.disable_saved_tensors_hooks(RECOMPUTES))
+        if torch.is_grad_enabled():
+            with suppress(RuntimeError):  # of hooks that were there before, and do not recompute
+                self._refusal.enter_context(torch.autograd.graph.disable_saved_tensors_hooks(RECOMPUTES))
         return super().__enter__()  # type: ignore[no-untyped-call,no-any-return]
 
     def __exit__(self, *error: Any) -> None:
