@@ -3,7 +3,8 @@
 import csv
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,18 +12,32 @@ from typing import Any
 import torch
 import yaml
 from lightning.pytorch import Callback, LightningModule, Trainer, seed_everything
-from lightning.pytorch.callbacks import LambdaCallback, ModelCheckpoint, RichProgressBar
+from lightning.pytorch.callbacks import LambdaCallback, RichProgressBar
 from lightning.pytorch.loggers import TensorBoardLogger
 
 from gradsculpt.data import Splits, load_data, loader
 from gradsculpt.errors import RunError
+from gradsculpt.files import whole
+from gradsculpt.locks import locked
 from gradsculpt.models import Classifier, save
 from gradsculpt.progress import Estimate, Reporter
 from gradsculpt.training.distillation import with_teacher
 from gradsculpt.training.fitting import batches, build_module, build_trainer, finished, quietly
+from gradsculpt.training.resuming import (
+    BEST,
+    CHECKPOINTS,
+    CONFIG,
+    LAST,
+    METRICS,
+    CheckpointInRun,
+    Origin,
+    cache_aside,
+    check_data,
+    check_fit,
+    identity,
+    resumed,
+)
 from gradsculpt.training.settings import TrainSettings
-
-CONFIG = "config.yaml"
 
 
 class MetricsTable(Callback):
@@ -35,7 +50,7 @@ class MetricsTable(Callback):
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Read the rows of the epochs before this one."""
         if self._path.exists():
-            with self._path.open(newline="") as file:
+            with self._path.open(newline="", encoding="utf-8") as file:
                 self._rows = [row for row in csv.DictReader(file) if int(row["epoch"]) <= trainer.current_epoch]
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -52,7 +67,7 @@ class MetricsTable(Callback):
         row["seconds"] = f"{time.monotonic() - self._started:.2f}"
         self._rows.append(row)
         columns = list(dict.fromkeys(name for row in self._rows for name in row))
-        with self._path.open("w", newline="") as file:
+        with whole(self._path) as draft, draft.open("w", newline="", encoding="utf-8") as file:
             writer = csv.DictWriter(file, columns)
             writer.writeheader()
             writer.writerows(self._rows)
@@ -103,27 +118,61 @@ def fit(settings: TrainSettings, reporter: Reporter | None = None) -> Classifier
 
 def _fit(settings: TrainSettings, splits: Splits | None, reporter: Reporter) -> Classifier:
     """Train on data that may be open already, as those of a teacher's run are."""
-    first, config = _is_first_process(), yaml.safe_dump(settings.config(), sort_keys=False)
+    settings.config()  # what cannot be written down is refused at once
+    first = _is_first_process()
     if first:
-        _keep_others(settings)
+        resumed(settings)  # what is refused leaves no trace, not even that of the lock
+    with locked(settings.out, "train", reporter.say) if first else nullcontext():
+        checkpoint = resumed(settings) if first or settings.resume else None
+        splits, data = _opened(settings, splits, checkpoint, reporter)
+        return _train(settings, splits, data, checkpoint, reporter)
+
+
+def _opened(
+    settings: TrainSettings, splits: Splits | None, checkpoint: Mapping[str, Any] | None, reporter: Reporter
+) -> tuple[Splits, Mapping[str, Any]]:
+    """Return the data and what tells them from others; raise `RunError` if a checkpoint was trained on others."""
+    if splits is None and checkpoint is not None:
+        with cache_aside(settings) as aside:
+            compared = open_data(aside, reporter)
+            check_data(settings, checkpoint, identity(compared))
+        reporter = Reporter()
     splits = splits or open_data(settings, reporter)
+    data = identity(splits)
+    check_data(settings, checkpoint or {}, data)
+    return splits, data
+
+
+def _train(
+    settings: TrainSettings,
+    splits: Splits,
+    data: Mapping[str, Any],
+    checkpoint: Mapping[str, Any] | None,
+    reporter: Reporter,
+) -> Classifier:
+    """Train, from a checkpoint if there is one, on data that suit it."""
+    first, config = _is_first_process(), settings.config()
     if first and settings.objective.requirements.teacher is not None:
+        build_trainer(settings)  # or it would be refused only after the teacher
         _claim(settings, config)  # now, so that a run can be resumed whose teacher was interrupted
     splits, objective = with_teacher(settings, splits, reporter, _fit)
     seed_everything(settings.seed, verbose=False)
     module = build_module(replace(settings, objective=objective), splits.train)
-    folder = settings.out / "checkpoints"
-    best = ModelCheckpoint(folder, filename="best", monitor="val_accuracy", mode="max", enable_version_counter=False)
+    if checkpoint is not None:
+        check_fit(settings, checkpoint, module)
+    folder = settings.out / CHECKPOINTS
+    best = CheckpointInRun(folder, filename=BEST, monitor="val_accuracy", mode="max", enable_version_counter=False)
     # With save_last in the above, "last" would be the last epoch that was the best so far.
-    latest = ModelCheckpoint(folder, filename="last", enable_version_counter=False)
-    callbacks = [best, latest, MetricsTable(settings.out / "metrics.csv"), *_callbacks(settings, reporter)]
+    latest = CheckpointInRun(folder, filename=LAST, enable_version_counter=False)
+    callbacks = [best, latest, Origin(config, data), MetricsTable(settings.out / METRICS)]
     bar, logger = reporter.interactive, _logger(settings)
+    callbacks += _callbacks(settings, reporter)
     trainer = build_trainer(settings, callbacks=callbacks, enable_progress_bar=bar, logger=logger)
     if first:
         _claim(settings, config)
-    last = folder / "last.ckpt"
-    start = last if settings.resume and last.exists() else None
+    last = folder / f"{LAST}.ckpt"
     validation = loader(splits.val, settings.batch_size, shuffle=False)
+    start = None if checkpoint is None else last
     trainer.fit(module, batches(settings, splits.train), validation, ckpt_path=start, weights_only=True)
     # Where labels are shuffled, validation is chance in every epoch, and the last one has learnt most by heart.
     chosen = last if settings.shuffle_labels else best.best_model_path or last
@@ -170,19 +219,10 @@ def _is_first_process() -> bool:
     return next((rank for rank in ranks if rank), "0") == "0" and os.environ.get("NODE_RANK", "0") == "0"
 
 
-def _keep_others(settings: TrainSettings) -> None:
-    """Refuse to write over a run or a file."""
-    if (settings.out / CONFIG).exists() and not settings.resume:
-        mend = "Pass --resume to go on with it, or another --out."
-        raise RunError(f"{settings.out} already holds a run, which would be overwritten. {mend}")
-    if settings.out.exists() and not settings.out.is_dir():
-        raise RunError(f"{settings.out} is a file, so no run can be written there. Pass another --out.")
-
-
-def _claim(settings: TrainSettings, config: str) -> None:
+def _claim(settings: TrainSettings, config: Mapping[str, Any]) -> None:
     """Make the folder of the run, with what its training can be started from again."""
-    settings.out.mkdir(parents=True, exist_ok=True)
-    (settings.out / CONFIG).write_text(config)
+    with whole(settings.out / CONFIG) as draft:
+        draft.write_text(yaml.safe_dump(config, sort_keys=False), encoding="utf-8")
 
 
 def _callbacks(settings: TrainSettings, reporter: Reporter) -> list[Callback]:
