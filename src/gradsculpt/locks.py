@@ -59,8 +59,8 @@ def locked(folder: Path, work: str, tell: Callable[[str], object] = warnings.war
         descriptor = -1 if again else _acquired(place, folder, tell)
     except OSError as error:
         raise RunError(
-            f"{folder} cannot be written to ({error.strerror or error}), so nothing can be left there. Pass another "
-            "folder, or one that can be written to."
+            f"{folder} cannot be made a folder that is written to, or cannot be written to ({error.strerror or error}), so "
+            "nothing could be kept; pass another --out."
         ) from error
     if again:
         yield

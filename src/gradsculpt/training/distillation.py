@@ -47,7 +47,7 @@ def with_teacher(settings: TrainSettings, splits: Splits, reporter: Reporter, fi
     epochs = specification.epochs or settings.epochs
     alone = replace(settings, out=folder, recipe=None, objective=specification.teacher, epochs=epochs)
     if settings.resume and (folder / DESCRIPTION).is_file():
-        check_data(alone, resumed(alone) or {}, identity(splits))
+        check_data(alone, resumed(alone), identity(splits))
         teacher = load(folder)
     else:
         reporter.say(f"first of three stages: the teacher, in {folder}")

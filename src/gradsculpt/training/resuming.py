@@ -6,7 +6,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 import yaml
@@ -28,6 +28,14 @@ _ORIGIN = "origin"  # what a checkpoint says of the training that it is of
 _NEEDED = ("state_dict", "epoch", "global_step", "loops", "callbacks", "optimizer_states", "lr_schedulers")
 _FOLDER = "folder:"
 _LETTERS = 60  # of a value in a message
+
+
+class Kept(NamedTuple):
+    """What a checkpoint says: of the network's tensors, their shapes; of the training, what `Origin` wrote."""
+
+    shapes: Mapping[str, Any]
+    settings: Mapping[str, Any] | None
+    data: Mapping[str, Any] | None
 
 
 class CheckpointInRun(ModelCheckpoint):
@@ -67,8 +75,8 @@ class Origin(Callback):
         checkpoint[_ORIGIN] = self._origin
 
 
-def resumed(settings: TrainSettings) -> Mapping[str, Any] | None:
-    """Return the checkpoint that a training goes on from; None if it starts. Nothing is written.
+def resumed(settings: TrainSettings) -> Kept | None:
+    """Return what is known of the checkpoint that a training goes on from; None if it starts. Nothing is written.
 
     Raises:
         RunError: If the folder holds a run and the settings do not say to resume it, a file of the run is missing or
@@ -84,18 +92,25 @@ def resumed(settings: TrainSettings) -> Mapping[str, Any] | None:
         raise RunError(f"{out} already holds a run, which would be overwritten. {mend}")
     if not settings.resume or not (config.exists() or trained):
         return None
-    written = _config(config)
-    checkpoint = _checkpoint(last) if last.exists() or _has_trained(out) else None
-    if checkpoint is not None and not settings.shuffle_labels:
+    written = run_config(config)
+    kept = _checkpoint(last) if last.exists() or _has_trained(out) else None
+    if kept is not None and not settings.shuffle_labels:
         _checkpoint(best)  # needed in the end, if no later epoch is better
-    origin = (checkpoint or {}).get(_ORIGIN, {})
-    _refuse_changes(settings, origin.get("settings") or written, comparable="data" in origin)
-    return checkpoint
+    comparable = kept is not None and kept.data is not None
+    begun = (kept and kept.settings) or written
+    if changes := _changes(begun, written, comparable=comparable):
+        name, old, new = changes[0]
+        raise RunError(
+            f"{config} is not what {last} was trained with: {name} is {_shown(new)} and was {_shown(old)}, so it is not "
+            "known what to go on with. Restore the file from where the run was made, or pass another --out to train anew."
+        )
+    _refuse_changes(settings, begun, comparable=comparable)
+    return kept
 
 
-def check_data(settings: TrainSettings, checkpoint: Mapping[str, Any], data: Mapping[str, Any]) -> None:
+def check_data(settings: TrainSettings, kept: Kept | None, data: Mapping[str, Any]) -> None:
     """Raise `RunError` unless the data are those that a checkpoint was trained on, as far as it tells."""
-    then = checkpoint.get(_ORIGIN, {}).get("data")
+    then = None if kept is None else kept.data
     if then is None or then == data:
         return
     name = next(name for name in data if data[name] != then.get(name))
@@ -107,10 +122,10 @@ def check_data(settings: TrainSettings, checkpoint: Mapping[str, Any], data: Map
     )
 
 
-def check_fit(settings: TrainSettings, checkpoint: Mapping[str, Any], module: nn.Module) -> None:
-    """Raise `RunError` unless a network has the parameters that a checkpoint has."""
-    here, kept = module.state_dict(), checkpoint["state_dict"]
-    strange = [name for name in {**here, **kept} if _shape(here.get(name)) != _shape(kept.get(name))]
+def check_fit(settings: TrainSettings, kept: Kept, module: nn.Module) -> None:
+    """Raise `RunError` unless a network has the tensors that a checkpoint has."""
+    here = _shapes(module.state_dict())
+    strange = [name for name in {**here, **kept.shapes} if here.get(name) != kept.shapes.get(name)]
     if strange:
         raise RunError(
             f"the checkpoint of {settings.out} does not fit the network {settings.model} ({len(strange)} of its tensors "
@@ -147,20 +162,20 @@ def _has_trained(out: Path) -> bool:
     return False
 
 
-def _config(path: Path) -> Mapping[str, Any]:
-    """Read the settings of a run."""
-    mend = "Restore the file from where the run was made, or pass another --out to train anew."
+def run_config(path: Path) -> Mapping[str, Any]:
+    """Return what stands in a run's file of settings; raise `RunError` if it is missing or damaged."""
+    mend = "Restore the file from where the run was made, or train anew with another --out."
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, yaml.YAMLError) as error:
         fact = "is missing" if isinstance(error, FileNotFoundError) else f"cannot be read ({first_line(error)})"
-        raise RunError(f"{path} {fact}, so the training cannot go on. {mend}") from error
-    if not isinstance(content, dict) or not {"data", "model", "objective", "epochs"} <= content.keys():
-        raise RunError(f"{path} is damaged, so the training cannot go on. {mend}")
+        raise RunError(f"{path} {fact}, so it is not known what the run was trained with. {mend}") from error
+    if not isinstance(content, dict):
+        raise RunError(f"{path} holds no settings, so it is not known what the run was trained with. {mend}")
     return content
 
 
-def _checkpoint(path: Path) -> Mapping[str, Any]:
+def _checkpoint(path: Path) -> Kept:
     mend = "Copy it again from where the run was made, or pass another --out to train anew."
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
@@ -171,21 +186,17 @@ def _checkpoint(path: Path) -> Mapping[str, Any]:
     if not isinstance(content, dict) or (lacking := [name for name in _NEEDED if name not in content]):
         fact = f"it lacks {lacking[0]}" if isinstance(content, dict) else "it holds no dictionary"
         raise RunError(f"{path} is damaged ({fact}), so the training cannot go on. {mend}")
-    return content
+    origin = content.get(_ORIGIN, {})
+    return Kept(_shapes(content["state_dict"]), origin.get("settings"), origin.get("data"))
 
 
-def _refuse_changes(settings: TrainSettings, written: Mapping[str, Any], *, comparable: bool) -> None:
-    """Raise `RunError` if a setting has changed; a folder of images may have another path if it is `comparable`."""
-    names = [*TrainSettings.__dataclass_fields__, *Optimization.__dataclass_fields__]
-    then = {**defaults(TrainSettings), **defaults(Optimization), **written}
-    now = dict.fromkeys(names) | settings.config()
-    changes = list[tuple[str, Any, Any]]()
-    for name in sorted({*names, *written} - {"out", "resume", "optimization"}, key=lambda name: name != "recipe"):
-        old, new = completed(then.get(name)), completed(now.get(name))
-        moved = name == "data" and comparable and all(str(value).startswith(_FOLDER) for value in (old, new))
-        longer = name == "epochs" and isinstance(old, int) and settings.epochs >= old
-        if not (moved or longer or (name in MAY_CHANGE and name != "epochs")):
-            changes += _apart(name, old, new)
+def _refuse_changes(settings: TrainSettings, begun: Mapping[str, Any], *, comparable: bool) -> None:
+    """Raise `RunError` if a setting is not that of a configuration with which a training was begun."""
+    now = dict.fromkeys(_names()) | settings.config()
+    changes = _changes(begun, now, comparable=comparable)
+    epochs = begun.get("epochs", TrainSettings.epochs)
+    if settings.epochs < epochs:
+        changes.append(("epochs", epochs, settings.epochs))
     if changes:
         (name, old, new), more = changes[0], len(changes) - 1
         option, others = name.replace("_", "-"), f" ({more} other settings differ too)" if more else ""
@@ -194,6 +205,24 @@ def _refuse_changes(settings: TrainSettings, written: Mapping[str, Any], *, comp
             f"it began{others}. Leave --{option} away, or pass another --out to train anew; what may change is "
             f"{', '.join(MAY_CHANGE)}."
         )
+
+
+def _changes(then: Mapping[str, Any], now: Mapping[str, Any], *, comparable: bool) -> list[tuple[str, Any, Any]]:
+    """Return the settings that differ and may not, with both values, those of the recipe first.
+
+    A folder of images may have another path where it is `comparable` by what is in it.
+    """
+    usual = {**defaults(TrainSettings), **defaults(Optimization)}
+    then, now, changes = {**usual, **then}, {**usual, **now}, list[tuple[str, Any, Any]]()
+    for name in sorted({*then, *now} - {"out", "resume", "optimization", *MAY_CHANGE}, key=lambda name: name != "recipe"):
+        old, new = completed(then.get(name)), completed(now.get(name))
+        if not (name == "data" and comparable and all(str(value).startswith(_FOLDER) for value in (old, new))):
+            changes += _apart(name, old, new)
+    return changes
+
+
+def _names() -> list[str]:
+    return [*TrainSettings.__dataclass_fields__, *Optimization.__dataclass_fields__]
 
 
 def _apart(name: str, old: Any, new: Any) -> Iterator[tuple[str, Any, Any]]:
@@ -217,5 +246,5 @@ def _shown(value: Any) -> str:
     return shown if len(shown) <= _LETTERS else f"{shown[: _LETTERS - 1]}…"
 
 
-def _shape(value: Any) -> Any:
-    return getattr(value, "shape", None)
+def _shapes(state: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: getattr(value, "shape", None) for name, value in state.items()}

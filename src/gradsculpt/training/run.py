@@ -30,6 +30,7 @@ from gradsculpt.training.resuming import (
     LAST,
     METRICS,
     CheckpointInRun,
+    Kept,
     Origin,
     cache_aside,
     check_data,
@@ -123,31 +124,31 @@ def _fit(settings: TrainSettings, splits: Splits | None, reporter: Reporter) -> 
     if first:
         resumed(settings)  # what is refused leaves no trace, not even that of the lock
     with locked(settings.out, "train", reporter.say) if first else nullcontext():
-        checkpoint = resumed(settings) if first or settings.resume else None
-        splits, data = _opened(settings, splits, checkpoint, reporter)
-        return _train(settings, splits, data, checkpoint, reporter)
+        kept = resumed(settings) if first or settings.resume else None
+        if splits is None:
+            splits = _data(settings, kept, reporter)
+        data = identity(splits)
+        check_data(settings, kept, data)
+        return _train(settings, splits, data, kept, reporter)
 
 
-def _opened(
-    settings: TrainSettings, splits: Splits | None, checkpoint: Mapping[str, Any] | None, reporter: Reporter
-) -> tuple[Splits, Mapping[str, Any]]:
-    """Return the data and what tells them from others; raise `RunError` if a checkpoint was trained on others."""
-    if splits is None and checkpoint is not None:
-        with cache_aside(settings) as aside:
-            compared = open_data(aside, reporter)
-            check_data(settings, checkpoint, identity(compared))
-        reporter = Reporter()
-    splits = splits or open_data(settings, reporter)
-    data = identity(splits)
-    check_data(settings, checkpoint or {}, data)
-    return splits, data
+def _data(settings: TrainSettings, kept: Kept | None, reporter: Reporter) -> Splits:
+    """Return the data; decode none into a run that goes on until they are known to be those that it was trained on."""
+    if kept is None:
+        return open_data(settings, reporter)
+    with cache_aside(settings) as aside:
+        splits = open_data(aside, reporter)
+        if all(each.is_symlink() for each in (aside.cache_dir or Path()).iterdir()):
+            return splits
+        check_data(settings, kept, identity(splits))
+    return open_data(settings)
 
 
 def _train(
     settings: TrainSettings,
     splits: Splits,
     data: Mapping[str, Any],
-    checkpoint: Mapping[str, Any] | None,
+    kept: Kept | None,
     reporter: Reporter,
 ) -> Classifier:
     """Train, from a checkpoint if there is one, on data that suit it."""
@@ -158,8 +159,8 @@ def _train(
     splits, objective = with_teacher(settings, splits, reporter, _fit)
     seed_everything(settings.seed, verbose=False)
     module = build_module(replace(settings, objective=objective), splits.train)
-    if checkpoint is not None:
-        check_fit(settings, checkpoint, module)
+    if kept is not None:
+        check_fit(settings, kept, module)
     folder = settings.out / CHECKPOINTS
     best = CheckpointInRun(folder, filename=BEST, monitor="val_accuracy", mode="max", enable_version_counter=False)
     # With save_last in the above, "last" would be the last epoch that was the best so far.
@@ -172,7 +173,7 @@ def _train(
         _claim(settings, config)
     last = folder / f"{LAST}.ckpt"
     validation = loader(splits.val, settings.batch_size, shuffle=False)
-    start = None if checkpoint is None else last
+    start = None if kept is None else last
     trainer.fit(module, batches(settings, splits.train), validation, ckpt_path=start, weights_only=True)
     # Where labels are shuffled, validation is chance in every epoch, and the last one has learnt most by heart.
     chosen = last if settings.shuffle_labels else best.best_model_path or last
