@@ -24,14 +24,20 @@ def printable(text: str) -> str:
 
 
 def alike(names: Iterable[str]) -> list[tuple[str, str]]:
-    """Return the pairs of different names that look the same in print.
+    """Return the pairs of names that look the same in print, or are the same.
 
     Example:
-        >>> alike(["a", "b\\t", "b" + chr(92) + "t"])
-        [('b\\t', 'b\\\\t')]
+        >>> alike(["a", "b", "a"])
+        [('a', 'a')]
     """
-    shown: dict[str, str] = {}
-    return [(first, name) for name in names if (first := shown.setdefault(printable(name), name)) != name]
+    shown, pairs = dict[str, str](), list[tuple[str, str]]()
+    for name in names:
+        known = shown.get(printable(name))
+        if known is None:
+            shown[printable(name)] = name
+        else:
+            pairs.append((known, name))
+    return pairs
 
 
 def _escaped(letter: str) -> str:

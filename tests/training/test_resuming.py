@@ -27,7 +27,7 @@ from gradsculpt.training.module import ClassifierModule
 from gradsculpt.training.resuming import CheckpointInRun
 from gradsculpt.training.settings import MAY_CHANGE
 
-FLAGS = "--data digits --image-size 16 --batch-size 32 --train-count 64 --threads 1 --lr 0.003 --device cpu".split()
+FLAGS = ["--data", "digits", "--image-size", "16", "--batch-size", "32", "--train-count", "64", "--threads", "1", "--lr", "0.003", "--device", "cpu"]
 
 
 def tree(folder: Path) -> dict[str, tuple[int, str]]:
@@ -120,7 +120,9 @@ def test_a_resumed_training_has_the_settings_that_it_began_with(run: Path, name:
 
         assert resumed(other) is not None
     else:
-        with pytest.raises(RunError, match=rf"^--{name.replace('_', '-')}\S* .*cannot be had: .*is trained with .*--out"):
+        with pytest.raises(
+            RunError, match=rf"^--{name.replace('_', '-')}\S* .*cannot be had: .*is trained with .*--out"
+        ):
             fit(other)
     assert tree(run) == before
 
@@ -328,6 +330,8 @@ def test_an_older_checkpoint_with_paths_is_taken_for_one_of_this_place(tmp_path:
 
 
 def test_folders_that_a_run_has_anyway_are_no_paths_of_it(tmp_path: Path) -> None:
-    settings = TrainSettings(tmp_path, cache_dir=tmp_path / "cache", data_dir=tmp_path / "data", objective=CrossEntropy())
+    settings = TrainSettings(
+        tmp_path, cache_dir=tmp_path / "cache", data_dir=tmp_path / "data", objective=CrossEntropy()
+    )
     assert not {"cache_dir", "data_dir"} & settings.config().keys()
     assert replace(settings, cache_dir=tmp_path / "other").config()["cache_dir"] == str(tmp_path / "other")

@@ -101,8 +101,8 @@ def resumed(settings: TrainSettings) -> Kept | None:
     if changes := _changes(begun, written, comparable=comparable):
         name, old, new = changes[0]
         raise RunError(
-            f"{config} is not what {last} was trained with: {name} is {_shown(new)} and was {_shown(old)}, so it is not "
-            "known what to go on with. Restore the file from where the run was made, or pass another --out to train anew."
+            f"{config} is not what {last} was trained with: {name} is {_shown(new)} and was {_shown(old)}, so it is "
+            "not known what to go on with. Restore the file from where the run was made, or train anew with another --out."
         )
     _refuse_changes(settings, begun, comparable=comparable)
     return kept
@@ -128,9 +128,9 @@ def check_fit(settings: TrainSettings, kept: Kept, module: nn.Module) -> None:
     strange = [name for name in {**here, **kept.shapes} if here.get(name) != kept.shapes.get(name)]
     if strange:
         raise RunError(
-            f"the checkpoint of {settings.out} does not fit the network {settings.model} ({len(strange)} of its tensors "
-            f"differ, the first is {strange[0]}), so its training cannot go on. Use the code that it was begun with, or "
-            "pass another --out to train anew."
+            f"the checkpoint of {settings.out} does not fit the network {settings.model} ({len(strange)} of its "
+            f"tensors differ, the first is {strange[0]}), so its training cannot go on. Use the code that it was begun "
+            "with, or pass another --out to train anew."
         )
 
 
@@ -201,8 +201,8 @@ def _refuse_changes(settings: TrainSettings, begun: Mapping[str, Any], *, compar
         (name, old, new), more = changes[0], len(changes) - 1
         option, others = name.replace("_", "-"), f" ({more} other settings differ too)" if more else ""
         raise RunError(
-            f"--{option} {_shown(new)} cannot be had: {settings.out} is trained with {_shown(old)}, and goes on only as "
-            f"it began{others}. Leave --{option} away, or pass another --out to train anew; what may change is "
+            f"--{option} {_shown(new)} cannot be had: {settings.out} is trained with {_shown(old)}, and goes on only "
+            f"as it began{others}. Leave --{option} away, or pass another --out to train anew; what may change is "
             f"{', '.join(MAY_CHANGE)}."
         )
 
@@ -214,7 +214,9 @@ def _changes(then: Mapping[str, Any], now: Mapping[str, Any], *, comparable: boo
     """
     usual = {**defaults(TrainSettings), **defaults(Optimization)}
     then, now, changes = {**usual, **then}, {**usual, **now}, list[tuple[str, Any, Any]]()
-    for name in sorted({*then, *now} - {"out", "resume", "optimization", *MAY_CHANGE}, key=lambda name: name != "recipe"):
+    for name in sorted(
+        {*then, *now} - {"out", "resume", "optimization", *MAY_CHANGE}, key=lambda name: name != "recipe"
+    ):
         old, new = completed(then.get(name)), completed(now.get(name))
         if not (name == "data" and comparable and all(str(value).startswith(_FOLDER) for value in (old, new))):
             changes += _apart(name, old, new)

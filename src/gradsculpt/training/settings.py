@@ -15,7 +15,6 @@ from gradsculpt.configuration import written
 from gradsculpt.data import Augment
 from gradsculpt.objectives import CrossEntropy, Objective
 
-
 MAY_CHANGE = ("epochs", "device", "threads", "data_dir", "cache_dir", "strict", "tensorboard")
 """The settings that a resumed training may have otherwise, epochs only more of them; all others decide what is learnt.
 
