@@ -59,8 +59,8 @@ def locked(folder: Path, work: str, tell: Callable[[str], object] = warnings.war
         descriptor = -1 if again else _acquired(place, folder, tell)
     except OSError as error:
         raise RunError(
-            f"{folder} cannot be made a folder, or cannot be written to ({error.strerror or error}), so nothing could be "
-            "kept; pass another --out."
+            f"{folder} cannot be made a folder, or cannot be written to ({error.strerror or error}), so nothing could "
+            "be kept; pass another --out."
         ) from error
     if again:
         yield
@@ -93,8 +93,8 @@ def _acquired(place: str, folder: Path, tell: Callable[[str], object]) -> int:
                 if (holder := _holder(descriptor, patience=1)) and _may_live(holder):
                     raise _refusal(folder, holder, place) from None
                 tell(
-                    f"the file system of {folder} has no locks ({error.strerror}), so another machine could write there at "
-                    "the same time; let only one do so."
+                    f"the file system of {folder} has no locks ({error.strerror}), so another machine could write "
+                    "there at the same time; let only one do so."
                 )
             with suppress(FileNotFoundError):  # its last holder may have removed it meanwhile
                 if os.path.samestat(os.fstat(descriptor), os.stat(place)):

@@ -27,7 +27,8 @@ from gradsculpt.training.module import ClassifierModule
 from gradsculpt.training.resuming import CheckpointInRun
 from gradsculpt.training.settings import MAY_CHANGE
 
-FLAGS = ["--data", "digits", "--image-size", "16", "--batch-size", "32", "--train-count", "64", "--threads", "1", "--lr", "0.003", "--device", "cpu"]
+FLAGS = ["--data", "digits", "--image-size", "16", "--batch-size", "32", "--train-count", "64"]
+FLAGS += ["--threads", "1", "--lr", "0.003", "--device", "cpu"]
 
 
 def tree(folder: Path) -> dict[str, tuple[int, str]]:
@@ -320,7 +321,7 @@ def test_a_checkpoint_holds_no_path(run: Path) -> None:
 def test_an_older_checkpoint_with_paths_is_taken_for_one_of_this_place(tmp_path: Path) -> None:
     kept = CheckpointInRun(tmp_path / "here", filename="best", monitor="val_accuracy", mode="max")
     there = "/there/checkpoints/best.ckpt"
-    state = {"dirpath": "/there/checkpoints", "best_model_path": there, "kth_best_model_path": there}
+    state: dict[str, Any] = {"dirpath": "/there/checkpoints", "best_model_path": there, "kth_best_model_path": there}
     state |= {"best_model_score": torch.tensor(0.846), "kth_value": torch.tensor(0.846), "last_model_path": ""}
     kept.load_state_dict({**state, "best_k_models": {there: torch.tensor(0.846)}})
     here = str(tmp_path / "here" / "best.ckpt")

@@ -139,22 +139,21 @@ def load_data(
 
 def _worded(source: str, splits: Splits) -> Splits:
     """Return data whose classes and names can be printed and written anywhere; `DataError` if they are then alike."""
-    if pairs := alike(splits.train.classes):
-        raise DataError(
-            f"{source} has two classes of one name, {' and '.join(map(repr, pairs[0]))}, which nobody could tell apart in "
-            "print; rename one."
-        )
-    parts = {}
-    for part in ("train", "val", "test"):
-        images: ImageSet = getattr(splits, part)
-        if pairs := alike(images.names):
+    train, val, test = (_worded_set(source, images) for images in (splits.train, splits.val, splits.test))
+    same = train is splits.train and val is splits.val and test is splits.test
+    return splits if same else replace(splits, train=train, val=val, test=test)
+
+
+def _worded_set(source: str, images: ImageSet) -> ImageSet:
+    for what, texts in (("classes", images.classes), ("images", images.names)):
+        if pairs := alike(texts):
             raise DataError(
-                f"{source} has two images of one name, {' and '.join(map(repr, pairs[0]))}, which nobody could tell apart "
+                f"{source} has two {what} of one name, {' and '.join(map(repr, pairs[0]))}, that cannot be told apart "
                 "in print; rename one."
             )
-        classes, names = tuple(map(printable, images.classes)), tuple(map(printable, images.names))
-        parts[part] = replace(images, classes=classes, names=names)
-    return replace(splits, **parts)
+    classes, names = tuple(map(printable, images.classes)), tuple(map(printable, images.names))
+    same = (classes, names) == (images.classes, images.names)
+    return images if same else replace(images, classes=classes, names=names)
 
 
 def _load_cells(request: Request, train_count: int | None) -> Splits:

@@ -1,9 +1,9 @@
 """The lines and curves of a scorecard, and how curves are drawn."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -65,6 +65,12 @@ class Curve:
     low: tuple[float, ...]
     high: tuple[float, ...]
     caption: str = ""
+
+
+def score_of(fields: Mapping[str, Any]) -> Score:
+    """Return a score from what a file holds of it: null, or in older files Infinity, where it has no bound."""
+    bounds = {"low": -math.inf, "high": math.inf}
+    return Score(**{**fields, **{name: end for name, end in bounds.items() if fields[name] is None}})
 
 
 def entry(group: str, score: Score, values: Tensor, seed: int) -> Entry:

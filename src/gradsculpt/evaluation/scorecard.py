@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gradsculpt.errors import ArgumentError, RunError
-from gradsculpt.evaluation.results import Curve, Entry, lines, look
-from gradsculpt.metrics import Score
+from gradsculpt.evaluation.results import Curve, Entry, lines, look, score_of
+from gradsculpt.files import strict_json, whole
 
 if TYPE_CHECKING:
     import pandas
@@ -72,22 +72,23 @@ class Scorecard:
         return plot([self])
 
     def save(self, path: Path) -> None:
-        """Write the scorecard as JSON."""
+        """Write the scorecard as JSON, in which null stands for the bound that a score does not have."""
         content = {
             "name": self.name,
             "settings": dict(self.settings),
             "scores": {name: asdict(entry) for name, entry in self.entries.items()},
             "curves": {name: asdict(curve) for name, curve in self.curves.items()},
         }
-        path.write_text(json.dumps(content, indent=2, default=str) + "\n")
+        with whole(path) as draft:
+            draft.write_bytes(strict_json(content, indent=2) + b"\n")
 
     @classmethod
     def load(cls, path: Path) -> "Scorecard":
         """Read a scorecard, or raise `RunError` if the file is missing or is none."""
         try:
-            content = json.loads(path.read_text())
+            content = json.loads(path.read_text(encoding="utf-8"))
             entries = {
-                key: Entry(**{**value, "score": Score(**value["score"])}) for key, value in content["scores"].items()
+                key: Entry(**{**value, "score": score_of(value["score"])}) for key, value in content["scores"].items()
             }
             curves = {
                 key: Curve(**dict[str, Any]((k, tuple(v) if isinstance(v, list) else v) for k, v in value.items()))

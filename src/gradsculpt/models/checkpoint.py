@@ -13,11 +13,12 @@ import torch
 from torch import Tensor, nn
 
 from gradsculpt.errors import ArgumentError, GradsculptError, ModelError, RunError, first_line
-from gradsculpt.files import whole
+from gradsculpt.files import strict_json, whole
 from gradsculpt.inputs import InputSpace
 from gradsculpt.models.classifier import Classifier
 from gradsculpt.models.networks import build as build_network
 from gradsculpt.models.weights import fill
+from gradsculpt.wording import printable
 
 WEIGHTS = "model.safetensors"
 DESCRIPTION = "model.json"
@@ -70,8 +71,8 @@ def save(
         "extra": dict(extra or {}),
     }
     weights = to_bytes(_storable(classifier.network), metadata={"format": "pt"})
-    text = json.dumps(description, indent=2, default=str, ensure_ascii=False) + "\n"
-    for path, content in ((Path(folder) / WEIGHTS, weights), (Path(folder) / DESCRIPTION, text.encode())):
+    text = strict_json(description, indent=2) + b"\n"
+    for path, content in ((Path(folder) / WEIGHTS, weights), (Path(folder) / DESCRIPTION, text)):
         try:
             with whole(path) as draft:
                 draft.write_bytes(content)
@@ -111,7 +112,8 @@ def load(run: str | Path) -> Classifier:
         "code for a network of your own."
     )
     fill(network, weights, what=f"the weights do not fit the network {name} of {folder}", remedy=remedy)
-    return Classifier(network, space, description["classes"], options["image_size"]).eval()
+    classes = tuple(map(printable, description["classes"]))
+    return Classifier(network, space, classes, options["image_size"]).eval()
 
 
 def _storable(network: nn.Module) -> dict[str, Tensor]:

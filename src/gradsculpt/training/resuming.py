@@ -102,7 +102,7 @@ def resumed(settings: TrainSettings) -> Kept | None:
         name, old, new = changes[0]
         raise RunError(
             f"{config} is not what {last} was trained with: {name} is {_shown(new)} and was {_shown(old)}, so it is "
-            "not known what to go on with. Restore the file from where the run was made, or train anew with another --out."
+            "not known what to go on with. Restore the file from where the run was made, or pass another --out."
         )
     _refuse_changes(settings, begun, comparable=comparable)
     return kept
@@ -214,9 +214,8 @@ def _changes(then: Mapping[str, Any], now: Mapping[str, Any], *, comparable: boo
     """
     usual = {**defaults(TrainSettings), **defaults(Optimization)}
     then, now, changes = {**usual, **then}, {**usual, **now}, list[tuple[str, Any, Any]]()
-    for name in sorted(
-        {*then, *now} - {"out", "resume", "optimization", *MAY_CHANGE}, key=lambda name: name != "recipe"
-    ):
+    names = {*then, *now} - {"out", "resume", "optimization", *MAY_CHANGE}
+    for name in sorted(names, key=lambda name: (name != "recipe", name)):
         old, new = completed(then.get(name)), completed(now.get(name))
         if not (name == "data" and comparable and all(str(value).startswith(_FOLDER) for value in (old, new))):
             changes += _apart(name, old, new)
