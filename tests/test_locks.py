@@ -77,12 +77,17 @@ def test_a_second_writer_is_told_who_the_first_one_is(tmp_path: Path) -> None:
 
 def test_a_lock_ends_with_its_block_and_leaves_nothing(tmp_path: Path) -> None:
     folder = tmp_path / "deep" / "run"
-    with pytest.raises(KeyError), locked(folder, "train"):
-        assert taken(folder)
-        with locked(tmp_path / "deep" / ".." / "deep" / "run", "train"):  # the same one, by the same thread
-            pass
-        assert taken(folder)
-        raise KeyError
+
+    def write() -> None:
+        with locked(folder, "train"):
+            assert taken(folder)
+            with locked(tmp_path / "deep" / ".." / "deep" / "run", "train"):  # the same one, by the same thread
+                pass
+            assert taken(folder)
+            raise KeyError
+
+    with pytest.raises(KeyError):
+        write()
     assert list(tmp_path.iterdir()) == []
     assert not taken(folder)
     with locked(folder, "train"):
@@ -153,7 +158,7 @@ def test_without_locks_the_file_says_who_writes(
 
 def test_what_cannot_be_a_folder_is_one_line(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(RunError, match=r"file/run cannot be made a folder, .*pass another"):
-        with locked(tmp_path / "file" / "run", "train"):
-            pass
+    said = r"file/run cannot be made a folder, .*pass another"
+    with pytest.raises(RunError, match=said), locked(tmp_path / "file" / "run", "train"):
+        pass
     assert (tmp_path / "file").is_file()

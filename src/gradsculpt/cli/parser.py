@@ -3,7 +3,7 @@
 import argparse
 import re
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import zip_longest
 from pathlib import Path
 from typing import Any
@@ -24,10 +24,22 @@ RECIPES = Path(__file__).parent.parent / "recipes"
 _OPTION = re.compile(r"--[A-Za-z][\w.]*")
 
 
+# Names and paths: YAML would read `a: b`, `[x]` or `1e3` otherwise, and no bytes that are not UTF-8.
+_AS_TYPED: dict[Any, Callable[[str], Any]] = {
+    **{str: str, str | None: str, Path: Path},
+    Path | None: lambda text: None if text == "null" else Path(text),
+}
+
+
 class _Setting(ActionTypeHint):
     """A setting of a command, of a file or of a class, which takes parts as they are typed (see `parts`)."""
 
     def _check_type(self, value: Any, append: bool = False, cfg: Any = None, mode: Any = None) -> Any:
+        if (make := _AS_TYPED.get(self._typehint)) is not None:
+            if isinstance(value, str) and value:
+                return make(value)
+            if isinstance(value, list) and all(isinstance(item, str) and item for item in value):
+                return list(map(make, value))
         return super()._check_type(spelled_out(value, self._typehint, self.dest), append, cfg, mode)  # type: ignore[no-untyped-call]
 
 

@@ -125,7 +125,8 @@ def comparison_options(words: Sequence[str]) -> dict[str, Any]:
 def compare(options: dict[str, Any], reporter: Reporter, note: str = "") -> list[Scorecard]:
     """Score runs on the same images, write the page, opened by a note, and its picture of maps; return the scorecards.
 
-    Nothing is written into the runs; scorecards are kept beside the page, in `scores_folder`. Runs with different classes, or with images of different sizes of different data, are an `ArgumentError`.
+    Nothing is written into the runs: scorecards are kept beside the page, in `scores_folder`. Runs with different
+    classes, or with images of different sizes of different data, are an `ArgumentError`.
     """
     runs = [open_run(path, options["device"]) for path in options["runs"]]
     checks.at_least("--count", options["count"], 1)

@@ -139,21 +139,21 @@ def load_data(
 
 def _worded(source: str, splits: Splits) -> Splits:
     """Return data whose classes and names can be printed and written anywhere; `DataError` if they are then alike."""
-    train, val, test = (_worded_set(source, images) for images in (splits.train, splits.val, splits.test))
-    same = train is splits.train and val is splits.val and test is splits.test
-    return splits if same else replace(splits, train=train, val=val, test=test)
-
-
-def _worded_set(source: str, images: ImageSet) -> ImageSet:
-    for what, texts in (("classes", images.classes), ("images", images.names)):
+    parts = (splits.train, splits.val, splits.test)
+    names = dict.fromkeys(name for images in parts for name in images.names)
+    for what, texts in (("classes", splits.train.classes), ("images", names)):
         if pairs := alike(texts):
             raise DataError(
                 f"{source} has two {what} of one name, {' and '.join(map(repr, pairs[0]))}, that cannot be told apart "
                 "in print; rename one."
             )
-    classes, names = tuple(map(printable, images.classes)), tuple(map(printable, images.names))
-    same = (classes, names) == (images.classes, images.names)
-    return images if same else replace(images, classes=classes, names=names)
+    if all(text.isprintable() for text in (*splits.train.classes, *names)):
+        return splits
+    train, val, test = (
+        replace(part, classes=tuple(map(printable, part.classes)), names=tuple(map(printable, part.names)))
+        for part in parts
+    )
+    return replace(splits, train=train, val=val, test=test)
 
 
 def _load_cells(request: Request, train_count: int | None) -> Splits:

@@ -194,12 +194,12 @@ def _problem(description: Any) -> str | None:
 
 def _read_weights(path: Path) -> dict[str, Tensor]:
     from safetensors import SafetensorError
-    from safetensors.torch import load_file
+    from safetensors.torch import load as from_bytes
 
     if not path.is_file():
         raise RunError(f"{path} is missing, so there are no weights to load; copy the whole run directory.")
     try:
-        return load_file(path)
+        return from_bytes(path.read_bytes())  # by its path, only one in UTF-8 could be read
     except (SafetensorError, OSError, ValueError, KeyError) as error:
         raise RunError(
             f"{path} is damaged ({first_line(error)}), so its weights cannot be trusted. Copy the file again "
