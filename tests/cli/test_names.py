@@ -45,6 +45,7 @@ NAMES = [
     "שלום\u202ex",
     "con",
     "$x_1$",
+    "$\\frac{$",
     "back\\",
     "_under",
     "{curly}",
@@ -138,8 +139,8 @@ MAPS = ("gradient.npy", "gradient.png", "gradient.overlay.png")
 
 
 def test_every_image_of_the_data_is_explained(run: Path, tmp_path: Path) -> None:
-    assert main(["explain", str(run), "--data", _data(run), "--count", "26", "--out", str(tmp_path)]) == 0
-    files_of_every_image(tmp_path, 26, *MAPS)
+    assert main(["explain", str(run), "--data", _data(run), "--count", "27", "--out", str(tmp_path)]) == 0
+    files_of_every_image(tmp_path, 27, *MAPS)
 
 
 def test_every_file_is_explained(run: Path, photos: Path, tmp_path: Path) -> None:
@@ -224,7 +225,7 @@ def test_what_is_told_and_tabled_is_no_markup(text: str) -> None:
     reporter = Reporter(console)
     reporter.say(text)
     with reporter.work(text, 2) as tell:
-        tell(1)
+        tell(1, 2)
     score = Score("accuracy", 0.0, 1.0, "higher")
     entry = Entry(text, score, 0.5, 0.4, 0.6, 8)
     console.print(table([Scorecard(text, {"images": 9, "data": text}, {"accuracy": entry})]))

@@ -22,6 +22,11 @@ from gradsculpt.metrics import METRICS
 from gradsculpt.progress import Reporter
 from gradsculpt.report import RunView, Sample, choose, read_curve, render, sample_maps, sheet
 
+_FULL = (
+    "Every group with as many draws, steps and images as the papers; the targeted attack within 4 of 255, as theirs of "
+    "LeNet (of ResNet-18: --groups robustness-attack:eps=2), and top-k attacks of sizes that suit images of any size."
+)
+
 # Small batches, so that progress shows, and an evaluation that is interrupted has something to go on from.
 _QUICK_IMAGES, _QUICK_BATCH = 64, 16
 
@@ -29,7 +34,7 @@ _QUICK_IMAGES, _QUICK_BATCH = 64, 16
 def add_protocol(parser: Parser, words: Sequence[str]) -> None:
     """Add the options of scoring; `--quick` among the words changes their defaults."""
     parser.add_argument("--quick", action="store_true", help=f"Every group with few steps, for {_QUICK_IMAGES} images.")
-    parser.add_argument("--full", action="store_true", help="Every group with the settings of the papers.")
+    parser.add_argument("--full", action="store_true", help=_FULL)
     scored = (
         "What is scored: groups, with settings as in fidelity:steps=50 where they are not those of --quick or --full, "
         "metrics, and your own of either as module.Name; gradsculpt list."

@@ -9,9 +9,11 @@ import torch
 from torch import Tensor
 
 from gradsculpt.metrics import Score
+from gradsculpt.wording import printable
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
     from matplotlib.lines import Line2D
 
 _RESAMPLES = 1000
@@ -116,6 +118,14 @@ def lines(axis: "Axes", curves: Sequence[Curve | None], band: float = 0.2) -> "l
     elif all(isinstance(x, int) for x in first.x):
         axis.xaxis.set_major_locator(MaxNLocator(integer=True))
     return drawn
+
+
+def legend(where: "Axes | Figure", handles: Sequence[Any], names: Sequence[str], **options: Any) -> None:
+    """Draw a legend of handles, with their names as they are: a first _ hides none, and a $ begins no formula."""
+    drawn = where.legend(handles, [str(i) for i in range(len(names))], **options)
+    for text, name in zip(drawn.get_texts(), names, strict=True):
+        text.set_parse_math(False)
+        text.set_text(printable(name))
 
 
 def look(i: int) -> tuple[str, str]:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gradsculpt.errors import ArgumentError, RunError
-from gradsculpt.evaluation.results import Curve, Entry, lines, look, score_of
+from gradsculpt.evaluation.results import Curve, Entry, legend, lines, look, score_of
 from gradsculpt.files import strict_json, whole
 
 if TYPE_CHECKING:
@@ -121,7 +121,7 @@ def plot(cards: Sequence[Scorecard]) -> "Figure":
         shown = [card for card in cards if name in card.curves]
         handles = lines(axis, [card.curves.get(name) for card in cards])
         axis.set_title(shown[0].curves[name].title, fontsize=9)
-        axis.legend(handles, [card.name for card in shown], fontsize=7)
+        legend(axis, handles, [card.name for card in shown], fontsize=7)
     for axis in axes[len(curves) :]:
         axis.set_axis_off()
     return figure
@@ -132,7 +132,7 @@ def _scores(axis: "Axes", cards: Sequence[Scorecard], names: Sequence[str]) -> N
 
     Scores without an upper end are drawn by their share of the largest value shown.
     """
-    labels = []
+    labels, handles = list[str](), dict[int, Any]()
     for row, name in enumerate(names):
         entries = {i: card.entries[name] for i, card in enumerate(cards) if name in card.entries}
         score = next(iter(entries.values())).score
@@ -143,10 +143,10 @@ def _scores(axis: "Axes", cards: Sequence[Scorecard], names: Sequence[str]) -> N
             mean, *ends = ((value - low) / ((top - low) or 1.0) for value in (entry.mean, entry.low, entry.high))
             place, (style, colour) = row + (i - (len(cards) - 1) / 2) * 0.6 / len(cards), look(i)
             axis.plot(ends, [place, place], color=colour, linewidth=2, alpha=0.5)
-            label = cards[i].name if row == 0 else None
-            axis.plot([mean], [place], style[0], color=colour, markersize=5, label=label)
+            (point,) = axis.plot([mean], [place], style[0], color=colour, markersize=5)
+            handles.setdefault(i, point)
     axis.set_yticks(range(len(names)), labels, fontsize=7)
     axis.invert_yaxis()
     axis.set_xlabel("share of the range that each score can have; bars are 95% intervals", fontsize=8)
     axis.grid(axis="x", alpha=0.3)
-    axis.legend(fontsize=7)
+    legend(axis, [handles[i] for i in sorted(handles)], [cards[i].name for i in sorted(handles)], fontsize=7)
