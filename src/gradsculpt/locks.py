@@ -34,7 +34,7 @@ _HELD: dict[str, _Held] = {}
 
 
 @contextmanager
-def locked(folder: Path, work: str, tell: Callable[[str], object] = warnings.warn) -> Iterator[None]:
+def locked(folder: Path, work: str, tell: Callable[[str], object] = warnings.warn, name: str = LOCK) -> Iterator[None]:
     """Keep everybody else from writing into a folder while the block lasts.
 
     The folder is made if need be, and removed again if nothing was written. The same thread may lock it again inside.
@@ -46,6 +46,7 @@ def locked(folder: Path, work: str, tell: Callable[[str], object] = warnings.war
         folder: What is written into.
         work: What is done there, in a word, for those who come too late.
         tell: Told, in one line, where there are no locks.
+        name: Of the lock file; another than the usual one locks one file in the folder rather than all of it.
 
     Raises:
         RunError: If another process or thread writes there, or the folder cannot be written to.
@@ -53,7 +54,7 @@ def locked(folder: Path, work: str, tell: Callable[[str], object] = warnings.war
     made = [each for each in (folder, *folder.parents) if not each.exists()]
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        place = os.path.realpath(folder / LOCK)
+        place = os.path.realpath(folder / name)
         held = _HELD.get(place)
         again = held is not None and held.thread == threading.get_ident()
         descriptor = -1 if again else _acquired(place, folder, tell)

@@ -199,6 +199,7 @@ IDLE = [
     (["attack", "{run}", "{image}", "--attack", "topk:steps=2", "--steps", "3", "--out", "{o}"], "steps.*twice"),
     (["explain", "{run}", "{image}", "--method", "gradient:output=logit", "--output", "probability", "--out", "{o}"],
      "output.*twice"),
+    (["explain", "{run}", "--data", "digits", "--count", "0", "--out", "{o}"], "--count=0"),
     (["features", "{run}", "--data", "digits", "--out", "{o}"], "--data has no effect without --colours data"),
     (["train", "--out", "{o}", "--optimizer", "adam", "--momentum", "0.5"], "--momentum has no effect without"),
     (["train", "--out", "{o}", "--optimizer", "sgd", "--betas", "[0.5,0.6]"], "--betas has no effect with"),
@@ -214,6 +215,16 @@ def test_an_option_that_would_be_ignored_is_refused(
     assert main([word.format(run=run, image=image, o=tmp_path / "o") for word in words]) == 2
     assert re.search(said, capfd.readouterr().err.splitlines()[-1])
     assert not (tmp_path / "o").exists()
+
+
+def test_pictures_of_an_earlier_call_are_told_of(
+    run: Path, image: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    words = ["explain", str(run), str(image), "--out", str(tmp_path / "maps")]
+    assert main(words) == main(words) == 0
+    assert "other pictures" not in capfd.readouterr().err
+    assert main([*words, "--method", "inputxgradient"]) == 0
+    assert "3 other pictures and arrays there are not of this call" in capfd.readouterr().err
 
 
 def test_several_files_of_settings_count_in_their_order(tmp_path: Path) -> None:

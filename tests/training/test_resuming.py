@@ -23,6 +23,7 @@ from gradsculpt.models import load
 from gradsculpt.objectives import AdversarialTraining, CrossEntropy
 from gradsculpt.penalties import L1
 from gradsculpt.training import Optimization, TrainSettings, fit
+from gradsculpt.training import run as training
 from gradsculpt.training.module import ClassifierModule
 from gradsculpt.training.resuming import CheckpointInRun
 from gradsculpt.training.settings import MAY_CHANGE
@@ -336,3 +337,53 @@ def test_folders_that_a_run_has_anyway_are_no_paths_of_it(tmp_path: Path) -> Non
     )
     assert not {"cache_dir", "data_dir"} & settings.config().keys()
     assert replace(settings, cache_dir=tmp_path / "other").config()["cache_dir"] == str(tmp_path / "other")
+
+
+def test_the_teacher_of_a_run_moves_with_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    original, place = tmp_path / "original", tmp_path / "place"
+    assert train(original, *FLAGS, "--recipe", "iga", "--epochs", "1", "--augment.crop", "0") == 0
+    shutil.copytree(original, place)
+    shutil.rmtree(original)
+    assert train(place, "--resume", "--epochs", "2") == 0
+    assert not original.exists()
+    assert (place / "metrics.csv").read_text().count("\n") == 3
+    repaint_digits(monkeypatch)
+    before = tree(place)
+    assert train(place, "--resume", "--epochs", "3") == 2
+    assert tree(place) == before
+
+
+def repaint_digits(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the digits have other pixels."""
+    opened = training.open_data
+
+    def inverted(*given: Any) -> Any:
+        splits = opened(*given)
+        return replace(splits, train=replace(splits.train, images=255 - np.asarray(splits.train.images[:])))
+
+    monkeypatch.setattr(training, "open_data", inverted)
+
+
+def test_scores_of_the_network_before_are_said_to_be(
+    run: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    copy = shutil.copytree(run, tmp_path / "run")
+    (copy / "scorecard.json").write_text("{}")
+    assert train(copy, "--resume", "--epochs", "3") == 0
+    assert "scorecard.json is of the network before" in capfd.readouterr().err
+
+
+def test_the_classes_of_an_older_run_are_compared(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    folder, out = photos(tmp_path / "photos"), tmp_path / "run"
+    assert train(out, "--data", f"folder:{folder}", "--epochs", "1", "--image-size", "16", "--threads", "1") == 0
+    for path in out.rglob("*.ckpt"):
+        content = torch.load(path, weights_only=True)
+        del content["origin"]
+        torch.save(content, path)
+    rename(folder)
+    before = tree(out)
+    assert train(out, "--resume", "--epochs", "2") == 2
+    assert "classes dark, light became bright, dark" in capfd.readouterr().err
+    assert tree(out) == before
+    assert train(out, "--resume", "--lr", "0.5") == 2
+    assert "--lr 0.5" in capfd.readouterr().err

@@ -58,7 +58,7 @@ def _explain(options: Options, words: Sequence[str], reporter: Reporter) -> None
                     done += written
                     tell(done, total)
     folder.finish("red: above 0, blue: below 0; each map is scaled by itself" if options["signed"] else "")
-    reporter.say(f"{len(images[0])} images explained in {options['out']}", *unread(unreadable))
+    reporter.say(f"{len(images[0])} images explained in {options['out']}", *folder.others(), *unread(unreadable))
 
 
 def _parser() -> Parser:

@@ -69,4 +69,4 @@ def _picture(options: Options, reporter: Reporter) -> None:
         note=f"{network.name}: {ascent.output}, {ascent.steps} steps",
     )
     (folder.path / "sheet.png").write_bytes(sheet)
-    reporter.say(f"{len(chosen)} classes pictured in {options['out']}")
+    reporter.say(f"{len(chosen)} classes pictured in {options['out']}", *folder.others())

@@ -62,6 +62,7 @@ class ResultFolder:
 
     def __init__(self, path: Path, rows: int = 0, headings: Sequence[str] = ()) -> None:
         self.path, self._rows, self._labels, self._started = path, rows, list[str](), False
+        self._written = {"sheet.png"}
         self._columns: dict[str, list[tuple[Picture, str]]] = {heading: [] for heading in headings}
 
     def index(self, rows: Sequence[Mapping[str, object]]) -> None:
@@ -75,6 +76,7 @@ class ResultFolder:
 
     def save(self, name: str, picture: Picture, values: Tensor | None = None, *, enlarged: bool = True) -> None:
         """Write a picture, and the map or image [C, S, S] that it shows as an array, by their name without suffix."""
+        self._written |= {f"{name}.npy", f"{name}.png"}
         if values is not None:
             np.save(self.path / f"{name}.npy", values.detach().float().cpu().numpy())
         (self.path / f"{name}.png").write_bytes(png(picture, _SIDE if enlarged else None))
@@ -88,6 +90,11 @@ class ResultFolder:
         column = self._columns.setdefault(heading, [])
         lines = captions or [""] * len(pictures)
         column += list(zip(pictures, lines, strict=True))[: self._rows - len(column)]
+
+    def others(self) -> list[str]:
+        """Return what is to be said of pictures and arrays that were there before: nothing where there are none."""
+        strange = {path.name for path in self.path.iterdir() if path.suffix in (".png", ".npy")} - self._written
+        return [f"note: {len(strange)} other pictures and arrays there are not of this call"] if strange else []
 
     def finish(self, note: str = "") -> None:
         """Draw the sheet, with a line under the whole."""

@@ -10,6 +10,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from gradsculpt import checks
 from gradsculpt.cli.folder import file_name, numbered
 from gradsculpt.cli.networks import NamedNetwork, add_data_options
 from gradsculpt.cli.parser import Options, Parser, without_effect
@@ -65,8 +66,9 @@ def collect(
     if paths:
         without_effect(words, ("count", "split", "data_dir", "cache_dir"), "on image files, only with --data")
     if options["data"]:
+        checks.at_least("--count", options["count"], 1)
         data = getattr(network.data(options, reporter), options["split"])
-        chosen = evenly_spaced(len(data), max(1, options["count"]))
+        chosen = evenly_spaced(len(data), options["count"])
         names = numbered(file_name(data.names[i]) for i in chosen)
         labels = [data.classes[data.labels[i]] for i in chosen]
         named = zip(names, chosen, labels, strict=True)
@@ -155,9 +157,14 @@ def target_classes(
     What is wanted is true, predicted or a class; None stands for the true ones where all are known, else predicted.
     """
     position = {name: i for i, name in enumerate(classes)}
+    if wanted in position and wanted in ("true", "predicted"):
+        raise ArgumentError(
+            f"--target {wanted} could be the class of that name, or the {wanted} class of each image; leave it away "
+            "for the true classes where they are known and the predicted ones elsewhere, or rename the class."
+        )
     if wanted in (None, "true") and all(label in position for label in labels):
         return torch.tensor([position[str(label)] for label in labels], device=probabilities.device)
-    if wanted == "true" and wanted not in position:
+    if wanted == "true":
         strange = next((label for label in labels if label is not None), None)
         of_network = f"the network knows no class {strange}, the true one"
         fact = "the true class of a file is not known" if strange is None else of_network

@@ -1,6 +1,7 @@
 """What a training goes on from, and what it refuses to go on with, before anything of the run is changed."""
 
 import csv
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
@@ -20,6 +21,7 @@ from gradsculpt.errors import RunError, first_line
 from gradsculpt.fingerprint import fingerprint
 from gradsculpt.models.checkpoint import DESCRIPTION
 from gradsculpt.training.settings import MAY_CHANGE, Optimization, TrainSettings
+from gradsculpt.wording import printable
 
 CONFIG, METRICS = "config.yaml", "metrics.csv"
 CHECKPOINTS, LAST, BEST = "checkpoints", "last", "best"
@@ -110,11 +112,12 @@ def resumed(settings: TrainSettings) -> Kept | None:
 
 def check_data(settings: TrainSettings, kept: Kept | None, data: Mapping[str, Any]) -> None:
     """Raise `RunError` unless the data are those that a checkpoint was trained on, as far as it tells."""
-    then = None if kept is None else kept.data
-    if then is None or then == data:
+    then = (kept and kept.data) or _classes(settings.out, kept)
+    changed = [name for name in then if data[name] != then[name]]
+    if not changed:
         return
-    name = next(name for name in data if data[name] != then.get(name))
-    old, new = (_shown(value) for value in (then.get(name), data[name]))
+    name = changed[0]
+    old, new = (_shown(value) for value in (then[name], data[name]))
     fact = f"{name} {old} became {new}" if name != "digest" else "pixels or labels are not what they were"
     raise RunError(
         f"--data {settings.data} is not what {settings.out} was trained on ({fact}), so its training cannot go on. "
@@ -151,6 +154,15 @@ def cache_aside(settings: TrainSettings) -> Iterator[TrainSettings]:
             with suppress(OSError):  # where links are not to be had, images are decoded once more
                 (Path(folder) / entry.name).symlink_to(entry.resolve())
         yield replace(settings, cache_dir=Path(folder))
+
+
+def _classes(out: Path, kept: Kept | None) -> dict[str, Any]:
+    """Return the classes of a run whose checkpoint says nothing of its data, as those of older versions do not."""
+    with suppress(OSError, ValueError, KeyError, TypeError):
+        if kept is not None:
+            description = json.loads((out / DESCRIPTION).read_text(encoding="utf-8"))
+            return {"classes": [printable(name) for name in description["classes"]]}
+    return {}
 
 
 def _has_trained(out: Path) -> bool:

@@ -40,6 +40,8 @@ from gradsculpt.training.resuming import (
 )
 from gradsculpt.training.settings import TrainSettings
 
+_SCORES = "scorecard.json"
+
 
 class MetricsTable(Callback):
     """Writes one row an epoch to a CSV file; a resumed run keeps the rows of the epochs it keeps."""
@@ -186,6 +188,8 @@ def _train(
         score = None if settings.shuffle_labels or best.best_model_score is None else float(best.best_model_score)
         extra = {"recipe": settings.recipe, "objective": repr(settings.objective), "val_accuracy": score}
         save(settings.out, classifier, build=build, extra=extra)
+        if kept is not None and (settings.out / _SCORES).exists():
+            reporter.say(f"note: {settings.out / _SCORES} is of the network before it was trained further")
     return classifier
 
 
