@@ -133,8 +133,8 @@ def diff_roar(
         for a random map.
 
     Raises:
-        GradsculptError: If a level is not in (0, 1), a list is empty, `out` is no table of DiffROAR, or somebody else writes
-            to it.
+        GradsculptError: If a level is not in (0, 1), a list is empty, `out` is no table of DiffROAR, or somebody else
+            writes to it.
 
     Source: Shah et al., NeurIPS 2021; Gong et al., CVPR 2024, section 5.2, B.5.
     """
