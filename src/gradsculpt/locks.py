@@ -84,6 +84,7 @@ def locked(folder: Path, work: str, tell: Callable[[str], object] = warnings.war
 def _acquired(place: str, folder: Path, tell: Callable[[str], object]) -> int:
     """Return the descriptor of the lock file, locked; raise `RunError` if somebody has it."""
     while True:
+        folder.mkdir(parents=True, exist_ok=True)  # again, as another writer may have removed it with its lock
         descriptor = os.open(place, os.O_RDWR | os.O_CREAT, 0o666)
         try:
             try:

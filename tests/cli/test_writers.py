@@ -143,6 +143,19 @@ def test_a_run_that_may_only_be_read_is_scored_elsewhere(run: Path, tmp_path: Pa
     assert tree(run) == before
 
 
+def test_a_run_that_was_moved_makes_no_folder_where_its_cache_was(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    flags = ["--data", "cells", "--train-count", "40", "--image-size", "16", "--threads", "1", "--epochs", "1"]
+    assert main(["train", *flags, "--cache-dir", "shared", "--out", "run"]) == 0
+    assert not (tmp_path / "run" / "cache").exists()
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    assert main(["evaluate", str(tmp_path / "run"), "--limit", "2", "--groups", "accuracy"]) == 0
+    assert list((tmp_path / "elsewhere").iterdir()) == []
+
+
 def test_a_comparison_leaves_the_scores_of_the_runs_as_they_are(run: Path, tmp_path: Path) -> None:
     assert main(["evaluate", str(run), "--limit", "8"]) == 0
     (run / "scorecard.part.csv").write_text("of an evaluation that was interrupted\n")

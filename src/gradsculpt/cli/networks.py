@@ -69,7 +69,10 @@ class Run(NamedNetwork):
 
     def data(self, options: Options, reporter: Reporter) -> Splits:
         """Return the run's own data, or those that are named; raise `ArgumentError` if their classes are others."""
-        places = {name: options[name] or getattr(self.settings, name) for name in ("data_dir", "cache_dir")}
+        kept = {name: getattr(self.settings, name) for name in ("data_dir", "cache_dir")}
+        # What the training named may be a place of another machine, or of before the run was moved.
+        there = {name: path if path is not None and path.exists() else None for name, path in kept.items()}
+        places: dict[str, Any] = {name: options[name] or path for name, path in there.items()}
         settings = replace(self.settings, **places, image_size=self.classifier.image_size)
         settings = replace(settings, strict=settings.strict or options.get("strict", False))
         if options["data"] not in (None, settings.data):

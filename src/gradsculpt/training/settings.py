@@ -163,12 +163,15 @@ class TrainSettings:
         What cannot be written down, such as a lambda in a penalty, is an `ArgumentError`.
         """
         flat = {name: value for name, value in {**vars(self), **vars(self.optimization)}.items() if value is not None}
-        # A run that is moved or copied would look for these where it was.
-        inside = [name for name in ("data_dir", "cache_dir") if _is_default(flat.get(name), self.out, name)]
+        # A run that is moved or copied would look for these where it was, and has its own where it is.
+        inside = [name for name in ("data_dir", "cache_dir") if _is_in_run(flat.get(name), self.out, name)]
         flat = {name: value for name, value in flat.items() if name not in inside}
         return {name: written(flat[name], name) for name in flat if name not in ("out", "resume", "optimization")}
 
 
-def _is_default(path: Path | None, out: Path, name: str) -> bool:
-    """Tell whether a folder is the one inside the run that is taken if none is given."""
-    return path is not None and path.resolve() == (out / name.removesuffix("_dir")).resolve()
+def _is_in_run(path: Path | None, out: Path, name: str) -> bool:
+    """Tell whether a folder is one that a run does without: the one inside it that it has anyway, or a cache there."""
+    if path is None:
+        return False
+    usual = (out / name.removesuffix("_dir")).resolve()
+    return path.resolve() == usual or (name == "cache_dir" and path.resolve().is_relative_to(out.resolve()))
