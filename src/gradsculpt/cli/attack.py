@@ -15,8 +15,8 @@ from gradsculpt.cli.grammar import canonical
 from gradsculpt.cli.images import NamedImage, add_image_options, batches, collect, predictions, target_classes, unread
 from gradsculpt.cli.networks import NamedNetwork, add_network_options, named_network, read_words
 from gradsculpt.cli.parser import Parser, command_parser
-from gradsculpt.cli.parts import attack_of, attribution, names
-from gradsculpt.errors import ModelError
+from gradsculpt.cli.parts import attack_of, attribution, is_typed, names
+from gradsculpt.errors import ArgumentError, ModelError
 from gradsculpt.evaluation.attacked import View, attacked_images, figures
 from gradsculpt.locks import locked
 from gradsculpt.progress import Reporter
@@ -43,6 +43,8 @@ def _attack(options: dict[str, Any], words: Sequence[str], reporter: Reporter) -
         options["images"], options["network"] = [options["network"], *options["images"]], None
     network = named_network(options)
     method = attribution(options["method"], options["output"], network.bounds)
+    if options["steps"] is not None and is_typed(options["attack"], "steps"):
+        raise ArgumentError("--steps and the steps in --attack say the same thing twice; leave one of them away.")
     attack = attack_of(options["attack"], steps=options["steps"], bounds=network.bounds)
     checks.within("--eps", options["eps"], 0.0, _LEVELS)
     checks.positive("--k", options["k"])

@@ -112,7 +112,7 @@ def attribution(text: str, output: str = "logit", bounds: "tuple[Tensor, Tensor]
 
     def supplied(cls: type) -> dict[str, Any]:
         takes = _settings(cls)
-        if "output" in takes and output != "logit" and _is_typed(text, "output"):
+        if "output" in takes and output != "logit" and is_typed(text, "output"):
             raise ArgumentError(f"--output {output} and the output in --method {text} say it twice; leave one away.")
         given: dict[str, Any] = {"bounds": bounds} if "bounds" in takes and bounds is not None else {}
         if "output" in takes:
@@ -140,11 +140,8 @@ def attack_of(text: str, *, steps: int | None, bounds: "tuple[Tensor, Tensor]") 
 
     def supplied(cls: type) -> dict[str, Any]:
         takes = _settings(cls)
-        if issubclass(cls, Attack) and steps is not None:
-            if "steps" not in takes:
-                raise ArgumentError(f"--attack {name} takes no steps; leave --steps away.")
-            if _is_typed(text, "steps"):
-                raise ArgumentError(f"--steps {steps} and the steps in --attack {text} say it twice; leave one away.")
+        if issubclass(cls, Attack) and steps is not None and "steps" not in takes:
+            raise ArgumentError(f"--attack {name} takes no steps; leave --steps away.")
         given = {"eps": 1.0, "bounds": bounds, "steps": steps}
         return {key: value for key, value in given.items() if key in takes and value is not None}
 
@@ -154,7 +151,7 @@ def attack_of(text: str, *, steps: int | None, bounds: "tuple[Tensor, Tensor]") 
     return made
 
 
-def _is_typed(text: str, name: str) -> bool:
+def is_typed(text: str, name: str) -> bool:
     """Tell whether a setting of the part that a text names, itself no part in it, is typed by its name."""
     return any(key == name for key, _ in taken_apart(text)[1])
 
