@@ -17,8 +17,8 @@ SOURCE = Path(gradsculpt.__file__).parent
 ROWS: tuple[frozenset[str], ...] = tuple(
     frozenset(row.split())
     for row in (
-        "errors extensions checks inputs files numerics progress fingerprint configuration eager dispatch kernels "
-        "diagnosis gradients outputs isolation",
+        "errors extensions checks inputs files locks wording numerics progress fingerprint configuration eager dispatch "
+        "kernels diagnosis gradients outputs isolation",
         "penalties perturbations",
         "attributions objectives",
         "attacks metrics",
@@ -36,6 +36,8 @@ SAME_ROW = frozenset(
         ("configuration", "errors"),
         ("eager", "errors"),
         ("extensions", "errors"),
+        ("locks", "errors"),
+        ("progress", "wording"),
         ("inputs", "errors"),
         ("inputs", "checks"),
         ("gradients", "errors"),

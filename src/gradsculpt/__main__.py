@@ -1,6 +1,8 @@
-"""`python -m gradsculpt` is `gradsculpt`."""
+"""`python -m gradsculpt` is `gradsculpt`, exit status and all."""
+
+import sys
 
 from gradsculpt.cli.main import main
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

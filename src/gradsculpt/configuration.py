@@ -1,8 +1,11 @@
 """Objects as plain data for a YAML file, from which jsonargparse makes them again."""
 
+import importlib
 import inspect
 import sys
 from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import MISSING, fields, is_dataclass
 from enum import Enum
 from numbers import Integral, Real
 from pathlib import Path
@@ -44,6 +47,49 @@ def written(value: Any, name: str = "value") -> Any:
     if isinstance(value, type | FunctionType | BuiltinFunctionType):
         return _import_path(value, name)
     return {"class_path": _import_path(type(value), name), "init_args": _arguments(value, name)}
+
+
+def defaults(cls: Any) -> dict[str, Any]:
+    """Return what a class takes its arguments to be if they are not given, as far as `written` writes it.
+
+    Example:
+        >>> from gradsculpt.perturbations import Iterative
+        >>> defaults(Iterative)["steps"]
+        7
+    """
+    given = {name: each.default for name, each in inspect.signature(cls).parameters.items()}
+    made = {each.name: each.default_factory for each in fields(cls)} if is_dataclass(cls) else {}
+    plain = dict[str, Any]()
+    for name, value in given.items():
+        if value is not inspect.Parameter.empty:
+            with suppress(ArgumentError):
+                plain[name] = written(value if (make := made.get(name, MISSING)) is MISSING else make())
+    return plain
+
+
+def completed(value: Any) -> Any:
+    """Return what `written` wrote with defaults for what it lacks, as a file of an older version does.
+
+    Two descriptions of one object are then equal. What cannot be imported stays as it is.
+
+    Example:
+        >>> short = {"class_path": "gradsculpt.perturbations.OneStep", "init_args": {}}
+        >>> from gradsculpt.perturbations import OneStep
+        >>> completed(short) == completed(written(OneStep()))
+        True
+    """
+    if isinstance(value, list | tuple):
+        return [completed(item) for item in value]
+    if not isinstance(value, Mapping):
+        return value
+    whole = {key: completed(item) for key, item in value.items()}
+    module, _, name = str(whole.get("class_path", "")).rpartition(".")
+    try:
+        target = getattr(importlib.import_module(module), name)
+        path, lacking = _import_path(target, name), completed(defaults(target))
+    except Exception:  # the user's own module may raise anything
+        return whole
+    return {"class_path": path, "init_args": {**lacking, **(whole.get("init_args") or {})}}
 
 
 def _arguments(part: Any, name: str) -> dict[str, Any]:

@@ -1,9 +1,12 @@
-"""Files that appear whole or not at all."""
+"""Files that appear whole or not at all, and JSON that every program reads."""
 
+import json
+import math
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 
 @contextmanager
@@ -31,3 +34,25 @@ def whole(path: Path) -> Iterator[Path]:
         draft.replace(path)
     finally:
         draft.unlink(missing_ok=True)
+
+
+def strict_json(value: Any, indent: int | None = None) -> bytes:
+    """Return JSON as the standard has it, in UTF-8: null stands for a number that is not finite.
+
+    What JSON cannot hold otherwise becomes text.
+
+    Example:
+        >>> strict_json({"high": float("inf"), "names": ("é", Path("a"))}).decode()
+        '{"high": null, "names": ["é", "a"]}'
+    """
+    text = json.dumps(_finite(value), indent=indent, default=str, ensure_ascii=False, allow_nan=False)
+    # Half a character, as of a file's name that is not UTF-8, becomes the escape that JSON has for it.
+    return text.encode("utf-8", "backslashreplace")
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

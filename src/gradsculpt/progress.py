@@ -5,8 +5,10 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from rich.console import Console
-from rich.markup import escape
 from rich.progress import Progress as Bar
+from rich.progress import TextColumn
+
+from gradsculpt.wording import printable
 
 Progress = Callable[[int, int | None], None]
 """What a library call tells: how many are done, and of how many where that is known."""
@@ -51,9 +53,9 @@ class Reporter:
         return self.console.is_terminal
 
     def say(self, *lines: str) -> None:
-        """Write lines as they are; brackets in names are no markup."""
+        """Write lines as they are: brackets in names are no markup, and what cannot be shown stands as its escape."""
         for line in lines:
-            self.console.print(line, highlight=False, markup=False)
+            self.console.print(printable(line), highlight=False, markup=False, emoji=False)
 
     @contextmanager
     def work(self, what: str, total: int | None = None, unit: str = "images") -> Iterator[Progress]:
@@ -61,9 +63,10 @@ class Reporter:
 
         The total is how many there are, where that is known before, in the unit.
         """
-        estimate, said = Estimate(), time.monotonic()
-        with Bar(console=self.console, disable=not self.interactive, transient=True) as bar:
-            task = bar.add_task(escape(what), total=total)
+        estimate, said, columns = Estimate(), time.monotonic(), Bar.get_default_columns()[1:]
+        label = TextColumn("{task.description}", markup=False)
+        with Bar(label, *columns, console=self.console, disable=not self.interactive, transient=True) as bar:
+            task = bar.add_task(printable(what), total=total)
 
             def tell(done: int, among: int | None = None) -> None:
                 nonlocal said

@@ -252,6 +252,11 @@ def test_help_and_version_come_without_heavy_imports() -> None:
     assert all(name in shown for name in COMMANDS)
 
 
+@pytest.mark.parametrize(("words", "status"), [(["trian"], 2), (["--version"], 0)])
+def test_the_module_ends_as_the_command_does(words: list[str], status: int) -> None:
+    assert subprocess.run([sys.executable, "-m", "gradsculpt", *words], capture_output=True).returncode == status
+
+
 @pytest.mark.parametrize("name", ["train", "evaluate", "explain", "attack", "compare", "list"])
 def test_the_help_of_a_command_spells_options_with_dashes(name: str, capfd: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as stopped:

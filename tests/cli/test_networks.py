@@ -113,6 +113,9 @@ def test_the_class_that_is_looked_at() -> None:
         assert target_classes(wanted, labels, probabilities, classes).tolist() == expected
     with pytest.raises(ArgumentError, match="knows no class cow, the true one"):
         target_classes("true", ["cow", "dog"], probabilities, classes)
+    for wanted in ("true", "predicted"):
+        with pytest.raises(ArgumentError, match=f"--target {wanted} could be the class of that name"):
+            target_classes(wanted, ["true", "predicted"], probabilities, ("true", "predicted", "owl"))
     first, second = predictions(probabilities, torch.tensor([2, 0]), classes)
     assert (first.predicted, first.target, str(first)) == ("dog", "owl", "owl (30%)")
     assert second.predicted == "cat"

@@ -3,11 +3,14 @@ import os
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
+from gradsculpt.data import cache
 from gradsculpt.data.base import Skipped
 from gradsculpt.data.cache import Cached, Row, cached
 from gradsculpt.errors import DataError
@@ -126,6 +129,38 @@ def test_two_builders_at_once(tmp_path: Path) -> None:
     for found in results:
         np.testing.assert_array_equal(found.images.images, source.images)
     assert len(list(tmp_path.iterdir())) == 1
+
+
+def test_a_builder_that_took_a_set_for_damaged_does_not_take_it_from_the_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source, opened, at_work = Source(), cache._open, list[str]()
+
+    def late(place: Path, key: str) -> Any:
+        """Say what there was, and let another builder finish meanwhile."""
+        found = opened(place, key)
+        if found is None and not at_work:
+            at_work.append("other")
+            other = read(tmp_path, source)
+            np.testing.assert_array_equal(other.images.images, source.images)
+        return found
+
+    read(tmp_path, source)
+    next(tmp_path.rglob("meta.json")).write_text("damaged")
+    monkeypatch.setattr(cache, "_open", late)
+    np.testing.assert_array_equal(read(tmp_path, source).images.images, source.images)
+    assert at_work == ["other"]
+    assert len(list(tmp_path.iterdir())) == 1
+
+
+def test_builders_in_many_threads_leave_one_set(tmp_path: Path) -> None:
+    source = Source()
+    for _ in range(5):
+        with ThreadPoolExecutor(8) as pool:
+            results = list(pool.map(lambda _: read(tmp_path, source), range(8)))
+        assert all(np.array_equal(found.images.images, source.images) for found in results)
+        assert len(list(tmp_path.iterdir())) == 1
+        next(tmp_path.rglob("meta.json")).write_text("damaged")
 
 
 def test_only_abandoned_builds_are_swept(tmp_path: Path) -> None:

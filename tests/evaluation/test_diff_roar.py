@@ -1,5 +1,6 @@
 """DiffROAR: masks against plain loops, and scores on images whose signal is known to sit in one corner."""
 
+import threading
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from gradsculpt.errors import ArgumentError, GradsculptError, RunError
 from gradsculpt.evaluation import DiffRoar, Retraining, diff_roar, masked_images
 from gradsculpt.gradients import Model
 from gradsculpt.inputs import InputSpace
+from gradsculpt.locks import locked
 from gradsculpt.models import Classifier
 from gradsculpt.objectives import ExplanationDistillation
 from gradsculpt.training import TrainSettings
@@ -256,6 +258,23 @@ def test_a_file_that_is_something_else_is_kept(tmp_path: Path) -> None:
     with pytest.raises(GradsculptError, match="is no table of DiffROAR"):
         score("first", out=out)
     assert out.read_text() == "a,b\n1,2\n"
+
+
+def test_a_table_has_one_writer(tmp_path: Path) -> None:
+    out, refused = tmp_path / "table.csv", list[str]()
+
+    def write() -> None:
+        try:
+            score("second", out=out)
+        except GradsculptError as error:
+            refused.append(str(error))
+
+    with locked(tmp_path, "diff_roar", name=".table.csv.lock"):
+        thread = threading.Thread(target=write)
+        thread.start()
+        thread.join()
+    assert "is being written to (diff_roar by" in refused[0]
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_retraining_trains_as_a_run_does_and_leaves_no_trace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

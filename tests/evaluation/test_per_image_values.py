@@ -2,6 +2,7 @@
 
 import csv
 import json
+import threading
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -21,6 +22,7 @@ from gradsculpt.evaluation import (
     RobustnessAttack,
     RobustnessRandom,
     Sanity,
+    Scorecard,
     Sparsity,
     evaluate,
 )
@@ -28,6 +30,7 @@ from gradsculpt.evaluation.per_image_values import VALUES, Header, PerImageValue
 from gradsculpt.inputs import InputSpace
 from gradsculpt.metrics import Score
 from gradsculpt.models import Classifier
+from gradsculpt.wording import printable
 
 PROTOCOL = Protocol(
     groups=(
@@ -240,3 +243,71 @@ def test_the_note_is_plain_json(tmp_path: Path) -> None:
     PerImageValues(tmp_path).append(["1"], {Header("g", SCORE, None): torch.zeros(1)})
     note = json.loads((tmp_path / "scorecard.part.json").read_text())
     assert note["headers"]["height"]["score"]["unit"] == "m"
+
+
+def test_fewer_images_than_before_are_scored_alone(classifier: Classifier, tmp_path: Path) -> None:
+    card, values, _ = scored(classifier, tmp_path / "whole", data=batches()[:1])
+    interrupt(classifier, tmp_path / "parts", after=4)
+    assert scored(classifier, tmp_path / "parts", data=batches()[:1])[:2] == (card, values)
+
+
+def test_an_image_whose_batch_changed_is_measured_anew(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.Softplus(), nn.Flatten(), nn.Linear(4 * 36, 3))
+    subject = Classifier(network, InputSpace((0.5,) * 3, (0.25,) * 3), ("a", "b", "c"), 8).train()
+    protocol, new = Protocol(groups=(Accuracy(), Sparsity())), changed(3, "pixel")
+
+    def stop(done: int, _: int | None) -> None:
+        if done >= 4:
+            raise StopError
+
+    whole = evaluate(subject, new, protocol, folder=tmp_path / "whole")
+    with pytest.raises(StopError):
+        evaluate(subject, changed(0, "nothing"), protocol, folder=tmp_path / "parts", progress=stop)
+    assert evaluate(subject, new, protocol, folder=tmp_path / "parts") == whole
+    assert (tmp_path / "parts" / VALUES).read_bytes() == (tmp_path / "whole" / VALUES).read_bytes()
+
+
+def test_two_threads_do_not_write_into_one_folder(classifier: Classifier, tmp_path: Path) -> None:
+    results: list[str] = []
+
+    def second() -> None:
+        try:
+            evaluate(classifier, batches(), PROTOCOL, folder=tmp_path)
+        except RunError as error:
+            results.append(str(error))
+
+    def meanwhile(done: int, _: int | None) -> None:
+        if not results:
+            thread = threading.Thread(target=second)
+            thread.start()
+            thread.join()
+
+    evaluate(classifier, batches(), PROTOCOL, folder=tmp_path, progress=meanwhile)
+    assert "is being written to (evaluate by process" in results[0]
+    assert len((tmp_path / VALUES).read_text().splitlines()) == 7
+
+
+def test_any_name_of_an_image_can_be_written(classifier: Classifier, tmp_path: Path) -> None:
+    names = ["caf\udce9", "two\nlines", "cr\rhere", "[/b]", '"quoted"', "x" * 240]
+    interrupt(classifier, tmp_path, names=names)
+    evaluate(classifier, batches(), PROTOCOL, folder=tmp_path, names=names)
+    with (tmp_path / VALUES).open(encoding="utf-8", newline="") as file:
+        assert [row["image"] for row in csv.DictReader(file)] == [printable(name) for name in names]
+
+
+def test_files_are_strict_json_and_those_of_before_are_read(classifier: Classifier, tmp_path: Path) -> None:
+    def refuse(constant: str) -> None:
+        raise AssertionError(constant)
+
+    interrupt(classifier, tmp_path)
+    json.loads((tmp_path / "scorecard.part.json").read_text(), parse_constant=refuse)
+    card = evaluate(classifier, batches(), PROTOCOL, folder=tmp_path)
+    card.save(tmp_path / "scorecard.json")
+    text = (tmp_path / "scorecard.json").read_text()
+    json.loads(text, parse_constant=refuse)
+    again = Scorecard.load(tmp_path / "scorecard.json")
+    assert (again.entries, again.curves) == (card.entries, card.curves)
+    assert any(entry.score.high == float("inf") for entry in again.entries.values())
+    (tmp_path / "older.json").write_text(text.replace('"high": null', '"high": Infinity'))
+    assert Scorecard.load(tmp_path / "older.json").entries == card.entries

@@ -4,6 +4,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from torch import Tensor
 
@@ -14,9 +15,10 @@ from gradsculpt.cli.grammar import canonical
 from gradsculpt.cli.images import NamedImage, add_image_options, batches, collect, predictions, target_classes, unread
 from gradsculpt.cli.networks import NamedNetwork, add_network_options, named_network, read_words
 from gradsculpt.cli.parser import Parser, command_parser
-from gradsculpt.cli.parts import attack_of, attribution, names
-from gradsculpt.errors import ModelError
+from gradsculpt.cli.parts import attack_of, attribution, is_typed, names
+from gradsculpt.errors import ArgumentError, ModelError
 from gradsculpt.evaluation.attacked import View, attacked_images, figures
+from gradsculpt.locks import locked
 from gradsculpt.progress import Reporter
 from gradsculpt.visualize import colour, difference, plain
 
@@ -32,15 +34,22 @@ _SMOOTHED = (
 def run(words: Sequence[str], reporter: Reporter) -> None:
     """Write attacked images, their maps before and after, and the figures."""
     options = read_words(_parser(), words)
+    with locked(options["out"], "attack", reporter.say):
+        _attack(options, words, reporter)
+
+
+def _attack(options: dict[str, Any], words: Sequence[str], reporter: Reporter) -> None:
     if options["model"] and options["network"]:
         options["images"], options["network"] = [options["network"], *options["images"]], None
     network = named_network(options)
     method = attribution(options["method"], options["output"], network.bounds)
+    if options["steps"] is not None and is_typed(options["attack"], "steps"):
+        raise ArgumentError("--steps and the steps in --attack say the same thing twice; leave one of them away.")
     attack = attack_of(options["attack"], steps=options["steps"], bounds=network.bounds)
     checks.within("--eps", options["eps"], 0.0, _LEVELS)
     checks.positive("--k", options["k"])
     checks.within("--k", options["k"], 0.0, 1.0)
-    images, unreadable = collect(network, [Path(word) for word in options["images"]], options, reporter)
+    images, unreadable = collect(network, [Path(word) for word in options["images"]], options, reporter, words)
     attack = _sized(attack, options["eps"], network, images[0].pixels.size)
     folder, classifier, done = ResultFolder(options["out"], _SHEET_ROWS), network.classifier, 0
     with reporter.work(f"attacking {network.name}", len(images)) as tell:
@@ -60,7 +69,7 @@ def run(words: Sequence[str], reporter: Reporter) -> None:
     steps = "" if options["steps"] is None else f", {options['steps']} steps"
     what = f"attack {canonical(options['attack'])}{steps}, eps {options['eps']:g} of 255"
     folder.finish(f"{what}, on {canonical(options['method'])} of {network.name}")
-    reporter.say(f"{len(images)} images attacked in {options['out']}", *unread(unreadable))
+    reporter.say(f"{len(images)} images attacked in {options['out']}", *folder.others(), *unread(unreadable))
 
 
 def _parser() -> Parser:
@@ -111,7 +120,7 @@ def _add(
         folder.save(f"{image.name}.attacked", rounded[i], views["after"].images[i], enlarged=False)
         folder.save(f"{image.name}.before", before[i], views["before"].maps[i])
         folder.save(f"{image.name}.after", after[i], views["after"].maps[i])
-        row = {"image": image.name, "network": network.name, "true": image.label or ""}
+        row = {"image": image.name, "source": image.source, "network": network.name, "true": image.label or ""}
         row["target"] = said["before"][i].target
         row |= {f"predicted_{when}": each[i].predicted for when, each in said.items()}
         row |= {f"probability_{when}": f"{each[i].probability:.4f}" for when, each in said.items()}

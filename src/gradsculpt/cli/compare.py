@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from gradsculpt.cli.process import result_console
-from gradsculpt.cli.scoring import compare, comparison_options
+from gradsculpt.cli.scoring import compare, comparison_options, scores_folder
 from gradsculpt.progress import Reporter
 from gradsculpt.report import table
 
@@ -12,4 +12,7 @@ def run(words: Sequence[str], reporter: Reporter) -> None:
     """Put any number of runs on one page."""
     options = comparison_options(words)
     result_console().print(table(compare(options, reporter)))
-    reporter.say(f"The page is {options['out']}, its maps alone {options['out'].with_suffix('.png')}")
+    page = options["out"]
+    reporter.say(
+        f"The page is {page}, its maps alone {page.with_suffix('.png')}, and its scores are in {scores_folder(page)}"
+    )

@@ -3,16 +3,19 @@
 import shutil
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from gradsculpt.cli.parser import command_parser
 from gradsculpt.cli.process import result_console
 from gradsculpt.cli.scoring import compare, comparison_options
 from gradsculpt.cli.settings import read_settings
+from gradsculpt.errors import RunError
+from gradsculpt.locks import locked
 from gradsculpt.progress import Reporter
 from gradsculpt.report import table
-from gradsculpt.training import fit
-from gradsculpt.training.run import CONFIG
+from gradsculpt.training import TrainSettings, fit
+from gradsculpt.training.resuming import CONFIG, run_config
 
 # Chosen by experiment for two minutes on two cores. The L1 weight lies between the two published ones, 0.01 and 0.05: a
 # training of a few hundred steps on small images needs a stronger hand than one of 200 epochs to change its maps, and
@@ -32,18 +35,39 @@ def run(words: Sequence[str], reporter: Reporter) -> None:
     parser.add_argument("--out", type=Path, default=Path("demo"), help="Folder of the two runs and report.html.")
     parser.add_argument("--seed", type=int, default=0, help="Seed of everything.")
     options = parser.read(words)
-    console, started, out = reporter.console, time.monotonic(), options["out"]
-    for name, flags in _RUNS.items():
-        folder = out / name
-        if (folder / CONFIG).is_file():
-            shutil.rmtree(folder)
+    with locked(options["out"], "demo", reporter.say):
+        _demonstrate(options["out"], options["seed"], reporter)
+
+
+def _demonstrate(out: Path, seed: int, reporter: Reporter) -> None:
+    console, started = reporter.console, time.monotonic()
+    places = ["--cache-dir", str(out / "cache"), "--seed", str(seed)]
+    settings = [
+        read_settings([*flags.split(), *_COMMON.split(), *places, "--out", str(out / name)])
+        for name, flags in _RUNS.items()
+    ]
+    for each in settings:
+        _make_room(each)
+    for name, each in zip(_RUNS, settings, strict=True):
         console.rule(f"training {name}")
-        places = ["--out", str(folder), "--cache-dir", str(out / "cache"), "--seed", str(options["seed"])]
-        fit(read_settings([*flags.split(), *_COMMON.split(), *places]), reporter)
+        fit(each, reporter)
     console.rule("scoring")
-    page, folders = out / "report.html", [str(out / name) for name in _RUNS]
-    scoring = comparison_options([*folders, "--out", str(page), "--count", "10", "--seed", str(options["seed"])])
+    page, folders = out / "report.html", [str(each.out) for each in settings]
+    scoring = comparison_options([*folders, "--out", str(page), "--count", "10", "--seed", str(seed)])
     cards = compare(scoring, reporter, _NOTE)
     result_console().print(table(cards, _SHOWN))
-    spent = f"{time.monotonic() - started:.0f} s"
-    console.print(f"{spent}. The maps are in {page}: open it in a browser.", highlight=False)
+    reporter.say(f"{time.monotonic() - started:.0f} s. The maps are in {page}: open it in a browser.")
+
+
+def _make_room(settings: TrainSettings) -> None:
+    """Remove the run of an earlier demo; raise `RunError` if the folder holds another run."""
+    config = settings.out / CONFIG
+    if not config.is_file():
+        return
+    run_config(config)
+    there = read_settings(["--config", str(config), "--out", str(settings.out)])
+    if replace(there, seed=settings.seed, cache_dir=None).config() != replace(settings, cache_dir=None).config():
+        raise RunError(f"{settings.out} holds a run that is no demo's, and would be lost; pass another --out.")
+    with locked(settings.out, "demo"):
+        pass  # or a training in it would lose its files
+    shutil.rmtree(settings.out)

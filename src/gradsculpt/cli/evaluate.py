@@ -9,6 +9,7 @@ from gradsculpt.cli.process import result_console
 from gradsculpt.cli.scoring import add_protocol, folder_of, read_protocol, score
 from gradsculpt.evaluation.per_image_values import VALUES
 from gradsculpt.evaluation.scorecard import FILE
+from gradsculpt.locks import locked
 from gradsculpt.progress import Reporter
 from gradsculpt.report import table
 
@@ -24,7 +25,8 @@ def run(words: Sequence[str], reporter: Reporter) -> None:
     options = parser.read(words)
     network = named_network(options)
     folder, protocol = folder_of(network, options["out"]), read_protocol(options, network)
-    splits = network.data({**options, "out": folder}, reporter)
-    card = score(network, splits, options, protocol, reporter, folder)
+    with locked(folder, "evaluate", reporter.say):
+        splits = network.data({**options, "out": folder}, reporter)
+        card = score(network, splits, options, protocol, reporter, folder)
     result_console().print(table([card]))
     reporter.say(f"Written to {folder / FILE}, and a row an image to {folder / VALUES}")

@@ -15,6 +15,7 @@ from gradsculpt.cli.networks import NamedNetwork, add_network_options, named_net
 from gradsculpt.cli.parser import Options, Parser, command_parser
 from gradsculpt.cli.parts import attribution
 from gradsculpt.errors import ArgumentError, ModelError
+from gradsculpt.locks import locked
 from gradsculpt.progress import Reporter
 from gradsculpt.visualize import colour, overlay, plain
 
@@ -26,6 +27,11 @@ _OVERLAID = 4  # with this many maps a row, the sheet leaves the overlays out
 def run(words: Sequence[str], reporter: Reporter) -> None:
     """Write heat maps, overlays and raw arrays of images."""
     options = read_words(_parser(), words)
+    with locked(options["out"], "explain", reporter.say):
+        _explain(options, words, reporter)
+
+
+def _explain(options: Options, words: Sequence[str], reporter: Reporter) -> None:
     if options["signed"] and options["absolute"]:
         raise ArgumentError("--signed and --absolute exclude each other; pass one, or none for --absolute.")
     checks.within("--clip", options["clip"], 0.0, 100.0)
@@ -39,7 +45,7 @@ def run(words: Sequence[str], reporter: Reporter) -> None:
         {canonical(text): attribution(text, options["output"], network.bounds) for text in options["method"]}
         for network in networks
     ]
-    collected = [collect(each, paths, options, Reporter() if i else reporter) for i, each in enumerate(networks)]
+    collected = [collect(each, paths, options, Reporter() if i else reporter, words) for i, each in enumerate(networks)]
     images, unreadable = [images for images, _ in collected], collected[0][1]
     if any([image.name for image in each] != [image.name for image in images[0]] for each in images):
         raise ArgumentError("the runs split this data in different ways, so their images differ; pass image files.")
@@ -52,7 +58,7 @@ def run(words: Sequence[str], reporter: Reporter) -> None:
                     done += written
                     tell(done, total)
     folder.finish("red: above 0, blue: below 0; each map is scaled by itself" if options["signed"] else "")
-    reporter.say(f"{len(images[0])} images explained in {options['out']}", *unread(unreadable))
+    reporter.say(f"{len(images[0])} images explained in {options['out']}", *folder.others(), *unread(unreadable))
 
 
 def _parser() -> Parser:
@@ -68,6 +74,12 @@ def _parser() -> Parser:
     parser.add_argument("--absolute", action="store_true", help="Show magnitudes, from black to bright: the default.")
     parser.add_argument("--signed", action="store_true", help="Show signs: blue below 0, white at 0, red above.")
     return parser
+
+
+def _of_files(method: str) -> str:
+    """Return a method as it stands in names of files; without the dots of a class path, as of names of networks."""
+    name, colon, settings = method.partition(":")
+    return re.sub("[:,]", "-", f"{name.replace('.', '_')}{colon}{settings}")
 
 
 class _MapFolder(ResultFolder):
@@ -91,7 +103,8 @@ class _MapFolder(ResultFolder):
         classifier, probabilities = network.classifier, network.probabilities(images01)
         target = target_classes(self._target, [image.label for image in images], probabilities, classifier.classes)
         said = predictions(probabilities, target, classifier.classes)
-        inner = [file_name(network.name)] if self._several else []
+        # Without dots, so that no name of an image and a network is that of another two.
+        inner = [file_name(network.name).replace(".", "_")] if self._several else []
         if network is self._finest:
             self.show("image", plain(images01))
             # Networks may explain different classes, so that a row then goes by its image.
@@ -104,10 +117,11 @@ class _MapFolder(ResultFolder):
             heat, over = colour(maps, **self._rendering), overlay(images01, maps, **self._rendering)
             rows = []
             for i, (image, prediction) in enumerate(zip(images, said, strict=True)):
-                name = ".".join([image.name, *inner, file_name(re.sub("[:,]", "-", method))])
+                name = ".".join([image.name, *inner, file_name(_of_files(method))])
                 self.save(name, heat[i], maps[i])
                 self.save(f"{name}.overlay", over[i])
-                row = {"image": image.name, "network": network.name, "method": method, "true": image.label or ""}
+                row = {"image": image.name, "source": image.source, "network": network.name, "method": method}
+                row["true"] = image.label or ""
                 row |= {"predicted": prediction.predicted, "target": prediction.target}
                 rows.append(row | {"probability": f"{prediction.probability:.4f}", "array": f"{name}.npy"})
             self.index(rows)

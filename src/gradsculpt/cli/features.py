@@ -1,6 +1,5 @@
 """`gradsculpt features`."""
 
-import re
 from collections.abc import Sequence
 from dataclasses import fields
 from pathlib import Path
@@ -8,10 +7,11 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from gradsculpt.cli.folder import ResultFolder
+from gradsculpt.cli.folder import ResultFolder, file_name
 from gradsculpt.cli.images import class_index, evenly_spaced, pixels01
 from gradsculpt.cli.networks import add_data_options, add_network_options, named_network
-from gradsculpt.cli.parser import command_parser
+from gradsculpt.cli.parser import Options, command_parser, without_effect
+from gradsculpt.locks import locked
 from gradsculpt.progress import Reporter
 from gradsculpt.visualize import Ascent, class_features, colour_matrix, contact_sheet, plain
 
@@ -32,6 +32,13 @@ def run(words: Sequence[str], reporter: Reporter) -> None:
     parser.add_argument("--batch_size", type=int, default=16, help="Classes at once.")
     parser.add_class_arguments(Ascent)
     options = parser.read(words)
+    if options["colours"] != "data":
+        without_effect(words, ("data", "data_dir", "cache_dir"), "without --colours data")
+    with locked(options["out"], "features", reporter.say):
+        _picture(options, reporter)
+
+
+def _picture(options: Options, reporter: Reporter) -> None:
     ascent = Ascent(**{entry.name: options[entry.name] for entry in fields(Ascent)})
     network = named_network(options)
     classes = network.classifier.classes
@@ -48,7 +55,7 @@ def run(words: Sequence[str], reporter: Reporter) -> None:
     probabilities = torch.cat([network.probabilities(batch) for batch in torch.split(images, size)])
     pictures, names, rows = plain(images), [classes[index] for index in chosen], []
     for i, (index, name) in enumerate(zip(chosen, names, strict=True)):
-        file = f"{index}-" + re.sub(r"[^\w.-]+", "_", name)
+        file = f"{index}-{file_name(name)}"
         folder.save(file, pictures[i])
         scores = {"reached": f"{reached[i]:.4f}", "probability": f"{probabilities[i, index]:.4f}"}
         rows.append({"index": index, "class": name, **scores, "file": f"{file}.png"})
@@ -62,4 +69,4 @@ def run(words: Sequence[str], reporter: Reporter) -> None:
         note=f"{network.name}: {ascent.output}, {ascent.steps} steps",
     )
     (folder.path / "sheet.png").write_bytes(sheet)
-    reporter.say(f"{len(chosen)} classes pictured in {options['out']}")
+    reporter.say(f"{len(chosen)} classes pictured in {options['out']}", *folder.others())

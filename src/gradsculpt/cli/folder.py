@@ -1,6 +1,7 @@
 """A folder that a command fills: pictures and arrays, index.csv with a row an image, and sheet.png of the first."""
 
 import csv
+import hashlib
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -8,48 +9,60 @@ from pathlib import Path
 import numpy as np
 from torch import Tensor
 
-from gradsculpt.cli.process import make_folder
 from gradsculpt.data.listing import SUFFIXES
 from gradsculpt.visualize import contact_sheet, png
 from gradsculpt.visualize.render import Picture
 
 _SIDE = 224  # small pictures are enlarged
+_LONGEST = 64  # bytes of a part of a file's name: three parts, their numbers and a suffix make 255 at most
+_DIGEST = 8
+_OF_WINDOWS = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\.|$)", re.IGNORECASE)
 
 
 def file_name(text: str) -> str:
-    """Return a text as one name of a file on any system, without the suffix of an image.
+    """Return a text as one part of the name of a file on any system, without the suffix of an image.
+
+    A text that is too long is cut, and ends in a digest of the whole.
 
     Example:
-        >>> file_name("test/my cat.png")
-        'test_my_cat'
+        >>> file_name("test/my cat.png"), file_name("nul"), len(file_name("x" * 240))
+        ('test_my_cat', '_nul', 64)
     """
     path = Path(text)
-    return re.sub(r"[^\w.=-]+", "_", str(path.with_suffix("") if path.suffix.lower() in SUFFIXES else text))
+    name = re.sub(r"[^\w.=-]+", "_", str(path.with_suffix("") if path.suffix.lower() in SUFFIXES else text))
+    name = f"_{name}" if name.startswith("-") or _OF_WINDOWS.match(name) else name or "_"
+    if len(name.encode()) <= _LONGEST:
+        return name
+    digest = hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()[:_DIGEST]
+    return f"{name.encode()[: _LONGEST - _DIGEST - 1].decode(errors='ignore')}-{digest}"
 
 
 def numbered(names: Iterable[str]) -> list[str]:
-    """Return names unlike each other: one that was there before gets a number.
+    """Return names unlike each other, also where case does not count: one that was there before gets a number.
 
     Example:
-        >>> numbered(["run", "run-2", "run", "run"])
-        ['run', 'run-2', 'run-3', 'run-4']
+        >>> numbered(["run", "run-2", "run", "Run"])
+        ['run', 'run-2', 'run-3', 'Run-4']
     """
-    taken: dict[str, None] = {}
+    taken: dict[str, str] = {}
     for name in names:
         number, unlike = 1, name
-        while unlike in taken:
+        while unlike.casefold() in taken:
             number += 1
             unlike = f"{name}-{number}"
-        taken[unlike] = None
-    return list(taken)
+        taken[unlike.casefold()] = unlike
+    return list(taken.values())
 
 
 class ResultFolder:
-    """What a command writes, as it comes; the sheet has at most so many rows, and columns after those of `headings`."""
+    """What a command writes, as it comes; the sheet has at most so many rows, and columns after those of `headings`.
+
+    The folder is there, and nobody else writes into it (see `gradsculpt.locks`).
+    """
 
     def __init__(self, path: Path, rows: int = 0, headings: Sequence[str] = ()) -> None:
-        make_folder(path)
         self.path, self._rows, self._labels, self._started = path, rows, list[str](), False
+        self._written = {"sheet.png"}
         self._columns: dict[str, list[tuple[Picture, str]]] = {heading: [] for heading in headings}
 
     def index(self, rows: Sequence[Mapping[str, object]]) -> None:
@@ -63,6 +76,7 @@ class ResultFolder:
 
     def save(self, name: str, picture: Picture, values: Tensor | None = None, *, enlarged: bool = True) -> None:
         """Write a picture, and the map or image [C, S, S] that it shows as an array, by their name without suffix."""
+        self._written |= {f"{name}.npy", f"{name}.png"}
         if values is not None:
             np.save(self.path / f"{name}.npy", values.detach().float().cpu().numpy())
         (self.path / f"{name}.png").write_bytes(png(picture, _SIDE if enlarged else None))
@@ -76,6 +90,11 @@ class ResultFolder:
         column = self._columns.setdefault(heading, [])
         lines = captions or [""] * len(pictures)
         column += list(zip(pictures, lines, strict=True))[: self._rows - len(column)]
+
+    def others(self) -> list[str]:
+        """Return what is to be said of pictures and arrays that were there before: nothing where there are none."""
+        strange = {path.name for path in self.path.iterdir() if path.suffix in (".png", ".npy")} - self._written
+        return [f"note: {len(strange)} other pictures and arrays there are not of this call"] if strange else []
 
     def finish(self, note: str = "") -> None:
         """Draw the sheet, with a line under the whole."""

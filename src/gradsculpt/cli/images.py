@@ -10,26 +10,32 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from gradsculpt import checks
 from gradsculpt.cli.folder import file_name, numbered
 from gradsculpt.cli.networks import NamedNetwork, add_data_options
-from gradsculpt.cli.parser import Options, Parser
+from gradsculpt.cli.parser import Options, Parser, without_effect
 from gradsculpt.data import to_float
 from gradsculpt.data.base import Bytes
 from gradsculpt.data.decode import decode
 from gradsculpt.data.listing import SUFFIXES
 from gradsculpt.errors import ArgumentError, DataError, did_you_mean
 from gradsculpt.progress import Reporter
+from gradsculpt.wording import printable
 
 _BATCH_IMAGES, _LISTED = 32, 10
 
 
 @dataclass(frozen=True)
 class NamedImage:
-    """An image: its name, pixels [S, S, 3] and true class, where that is known."""
+    """An image: a name for its files, unlike all others, pixels [S, S, 3], and true class, where that is known.
+
+    The source is what it is called where it comes from.
+    """
 
     name: str
     pixels: Bytes
     label: str | None
+    source: str = ""
 
     @property
     def title(self) -> str:
@@ -48,22 +54,30 @@ def add_image_options(parser: Parser, count: int) -> None:
 
 
 def collect(
-    network: NamedNetwork, paths: Sequence[Path], options: Options, reporter: Reporter
+    network: NamedNetwork, paths: Sequence[Path], options: Options, reporter: Reporter, words: Sequence[str] = ()
 ) -> tuple[list[NamedImage], list[str]]:
     """Return images at the size of a network, and what is wrong with the files that cannot be read.
 
-    Paths are those of files, and of folders of files; options those of `add_image_options`, and `out`.
+    Paths are those of files, and of folders of files; options those of `add_image_options`, and `out`, as they stand in
+    the words.
     """
     if bool(paths) == bool(options["data"]):
         raise ArgumentError("nothing to explain, or two things; pass image files or folders, or --data with --count.")
+    if paths:
+        without_effect(words, ("count", "split", "data_dir", "cache_dir"), "on image files, only with --data")
     if options["data"]:
+        checks.at_least("--count", options["count"], 1)
         data = getattr(network.data(options, reporter), options["split"])
-        chosen = evenly_spaced(len(data), max(1, options["count"]))
-        return [NamedImage(file_name(data.names[i]), data.images[i], data.classes[data.labels[i]]) for i in chosen], []
+        chosen = evenly_spaced(len(data), options["count"])
+        names = numbered(file_name(data.names[i]) for i in chosen)
+        labels = [data.classes[data.labels[i]] for i in chosen]
+        named = zip(names, chosen, labels, strict=True)
+        return [NamedImage(name, data.images[i], label, data.names[i]) for name, i, label in named], []
     images, unreadable = [], []
     for path, name in _files(paths):
         try:
-            images.append(NamedImage(name, decode(path, network.classifier.image_size), None))
+            pixels = decode(path, network.classifier.image_size)
+            images.append(NamedImage(name, pixels, None, printable(str(path))))
         except DataError as error:
             if options["strict"]:
                 raise
@@ -112,7 +126,7 @@ def _files(paths: Sequence[Path]) -> list[tuple[Path, str]]:
         root, inside = path.parent, [path]
         if path.is_dir():
             root, inside = path, [file for file in sorted(path.rglob("*")) if file.suffix.lower() in SUFFIXES]
-        names += [file_name(str(file.relative_to(root).with_suffix(""))) for file in inside]
+        names += [file_name(str(file.relative_to(root))) for file in inside]
         files += inside
     return list(zip(files, numbered(names), strict=True))
 
@@ -143,9 +157,14 @@ def target_classes(
     What is wanted is true, predicted or a class; None stands for the true ones where all are known, else predicted.
     """
     position = {name: i for i, name in enumerate(classes)}
+    if wanted in position and wanted in ("true", "predicted"):
+        raise ArgumentError(
+            f"--target {wanted} could be the class of that name, or the {wanted} class of each image; leave it away "
+            "for the true classes where they are known and the predicted ones elsewhere, or rename the class."
+        )
     if wanted in (None, "true") and all(label in position for label in labels):
         return torch.tensor([position[str(label)] for label in labels], device=probabilities.device)
-    if wanted == "true" and wanted not in position:
+    if wanted == "true":
         strange = next((label for label in labels if label is not None), None)
         of_network = f"the network knows no class {strange}, the true one"
         fact = "the true class of a file is not known" if strange is None else of_network
@@ -157,6 +176,7 @@ def target_classes(
 
 def class_index(name: str, classes: Sequence[str], option: str) -> int:
     """Return the index of a class that was typed for an option; raise `ArgumentError` if there is none of that name."""
+    name = printable(name)
     if name not in classes:
         more = f" and {len(classes) - _LISTED} more" if len(classes) > _LISTED else ""
         raise ArgumentError(

@@ -56,7 +56,9 @@ def main(arguments: list[str] | None = None) -> int:
     except GradsculptError as error:
         if debug:
             traceback.print_exc()
-        sys.stderr.write(f"gradsculpt: {' '.join(str(error).split())}\n")
+        from gradsculpt.wording import printable
+
+        sys.stderr.write(f"gradsculpt: {printable(' '.join(str(error).split()))}\n")
         return 2
     except KeyboardInterrupt:
         sys.stderr.write(f"gradsculpt: interrupted. {_find(words[0]).interrupted}\n")

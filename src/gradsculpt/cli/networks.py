@@ -20,7 +20,8 @@ from gradsculpt.models.checkpoint import DESCRIPTION
 from gradsculpt.models.networks import torchvision_names
 from gradsculpt.progress import Reporter
 from gradsculpt.training import TrainSettings, open_data
-from gradsculpt.training.run import CONFIG
+from gradsculpt.training.resuming import CONFIG, run_config
+from gradsculpt.wording import printable
 
 NETWORKS = "torchvision:NAME, timm:NAME or python:MODULE:FACTORY (with --weights), or pretrained:efficientnet-lite0"
 
@@ -53,6 +54,7 @@ class NamedNetwork:
         if options["data"] is None:
             raise ArgumentError(f"{self.name} is no run with data of its own; pass --data.")
         given = {name: options[name] for name in ("out", "data", "data_dir", "cache_dir")}
+        given["strict"] = options.get("strict", False)
         return open_data(TrainSettings(**given, image_size=self.classifier.image_size), reporter)
 
 
@@ -65,8 +67,12 @@ class Run(NamedNetwork):
 
     def data(self, options: Options, reporter: Reporter) -> Splits:
         """Return the run's own data, or those that are named; raise `ArgumentError` if their classes are others."""
-        places = {name: options[name] or getattr(self.settings, name) for name in ("data_dir", "cache_dir")}
+        kept = {name: getattr(self.settings, name) for name in ("data_dir", "cache_dir")}
+        # What the training named may be a place of another machine, or of before the run was moved.
+        there = {name: path if path is not None and path.exists() else None for name, path in kept.items()}
+        places: dict[str, Any] = {name: options[name] or path for name, path in there.items()}
         settings = replace(self.settings, **places, image_size=self.classifier.image_size)
+        settings = replace(settings, strict=settings.strict or options.get("strict", False))
         if options["data"] not in (None, settings.data):
             settings = replace(settings, data=options["data"], train_count=None, shuffle_labels=False)
         splits = open_data(settings, reporter)
@@ -81,8 +87,9 @@ class Run(NamedNetwork):
 def open_run(path: Path, device: str = "cpu") -> Run:
     """Open a finished run, on a device; raise as `load` and `find_device` do."""
     classifier = load(path).to(find_device(device))
+    run_config(path / CONFIG)
     settings = read_settings(["--config", str(path / CONFIG), "--out", str(path)])
-    return Run(path.resolve().name, classifier, path, settings)
+    return Run(printable(path.resolve().name), classifier, path, settings)
 
 
 def add_network_options(parser: Parser) -> None:

@@ -112,6 +112,8 @@ def attribution(text: str, output: str = "logit", bounds: "tuple[Tensor, Tensor]
 
     def supplied(cls: type) -> dict[str, Any]:
         takes = _settings(cls)
+        if "output" in takes and output != "logit" and is_typed(text, "output"):
+            raise ArgumentError(f"--output {output} and the output in --method {text} say it twice; leave one away.")
         given: dict[str, Any] = {"bounds": bounds} if "bounds" in takes and bounds is not None else {}
         if "output" in takes:
             return {**given, "output": output}
@@ -147,6 +149,11 @@ def attack_of(text: str, *, steps: int | None, bounds: "tuple[Tensor, Tensor]") 
     if "eps" not in getattr(made, "__dataclass_fields__", ()):
         raise ArgumentError(f"--attack {name} has no eps that --eps could set; make it a dataclass with such a field.")
     return made
+
+
+def is_typed(text: str, name: str) -> bool:
+    """Tell whether a setting of the part that a text names, itself no part in it, is typed by its name."""
+    return any(key == name for key, _ in taken_apart(text)[1])
 
 
 def _family(base: type) -> tuple[str, list[type]]:

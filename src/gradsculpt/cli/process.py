@@ -3,12 +3,11 @@
 import contextlib
 import ctypes
 import sys
-from pathlib import Path
 
 import torch
 from rich.console import Console
 
-from gradsculpt.errors import ArgumentError, RunError
+from gradsculpt.errors import ArgumentError
 from gradsculpt.progress import Reporter
 
 DEVICES = ("auto", "cpu", "cuda", "mps")
@@ -40,14 +39,6 @@ def reporter() -> Reporter:
 def result_console() -> Console:
     """Return a console on standard output, for the result; in a file, tables are as wide as they need to be."""
     return Console(file=sys.stdout, width=None if sys.stdout.isatty() else _FILE_WIDTH)
-
-
-def make_folder(path: Path) -> None:
-    """Make the folder that --out names, before work is done that would be lost; raise `RunError` if it cannot be."""
-    try:
-        path.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise RunError(f"--out {path} cannot be made a folder ({error.strerror}); pass another.") from error
 
 
 def find_device(name: str) -> torch.device:

@@ -8,17 +8,24 @@ from typing import Any
 import numpy as np
 
 from gradsculpt import checks
+from gradsculpt.cli.folder import file_name, numbered
 from gradsculpt.cli.networks import NamedNetwork, Run, add_data_options, open_run
 from gradsculpt.cli.parser import Options, Parser, command_parser
 from gradsculpt.cli.parts import attribution, part
-from gradsculpt.cli.process import make_folder
 from gradsculpt.data import ImageSet, Splits, loader
 from gradsculpt.errors import ArgumentError
 from gradsculpt.evaluation import MetricGroup, Protocol, Scorecard, ScoreGroup, evaluate
 from gradsculpt.evaluation.scorecard import FILE
+from gradsculpt.files import whole
+from gradsculpt.locks import locked
 from gradsculpt.metrics import METRICS
 from gradsculpt.progress import Reporter
 from gradsculpt.report import RunView, Sample, choose, read_curve, render, sample_maps, sheet
+
+_FULL = (
+    "Every group with as many draws, steps and images as the papers; the targeted attack within 4 of 255, as theirs of "
+    "LeNet (of ResNet-18: --groups robustness-attack:eps=2), and top-k attacks of sizes that suit images of any size."
+)
 
 # Small batches, so that progress shows, and an evaluation that is interrupted has something to go on from.
 _QUICK_IMAGES, _QUICK_BATCH = 64, 16
@@ -27,7 +34,7 @@ _QUICK_IMAGES, _QUICK_BATCH = 64, 16
 def add_protocol(parser: Parser, words: Sequence[str]) -> None:
     """Add the options of scoring; `--quick` among the words changes their defaults."""
     parser.add_argument("--quick", action="store_true", help=f"Every group with few steps, for {_QUICK_IMAGES} images.")
-    parser.add_argument("--full", action="store_true", help="Every group with the settings of the papers.")
+    parser.add_argument("--full", action="store_true", help=_FULL)
     scored = (
         "What is scored: groups, with settings as in fidelity:steps=50 where they are not those of --quick or --full, "
         "metrics, and your own of either as module.Name; gradsculpt list."
@@ -123,7 +130,8 @@ def comparison_options(words: Sequence[str]) -> dict[str, Any]:
 def compare(options: dict[str, Any], reporter: Reporter, note: str = "") -> list[Scorecard]:
     """Score runs on the same images, write the page, opened by a note, and its picture of maps; return the scorecards.
 
-    Runs with different classes, or with images of different sizes of different data, are an `ArgumentError`.
+    Nothing is written into the runs: scorecards are kept beside the page, in `scores_folder`. Runs with different
+    classes, or with images of different sizes of different data, are an `ArgumentError`.
     """
     runs = [open_run(path, options["device"]) for path in options["runs"]]
     checks.at_least("--count", options["count"], 1)
@@ -135,19 +143,35 @@ def compare(options: dict[str, Any], reporter: Reporter, note: str = "") -> list
                 "Compare runs with the same classes."
             )
     options = {**options, "data": options["data"] or first.settings.data}
-    make_folder(options["out"].parent)
-    views, shown = list[RunView](), list[Sample]()
-    for opened in runs:
-        splits = opened.data(options, reporter if opened is first else Reporter())
+    with locked(scores_folder(options["out"]), "compare", reporter.say):
+        views, shown = _views(runs, options, reporter)
+        with whole(options["out"]) as draft:
+            draft.write_text(render(views, shown, note), encoding="utf-8", errors="backslashreplace")
+        with whole(options["out"].with_suffix(".png")) as draft:
+            draft.write_bytes(sheet(views, shown))
+    return [view.card for view in views]
+
+
+def scores_folder(page: Path) -> Path:
+    """Return where the scores that a page shows are kept, a folder a run: those of the runs themselves stay."""
+    if page.suffix.lower() == ".png" or page.is_dir():
+        fact = "a folder" if page.is_dir() else "the name of the picture beside it"
+        raise ArgumentError(f"--out {page} is {fact}, so no page can be written there; pass the name of a file, .html.")
+    return page.with_name(f"{page.stem}-scores")
+
+
+def _views(runs: Sequence[Run], options: Options, reporter: Reporter) -> tuple[list[RunView], list[Sample]]:
+    """Return what a page tells of each run, and the images that it shows."""
+    views, shown, names = list[RunView](), list[Sample](), numbered(file_name(run.name) for run in runs)
+    for opened, name in zip(runs, names, strict=True):
+        splits = opened.data(options, Reporter() if views else reporter)
         protocol = read_protocol(options, opened)
-        card = score(opened, splits, options, protocol, reporter, opened.path)
+        card = score(opened, splits, options, protocol, reporter, scores_folder(options["out"]) / name)
         samples = choose(getattr(splits, options["split"]), options["count"])
         shown = shown or samples
         maps = sample_maps(opened.classifier, samples, protocol)
         views.append(RunView(opened.name, repr(opened.settings.objective), card, read_curve(opened.path), maps))
-    options["out"].write_text(render(views, shown, note), encoding="utf-8")
-    options["out"].with_suffix(".png").write_bytes(sheet(views, shown))
-    return [view.card for view in views]
+    return views, shown
 
 
 def _labelled(network: NamedNetwork, images: ImageSet) -> ImageSet:

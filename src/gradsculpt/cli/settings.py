@@ -6,10 +6,14 @@ from pathlib import Path
 
 import yaml
 
-from gradsculpt.cli.parser import command_parser, recipe_path
+from gradsculpt.cli.parser import command_parser, recipe_path, without_effect
 from gradsculpt.errors import ArgumentError
 from gradsculpt.training import Optimization, TrainSettings
-from gradsculpt.training.run import CONFIG
+from gradsculpt.training.resuming import CONFIG, run_config
+
+_SGD, _STEP = ("optimizer", "sgd"), ("schedule", "step")
+_ONLY_WITH = {"momentum": _SGD, "milestones": _STEP, "gamma": _STEP}
+"""Flags that say nothing unless another setting has a certain value; a recipe may hold them for whoever chooses it."""
 
 
 def read_settings(words: Sequence[str]) -> TrainSettings:
@@ -25,6 +29,11 @@ def read_settings(words: Sequence[str]) -> TrainSettings:
     files, flags = _files_first(words)
     values = parser.read([*files, *flags])
     values.pop("config", None)
+    for name, (setting, needed) in _ONLY_WITH.items():
+        if values[setting] != needed:
+            without_effect(words, [name], f"without --{setting} {needed}")
+    if values["optimizer"] == "sgd":
+        without_effect(words, ["betas"], "with --optimizer sgd")
     optimization = Optimization(**{name: values.pop(name) for name in Optimization.__dataclass_fields__})
     return TrainSettings(**values, optimization=optimization)
 
@@ -33,7 +42,7 @@ def _files_first(words: Sequence[str]) -> tuple[list[str], list[str]]:
     """Return --config options for the run to resume, the recipe and the user's file, and the other words."""
     scan = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
     try:
-        scan.add_argument("--config", type=Path)
+        scan.add_argument("--config", type=Path, action="append", default=[])
         first, others = scan.parse_known_args(words)
         scan.add_argument("--recipe")
         scan.add_argument("--out", type=Path)
@@ -41,17 +50,19 @@ def _files_first(words: Sequence[str]) -> tuple[list[str], list[str]]:
         named, _ = scan.parse_known_args(others)
     except argparse.ArgumentError:
         return [], list(words)  # a flag without its value: the full parser says so
-    config: Path | None = first.config
-    recipe = named.recipe or (None if config is None else _recipe_in(config))
+    configs: list[Path] = first.config
+    recipe = named.recipe or next(filter(None, map(_recipe_in, reversed(configs))), None)
     resumed = None if named.out is None or named.resume == "false" else named.out / CONFIG
-    shipped = [] if recipe is None else [recipe_path(name) for name in recipe.split("+")]
-    files = [resumed if resumed and resumed.is_file() else None, *shipped, config]
-    return [word for file in files if file for word in ("--config", str(file))], others
+    files = [*([] if recipe is None else [recipe_path(name) for name in recipe.split("+")]), *configs]
+    if resumed is not None and resumed.is_file():
+        run_config(resumed)
+        files = [resumed, *files]
+    return [word for file in files for word in ("--config", str(file))], others
 
 
 def _recipe_in(config: Path) -> str | None:
     try:
-        content = yaml.safe_load(config.read_text())
+        content = yaml.safe_load(config.read_text(encoding="utf-8"))
     except OSError as error:
         raise ArgumentError(
             f"--config {config} cannot be read ({error.strerror}); pass a YAML file of settings."

@@ -24,6 +24,7 @@ FORMAT = 1
 
 _TEMPORARY = ".building-"
 _STALE_SECONDS = 7 * 24 * 3600
+_TRIES, _MOMENT = 50, 0.02
 _AT_ONCE = 256  # images that are decoded before the first of them is written
 
 Item = TypeVar("Item")
@@ -78,14 +79,7 @@ def cached(
         temporary.mkdir(parents=True)
         meta = {"key": key, "classes": classes, **_write(temporary, rows())}
         (temporary / "meta.json").write_text(json.dumps(meta), encoding="utf-8")
-        # Whatever is in the way was damaged (see _open) or has just been finished by another process.
-        if _open(place, key) is None:
-            shutil.rmtree(place, ignore_errors=True)
-        try:
-            temporary.rename(place)
-        except OSError:
-            if _open(place, key) is None:
-                raise
+        _put(temporary, place, key)
     except OSError as error:
         raise DataError(
             f"decoded images cannot be kept in {cache_dir} ({error.strerror or error}); "
@@ -93,12 +87,41 @@ def cached(
         ) from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
-    if (ready := _open(place, key)) is None:
+    if (ready := _settled(place, key)) is None:
         raise DataError(f"{place} was changed while it was being read; run the command again.")
     # Another process may be tidying up at the same time.
     with suppress(OSError):
         _remove_old(cache_dir, source, keep=place)
     return ready
+
+
+def _put(temporary: Path, place: Path, key: str) -> None:
+    """Give a finished set its place, unless another process has put a whole one there."""
+    with suppress(OSError):
+        temporary.rename(place)
+        return
+    if _open(place, key) is not None:
+        return
+    # What is in the way is damaged. It goes at once and as a whole: another process, which has just put its own set
+    # there, would otherwise see half of that.
+    with suppress(FileNotFoundError):
+        place.rename(temporary.with_name(f"{temporary.name}-damaged"))
+    try:
+        temporary.rename(place)
+    except OSError:
+        if _settled(place, key) is None:
+            raise
+    finally:
+        shutil.rmtree(temporary.with_name(f"{temporary.name}-damaged"), ignore_errors=True)
+
+
+def _settled(place: Path, key: str) -> Cached | None:
+    """Open a set that another process may be about to replace by its own."""
+    for _ in range(_TRIES):
+        if (ready := _open(place, key)) is not None:
+            return ready
+        time.sleep(_MOMENT)
+    return None
 
 
 def ordered(function: Callable[[Item], Result], items: Sequence[Item]) -> Iterator[Result]:

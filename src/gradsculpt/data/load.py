@@ -15,6 +15,7 @@ from gradsculpt.data.folder import load_folder
 from gradsculpt.data.sets import load_cifar10, load_digits, load_imagenette
 from gradsculpt.errors import DataError, did_you_mean
 from gradsculpt.progress import Progress
+from gradsculpt.wording import alike, printable
 
 # Training cells come from the user's seed, so that this one never meets it.
 CELLS_TEST_SEED = 2**31 - 1
@@ -130,9 +131,29 @@ def load_data(
         raise DataError(f"{name} cannot be read ({error}); check that it is there and may be read.") from error
     if train_count is not None and source.name != "cells":
         splits = replace(splits, train=stratified_subset(splits.train, train_count, seed))
+    splits = _worded(name, splits)
     if shuffle_labels:
         splits = replace(splits, train=shuffled_labels(splits.train, seed), val=shuffled_labels(splits.val, seed))
     return splits
+
+
+def _worded(source: str, splits: Splits) -> Splits:
+    """Return data whose classes and names can be printed and written anywhere; `DataError` if they are then alike."""
+    parts = (splits.train, splits.val, splits.test)
+    names = dict.fromkeys(name for images in parts for name in images.names)
+    for what, texts in (("classes", splits.train.classes), ("images", names)):
+        if pairs := alike(texts):
+            raise DataError(
+                f"{source} has two {what} of one name, {' and '.join(map(repr, pairs[0]))}, that cannot be told apart "
+                "in print; rename one."
+            )
+    if all(text.isprintable() for text in (*splits.train.classes, *names)):
+        return splits
+    train, val, test = (
+        replace(part, classes=tuple(map(printable, part.classes)), names=tuple(map(printable, part.names)))
+        for part in parts
+    )
+    return replace(splits, train=train, val=val, test=test)
 
 
 def _load_cells(request: Request, train_count: int | None) -> Splits:

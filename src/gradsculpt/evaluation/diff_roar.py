@@ -2,6 +2,7 @@
 
 import csv
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, is_dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -19,6 +20,7 @@ from gradsculpt.files import whole
 from gradsculpt.fingerprint import fingerprint
 from gradsculpt.gradients import Model
 from gradsculpt.isolation import own_randomness
+from gradsculpt.locks import locked
 from gradsculpt.models import Classifier
 from gradsculpt.outputs import logits_at, predicted
 
@@ -133,7 +135,8 @@ def diff_roar(
         for a random map.
 
     Raises:
-        GradsculptError: If a level is not in (0, 1), a list is empty, or `out` is no table of DiffROAR.
+        GradsculptError: If a level is not in (0, 1), a list is empty, `out` is no table of DiffROAR, or somebody else
+            writes to it.
 
     Source: Shah et al., NeurIPS 2021; Gong et al., CVPR 2024, section 5.2, B.5.
     """
@@ -143,6 +146,27 @@ def diff_roar(
     sets = train_set, test_set
     name = repr(train) if is_dataclass(train) else getattr(train, "__qualname__", type(train).__qualname__)
     key = fingerprint(classifier, *sets, attribution, target, colour, name) if out else ""
+    with locked(out.parent, "diff_roar", name=f".{out.name}.lock") if out else nullcontext():
+        table = (out, key, progress)
+        accuracies = _accuracies(classifier, sets, attribution, train, cells, target, colour, batch_size, *table)
+    tables = ([[accuracies[level, which, s] for s in seeds] for level in levels] for which in ("top", "bottom"))
+    return DiffRoar(tuple(levels), tuple(seeds), *map(torch.tensor, tables))
+
+
+def _accuracies(
+    classifier: Classifier,
+    sets: Sequence[ImageSet],
+    attribution: Attribution,
+    train: Train,
+    cells: Sequence[tuple[float, str, int]],
+    target: str,
+    colour: tuple[float, ...],
+    batch_size: int,
+    out: Path | None,
+    key: str,
+    progress: Callable[[int, int], None] | None,
+) -> dict[tuple[float, str, int], float]:
+    """Return the accuracy of each cell, from the table that nobody else writes to, or by a retraining."""
     accuracies = {
         cell: float(row["accuracy"])
         for row in _rows(out)
@@ -160,8 +184,7 @@ def diff_roar(
                 _append(out, key, *cell, accuracies[cell])
         if progress is not None:
             progress(len(accuracies), len(cells))
-    tables = ([[accuracies[level, which, s] for s in seeds] for level in levels] for which in ("top", "bottom"))
-    return DiffRoar(tuple(levels), tuple(seeds), *map(torch.tensor, tables))
+    return accuracies
 
 
 def _cells(levels: Sequence[float], seeds: Sequence[int]) -> list[tuple[float, str, int]]:

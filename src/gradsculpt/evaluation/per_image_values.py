@@ -13,7 +13,10 @@ from torch import Tensor
 
 from gradsculpt.errors import RunError
 from gradsculpt.evaluation.groups.base import Point
+from gradsculpt.evaluation.results import score_of
+from gradsculpt.files import strict_json, whole
 from gradsculpt.metrics import Score
+from gradsculpt.wording import printable
 
 VALUES = "scorecard.csv"
 _DRAFT = "scorecard.part.csv"
@@ -68,20 +71,26 @@ class PerImageValues:
         return len(self._rows)
 
     def keep(self, start: int, digests: Sequence[str]) -> None:
-        """Throw away the rows from the first image on that is not what it was; `start` rows have been compared."""
-        for place, (row, digest) in enumerate(zip(self._rows[start:], digests, strict=False), start):
-            if row.digest != digest:
-                del self._rows[place:]
-                if not self._rows:
-                    self._headers.clear()
-                self._rewrite()
-                return
+        """Throw away the rows from a batch on that has an image which is not what it was; `start` were compared.
+
+        All of the batch, as images of one batch may have a share in each other's values.
+        """
+        if any(row.digest != digest for row, digest in zip(self._rows[start:], digests, strict=False)):
+            self.end(start)
+
+    def end(self, count: int) -> None:
+        """Throw away the rows after so many."""
+        if count < len(self._rows):
+            del self._rows[count:]
+            if not self._rows:
+                self._headers.clear()
+            self._rewrite()
 
     def append(self, images: Sequence[str], columns: Mapping[Header, Tensor], digests: Sequence[str] = ()) -> None:
         """Add some images by name, given as columns of as many values, and write them down."""
         lists = {header.name: values.double().cpu().tolist() for header, values in columns.items()}
         rows = [
-            _Row(image, digest, {key: values[i] for key, values in lists.items() if values[i] == values[i]})
+            _Row(printable(image), digest, {key: values[i] for key, values in lists.items() if values[i] == values[i]})
             for i, (image, digest) in enumerate(zip(images, digests or [""] * len(images), strict=True))
         ]
         self._rows += rows
@@ -102,7 +111,8 @@ class PerImageValues:
     def finish(self) -> None:
         """Write the table under its final name; the next evaluation starts anew."""
         if self._folder is not None:
-            self._write(self._folder / VALUES, self._rows, _IMAGE)
+            with whole(self._folder / VALUES) as draft:
+                self._write(draft, self._rows, _IMAGE)
             (self._folder / _NOTE).unlink()
             (self._folder / _DRAFT).unlink()
 
@@ -119,7 +129,7 @@ class PerImageValues:
         headers = {name: {**h._asdict(), "score": asdict(h.score)} for name, h in self._headers.items()}
         # The table goes first: a note without its rows would promise what is not there.
         self._write(self._folder / _DRAFT, self._rows, _IMAGE, _DIGEST)
-        (self._folder / _NOTE).write_text(json.dumps({"key": self._key, "headers": headers}), encoding="utf-8")
+        (self._folder / _NOTE).write_bytes(strict_json({"key": self._key, "headers": headers}))
 
     def _take_over(self, folder: Path) -> None:
         """Read what an interrupted evaluation with the same key wrote, up to a line that was cut off."""
@@ -129,7 +139,7 @@ class PerImageValues:
             if note["key"] != self._key:
                 return
             headers = {
-                name: Header(h["group"], Score(**h["score"]), Point(*h["point"]) if h["point"] else None)
+                name: Header(h["group"], score_of(h["score"]), Point(*h["point"]) if h["point"] else None)
                 for name, h in note["headers"].items()
             }
             # A row that was cut off in the middle of the file has fields that are no numbers.

@@ -1,17 +1,19 @@
 """The lines and curves of a scorecard, and how curves are drawn."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
 from gradsculpt.metrics import Score
+from gradsculpt.wording import printable
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
     from matplotlib.lines import Line2D
 
 _RESAMPLES = 1000
@@ -67,6 +69,12 @@ class Curve:
     caption: str = ""
 
 
+def score_of(fields: Mapping[str, Any]) -> Score:
+    """Return a score from what a file holds of it: null, or in older files Infinity, where it has no bound."""
+    bounds = {"low": -math.inf, "high": math.inf}
+    return Score(**{**fields, **{name: end for name, end in bounds.items() if fields[name] is None}})
+
+
 def entry(group: str, score: Score, values: Tensor, seed: int) -> Entry:
     """Summarise one value an image [N] by its mean and 95% percentile bootstrap interval, resampled by the seed."""
     values = values.double().cpu()
@@ -110,6 +118,14 @@ def lines(axis: "Axes", curves: Sequence[Curve | None], band: float = 0.2) -> "l
     elif all(isinstance(x, int) for x in first.x):
         axis.xaxis.set_major_locator(MaxNLocator(integer=True))
     return drawn
+
+
+def legend(where: "Axes | Figure", handles: Sequence[Any], names: Sequence[str], **options: Any) -> None:
+    """Draw a legend of handles, with their names as they are: a first _ hides none, and a $ begins no formula."""
+    drawn = where.legend(handles, [str(i) for i in range(len(names))], **options)
+    for text, name in zip(drawn.get_texts(), names, strict=True):
+        text.set_parse_math(False)
+        text.set_text(printable(name))
 
 
 def look(i: int) -> tuple[str, str]:

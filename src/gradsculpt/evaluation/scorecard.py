@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gradsculpt.errors import ArgumentError, RunError
-from gradsculpt.evaluation.results import Curve, Entry, lines, look
-from gradsculpt.metrics import Score
+from gradsculpt.evaluation.results import Curve, Entry, legend, lines, look, score_of
+from gradsculpt.files import strict_json, whole
 
 if TYPE_CHECKING:
     import pandas
@@ -85,22 +85,23 @@ class Scorecard:
         return plot([self])
 
     def save(self, path: Path) -> None:
-        """Write the scorecard as JSON."""
+        """Write the scorecard as JSON, in which null stands for the bound that a score does not have."""
         content = {
             "name": self.name,
             "settings": dict(self.settings),
             "scores": {name: asdict(entry) for name, entry in self.entries.items()},
             "curves": {name: asdict(curve) for name, curve in self.curves.items()},
         }
-        path.write_text(json.dumps(content, indent=2, default=str) + "\n")
+        with whole(path) as draft:
+            draft.write_bytes(strict_json(content, indent=2) + b"\n")
 
     @classmethod
     def load(cls, path: Path) -> "Scorecard":
         """Read a scorecard, or raise `RunError` if the file is missing or is none."""
         try:
-            content = json.loads(path.read_text())
+            content = json.loads(path.read_text(encoding="utf-8"))
             entries = {
-                key: Entry(**{**value, "score": Score(**value["score"])}) for key, value in content["scores"].items()
+                key: Entry(**{**value, "score": score_of(value["score"])}) for key, value in content["scores"].items()
             }
             curves = {
                 key: Curve(**dict[str, Any]((k, tuple(v) if isinstance(v, list) else v) for k, v in value.items()))
@@ -133,7 +134,7 @@ def plot(cards: Sequence[Scorecard]) -> "Figure":
         shown = [card for card in cards if name in card.curves]
         handles = lines(axis, [card.curves.get(name) for card in cards])
         axis.set_title(shown[0].curves[name].title, fontsize=9)
-        axis.legend(handles, [card.name for card in shown], fontsize=7)
+        legend(axis, handles, [card.name for card in shown], fontsize=7)
     for axis in axes[len(curves) :]:
         axis.set_axis_off()
     return figure
@@ -144,7 +145,7 @@ def _scores(axis: "Axes", cards: Sequence[Scorecard], names: Sequence[str]) -> N
 
     Scores without an upper end are drawn by their share of the largest value shown.
     """
-    labels = []
+    labels, handles = list[str](), dict[int, Any]()
     for row, name in enumerate(names):
         entries = {i: card.entries[name] for i, card in enumerate(cards) if name in card.entries}
         score = next(iter(entries.values())).score
@@ -155,10 +156,10 @@ def _scores(axis: "Axes", cards: Sequence[Scorecard], names: Sequence[str]) -> N
             mean, *ends = ((value - low) / ((top - low) or 1.0) for value in (entry.mean, entry.low, entry.high))
             place, (style, colour) = row + (i - (len(cards) - 1) / 2) * 0.6 / len(cards), look(i)
             axis.plot(ends, [place, place], color=colour, linewidth=2, alpha=0.5)
-            label = cards[i].name if row == 0 else None
-            axis.plot([mean], [place], style[0], color=colour, markersize=5, label=label)
+            (point,) = axis.plot([mean], [place], style[0], color=colour, markersize=5)
+            handles.setdefault(i, point)
     axis.set_yticks(range(len(names)), labels, fontsize=7)
     axis.invert_yaxis()
     axis.set_xlabel("share of the range that each score can have; bars are 95% intervals", fontsize=8)
     axis.grid(axis="x", alpha=0.3)
-    axis.legend(fontsize=7)
+    legend(axis, [handles[i] for i in sorted(handles)], [cards[i].name for i in sorted(handles)], fontsize=7)

@@ -1,6 +1,7 @@
 """Scoring a classifier and its maps on images."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from gradsculpt.evaluation.results import Curve, Entry, entry
 from gradsculpt.evaluation.scorecard import BLANK, Scorecard
 from gradsculpt.fingerprint import fingerprint
 from gradsculpt.inputs import InputSpace
+from gradsculpt.locks import locked
 from gradsculpt.metrics import Score
 from gradsculpt.models import Classifier
 from gradsculpt.progress import Progress
@@ -53,8 +55,8 @@ def evaluate(
         limit: Use at most this many images; None for all.
         names: Names of the images for the table of values, in the order of the data; None counts from 0.
         folder: Where per-image values are written as they come, and `scorecard.csv` in the end. An evaluation that was
-            interrupted there goes on, if classifier, protocol, settings and names are the same, up to the first image
-            whose pixels, label or truth are not.
+            interrupted there goes on, if classifier, protocol, settings and names are the same, up to the first batch
+            with an image whose pixels, label or truth are not. Nobody else may write there meanwhile.
         progress: Called as `progress(done, total)` after each batch; total is `limit`.
 
     Returns:
@@ -63,7 +65,7 @@ def evaluate(
 
     Raises:
         ArgumentError: If there are no images, labels do not fit the classifier, or a group yields what is no column.
-        RunError: If the folder cannot be written to.
+        RunError: If the folder cannot be written to, or another process or thread writes there.
 
     Example:
         >>> model = nn.Sequential(nn.Flatten(), nn.Linear(3 * 16, 2))
@@ -76,6 +78,23 @@ def evaluate(
     if limit is not None:
         checks.at_least("limit", limit, 1)
     noted = {**protocol.settings(), **dict(settings or {})}
+    with locked(folder, "evaluate") if folder else nullcontext():
+        return _scored(classifier, data, protocol, space, name, noted, limit, names, folder, progress)
+
+
+def _scored(
+    classifier: nn.Module,
+    data: Iterable[Any],
+    protocol: Protocol,
+    space: InputSpace | None,
+    name: str,
+    noted: Mapping[str, Any],
+    limit: int | None,
+    names: Sequence[str] | None,
+    folder: Path | None,
+    progress: Progress | None,
+) -> Scorecard:
+    """Score a classifier into a folder that nobody else writes to; the arguments are those of `evaluate`."""
     key = fingerprint(classifier, space, protocol, noted, limit, names and list(names)) if folder else ""
     values, generator, done = PerImageValues(folder, key), protocol.generator(), 0
     for images, labels, truth, digests in _batches(data, limit, digest=folder is not None):
@@ -91,6 +110,7 @@ def evaluate(
             progress(done, limit)
     if not done:
         raise ArgumentError("there are no images to score; pass data with at least one batch.")
+    values.end(done)  # where an interrupted evaluation had got further, of more images
     card = Scorecard(name, {"images": done, **noted}, *_summarised(values.columns(), protocol))
     values.finish()
     return card

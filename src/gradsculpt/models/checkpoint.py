@@ -13,12 +13,13 @@ import torch
 from torch import Tensor, nn
 
 from gradsculpt.errors import ArgumentError, GradsculptError, ModelError, RunError, first_line
-from gradsculpt.files import whole
+from gradsculpt.files import strict_json, whole
 from gradsculpt.inputs import InputSpace
 from gradsculpt.isolation import own_randomness
 from gradsculpt.models.classifier import Classifier
 from gradsculpt.models.networks import build as build_network
 from gradsculpt.models.weights import fill
+from gradsculpt.wording import printable
 
 WEIGHTS = "model.safetensors"
 DESCRIPTION = "model.json"
@@ -71,8 +72,8 @@ def save(
         "extra": dict(extra or {}),
     }
     weights = to_bytes(_storable(classifier.network), metadata={"format": "pt"})
-    text = json.dumps(description, indent=2, default=str, ensure_ascii=False) + "\n"
-    for path, content in ((Path(folder) / WEIGHTS, weights), (Path(folder) / DESCRIPTION, text.encode())):
+    text = strict_json(description, indent=2) + b"\n"
+    for path, content in ((Path(folder) / WEIGHTS, weights), (Path(folder) / DESCRIPTION, text)):
         try:
             with whole(path) as draft:
                 draft.write_bytes(content)
@@ -112,7 +113,8 @@ def load(run: str | Path) -> Classifier:
         "code for a network of your own."
     )
     fill(network, weights, what=f"the weights do not fit the network {name} of {folder}", remedy=remedy)
-    return Classifier(network, space, description["classes"], options["image_size"]).eval()
+    classes = tuple(map(printable, description["classes"]))
+    return Classifier(network, space, classes, options["image_size"]).eval()
 
 
 def _storable(network: nn.Module) -> dict[str, Tensor]:
@@ -193,12 +195,12 @@ def _problem(description: Any) -> str | None:
 
 def _read_weights(path: Path) -> dict[str, Tensor]:
     from safetensors import SafetensorError
-    from safetensors.torch import load_file
+    from safetensors.torch import load as from_bytes
 
     if not path.is_file():
         raise RunError(f"{path} is missing, so there are no weights to load; copy the whole run directory.")
     try:
-        return load_file(path)
+        return from_bytes(path.read_bytes())  # by its path, only one in UTF-8 could be read
     except (SafetensorError, OSError, ValueError, KeyError) as error:
         raise RunError(
             f"{path} is damaged ({first_line(error)}), so its weights cannot be trusted. Copy the file again "

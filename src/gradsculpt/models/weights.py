@@ -133,14 +133,18 @@ def read_state(path: Path) -> dict[str, Tensor]:
     `nn.DataParallel` and `torch.compile` are taken off. Raises `ModelError` if the file is missing, cannot be read, or
     holds something else.
     """
-    from safetensors.torch import load_file
+    from safetensors.torch import load as from_bytes
 
     if not path.is_file():
         raise ModelError(
             f"there is no file of weights {path}; pass a .safetensors file, or a state dict of torch.save."
         )
     try:
-        content: Any = load_file(path) if path.suffix == ".safetensors" else torch.load(path, "cpu", weights_only=True)
+        content: Any = (
+            from_bytes(path.read_bytes())  # by its path, only one in UTF-8 could be read
+            if path.suffix == ".safetensors"
+            else torch.load(path, "cpu", weights_only=True)
+        )
     except Exception as error:
         reason = "it holds code, or is no such file" if isinstance(error, UnpicklingError) else first_line(error)
         raise ModelError(

@@ -8,7 +8,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from gradsculpt.evaluation import Scorecard
-from gradsculpt.evaluation.results import Curve, label, lines, look
+from gradsculpt.evaluation.results import Curve, label, legend, lines, look
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -103,9 +103,7 @@ def _plot(
     height = _HEIGHT + _LEGEND_LINE * math.ceil(len(names) / columns) + more_height
     figure, stream = Figure(figsize=(_WIDTH, height), layout="constrained"), io.BytesIO()
     handles = draw(figure.subplots())
-    # A dollar sign would begin a formula.
-    labels = [name.replace("$", r"\$") for name in names]
-    figure.legend(handles, labels, loc="outside lower center", ncols=columns, fontsize=7)
+    legend(figure, handles, names, loc="outside lower center", ncols=columns, fontsize=7)
     # Letters stay letters, which are sharp at any size, and the ids do not change from one writing to the next.
     with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": "gradsculpt"}):
         figure.savefig(stream, format="svg", metadata={"Date": None})

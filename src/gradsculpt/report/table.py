@@ -4,10 +4,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
 from gradsculpt.evaluation import Entry, Scorecard
+from gradsculpt.wording import printable
 
 Mark = Literal["better", "worse"]
 
@@ -69,16 +70,16 @@ def table(cards: Sequence[Scorecard], only: Sequence[str] | None = None) -> Tabl
     """Return scorecards side by side for the terminal, one column a network; `only` picks scores by name."""
     settings = cards[0].settings
     title = f"{settings.get('data')} {settings.get('split', '')}, {settings['images']} images; mean [95% interval]"
-    grid = Table(title=escape(title), title_justify="left")
+    grid = Table(title=_text(title, "italic"), title_justify="left")
     grid.add_column("")
     for card in cards:
-        grid.add_column(escape(card.name), justify="right", overflow="fold")
+        grid.add_column(_text(card.name), justify="right", overflow="fold")
     for group in score_groups(cards, only):
         grid.add_section()
-        grid.add_row(f"[bold]{escape(group.name)}[/bold]{_counted(group.images)}")
+        grid.add_row(_text(group.name, "bold") + _text(_counted(group.images)))
         for row in group.rows:
             values = (f"{cell.mean} {cell.interval}" if cell else "-" for cell in row.cells)
-            grid.add_row(f"  {escape(row.name)} {_ARROWS[row.better]}{_counted(row.images)}", *values)
+            grid.add_row(*map(_text, (f"  {row.name} {_ARROWS[row.better]}{_counted(row.images)}", *values)))
     return grid
 
 
@@ -121,3 +122,8 @@ def _span(cards: Sequence[Scorecard], name: str) -> str:
 
 def _counted(images: str) -> str:
     return f" ({images} images)" if images else ""
+
+
+def _text(text: str, style: str = "") -> Text:
+    """Return a text that is shown as it is: brackets in names are no markup."""
+    return Text(printable(text), style)

@@ -20,6 +20,7 @@ from gradsculpt.numerics import unit_peak
 from gradsculpt.objectives import Objective
 from gradsculpt.progress import Progress, Reporter
 from gradsculpt.training.fitting import build_trainer
+from gradsculpt.training.resuming import check_data, identity, resumed
 from gradsculpt.training.settings import TrainSettings
 
 Maps = npt.NDArray[np.float16]
@@ -45,12 +46,13 @@ def with_teacher(settings: TrainSettings, splits: Splits, reporter: Reporter, fi
             f"{type(settings.objective).__name__} trains a teacher first, whose maps one process computes; "
             f"--devices {settings.devices} --nodes {settings.nodes} cannot share them. Leave both at 1."
         )
+    epochs = specification.epochs or settings.epochs
+    alone = replace(settings, out=folder, recipe=None, objective=specification.teacher, epochs=epochs)
     if settings.resume and (folder / DESCRIPTION).is_file():
+        check_data(alone, resumed(alone), identity(splits))
         teacher = load(folder)
     else:
         reporter.say(f"first of three stages: the teacher, in {folder}")
-        epochs = specification.epochs or settings.epochs
-        alone = replace(settings, out=folder, recipe=None, objective=specification.teacher, epochs=epochs)
         teacher = fit(alone, splits, reporter)
     reporter.say("second stage: its explanations of the training images")
     teacher.to(build_trainer(settings).strategy.root_device)

@@ -3,7 +3,8 @@
 import csv
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,18 +12,35 @@ from typing import Any
 import torch
 import yaml
 from lightning.pytorch import Callback, LightningModule, Trainer, seed_everything
-from lightning.pytorch.callbacks import LambdaCallback, ModelCheckpoint, RichProgressBar
+from lightning.pytorch.callbacks import LambdaCallback, RichProgressBar
 from lightning.pytorch.loggers import TensorBoardLogger
 
 from gradsculpt.data import Splits, load_data, loader
 from gradsculpt.errors import RunError
+from gradsculpt.files import whole
+from gradsculpt.locks import locked
 from gradsculpt.models import Classifier, save
 from gradsculpt.progress import Estimate, Reporter
 from gradsculpt.training.distillation import with_teacher
 from gradsculpt.training.fitting import batches, build_module, build_trainer, finished, quietly
+from gradsculpt.training.resuming import (
+    BEST,
+    CHECKPOINTS,
+    CONFIG,
+    LAST,
+    METRICS,
+    CheckpointInRun,
+    Kept,
+    Origin,
+    cache_aside,
+    check_data,
+    check_fit,
+    identity,
+    resumed,
+)
 from gradsculpt.training.settings import TrainSettings
 
-CONFIG = "config.yaml"
+_SCORES = "scorecard.json"
 
 
 class MetricsTable(Callback):
@@ -35,7 +53,7 @@ class MetricsTable(Callback):
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Read the rows of the epochs before this one."""
         if self._path.exists():
-            with self._path.open(newline="") as file:
+            with self._path.open(newline="", encoding="utf-8") as file:
                 self._rows = [row for row in csv.DictReader(file) if int(row["epoch"]) <= trainer.current_epoch]
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -52,7 +70,7 @@ class MetricsTable(Callback):
         row["seconds"] = f"{time.monotonic() - self._started:.2f}"
         self._rows.append(row)
         columns = list(dict.fromkeys(name for row in self._rows for name in row))
-        with self._path.open("w", newline="") as file:
+        with whole(self._path) as draft, draft.open("w", newline="", encoding="utf-8") as file:
             writer = csv.DictWriter(file, columns)
             writer.writeheader()
             writer.writerows(self._rows)
@@ -103,27 +121,61 @@ def fit(settings: TrainSettings, reporter: Reporter | None = None) -> Classifier
 
 def _fit(settings: TrainSettings, splits: Splits | None, reporter: Reporter) -> Classifier:
     """Train on data that may be open already, as those of a teacher's run are."""
-    first, config = _is_first_process(), yaml.safe_dump(settings.config(), sort_keys=False)
+    settings.config()  # what cannot be written down is refused at once
+    first = _is_first_process()
     if first:
-        _keep_others(settings)
-    splits = splits or open_data(settings, reporter)
+        resumed(settings)  # what is refused leaves no trace, not even that of the lock
+    with locked(settings.out, "train", reporter.say) if first else nullcontext():
+        kept = resumed(settings) if first or settings.resume else None
+        if splits is None:
+            splits = _data(settings, kept, reporter)
+        data = identity(splits)
+        check_data(settings, kept, data)
+        return _train(settings, splits, data, kept, reporter)
+
+
+def _data(settings: TrainSettings, kept: Kept | None, reporter: Reporter) -> Splits:
+    """Return the data; decode none into a run that goes on until they are known to be those that it was trained on."""
+    if kept is None:
+        return open_data(settings, reporter)
+    with cache_aside(settings) as aside:
+        splits = open_data(aside, reporter)
+        if all(each.is_symlink() for each in (aside.cache_dir or Path()).iterdir()):
+            return splits
+        check_data(settings, kept, identity(splits))
+    return open_data(settings)
+
+
+def _train(
+    settings: TrainSettings,
+    splits: Splits,
+    data: Mapping[str, Any],
+    kept: Kept | None,
+    reporter: Reporter,
+) -> Classifier:
+    """Train, from a checkpoint if there is one, on data that suit it."""
+    first, config = _is_first_process(), settings.config()
     if first and settings.objective.requirements.teacher is not None:
+        build_trainer(settings)  # or it would be refused only after the teacher
         _claim(settings, config)  # now, so that a run can be resumed whose teacher was interrupted
     splits, objective = with_teacher(settings, splits, reporter, _fit)
     seed_everything(settings.seed, verbose=False)
     module = build_module(replace(settings, objective=objective), splits.train)
-    folder = settings.out / "checkpoints"
-    best = ModelCheckpoint(folder, filename="best", monitor="val_accuracy", mode="max", enable_version_counter=False)
+    if kept is not None:
+        check_fit(settings, kept, module)
+    folder = settings.out / CHECKPOINTS
+    best = CheckpointInRun(folder, filename=BEST, monitor="val_accuracy", mode="max", enable_version_counter=False)
     # With save_last in the above, "last" would be the last epoch that was the best so far.
-    latest = ModelCheckpoint(folder, filename="last", enable_version_counter=False)
-    callbacks = [best, latest, MetricsTable(settings.out / "metrics.csv"), *_callbacks(settings, reporter)]
+    latest = CheckpointInRun(folder, filename=LAST, enable_version_counter=False)
+    callbacks = [best, latest, Origin(config, data), MetricsTable(settings.out / METRICS)]
     bar, logger = reporter.interactive, _logger(settings)
+    callbacks += _callbacks(settings, reporter)
     trainer = build_trainer(settings, callbacks=callbacks, enable_progress_bar=bar, logger=logger)
     if first:
         _claim(settings, config)
-    last = folder / "last.ckpt"
-    start = last if settings.resume and last.exists() else None
+    last = folder / f"{LAST}.ckpt"
     validation = loader(splits.val, settings.batch_size, shuffle=False)
+    start = None if kept is None else last
     trainer.fit(module, batches(settings, splits.train), validation, ckpt_path=start, weights_only=True)
     # Where labels are shuffled, validation is chance in every epoch, and the last one has learnt most by heart.
     chosen = last if settings.shuffle_labels else best.best_model_path or last
@@ -136,6 +188,8 @@ def _fit(settings: TrainSettings, splits: Splits | None, reporter: Reporter) -> 
         score = None if settings.shuffle_labels or best.best_model_score is None else float(best.best_model_score)
         extra = {"recipe": settings.recipe, "objective": repr(settings.objective), "val_accuracy": score}
         save(settings.out, classifier, build=build, extra=extra)
+        if kept is not None and (settings.out / _SCORES).exists():
+            reporter.say(f"note: {settings.out / _SCORES} is of the network before it was trained further")
     return classifier
 
 
@@ -170,19 +224,10 @@ def _is_first_process() -> bool:
     return next((rank for rank in ranks if rank), "0") == "0" and os.environ.get("NODE_RANK", "0") == "0"
 
 
-def _keep_others(settings: TrainSettings) -> None:
-    """Refuse to write over a run or a file."""
-    if (settings.out / CONFIG).exists() and not settings.resume:
-        mend = "Pass --resume to go on with it, or another --out."
-        raise RunError(f"{settings.out} already holds a run, which would be overwritten. {mend}")
-    if settings.out.exists() and not settings.out.is_dir():
-        raise RunError(f"{settings.out} is a file, so no run can be written there. Pass another --out.")
-
-
-def _claim(settings: TrainSettings, config: str) -> None:
+def _claim(settings: TrainSettings, config: Mapping[str, Any]) -> None:
     """Make the folder of the run, with what its training can be started from again."""
-    settings.out.mkdir(parents=True, exist_ok=True)
-    (settings.out / CONFIG).write_text(config)
+    with whole(settings.out / CONFIG) as draft:
+        draft.write_text(yaml.safe_dump(config, sort_keys=False), encoding="utf-8")
 
 
 def _callbacks(settings: TrainSettings, reporter: Reporter) -> list[Callback]:

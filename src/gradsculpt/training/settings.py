@@ -16,6 +16,12 @@ from gradsculpt.data import Augment
 from gradsculpt.inputs import InputSpace
 from gradsculpt.objectives import CrossEntropy, Objective
 
+MAY_CHANGE = ("epochs", "device", "threads", "data_dir", "cache_dir", "strict", "tensorboard")
+"""The settings that a resumed training may have otherwise, epochs only more of them; all others decide what is learnt.
+
+A folder of images may also have moved: the images are compared. The documentation of `resume` names these too.
+"""
+
 
 @dataclass(frozen=True)
 class Optimization:
@@ -121,7 +127,8 @@ class TrainSettings:
         threads: CPU threads; by default all cores.
         channels_last: Memory layout of images and weights; faster for most networks.
         tensorboard: Also log for TensorBoard (extra gradsculpt[tensorboard]).
-        resume: Go on where the run in `out` stopped, or start it.
+        resume: Go on where the run in `out` stopped, or start it. Other settings than the run's are refused, but for
+            epochs (more of them), device, threads, data_dir, cache_dir, strict and tensorboard.
     """
 
     out: Path
@@ -170,4 +177,15 @@ class TrainSettings:
         What cannot be written down, such as a lambda in a penalty, is an `ArgumentError`.
         """
         flat = {name: value for name, value in {**vars(self), **vars(self.optimization)}.items() if value is not None}
+        # A run that is moved or copied would look for these where it was, and has its own where it is.
+        inside = [name for name in ("data_dir", "cache_dir") if _is_in_run(flat.get(name), self.out, name)]
+        flat = {name: value for name, value in flat.items() if name not in inside}
         return {name: written(flat[name], name) for name in flat if name not in ("out", "resume", "optimization")}
+
+
+def _is_in_run(path: Path | None, out: Path, name: str) -> bool:
+    """Tell whether a folder is one that a run does without: the one inside it that it has anyway, or a cache there."""
+    if path is None:
+        return False
+    usual = (out / name.removesuffix("_dir")).resolve()
+    return path.resolve() == usual or (name == "cache_dir" and path.resolve().is_relative_to(out.resolve()))

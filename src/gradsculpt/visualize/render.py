@@ -149,13 +149,15 @@ def contact_sheet(
             if picture is not None:  # enlarged in sharp pixels, made smaller without losing thin lines
                 axis.imshow(picture, interpolation="auto", interpolation_stage="rgba")
             if caption:
-                axis.set_xlabel(_broken(caption, cell, _CAPTION, lines=1), fontsize=_CAPTION, labelpad=1.5)
+                axis.set_xlabel(
+                    _broken(caption, cell, _CAPTION, lines=1), fontsize=_CAPTION, labelpad=1.5, parse_math=False
+                )
     for axis, heading in zip(axes[0], headings, strict=True):
-        axis.set_title(heading, fontsize=_TITLE)
+        axis.set_title(heading, fontsize=_TITLE, parse_math=False)
     for axis, label in zip(axes[:, 0], labels, strict=True):
-        axis.set_ylabel(_broken(label, cell, _LABEL, lines=2), fontsize=_LABEL)
+        axis.set_ylabel(_broken(label, cell, _LABEL, lines=2), fontsize=_LABEL, parse_math=False)
     if note:
-        figure.supxlabel(note, fontsize=_LABEL)
+        figure.supxlabel(note, fontsize=_LABEL, parse_math=False)
     drawn, stream = io.BytesIO(), io.BytesIO()
     figure.savefig(drawn, format="png", dpi=_DOTS)
     image = Image.open(drawn).convert("RGB")

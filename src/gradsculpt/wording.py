@@ -1,0 +1,49 @@
+"""Names from outside as text that can be printed, written and read again anywhere."""
+
+import unicodedata
+from collections.abc import Iterable
+
+# Controls, halves of characters, line ends, and marks that turn the direction of what follows.
+_HIDDEN = {"Cc", "Cs", "Zl", "Zp"}
+_TURNS = frozenset("\u200e\u200f\u061c\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
+_SHORT = {"\n": r"\n", "\r": r"\r", "\t": r"\t"}
+
+
+def printable(text: str) -> str:
+    r"""Return a text in one line of valid Unicode: what cannot be shown stands as its escape.
+
+    Bytes that are not UTF-8 (a file's name may hold some) become the bytes' escapes. Applied again, it changes nothing.
+
+    Example:
+        >>> printable("two\nlines, caf\udce9 and [/b]")
+        'two\\nlines, caf\\xe9 and [/b]'
+    """
+    if text.isprintable():
+        return text
+    return "".join(_escaped(letter) for letter in text)
+
+
+def alike(names: Iterable[str]) -> list[tuple[str, str]]:
+    """Return the pairs of names that look the same in print, or are the same.
+
+    Example:
+        >>> alike(["a", "b", "a"])
+        [('a', 'a')]
+    """
+    shown, pairs = dict[str, str](), list[tuple[str, str]]()
+    for name in names:
+        known = shown.get(printable(name))
+        if known is None:
+            shown[printable(name)] = name
+        else:
+            pairs.append((known, name))
+    return pairs
+
+
+def _escaped(letter: str) -> str:
+    code = ord(letter)
+    if 0xDC80 <= code <= 0xDCFF:  # how Python carries a byte that is not UTF-8
+        return f"\\x{code - 0xDC00:02x}"
+    if unicodedata.category(letter) in _HIDDEN or letter in _TURNS:
+        return _SHORT.get(letter) or (f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}")
+    return letter
