@@ -32,6 +32,9 @@ _REFUSALS = {
     r"(?P<name>batch_norm) does not support 3rd": _UNKNOWN,
     r"[Dd]ouble backwards? (?:on|for|of) (?P<name>\w+) (?:is )?not (?:supported|implemented)": _UNKNOWN,
     "once_differentiable": _ONCE,
+    "does not currently support double backward": (
+        "a network by torch.compile cannot be differentiated twice; pass the one that it was made from (its _orig_mod)."
+    ),
     "a leaf Variable that requires grad is being used in an in-place": _OVERWRITTEN,
     "more than one element of the written-to tensor": _OVERWRITTEN,
     "should be the same|same dtype|expected scalar type|on the same device": _OTHERS,

@@ -76,6 +76,7 @@ OTHERS: dict[str, Any] = {
     "train_count": 80,
     "shuffle_labels": True,
     "augment": Augment(flip=True),
+    "statistics": ((0.5,) * 3, (0.25,) * 3),
     "data_dir": Path("elsewhere"),
     "cache_dir": Path("elsewhere"),
     "strict": True,

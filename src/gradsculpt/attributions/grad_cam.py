@@ -1,6 +1,7 @@
 """Grad-CAM: where the last maps of a network speak for a class."""
 
 import re
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,6 +21,7 @@ from gradsculpt.eager import eager, plain_name
 from gradsculpt.errors import ArgumentError, ModelError
 from gradsculpt.gradients import Model, differentiable, gradient_at
 from gradsculpt.isolation import undisturbed
+from gradsculpt.kernels import primitive
 from gradsculpt.outputs import logits_at
 
 
@@ -77,7 +79,9 @@ class GradCAM(Attribution):
 
             def run(kept: int | None = None) -> tuple[Tensor, LayerOutputs]:
                 collected = LayerOutputs(len(x), layer, kept)
-                with undisturbed(network), collected.watching(network):
+                # What has no derivative of a second order is computed by what has.
+                mode = primitive() if create_graph else nullcontext()
+                with undisturbed(network), collected.watching(network), mode:
                     return class_output(logits_at(network, point), target, "logit"), collected
 
             values, collected = run()

@@ -3,11 +3,11 @@
 import traceback
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from gradsculpt import checks, dispatch, kernels
 from gradsculpt.dispatch import SHARP, Call, Dispatch, Kind
+from gradsculpt.eager import eager
 from gradsculpt.errors import ModelError, first_line
 from gradsculpt.models.classifier import noise, untouched
 
@@ -91,12 +91,7 @@ def _is_rectifier(module: nn.Module) -> bool:
 
 def _rectifier_calls(network: nn.Module, example: Tensor | None) -> list[str]:
     """Run the network once and name the ReLU-like functions that it calls, with the line that does."""
-    for module in network.modules():
-        if isinstance(module, torch.jit.ScriptModule):
-            raise ModelError(
-                f"the network holds a TorchScript module ({module.original_name}), whose activations can be neither "
-                "seen nor swapped. Build the network from Python modules, or leave Softplus out."
-            )
+    eager(network, "a swap of activations")
     failures = []
     for x in [example] if example is not None else [noise(size, network) for size in _SIZES]:
         calls: list[str] = []

@@ -9,10 +9,12 @@ from torch import Tensor, distributed, nn
 
 from gradsculpt.attributions import Gradient, heatmap
 from gradsculpt.data import Augment, Batch, to_float, to_input
+from gradsculpt.diagnosis import explained
 from gradsculpt.errors import RunError
 from gradsculpt.inputs import InputSpace, in_precision_of
 from gradsculpt.metrics import gini
 from gradsculpt.objectives import Moment, Objective, State
+from gradsculpt.outputs import logits_at, predicted, two_sided
 from gradsculpt.training.settings import Optimization
 
 _MAPS_A_VALIDATION = 128
@@ -102,10 +104,15 @@ class ClassifierModule(LightningModule):
                 f"the loss became {losses.loss.item()} in epoch {self.current_epoch + 1} through {', '.join(bad)}; "
                 "training cannot go on. Lower --lr or the weight of the penalty."
             )
-        row = {"train_loss": losses.loss.detach(), "train_accuracy": (losses.logits.argmax(dim=1) == y).float().mean()}
+        row = {"train_loss": losses.loss.detach(), "train_accuracy": (predicted(losses.logits) == y).float().mean()}
         row |= {f"train_{name}": term.detach() for name, term in losses.terms.items()}
         self.log_dict(row, on_step=False, on_epoch=True, batch_size=len(y), sync_dist=True)
         return losses.loss
+
+    def backward(self, loss: Tensor, *args: Any, **kwargs: Any) -> None:
+        """Propagate the loss back; raise `ModelError` where PyTorch cannot."""
+        with explained():
+            super().backward(loss, *args, **kwargs)
 
     def on_validation_epoch_start(self) -> None:
         """Begin to count the images, and those that are classified rightly."""
@@ -114,7 +121,7 @@ class ClassifierModule(LightningModule):
     def validation_step(self, batch: tuple[Tensor, Tensor, Tensor | None], batch_idx: int) -> None:
         """Count, measure the cross entropy and, on the first batch, the sparsity of the gradient maps."""
         x, y, _ = batch
-        logits = self.network(x)
+        logits = two_sided(logits_at(self.network, x))
         self._counts += torch.stack([(logits.argmax(dim=1) == y).sum(), y.new_tensor(len(y))])
         self.log("val_cross_entropy", F.cross_entropy(logits, y), batch_size=len(y), sync_dist=True)
         if batch_idx == 0:
