@@ -321,3 +321,20 @@ def test_threads_do_not_collect_one_anothers_outputs(layer: str | None) -> None:
         maps = list(pool.map(lambda x: GradCAM(layer)(network, x), batches))
     assert all(torch.equal(one, other) for one, other in zip(maps, expected, strict=True))
     assert not any(module._forward_hooks for module in network.modules())
+
+
+@pytest.mark.parametrize("name", ["conv", "nhwc", "tokens"])
+@pytest.mark.parametrize("training", [False, True])
+def test_a_map_with_a_graph_is_that_without(name: str, training: bool) -> None:
+    # For its graph, normalisations are computed by other functions, by which the layout is then read.
+    torch.manual_seed(0)
+    stem = nn.Sequential(nn.Conv2d(3, 6, 2, stride=2), nn.BatchNorm2d(6), nn.GELU())
+    tail: dict[str, tuple[nn.Module, ...]] = {
+        "conv": (nn.Conv2d(6, 6, 3, padding=1), nn.InstanceNorm2d(6, affine=True), nn.GELU(), Mean(2, 3)),
+        "nhwc": (Permute(0, 2, 3, 1), nn.LayerNorm(6), nn.GELU(), Mean(1, 2)),
+        "tokens": (nn.Flatten(2), Permute(0, 2, 1), nn.LayerNorm(6), nn.Linear(6, 6), nn.GELU(), Mean(1)),
+    }
+    network = nn.Sequential(stem, *tail[name], nn.Linear(6, 3)).double().train(training)
+    x = torch.randn(2, 3, 12, 12, dtype=torch.float64)
+    y = torch.tensor([0, 2])
+    torch.testing.assert_close(GradCAM()(network, x, y, create_graph=True), GradCAM()(network, x, y))

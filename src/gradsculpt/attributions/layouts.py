@@ -170,7 +170,7 @@ _MAPS = re.compile(
     r".*Convolution.*|.*BatchNorm|NativeGroupNorm|.*(Max|Avg)Pool\dD.*|Upsample.*|PixelShuffle|ReflectionPad.*"
 )
 _KEEPING = re.compile(
-    r"Add|Sub|Rsub|Mul|Div|Neg|Relu|LeakyRelu|PreluKernel|Threshold|Hardtanh|Hardswish|Hardsigmoid|Elu|Gelu|Silu|Mish"
+    r"Add|Addcmul|Sub|Rsub|Mul|Div|Neg|Relu|LeakyRelu|PreluKernel|Threshold|Hardtanh|Hardswish|Hardsigmoid|Elu|Gelu|Silu|Mish"
     r"|Softplus|Sigmoid|Tanh|Clamp\w*|Clone|ToCopy|NativeDropout|Native(Group|Layer)Norm|Alias|Exp|Pow|Sqrt|Rsqrt|Where"
     r"|MaskedFill|Cat|Slice|ConstantPadNd|Maximum|Minimum|Abs"
 )
@@ -182,6 +182,8 @@ def _told(name: str, node: Any, dimensions: int) -> str | None:
         return "first"
     if name in ("Softmax", "LogSoftmax"):
         return "neither"
+    if name in ("View", "UnsafeView") and "BatchNorm" in node.next_functions[0][0].name():
+        return "first"  # of an instance normalisation, which is one of all channels of all images
     if name == "NativeLayerNorm":
         return "last" if len(node._saved_normalized_shape) == 1 else None
     if name in ("View", "UnsafeView") and node.next_functions[0][0].name() in ("AddmmBackward0", "MmBackward0"):
