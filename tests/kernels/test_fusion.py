@@ -304,6 +304,34 @@ BODIES: tuple[Body, ...] = (
     made_weight,
 )
 BODIES += (out_of_order, checkpointed, activation_kept, viewed)
+
+
+class SamePadded(nn.Conv2d):
+    """A convolution that pads its images by itself, as TensorFlow's do."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.conv2d(F.pad(x, (0, 1, 0, 1)), self.weight, self.bias, self.stride, self.padding, self.dilation)
+
+
+class Standardised(nn.Conv2d):
+    """A convolution with standardised weights, which merged ones must not be put in the place of."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        weight = self.weight - self.weight.mean((1, 2, 3), keepdim=True)
+        return F.conv2d(x, weight / weight.std((1, 2, 3), keepdim=True), self.bias, self.stride, self.padding)
+
+
+class Doubling(nn.Conv2d):
+    """A convolution that does more to its output."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return 2 * super().forward(x)
+
+
+def of_subclass(cls: type[nn.Conv2d]) -> nn.Module:
+    return network(cls(3, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Conv2d(4, 4, 3), nn.BatchNorm2d(4), nn.ReLU())
+
+
 NETWORKS: dict[str, Callable[[], nn.Module]] = {
     "inverted bottleneck": lambda: stem(Block(), Block(), act=nn.ReLU6()),
     "residual, in place": lambda: stem(Residual(), Residual()),
@@ -313,13 +341,16 @@ NETWORKS: dict[str, Callable[[], nn.Module]] = {
     "no norm": lambda: network(nn.Conv2d(3, 4, 3), nn.ReLU()),
     "parametrised": parametrised,
     "shared": shared,
+    "padding by itself": lambda: of_subclass(SamePadded),
+    "standardised weights": lambda: of_subclass(Standardised),
+    "more than a convolution": lambda: of_subclass(Doubling),
     **{body.__name__: (lambda body=body: network(Layer(body))) for body in BODIES},  # type: ignore[misc]
     "tied": tied,
     "checkpointed stage": lambda: stem(Checkpointed(Residual()), Residual()),
     "checkpointed beside an activation": lambda: stem(Parallel(recompute=True)),
 }
 MERGED = {"inverted bottleneck": 7, "residual, in place": 5, "in place after the norm": 1, "hardtanh": 1, "softplus": 3}
-MERGED |= {"twice": 1, "viewed": 1, "parametrised": 1, "shared": 1}
+MERGED |= {"twice": 1, "viewed": 1, "parametrised": 1, "shared": 1, "padding by itself": 2}
 """How many normalisations are merged."""
 
 

@@ -53,20 +53,22 @@ class Dispatch(TorchFunctionMode):
         kinds = {name: each for kind, each in handlers.items() if isinstance(kind, Kind) for name in of_kind(kind)}
         self._handlers = kinds | {name: each for name, each in handlers.items() if isinstance(name, str)}
         self._otherwise, self._substitute = otherwise, substitute
+        self._refusals: list[ExitStack] = []
         self._answers: dict[int, tuple[Tensor, Tensor]] = {}
 
     def __enter__(self) -> "Dispatch":
         """Start to answer calls; activations that would be computed anew later, without answers, are refused."""
-        self._refusal = ExitStack()
+        refusal = ExitStack()
+        self._refusals.append(refusal)  # modes nest, and one may be entered again within itself
         if torch.is_grad_enabled():
             with suppress(RuntimeError):  # of hooks that were there before, and do not recompute
-                self._refusal.enter_context(torch.autograd.graph.disable_saved_tensors_hooks(RECOMPUTES))
+                refusal.enter_context(torch.autograd.graph.disable_saved_tensors_hooks(RECOMPUTES))
         return super().__enter__()  # type: ignore[no-untyped-call,no-any-return]
 
     def __exit__(self, *error: Any) -> None:
         """Stop to answer calls."""
         super().__exit__(*error)  # type: ignore[no-untyped-call]
-        self._refusal.close()
+        self._refusals.pop().close()
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """Answer a call, or call the function."""

@@ -5,13 +5,14 @@ import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from itertools import pairwise
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.autograd.graph import disable_saved_tensors_hooks
 from torch.nn.modules import module as module_hooks
 from torch.nn.utils.fusion import fuse_conv_bn_weights
+from torch.nn.utils.parametrize import is_parametrized
 
 from gradsculpt.dispatch import Call, Dispatch
 from gradsculpt.isolation import undisturbed
@@ -21,6 +22,7 @@ _NORMALISATIONS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchN
 _SHAPES = {Tensor.size, Tensor.dim, Tensor.numel, Tensor.__len__}
 _SHAPES |= {getattr(Tensor, name).__get__ for name in ("shape", "ndim", "dtype", "device", "is_cuda")}
 """What may be asked about a stand-in."""
+_CONVOLVING = {torch.conv1d, torch.conv2d, torch.conv3d}
 _LAYOUT = {Tensor.as_strided, torch.as_strided, Tensor.stride, Tensor.untyped_storage, Tensor.is_contiguous}
 """What depends on how maps lie in memory, which is another way in the copy."""
 
@@ -72,7 +74,7 @@ class Fused(nn.Module):
         layers = [layer for pair in pairs for layer in pair]
         self._versions = [(value, value._version) for layer in layers for _, _, value in _values(layer)]
         for conv, norm in pairs:
-            _merge(self._watch, conv, norm, layout)
+            self._watch.merge(conv, norm, layout)
         self.merged = len(pairs)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -113,7 +115,27 @@ class _Watch(Dispatch):
     def __init__(self) -> None:
         # Maps in another memory format have no view of another shape: a call is made by reshape.
         super().__init__({"view": Call.__call__})
+        self._merged: dict[int, _Merged] = {}  # by the weight that a convolution is called with
         self.start()
+
+    def merge(self, conv: Any, norm: Any, layout: torch.memory_format) -> None:
+        """Let a convolution, whenever it is called with its own weights, compute what a normalisation makes of it.
+
+        What else the module of the convolution does is left to it: what it does to the output shows as another reader.
+        """
+        merged = fuse_conv_bn_weights(
+            conv.weight, conv.bias, norm.running_mean, norm.running_var, norm.eps, norm.weight, norm.bias
+        )
+        weight, bias = (parameter.detach() for parameter in merged)
+        weight = weight.contiguous(memory_format=layout if weight.ndim == 4 else torch.contiguous_format)
+        plain, made_of = norm.forward, (*_values(conv), *_values(norm))
+        self._merged[id(conv.weight)] = _Merged(conv.weight, conv.bias, weight, bias, norm, made_of)
+
+        def normalised(x: Tensor) -> Tensor:
+            found = self.exchange(x, norm)
+            return plain(x) if found is None else found
+
+        norm.forward = normalised
 
     def start(self) -> None:
         """Forget an earlier pass."""
@@ -152,7 +174,31 @@ class _Watch(Dispatch):
             raise _OtherwiseError
         if self._stand_ins and func not in _SHAPES:
             self.refuse(*args, *(kwargs or {}).values())
+        if func in _CONVOLVING and (merged := self._merged_of(args, kwargs or {})) is not None:
+            return self.hide(func(*args[:1], merged.weight, merged.bias, *args[3:], **kwargs or {}), merged.norm)
         return super().__torch_function__(func, types, args, kwargs)
+
+    def _merged_of(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> "_Merged | None":
+        """Return what to convolve with in the place of the weights of a call; None if they are not those of a pair."""
+        if len(args) < 3 or {"weight", "bias"} & kwargs.keys():
+            return None
+        merged = self._merged.get(id(args[1]))
+        if merged is None or merged.of_weight is not args[1] or merged.of_bias is not args[2]:
+            return None
+        if merged.norm.training or any(place.get(name) is not value for place, name, value in merged.made_of):
+            raise _OtherwiseError
+        return merged
+
+
+class _Merged(NamedTuple):
+    """The weights of a convolution merged with a normalisation, and what they were made of."""
+
+    of_weight: Tensor
+    of_bias: Tensor | None
+    weight: Tensor
+    bias: Tensor
+    norm: nn.Module
+    made_of: tuple[tuple[dict[str, Any], str, Tensor], ...]
 
 
 def _copy(model: nn.Module, x: Tensor) -> Fused | None:
@@ -175,27 +221,6 @@ def _copy(model: nn.Module, x: Tensor) -> Fused | None:
     return fast if _same(logits.detach(), expected) else None
 
 
-def _merge(watch: _Watch, conv: Any, norm: Any, layout: torch.memory_format) -> None:
-    """Let a convolution compute what a normalisation gives for it, which hands it on."""
-    merged = fuse_conv_bn_weights(
-        conv.weight, conv.bias, norm.running_mean, norm.running_var, norm.eps, norm.weight, norm.bias
-    )
-    weight, bias = (parameter.detach() for parameter in merged)
-    weight = weight.contiguous(memory_format=layout if weight.ndim == 4 else torch.contiguous_format)
-    plain, made_of = norm.forward, [*_values(conv), *_values(norm)]
-
-    def convolved(x: Tensor) -> Tensor:
-        if norm.training or any(place.get(name) is not value for place, name, value in made_of):
-            raise _OtherwiseError
-        return watch.hide(conv._conv_forward(x, weight, bias), norm)
-
-    def normalised(x: Tensor) -> Tensor:
-        found = watch.exchange(x, norm)
-        return plain(x) if found is None else found
-
-    conv.forward, norm.forward = convolved, normalised
-
-
 def _values(layer: nn.Module) -> Iterator[tuple[dict[str, Any], str, Tensor]]:
     """Yield every tensor of a layer: where it is, and under which name."""
     for place in (layer._parameters, vars(layer)):
@@ -207,8 +232,8 @@ def _pairs(model: nn.Module) -> Iterator[tuple[nn.Module, nn.Module]]:
     seen: set[int] = set()
     for parent in model.modules():
         for first, second in pairwise(parent.children()):
-            # A subclass, as that of a module with a parametrisation, may compute otherwise.
-            fits = type(first) in _CONVOLUTIONS and type(second) in _NORMALISATIONS
+            # A subclass of a normalisation may compute otherwise.
+            fits = isinstance(first, _CONVOLUTIONS) and type(second) in _NORMALISATIONS and not is_parametrized(first)
             if (
                 fits
                 and second.running_mean is not None
