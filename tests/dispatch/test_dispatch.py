@@ -379,3 +379,17 @@ def test_tensors_keep_their_order() -> None:
     changed = call.given(bias=None, padding=0)
     torch.testing.assert_close(changed(), F.conv2d(x, weight))
     assert call["padding"] == 1
+
+
+def test_hooks_on_saved_tensors_are_refused_within_a_mode_and_no_longer_after_it() -> None:
+    attention = nn.MultiheadAttention(4, 2, batch_first=True)
+    t = torch.rand(2, 3, 4, requires_grad=True)
+    for _ in range(2):
+        with Dispatch({"relu": lambda call: call()}):  # which looks into attention by being entered again
+            attention(t, t, t, need_weights=False)
+            with pytest.raises(RuntimeError, match=r"torch\.utils\.checkpoint"), torch.autograd.graph.save_on_cpu():
+                t.exp()
+        with torch.autograd.graph.save_on_cpu():
+            t.exp().sum().backward()
+    with torch.autograd.graph.save_on_cpu(), Dispatch({}):  # hooks of the caller's own stay in force
+        t.exp().sum().backward()

@@ -321,7 +321,7 @@ class Standardised(nn.Conv2d):
         return F.conv2d(x, weight / weight.std((1, 2, 3), keepdim=True), self.bias, self.stride, self.padding)
 
 
-class Doubling(nn.Conv2d):
+class Doubled(nn.Conv2d):
     """A convolution that does more to its output."""
 
     def forward(self, x: Tensor) -> Tensor:
@@ -343,7 +343,7 @@ NETWORKS: dict[str, Callable[[], nn.Module]] = {
     "shared": shared,
     "padding by itself": lambda: of_subclass(SamePadded),
     "standardised weights": lambda: of_subclass(Standardised),
-    "more than a convolution": lambda: of_subclass(Doubling),
+    "more than a convolution": lambda: of_subclass(Doubled),
     **{body.__name__: (lambda body=body: network(Layer(body))) for body in BODIES},  # type: ignore[misc]
     "tied": tied,
     "checkpointed stage": lambda: stem(Checkpointed(Residual()), Residual()),
