@@ -92,3 +92,11 @@ def test_what_is_over_fewer_images_says_so_at_the_score_or_for_the_whole_group()
     assert shown.count("0.150 [0.100, 0.200]") == 8
     assert shown.count("name [b]") == 2
     assert "never" not in shown
+
+
+def test_a_table_over_maps_of_zeros_begins_with_that() -> None:
+    blank = Entry("maps", Score("zero_map", 0.0, 1.0, "lower", "fraction"), 1.0, 1.0, 1.0, 8)
+    cards = [Scorecard("dark", {"images": 8}, {"zero_map": blank, "gini": _entry(0.0, 0.0)}), *_cards()]
+    console = Console(file=io.StringIO(), width=200)
+    console.print(table(cards))
+    assert console.file.getvalue().lstrip().startswith("dark: ALL 8 MAPS ARE ZERO EVERYWHERE")  # type: ignore[attr-defined]

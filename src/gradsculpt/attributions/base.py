@@ -37,10 +37,17 @@ class Attribution(ABC):
         """Return one map an image, shape [N, C, H, W].
 
         Args:
-            model: Any callable from [N, C, H, W] to logits [N, K]. Its mode is used as it is and no state changes.
+            model: Any callable from [N, C, H, W] to logits [N, K], or to what `outputs.logits_of` finds them in. Its mode
+                is used as it is and no state changes; threads may share it.
             x: What the model takes, [N, C, H, W].
-            target: Class indices [N]; None takes the predicted class of each image.
+            target: Class indices [N], of any integer type, in a tensor, array or list, or one for all images; None
+                takes the predicted class of each.
             create_graph: Whether the maps can be differentiated further.
+
+        Raises:
+            ArgumentError: If there are no images, x is no floating-point batch, or a class is out of range.
+            ModelError: If the model returns no logits, no gradient leads from these to the images although they change
+                with them, or a map of this kind would be wrong for it.
         """
 
 

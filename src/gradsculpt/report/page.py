@@ -70,6 +70,7 @@ def render(views: Sequence[RunView], samples: Sequence[Sample], note: str = "") 
             for plot in plots(names, cards, [view.curve for view in views])
         ],
         note=note,
+        warnings=[f"{name}: {card.warning}" for name, card in zip(names, cards, strict=True) if card.warning],
         settings=cards[0].settings,
     )
 

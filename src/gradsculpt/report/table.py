@@ -67,10 +67,14 @@ def score_groups(cards: Sequence[Scorecard], only: Sequence[str] | None = None) 
 
 
 def table(cards: Sequence[Scorecard], only: Sequence[str] | None = None) -> Table:
-    """Return scorecards side by side for the terminal, one column a network; `only` picks scores by name."""
+    """Return scorecards side by side for the terminal, one column a network; `only` picks scores by name.
+
+    The title begins with what has to be known before any score is believed.
+    """
     settings = cards[0].settings
     title = f"{settings.get('data')} {settings.get('split', '')}, {settings['images']} images; mean [95% interval]"
-    grid = Table(title=_text(title, "italic"), title_justify="left")
+    warnings = [f"{card.name}: {card.warning}" for card in cards if card.warning]
+    grid = Table(title=_text(" / ".join([*warnings, title]), "bold" if warnings else "italic"), title_justify="left")
     grid.add_column("")
     for card in cards:
         grid.add_column(_text(card.name), justify="right", overflow="fold")
