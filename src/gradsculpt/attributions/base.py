@@ -37,8 +37,8 @@ class Attribution(ABC):
         """Return one map an image, shape [N, C, H, W].
 
         Args:
-            model: Any callable from [N, C, H, W] to logits [N, K], or to what `outputs.logits_of` finds them in. Its mode
-                is used as it is and no state changes; threads may share it.
+            model: Any callable from [N, C, H, W] to logits [N, K], or to what `outputs.logits_of` finds them in. Its
+                mode is used as it is and no state changes; threads may share it.
             x: What the model takes, [N, C, H, W].
             target: Class indices [N], of any integer type, in a tensor, array or list, or one for all images; None
                 takes the predicted class of each.
