@@ -25,12 +25,16 @@ _OVERWRITTEN = (
 _REFUSALS = {
     r"use_reentrant|torch\.utils\.checkpoint|saved_tensors_hooks": RECOMPUTES,
     "Inference tensors": (
-        "a part of the network computes under torch.inference_mode(), so no gradient leads back to the images; take it "
-        "out, or use torch.no_grad() for a part that needs no gradient."
+        "a part of the network computes under torch.inference_mode(), or its weights were made there, so no gradient "
+        "leads back to the images; take it out, or copy the network outside of it (copy.deepcopy)."
     ),
     r"derivative for '?(?:aten::)?_*(?P<name>\w+?)(?:_backward)?'? is not implemented": _UNKNOWN,
     r"(?P<name>batch_norm) does not support 3rd": _UNKNOWN,
     r"[Dd]ouble backwards? (?:on|for|of) (?P<name>\w+) (?:is )?not (?:supported|implemented)": _UNKNOWN,
+    r"'quantized::|Quantized\w+' backend": (
+        "the network is quantised, for which PyTorch lacks a function that this takes; pass the network that it was "
+        "made from."
+    ),
     "once_differentiable": _ONCE,
     "does not currently support double backward": (
         "a network by torch.compile cannot be differentiated twice; pass the one that it was made from (its _orig_mod)."

@@ -31,7 +31,8 @@ def input_gradient(
         flat: Whether the values may change with x without a gradient, as those of functions made of gradients do.
 
     Returns:
-        The values [N] and the gradient of their sum, shaped like x. A function that ignores its input has gradient 0.
+        The values [N] and the gradient of their sum, shaped like x: 0 of a function that ignores its input, NaN where
+        the value is not finite.
 
     Raises: ModelError if the values change with x although no gradient leads back to it, unless `flat` allows it; or
         if autograd refuses.
@@ -51,6 +52,10 @@ def input_gradient(
             if not flat:
                 refuse_severed(function, point)
             gradient = torch.zeros_like(point)
+        # A rectifier takes NaN for what it cuts off, so that the gradient would be 0; asking an accelerator takes long.
+        broken = ~values.detach().isfinite()
+        if len(broken) == len(point) and (broken.device.type != "cpu" or bool(broken.any())):
+            gradient = gradient.masked_fill(broken.view(-1, *[1] * (gradient.ndim - 1)), torch.nan)
     return (values, gradient) if create_graph else (values.detach(), gradient)
 
 

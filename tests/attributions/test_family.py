@@ -67,6 +67,17 @@ def test_batch_mates_do_not_matter(attribution: Attribution, wrong: float) -> No
 
 
 @members
+def test_an_image_without_a_finite_logit_has_no_map(attribution: Attribution) -> None:
+    # A rectifier takes NaN for what it cuts off, and hands nothing back: the map would be 0.
+    layers = nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Conv2d(4, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(16, 3)
+    model, (x, y) = nn.Sequential(*layers).double(), batch(3)
+    x[1], x[2, 0, 0, 0] = torch.nan, torch.inf
+    maps = attribution(model, x, y)
+    assert maps[0].isfinite().all()
+    assert maps[1:].isnan().all()
+
+
+@members
 @pytest.mark.parametrize("create_graph", [False, True])
 def test_nothing_is_left_behind(attribution: Attribution, create_graph: bool) -> None:
     # Relevance and the rescale rule are not defined under batch statistics, and say so.

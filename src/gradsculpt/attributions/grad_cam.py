@@ -96,6 +96,7 @@ class GradCAM(Attribution):
                 pair = (reading.maps(t) for t in (tensor, gradient))
                 maps, gradient = (t.to(torch.promote_types(t.dtype, torch.float32)) for t in pair)
                 cam = (gradient.mean(dim=(2, 3), keepdim=True) * maps).sum(dim=1, keepdim=True).relu()
+                cam = cam.masked_fill(~values.detach().isfinite().view(-1, 1, 1, 1), torch.nan)
                 return F.interpolate(cam, x.shape[2:], mode="bilinear", align_corners=False).to(x.dtype)
 
     def _inside(self, model: Model) -> tuple[nn.Module, nn.Module | None]:
