@@ -304,6 +304,25 @@ def test_auto_passes_other_errors_on_and_gives_up_where_the_attribution_is_flat(
     assert len(recorder.seen) == 1  # and no second try
 
 
+def test_an_attribution_that_refuses_maps_with_a_graph_is_asked_once() -> None:
+    asked: list[bool] = []
+
+    class Once(Gradient):
+        def __call__(
+            self, model: Model, x: Tensor, target: Tensor | None = None, *, create_graph: bool = False
+        ) -> Tensor:
+            asked.append(create_graph)
+            if create_graph:
+                raise ModelError("no maps with a graph")
+            return super().__call__(model, x, target)
+
+    for smooth_beta in (None, 20.0, "auto"):
+        asked.clear()
+        with pytest.raises(ModelError, match="no maps with a graph"):
+            TargetedManipulation(EPS, steps=2, smooth_beta=smooth_beta)(network().eval(), Once(), *batch(2))  # type: ignore[arg-type]
+        assert asked.count(True) == 1
+
+
 class Stiff(Gradient):
     """A map that no change of the image changes."""
 
