@@ -319,7 +319,7 @@ def test_an_attribution_that_refuses_maps_with_a_graph_is_asked_once() -> None:
     for smooth_beta in (None, 20.0, "auto"):
         asked.clear()
         with pytest.raises(ModelError, match="no maps with a graph"):
-            TargetedManipulation(EPS, steps=2, smooth_beta=smooth_beta)(network().eval(), Once(), *batch(2))  # type: ignore[arg-type]
+            TargetedManipulation(EPS, steps=2, smooth_beta=smooth_beta)(network().eval(), Once(), *batch(2))
         assert asked.count(True) == 1
 
 
