@@ -47,7 +47,9 @@ class LRP(Attribution):
     Source: Bach et al. 2015; Montavon et al. 2017 (z+ and zB); Joo et al., AAAI 2023 (local gradient alignment), for
         the rules, and the start with 1.
     Deviation: In the released code of local gradient alignment batch normalisation is the identity, and residual
-        networks do without the box rule and, for ImageNet, lose the relevance of the shortcuts.
+        networks do without the box rule and, for ImageNet, lose the relevance of the shortcuts. Units are sums of
+        positive contributions alone, as the paper defines the rules; the released code adds positive biases to these
+        denominators, so that its relevance sums to .98 to .99.
 
     Example:
         >>> x = torch.tensor([[[[1.0, 2.0]], [[3.0, 0.0]]]])
