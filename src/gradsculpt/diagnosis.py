@@ -10,6 +10,7 @@ from torch import Tensor
 
 from gradsculpt.dispatch import RECOMPUTES, Call, Dispatch
 from gradsculpt.errors import ModelError, first_line
+from gradsculpt.graph import history
 from gradsculpt.isolation import own_randomness
 
 _UNKNOWN = (
@@ -93,14 +94,8 @@ def refuse_dead_ends(gradient: Tensor) -> None:
     Autograd says so when it gets there, which it does not where derivatives by given tensors are asked for: these would
     be silently without what goes through that function.
     """
-    waiting, seen = [gradient.grad_fn], set()
-    while waiting:
-        node = waiting.pop()
-        if node is not None and node not in seen:
-            if node.name() == "torch::autograd::Error":
-                raise ModelError(_ONCE)
-            seen.add(node)
-            waiting += [following for following, _ in node.next_functions]
+    if any(node.name() == "torch::autograd::Error" for node in history(gradient.grad_fn)):
+        raise ModelError(_ONCE)
 
 
 def refuse_severed(function: Callable[[Tensor], Tensor], point: Tensor) -> None:

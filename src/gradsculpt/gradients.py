@@ -11,6 +11,7 @@ from torch.autograd.function import once_differentiable
 from torch.autograd.graph import GradientEdge
 
 from gradsculpt.diagnosis import explained, refuse_dead_ends, refuse_severed
+from gradsculpt.graph import history
 from gradsculpt.kernels import Reading, primitive, twice_differentiable
 
 Model = Callable[[Tensor], Any]
@@ -187,26 +188,14 @@ def backpropagated(loss: Tensor, *, apart: Tensor | None = None) -> Tensor:
     """
     kind = loss.device.type
     half = torch.is_autocast_enabled(kind) and torch.get_autocast_dtype(kind) == torch.float16
-    leaves = [leaf for leaf in _leaves(loss) if leaf is not apart]
+    leaves = [node.variable for node in history(loss.grad_fn) if hasattr(node, "variable")]
+    leaves = [leaf for leaf in leaves if leaf is not apart]
     if not leaves or half or any(leaf._backward_hooks for leaf in leaves):
         return loss
     with explained():
         gradients = torch.autograd.grad(loss, leaves, allow_unused=True)
     result: Tensor = _Backpropagated.apply(loss.detach(), gradients, *leaves)
     return result
-
-
-def _leaves(loss: Tensor) -> list[Tensor]:
-    waiting, seen, leaves = [loss.grad_fn], set(), []
-    while waiting:
-        node = waiting.pop()
-        if node is None or node in seen:
-            continue
-        seen.add(node)
-        if hasattr(node, "variable"):
-            leaves.append(node.variable)
-        waiting += [following for following, _ in node.next_functions]
-    return leaves
 
 
 class _Backpropagated(Function):

@@ -13,13 +13,13 @@ from torch.autograd.function import BackwardCFunction
 from gradsculpt import checks
 from gradsculpt.attributions.base import Attribution
 from gradsculpt.attributions.gradient import class_output
-from gradsculpt.attributions.graph import Between, history
 from gradsculpt.attributions.layer_outputs import LayerOutputs, Output
 from gradsculpt.attributions.layouts import Layout, Reader, Reading
 from gradsculpt.diagnosis import refuse_severed
 from gradsculpt.eager import eager, plain_name
 from gradsculpt.errors import ArgumentError, ModelError
 from gradsculpt.gradients import Model, differentiable, gradient_at
+from gradsculpt.graph import Between, history
 from gradsculpt.isolation import undisturbed
 from gradsculpt.kernels import primitive
 from gradsculpt.outputs import logits_at

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.graph import GradientEdge, get_gradient_edge
 
-from gradsculpt.attributions.graph import Vertex
+from gradsculpt.graph import Vertex
 
 
 @dataclass(frozen=True)

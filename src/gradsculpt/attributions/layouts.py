@@ -7,8 +7,8 @@ from typing import Any, Literal, NamedTuple, get_args
 import torch
 from torch import Tensor
 
-from gradsculpt.attributions.graph import Between, history
 from gradsculpt.errors import ModelError
+from gradsculpt.graph import Between, history
 
 Layout = Literal["nchw", "nhwc", "tokens"]
 LAYOUTS: tuple[Layout, ...] = get_args(Layout)

@@ -11,7 +11,6 @@ from torch.autograd import Function
 
 from gradsculpt import checks
 from gradsculpt.attributions.gradient import class_output
-from gradsculpt.attributions.graph import Between, history
 from gradsculpt.attributions.propagation.kinks import Kinks
 from gradsculpt.attributions.propagation.rectifiers import Rectifier, rectifier
 from gradsculpt.attributions.sampling import source
@@ -20,6 +19,7 @@ from gradsculpt.dispatch import Call, Dispatch, Handler, Key
 from gradsculpt.eager import eager
 from gradsculpt.errors import ModelError
 from gradsculpt.gradients import Model, input_gradient, local_gradients
+from gradsculpt.graph import Between, history
 from gradsculpt.isolation import undisturbed
 from gradsculpt.outputs import logits_at, predicted, two_sided
 

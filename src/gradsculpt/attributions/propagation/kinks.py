@@ -8,9 +8,9 @@ from typing import Any
 from torch import Tensor
 from torch.autograd.function import BackwardCFunction
 
-from gradsculpt.attributions.graph import Between
 from gradsculpt.dispatch import RECOMPUTES, Call
 from gradsculpt.errors import ModelError, UnknownFunctionError
+from gradsculpt.graph import Between
 
 _KINKED = re.compile(
     r"(Relu|Threshold|LeakyRelu|Prelu\w*|Rrelu\w*|Elu|Gelu|Silu|Mish|Softplus|Hardtanh|Hardswish|Hardshrink|Softshrink"
