@@ -42,7 +42,7 @@ _REFUSALS = {
     ),
     "a leaf Variable that requires grad is being used in an in-place": _OVERWRITTEN,
     "more than one element of the written-to tensor": _OVERWRITTEN,
-    "should be the same|same dtype|expected scalar type|on the same device": _OTHERS,
+    r"type \(.*should be the same|same dtype|expected scalar type|on the same device": _OTHERS,
     "modified by an inplace operation": (
         "the network overwrites in place what its derivative needs; call that operation out of place."
     ),
