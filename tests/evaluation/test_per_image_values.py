@@ -37,7 +37,7 @@ PROTOCOL = Protocol(
         Accuracy(),
         Sparsity(),
         RobustnessRandom(rps_levels=(8.0,), draws=2),
-        RobustnessAttack(levels=(1.0,), steps=2, images=3),
+        RobustnessAttack(levels=(), steps=1, images=3),
         Fidelity(steps=3),
         Sanity(images=3),
     )
