@@ -18,6 +18,15 @@ _UNKNOWN = (
     "operations, or a method whose gradient is not differentiated again."
 )
 _ONCE = _UNKNOWN.format("an autograd function of the network's own (marked once_differentiable)")
+_DEAD_ENDS = {
+    "torch::autograd::Error": _ONCE,
+    "NativeLayerNormBackwardBackward0": (
+        "a layer normalisation is hidden, as in TorchScript, so that it is PyTorch's own, whose third derivative is "
+        "wrong; pass the Python module that the network was made from."
+    ),
+}
+"""Names of nodes through which a gradient cannot be differentiated further, and why."""
+
 _OTHERS = "the images are of another type than the network, or on another device; convert one of them, as by x.to(...)."
 _OVERWRITTEN = (
     "the network overwrites the images that it is given, so there is no gradient at them. Let its first operation work "
@@ -89,13 +98,14 @@ def explained() -> Iterator[None]:
 
 
 def refuse_dead_ends(gradient: Tensor) -> None:
-    """Raise `ModelError` if a gradient with a graph was computed by a function that can be differentiated once only.
+    """Raise `ModelError` if a gradient with a graph was computed by a function whose next derivative is not to be had.
 
-    Autograd says so when it gets there, which it does not where derivatives by given tensors are asked for: these would
-    be silently without what goes through that function.
+    Of one that can be differentiated once only autograd says so when it gets there, which it does not where derivatives
+    by given tensors are asked for: these would be silently without what goes through that function.
     """
-    if any(node.name() == "torch::autograd::Error" for node in history(gradient.grad_fn)):
-        raise ModelError(_ONCE)
+    for node in history(gradient.grad_fn):
+        if (meaning := _DEAD_ENDS.get(node.name())) is not None:
+            raise ModelError(meaning)
 
 
 def refuse_severed(function: Callable[[Tensor], Tensor], point: Tensor) -> None:

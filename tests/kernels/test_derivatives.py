@@ -381,3 +381,18 @@ def test_other_failures_stay_what_they_are() -> None:
 def test_every_way_in_which_pytorch_says_it_is_understood(said: str, name: str) -> None:
     with pytest.raises(ModelError, match=name), explained():
         raise RuntimeError(said)
+
+
+@pytest.mark.parametrize("hide", [torch.jit.trace, lambda network, _: torch.jit.script(network)])
+def test_a_layer_normalisation_that_no_mode_sees_is_refused(hide: Callable[..., nn.Module]) -> None:
+    # Its own third derivative is wrong, so HessianNorm would train for something else, silently.
+    layers = nn.Conv2d(3, 4, 2, 2), nn.Flatten(2), nn.LayerNorm(16), nn.GELU(), nn.Flatten(), nn.Linear(64, 3)
+    network, x, y = nn.Sequential(*layers).double(), randn(2, 3, 8, 8), torch.tensor([0, 1])
+    hidden = hide(network, x)
+    for refused in (
+        lambda: HessianNorm(1.0)(hidden, x, y),
+        lambda: Gradient()(hidden, x, y, create_graph=True),
+    ):
+        with pytest.raises(ModelError, match="a layer normalisation is hidden"):
+            refused()
+    torch.testing.assert_close(Gradient()(hidden, x, y), Gradient()(network, x, y))
