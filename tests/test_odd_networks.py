@@ -160,6 +160,27 @@ def test_many_passes_of_a_checkpointed_stage_with_relu_are_those_without(reentra
             same(found, attribution(Returning(plain(activation=nn.ReLU()), usual), x, y))
 
 
+COMPILED = (
+    "Gradient",
+    "SmoothGrad",
+    "GradCAM",
+    "DeepLift",
+    "MoreauGrad",
+    "TargetedManipulation",
+    "metric hessian_norm",
+)
+COMPILED += ("objective HessianNorm", "objective LocalGradientAlignment", "TargetedManipulation", "group sanity")
+
+
+def test_a_compiled_network_gives_what_it_was_compiled_from() -> None:
+    # Where a mode looks into it, dynamo would have traced the mode, and failed; a compiler's graph has one derivative.
+    net, (x, y) = plain(), images()
+    compiled: Any = torch.compile(net, backend="eager")
+    for name in COMPILED:
+        same(RUNS[name](compiled, x, y), RUNS[name](net, x, y))
+    assert compiled(x).equal(net(x))
+
+
 def test_a_network_that_ignores_its_images_has_maps_of_zeros() -> None:
     x, y = images()
     constant = nn.Sequential(nn.Flatten(), nn.Linear(3 * SIDE * SIDE, 3)).double()

@@ -1,7 +1,9 @@
 """The mode: while it is on, every function of PyTorch that a network calls can be answered in another way."""
 
-from collections.abc import Callable, Mapping
-from contextlib import ExitStack, suppress
+import sys
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
 from typing import Any, TypeVar
 
 import torch
@@ -23,6 +25,35 @@ Handler = Callable[[Call], Any]
 """Answers a call; `NotImplemented` leaves it to the function itself."""
 
 Key = TypeVar("Key", bound=str | Kind)
+
+
+@contextmanager
+def _uncompiled() -> Iterator[None]:
+    """Let what `torch.compile` made run as it was written: a mode sees functions, not what they were compiled into.
+
+    Whether it is compiled is one setting for all threads, which the last of several blocks puts back.
+    """
+    if "torch._dynamo" not in sys.modules:  # so that nothing was compiled; it takes a second to import
+        yield
+        return
+    with _Uncompiled.lock:
+        _Uncompiled.blocks += 1
+        if _Uncompiled.blocks == 1:
+            _Uncompiled.setting = ExitStack()
+            _Uncompiled.setting.enter_context(torch.compiler.set_stance("force_eager"))
+    try:
+        yield
+    finally:
+        with _Uncompiled.lock:
+            _Uncompiled.blocks -= 1
+            if not _Uncompiled.blocks:
+                _Uncompiled.setting.close()
+
+
+class _Uncompiled:
+    """How many blocks need networks uncompiled, in all threads."""
+
+    lock, blocks, setting = threading.Lock(), 0, ExitStack()
 
 
 class Dispatch(TorchFunctionMode):
@@ -53,22 +84,23 @@ class Dispatch(TorchFunctionMode):
         kinds = {name: each for kind, each in handlers.items() if isinstance(kind, Kind) for name in of_kind(kind)}
         self._handlers = kinds | {name: each for name, each in handlers.items() if isinstance(name, str)}
         self._otherwise, self._substitute = otherwise, substitute
-        self._refusals: list[ExitStack] = []
+        self._blocks: list[ExitStack] = []
         self._answers: dict[int, tuple[Tensor, Tensor]] = {}
 
     def __enter__(self) -> "Dispatch":
         """Start to answer calls; activations that would be computed anew later, without answers, are refused."""
-        refusal = ExitStack()
-        self._refusals.append(refusal)  # modes nest, and one may be entered again within itself
+        block = ExitStack()
+        self._blocks.append(block)  # modes nest, and one may be entered again within itself
+        block.enter_context(_uncompiled())
         if torch.is_grad_enabled():
             with suppress(RuntimeError):  # of hooks that were there before, and do not recompute
-                refusal.enter_context(torch.autograd.graph.disable_saved_tensors_hooks(RECOMPUTES))
+                block.enter_context(torch.autograd.graph.disable_saved_tensors_hooks(RECOMPUTES))
         return super().__enter__()  # type: ignore[no-untyped-call,no-any-return]
 
     def __exit__(self, *error: Any) -> None:
         """Stop to answer calls."""
         super().__exit__(*error)  # type: ignore[no-untyped-call]
-        self._refusals.pop().close()
+        self._blocks.pop().close()
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """Answer a call, or call the function."""

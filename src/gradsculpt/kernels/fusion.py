@@ -203,7 +203,7 @@ class _Merged(NamedTuple):
 
 def _copy(model: nn.Module, x: Tensor) -> Fused | None:
     """Return the copy if there is anything to gain and it gives the same logits."""
-    if torch.is_autocast_enabled(x.device.type) or _hooked(model) or not any(_pairs(model)) or any(_opaque(model)):
+    if torch.is_autocast_enabled(x.device.type) or _hooked(model) or not any(_pairs(model)) or _is_opaque(model):
         return None
     try:
         # A tensor of inference mode, as a parameter or as a map, could not be differentiated.
@@ -245,11 +245,9 @@ def _pairs(model: nn.Module) -> Iterator[tuple[nn.Module, nn.Module]]:
                 yield first, second
 
 
-def _opaque(model: nn.Module) -> Iterator[nn.Module]:
-    """Yield modules that cannot be watched, or whose copy takes minutes, as it does of what was compiled."""
-    for module in model.modules():
-        if hasattr(module, "_orig_mod") or isinstance(module, torch.jit.ScriptModule):
-            yield module
+def _is_opaque(model: nn.Module) -> bool:
+    """Return whether a part of a network cannot be watched, or takes minutes to copy, as what was compiled does."""
+    return any(hasattr(each, "_orig_mod") or isinstance(each, torch.jit.ScriptModule) for each in model.modules())
 
 
 def _same(logits: Tensor, expected: Tensor) -> bool:
