@@ -1,7 +1,7 @@
 """The network under attack: its maps, its predictions, and gradients of both with respect to the images alone."""
 
 from collections.abc import Callable
-from contextlib import ExitStack, nullcontext, suppress
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from gradsculpt.attributions import Attribution
 from gradsculpt.eager import eager
-from gradsculpt.errors import FlatMapsError, ModelError, UnknownFunctionError
+from gradsculpt.errors import FlatMapsError, UnknownFunctionError
 from gradsculpt.gradients import Model, differentiable, input_gradient
 from gradsculpt.isolation import undisturbed
 from gradsculpt.kernels import Reading, softplus_for_relu, twice_differentiable
@@ -28,14 +28,12 @@ class AttackedModel:
     """A network and an attribution of it, seen by an attack; the arguments are those of `Manipulation`."""
 
     def __init__(self, model: Model, attribution: Attribution, smooth_beta: float | None) -> None:
-        inside = model
-        with suppress(ModelError) if smooth_beta is None else nullcontext():
-            # What is compiled can neither be differentiated twice nor be seen into.
-            inside = eager(model, "an attack through Softplus")
+        if smooth_beta is not None:
+            eager(model, "an attack through Softplus")  # refuses what hides its activations
         self._attribution = attribution
         self._real = Watched(model, None, fast=False)
-        self._sloped = Watched(inside, smooth_beta, fast=True)
-        self._slow = Watched(inside, smooth_beta, fast=False)
+        self._sloped = Watched(model, smooth_beta, fast=True)
+        self._slow = Watched(model, smooth_beta, fast=False)
         self._same = smooth_beta is None
 
     def look(self, x: Tensor, y: Tensor) -> Look:
