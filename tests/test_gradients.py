@@ -178,3 +178,13 @@ def test_undisturbed_keeps_buffers_registered() -> None:
         assert set(dict(model.named_buffers())) == {"1.running_mean", "1.running_var", "1.num_batches_tracked"}
         assert isinstance(model[1].running_mean, Tensor)
     assert set(model.state_dict()) == set(network().state_dict())
+
+
+def test_where_a_value_is_not_finite_there_is_no_gradient() -> None:
+    x = torch.tensor([[1.0, 2.0], [torch.nan, 2.0], [torch.inf, 2.0]])
+    values, gradient = input_gradient(lambda t: t.relu().sum(dim=1), x)
+    assert values.isfinite().tolist() == [True, False, False]
+    assert gradient[0].tolist() == [1.0, 1.0]
+    assert gradient[1:].isnan().all()
+    _, gradient = input_gradient(lambda t: t[0].square().sum(), x[:1])  # one value for all
+    assert gradient.tolist() == [[2.0, 4.0]]

@@ -55,7 +55,7 @@ def input_gradient(
             gradient = torch.zeros_like(point)
         # A rectifier takes NaN for what it cuts off, so that the gradient would be 0; asking an accelerator takes long.
         broken = ~values.detach().isfinite()
-        if len(broken) == len(point) and (broken.device.type != "cpu" or bool(broken.any())):
+        if broken.shape == point.shape[:1] and (broken.device.type != "cpu" or bool(broken.any())):
             gradient = gradient.masked_fill(broken.view(-1, *[1] * (gradient.ndim - 1)), torch.nan)
     return (values, gradient) if create_graph else (values.detach(), gradient)
 
