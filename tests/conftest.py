@@ -20,6 +20,11 @@ torch.set_num_threads(1)
 
 
 @pytest.fixture(autouse=True)
-def _numbers_as_they_are() -> None:
-    """Commands let the processor take subnormal numbers for 0; a test that ran one must not change those after it."""
+def _as_if_alone() -> None:
+    """Start each test alike, whatever ran before it.
+
+    Commands let the processor take subnormal numbers for 0, and networks without a seed of their own are drawn from the
+    random state.
+    """
     torch.set_flush_denormal(False)
+    torch.manual_seed(0)
