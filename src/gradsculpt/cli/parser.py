@@ -8,6 +8,7 @@ from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
+from gradsculpt.cli.grammar import items
 from gradsculpt.cli.parts import spelled_out
 from gradsculpt.errors import ArgumentError
 
@@ -35,6 +36,8 @@ class _Setting(ActionTypeHint):
     """A setting of a command, of a file or of a class, which takes parts as they are typed (see `parts`)."""
 
     def _check_type(self, value: Any, append: bool = False, cfg: Any = None, mode: Any = None) -> Any:
+        if self._typehint == tuple[str, ...] and isinstance(value, str):
+            return tuple(item.strip() for item in items(value.strip().removeprefix("[").removesuffix("]")))
         if (make := _AS_TYPED.get(self._typehint)) is not None:
             if isinstance(value, str) and value:
                 return make(value)

@@ -160,7 +160,9 @@ def _train(
         _claim(settings, config)  # now, so that a run can be resumed whose teacher was interrupted
     splits, objective = with_teacher(settings, splits, reporter, _fit)
     seed_everything(settings.seed, verbose=False)
-    module = build_module(replace(settings, objective=objective), splits.train)
+    module = build_module(
+        replace(settings, objective=objective), splits.train, lambda note: reporter.say(f"note: {note}")
+    )
     if kept is not None:
         check_fit(settings, kept, module)
     folder = settings.out / CHECKPOINTS
