@@ -23,7 +23,7 @@ from gradsculpt.training import TrainSettings, open_data
 from gradsculpt.training.resuming import CONFIG, run_config
 from gradsculpt.wording import printable
 
-NETWORKS = "torchvision:NAME, timm:NAME or python:MODULE:FACTORY (with --weights), or pretrained:efficientnet-lite0"
+NETWORKS = "torchvision:NAME, timm:NAME or python:MODULE:FACTORY (with --weights), or pretrained:NAME"
 
 _WEIGHTLESS = ("torchvision", "timm", "python")
 

@@ -10,4 +10,5 @@ from gradsculpt.models.starting import Start, freeze, started
 from gradsculpt.models.weights import imagenet_classes, pretrained, with_weights
 
 __all__ = ["MODELS", "PRETRAINED", "Classifier", "ConvNet", "LeNet", "OutputOf", "Start"]
-__all__ += ["build", "freeze", "imagenet_classes", "load", "pretrained", "save", "started", "to_softplus", "with_weights"]
+__all__ += ["build", "freeze", "imagenet_classes", "load", "pretrained", "save"]
+__all__ += ["started", "to_softplus", "with_weights"]

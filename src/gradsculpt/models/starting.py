@@ -1,6 +1,5 @@
 """Where a training starts: a network of other weights, with a head for new classes."""
 
-import json
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,11 +9,11 @@ from torch import Tensor, nn
 from gradsculpt.errors import ModelError, did_you_mean
 from gradsculpt.inputs import InputSpace
 from gradsculpt.isolation import own_randomness
-from gradsculpt.models.checkpoint import DESCRIPTION, WEIGHTS, described
+from gradsculpt.models.checkpoint import WEIGHTS, described
 from gradsculpt.models.networks import build, construct
 from gradsculpt.models.published import habits_of, published_state
 from gradsculpt.models.states import fill, read_state
-from gradsculpt.models.weights import DEFAULT, IMAGENET, imagenet_classes
+from gradsculpt.models.weights import DEFAULT, imagenet_classes
 
 BACKBONE = "backbone"
 

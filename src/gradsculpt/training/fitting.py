@@ -34,9 +34,7 @@ def build_module(
     if settings.weights is None:
         network = build(settings.model, num_classes=len(classes), image_size=size, softplus=settings.softplus)
     else:
-        start = started(
-            settings.model, settings.weights, classes=classes, image_size=size, softplus=settings.softplus
-        )
+        start = started(settings.model, settings.weights, classes=classes, image_size=size, softplus=settings.softplus)
         network, space = start.network, start.space
         left = freeze(network, settings.freeze, start.head)
         for note in start.notes:

@@ -114,8 +114,8 @@ class TrainSettings:
         clip: Largest L2 norm of the gradient of all parameters; a longer one is scaled down to it.
         optimization: Optimiser and learning-rate schedule.
         statistics: Mean and standard deviation by which inputs are normalised, each one number a channel, of pixels in
-            [0, 1]: [[R, G, B], [R, G, B]]; or data, to measure those of the training images. By default what the weights
-            were trained with that the network starts from, and else those of the data.
+            [0, 1]: [[R, G, B], [R, G, B]]; or data, to measure those of the training images. By default those that the
+            weights were trained with from which the network starts, and else those of the data.
         image_size: Side of the images in pixels; by default that of the data.
         val_fraction: Share of the training images that is cut off for validation.
         train_count: Number of training images to keep, the same share of each class, once validation is cut off; of
