@@ -38,6 +38,8 @@ from tests.training.small import images
 UNTOUCHED: dict[str, Any] = {
     "data": "cells",
     "model": "lenet",
+    "weights": None,
+    "freeze": (),
     "softplus": None,
     "epochs": 20,
     "batch_size": 64,

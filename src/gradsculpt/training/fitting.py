@@ -59,7 +59,7 @@ def _space(
 ) -> InputSpace:
     """Return how images are normalised: as the settings say, else as the weights want, else by the images."""
     said = settings.statistics
-    if said is None and settings.weights is not None:
+    if said is None:
         if wanted is None:
             raise ArgumentError(
                 f"it is not known how the images were normalised that the weights {settings.weights} of "
@@ -67,7 +67,7 @@ def _space(
                 "deviation, or --statistics data for those of your images."
             )
         return wanted
-    space = InputSpace(*(pixel_statistics(images) if said in (None, "data") else said))
+    space = InputSpace(*(pixel_statistics(images) if said == "data" else said))
     if wanted is not None and space != wanted:
         tell(f"the weights want images normalised by {wanted.mean} and {wanted.std}, and --statistics says otherwise")
     return space

@@ -183,8 +183,10 @@ class TrainSettings:
                 f"--freeze {' '.join(self.freeze)} would keep random weights, as the network starts from none; pass "
                 "--weights FILE or default, or a --model pretrained:NAME."
             )
-        if self.statistics is not None and self.statistics != "data":
-            space = InputSpace(*self.statistics)
+        if self.statistics is None and self.weights is None:
+            object.__setattr__(self, "statistics", "data")
+        if self.statistics not in (None, "data"):
+            space = InputSpace(*self.statistics)  # type: ignore[misc]
             object.__setattr__(self, "statistics", (space.mean, space.std))
 
     def config(self) -> dict[str, Any]:
