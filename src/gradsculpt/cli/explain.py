@@ -1,23 +1,27 @@
 """`gradsculpt explain`."""
 
+from __future__ import annotations
+
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from torch import Tensor
-
-from gradsculpt import checks
-from gradsculpt.attributions import Attribution
 from gradsculpt.cli.folder import ResultFolder, file_name
 from gradsculpt.cli.grammar import canonical
 from gradsculpt.cli.images import NamedImage, add_image_options, batches, collect, predictions, target_classes, unread
 from gradsculpt.cli.networks import NamedNetwork, add_network_options, named_networks, networks_and_images, read_words
 from gradsculpt.cli.parser import Options, Parser, command_parser
 from gradsculpt.cli.parts import attribution
+from gradsculpt.cli.process import prepare
 from gradsculpt.errors import ArgumentError, ModelError
 from gradsculpt.locks import locked
 from gradsculpt.progress import Reporter
-from gradsculpt.visualize import colour, overlay, plain
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from gradsculpt.attributions import Attribution
 
 _ENTRIES = 2**18  # of a batch: few, as some methods take seconds an image, and as they make their own batches
 _SHEET_ROWS = 24
@@ -27,11 +31,14 @@ _OVERLAID = 4  # with this many maps a row, the sheet leaves the overlays out
 def run(words: Sequence[str], reporter: Reporter) -> None:
     """Write heat maps, overlays and raw arrays of images."""
     options = read_words(_parser(), words)
+    prepare()
     with locked(options["out"], "explain", reporter.say):
         _explain(options, words, reporter)
 
 
 def _explain(options: Options, words: Sequence[str], reporter: Reporter) -> None:
+    from gradsculpt import checks
+
     if options["signed"] and options["absolute"]:
         raise ArgumentError("--signed and --absolute exclude each other; pass one, or none for --absolute.")
     checks.within("--clip", options["clip"], 0.0, 100.0)
@@ -100,6 +107,8 @@ class _MapFolder(ResultFolder):
         self, network: NamedNetwork, methods: Mapping[str, Attribution], images: Sequence[NamedImage], images01: Tensor
     ) -> Iterator[int]:
         """Write maps of a few images with pixels [N, 3, S, S] in [0, 1]; yield their number after each method."""
+        from gradsculpt.visualize import colour, overlay, plain
+
         classifier, probabilities = network.classifier, network.probabilities(images01)
         target = target_classes(self._target, [image.label for image in images], probabilities, classifier.classes)
         said = predictions(probabilities, target, classifier.classes)

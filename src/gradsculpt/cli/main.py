@@ -51,7 +51,6 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         module = importlib.import_module(_find(words[0]).module)
         process = importlib.import_module("gradsculpt.cli.process")
-        process.prepare()
         module.run(words[1:], process.reporter())
     except GradsculptError as error:
         if debug:

@@ -1,30 +1,31 @@
 """The networks that a command line names, by the path of a run or by name, with their data; a run brings its own."""
 
-import math
+from __future__ import annotations
+
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
-
-from torch import Tensor
+from typing import TYPE_CHECKING, Any
 
 from gradsculpt.cli.folder import numbered
 from gradsculpt.cli.parser import Options, Parser
 from gradsculpt.cli.process import DEVICES, find_device
 from gradsculpt.cli.settings import read_settings
-from gradsculpt.data import Splits
+from gradsculpt.cli.sources import value
 from gradsculpt.errors import ArgumentError, RunError, did_you_mean
-from gradsculpt.inputs import InputSpace
-from gradsculpt.models import PRETRAINED, Classifier, load, pretrained, with_weights
-from gradsculpt.models.checkpoint import DESCRIPTION
-from gradsculpt.models.networks import torchvision_names
 from gradsculpt.progress import Reporter
-from gradsculpt.training import TrainSettings, open_data
-from gradsculpt.training.resuming import CONFIG, run_config
 from gradsculpt.wording import printable
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from gradsculpt.data import Splits
+    from gradsculpt.models import Classifier
+    from gradsculpt.training import TrainSettings
 
 NETWORKS = "torchvision:NAME, timm:NAME or python:MODULE:FACTORY (with --weights), or pretrained:efficientnet-lite0"
 
+_OF_RUNS = ("gradsculpt.models.checkpoint.DESCRIPTION", "gradsculpt.training.resuming.CONFIG")
 _WEIGHTLESS = ("torchvision", "timm", "python")
 
 
@@ -51,6 +52,8 @@ class NamedNetwork:
 
         Options are those of `add_data_options`, and `out`, where downloads and decoded images go by default.
         """
+        from gradsculpt.training import TrainSettings, open_data
+
         if options["data"] is None:
             raise ArgumentError(f"{self.name} is no run with data of its own; pass --data.")
         given = {name: options[name] for name in ("out", "data", "data_dir", "cache_dir")}
@@ -67,6 +70,8 @@ class Run(NamedNetwork):
 
     def data(self, options: Options, reporter: Reporter) -> Splits:
         """Return the run's own data, or those that are named; raise `ArgumentError` if their classes are others."""
+        from gradsculpt.training import open_data
+
         kept = {name: getattr(self.settings, name) for name in ("data_dir", "cache_dir")}
         # What the training named may be a place of another machine, or of before the run was moved.
         there = {name: path if path is not None and path.exists() else None for name, path in kept.items()}
@@ -86,6 +91,9 @@ class Run(NamedNetwork):
 
 def open_run(path: Path, device: str = "cpu") -> Run:
     """Open a finished run, on a device; raise as `load` and `find_device` do."""
+    from gradsculpt.models import load
+    from gradsculpt.training.resuming import CONFIG, run_config
+
     classifier = load(path).to(find_device(device))
     run_config(path / CONFIG)
     settings = read_settings(["--config", str(path / CONFIG), "--out", str(path)])
@@ -113,27 +121,19 @@ def add_data_options(parser: Parser, purpose: str) -> None:
 
 
 def read_words(parser: Parser, words: Sequence[str]) -> dict[str, Any]:
-    """Read a command line where networks and images may stand among the options; the parser wants them together."""
-    takes = {option: action.nargs for action in parser._actions for option in action.option_strings}
-    front, options = list[str](), list[str]()
-    left = 0.0  # words that still belong to the last option
-    for word in words:
-        if is_option := word.startswith("--"):
-            nargs = takes.get("--" + word[2:].replace("-", "_"), 0)
-            left = 0 if "=" in word or nargs == 0 else math.inf if nargs == "+" else 1
-        (options if is_option or left > 0 else front).append(word)
-        left -= not is_option
-    return parser.read([*front, *options])
+    """Read a command line where networks and images may stand among the options."""
+    return parser.read(words)
 
 
 def networks_and_images(options: Options) -> tuple[list[str], list[Path]]:
     """Tell the names of the networks in front, at least one, from the images after them."""
+    description, config = (value(path) for path in _OF_RUNS)
     words = [word for word in (options["model"], options["network"], *options["images"]) if word is not None]
     if not words:
         raise ArgumentError(f"no network is named; pass a run directory, or {NETWORKS}.")
     last = 1
     while last < len(words) and (
-        _by_name(words[last]) or any((Path(words[last]) / file).is_file() for file in (DESCRIPTION, CONFIG))
+        _by_name(words[last]) or any((Path(words[last]) / file).is_file() for file in (description, config))
     ):
         last += 1
     return words[:last], [Path(word) for word in words[last:]]
@@ -149,6 +149,9 @@ def _check_there(name: str) -> None:
     """Raise `RunError` unless a word names a network or a path that exists."""
     if _by_name(name) or Path(name).exists():
         return
+    from gradsculpt.models import PRETRAINED
+    from gradsculpt.models.networks import torchvision_names
+
     known = {key: f"torchvision:{key}" for key in torchvision_names()}
     known |= {key: f"pretrained:{key}" for key, _ in PRETRAINED}
     raise RunError(
@@ -171,6 +174,9 @@ def open_classifier(
     Options that do not suit are an `ArgumentError`, an unfinished run a `RunError`, other failures a `ModelError`.
     """
     _check_there(name)
+    from gradsculpt.inputs import InputSpace
+    from gradsculpt.models import pretrained, with_weights
+
     short = name.rpartition(":")[2]
     if _by_name(name, _WEIGHTLESS):
         if weights is None:

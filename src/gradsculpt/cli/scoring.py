@@ -1,26 +1,28 @@
 """What the commands that score networks share: the options of a protocol, scoring into a folder, and the page."""
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
-from gradsculpt import checks
 from gradsculpt.cli.folder import file_name, numbered
 from gradsculpt.cli.networks import NamedNetwork, Run, add_data_options, open_run
 from gradsculpt.cli.parser import Options, Parser, command_parser
 from gradsculpt.cli.parts import attribution, part
-from gradsculpt.data import ImageSet, Splits, loader
+from gradsculpt.cli.sources import value
 from gradsculpt.errors import ArgumentError
-from gradsculpt.evaluation import MetricGroup, Protocol, Scorecard, ScoreGroup, evaluate
-from gradsculpt.evaluation.scorecard import FILE
 from gradsculpt.files import whole
 from gradsculpt.locks import locked
-from gradsculpt.metrics import METRICS
 from gradsculpt.progress import Reporter
-from gradsculpt.report import RunView, Sample, choose, read_curve, render, sample_maps, sheet
+
+if TYPE_CHECKING:
+    from gradsculpt.data import ImageSet, Splits
+    from gradsculpt.evaluation import Protocol, Scorecard, ScoreGroup
+    from gradsculpt.report import RunView, Sample
+
+FILE, VALUES = map(value, ("gradsculpt.evaluation.scorecard.FILE", "gradsculpt.evaluation.per_image_values.VALUES"))
 
 _FULL = (
     "Every group with as many draws, steps and images as the papers; the targeted attack within 4 of 255, as theirs of "
@@ -57,6 +59,8 @@ def add_protocol(parser: Parser, words: Sequence[str]) -> None:
 
 def read_protocol(options: Options, network: NamedNetwork) -> Protocol:
     """Return the protocol that the options of `add_protocol` ask for."""
+    from gradsculpt.evaluation import Protocol
+
     if options["quick"] and options["full"]:
         raise ArgumentError("--quick and --full exclude each other; pass one.")
     chosen = Protocol.quick() if options["quick"] else Protocol.full() if options["full"] else Protocol()
@@ -67,6 +71,8 @@ def read_protocol(options: Options, network: NamedNetwork) -> Protocol:
 
 def _group(text: str, protocol: Protocol) -> ScoreGroup:
     """Return a group by name or class path; settings that are not typed are those of the protocol, where it has it."""
+    from gradsculpt.evaluation import MetricGroup, ScoreGroup
+    from gradsculpt.metrics import METRICS
 
     def supplied(cls: type) -> dict[str, Any]:
         group = next((group for group in protocol.groups if type(group) is cls), None)
@@ -85,6 +91,12 @@ def score(
 
     Options are those of `add_protocol`; data with classes that the network does not know are an `ArgumentError`.
     """
+    import numpy as np
+
+    from gradsculpt import checks
+    from gradsculpt.data import loader
+    from gradsculpt.evaluation import evaluate
+
     limit = options["limit"]
     checks.at_least("--limit", 1 if limit is None else limit, 1)
     images = _labelled(network, getattr(splits, options["split"]))
@@ -133,6 +145,9 @@ def compare(options: dict[str, Any], reporter: Reporter, note: str = "") -> list
     Nothing is written into the runs: scorecards are kept beside the page, in `scores_folder`. Runs with different
     classes, or with images of different sizes of different data, are an `ArgumentError`.
     """
+    from gradsculpt import checks
+    from gradsculpt.report import render, sheet
+
     runs = [open_run(path, options["device"]) for path in options["runs"]]
     checks.at_least("--count", options["count"], 1)
     first = runs[0]
@@ -162,6 +177,8 @@ def scores_folder(page: Path) -> Path:
 
 def _views(runs: Sequence[Run], options: Options, reporter: Reporter) -> tuple[list[RunView], list[Sample]]:
     """Return what a page tells of each run, and the images that it shows."""
+    from gradsculpt.report import RunView, Sample, choose, read_curve, sample_maps
+
     views, shown, names = list[RunView](), list[Sample](), numbered(file_name(run.name) for run in runs)
     for opened, name in zip(runs, names, strict=True):
         splits = opened.data(options, Reporter() if views else reporter)
@@ -176,6 +193,8 @@ def _views(runs: Sequence[Run], options: Options, reporter: Reporter) -> tuple[l
 
 def _labelled(network: NamedNetwork, images: ImageSet) -> ImageSet:
     """Return images with the labels that they have as classes of a network."""
+    import numpy as np
+
     classes = network.classifier.classes
     nameless = classes == tuple(map(str, range(len(classes)))) and len(classes) == len(images.classes)
     if images.classes == classes or nameless:

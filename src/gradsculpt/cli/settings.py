@@ -1,72 +1,85 @@
 """The settings of a training from a recipe, a file and flags."""
 
-import argparse
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-import yaml
-
-from gradsculpt.cli.parser import command_parser, recipe_path, without_effect
+from gradsculpt.cli.parser import Parser, command_parser, recipe_path, without_effect
+from gradsculpt.cli.sources import value
 from gradsculpt.errors import ArgumentError
-from gradsculpt.training import Optimization, TrainSettings
-from gradsculpt.training.resuming import CONFIG, run_config
+
+if TYPE_CHECKING:
+    from gradsculpt.training import TrainSettings
+
+SETTINGS = ("gradsculpt.training.settings.TrainSettings", "gradsculpt.training.settings.Optimization")
 
 _SGD, _STEP = ("optimizer", "sgd"), ("schedule", "step")
 _ONLY_WITH = {"momentum": _SGD, "milestones": _STEP, "gamma": _STEP}
 """Flags that say nothing unless another setting has a certain value; a recipe may hold them for whoever chooses it."""
 
 
-def read_settings(words: Sequence[str]) -> TrainSettings:
+def read_settings(words: Sequence[str]) -> "TrainSettings":
     """Return the settings of a command line; what is not understood in it or in a file is an `ArgumentError`.
 
     A recipe, or several joined by +, comes first, then a configuration file, then the flags, in whatever order they are
     typed; --resume starts from the run's own file.
     """
-    parser = command_parser("train", "Train a classifier and leave a run directory.")
-    parser.add_argument("--config", action="config", help="YAML file of settings; flags override it.")
-    parser.add_class_arguments(TrainSettings, skip={"optimization"})
-    parser.add_class_arguments(Optimization)
-    files, flags = _files_first(words)
-    values = parser.read([*files, *flags])
-    values.pop("config", None)
+    parser = train_parser()
+    typed = parser.read(words)
+    files = _files(typed)
+    flags = _without_config(words)
+    from gradsculpt.cli.building import build
+
+    settings = build(files, flags)
+    chosen = settings.optimization
     for name, (setting, needed) in _ONLY_WITH.items():
-        if values[setting] != needed:
+        if getattr(chosen, setting) != needed:
             without_effect(words, [name], f"without --{setting} {needed}")
-    if values["optimizer"] == "sgd":
+    if chosen.optimizer == "sgd":
         without_effect(words, ["betas"], "with --optimizer sgd")
-    optimization = Optimization(**{name: values.pop(name) for name in Optimization.__dataclass_fields__})
-    return TrainSettings(**values, optimization=optimization)
+    return settings
 
 
-def _files_first(words: Sequence[str]) -> tuple[list[str], list[str]]:
-    """Return --config options for the run to resume, the recipe and the user's file, and the other words."""
-    scan = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
-    try:
-        scan.add_argument("--config", type=Path, action="append", default=[])
-        first, others = scan.parse_known_args(words)
-        scan.add_argument("--recipe")
-        scan.add_argument("--out", type=Path)
-        scan.add_argument("--resume", nargs="?", const="true", default="false")
-        named, _ = scan.parse_known_args(others)
-    except argparse.ArgumentError:
-        return [], list(words)  # a flag without its value: the full parser says so
-    configs: list[Path] = first.config
-    recipe = named.recipe or next(filter(None, map(_recipe_in, reversed(configs))), None)
-    resumed = None if named.out is None or named.resume == "false" else named.out / CONFIG
+def train_parser() -> Parser:
+    """Return the options of a training."""
+    parser = command_parser("train", "Train a classifier and leave a run directory.")
+    parser.add_argument("--config", type=Path, action="append", help="YAML file of settings; flags override it.")
+    parser.dotted = ("objective", "augment")
+    parser.add_settings(SETTINGS[0], skip=["optimization"])
+    parser.add_settings(SETTINGS[1])
+    return parser
+
+
+def _files(typed: Mapping[str, Any]) -> list[Path]:
+    """Return the files that a training starts from: that of the run to resume, the recipe's and the user's."""
+    import yaml
+
+    configs: list[Path] = typed["config"] or []
+    recipe = typed["recipe"]
+    for config in reversed(configs):
+        try:
+            content = yaml.safe_load(config.read_text(encoding="utf-8"))
+        except OSError as error:
+            raise ArgumentError(
+                f"--config {config} cannot be read ({error.strerror}); pass a YAML file of settings."
+            ) from error
+        except (yaml.YAMLError, UnicodeDecodeError) as error:
+            raise ArgumentError(f"--config {config} is not valid YAML: {error}") from error
+        recipe = recipe or (content.get("recipe") if isinstance(content, dict) else None)
     files = [*([] if recipe is None else [recipe_path(name) for name in recipe.split("+")]), *configs]
+    resumed = typed["out"] / value("gradsculpt.training.resuming.CONFIG") if typed["resume"] else None
     if resumed is not None and resumed.is_file():
+        from gradsculpt.training.resuming import run_config
+
         run_config(resumed)
         files = [resumed, *files]
-    return [word for file in files for word in ("--config", str(file))], others
+    return files
 
 
-def _recipe_in(config: Path) -> str | None:
-    try:
-        content = yaml.safe_load(config.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ArgumentError(
-            f"--config {config} cannot be read ({error.strerror}); pass a YAML file of settings."
-        ) from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ArgumentError(f"--config {config} is not valid YAML: {error}") from error
-    return content.get("recipe") if isinstance(content, dict) else None
+def _without_config(words: Sequence[str]) -> list[str]:
+    kept, skipped = list[str](), False
+    for word in words:
+        if not skipped and word.partition("=")[0] != "--config":
+            kept.append(word)
+        skipped = word == "--config"
+    return kept
