@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from gradsculpt.cli.limits import at_least
 from gradsculpt.cli.parser import command_parser
 from gradsculpt.cli.process import prepare, result_console
 from gradsculpt.cli.scoring import compare, comparison_options
@@ -33,7 +34,7 @@ def run(words: Sequence[str], reporter: Reporter) -> None:
     """Train a standard and an elastic-net network on the cells, and compare their maps on one page."""
     parser = command_parser("demo", "Train two small networks on synthetic cells and compare their maps on one page.")
     parser.add_argument("--out", type=Path, default=Path("demo"), help="Folder of the two runs and report.html.")
-    parser.add_argument("--seed", type=int, default=0, help="Seed of everything.")
+    parser.add_argument("--seed", type=int, default=0, limit=at_least(0), help="Seed of everything.")
     options = parser.read(words)
     prepare()
     with locked(options["out"], "demo", reporter.say):

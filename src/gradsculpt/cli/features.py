@@ -5,7 +5,8 @@ from pathlib import Path
 
 from gradsculpt.cli.folder import ResultFolder, file_name
 from gradsculpt.cli.images import class_index, evenly_spaced, pixels01
-from gradsculpt.cli.networks import add_data_options, add_network_options, named_network
+from gradsculpt.cli.limits import at_least
+from gradsculpt.cli.networks import add_data_options, add_network_options, check_named, named_network
 from gradsculpt.cli.parser import Options, command_parser, without_effect
 from gradsculpt.cli.process import prepare
 from gradsculpt.locks import locked
@@ -25,9 +26,10 @@ def run(words: Sequence[str], reporter: Reporter) -> None:
     alike = "Whether colours vary together as in ImageNet, or as in the training images."
     parser.add_argument("--colours", type=str, choices=["imagenet", "data"], default="imagenet", help=alike)
     add_data_options(parser, "Other data than the run's, for --colours data.")
-    parser.add_argument("--batch_size", type=int, default=16, help="Classes at once.")
-    parser.add_settings("gradsculpt.visualize.Ascent")
+    parser.add_argument("--batch_size", type=int, default=16, limit=at_least(1), help="Classes at once.")
+    parser.add_settings("gradsculpt.visualize.Ascent", common=("steps", "output", "seed"))
     options = parser.read(words)
+    check_named([options["model"], options["network"]], options["data"])
     if options["colours"] != "data":
         without_effect(words, ("data", "data_dir", "cache_dir"), "without --colours data")
     prepare()

@@ -8,8 +8,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from gradsculpt.cli.folder import file_name, numbered
+from gradsculpt.cli.limits import at_least
 from gradsculpt.cli.networks import NamedNetwork, add_data_options
 from gradsculpt.cli.parser import Options, Parser, without_effect
+from gradsculpt.cli.parts import hints_of
+from gradsculpt.cli.sources import value
 from gradsculpt.errors import ArgumentError, DataError, did_you_mean
 from gradsculpt.progress import Reporter
 from gradsculpt.wording import printable
@@ -46,11 +49,21 @@ class NamedImage:
 def add_image_options(parser: Parser, count: int) -> None:
     """Add the options that say which images a command works on; `count` is the default of `--count`."""
     add_data_options(parser, "Samples of this data instead of files.")
-    parser.add_argument("--split", type=str, choices=["test", "val", "train"], default="test", help="Part of --data.")
-    parser.add_argument("--count", type=int, default=count, help="How many samples of --data, evenly spaced.")
-    parser.add_argument("--output", type=str, default="logit", help="logit, probability or log_probability.")
+    many = "How many samples of --data, evenly spaced."
+    split = ["test", "val", "train"]
+    parser.add_argument("--split", type=str, choices=split, default="test", group="images", help="Part of --data.")
+    parser.add_argument(
+        "--count",
+        type=int,
+        default=count,
+        limit=at_least(1),
+        group="images",
+        help="How many samples of --data, evenly spaced.",
+    )
+    output = hints_of(value("gradsculpt.attributions.Gradient"))["output"]
+    parser.add_argument("--output", type=output, default="logit", help="What is explained, of a class.")
     parser.add_argument("--target", type=str | None, help="true, predicted (the default for files) or a class name.")
-    parser.add_argument("--strict", action="store_true", help="Stop at the first unreadable file.")
+    parser.add_argument("--strict", action="store_true", group="images", help="Stop at the first unreadable file.")
 
 
 def collect(
@@ -61,7 +74,6 @@ def collect(
     Paths are those of files, and of folders of files; options those of `add_image_options`, and `out`, as they stand in
     the words.
     """
-    from gradsculpt import checks
     from gradsculpt.data.decode import decode
 
     if bool(paths) == bool(options["data"]):
@@ -69,7 +81,6 @@ def collect(
     if paths:
         without_effect(words, ("count", "split", "data_dir", "cache_dir"), "on image files, only with --data")
     if options["data"]:
-        checks.at_least("--count", options["count"], 1)
         data = getattr(network.data(options, reporter), options["split"])
         chosen = evenly_spaced(len(data), options["count"])
         names = numbered(file_name(data.names[i]) for i in chosen)

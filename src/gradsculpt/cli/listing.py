@@ -5,7 +5,8 @@ from collections.abc import Iterable, Sequence
 from rich.markup import escape
 from rich.table import Table
 
-from gradsculpt.cli.parser import RECIPES, command_parser
+from gradsculpt.cli.known import RECIPES
+from gradsculpt.cli.parser import command_parser
 from gradsculpt.cli.parts import names
 from gradsculpt.cli.process import result_console
 from gradsculpt.cli.sources import summary, value

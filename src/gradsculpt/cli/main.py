@@ -40,10 +40,12 @@ def main(arguments: list[str] | None = None) -> int:
     words = list(sys.argv[1:] if arguments is None else arguments)
     debug = "--debug" in words
     words = [word for word in words if word != "--debug"]
-    if not words or words[0] in ("-h", "--help"):
+    if words[:1] == ["help"]:
+        words = [*words[1:2], "--help"]
+    if not words or words[0] in ("-h", "--help", "--help-all"):
         sys.stdout.write(_overview())
         return 0
-    if words[0] == "--version":
+    if words[0] in ("--version", "-V"):
         from importlib.metadata import version
 
         sys.stdout.write(f"gradsculpt {version('gradsculpt')}\n")
@@ -69,8 +71,11 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _find(name: str) -> Command:
     if name not in COMMANDS:
-        hint = did_you_mean(name, list(COMMANDS))
-        raise GradsculptError(f"there is no command {name!r}.{hint} The commands are {', '.join(COMMANDS)}.")
+        hint = did_you_mean(name.lower(), [*COMMANDS, "--help", "--version"])
+        fact = f"there is no command {name!r}"
+        if name.startswith("-") and not hint:
+            fact = f"a command comes first, and {name} after it"
+        raise GradsculptError(f"{fact}.{hint} The commands are {', '.join(COMMANDS)}.")
     return COMMANDS[name]
 
 
@@ -80,5 +85,6 @@ def _overview() -> str:
     return (
         "Train PyTorch image classifiers whose gradients are worth reading, and prove it.\n\n"
         f"usage: gradsculpt COMMAND [options]\n\ncommands:\n{rows}\n\n"
-        "gradsculpt COMMAND --help tells a command's options; --debug shows the traceback of an error.\n"
+        "gradsculpt COMMAND --help, or gradsculpt help COMMAND, tells a command's options, --help-all all of them;\n"
+        "--debug shows the traceback of an error.\n"
     )

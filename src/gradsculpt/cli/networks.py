@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from gradsculpt.cli import known
 from gradsculpt.cli.folder import numbered
+from gradsculpt.cli.limits import at_least
 from gradsculpt.cli.parser import Options, Parser
 from gradsculpt.cli.process import DEVICES, find_device
 from gradsculpt.cli.settings import read_settings
@@ -102,22 +104,36 @@ def open_run(path: Path, device: str = "cpu") -> Run:
 
 def add_network_options(parser: Parser) -> None:
     """Add the name of a network, and the options that say what one by name is: its weights and its input."""
+    by_name = "networks by name"
     parser.add_argument("network", type=str, nargs="?", help=f"Run directory, or {NETWORKS}.")
-    parser.add_argument("--model", type=str | None, help="A network by name, instead of naming it first.")
+    parser.add_argument(
+        "--model", type=str | None, group=by_name, help="A network by name, instead of naming it first."
+    )
     weights = "For a network by name: a .safetensors or .pth state dict, or default for the weights that torchvision "
     weights += "or timm publish (downloaded once). With several such networks, once for each in their order."
-    parser.add_argument("--weights", type=str, action="append", help=weights)
-    parser.add_argument("--mean", type=float, nargs="+", default=[], help="Mean of their input; default ImageNet's.")
-    parser.add_argument("--std", type=float, nargs="+", default=[], help="Standard deviation of their input.")
-    parser.add_argument("--image_size", type=int | None, help="Side of their images; default 224 for most.")
+    parser.add_argument("--weights", type=str, action="append", group=by_name, help=weights)
+    parser.add_argument(
+        "--mean", type=float, nargs="+", default=[], group=by_name, help="Mean of their input; default ImageNet's."
+    )
+    parser.add_argument(
+        "--std", type=float, nargs="+", default=[], group=by_name, help="Standard deviation of their input."
+    )
+    parser.add_argument(
+        "--image_size",
+        type=int | None,
+        group=by_name,
+        limit=at_least(1),
+        help="Side of their images; default 224 for most.",
+    )
 
 
 def add_data_options(parser: Parser, purpose: str) -> None:
     """Add the options that `NamedNetwork.data` reads, and the device; `purpose` says what the data are for."""
-    parser.add_argument("--data", type=str | None, help=purpose)
-    parser.add_argument("--data_dir", type=Path | None, help="Where downloaded sets live.")
-    parser.add_argument("--cache_dir", type=Path | None, help="Where decoded images are cached.")
-    parser.add_argument("--device", type=str, choices=DEVICES, default="auto", help="Where to compute.")
+    where = "where, and on what"
+    parser.add_argument("--data", type=str | None, group="images", help=purpose)
+    parser.add_argument("--data_dir", type=Path | None, group=where, help="Where downloaded sets live.")
+    parser.add_argument("--cache_dir", type=Path | None, group=where, help="Where decoded images are cached.")
+    parser.add_argument("--device", type=str, choices=DEVICES, default="auto", group=where, help="Where to compute.")
 
 
 def read_words(parser: Parser, words: Sequence[str]) -> dict[str, Any]:
@@ -145,18 +161,25 @@ def _by_name(word: str, prefixes: Sequence[str] = (*_WEIGHTLESS, "pretrained")) 
     return bool(rest) and prefix in prefixes
 
 
+def check_named(names: Iterable[str | None], data: str | None = None) -> None:
+    """Raise an error if one of the words names no network and no run, or data are not known; nothing is imported."""
+    for name in filter(None, names):
+        _check_there(name)
+        if _by_name(name):
+            known.check_model(name, "the network")
+    if data is not None:
+        known.check_data(data, "--data")
+
+
 def _check_there(name: str) -> None:
     """Raise `RunError` unless a word names a network or a path that exists."""
     if _by_name(name) or Path(name).exists():
         return
-    from gradsculpt.models import PRETRAINED
-    from gradsculpt.models.networks import torchvision_names
-
-    known = {key: f"torchvision:{key}" for key in torchvision_names()}
-    known |= {key: f"pretrained:{key}" for key, _ in PRETRAINED}
+    names = {key: f"torchvision:{key}" for key in known.torchvision_names()}
+    names |= {key: f"pretrained:{key}" for key, _ in value("gradsculpt.models.PRETRAINED")}
     raise RunError(
         f"there is no run directory {name}; pass the --out of a `gradsculpt train`, or the name of a network: "
-        f"{NETWORKS}.{did_you_mean(Path(name).name, known, 3)}"
+        f"{NETWORKS}.{did_you_mean(Path(name).name, names, 3)}"
     )
 
 

@@ -8,16 +8,16 @@ from inspect import Parameter, signature
 from pathlib import Path
 from typing import Any
 
-from gradsculpt.cli import sources
+from gradsculpt.cli import documents, limits, sources
 from gradsculpt.cli.grammar import alternatives, described
+from gradsculpt.cli.known import RECIPES, likely_option
+from gradsculpt.cli.limits import Limit
 from gradsculpt.cli.parts import as_value
 from gradsculpt.cli.screen import HELP_WORDS, metavar, option_name, page
 from gradsculpt.errors import ArgumentError, did_you_mean
 
 Options = Mapping[str, Any]
 """The values of a command line, by name."""
-
-RECIPES = Path(__file__).parent.parent / "recipes"
 
 _NUMBER = re.compile(r"-\.?\d")
 _MANY = ("+", "*")
@@ -32,18 +32,23 @@ class Parser(argparse.ArgumentParser):
     examples: Sequence[str] = ()
     """Command lines that end the help."""
 
+    headings: Sequence[str] = ("options", "images", "where, and on what", "networks by name")
+    """The headings of the help in their order; others follow."""
+
     dotted: Sequence[str] = ()
     """The options whose parts are options too, as in --objective.penalty; they are read as texts, in their order."""
 
-    def add_argument(self, *args: Any, group: str = "options", rare: bool = False, **kwargs: Any) -> argparse.Action:
+    def add_argument(
+        self, *args: Any, group: str = "options", rare: bool = False, limit: Limit | None = None, **kwargs: Any
+    ) -> argparse.Action:
         """Add an option or a word, as `argparse` does.
 
-        Its `type` is a type hint; help shows it under the heading of its group, and if it is rare only when asked for
-        all.
+        Its `type` is a type hint, and its limit the range of a number; help shows it under the heading of its group,
+        and if it is rare only when asked for all.
         """
         hint = kwargs.pop("type", bool if kwargs.get("action") == "store_true" else str)
         action = super().add_argument(*args, **kwargs)
-        vars(action).update(hint=hint, group=group, rare=rare)
+        vars(action).update(hint=hint, group=group, rare=rare, limit=limit, cls=None)
         return action
 
     def add_settings(
@@ -54,7 +59,7 @@ class Parser(argparse.ArgumentParser):
         Args:
             path: The class, which is not imported.
             skip: Arguments that are no options.
-            groups: Headings of the help, by option; by default the first line of the class's docstring for all.
+            groups: Headings of the help, by option; else the first line of the class's docstring.
             common: The options that are not rare; by default all are common.
         """
         cls = sources.value(path)
@@ -63,7 +68,7 @@ class Parser(argparse.ArgumentParser):
             if name in skip:
                 continue
             needed = setting.default is Parameter.empty
-            self.add_argument(
+            action = self.add_argument(
                 f"--{name}",
                 type=setting.annotation,
                 default=None if needed else setting.default,
@@ -72,6 +77,7 @@ class Parser(argparse.ArgumentParser):
                 group=(groups or {}).get(name, heading),
                 rare=bool(common) and name not in common,
             )
+            vars(action)["cls"] = cls
 
     @property
     def options(self) -> dict[str, Any]:
@@ -139,9 +145,9 @@ class Parser(argparse.ArgumentParser):
             hint = f" Did you mean {' or '.join(near)}?" if near else ""
         else:
             hint = _likely(option_name(option), known)
-        more = f"{self.prog} --help-all" if any(action.rare for action in self._rest()) else f"{self.prog} --help"
-        allowed = f"{more} lists its options" if hint else f"its options are {', '.join(known)}"
-        raise ArgumentError(f"{self.prog} has no option {option_name(option)}.{hint} {allowed.capitalize()}.")
+        raise ArgumentError(
+            f"{self.prog} has no option {option_name(option)}.{hint} Its options are {', '.join(known)}."
+        )
 
     def _rest(self) -> list[Any]:
         return [action for action in self._actions if action.dest != "help"]
@@ -161,7 +167,10 @@ class Parser(argparse.ArgumentParser):
 
     def _checked(self, said: str, action: Any, text: str) -> Any:
         if action.choices is None:
-            return typed_value(text, action.hint, f"{said}={text}")
+            value = typed_value(text, action.hint, f"{said}={text}")
+            limits.hold(action.limit, value, f"{said}={text}")
+            limits.check(action.dest, value, action.cls, said)
+            return value
         if text not in action.choices:
             choices = [str(choice) for choice in action.choices]
             raise ArgumentError(f"{said} {text} is not known; choose from {', '.join(choices)}.{_near(text, choices)}")
@@ -181,10 +190,10 @@ class Parser(argparse.ArgumentParser):
             elif left:
                 values[action.dest] = self._checked(action.dest, action, left.pop(0))
         if left:
-            near = _likely(f"--{left[0].partition('=')[0]}", {option_name(each): "" for each in self.options})
+            near = likely_option(left[0], [option_name(each) for each in self.options])
             raise ArgumentError(
-                f"{self.prog} does not take {left[0]!r}, which follows no option; leave it away, or write the option "
-                f"before it.{near or f' {self.prog} --help tells them.'}"
+                f"{self.prog} has no use for {left[0]!r}, which follows no option that takes it; leave it away, or "
+                f"write its option before it.{near or f' {self.prog} --help tells the options.'}"
             )
         return values
 
@@ -220,6 +229,8 @@ def typed_value(text: str, hint: Any, where: str) -> Any:
     kinds = alternatives(hint)
     if str in kinds:
         return text
+    if text.lstrip().startswith("{"):
+        return documents.flow(text, where)
     if Path in kinds:
         return None if text == "null" and type(None) in kinds else Path(text)
     return as_value(text, hint, where)
@@ -232,14 +243,14 @@ def without_effect(words: Sequence[str], options: Sequence[str], where: str) -> 
             raise ArgumentError(f"{option_name(f'--{option}')} has no effect {where}; leave it away.")
 
 
-def recipe_path(name: str) -> Path:
+def recipe_path(name: str, said: str = "--recipe") -> Path:
     """Return the file of a shipped recipe; raise `ArgumentError` if there is none of that name."""
     path = RECIPES / f"{name}.yaml"
     known = sorted(recipe.stem for recipe in RECIPES.glob("*.yaml"))
     if name not in known:
         raise ArgumentError(
-            f"there is no recipe {name!r}.{_near(name, known)} The recipes are {', '.join(known)}. --config takes a "
-            "file of your own."
+            f"{said} {name}: there is no recipe {name!r}.{_near(name, known)} The recipes are {', '.join(known)}; "
+            "--config takes a file of your own."
         )
     return path
 

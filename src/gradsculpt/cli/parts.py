@@ -14,12 +14,24 @@ All of it becomes `{class_path, init_args}`, which jsonargparse understands and 
 import collections.abc
 import inspect
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, get_args, get_origin, get_type_hints
 
 from gradsculpt.cli import sources
-from gradsculpt.cli.grammar import DOTTED, SEVERAL, alternatives, described, items, plain, scalar, shown, taken_apart
+from gradsculpt.cli.grammar import (
+    DOTTED,
+    SEVERAL,
+    alternatives,
+    described,
+    inner_types,
+    items,
+    likely,
+    plain,
+    scalar,
+    shown,
+    taken_apart,
+)
 from gradsculpt.errors import ArgumentError, GradsculptError, did_you_mean, first_line
 from gradsculpt.extensions import imported
 
@@ -85,6 +97,15 @@ def resolved(text: str, base: type, option: str) -> Any:
         values[key] = as_value(value, hints.get(key, Any), f"{where}: {key}={value}")
     path = name if "." in name else f"{_family(base)[0]}.{target.__name__}"
     return {"class_path": path, "init_args": values}
+
+
+def check_parts(texts: Iterable[str], family: str, option: str) -> None:
+    """Raise `ArgumentError` unless texts name parts of a family, such as gradsculpt.attacks.Attack.
+
+    Nothing is imported but classes of the user's own.
+    """
+    for text in texts:
+        resolved(text, sources.value(family), option)
 
 
 def spelled_out(value: Any, hint: Any, where: str) -> Any:
@@ -193,6 +214,41 @@ def _own(path: str, base: type, said: str) -> Any:
     raise ArgumentError(f"{said} is no {base.__name__}; derive a class from {home}.{base.__name__}.")
 
 
+def class_at(path: Any, bases: Sequence[Any], said: str) -> Any:
+    """Return what a class path leads to: a stand-in of a class of the package, or a class or an object of one's own.
+
+    Args:
+        path: A dotted path, or the plain name of a member of a family.
+        bases: What it has to be of, or nothing where anything will do.
+        said: What names it, for messages.
+    """
+    if not isinstance(path, str) or not path:
+        raise ArgumentError(f"{said}={path} names no class; write its path, such as gradsculpt.penalties.L1.")
+    members = {cls.__name__: cls for base in bases if is_family(base) for cls in names(base).values()}
+    if "." not in path:
+        if path in members:
+            return members[path]
+        hint = did_you_mean(path, list(members))
+        raise ArgumentError(f"{said}={path} is no class that is known; choose from {', '.join(members)}.{hint}")
+    if not path.startswith("gradsculpt."):
+        return _own(path, bases[0], f"{said}={path}") if len(bases) == 1 else _at(path, f"{said}={path}")
+    try:
+        found = sources.value(path)
+    except (LookupError, OSError):
+        found = None
+    if not isinstance(found, sources.Standin) or (bases and not set(map(_name, bases)) & set(_ancestry(found))):
+        last, kinds = path.rpartition(".")[2], " or ".join(map(_name, bases)) or "class"
+        known = {name: f"{cls.__module__.rpartition('.')[0]}.{name}" for name, cls in members.items()}
+        raise ArgumentError(
+            f"{said}={path} is no {kinds} of gradsculpt; choose from {', '.join(members)}.{did_you_mean(last, known)}"
+        )
+    return found
+
+
+def _name(cls: type) -> str:
+    return cls.__name__
+
+
 def _at(path: str, said: str) -> Any:
     module, _, name = path.rpartition(".")
     return imported(module, name, said, ArgumentError)
@@ -235,7 +291,10 @@ def as_value(text: str, hint: Any, where: str) -> Any:
             return scalar(text, kind)
     for kind in kinds:
         if get_origin(kind) in SEVERAL and re.fullmatch(r"\[.*\]", text, re.DOTALL):
-            values = [as_value(item, get_args(kind)[0], where) for item in items(text[1:-1])]
+            texts = list(items(text[1:-1]))
+            if (inner := inner_types(kind, len(texts))) is None:
+                continue
+            values = [as_value(item, each, where) for item, each in zip(texts, inner, strict=True)]
             return tuple(values) if get_origin(kind) is tuple else values
         if get_origin(kind) is collections.abc.Callable and DOTTED.fullmatch(text):
             return _at(text, where)
@@ -246,7 +305,8 @@ def as_value(text: str, hint: Any, where: str) -> Any:
     if str in kinds:
         return text
     taken = ", or ".join(filter(None, map(described, kinds)))
-    raise ArgumentError(f"{where} cannot be used; it takes {taken or 'nothing that can be typed here'}.")
+    hint = likely(text, kinds)
+    raise ArgumentError(f"{where} cannot be used; it takes {taken or 'nothing that can be typed here'}.{hint}")
 
 
 def _made(value: Any, where: str, supplied: Supplied) -> Any:

@@ -22,14 +22,14 @@ def page(parser: Any, *, everything: bool) -> str:
     needed = [_signature(action) for action in actions if action.option_strings and action.required]
     lines = [" ".join(["usage:", parser.prog, *words, *needed, "[options]"]), ""]
     lines += textwrap.wrap(parser.description or "", width)
-    groups: dict[str, list[Any]] = {}
+    groups: dict[str, list[Any]] = {"": [], **{heading: [] for heading in parser.headings}}
     for action in actions:
         if everything or not action.rare:
             groups.setdefault("" if not action.option_strings else action.group, []).append(action)
-    for heading, members in groups.items():
+    for heading, members in ((heading, members) for heading, members in groups.items() if members):
         lines += ["", *([f"{heading}:"] if heading else [])]
         for action in members:
-            lines += _entry(action, width)
+            lines += _entry(action, width, whole=everything)
     hidden = sum(action.rare for action in actions)
     if hidden and not everything:
         lines += ["", f"{hidden} more options: {parser.prog} --help-all"]
@@ -53,16 +53,19 @@ def metavar(action: Any) -> str:
     if action.metavar:
         return str(action.metavar)
     kinds = alternatives(action.hint)
-    choices = action.choices or next((get_args(kind) for kind in kinds if get_origin(kind) is Literal), None)
+    choices: Any = action.choices or next((get_args(kind) for kind in kinds if get_origin(kind) is Literal), None)
     if choices:
         return f"{{{','.join(map(str, choices))}}}"
-    names = {Path: "PATH", int: "N", float: "X", bool: "{true,false}"}
-    return str(next((names[kind] for kind in kinds if kind in names), action.dest.rpartition("_")[2].upper()))
+    names: dict[Any, str] = {Path: "PATH", int: "N", float: "X", bool: "{true,false}"}
+    last: str = action.dest.rpartition("_")[2].upper()
+    return next((str(names[kind]) for kind in kinds if kind in names), last)
 
 
-def _entry(action: Any, width: int) -> Iterator[str]:
+def _entry(action: Any, width: int, *, whole: bool) -> Iterator[str]:
     left = f"  {_signature(action) if action.option_strings else _word(action)}"
-    right = textwrap.wrap(f"{action.help or ''}{_default(action)}".replace("%%", "%"), width - _COLUMN) or [""]
+    told = (action.help or "").replace("%%", "%")
+    told = told if whole else told.partition(". ")[0].rstrip(".")
+    right = textwrap.wrap(f"{told}{_default(action)}", width - _COLUMN) or [""]
     if len(left) > _COLUMN - 2:
         yield left
         left = ""
@@ -72,23 +75,22 @@ def _entry(action: Any, width: int) -> Iterator[str]:
 
 def _signature(action: Any) -> str:
     option = option_name(action.option_strings[0])
-    switch = isinstance(action, argparse._StoreTrueAction) or (action.hint is bool and not action.default)
-    if switch:
+    if isinstance(action, argparse._StoreTrueAction) or (action.hint is bool and not action.default):
         return option
     return f"{option} {metavar(action)}{' ...' if action.nargs == '+' else ''}"
 
 
 def _word(action: Any) -> str:
-    name = action.dest.upper()
+    name: str = action.dest.upper()
     return {"?": f"[{name}]", "*": f"[{name} ...]", "+": f"{name} ..."}.get(action.nargs, name)
 
 
 def _default(action: Any) -> str:
     default = action.default
     if action.required and action.option_strings:
-        return " Required."
+        return " (required)"
     nothing = default is None or default is False or default in ([], ())
     if nothing or default is argparse.SUPPRESS or "default" in (action.help or ""):
         return ""
-    shown = ", ".join(map(str, default)) if isinstance(default, list) else str(default)
-    return f" [{shown.lower() if default is True else shown}]"
+    shown = ", ".join(map(str, default)) if isinstance(default, list | tuple) else str(default)
+    return f" (default {shown.lower() if default is True else shown})"
