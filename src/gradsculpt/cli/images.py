@@ -49,7 +49,6 @@ class NamedImage:
 def add_image_options(parser: Parser, count: int) -> None:
     """Add the options that say which images a command works on; `count` is the default of `--count`."""
     add_data_options(parser, "Samples of this data instead of files.")
-    many = "How many samples of --data, evenly spaced."
     split = ["test", "val", "train"]
     parser.add_argument("--split", type=str, choices=split, default="test", group="images", help="Part of --data.")
     parser.add_argument(

@@ -51,16 +51,19 @@ def check_model(name: str, where: str) -> None:
     open_ended = {kind.partition(":")[0] for kind in kinds if ":" in kind}
     if (not colon and name in kinds) or (rest and prefix in open_ended - {"torchvision", "timm"}):
         return
-    vision = torchvision_names()
-    there = {"torchvision": not vision or rest in vision, "timm": _in_timm(rest), "pretrained": rest in weighted}
-    if rest and there.get(prefix):
-        return
-    choices = {each: f"torchvision:{each}" for each in vision}
-    if prefix == "timm":
-        choices = {each: f"timm:{each}" for each in _names("timm")}
-    choices |= {each: f"pretrained:{each}" for each in weighted} | {kind: kind for kind in kinds}
-    near = did_you_mean(rest or name, choices, 3)
-    raise ModelError(f"{where} {name} is no network that is known; choose from {', '.join(kinds)}.{near}")
+    there = {"torchvision": _in_torchvision, "timm": _in_timm, "pretrained": weighted.__contains__}
+    listed = {"torchvision": torchvision_names(), "timm": [], "pretrained": weighted}
+    if rest and prefix in there:
+        if there[prefix](rest):
+            return
+        names = _names("timm") if prefix == "timm" else listed[prefix]
+        near = did_you_mean(rest, {each: f"{prefix}:{each}" for each in names}, 3)
+        fact = "there is no pretrained network" if prefix == "pretrained" else f"{prefix} has no network"
+        allowed = f" The pretrained ones are {', '.join(weighted)}." if prefix == "pretrained" else ""
+        raise ModelError(f"{where} {name} cannot be had: {fact} {rest!r}.{near}{allowed}")
+    choices = {each: f"{kind}:{each}" for kind in ("torchvision", "pretrained") for each in listed[kind]}
+    near = did_you_mean(name, choices | {kind: kind for kind in kinds}, 3)
+    raise ModelError(f"{where} {name} is not known; choose from {', '.join(kinds)}.{near}")
 
 
 @cache
@@ -74,6 +77,12 @@ def _names(package: str) -> list[str]:
     return sorted(given or name for given, name in pairs)
 
 
+def _in_torchvision(name: str) -> bool:
+    """Tell whether torchvision may have a model, which need be no classifier: that is told when it is looked up."""
+    texts = _texts("torchvision", "**/*.py")
+    return not texts or any(f"def {name}(" in text for text in texts)
+
+
 def _in_timm(name: str) -> bool:
     """Tell whether timm may have a network: whether its sources name it anywhere, or cannot be found."""
     base, texts = name.partition(".")[0], _texts("timm")
@@ -81,9 +90,9 @@ def _in_timm(name: str) -> bool:
 
 
 @cache
-def _texts(package: str) -> list[str]:
+def _texts(package: str, files: str = "*.py") -> list[str]:
     spec = find_spec(package)
     if spec is None or spec.origin is None:
         return []
-    files = (Path(spec.origin).parent / "models").glob("*.py")
-    return [file.read_text(encoding="utf-8") for file in files]
+    found = (Path(spec.origin).parent / "models").glob(files)
+    return [file.read_text(encoding="utf-8") for file in found]

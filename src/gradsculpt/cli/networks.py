@@ -113,10 +113,16 @@ def add_network_options(parser: Parser) -> None:
     weights += "or timm publish (downloaded once). With several such networks, once for each in their order."
     parser.add_argument("--weights", type=str, action="append", group=by_name, help=weights)
     parser.add_argument(
-        "--mean", type=float, nargs="+", default=[], group=by_name, help="Mean of their input; default ImageNet's."
+        "--mean",
+        type=float,
+        nargs="+",
+        default=[],
+        group=by_name,
+        rare=True,
+        help="Mean of their input; default ImageNet's.",
     )
     parser.add_argument(
-        "--std", type=float, nargs="+", default=[], group=by_name, help="Standard deviation of their input."
+        "--std", type=float, nargs="+", default=[], group=by_name, rare=True, help="Standard deviation of their input."
     )
     parser.add_argument(
         "--image_size",
@@ -131,8 +137,10 @@ def add_data_options(parser: Parser, purpose: str) -> None:
     """Add the options that `NamedNetwork.data` reads, and the device; `purpose` says what the data are for."""
     where = "where, and on what"
     parser.add_argument("--data", type=str | None, group="images", help=purpose)
-    parser.add_argument("--data_dir", type=Path | None, group=where, help="Where downloaded sets live.")
-    parser.add_argument("--cache_dir", type=Path | None, group=where, help="Where decoded images are cached.")
+    parser.add_argument("--data_dir", type=Path | None, group=where, rare=True, help="Where downloaded sets live.")
+    parser.add_argument(
+        "--cache_dir", type=Path | None, group=where, rare=True, help="Where decoded images are cached."
+    )
     parser.add_argument("--device", type=str, choices=DEVICES, default="auto", group=where, help="Where to compute.")
 
 

@@ -305,8 +305,8 @@ def as_value(text: str, hint: Any, where: str) -> Any:
     if str in kinds:
         return text
     taken = ", or ".join(filter(None, map(described, kinds)))
-    hint = likely(text, kinds)
-    raise ArgumentError(f"{where} cannot be used; it takes {taken or 'nothing that can be typed here'}.{hint}")
+    taken = taken or "nothing that can be typed here"
+    raise ArgumentError(f"{where} cannot be used; it takes {taken}.{likely(text, kinds)}")
 
 
 def _made(value: Any, where: str, supplied: Supplied) -> Any:

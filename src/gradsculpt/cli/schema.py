@@ -4,7 +4,8 @@ What is checked here is what the classes' signatures say: the names of settings,
 be there. A mistake is an `ArgumentError` that names the place, the likely word and what is allowed.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from datetime import date
 from inspect import Parameter
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin
@@ -36,10 +37,8 @@ def checked(value: Any, hint: Any, place: Place) -> Any:
         return _text(value, hint, place)
     elif type(value) in kinds or (type(value) is int and float in kinds) or _is_choice(value, kinds):
         return value
-    elif not isinstance(value, bool | int | float | type(None)) and not any(map(_is_class, kinds)):
-        pass  # a date, or another of YAML's own kinds
-    elif not isinstance(value, bool | int | float | type(None)):
-        return value  # an object of the user's own, checked when it was found
+    elif not all(map(_understood, kinds)) or not isinstance(value, bool | int | float | date | None):
+        return value  # the latter is an object of the user's own, checked when it was found
     raise ArgumentError(f"{place}={_told(value)} cannot be used; it takes {_taken(kinds)}.{likely(value, kinds)}")
 
 
@@ -163,7 +162,8 @@ def _part(value: dict[str, Any], classes: Sequence[Any], place: Place) -> dict[s
     if not isinstance(given, dict):
         raise ArgumentError(f"{place.at('init_args')}={_told(given)} holds no settings; write key: value under it.")
     inner = place.at("init_args")
-    return {**value, "init_args": {key: _known(key, each, cls, inner) for key, each in given.items()}}
+    path = f"{cls.__module__}.{cls.__name__}" if isinstance(cls, Standin) else value["class_path"]
+    return {"class_path": path, "init_args": {key: _known(key, each, cls, inner) for key, each in given.items()}}
 
 
 def _known(name: str, value: Any, cls: Any, place: Place) -> Any:
@@ -187,13 +187,19 @@ def _text(text: str, hint: Any, place: Place) -> Any:
     if any(map(is_family, families)):
         value = as_value(text, hint, str(place))
         return checked(value, hint, place) if isinstance(value, dict | list | tuple) else value
-    if str in kinds or Path in kinds or hint is Any:
+    if str in kinds or Path in kinds or not all(map(_understood, kinds)):
         return text
     return as_value(text, hint, f"{place}={text}")
 
 
 def _is_class(kind: Any) -> bool:
     return isinstance(kind, Standin) or (isinstance(kind, type) and kind.__module__ not in ("builtins", "pathlib"))
+
+
+def _understood(kind: Any) -> bool:
+    """Tell whether it is known here what can be written for a type; of others, their makers say what is wrong."""
+    plain = (int, float, bool, type(None), *SEVERAL, Callable)
+    return isinstance(kind, Standin) or kind in plain or get_origin(kind) in (Literal, *SEVERAL, Callable)
 
 
 def _is_choice(value: Any, kinds: Sequence[Any]) -> bool:
