@@ -14,9 +14,8 @@ from gradsculpt.cli.images import NamedImage, add_image_options, batches, collec
 from gradsculpt.cli.limits import SHARE, at_least
 from gradsculpt.cli.networks import NamedNetwork, add_network_options, check_named, named_network, read_words
 from gradsculpt.cli.parser import Parser, command_parser
-from gradsculpt.cli.parts import attack_of, attribution, check_parts, is_typed, names
+from gradsculpt.cli.parts import attack_of, attribution, check_parts, family, is_typed, names
 from gradsculpt.cli.process import prepare
-from gradsculpt.cli.sources import value
 from gradsculpt.errors import ArgumentError, ModelError
 from gradsculpt.locks import locked
 from gradsculpt.progress import Reporter
@@ -40,8 +39,8 @@ def run(words: Sequence[str], reporter: Reporter) -> None:
     """Write attacked images, their maps before and after, and the figures."""
     options = read_words(_parser(), words)
     check_named([options["model"] or options["network"]], options["data"])
-    check_parts([options["method"]], "gradsculpt.attributions.Attribution", "--method")
-    check_parts([options["attack"]], "gradsculpt.attacks.Attack", "--attack")
+    check_parts([options["method"]], "Attribution", "--method")
+    check_parts([options["attack"]], "Attack", "--attack")
     prepare()
     with locked(options["out"], "attack", reporter.say):
         _attack(options, words, reporter)
@@ -95,7 +94,7 @@ def _parser() -> Parser:
     parser.add_argument("images", type=str, nargs="*", help="Image files or folders of them.")
     parser.add_argument("--out", type=Path, required=True, help="Folder for what is written.")
     add_image_options(parser, count=8)
-    known = ", ".join(names(value("gradsculpt.attacks.Attack")))
+    known = ", ".join(names(family("Attack")))
     attacks = f"{known}, with settings as in topk:k=0.2,restarts=2."
     parser.add_argument("--attack", type=str, default="targeted", help=attacks)
     parser.add_argument("--method", type=str, default="gradient", help="The map that is attacked, as in explain.")

@@ -45,7 +45,7 @@ def run(words: Sequence[str], reporter: Reporter) -> None:
     """Write heat maps, overlays and raw arrays of images."""
     options = read_words(_parser(), words)
     check_named(networks_and_images(options)[0], options["data"])
-    check_parts(options["method"], "gradsculpt.attributions.Attribution", "--method")
+    check_parts(options["method"], "Attribution", "--method")
     prepare()
     with locked(options["out"], "explain", reporter.say):
         _explain(options, words, reporter)

@@ -112,4 +112,5 @@ def shown(setting: Parameter) -> str:
     """Return a setting with its default, where that is short."""
     default = setting.default
     short = default is None or isinstance(default, bool | int | float | str)
-    return f"{setting.name}={str(default).lower() if default is None else default}" if short else setting.name
+    word = str(default).lower() if default is None or isinstance(default, bool) else default
+    return f"{setting.name}={word}" if short else setting.name

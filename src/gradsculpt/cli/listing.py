@@ -7,7 +7,7 @@ from rich.table import Table
 
 from gradsculpt.cli.known import RECIPES
 from gradsculpt.cli.parser import command_parser
-from gradsculpt.cli.parts import names
+from gradsculpt.cli.parts import family, names
 from gradsculpt.cli.process import result_console
 from gradsculpt.cli.sources import summary, value
 from gradsculpt.progress import Reporter
@@ -43,21 +43,21 @@ def sections() -> dict[str, Rows]:
         "models": value("gradsculpt.models.MODELS"),
         "networks with weights": ((f"pretrained:{name}", told) for name, told in value("gradsculpt.models.PRETRAINED")),
         "recipes": ((path.stem, path.read_text().splitlines()[0].lstrip("# ")) for path in recipes),
-        "objectives": _classes("gradsculpt.objectives.Objective"),
-        "schedules and sizes": _classes("gradsculpt.objectives.Setting"),
-        "perturbations": _classes("gradsculpt.perturbations.Perturbation"),
-        "penalties": _classes("gradsculpt.penalties.Penalty"),
-        "attributions": _short("gradsculpt.attributions.Attribution"),
-        "solvers of MoreauGrad": _classes("gradsculpt.attributions.Solver"),
-        "attacks": _short("gradsculpt.attacks.Attack"),
+        "objectives": _classes("Objective"),
+        "schedules and sizes": _classes("Setting"),
+        "perturbations": _classes("Perturbation"),
+        "penalties": _classes("Penalty"),
+        "attributions": _short("Attribution"),
+        "solvers of MoreauGrad": _classes("Solver"),
+        "attacks": _short("Attack"),
         "metrics": ((metric.__name__, summary(metric)) for metric in value("gradsculpt.metrics.METRICS")),
-        "groups of scores": _short("gradsculpt.evaluation.ScoreGroup"),
+        "groups of scores": _short("ScoreGroup"),
     }
 
 
-def _classes(family: str) -> Rows:
-    return ((cls.__name__, summary(cls)) for cls in names(value(family)).values())
+def _classes(kind: str) -> Rows:
+    return ((cls.__name__, summary(cls)) for cls in names(family(kind)).values())
 
 
-def _short(family: str) -> Rows:
-    return ((name, summary(cls)) for name, cls in names(value(family)).items())
+def _short(kind: str) -> Rows:
+    return ((name, summary(cls)) for name, cls in names(family(kind)).items())

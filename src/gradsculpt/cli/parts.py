@@ -64,11 +64,17 @@ def names(base: type) -> dict[str, type]:
     """Return the shipped classes of a family by their short names, each as its stand-in (see `sources`).
 
     Example:
-        >>> list(names(sources.value("gradsculpt.attacks.Attack")))
+        >>> list(names(family("Attack")))
         ['targeted', 'untargeted', 'topk', 'masscenter', 'random']
     """
     package, members = _family(base)
     return {_short(cls.__name__, package): cls for cls in members}
+
+
+def family(name: str) -> type:
+    """Return the stand-in of the base class of a family, by its name."""
+    ancestors: tuple[type, ...] = sources.value(FAMILIES[name])[0].__mro__
+    return next(cls for cls in ancestors if cls.__name__ == name)
 
 
 def part(text: str, base: type, option: str, supplied: Supplied = lambda cls: {}) -> Any:
@@ -99,13 +105,13 @@ def resolved(text: str, base: type, option: str) -> Any:
     return {"class_path": path, "init_args": values}
 
 
-def check_parts(texts: Iterable[str], family: str, option: str) -> None:
-    """Raise `ArgumentError` unless texts name parts of a family, such as gradsculpt.attacks.Attack.
+def check_parts(texts: Iterable[str], kind: str, option: str) -> None:
+    """Raise `ArgumentError` unless texts name parts of a family, such as Attack.
 
     Nothing is imported but classes of the user's own.
     """
     for text in texts:
-        resolved(text, sources.value(family), option)
+        resolved(text, family(kind), option)
 
 
 def spelled_out(value: Any, hint: Any, where: str) -> Any:

@@ -10,10 +10,10 @@ from inspect import Parameter
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin
 
-from gradsculpt.cli import limits, sources
+from gradsculpt.cli import limits
 from gradsculpt.cli.documents import Place
 from gradsculpt.cli.grammar import SEVERAL, alternatives, described, inner_types, likely, shown
-from gradsculpt.cli.parts import FAMILIES, as_value, class_at, hints_of, is_family, names, settings_of
+from gradsculpt.cli.parts import as_value, class_at, family, hints_of, is_family, names, settings_of
 from gradsculpt.cli.sources import Made, Standin
 from gradsculpt.errors import ArgumentError, did_you_mean
 
@@ -134,8 +134,8 @@ def belongs(name: str, value: Any, place: Place) -> Iterator[str]:
 
 def owners(name: str) -> list[str]:
     """Return the parts of an objective that have a setting of a name, by their short names."""
-    families = [sources.value(f"{FAMILIES[family].rpartition('.')[0]}.{family}") for family in _SEARCHED]
-    return [short for family in families for short, cls in names(family).items() if name in settings_of(cls)]
+    members = (each for kind in _SEARCHED for each in names(family(kind)).items())
+    return [short for short, cls in members if name in settings_of(cls)]
 
 
 def _part(value: dict[str, Any], classes: Sequence[Any], place: Place) -> dict[str, Any]:

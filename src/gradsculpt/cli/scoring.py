@@ -77,8 +77,8 @@ def check_protocol(options: Options) -> None:
         raise ArgumentError("--quick and --full exclude each other; pass one.")
     metrics = {metric.__name__ for metric in value("gradsculpt.metrics.METRICS")}
     groups = [text for text in options["groups"] or () if text not in metrics]
-    check_parts(groups, "gradsculpt.evaluation.ScoreGroup", "--groups")
-    check_parts([options["method"]], "gradsculpt.attributions.Attribution", "--method")
+    check_parts(groups, "ScoreGroup", "--groups")
+    check_parts([options["method"]], "Attribution", "--method")
 
 
 def read_protocol(options: Options, network: NamedNetwork) -> Protocol:

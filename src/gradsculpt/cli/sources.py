@@ -108,11 +108,12 @@ def summary(target: Any) -> str:
 
 
 def told(cls: type) -> dict[str, str]:
-    """Return what the docstring of a class says of its arguments, each on one line."""
+    """Return what the docstrings of a class and its ancestors say of its arguments, each on one line."""
+    above = told(cls.__base__) if isinstance(cls.__base__, Standin) else {}
     section = re.search(r"^Args:\n((?:[ ]+.*\n|\n)*)", inspect.cleandoc(cls.__doc__ or "") + "\n", re.MULTILINE)
     entries = re.split(r"^    (?=\w+:)", section[1], flags=re.MULTILINE)[1:] if section else []
     pairs = (entry.partition(":") for entry in entries)
-    return {name: " ".join(text.split()) for name, _, text in pairs}
+    return above | {name: " ".join(text.split()) for name, _, text in pairs}
 
 
 @cache
