@@ -151,7 +151,8 @@ def folder_of(network: NamedNetwork, folder: Path | None) -> Path:
 
 def comparison_options(words: Sequence[str]) -> dict[str, Any]:
     """Return what `gradsculpt compare` takes."""
-    parser = command_parser("compare", "Score runs on the same images and put them on one self-contained page.")
+    told = "Score runs on the same images and put them on one self-contained page."
+    parser = command_parser("compare", told, ["gradsculpt compare runs/std runs/en --quick --out report.html"])
     parser.add_argument("runs", type=Path, nargs="+", help="Run directories; the others are set against the first.")
     parser.add_argument("--out", type=Path, default=Path("report.html"), help="The page.")
     parser.add_argument("--count", type=int, default=8, limit=at_least(1), help="Images whose maps are shown.")
