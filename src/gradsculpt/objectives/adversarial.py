@@ -90,8 +90,9 @@ class AdversarialTraining(DataTerm):
 
     @property
     def requirements(self) -> Requirements:
-        """The replays of the perturbation, and the attention that the penalty follows."""
-        return replace(super().requirements, replays=self.perturbation.replays)
+        """The replays of the perturbation, whether it takes one step, and the attention that the penalty follows."""
+        smooth = self.penalty is not None and self.perturbation.one_gradient
+        return replace(super().requirements, replays=self.perturbation.replays, smooth=smooth)
 
     def initial_state(self) -> State:
         """Return the first state of the perturbation."""
