@@ -34,7 +34,6 @@ GAZE, TEACHER = Harmonization(0.1), TeacherSpecification(CrossEntropy(), None, 1
         (warmup(2) * AdversarialTraining(L1(0.1), Free(3)), Requirements(replays=3)),
         (AdversarialTraining(L1(0.1), OneStep()), Requirements(smooth=True)),
         (AdversarialTraining(L1(0.1), Iterative(2)), Requirements()),
-        (AdversarialTraining(), Requirements()),
         (AdversarialTraining(GAZE), Requirements(attention=True, smooth=True)),
         (AdversarialTraining(2 * (3 * GAZE)), Requirements(attention=True, smooth=True)),
         (AdversarialTraining(2 * L1(0.1)) + GradientPenalty(GAZE), Requirements(attention=True, smooth=True)),

@@ -91,8 +91,8 @@ class AdversarialTraining(DataTerm):
     @property
     def requirements(self) -> Requirements:
         """The replays of the perturbation, whether it takes one step, and the attention that the penalty follows."""
-        smooth = self.penalty is not None and self.perturbation.one_gradient
-        return replace(super().requirements, replays=self.perturbation.replays, smooth=smooth)
+        solver = self.perturbation
+        return replace(super().requirements, replays=solver.replays, smooth=solver.one_gradient)
 
     def initial_state(self) -> State:
         """Return the first state of the perturbation."""
