@@ -50,6 +50,7 @@ UNTOUCHED: dict[str, Any] = {
     "image_size": None,
     "val_fraction": 0.1,
     "train_count": None,
+    "keep": "best",
     "shuffle_labels": False,
     "augment": None,
     "seed": 0,

@@ -1,5 +1,7 @@
 """Trainings that start from given weights."""
 
+import csv
+import json
 from pathlib import Path
 from typing import Any
 
@@ -125,3 +127,17 @@ def test_weights_of_another_image_size_say_so(tmp_path: Path) -> None:
     save_file(build("lenet", num_classes=CLASSES, image_size=32).state_dict(), tmp_path / "w.safetensors")
     with pytest.raises(ModelError, match="at the --image-size that they were trained at"):
         build_module(settings(weights=str(tmp_path / "w.safetensors"), statistics="data"), images())
+
+
+@pytest.mark.parametrize("keep", ["best", "last"])
+def test_the_epoch_that_is_asked_for_is_kept(folder: Path, keep: str) -> None:
+    out = f"keep-{keep}"
+    flags = ["--model", "lenet", "--lr", "0.05", "--epochs", "4", "--keep", keep, "--image-size", "16"]
+    assert train(folder, out, *flags) == 0
+    with (folder / out / "metrics.csv").open() as file:
+        accuracies = [float(row["val_accuracy"]) for row in csv.DictReader(file)]
+    kept = load_file(folder / out / "model.safetensors")
+    state = torch.load(folder / out / "checkpoints" / f"{keep}.ckpt", weights_only=True)["state_dict"]
+    assert all(torch.equal(state[f"network.{key}"], value) for key, value in kept.items())
+    said = json.loads((folder / out / "model.json").read_text())["extra"]["val_accuracy"]
+    assert said == pytest.approx(accuracies[-1] if keep == "last" else max(accuracies), abs=1e-5)

@@ -76,6 +76,7 @@ OTHERS: dict[str, Any] = {
     "image_size": 24,
     "val_fraction": 0.2,
     "train_count": 80,
+    "keep": "last",
     "shuffle_labels": True,
     "augment": Augment(flip=True),
     "statistics": ((0.5,) * 3, (0.25,) * 3),

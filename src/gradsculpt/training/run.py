@@ -179,15 +179,14 @@ def _train(
     validation = loader(splits.val, settings.batch_size, shuffle=False)
     start = None if kept is None else last
     trainer.fit(module, batches(settings, splits.train), validation, ckpt_path=start, weights_only=True)
-    # Where labels are shuffled, validation is chance in every epoch, and the last one has learnt most by heart.
-    chosen = last if settings.shuffle_labels else best.best_model_path or last
+    chosen = last if settings.keeps_last else best.best_model_path or last
     state = torch.load(chosen, map_location="cpu", weights_only=True)["state_dict"]
     module.cpu().load_state_dict(state)
     classifier = finished(module, splits.train)
     if first:
         build = {"model": settings.model, "softplus": settings.softplus}
         build |= {"num_classes": len(classifier.classes), "image_size": classifier.image_size}
-        score = None if settings.shuffle_labels or best.best_model_score is None else float(best.best_model_score)
+        score = None if settings.shuffle_labels else _accuracy(settings, best)
         extra = {"recipe": settings.recipe, "objective": repr(settings.objective), "val_accuracy": score}
         save(settings.out, classifier, build=build, extra=extra)
         if kept is not None and (settings.out / _SCORES).exists():
@@ -218,6 +217,15 @@ def open_data(settings: TrainSettings, reporter: Reporter | None = None) -> Spli
     reporter.say(*(f"  {file.name}: {file.reason}" for file in splits.skipped[:10]))
     reporter.say(*(f"note: {note}" for note in splits.notes))
     return splits
+
+
+def _accuracy(settings: TrainSettings, best: CheckpointInRun) -> float | None:
+    """Return the accuracy on the validation images of the epoch that is kept."""
+    if not settings.keeps_last:
+        return None if best.best_model_score is None else float(best.best_model_score)
+    with (settings.out / METRICS).open(newline="", encoding="utf-8") as file:
+        last = [row.get("val_accuracy") for row in csv.DictReader(file)][-1]
+    return float(last) if last else None
 
 
 def _is_first_process() -> bool:

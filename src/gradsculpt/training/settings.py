@@ -120,6 +120,8 @@ class TrainSettings:
         val_fraction: Share of the training images that is cut off for validation.
         train_count: Number of training images to keep, the same share of each class, once validation is cut off; of
             cells, the number to draw for training and validation.
+        keep: Which epoch's network the run keeps: best, the one with the highest accuracy on the validation images, or
+            last. A few dozen images cannot tell epochs apart, and the first of equals would be taken.
         shuffle_labels: Permute the labels of training and validation images, for the data randomisation test: what
             is learnt is then by heart. The run keeps the last epoch, as no validation tells a better one.
         augment: Augmentation of training batches; by default what suits the data.
@@ -155,6 +157,7 @@ class TrainSettings:
     image_size: int | None = None
     val_fraction: float = 0.1
     train_count: int | None = None
+    keep: Literal["best", "last"] = "best"
     shuffle_labels: bool = False
     augment: Augment | None = None
     data_dir: Path | None = None
@@ -188,6 +191,11 @@ class TrainSettings:
         if self.statistics not in (None, "data"):
             space = InputSpace(*self.statistics)  # type: ignore[misc]
             object.__setattr__(self, "statistics", (space.mean, space.std))
+
+    @property
+    def keeps_last(self) -> bool:
+        """Whether the run keeps its last epoch; where labels are shuffled, validation is chance in all of them."""
+        return self.keep == "last" or self.shuffle_labels
 
     def config(self) -> dict[str, Any]:
         """Return what config.yaml holds: the settings as `gradsculpt train --config` reads them, in plain data.
