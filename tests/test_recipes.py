@@ -184,6 +184,23 @@ RECIPES: dict[str, tuple[Objective, dict[str, Any]]] = {
     "max-entropy": (MaxEntropy(0.1), {"softplus": 3.0}),
 }
 
+FINE_TUNING: dict[str, Any] = {
+    "model": "pretrained:mobilenet_v2",
+    "weights": "default",
+    "epochs": 20,
+    "batch_size": 16,
+    "image_size": 128,
+    "keep": "last",
+    "statistics": None,
+    "optimization": Optimization("adamw", lr=2e-3, weight_decay=1e-2, betas=(0.9, 0.999), schedule="cosine", warmup=4),
+}
+"""Ours: results/fine-tuning."""
+
+RECIPES |= {
+    "fine-tune": (GradientPenalty(L1(0.05), every=1, share=1.0), FINE_TUNING | {"softplus": 3.0}),
+    "fine-tune-standard": (CrossEntropy(), FINE_TUNING),
+}
+
 
 def test_every_recipe_is_in_the_table() -> None:
     shipped = {path.stem for path in (Path(gradsculpt.__file__).parent / "recipes").glob("*.yaml")}
