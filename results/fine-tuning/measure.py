@@ -130,8 +130,8 @@ def train(job: Job, runs: Path) -> str:
 def score(job: Job, runs: Path) -> dict[str, float]:
     """Score the maps of true classes on the test photos.
 
-    `ssim` is the structural similarity of heat maps of a photo and of a copy with uniform noise of 8 levels, `component`
-    the mean size, in pixels, of the connected parts of the brightest pixels.
+    `ssim` is the structural similarity of heat maps of a photo and of a copy with uniform noise of 8 levels,
+    `component` the mean size, in pixels, of the connected parts of the brightest pixels.
     """
     classifier = gs.load(job.folder(runs))
     generator = torch.Generator().manual_seed(0)
