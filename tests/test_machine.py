@@ -2,10 +2,15 @@
 
 import os
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+import torch
 
+import gradsculpt
+from gradsculpt.cli import process
+from gradsculpt.data import cache
 from gradsculpt.machine import cores, free_disk, free_memory
 
 GIB = 2**30
@@ -108,3 +113,25 @@ def test_memory_is_what_the_tightest_limit_leaves(tmp_path: Path) -> None:
 
 def test_the_room_below_a_folder_that_is_not_there_yet_is_known(tmp_path: Path) -> None:
     assert (free_disk(tmp_path / "not" / "there") or 0) > 0
+
+
+def test_nothing_asks_the_machine_itself_for_its_cores() -> None:
+    """What did would start too many threads in a container."""
+    source = Path(gradsculpt.__file__).parent
+    asking = [path.name for path in source.rglob("*.py") if "cpu_count" in path.read_text(encoding="utf-8")]
+    assert asking == ["machine.py"]
+
+
+def test_commands_and_decoders_have_as_many_threads_as_cores(monkeypatch: pytest.MonkeyPatch) -> None:
+    started, threads = list[int](), list[int]()
+
+    def pool(max_workers: int) -> ThreadPoolExecutor:
+        started.append(max_workers)
+        return ThreadPoolExecutor(1)
+
+    monkeypatch.setattr(cache, "ThreadPoolExecutor", pool)
+    monkeypatch.setattr(torch, "set_num_threads", threads.append)
+    monkeypatch.setenv("OMP_NUM_THREADS", "3")
+    assert list(cache.ordered(str.upper, ["a"])) == ["A"]
+    process.prepare()
+    assert (started, threads) == ([3], [3])

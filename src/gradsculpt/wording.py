@@ -23,6 +23,23 @@ def printable(text: str) -> str:
     return "".join(_escaped(letter) for letter in text)
 
 
+def counted(count: int, things: str) -> str:
+    """Return a number with the word for what is counted, a plural, in the form that the number wants.
+
+    Example:
+        >>> counted(1, "images"), counted(0, "training images"), counted(1, "classes"), counted(1, "other pictures")
+        ('1 image', '0 training images', '1 class', '1 other picture')
+    """
+    return f"{count} {_singular(things) if count == 1 else things}"
+
+
+def _singular(things: str) -> str:
+    for plural, single in (("sses", "ss"), ("xes", "x"), ("ches", "ch"), ("ies", "y"), ("s", "")):
+        if things.endswith(plural):
+            return things.removesuffix(plural) + single
+    return things
+
+
 def alike(names: Iterable[str]) -> list[tuple[str, str]]:
     """Return the pairs of names that look the same in print, or are the same.
 

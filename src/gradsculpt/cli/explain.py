@@ -18,6 +18,7 @@ from gradsculpt.errors import ArgumentError, ModelError
 from gradsculpt.locks import locked
 from gradsculpt.progress import Reporter
 from gradsculpt.visualize import colour, overlay, plain
+from gradsculpt.wording import counted
 
 _ENTRIES = 2**18  # of a batch: few, as some methods take seconds an image, and as they make their own batches
 _SHEET_ROWS = 24
@@ -58,7 +59,9 @@ def _explain(options: Options, words: Sequence[str], reporter: Reporter) -> None
                     done += written
                     tell(done, total)
     folder.finish("red: above 0, blue: below 0; each map is scaled by itself" if options["signed"] else "")
-    reporter.say(f"{len(images[0])} images explained in {options['out']}", *folder.others(), *unread(unreadable))
+    reporter.say(
+        f"{counted(len(images[0]), 'images')} explained in {options['out']}", *folder.others(), *unread(unreadable)
+    )
 
 
 def _parser() -> Parser:

@@ -12,6 +12,7 @@ from torch import Tensor
 from gradsculpt.data.listing import SUFFIXES
 from gradsculpt.visualize import contact_sheet, png
 from gradsculpt.visualize.render import Picture
+from gradsculpt.wording import counted
 
 _SIDE = 224  # small pictures are enlarged
 _LONGEST = 64  # bytes of a part of a file's name: three parts, their numbers and a suffix make 255 at most
@@ -94,7 +95,9 @@ class ResultFolder:
     def others(self) -> list[str]:
         """Return what is to be said of pictures and arrays that were there before: nothing where there are none."""
         strange = {path.name for path in self.path.iterdir() if path.suffix in (".png", ".npy")} - self._written
-        return [f"note: {len(strange)} other pictures and arrays there are not of this call"] if strange else []
+        return (
+            [f"note: {counted(len(strange), 'other files')} there, .png or .npy, not of this call"] if strange else []
+        )
 
     def finish(self, note: str = "") -> None:
         """Draw the sheet, with a line under the whole."""

@@ -20,7 +20,7 @@ from gradsculpt.data.decode import decode
 from gradsculpt.data.listing import SUFFIXES
 from gradsculpt.errors import ArgumentError, DataError, did_you_mean
 from gradsculpt.progress import Reporter
-from gradsculpt.wording import printable
+from gradsculpt.wording import counted, printable
 
 _BATCH_IMAGES, _LISTED = 32, 10
 
@@ -89,7 +89,11 @@ def collect(
 
 def unread(unreadable: Sequence[str]) -> list[str]:
     """Return what is to be said of files that could not be read: nothing where there are none."""
-    return [f"{len(unreadable)} files could not be read:", *(f"  {line}" for line in unreadable)] if unreadable else []
+    return (
+        [f"{counted(len(unreadable), 'files')} could not be read:", *(f"  {line}" for line in unreadable)]
+        if unreadable
+        else []
+    )
 
 
 def evenly_spaced(total: int, count: int) -> npt.NDArray[np.int64]:

@@ -21,7 +21,7 @@ from gradsculpt.models.networks import torchvision_names
 from gradsculpt.progress import Reporter
 from gradsculpt.training import TrainSettings, open_data
 from gradsculpt.training.resuming import CONFIG, run_config
-from gradsculpt.wording import printable
+from gradsculpt.wording import counted, printable
 
 NETWORKS = "torchvision:NAME, timm:NAME or python:MODULE:FACTORY (with --weights), or pretrained:efficientnet-lite0"
 
@@ -180,7 +180,8 @@ def open_classifier(
             )
         if {len(mean), len(std)} not in ({0}, {3}):
             raise ArgumentError(
-                f"--mean has {len(mean)} numbers and --std {len(std)}; pass both with three, for red, green and blue."
+                f"--mean has {counted(len(mean), 'numbers')} and --std {len(std)}; pass both with three, for "
+                "red, green and blue."
             )
         space = InputSpace(tuple(mean), tuple(std)) if mean else None
         classifier = with_weights(name, weights, space=space, image_size=image_size)
@@ -214,7 +215,7 @@ def named_networks(names: Sequence[str], options: Options) -> list[NamedNetwork]
     wanting = [name for name in names if _by_name(name, _WEIGHTLESS)]
     if options["weights"] and len(options["weights"]) != len(wanting):
         raise ArgumentError(
-            f"there are {len(options['weights'])} --weights for {len(wanting)} networks that take any "
+            f"there are {len(options['weights'])} --weights for {counted(len(wanting), 'networks')} without weights "
             f"({', '.join(wanting) or 'runs and pretrained networks have their own'}); pass --weights FILE once for "
             "each, in the order of the networks."
         )

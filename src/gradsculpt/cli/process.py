@@ -8,6 +8,7 @@ import torch
 from rich.console import Console
 
 from gradsculpt.errors import ArgumentError
+from gradsculpt.machine import cores
 from gradsculpt.progress import Reporter
 
 DEVICES = ("auto", "cpu", "cuda", "mps")
@@ -22,8 +23,10 @@ def prepare() -> None:
 
     Softplus networks breed denormal numbers, which are many times slower than others: they are flushed to zero, which
     PyTorch can only arrange before its threads start. And memory that was freed is kept: by default glibc returns every
-    activation map to the system and gets it back page by page, which is slow.
+    activation map to the system and gets it back page by page, which is slow. PyTorch's own number of threads knows
+    nothing of a container's quota, beyond which threads would wait for each other.
     """
+    torch.set_num_threads(cores().count)
     torch.set_flush_denormal(True)
     with contextlib.suppress(OSError, AttributeError):  # not glibc: the system's own ways
         mallopt = ctypes.CDLL(None).mallopt

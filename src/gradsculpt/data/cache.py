@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import os
 import shutil
 import time
 import uuid
@@ -18,6 +17,7 @@ import numpy as np
 
 from gradsculpt.data.base import Bytes, ImageSet, Skipped
 from gradsculpt.errors import DataError
+from gradsculpt.machine import cores
 
 # Part of every key: raise it when the files or the way images are decoded change.
 FORMAT = 1
@@ -125,14 +125,14 @@ def _settled(place: Path, key: str) -> Cached | None:
 
 
 def ordered(function: Callable[[Item], Result], items: Sequence[Item]) -> Iterator[Result]:
-    """Yield `function(item)` for each item in turn, computed by as many threads as there are processors.
+    """Yield `function(item)` for each item in turn, computed by as many threads as have a core each.
 
     Example:
         >>> list(ordered(str.upper, ["a", "b"]))
         ['A', 'B']
     """
     # Chunks bound the results that wait in memory, and what must be finished after a Ctrl-C.
-    with ThreadPoolExecutor(max_workers=min(16, os.cpu_count() or 1)) as pool:
+    with ThreadPoolExecutor(max_workers=min(16, cores().count)) as pool:
         for start in range(0, len(items), _AT_ONCE):
             yield from pool.map(function, items[start : start + _AT_ONCE])
 

@@ -19,6 +19,7 @@ from gradsculpt.data import Splits, load_data, loader
 from gradsculpt.errors import RunError
 from gradsculpt.files import whole
 from gradsculpt.locks import locked
+from gradsculpt.machine import cores
 from gradsculpt.models import Classifier, save
 from gradsculpt.progress import Estimate, Reporter
 from gradsculpt.training.distillation import with_teacher
@@ -39,6 +40,7 @@ from gradsculpt.training.resuming import (
     resumed,
 )
 from gradsculpt.training.settings import TrainSettings
+from gradsculpt.wording import counted
 
 _SCORES = "scorecard.json"
 
@@ -114,7 +116,7 @@ def fit(settings: TrainSettings, reporter: Reporter | None = None) -> Classifier
     """
     reporter = reporter or Reporter()
     reporter.console.quiet |= not _is_first_process()
-    torch.set_num_threads(settings.threads or os.cpu_count() or 1)
+    torch.set_num_threads(settings.threads or cores().count)
     with quietly():
         return _fit(settings, None, reporter)
 
@@ -209,10 +211,10 @@ def open_data(settings: TrainSettings, reporter: Reporter | None = None) -> Spli
             strict=settings.strict,
             progress=tell,
         )
-    counts = ", ".join(f"{len(getattr(splits, name))} {name}" for name in ("train", "val", "test"))
-    reporter.say(f"{settings.data}: {counts} images of {len(splits.train.classes)} classes")
+    counts = f"{len(splits.train)} train, {len(splits.val)} val, {counted(len(splits.test), 'test images')}"
+    reporter.say(f"{settings.data}: {counts} of {counted(len(splits.train.classes), 'classes')}")
     if splits.skipped:
-        reporter.say(f"{len(splits.skipped)} unreadable images were skipped:")
+        reporter.say(f"skipped {counted(len(splits.skipped), 'unreadable images')}:")
     reporter.say(*(f"  {file.name}: {file.reason}" for file in splits.skipped[:10]))
     reporter.say(*(f"note: {note}" for note in splits.notes))
     return splits
