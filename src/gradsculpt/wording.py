@@ -40,6 +40,17 @@ def _singular(things: str) -> str:
     return things
 
 
+def size_of(count: float) -> str:
+    """Return a number of bytes in a unit that suits it.
+
+    Example:
+        >>> size_of(3_400_000_000), size_of(12_000_000), size_of(2.5e12)
+        ('3.4 GB', '12 MB', '2.5 TB')
+    """
+    unit, name = next((unit for unit in ((1e12, "TB"), (1e9, "GB")) if count >= unit[0]), (1e6, "MB"))
+    return f"{count / unit:.{1 if count < 10 * unit else 0}f} {name}"
+
+
 def alike(names: Iterable[str]) -> list[tuple[str, str]]:
     """Return the pairs of names that look the same in print, or are the same.
 

@@ -133,7 +133,7 @@ def test_networks_of_one_name_are_told_apart(place: Path, tmp_path: Path) -> Non
         (["run", "--strict"], "nothing to explain"),
         ([NETWORK, "one.png"], "has no weights.*--weights FILE"),
         ([NETWORK, "one.png", "--weights", "none.pth"], "no file of weights none.pth"),
-        ([NETWORK, "one.png", "--weights", "w.pth", "--weights", "w.pth"], "2 --weights for 1 networks"),
+        ([NETWORK, "one.png", "--weights", "w.pth", "--weights", "w.pth"], "2 --weights for 1 network without"),
         ([NETWORK, "one.png", "--weights", "w.pth", "--mean", "0.5"], "--mean has 1 number and --std 0"),
         (["torchvision:squeezenet1_1", "one.png", "--weights", "w.pth"], "do not fit the network"),
         (["pretrained:resnet", "one.png"], "no pretrained network 'resnet'"),

@@ -1,5 +1,6 @@
 """What every source of images becomes: 8-bit arrays of one size, with labels and more; and how they are split."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -65,6 +66,7 @@ class Request:
     seed: int = 0
     strict: bool = False
     progress: Progress = unheard
+    train_count: int | None = None
 
 
 @dataclass(frozen=True)
@@ -116,6 +118,22 @@ def stratified_cut(images: ImageSet, fraction: float, seed: int) -> tuple[ImageS
         order = np.random.default_rng([seed, int(label)]).permutation(members)
         is_cut[order[: min(wanted, len(members) - 1)]] = True
     return images.subset(np.flatnonzero(~is_cut)), images.subset(np.flatnonzero(is_cut))
+
+
+def cut_parts(parts: Sequence[ImageSet], request: Request) -> tuple[ImageSet, ImageSet, ImageSet]:
+    """Return training, validation and test images of one set, or of two or three in this order, as views.
+
+    Of two, the second is the test, and validation is cut off the first; of one, the test is too, as much again, and is
+    the same for every seed. The same labels give the same cut.
+    """
+    (train, *held_out), fraction = parts, request.val_fraction
+    if not held_out:
+        train, *held_out = stratified_cut(train, fraction, TEST_SEED)
+        fraction /= 1 - fraction
+    if len(held_out) == 1:
+        train, val = stratified_cut(train, fraction, request.seed)
+        held_out = [val, *held_out]
+    return train, held_out[0], held_out[1]
 
 
 def stratified_subset(images: ImageSet, count: int, seed: int) -> ImageSet:

@@ -115,9 +115,9 @@ def load_data(
     size = source.image_size if image_size is None else image_size
     checks.within("image_size", 8 if size is None else size, 8, 4096)
     paths = Path(data_dir).expanduser(), Path(cache_dir).expanduser()
-    request = Request(size or 0, *paths, val_fraction, seed, strict, progress or unheard)
+    request = Request(size or 0, *paths, val_fraction, seed, strict, progress or unheard, train_count)
     readers: dict[str, Callable[[], Splits]] = {
-        "cells": lambda: _load_cells(request, train_count),
+        "cells": lambda: _load_cells(request),
         "digits": lambda: load_digits(request),
         "cifar10": lambda: load_cifar10(request),
         "imagenette": lambda: load_imagenette(request),
@@ -156,10 +156,10 @@ def _worded(source: str, splits: Splits) -> Splits:
     return replace(splits, train=train, val=val, test=test)
 
 
-def _load_cells(request: Request, train_count: int | None) -> Splits:
+def _load_cells(request: Request) -> Splits:
     from gradsculpt.data import cells
 
-    count = 2000 if train_count is None else train_count
+    count = 2000 if request.train_count is None else request.train_count
     checks.within("train_count", count, 40, 10**7)
     total = count + count // 4
     # The drawing code is part of what the pixels depend on.
@@ -174,7 +174,7 @@ def _load_cells(request: Request, train_count: int | None) -> Splits:
 
         identity = {"count": count, "seed": seed, "size": request.size, "code": code}
         source = f"cells-{name}-{count}-{request.size}"
-        return cached(request.cache_dir, source, identity, cells.CLASSES, rows).images
+        return cached(request.cache_dir, source, identity, cells.CLASSES, rows, count * request.size**2 * 4).images
 
     train, val = stratified_cut(part("train", count, request.seed, 0), request.val_fraction, request.seed)
     return Splits(train, val, part("test", count // 4, CELLS_TEST_SEED, count))

@@ -58,7 +58,7 @@ def cascade_sheet(
         )
     if not len(images01) == len(original) > 0:
         raise ArgumentError(
-            f"images01 has {len(images01)} and maps are of {len(original)}; pass as many, at least one "
+            f"the numbers of images and maps are {len(images01)} and {len(original)}; pass as many, at least one "
             "(`randomization(..., keep=4)` returns the maps of the first four)."
         )
     shown = _spaced(len(stages), columns)
