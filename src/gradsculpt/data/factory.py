@@ -66,9 +66,7 @@ def _read(said: str, part: Any, size: int | None, progress: Progress) -> tuple[B
     if not isinstance(part, tuple):
         images, labels = _stacked(said, (part[index] for index in range(len(part))), len(part), size, progress)
     elif len(part) != 2 or len(part[0]) != len(part[1]):
-        raise DataError(
-            f"{said} has parts of {' and '.join(str(len(item)) for item in part)} in length; return (images, labels)."
-        )
+        raise DataError(f"{said} has {' and '.join(str(len(item)) for item in part)} items; return (images, labels).")
     else:
         images, labels = part
         shape: tuple[int, ...] = getattr(images, "shape", ())
