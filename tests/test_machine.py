@@ -75,17 +75,17 @@ def big(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.usefixtures("big")
 @pytest.mark.parametrize(("files", "expected"), QUOTAS.values(), ids=QUOTAS)
 def test_threads_follow_the_quota_of_the_container(tmp_path: Path, files: Mapping[str, str], expected: int) -> None:
-    assert cores(system(tmp_path, files)).count == expected
+    assert cores(system(tmp_path, files)).threads == expected
 
 
 @pytest.mark.usefixtures("big")
 def test_threads_follow_affinity_and_what_was_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "sched_getaffinity", lambda process: {3, 5, 8}, raising=False)
-    assert cores(tmp_path).count == 3
+    assert cores(tmp_path).threads == 3
     assert "affinity 3" in str(cores(tmp_path))
     for typed, expected in (("2", 2), ("5", 5), ("4,2", 4), ("0", 3), ("many", 3), ("", 3)):
         monkeypatch.setenv("OMP_NUM_THREADS", typed)
-        assert cores(tmp_path).count == expected
+        assert cores(tmp_path).threads == expected
 
 
 def test_memory_is_what_the_tightest_limit_leaves(tmp_path: Path) -> None:

@@ -13,12 +13,12 @@ _UNLIMITED = 1 << 60  # what version 1 of control groups writes for no limit is 
 class Cores(NamedTuple):
     """How many threads are of use, and every limit that was found, by what sets it."""
 
-    count: int
+    threads: int
     limits: dict[str, int]
 
     def __str__(self) -> str:
         told = ", ".join(f"{name} {count}" for name, count in self.limits.items())
-        return f"{self.count} ({told})"
+        return f"{self.threads} ({told})"
 
 
 def cores(root: Path = _ROOT) -> Cores:
@@ -100,3 +100,10 @@ def _groups(root: Path, controller: str) -> Iterator[Path]:
             for mount in (mounts / name for name in names):
                 # A container may see its own group as the root, whatever the path says.
                 yield from (mount / each for each in (inside, *inside.parents) if (mount / each).is_dir())
+
+
+def resident_memory() -> int:
+    """Return the bytes of memory that this process takes now; 0 if that is not known."""
+    with suppress(OSError, ValueError, IndexError):
+        return int((_ROOT / "proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    return 0

@@ -277,6 +277,7 @@ def test_a_broken_file_among_the_few_is_left_out_as_of_all(make_folder: MakeFold
     whole = load(folder, cache_dir=tmp_path / "whole")
     assert broken not in names(whole)
     assert (few.val.names, few.test.names, few.skipped) == (whole.val.names, whole.test.names, whole.skipped)
+    assert len(few.train) == 8
     assert set(few.train.names) < set(whole.train.names)
     with pytest.raises(DataError, match=r"is not an image|cannot be decoded"):
         load(folder, train_count=8, strict=True, cache_dir=tmp_path / "strict")

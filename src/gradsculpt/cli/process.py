@@ -26,7 +26,7 @@ def prepare() -> None:
     activation map to the system and gets it back page by page, which is slow. PyTorch's own number of threads knows
     nothing of a container's quota, beyond which threads would wait for each other.
     """
-    torch.set_num_threads(cores().count)
+    torch.set_num_threads(cores().threads)
     torch.set_flush_denormal(True)
     with contextlib.suppress(OSError, AttributeError):  # not glibc: the system's own ways
         mallopt = ctypes.CDLL(None).mallopt

@@ -160,6 +160,11 @@ def stratified_subset(images: ImageSet, count: int, seed: int) -> ImageSet:
     return images.subset(np.sort(np.lexsort((tie, place))[:count]))
 
 
+def wanted(train: ImageSet, request: Request) -> ImageSet:
+    """Return as many of the training images as are asked for."""
+    return train if request.train_count is None else stratified_subset(train, request.train_count, request.seed)
+
+
 def shuffled_labels(images: ImageSet, seed: int) -> ImageSet:
     """Permute the labels among the images, which keep their names and attention, by the seed."""
     return replace(images, labels=np.random.default_rng([seed, 0, 3]).permutation(images.labels))

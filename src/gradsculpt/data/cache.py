@@ -140,7 +140,7 @@ def ordered(function: Callable[[Item], Result], items: Sequence[Item]) -> Iterat
         ['A', 'B']
     """
     # Chunks bound the results that wait in memory, and what must be finished after a Ctrl-C.
-    with ThreadPoolExecutor(max_workers=min(16, cores().count)) as pool:
+    with ThreadPoolExecutor(max_workers=min(16, cores().threads)) as pool:
         for start in range(0, len(items), _AT_ONCE):
             yield from pool.map(function, items[start : start + _AT_ONCE])
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from gradsculpt.data.attention import AttentionFolder, find_attention
-from gradsculpt.data.base import ImageSet, Request, Skipped, Splits, cut_parts, stratified_subset
+from gradsculpt.data.base import ImageSet, Request, Skipped, Splits, cut_parts, wanted
 from gradsculpt.data.cache import Cached, Row, cached, ordered
 from gradsculpt.data.decode import decode_with_size
 from gradsculpt.data.gaze import GazeMaps
@@ -68,7 +68,7 @@ def find_folder(path: Path) -> Folder:
     return Folder(path, listed, attention, notes)
 
 
-def cut_listings(listings: Sequence[Listing], request: Request) -> list[ImageSet]:
+def cut_listings(listings: Sequence[Listing], request: Request) -> tuple[ImageSet, ImageSet, ImageSet]:
     """Return training, validation and test images, with the listing and the place in it [N, 2] for the pixels.
 
     They are the images that `cut_parts` would choose of sets in which every file can be decoded.
@@ -77,11 +77,9 @@ def cut_listings(listings: Sequence[Listing], request: Request) -> list[ImageSet
     for number, listing in enumerate(listings):
         places = np.stack([np.full(len(listing.files), number), np.arange(len(listing.files))], axis=1)
         names = ("",) * len(places)
-        parts.append(ImageSet(places, np.asarray(listing.labels, np.int64), listing.classes, names))  # type: ignore[arg-type]
+        parts.append(ImageSet(places, np.asarray(listing.labels, np.int64), listing.classes, names))
     train, val, test = cut_parts(parts, request)
-    if request.train_count is not None:
-        train = stratified_subset(train, request.train_count, request.seed)
-    return [train, val, test]
+    return wanted(train, request), val, test
 
 
 def read_parts(
@@ -101,7 +99,7 @@ def read_parts(
                 return few
     read = [read_images(root, *part, maps, request) for part, maps in zip(listed, attention, strict=True)]
     train, val, test = cut_parts([part.images for part in read], request)
-    return train, val, test, tuple(item for part in read for item in part.skipped)
+    return wanted(train, request), val, test, tuple(item for part in read for item in part.skipped)
 
 
 def _few(
@@ -113,9 +111,9 @@ def _few(
     """Return what `read_parts` does; None if one of the images cannot be decoded."""
     parts = [np.asarray(part.images[:]) for part in cut_listings([listing for _, listing in listed], request)]
     every = np.concatenate(parts)
-    wanted = [np.unique(every[every[:, 0] == number, 1]) for number in range(len(listed))]
+    chosen = [np.unique(every[every[:, 0] == number, 1]) for number in range(len(listed))]
     read = list[Cached]()
-    for (place, listing), maps, indices in zip(listed, attention, wanted, strict=True):
+    for (place, listing), maps, indices in zip(listed, attention, chosen, strict=True):
         whole = len(indices) == len(listing.files)
         few = listing if whole else replace(listing.picked(indices), stray=listing.stray)
         read.append(read_images(root, place, few, maps, request, "" if whole else f"-{request.train_count}"))
@@ -124,7 +122,7 @@ def _few(
     sets = []
     for part in parts:
         number = int(part[0, 0]) if len(part) else 0
-        sets.append(read[number].images.subset(np.searchsorted(wanted[number], part[:, 1])))
+        sets.append(read[number].images.subset(np.searchsorted(chosen[number], part[:, 1])))
     return sets[0], sets[1], sets[2], tuple(item for part in read for item in part.skipped)
 
 

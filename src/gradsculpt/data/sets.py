@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from gradsculpt.data.base import TEST_SEED, ImageSet, Request, Splits, cut_parts, stratified_cut, stratified_subset
+from gradsculpt.data.base import TEST_SEED, ImageSet, Request, Splits, cut_parts, stratified_cut, wanted
 from gradsculpt.data.cache import Row, cached
 from gradsculpt.data.decode import cut_square
 from gradsculpt.data.folder import load_folder
@@ -25,28 +25,29 @@ def load_digits(request: Request) -> Splits:
     Source: Alpaydin and Kaynak, "Optical Recognition of Handwritten Digits", UCI Machine Learning Repository, 1998
     (doi:10.24432/C50P49, licence CC BY 4.0): the file optdigits.tes, in the order that scikit-learn gives it.
     """
-    with np.load(Path(__file__).with_name("digits.npz")) as file:
-        digits = np.rint(file["images"] * (255 / 16)).astype(np.uint8)  # from levels 0 to 16
-        labels = file["labels"].astype(np.int64)
-    names = tuple(f"digits/{index:04d}" for index in range(len(digits)))
-    rest, test = stratified_cut(ImageSet(digits, labels, tuple("0123456789"), names), 0.2, TEST_SEED)
-    train, val, test = cut_parts([rest, test], request)
-    train = _wanted(train, request)
+    train, val, test = digits_parts(request)
     needed, free = 3 * request.size**2 * (len(train) + len(val) + len(test)), free_memory()
     if free is not None and needed > free:
         raise DataError(
             f"the digits would take {size_of(needed)} of memory at {request.size} pixels, of which {size_of(free)} are "
             "free; pass a smaller --image-size, or --train-count."
         )
-    return Splits(*(_enlarged(part, request.size) for part in (train, val, test)))
+    return Splits(_enlarged(train, request.size), _enlarged(val, request.size), _enlarged(test, request.size))
 
 
-def _wanted(train: ImageSet, request: Request) -> ImageSet:
-    return train if request.train_count is None else stratified_subset(train, request.train_count, request.seed)
+def digits_parts(request: Request) -> tuple[ImageSet, ImageSet, ImageSet]:
+    """Return the digits for training, validation and test, [N, 8, 8], as they come."""
+    with np.load(Path(__file__).with_name("digits.npz")) as file:
+        digits = np.rint(file["images"] * (255 / 16)).astype(np.uint8)  # from levels 0 to 16
+        labels = file["labels"].astype(np.int64)
+    names = tuple(f"digits/{index:04d}" for index in range(len(digits)))
+    rest, test = stratified_cut(ImageSet(digits, labels, tuple("0123456789"), names), 0.2, TEST_SEED)
+    train, val, test = cut_parts([rest, test], request)
+    return wanted(train, request), val, test
 
 
 def _enlarged(digits: ImageSet, size: int) -> ImageSet:
-    pixels = np.stack([cut_square(digit, size) for digit in digits.images[:]])
+    pixels = np.array([cut_square(digit, size) for digit in digits.images[:]], np.uint8).reshape(-1, size, size)
     return replace(digits, images=pixels[..., None].repeat(3, axis=-1))
 
 
@@ -69,7 +70,7 @@ def load_cifar10(request: Request) -> Splits:
             every = ImageSet(np.arange(len(labels)), labels, _CIFAR10, ("",) * len(labels))  # type: ignore[arg-type]
             if part is not None:
                 cut = stratified_cut(every, request.val_fraction, request.seed)
-                every = (_wanted(cut[0], request), cut[1])[part]
+                every = (wanted(cut[0], request), cut[1])[part]
             for done, index in enumerate(np.asarray(every.images[:]).tolist(), start=1):
                 image = source.data[index]
                 pixels = image if len(image) == size else cut_square(image, size)
