@@ -130,7 +130,8 @@ class Trial:
             parameter.grad = None
         with _Held() as held:
             self._loss(x, y, attention, 0).backward()
-        return held.most
+        most: int = held.most
+        return most
 
     def _loss(self, x: Any, y: Any, attention: Any, step: int) -> Tensor:
         moment = Moment(self._settings.epochs / 2, step, self._space)

@@ -62,10 +62,10 @@ def _check_memory(settings: TrainSettings, outline: Outline, demand: Demand, dev
     if free is None or needed <= free:
         return
     left, advice = free - demand.fixed - _LIBRARIES, list[str]()
-    if (fitting := int(left / max(1.0, demand.image))) >= 1:
+    if (fitting := int(left / max(1.0, demand.image))) >= 2:
         batch = 2 ** int(math.log2(fitting))
-        steps = math.ceil(settings.accumulate * settings.batch_size / batch)
-        advice.append(f"--batch-size {batch} --accumulate {steps}, which comes to the same gradients")
+        steps = math.ceil(settings.accumulate * demand.batch / batch)
+        advice.append(f"--batch-size {batch} --accumulate {steps} for as many images in each step")
     side = outline.size * math.sqrt(max(0.0, left) / max(1.0, demand.image * demand.batch))
     if side >= _STEP:
         advice.append(f"--image-size {int(side) // _STEP * _STEP}")
