@@ -6,6 +6,7 @@ import traceback
 from typing import NamedTuple
 
 from gradsculpt.errors import GradsculptError, did_you_mean
+from gradsculpt.extensions import typed
 
 
 class Command(NamedTuple):
@@ -55,7 +56,8 @@ def main(arguments: list[str] | None = None) -> int:
         name, *options = (words[1], "--help") if words[0] == "help" else words
         module = importlib.import_module(_find(name).module)
         process = importlib.import_module("gradsculpt.cli.process")
-        module.run(options, process.reporter())
+        with typed(options):
+            module.run(options, process.reporter())
     except GradsculptError as error:
         if debug:
             traceback.print_exc()

@@ -145,7 +145,7 @@ def add_data_options(parser: Parser, purpose: str) -> None:
 
 
 def read_words(parser: Parser, words: Sequence[str]) -> dict[str, Any]:
-    """Read a command line where networks and images may stand among the options."""
+    """Read a command line where networks and images may stand among the options, and in any order."""
     return parser.read(words)
 
 
@@ -180,8 +180,12 @@ def check_named(names: Iterable[str | None], data: str | None = None) -> None:
 
 
 def _check_there(name: str) -> None:
-    """Raise `RunError` unless a word names a network or a path that exists."""
-    if _by_name(name) or Path(name).exists():
+    """Raise `RunError` unless a word names a network, or a path that exists and is nothing else."""
+    if _by_name(name) or known.is_run(name):
+        return
+    if (other := known.other_than_a_run(name)) is not None:
+        raise RunError(other)
+    if Path(name).exists():
         return
     names = {key: f"torchvision:{key}" for key in known.torchvision_names()}
     names |= {key: f"pretrained:{key}" for key, _ in value("gradsculpt.models.PRETRAINED")}

@@ -10,7 +10,7 @@ from typing import Any
 
 from gradsculpt.cli import documents, limits, sources
 from gradsculpt.cli.grammar import alternatives, described
-from gradsculpt.cli.known import RECIPES, likely_option
+from gradsculpt.cli.known import RECIPES, is_network, likely_option
 from gradsculpt.cli.limits import Limit
 from gradsculpt.cli.parts import as_value
 from gradsculpt.cli.screen import HELP_WORDS, metavar, option_name, page
@@ -179,6 +179,8 @@ class Parser(argparse.ArgumentParser):
     def _words(self, front: list[str]) -> dict[str, Any]:
         """Return the words that belong to no option by the names that they go by."""
         values, left = dict[str, Any](), list(front)
+        if any(action.dest == "network" for action in self._rest()):
+            left.sort(key=lambda word: not is_network(word))  # photographs may be named before what looks at them
         for action in (each for each in self._rest() if not each.option_strings):
             if action.nargs in _MANY:
                 if not left and action.nargs == "+":
