@@ -126,7 +126,7 @@ def _span(cards: Sequence[Scorecard], name: str) -> str:
 
 
 def _counted(images: str) -> str:
-    return f" ({counted(images, 'images')})" if images else ""
+    return f" ({images} {'image' if images == '1' else 'images'})" if images else ""
 
 
 def _text(text: str, style: str = "") -> Text:

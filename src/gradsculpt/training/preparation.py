@@ -101,7 +101,7 @@ def _announce(
         where = counted(settings.threads or cores().threads, "threads") if device.type == "cpu" else str(device)
         reporter.say(f"about {_lasting(settings.epochs * epoch)} on {where}, {_lasting(epoch)} an epoch; {memory}")
     else:
-        reporter.say(f"about {memory} a process")
+        reporter.say(f"about {memory}{' a process' if processes > 1 else ''}")
     reporter.say(*(f"note: {note}" for note in _advice(settings, train / outline.classes, total)))
 
 

@@ -1,6 +1,7 @@
 """The run directory: what a training leaves behind and reports, and how it is started, resumed and finished."""
 
 import csv
+import math
 import os
 import time
 from collections.abc import Callable, Mapping
@@ -237,7 +238,9 @@ def open_data(settings: TrainSettings, reporter: Reporter | None = None) -> Spli
 
 def _whereabouts(trainer: Trainer) -> str:
     done, steps = trainer.fit_loop.epoch_loop.batch_progress.current.completed, trainer.num_training_batches
-    doing = "validating" if trainer.validating or done == steps else f"step {done} of {steps}"
+    if steps == math.inf:  # before the first epoch
+        return "getting ready"
+    doing = "validating" if trainer.validating or done == steps else f"{done} of {counted(int(steps), 'steps')}"
     return f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}: {doing}"
 
 
