@@ -15,6 +15,7 @@ from torch import Tensor
 
 from gradsculpt.cli.settings import read_settings
 from gradsculpt.data import Augment, ImageSet, loader
+from gradsculpt.errors import DataError
 from gradsculpt.gradients import Model
 from gradsculpt.inputs import InputSpace
 from gradsculpt.objectives import CrossEntropy, Losses

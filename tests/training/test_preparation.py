@@ -135,8 +135,8 @@ def test_what_cannot_fit_is_refused_with_the_numbers(
     said = capfd.readouterr().err
     match = re.fullmatch(
         r"gradsculpt: training convnet on 16 images of 4096 x 4096 pixels at a time takes about (\d+) GB of memory, "
-        r"and 8.6 GB are free, so the system would end it. Pass (--batch-size \d --accumulate \d+ for as many images in "
-        r"each step, or )?--image-size (\d+).\n",
+        r"and 8.6 GB are free, so the system would end it. Pass (--batch-size \d --accumulate \d+ for as many "
+        r"images in each step, or )?--image-size (\d+).\n",
         said,
     )
     assert match, said
