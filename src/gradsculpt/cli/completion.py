@@ -7,6 +7,7 @@ import importlib
 import re
 import sys
 from collections.abc import Iterator, Mapping, Sequence
+from shlex import quote
 from typing import Any, Literal, NamedTuple, get_args, get_origin
 
 from gradsculpt.cli.grammar import alternatives
@@ -149,7 +150,7 @@ complete -F _gradsculpt gradsculpt
 
 
 def _zsh(table: Table, summaries: Mapping[str, str]) -> str:
-    commands = " ".join(f"'{name}:{told}'" for name, told in summaries.items())
+    commands = " ".join(quote(f"{name}:{told}") for name, told in summaries.items())
     return f"""#compdef gradsculpt
 # Completion of gradsculpt for zsh: eval "$(gradsculpt completion zsh)"
 _gradsculpt() {{
