@@ -1,6 +1,7 @@
 """Trainings that start from given weights."""
 
 import csv
+import io
 import json
 from pathlib import Path
 from typing import Any
@@ -9,14 +10,18 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from rich.console import Console
 from safetensors.torch import load_file, save_file
 
 from gradsculpt.cli.main import main
 from gradsculpt.cli.settings import read_settings
+from gradsculpt.data import outlined
 from gradsculpt.errors import ArgumentError, ModelError
 from gradsculpt.models import build, load
+from gradsculpt.progress import Reporter
 from gradsculpt.training import TrainSettings
 from gradsculpt.training.fitting import build_module
+from gradsculpt.training.preparation import prepare
 from tests.training.small import CLASSES, SIDE, images
 
 SMALL = "torchvision:shufflenet_v2_x0_5"
@@ -141,3 +146,29 @@ def test_the_epoch_that_is_asked_for_is_kept(folder: Path, keep: str) -> None:
     assert all(torch.equal(state[f"network.{key}"], value) for key, value in kept.items())
     said = json.loads((folder / out / "model.json").read_text())["extra"]["val_accuracy"]
     assert said == pytest.approx(accuracies[-1] if keep == "last" else max(accuracies), abs=1e-5)
+
+
+STEP = "adversarialtraining(elasticnet(0.05, 0.5))"
+
+
+@pytest.mark.parametrize(
+    ("flags", "warned"),
+    [
+        (("--objective", STEP), True),
+        (("--objective", STEP, "--softplus", "3"), False),
+        (("--objective", STEP, "--epochs", "2000"), False),
+        (("--objective", "gradientpenalty(l1(0.05))"), False),
+        (("--objective", "adversarialtraining(l1(0.05), iterative(3))"), False),
+        (("--recipe", "standard"), False),
+    ],
+)
+def test_a_combination_that_does_not_work_is_said_with_one_that_does(
+    folder: Path, tmp_path: Path, flags: tuple[str, ...], *, warned: bool
+) -> None:
+    data = ["--data", f"folder:{folder / 'photos'}", "--image-size", "32", "--batch-size", "8", "--device", "cpu"]
+    weights = ["--model", SMALL, "--weights", str(folder / "five.safetensors"), "--threads", "1"]
+    settings = read_settings([*data, *weights, "--epochs", "2", "--out", str(tmp_path / "run"), *flags])
+    said = io.StringIO()
+    outline = outlined(settings.data, image_size=32, val_fraction=0.1, seed=0, train_count=None)
+    prepare(settings, outline, Reporter(Console(file=said, width=1000)))
+    assert ("too few for one adversarial step" in said.getvalue()) == warned

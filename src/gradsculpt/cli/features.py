@@ -11,6 +11,7 @@ from gradsculpt.cli.parser import Options, command_parser, without_effect
 from gradsculpt.cli.process import prepare
 from gradsculpt.locks import locked
 from gradsculpt.progress import Reporter
+from gradsculpt.wording import counted
 
 _SHEET_COLUMNS = 5
 _COLOUR_IMAGES = 256
@@ -75,7 +76,7 @@ def _picture(options: Options, reporter: Reporter) -> None:
         [""] * columns,
         [""] * len(starts),
         captions=[names[start : start + columns] for start in starts],
-        note=f"{network.name}: {ascent.output}, {ascent.steps} steps",
+        note=f"{network.name}: {ascent.output}, {counted(ascent.steps, 'steps')}",
     )
     (folder.path / "sheet.png").write_bytes(sheet)
-    reporter.say(f"{len(chosen)} classes pictured in {options['out']}", *folder.others())
+    reporter.say(f"{counted(len(chosen), 'classes')} pictured in {options['out']}", *folder.others())

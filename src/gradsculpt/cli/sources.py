@@ -164,7 +164,9 @@ def _value(node: ast.expr, module: _Module) -> Any:
         pass
     match node:
         case ast.Tuple(elts=items):
-            return tuple(_value(item, module) for item in items)
+            inner = [_value(item.value if isinstance(item, ast.Starred) else item, module) for item in items]
+            pairs = zip(items, inner, strict=True)
+            return tuple(one for item, each in pairs for one in (each if isinstance(item, ast.Starred) else (each,)))
         case ast.List(elts=items):
             return [_value(item, module) for item in items]
         case ast.Name(id=name):

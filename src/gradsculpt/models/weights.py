@@ -12,6 +12,7 @@ from gradsculpt.models.classifier import Classifier, noise
 from gradsculpt.models.networks import check_logits, construct
 from gradsculpt.models.published import habits_of, published_state
 from gradsculpt.models.states import fill, read_state
+from gradsculpt.wording import counted
 
 DEFAULT = "default"
 IMAGENET = 1000
@@ -56,7 +57,10 @@ def with_weights(
     if classes is None:
         classes = imagenet_classes() if count == IMAGENET else tuple(map(str, range(count)))
     elif len(classes) != count:
-        raise ModelError(f"{name} has {count} outputs but {len(classes)} classes were named; name each output once.")
+        raise ModelError(
+            f"{name} has {counted(count, 'outputs')} but {len(classes)} names of classes were given; name each "
+            "output once."
+        )
     return Classifier(network, space or habits.space, classes, side).eval()
 
 
