@@ -65,7 +65,7 @@ def test_it_is_said_what_is_done_and_how_long_it_takes(tmp_path: Path, photos: P
     )
     assert re.fullmatch(r"about [\d.e-]+ s on 1 thread, [\d.e-]+ s an epoch; [\d.]+ [MG]B of memory", time)
     assert note.startswith("note: 8 images a class are few to learn from scratch")
-    assert "--recipe fine-tune --model pretrained:mobilenet_v2" in note
+    assert "--recipe fine-tune starts from weights" in note
 
 
 def clock(monkeypatch: pytest.MonkeyPatch, seconds: float) -> list[int]:

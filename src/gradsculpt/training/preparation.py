@@ -112,7 +112,7 @@ def _advice(settings: TrainSettings, trial: Trial, a_class: float, steps: int) -
     if settings.weights is not None:
         if settings.objective.requirements.smooth and trial.has_corners and steps < _LONG:
             yield (
-                f"{counted(steps, 'steps')} from given weights are too few for one adversarial step to make the maps of "
+                f"{counted(steps, 'steps')} from given weights are too few for one adversarial step to make maps of "
                 f"{settings.model} with its ReLUs sparser; --recipe fine-tune, or --softplus 3, does"
             )
         return
