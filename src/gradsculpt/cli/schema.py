@@ -198,7 +198,7 @@ def _is_class(kind: Any) -> bool:
 
 def _understood(kind: Any) -> bool:
     """Tell whether it is known here what can be written for a type; of others, their makers say what is wrong."""
-    plain = (int, float, bool, type(None), *SEVERAL, Callable)
+    plain = (int, float, bool, str, Path, type(None), *SEVERAL, Callable)
     return isinstance(kind, Standin) or kind in plain or get_origin(kind) in (Literal, *SEVERAL, Callable)
 
 
