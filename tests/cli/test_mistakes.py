@@ -267,6 +267,8 @@ def test_what_is_right_is_taken(folder: Path) -> None:
 
     (folder / "one_line.yaml").write_text("objective: adversarialtraining(elastic-net(0.1, 0.1))\n")
     (folder / "short.yaml").write_text(ELASTIC.replace("gradsculpt.penalties.", ""))
+    (folder / "inner.yaml").write_text("objective: {init_args: {penalty: {init_args: {l1: 0.1, l2: 0.1}}}}\n")
+    (folder / "half.yaml").write_text(elastic("        l2: 0.1\n", ""))
     (folder / "partial.yaml").write_text(ELASTIC.replace("        l2: 0.1\n", ""))
     flow = "{class_path: AdversarialTraining, init_args: {penalty: 'elastic-net(0.1, 0.1)'}}"
     made = [
@@ -277,8 +279,39 @@ def test_what_is_right_is_taken(folder: Path) -> None:
             ["--config", "short.yaml"],
             ["--config", "partial.yaml", "--objective.penalty.l2", "0.1"],
             ["--objective", flow],
+            ["--recipe", "elastic-net", "--config", "inner.yaml"],
+            ["--config", "elastic.yaml", "--config", "half.yaml"],
             ["--recipe", "elastic-net", "--objective.penalty.l1=0.1", "--objective.penalty.l2=0.1"],
             ["--objective", "AdversarialTraining", "--objective.penalty", "ElasticNet(l1=0.1, l2=0.1)"],
         )
     ]
     assert len(set(map(repr, made))) == 1
+
+
+@pytest.mark.parametrize(
+    ("words", "name", "expected"),
+    [
+        ("--augment.flip false", "augment", "Augment(flip=False, crop=0.125, zoom=(1.0, 1.0))"),
+        ("--augment {flip:~false}", "augment", "Augment(flip=False, crop=0.125, zoom=(1.0, 1.0))"),
+        ("--softplus none", "softplus", "None"),
+        ("--softplus null", "softplus", "None"),
+        ("--softplus 3", "softplus", "3.0"),
+        ("--strict", "strict", "True"),
+        ("--strict false", "strict", "False"),
+        ("--statistics [[.5,.5,.5],[.2,.2,.2]]", "statistics", "((0.5, 0.5, 0.5), (0.2, 0.2, 0.2))"),
+        ("--config quoted.yaml", "epochs", "3"),
+    ],
+)
+def test_what_is_right_is_read(words: str, name: str, expected: str, folder: Path) -> None:
+    from gradsculpt.cli.settings import read_settings
+
+    (folder / "quoted.yaml").write_text("epochs: '3'\nlr: 1e-3\nsoftplus: none\n")
+    settings = read_settings([*(word.replace("~", " ") for word in words.split()), "--out", "new"])
+    assert repr(getattr(settings, name)) == expected
+
+
+def test_what_only_a_class_of_ones_own_can_tell_is_one_line(folder: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    assert main([*TRAIN, "--objective", "gradientpenalty(tests.cli.test_parts.Broken)"]) == 2
+    error = capfd.readouterr().err
+    assert error.count("\n") == 1
+    assert "OSError: no licence" in error
