@@ -83,6 +83,7 @@ def check_protocol(options: Options) -> None:
 
 def read_protocol(options: Options, network: NamedNetwork) -> Protocol:
     """Return the protocol that the options of `add_protocol` ask for."""
+    check_protocol(options)
     from gradsculpt.evaluation import Protocol
 
     chosen = Protocol.quick() if options["quick"] else Protocol.full() if options["full"] else Protocol()
