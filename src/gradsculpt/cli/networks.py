@@ -128,6 +128,7 @@ def add_network_options(parser: Parser) -> None:
         "--image_size",
         type=int | None,
         group=by_name,
+        rare=True,
         limit=at_least(1),
         help="Side of their images; default 224 for most.",
     )

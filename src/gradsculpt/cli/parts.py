@@ -284,11 +284,16 @@ def settings_of(cls: type) -> dict[str, inspect.Parameter]:
     return {name: value for name, value in settings if value.kind not in (value.VAR_POSITIONAL, value.VAR_KEYWORD)}
 
 
+def takes_any(cls: Any) -> bool:
+    """Tell whether a class of the user's own takes settings of any name."""
+    return any(each.kind is each.VAR_KEYWORD for each in inspect.signature(cls).parameters.values())
+
+
 def hints_of(cls: Any) -> dict[str, Any]:
     """Return the types of the settings of a class or a stand-in."""
     if isinstance(cls, sources.Standin):
         return {name: setting.annotation for name, setting in settings_of(cls).items()}
-    with suppress(NameError):  # of a type that is only imported for a type checker
+    with suppress(NameError, TypeError, AttributeError):  # of a type that is only imported for a type checker
         return get_type_hints(cls.__init__)
     return {}
 

@@ -133,9 +133,8 @@ def _check(files: Sequence[Path], given: Mapping[str, Any], words: Sequence[str]
         if keys:
             state[name] = schema.changed(current, setting.annotation, keys, text, place)
         else:
-            state[name] = schema.merged(current, text) if isinstance(text, dict) else text
-            if not isinstance(text, Path):
-                schema.check_setting(name, text, cls, place)
+            each = text if isinstance(text, Path) else schema.check_setting(name, text, cls, place)
+            state[name] = schema.merged(current, each)
         places[name] = place
     for name, each in state.items():
         schema.check_complete(each, Place(str(places[name]), (name,)))
