@@ -20,8 +20,8 @@ ZSH = """
 compdef() { :; }
 source "$1"
 compadd() { shift; print -rl -- ${(M)@:#$PREFIX*}; }
-_describe() { print -rl -- ${(M)${(P)2%%:*}:#$PREFIX*}; }
-_files() { print -rl -- *(N); }
+_describe() { local each; for each in "${(@P)2}"; do [[ ${each%%:*} == $PREFIX* ]] && print -r -- ${each%%:*}; done; }
+_files() { print -rl -- $PREFIX*(N); }
 words=(${(s: :)2}); [[ $2 == *' ' ]] && words+=('')
 CURRENT=${#words}; PREFIX=${words[CURRENT]}
 _gradsculpt

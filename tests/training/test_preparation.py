@@ -18,7 +18,7 @@ from gradsculpt.cli.main import main
 from gradsculpt.cli.settings import read_settings
 from gradsculpt.data import Outline, outline_of, outlined
 from gradsculpt.progress import Reporter
-from gradsculpt.training import demand, fit, open_data, preparation
+from gradsculpt.training import fit, open_data, preparation
 from gradsculpt.training.demand import Trial, tried
 
 DIGITS = ["--data", "digits", "--image-size", "16", "--batch-size", "32", "--train-count", "64", "--threads", "1"]
@@ -79,7 +79,7 @@ def clock(monkeypatch: pytest.MonkeyPatch, seconds: float) -> list[int]:
         return loss(self, *args)
 
     monkeypatch.setattr(Trial, "_loss", slow)
-    monkeypatch.setattr(demand.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr("gradsculpt.training.demand.time.monotonic", lambda: now[0])
     return steps
 
 
@@ -98,7 +98,7 @@ def peak(run: Callable[[], object]) -> int:
     with torch.profiler.profile(profile_memory=True) as profile:
         run()
     now = most = 0
-    for event in sorted(profile.profiler.kineto_results.events(), key=lambda event: event.start_ns()):  # type: ignore[union-attr]
+    for event in sorted(profile.profiler.kineto_results.events(), key=lambda event: event.start_ns()):
         if event.name() == "[memory]":
             now += event.nbytes()
             most = max(most, now)

@@ -10,8 +10,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from shlex import quote
 from typing import Any, Literal, NamedTuple, get_args, get_origin
 
+from gradsculpt.cli.catalogue import sections
 from gradsculpt.cli.grammar import alternatives
-from gradsculpt.cli.listing import sections
 from gradsculpt.cli.parser import DESCRIBE, Described, command_parser
 from gradsculpt.cli.screen import option_name
 from gradsculpt.progress import Reporter
