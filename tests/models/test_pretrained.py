@@ -106,7 +106,7 @@ def test_what_is_said_of_a_network_wins(small: tuple[nn.Module, Tensor], tmp_pat
         classes=tuple("abcdefg"),
     )
     assert (classifier.space, classifier.image_size, classifier.classes) == (space, 40, tuple("abcdefg"))
-    with pytest.raises(ModelError, match="has 7 outputs but 2 classes"):
+    with pytest.raises(ModelError, match="has 7 outputs but 2 names of classes"):
         with_weights(
             "torchvision:shufflenet_v2_x0_5", tmp_path / "w.safetensors", image_size=40, classes=("cat", "dog")
         )
