@@ -5,6 +5,7 @@ import hashlib
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 from torch import Tensor
@@ -96,10 +97,10 @@ class ResultFolder:
         strange = {path.name for path in self.path.iterdir() if path.suffix in (".png", ".npy")} - self._written
         return [f"note: {len(strange)} other pictures and arrays there are not of this call"] if strange else []
 
-    def finish(self, note: str = "") -> None:
-        """Draw the sheet, with a line under the whole."""
+    def finish(self, note: str = "", bar: Literal["absolute", "signed"] | None = None) -> None:
+        """Draw the sheet, with a line under the whole, and the colours of its maps."""
         rows = list(zip(*self._columns.values(), strict=True))
         pictures, captions = ([tuple(cell[i] for cell in row) for row in rows] for i in (0, 1))
         shown = captions if any(map(any, captions)) else None
-        sheet = contact_sheet(pictures, list(self._columns), self._labels, captions=shown, note=note)
+        sheet = contact_sheet(pictures, list(self._columns), self._labels, captions=shown, note=note, bar=bar)
         (self.path / "sheet.png").write_bytes(sheet)

@@ -18,6 +18,7 @@ from gradsculpt.report.samples import Maps, Sample, batch, grey
 from gradsculpt.report.summary import sentences, shortages
 from gradsculpt.report.table import score_groups
 from gradsculpt.visualize import contact_sheet, plain
+from gradsculpt.visualize.render import Picture
 
 _SHAPES = "●■▲◆▼✚✖★"
 """A mark a run, told apart without colour."""
@@ -93,11 +94,18 @@ def sheet(views: Sequence[RunView], samples: Sequence[Sample]) -> bytes:
     truth = {"truth": truths} if len(truths) == len(samples) else {}
     columns = [images, *truth.values(), *(view.maps.clean for view in views)]
     headings = ["image", *truth, *(view.name for view in views)]
-    return contact_sheet(list(zip(*columns, strict=True)), headings, [sample.caption for sample in samples])
+    says = [
+        [f"{said} ({share:.0%})" for said, share in zip(view.maps.predicted, view.maps.probability, strict=True)]
+        for view in views
+    ]
+    blank = [""] * len(samples)
+    captions = list(zip([sample.name for sample in samples], *(blank for _ in truth), *says, strict=True))
+    rows, labels = list(zip(*columns, strict=True)), [sample.caption for sample in samples]
+    return contact_sheet(rows, headings, labels, captions=captions, bar="absolute")
 
 
 def _samples(views: Sequence[RunView], samples: Sequence[Sample]) -> list[dict[str, Any]]:
-    """Return the samples with their pictures: the clean map of each run and its overlay, then maps of changed images."""
+    """Return the samples with their pictures: each run's clean map and its overlay, then maps of changed images."""
     maps, images = [view.maps for view in views], plain(batch(samples))
     kinds = [
         ("noisy", maps[0].noisy_images, [each.disturbed for each in maps]),

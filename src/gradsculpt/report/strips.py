@@ -51,6 +51,6 @@ def strip(entries: Sequence[Entry | None]) -> Strip:
     return Strip(
         ends[1] if score.unit == "fraction" or not math.isfinite(score.high) else f"{low:g}",
         ends[0] if score.unit == "fraction" or not math.isfinite(score.high) else f"{high:g}",
-        [entry and Place(place(entry.mean), place(entry.low), place(entry.high)) for entry in entries],
+        [Place(place(each.mean), place(each.low), place(each.high)) if each else None for each in entries],
         *(place(sum(values) / len(values)) if values else None for values in held),
     )
