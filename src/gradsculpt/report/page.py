@@ -15,7 +15,7 @@ from gradsculpt.evaluation.results import COLOURS
 from gradsculpt.report.pictures import colour_bar, data_uri, fitted
 from gradsculpt.report.plots import plots
 from gradsculpt.report.samples import Maps, Sample, batch, grey
-from gradsculpt.report.summary import sentences, shortages
+from gradsculpt.report.summary import sentences, shortage
 from gradsculpt.report.table import score_groups
 from gradsculpt.visualize import contact_sheet, plain
 from gradsculpt.visualize.render import Picture
@@ -71,7 +71,7 @@ def render(views: Sequence[RunView], samples: Sequence[Sample], note: str = "") 
         summary=sentences(names, cards, groups),
         warnings=[
             *(f"{name}: {card.warning}" for name, card in zip(names, cards, strict=True) if card.warning),
-            *shortages(cards, groups),
+            *shortage(cards),
         ],
         groups=groups,
         samples=_samples(views, samples),

@@ -5,7 +5,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from gradsculpt.evaluation import Entry
-from gradsculpt.evaluation.results import figures
 
 _ROOM = 1.08  # beyond the largest value shown, where a score has no end
 
@@ -47,10 +46,9 @@ def strip(entries: Sequence[Entry | None]) -> Strip:
     def place(value: float) -> float:
         return round(100 * min(1.0, max(0.0, (value - low) / length)), 2) if not math.isnan(value) else 0.0
 
-    ends = figures(score, (high, low))
+    scale, sign = (100, "%") if score.unit == "fraction" else (1, "")
     return Strip(
-        ends[1] if score.unit == "fraction" or not math.isfinite(score.high) else f"{low:g}",
-        ends[0] if score.unit == "fraction" or not math.isfinite(score.high) else f"{high:g}",
+        *(f"{scale * end:.3g}{sign}" for end in (low, high)),
         [Place(place(each.mean), place(each.low), place(each.high)) if each else None for each in entries],
         *(place(sum(values) / len(values)) if values else None for values in held),
     )

@@ -45,13 +45,12 @@ def verdicts(groups: Sequence[Group], run: int) -> dict[str, set[Mark]]:
     return marks
 
 
-def shortages(cards: Sequence[Scorecard], groups: Sequence[Group]) -> list[str]:
-    """Return what has to be said of scores over too few images to tell anything apart: nothing where none are."""
+def shortage(cards: Sequence[Scorecard]) -> list[str]:
+    """Return what has to be said of scores over too few images to tell anything apart: nothing where there are more."""
     count = min(card.settings["images"] for card in cards)
-    if count < FEW:
-        return [f"{counted(count).capitalize()} are too few to tell networks apart: take {FEW} or more."]
-    few = [group.label for group in groups if group.few and not group.variant]
-    return [f"Some scores are over fewer than {FEW} images, too few to tell much: {_listed(few)}."] if few else []
+    what = "to tell networks apart" if len(cards) > 1 else "to tell much"
+    few = f"{counted(count)} {'is' if count == 1 else 'are'} too few {what}: take {FEW} or more."
+    return [few] if count < FEW else []
 
 
 def _beside(name: str, first: str, groups: Sequence[Group], run: int) -> list[str]:

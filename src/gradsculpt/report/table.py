@@ -40,7 +40,7 @@ class Row:
         images: Over how many images it is, where that is neither all of them nor said of the whole group.
         meaning: What it says, in a sentence; empty in scorecards that have none.
         span: The range that it can have, in words.
-        yardsticks: What it is held against: a name and the values in a word, as many as are known.
+        yardsticks: What it is held against: a name and the mean of the runs, as many as are known.
         strip: Where everything lies on the range.
     """
 
@@ -91,7 +91,7 @@ def score_groups(cards: Sequence[Scorecard], only: Sequence[str] | None = None) 
         shared = spans[members[0]] if len(set(spans.values())) == 1 else None
         rows = [_row(cards, alike, "" if shared is not None else spans[alike[0]]) for alike in _alike(cards, members)]
         counts = [card.entries[name].images for card in cards for name in members if name in card.entries]
-        groups.append(Group(own, label, question, variant, shared or "", min(counts) < FEW, rows))
+        groups.append(Group(own, label, question, variant, shared or "", max(counts) < FEW, rows))
     return groups
 
 
@@ -159,16 +159,11 @@ def _row(cards: Sequence[Scorecard], names: Sequence[str], images: str) -> Row:
     unit = "" if score.unit == "fraction" else score.unit
     told = ", ".join(name.replace("_", " ") for name in names)
     yardsticks = [
-        (name, _few_words([figures(score, (value,))[0] for value in values]))
+        (name, figures(score, (sum(values) / len(values),))[0])
         for name, key in (("random map", "random_map"), ("chance", "chance"))
         if (values := [value for entry in there if (value := getattr(entry, key)) is not None])
     ]
     return Row(told, unit, score.better, images, cells, score.meaning, score.span, yardsticks, strip(entries))
-
-
-def _few_words(values: Sequence[str]) -> str:
-    """Return the values of the runs as one where they agree, and else one a run."""
-    return " / ".join(values) if len(set(values)) > 1 else values[0]
 
 
 def _span(cards: Sequence[Scorecard], name: str) -> str:
