@@ -72,7 +72,7 @@ def test_a_comparison_is_told_in_four_sentences() -> None:
 def test_accuracy_is_named_first_whatever_else_is_lost() -> None:
     _, gained, cost, _ = _sentences(accuracy=0.7, insertion=0.3)
     assert gained == "net gained nothing that can be told from chance."
-    assert cost == "It cost accuracy (85.6% to 70.0%) and fidelity (insertion 0.500 to 0.300)."
+    assert cost == "It cost accuracy (85.6% to 70.0%) and fidelity to the network (insertion 0.500 to 0.300)."
 
 
 def test_accuracy_is_told_also_where_it_costs_nothing() -> None:
@@ -82,7 +82,7 @@ def test_accuracy_is_told_also_where_it_costs_nothing() -> None:
 
 def test_accuracy_that_is_gained_is_a_gain_though_calibration_is_lost() -> None:
     _, gained, cost, _ = _sentences(accuracy=0.9, brier=0.4)
-    assert "gained accuracy (accuracy 85.6% to 90.0%)" in gained
+    assert gained == "net gained accuracy (85.6% to 90.0%)."
     assert cost == "It cost calibration (brier 0.200 to 0.400)."
 
 

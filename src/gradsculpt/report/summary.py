@@ -8,6 +8,11 @@ from gradsculpt.report.table import FEW, Group, Mark, Row, counted
 _ACCURACY = "accuracy"
 """The group and its first score, whose cost is named before any other."""
 
+_TRUTH = "ground-truth"
+
+_SANITY = "sanity"
+"""The group in which a random map is as good as it gets: it depends on nothing, so not on what is taken away."""
+
 
 def sentences(names: Sequence[str], cards: Sequence[Scorecard], groups: Sequence[Group]) -> list[str]:
     """Return the summary: of a comparison one sentence on what was compared, two on each run, and one on the limits.
@@ -59,18 +64,17 @@ def _beside(name: str, first: str, groups: Sequence[Group], run: int) -> list[st
     about = [group for group in groups if group.name in found and not group.variant]
     maps = [group for group in about if group.name != _ACCURACY]
     gained = [
-        _named(group, run, "better")
-        for group in about
-        if found[group.name] == {"better"} or (group.name == _ACCURACY and "better" in found[group.name])
+        *_answers(groups, run, "better"),
+        *(_named(group, run, "better") for group in maps if found[group.name] == {"better"}),
     ]
     lost = [_named(group, run, "worse") for group in maps if found[group.name] == {"worse"}]
     mixed = [group.label for group in maps if len(found[group.name]) == 2]
     better = sum(found[group.name] == {"better"} for group in maps)
-    share = f"better in {better} of {len(maps)} groups of scores of its maps" if maps else ""
+    share = f"better in {better} of {len(maps)} groups of scores of its maps" if better else ""
     gain = f"{name} gained {_listed(gained)}" if gained else f"{name} gained nothing that can be told from chance"
-    gain += f": it is {share}" if share and gained else ""
+    gain += f": it is {share}" if share else ""
     gain += f", and both better and worse in {_listed(mixed)}" if mixed else ""
-    costs = [*_paid(groups, run), *lost]
+    costs = [*_answers(groups, run, "worse"), *lost]
     cost = f"It cost {_listed(costs)}" if costs else "It cost nothing that can be told from chance"
     if not any(each.startswith("accuracy (") for each in [*costs, *gained]):
         rows = [row for group in about if group.name == _ACCURACY for row in group.rows if row.name == _ACCURACY]
@@ -78,12 +82,12 @@ def _beside(name: str, first: str, groups: Sequence[Group], run: int) -> list[st
     return [f"{gain}.", f"{cost}."]
 
 
-def _paid(groups: Sequence[Group], run: int) -> list[str]:
-    """Return what accuracy and calibration a run lost, accuracy first."""
+def _answers(groups: Sequence[Group], run: int, mark: Mark) -> list[str]:
+    """Return in what the answers of a run, not its maps, are better or worse: accuracy, then calibration."""
     rows = [row for group in groups if group.name == _ACCURACY and not group.variant for row in group.rows]
-    worse = [row for row in rows if (cell := row.cells[run]) and cell.mark == "worse"]
-    accuracy = [f"accuracy ({_change(row, run)})" for row in worse if row.name == _ACCURACY]
-    other = [f"{row.name} {_change(row, run)}" for row in worse if row.name != _ACCURACY]
+    marked = [row for row in rows if (cell := row.cells[run]) and cell.mark == mark]
+    accuracy = [f"accuracy ({_change(row, run)})" for row in marked if row.name == _ACCURACY]
+    other = [f"{row.name} {_change(row, run)}" for row in marked if row.name != _ACCURACY]
     return [*accuracy, *([f"calibration ({', '.join(other)})"] if other else [])]
 
 
@@ -108,7 +112,7 @@ def _alone(card: Scorecard, groups: Sequence[Group]) -> list[str]:
         about.append(f"It is right on {mean} of them{beside}.")
     better: dict[str, list[bool]] = {}
     for entry in card.entries.values():
-        if entry.random_map is not None and entry.score.better:
+        if entry.random_map is not None and entry.score.better and entry.group != _SANITY:
             above = entry.low > entry.random_map if entry.score.better == "higher" else entry.high < entry.random_map
             better.setdefault(entry.group, []).append(above)
     labels = {group.name: group.label for group in groups if not group.variant}
@@ -123,7 +127,7 @@ def _alone(card: Scorecard, groups: Sequence[Group]) -> list[str]:
 
 def _open(cards: Sequence[Scorecard], groups: Sequence[Group]) -> str:
     """Return what the numbers cannot say."""
-    truth = any(group.name == "ground-truth" for group in groups)
+    truth = any(group.name == _TRUTH for group in groups)
     training = "" if len(cards) == 1 else "whether a second training of each would differ in the same way, "
     reasons = (
         "nor how far the maps find what decides in images for which nobody knows it"

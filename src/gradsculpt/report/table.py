@@ -7,7 +7,7 @@ from typing import Literal
 from rich.table import Table
 from rich.text import Text
 
-from gradsculpt.evaluation import Entry, Scorecard
+from gradsculpt.evaluation import SCORE_GROUPS, Entry, Scorecard
 from gradsculpt.evaluation.results import figures
 from gradsculpt.report.strips import Strip, strip
 from gradsculpt.wording import printable
@@ -82,7 +82,8 @@ def score_groups(cards: Sequence[Scorecard], only: Sequence[str] | None = None) 
         group = next((card.entries[name].group for card in cards if name in card.entries), None)
         if group is not None:
             names.setdefault(group, []).append(name)
-    told = {name: texts for card in cards for name, texts in card.settings.get("told", {}).items()}
+    told = {cls.short_name(): [cls.label, cls.question] for cls in SCORE_GROUPS}  # of cards from before they told it
+    told |= {name: texts for card in cards for name, texts in card.settings.get("told", {}).items()}
     groups = []
     for group, members in names.items():
         own, _, variant = group.partition(", ")
@@ -134,11 +135,14 @@ def counted(images: object) -> str:
 
 
 def _alike(cards: Sequence[Scorecard], names: Sequence[str]) -> list[list[str]]:
-    """Put together the names of scores that are the same to the last digit in every scorecard."""
+    """Put together the names of scores that are the same, but for rounding, in every scorecard."""
     together: dict[object, list[str]] = {}
     for name in names:
         entries = [card.entries.get(name) for card in cards]
-        numbers = tuple(each and (each.mean, each.low, each.high, each.images, each.score.better) for each in entries)
+        numbers = tuple(
+            each and (*(f"{value:.6g}" for value in (each.mean, each.low, each.high)), each.images, each.score.better)
+            for each in entries
+        )
         # What has no spread, such as a likeness of 1 without noise, is the same by chance.
         spread = any(entry and entry.low < entry.high for entry in entries)
         together.setdefault(numbers if spread else name, []).append(name)

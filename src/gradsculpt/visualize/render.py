@@ -39,7 +39,7 @@ _SIGNED_REACH, _SIGNED_OVERLAY = 0.8, 0.7
 # Inches of a cell: large where there are few, so that photographs can be recognised.
 _SMALLEST_CELL, _LARGEST_CELL = 1.15, 2.1
 _WIDTH, _HEIGHT = 16.0, 24.0
-_DOTS = 110
+_DOTS = 100
 
 _TITLE, _LABEL, _CAPTION = 8, 7, 6.5
 _POINTS = 72
