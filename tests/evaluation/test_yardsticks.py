@@ -147,6 +147,18 @@ def test_groups_and_metrics_of_ones_own_have_yardsticks_too() -> None:
     assert card["peak"].chance is None
 
 
+def test_a_group_that_such_maps_do_not_suit_is_scored_without() -> None:
+    @dataclass(frozen=True)
+    class Choosy(ScoreGroup):
+        def measure(self, batch: EvaluationBatch) -> Iterator[Column]:
+            told = batch.attribution.output  # type: ignore[attr-defined]
+            yield Column(Score("letters", 0.0, math.inf, None), torch.full((len(batch),), float(len(told))))
+
+    card = _card(Choosy(), Sparsity())
+    assert (card["letters"].mean, card["letters"].random_map) == (5.0, None)
+    assert card["gini"].random_map is not None
+
+
 def test_yardsticks_do_not_depend_on_batches_and_cost_few_images() -> None:
     counted = []
 

@@ -221,12 +221,13 @@ def test_pictures_come_before_scores_and_settings_last(page: str) -> None:
 
 def test_a_score_has_its_sentence_its_range_and_its_yardsticks(page: str, report: Report) -> None:
     text = re.sub(r"<[^>]*>", " ", page.partition('id="scores"')[2])
-    text = " ".join(text.split()).replace("&#39;", "'")
+    text = " ".join(text.split()).replace("&#39;", "'").replace("&nbsp;", "")
     for entry in report[0][0].card.entries.values():
         assert entry.score.meaning in text or entry.score.name.endswith("topk_dice")  # a row with the intersection
     accuracy = text[text.index("accuracy ↑") :]
     assert "How often the first answer of the network is right. 0% to 100%, higher is better ◇ chance 50.0%" in accuracy
-    assert "▽ random map 40." in text  # of the pixels that count, 40%
+    held = [view.card["topk_intersection"].random_map for view in report[0]]
+    assert f"▽ random map {50 * sum(each or 0.0 for each in held):.1f}%" in text
     assert text.count("4 images") == 0
     assert "2 images, too few to tell much" in text
 

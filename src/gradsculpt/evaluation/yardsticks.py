@@ -21,6 +21,9 @@ TRIALS = 32
 """For how many images, the first ones, maps are replaced: enough for a yardstick, and little beside the scores."""
 
 
+_COMPUTED = ("x", "logits", "maps")
+
+
 @dataclass(eq=False)
 class _Ignorant(Attribution):
     """Maps that know nothing of an image, drawn anew at every call and for every image by itself.
@@ -67,8 +70,7 @@ def trial(batch: EvaluationBatch) -> EvaluationBatch:
     cut = slice(batch.first(TRIALS))
     images = {name: given[name] for name in ("images", "labels", "ground_truth", "noise")}
     fewer = EvaluationBatch(**given | {key: None if value is None else value[cut] for key, value in images.items()})
-    if batch.has_maps:
-        vars(fewer)["maps"] = batch.maps[cut]
+    vars(fewer).update({name: getattr(batch, name)[cut] for name in _COMPUTED if name in vars(batch)})
     return fewer
 
 
@@ -77,11 +79,19 @@ def ignorant(group: ScoreGroup, kind: Kind, batch: EvaluationBatch) -> list[Colu
 
     Whatever it scores, these are the yardsticks of its scores. The maps depend on the kind, the seed of the batch and
     the number of the image alone.
+
+    A group that these maps do not suit, as it wants an attribution of a certain class, has no yardsticks, and is
+    otherwise what it was.
     """
     given = {each.name: getattr(batch, each.name) for each in fields(batch) if each.init}
     seeds = [batch.seed + len(KINDS) * (batch.start + i) + KINDS.index(kind) for i in range(len(batch))]
     attribution = _Ignorant(kind, batch.maps, [torch.Generator().manual_seed(seed) for seed in seeds])
-    columns = [each for each in group.measure(_Unmoved(**given | {"attribution": attribution})) if each.point is None]
+    stand_in = _Unmoved(**given | {"attribution": attribution})
+    vars(stand_in).update({name: getattr(batch, name) for name in ("x", "logits")})  # which are not of the maps
+    try:
+        columns = [each for each in group.measure(stand_in) if each.point is None]
+    except Exception:  # of whatever kind: somebody's own group has done its work by now
+        return []
     return columns if attribution.asked else []
 
 
