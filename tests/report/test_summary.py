@@ -1,6 +1,6 @@
 """The summary of the page: what was compared, gained and paid, by hand; groups count once, and costs come first."""
 
-from typing import Literal
+from typing import Any, Literal
 
 import pytest
 
@@ -18,7 +18,7 @@ def _entry(group: str, name: str, mean: float, better: Better = "higher", images
     return Entry(group, score, mean, mean - 0.01, mean + 0.01, images, random_map, chance=0.1)
 
 
-def _card(name: str, images: int = 100, **means: float) -> Scorecard:
+def _card(name: str, /, images: int = 100, **means: Any) -> Scorecard:
     groups = {
         "accuracy": "accuracy",
         "brier": "accuracy",

@@ -47,8 +47,7 @@ def strip(entries: Sequence[Entry | None]) -> Strip:
         return round(100 * min(1.0, max(0.0, (value - low) / length)), 2) if not math.isnan(value) else 0.0
 
     scale, sign = (100, "%") if score.unit == "fraction" else (1, "")
-    return Strip(
-        *(f"{scale * end:.3g}{sign}" for end in (low, high)),
-        [Place(place(each.mean), place(each.low), place(each.high)) if each else None for each in entries],
-        *(place(sum(values) / len(values)) if values else None for values in held),
-    )
+    ends = [f"{scale * end:.3g}{sign}" for end in (low, high)]
+    places = [Place(place(each.mean), place(each.low), place(each.high)) if each else None for each in entries]
+    random_map, chance = (place(sum(values) / len(values)) if values else None for values in held)
+    return Strip(ends[0], ends[1], places, random_map, chance)
