@@ -38,7 +38,7 @@ def _card(name: str, /, images: int = 100, **means: Any) -> Scorecard:
     return Scorecard(name, {"images": images, "data": "cells", "split": "test", "told": told}, entries)
 
 
-FIRST = {
+FIRST: dict[str, Any] = {
     "accuracy": 0.856,
     "brier": 0.2,
     "gini": 0.6,
@@ -49,7 +49,7 @@ FIRST = {
 }
 
 
-def _sentences(**means: float) -> list[str]:
+def _sentences(**means: Any) -> list[str]:
     cards = [_card("standard", **FIRST), _card("net", **{**FIRST, **means})]
     return sentences(["standard", "net"], cards, score_groups(cards))
 
