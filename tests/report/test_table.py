@@ -68,7 +68,7 @@ def test_scores_that_are_the_same_to_the_last_digit_are_one_row_unless_by_chance
         "cosine": _entry(1.0, 1.0, name="cosine"),
     }
     (group,) = score_groups([Scorecard("one", {"images": 8}, entries)])
-    assert [row.name for row in group.rows] == ["topk intersection, topk dice", "ssim", "cosine"]
+    assert [row.name for row in group.rows] == ["topk intersection, dice", "ssim", "cosine"]
     other = {**entries, "topk_dice": _entry(0.41, 0.6, name="topk_dice")}
     (group,) = score_groups([Scorecard("one", {"images": 8}, entries), Scorecard("two", {"images": 8}, other)])
     assert [row.name for row in group.rows] == ["topk intersection", "topk dice", "ssim", "cosine"]

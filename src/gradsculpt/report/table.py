@@ -149,6 +149,18 @@ def _alike(cards: Sequence[Scorecard], names: Sequence[str]) -> list[list[str]]:
     return list(together.values())
 
 
+def _together(names: Sequence[str]) -> str:
+    """Return names of scores as one: of the further ones, what they do not have in common with the first at the start.
+
+    Example:
+        >>> _together(["attacked_topk_intersection", "attacked_topk_dice"])
+        'attacked topk intersection, dice'
+    """
+    first, *others = (name.split("_") for name in names)
+    shared = [next((i for i, (a, b) in enumerate(zip(first, other, strict=False)) if a != b), 0) for other in others]
+    return ", ".join(map(" ".join, [first, *(other[start:] for other, start in zip(others, shared, strict=True))]))
+
+
 def _row(cards: Sequence[Scorecard], names: Sequence[str], images: str) -> Row:
     entries = [card.entries.get(names[0]) for card in cards]
     there = [entry for entry in entries if entry is not None]
@@ -161,13 +173,13 @@ def _row(cards: Sequence[Scorecard], names: Sequence[str], images: str) -> Row:
         compared = mark(entry, entries[0]) if entry and entries[0] else None
         cells.append(Cell(mean, interval, entry.mean == best_mean, compared) if entry else None)
     unit = "" if score.unit == "fraction" else score.unit
-    told = ", ".join(name.replace("_", " ") for name in names)
     yardsticks = [
         (name, figures(score, (sum(values) / len(values),))[0])
         for name, key in (("random map", "random_map"), ("chance", "chance"))
         if (values := [value for entry in there if (value := getattr(entry, key)) is not None])
     ]
-    return Row(told, unit, score.better, images, cells, score.meaning, score.span, yardsticks, strip(entries))
+    name = _together(names)
+    return Row(name, unit, score.better, images, cells, score.meaning, score.span, yardsticks, strip(entries))
 
 
 def _span(cards: Sequence[Scorecard], name: str) -> str:
