@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 from train_step import Peak, ratio
 
+from gradsculpt import prepare_process
 from gradsculpt.attributions import (
     LRP,
     Attribution,
@@ -29,7 +30,6 @@ from gradsculpt.attributions import (
     Smoothed,
     SmoothGrad,
 )
-from gradsculpt.cli.process import prepare
 from gradsculpt.gradients import Model, input_gradient
 from gradsculpt.penalties import L1
 
@@ -46,7 +46,7 @@ def main() -> None:
     parser.add_argument("--pairs", type=int, default=5)
     parser.add_argument("--only", nargs="*", choices=sorted(SECTIONS), default=list(SECTIONS))
     options = parser.parse_args()
-    prepare()
+    prepare_process()
     print(f"torch {torch.__version__}, {torch.get_num_threads()} threads, {options.pairs} pairs", flush=True)
     model, photos = network(), photographs()
     with torch.no_grad():

@@ -1,34 +1,22 @@
 """What a command does to its own process, and where it writes; a library must not do this to its host."""
 
-import contextlib
-import ctypes
 import sys
 
 import torch
 from rich.console import Console
 
 from gradsculpt.errors import ArgumentError
+from gradsculpt.process import prepare_process
 from gradsculpt.progress import Reporter
 
 DEVICES = ("auto", "cpu", "cuda", "mps")
 
-_TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # parameters of glibc's mallopt
-_LARGEST = 2**30
 _FILE_WIDTH = 160
 
 
 def prepare() -> None:
-    """Make the process fast at training on a CPU; to be called before the first parallel operation.
-
-    Softplus networks breed denormal numbers, which are many times slower than others: they are flushed to zero, which
-    PyTorch can only arrange before its threads start. And memory that was freed is kept: by default glibc returns every
-    activation map to the system and gets it back page by page, which is slow.
-    """
-    torch.set_flush_denormal(True)
-    with contextlib.suppress(OSError, AttributeError):  # not glibc: the system's own ways
-        mallopt = ctypes.CDLL(None).mallopt
-        mallopt(_MMAP_THRESHOLD, _LARGEST)
-        mallopt(_TRIM_THRESHOLD, 2 * _LARGEST - 1)
+    """Make the process fast at training on a CPU; to be called before the first parallel operation."""
+    prepare_process()
 
 
 def reporter() -> Reporter:
