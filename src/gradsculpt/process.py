@@ -8,7 +8,7 @@ import torch
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # parameters of glibc's mallopt
 _LARGEST = 2**30
 
-_DENORMAL, _ENTRIES = 1e-40, 2**20  # so many entries that every thread gets some
+_DENORMAL_BITS, _ENTRIES = 2**20, 2**20  # of a float32; so many entries that every thread gets some
 
 
 @dataclass(frozen=True)
@@ -53,8 +53,9 @@ def prepare_process() -> ProcessSettings:
 
 
 def _flushes_everywhere() -> bool:
-    # As bits: a thread that takes denormal numbers for 0 would not see those that others left.
-    return not bool((torch.full((_ENTRIES,), _DENORMAL) * 0.5).view(torch.int32).any())
+    # Written and read as bits: this thread, which takes denormal numbers for 0, would neither make nor see them.
+    small = torch.full((_ENTRIES,), _DENORMAL_BITS, dtype=torch.int32).view(torch.float32)
+    return not bool((small * 0.5).view(torch.int32).any())
 
 
 def _keep_memory() -> bool:

@@ -231,7 +231,8 @@ def test_each_image_stops_by_itself_and_costs_nothing_afterwards() -> None:
     assert len(set(taken)) > 1
     assert bool(info.converged.all())
     assert bool((info.residual <= 1e-6).all())
-    assert sum(len(seen) for seen in recorder.seen) == sum(taken) + 2 * 3  # and the objective there and at 0
+    # And the objective there and at 0, and a look at how large an image is.
+    assert sum(len(seen) for seen in recorder.seen) == sum(taken) + 2 * 3 + 1
     for i in range(3):
         alone, single = attribution(model, x[i : i + 1], y[i : i + 1], return_info=True)
         torch.testing.assert_close(alone[0], maps[i], rtol=1e-9, atol=1e-12)
