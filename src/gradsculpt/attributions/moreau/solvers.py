@@ -140,15 +140,17 @@ class DualAveraging(Solver):
         odd, even = (problem.shrink(-problem.lambda_ * state[half]) for half in ("odd", "even"))
         # Of two means of a and b values, the difference varies (a + b)^2 / ab times as much as the mean of all does.
         weights = [sum(self._weights(last, 2)) for last in (index, index - 1)]
-        apart = math.sqrt(math.prod(weights)) / sum(weights) * length(odd - even)
+        apart = length(odd - even) * (math.sqrt(math.prod(weights)) / sum(weights))
         return torch.where(apart == 0, 0.0, apart / length(state["solution"]))
 
     def _with(self, mean: Tensor, gradient: Tensor, index: int, every: int) -> Tensor:
         """Return the mean with one more gradient, the last of those that are `every` apart."""
-        return mean + index**self.power / sum(self._weights(index, every)) * (gradient - mean)
+        weights = self._weights(index, every)
+        return mean + weights[0] / sum(weights) * (gradient - mean)
 
     def _weights(self, last: int, every: int) -> list[float]:
-        return [t**self.power for t in range(last, 0, -every)]
+        """Return the weight of a gradient and of those before it that are `every` apart."""
+        return [math.pow(t, self.power) for t in range(last, 0, -every)]
 
 
 @dataclass(frozen=True)
