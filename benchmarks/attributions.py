@@ -234,7 +234,8 @@ def report(name: str, attribution: MoreauGrad, model: nn.Module, x: Tensor, y: T
     nonzero = 100 * float((maps != 0).float().mean())
     print(
         f"  {name:30} objective {value:.4f} (standard error {error:.4f}), below that at 0 by {drop:.4f} "
-        f"({drop_error:.4f}), {nonzero:.1f}% not zero, cosine with the exact map {alike[0]:.3f}, of heat maps {alike[1]:.3f}",
+        f"({drop_error:.4f}), {nonzero:.1f}% not zero, cosine with the exact map {alike[0]:.3f}, "
+        f"of heat maps {alike[1]:.3f}",
         flush=True,
     )
 
