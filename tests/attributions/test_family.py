@@ -238,7 +238,7 @@ SETTINGS: dict[type[Attribution], dict[str, Any]] = {
     VarGrad: {"samples": 50, "sigma": 0.15, "kind": "variance", "seed": 0},
     SparsifiedGradient: {"keep": 0.1, "saturated": None},
     SparsifiedSmoothGrad: {"samples": 64, "sigma": 0.1, "base": Sparsified(Gradient("logit"), 0.1, 0.01)},
-    MoreauGrad: {"penalty": None, "lambda_": 1.0, "sigma": 0.1, "samples": 8, "steps": 80, "error": 0.5},
+    MoreauGrad: {"penalty": None, "lambda_": 1.0, "sigma": 0.1, "samples": 8, "steps": 80, "error": 0.35},
     Smoothed: {"base": Gradient("logit"), "samples": 50, "sigma": 0.15, "kind": "mean"},
     Sparsified: {"base": Gradient("logit"), "keep": 0.1, "saturated": None},
 }

@@ -252,10 +252,10 @@ def test_each_image_stops_by_itself_and_costs_nothing_afterwards() -> None:
 def test_the_error_is_the_distance_from_the_map_of_endless_noise(penalty: Penalty | None, power: float) -> None:
     model, (x, y) = curved(3.0), batch(4)
     plain = MoreauGrad(penalty, lambda_=0.3, sigma=0.3, tolerance=0.0, error=0.0, solver=DualAveraging(power))
-    endless = replace(plain, samples=200, steps=40, seed=99)(model, x, y)
-    for samples, steps in ((2, 9), (4, 20)):
+    endless = replace(plain, samples=100, steps=30, seed=99)(model, x, y)
+    for samples, steps in ((2, 9), (4, 14)):
         ratios = []
-        for seed in range(6):
+        for seed in range(4):
             maps, info = replace(plain, samples=samples, steps=steps, seed=seed)(model, x, y, return_info=True)
             distance = (maps - endless).flatten(1).norm(dim=1) / maps.flatten(1).norm(dim=1)
             assert info.stopped == ("steps",) * 4
@@ -313,8 +313,8 @@ def test_the_defaults_take_a_fraction_of_the_passes() -> None:
     expected = MoreauGrad(error=0.0, tolerance=0.0)(exact, x, torch.tensor([0]))
     taken = [sum(len(seen) for seen in recorder.seen) for recorder in (quick, exact)]
     assert taken[1] == 80 * 8 + 1
-    assert taken[0] <= 160
-    assert float(cosine(near, expected)) > 0.85
+    assert taken[0] <= 320
+    assert float(cosine(near, expected)) > 0.9
 
 
 def test_the_published_settings() -> None:

@@ -1,13 +1,17 @@
 """What a command does to its own process, and where it writes; a library must not do this to its host."""
 
-import sys
+from __future__ import annotations
 
-import torch
+import sys
+from typing import TYPE_CHECKING
+
 from rich.console import Console
 
 from gradsculpt.errors import ArgumentError
-from gradsculpt.process import prepare_process
 from gradsculpt.progress import Reporter
+
+if TYPE_CHECKING:
+    import torch
 
 DEVICES = ("auto", "cpu", "cuda", "mps")
 
@@ -16,6 +20,8 @@ _FILE_WIDTH = 160
 
 def prepare() -> None:
     """Make the process fast at training on a CPU; to be called before the first parallel operation."""
+    from gradsculpt.process import prepare_process
+
     prepare_process()
 
 
@@ -31,6 +37,8 @@ def result_console() -> Console:
 
 def find_device(name: str) -> torch.device:
     """Return the device of that name, `ArgumentError` if it cannot be had; auto takes the first accelerator."""
+    import torch
+
     there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
     devices = [device for device, available in there.items() if available]
     if name != "auto" and name not in devices:
