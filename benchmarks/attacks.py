@@ -25,9 +25,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from train_step import ratio, with_stock_layers
 
+from gradsculpt import prepare_process
 from gradsculpt.attacks import TargetedManipulation, frame
 from gradsculpt.attributions import Gradient
-from gradsculpt.cli.process import prepare
 from gradsculpt.models import build
 
 EPS = 4 / 255 / 0.25
@@ -134,7 +134,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=100)
     parser.add_argument("--network", nargs="*", default=None)
     options = parser.parse_args()
-    prepare()
+    prepare_process()
     print(f"torch {torch.__version__}, {torch.get_num_threads()} threads, {options.pairs} pairs", flush=True)
     for case in CASES:
         if options.network is None or case.network in options.network:

@@ -26,7 +26,7 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from gradsculpt.cli.process import prepare
+from gradsculpt import prepare_process
 from gradsculpt.models import build
 from gradsculpt.objectives import (
     AdversarialTraining,
@@ -115,7 +115,7 @@ def main() -> None:
     parser.add_argument("--pairs", type=int, default=20)
     parser.add_argument("--case", nargs="*", default=None, help="only cases whose names contain one of these")
     options = parser.parse_args()
-    prepare()
+    prepare_process()
     print(f"torch {torch.__version__}, {torch.get_num_threads()} threads, {options.pairs} pairs", flush=True)
     for case in CASES:
         if options.case is None or any(word in f"{case.name} {case.network}" for word in options.case):

@@ -17,9 +17,8 @@ SOURCE = Path(gradsculpt.__file__).parent
 ROWS: tuple[frozenset[str], ...] = tuple(
     frozenset(row.split())
     for row in (
-        "errors extensions checks inputs files locks machine wording numerics progress fingerprint "
-        "configuration graph eager "
-        "dispatch kernels diagnosis gradients outputs isolation",
+        "errors extensions checks inputs files locks machine wording numerics process progress fingerprint "
+        "configuration graph eager dispatch kernels diagnosis gradients outputs isolation",
         "penalties perturbations",
         "attributions objectives",
         "attacks metrics",

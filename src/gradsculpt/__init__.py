@@ -29,18 +29,22 @@ if TYPE_CHECKING:
     from gradsculpt.evaluation import Scorecard, evaluate
     from gradsculpt.inputs import InputSpace
     from gradsculpt.models import Classifier, load
+    from gradsculpt.process import ProcessSettings, prepare_process
 
 _HOMES = {
     "Classifier": "gradsculpt.models",
     "InputSpace": "gradsculpt.inputs",
+    "ProcessSettings": "gradsculpt.process",
     "Scorecard": "gradsculpt.evaluation",
     "evaluate": "gradsculpt.evaluation",
     "load": "gradsculpt.models",
+    "prepare_process": "gradsculpt.process",
 }
 
 __all__ = [
     "Classifier",
     "InputSpace",
+    "ProcessSettings",
     "Scorecard",
     "attacks",
     "attributions",
@@ -54,6 +58,7 @@ __all__ = [
     "objectives",
     "penalties",
     "perturbations",
+    "prepare_process",
     "training",
     "visualize",
 ]

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from gradsculpt.attributions import DualAveraging, Gradient, MoreauGrad, ProximalGradient, SmoothGrad, Solver
 from gradsculpt.errors import ArgumentError
+from gradsculpt.numerics import cosine
 from gradsculpt.penalties import L1, ElasticNet, GroupL21, Penalty
 
 PENALTIES: list[Penalty | None] = [None, L1(0.05), GroupL21(0.1, patch=2, per_channel=False), ElasticNet(0.03, 0.2)]
@@ -231,7 +232,8 @@ def test_each_image_stops_by_itself_and_costs_nothing_afterwards() -> None:
     assert len(set(taken)) > 1
     assert bool(info.converged.all())
     assert bool((info.residual <= 1e-6).all())
-    assert sum(len(seen) for seen in recorder.seen) == sum(taken) + 2 * 3  # and the objective there and at 0
+    # And the objective there and at 0, and a look at how large an image is.
+    assert sum(len(seen) for seen in recorder.seen) == sum(taken) + 2 * 3 + 1
     for i in range(3):
         alone, single = attribution(model, x[i : i + 1], y[i : i + 1], return_info=True)
         torch.testing.assert_close(alone[0], maps[i], rtol=1e-9, atol=1e-12)
@@ -243,6 +245,87 @@ def test_each_image_stops_by_itself_and_costs_nothing_afterwards() -> None:
     assert again.iterations.tolist() == [1, 1, 1]
     torch.testing.assert_close(warm, maps, rtol=1e-4, atol=1e-7)
     assert not torch.equal(hasty, maps)
+
+
+@pytest.mark.parametrize("power", [0.0, 1.0])
+@pytest.mark.parametrize("penalty", PENALTIES[:2], ids=repr)
+def test_the_error_is_the_distance_from_the_map_of_endless_noise(penalty: Penalty | None, power: float) -> None:
+    model, (x, y) = curved(3.0), batch(4)
+    plain = MoreauGrad(penalty, lambda_=0.3, sigma=0.3, tolerance=0.0, error=0.0, solver=DualAveraging(power))
+    endless = replace(plain, samples=100, steps=30, seed=99)(model, x, y)
+    for samples, steps in ((2, 9), (4, 14)):
+        ratios = []
+        for seed in range(4):
+            maps, info = replace(plain, samples=samples, steps=steps, seed=seed)(model, x, y, return_info=True)
+            distance = (maps - endless).flatten(1).norm(dim=1) / maps.flatten(1).norm(dim=1)
+            assert info.stopped == ("steps",) * 4
+            ratios.append(info.error / distance)
+        assert 0.6 < float(torch.stack(ratios).median()) < 1.6
+
+
+def test_a_noisy_image_stops_at_the_error_and_says_so() -> None:
+    model, (x, y) = curved(3.0), batch(3)
+    few = MoreauGrad(lambda_=0.3, sigma=0.4, samples=2, steps=200, tolerance=1e-3, error=0.15)
+    maps, info = few(model, x, y, return_info=True)
+    assert info.stopped == ("error",) * 3
+    assert bool((info.error < 0.15).all())
+    assert not bool(info.converged.any())
+    assert len(set(info.iterations.tolist())) > 1
+    finer, more = replace(few, error=0.08)(model, x, y, return_info=True)
+    assert bool((more.iterations > info.iterations).all())
+    assert bool((more.error < 0.08).all())
+    exact, last = replace(few, error=0.0, samples=20, steps=100, tolerance=0.0)(model, x, y, return_info=True)
+    assert last.stopped == ("steps",) * 3
+    distances = [(found - exact).flatten(1).norm(dim=1) / exact.flatten(1).norm(dim=1) for found in (maps, finer)]
+    assert bool((distances[1] < distances[0]).all())
+    loose = replace(few, error=100.0)(model, x, y, return_info=True)[1]
+    assert loose.iterations.tolist() == [4, 4, 4]  # two gradients on each side at least, as two may agree by chance
+    assert replace(few, tolerance=0.5)(model, x, y, return_info=True)[1].stopped == ("tolerance",) * 3
+    for i in range(3):
+        alone = few(model, x[i : i + 1], y[i : i + 1])
+        torch.testing.assert_close(alone[0], maps[i], rtol=1e-9, atol=1e-12)
+
+
+def test_an_image_without_noise_is_not_stopped_by_its_error() -> None:
+    """An image of one value has no range, so no noise: the way to the minimum must not pass for noise."""
+    model, (x, y) = curved(3.0), batch(2)
+    x[1] = 0.3
+    found, info = MoreauGrad(lambda_=0.3, sigma=0.3, error=100.0)(model, x, y, return_info=True)
+    assert info.stopped[0] == "error"
+    assert info.stopped[1] != "error"
+    assert float(info.error[1]) == torch.inf
+    alone = MoreauGrad(lambda_=0.3, sigma=0.0, solver=DualAveraging(), steps=80)(model, x[1:], y[1:])
+    torch.testing.assert_close(found[1:], alone)
+
+
+def test_the_defaults_take_a_fraction_of_the_passes() -> None:
+    """Gradients that are mostly noise, as those of photos: many waves around one slope."""
+    generator = torch.Generator().manual_seed(4)
+    waves, slope = torch.randn(192, 400, generator=generator), torch.randn(192, 1, generator=generator)
+    x = torch.randn(1, 3, 8, 8, generator=generator)
+
+    def function(t: Tensor) -> Tensor:
+        rows = t.flatten(1)
+        return (rows @ waves).sin().sum(1, keepdim=True) + 16 * rows @ slope
+
+    quick, exact = Recorder(function), Recorder(function)
+    near = MoreauGrad()(quick, x, torch.tensor([0]))
+    expected = MoreauGrad(error=0.0, tolerance=0.0)(exact, x, torch.tensor([0]))
+    taken = [sum(len(seen) for seen in recorder.seen) for recorder in (quick, exact)]
+    assert taken[1] == 80 * 8 + 1
+    assert taken[0] <= 320
+    assert float(cosine(near, expected)) > 0.9
+
+
+def test_the_published_settings() -> None:
+    made = MoreauGrad.published(L1(5e-3))
+    assert made == MoreauGrad(
+        L1(5e-3), 1.0, 0.1, 32, 300, 0.0, ProximalGradient(step_size=0.1, average=101), "logit", error=0.0
+    )
+    few = replace(made, samples=2, steps=3)  # fewer steps than are averaged: all are
+    model, (x, y) = network().eval(), batch(1)
+    expected = replace(few, solver=ProximalGradient(0.1, average=3))(model, x, y)
+    torch.testing.assert_close(few(model, x, y), expected)
 
 
 def test_memory_is_bounded_by_the_batch_size_and_the_noise_is_streamed() -> None:
@@ -301,6 +384,7 @@ def test_a_zero_map_and_a_constant_function_are_solved_at_once() -> None:
         (lambda: MoreauGrad(samples=0), r"samples=0"),
         (lambda: MoreauGrad(steps=0), r"steps=0"),
         (lambda: MoreauGrad(tolerance=-1.0), r"tolerance=-1.0"),
+        (lambda: MoreauGrad(error=-1.0), r"error=-1.0"),
         (lambda: MoreauGrad(output="odds"), r"output='odds'"),  # type: ignore[arg-type]
         (lambda: MoreauGrad(batch_size=0), r"batch_size=0"),
         (

@@ -189,7 +189,7 @@ def test_autocast_reaches_the_kernels() -> None:
 
 def test_training_with_denormal_numbers_is_warned_of_once() -> None:
     layer, x = Softplus(3.0), torch.zeros(1)
-    with pytest.warns(UserWarning, match=r"Call torch\.set_flush_denormal\(True\)"):
+    with pytest.warns(UserWarning, match=r"Call gradsculpt\.prepare_process\(\)"):
         layer(x)
     with warnings.catch_warnings():
         warnings.simplefilter("error")

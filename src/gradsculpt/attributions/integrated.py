@@ -10,7 +10,7 @@ from torch import Tensor
 from gradsculpt import checks
 from gradsculpt.attributions.base import Attribution
 from gradsculpt.attributions.gradient import OUTPUTS, Gradient, Output, class_output
-from gradsculpt.attributions.sampling import arithmetic, clean_classes, groups, passes, read, source
+from gradsculpt.attributions.sampling import arithmetic, clean_classes, passes, source
 from gradsculpt.errors import ArgumentError
 from gradsculpt.gradients import Model
 from gradsculpt.isolation import undisturbed
@@ -78,7 +78,7 @@ class IntegratedGradients(Attribution):
     rule: Rule = "midpoint"
     baseline: float | Tensor = 0.0
     output: Output = "logit"
-    batch_size: int = 32
+    batch_size: int | None = None
 
     def __post_init__(self) -> None:
         checks.one_of("rule", self.rule, RULES)
@@ -98,11 +98,11 @@ class IntegratedGradients(Attribution):
             start = self.start(x)
             way, total = x - start, torch.zeros(())
             positions, weights = (torch.from_numpy(array) for array in quadrature(self.rule, self.steps))
-            pieces = list(groups(self.steps, len(x), self.batch_size))
-            with passes(base, model, x, create_graph, times=len(pieces)) as network:
-                for group in pieces:
+            copies, size = self.steps, self.batch_size
+            with passes(base, model, x, create_graph, copies=copies, batch_size=size) as several:
+                for group in several.groups(copies, len(x)):
                     places = positions[group.start : group.stop].to(x).view(-1, 1, 1, 1, 1)
-                    maps = read(base, network, start + places * way, target, create_graph=create_graph)
+                    maps = several.read(base, start + places * way, target, create_graph=create_graph)
                     weighted = weights[group.start : group.stop].to(maps).view(-1, 1, 1, 1, 1) * maps
                     total = total.to(maps) + weighted.sum(dim=0)
             return (way * total).to(x.dtype)

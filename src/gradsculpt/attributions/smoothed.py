@@ -10,7 +10,7 @@ from torch import Tensor
 from gradsculpt import checks
 from gradsculpt.attributions.base import Attribution, SpecialCase
 from gradsculpt.attributions.gradient import Gradient, Output
-from gradsculpt.attributions.sampling import arithmetic, clean_classes, groups, noise, noise_level, passes, read, source
+from gradsculpt.attributions.sampling import arithmetic, clean_classes, noise, noise_level, passes, source
 from gradsculpt.gradients import Model
 from gradsculpt.inputs import Bounds
 from gradsculpt.numerics import in_range
@@ -32,8 +32,10 @@ class Smoothed(Attribution):
             entry, as the model takes it), or of `noise_range`.
         kind: The mean over the copies, the mean of the squares, or the variance (a single copy has variance 0).
         seed: Seed of the noise.
-        batch_size: Images in one pass, which bounds the memory whatever the number of copies; a batch that is larger
-            itself goes in one piece. With `create_graph`, the graphs of all copies are kept all the same.
+        batch_size: Images in one pass; a batch that is larger itself goes in one piece. None takes at most 32, and only
+            as many as keep the memory of a pass at about 1 GB (on an accelerator, at half of what is free), by one
+            forward pass that looks how much an image needs; a large batch then goes in pieces too, if the network is
+            in evaluation mode. With `create_graph`, the graphs of all copies are kept all the same.
         noise_range: Least and greatest input, such as `space.bounds`, if all images are to have noise of one level.
 
     Raises: ArgumentError if a setting or target is out of range, or x is no floating-point batch.
@@ -53,7 +55,7 @@ class Smoothed(Attribution):
     sigma: float = 0.15
     kind: Kind = "mean"
     seed: int = 0
-    batch_size: int = 32
+    batch_size: int | None = None
     noise_range: Bounds | None = None
 
     def __post_init__(self) -> None:
@@ -68,12 +70,12 @@ class Smoothed(Attribution):
         with arithmetic(create_graph):
             x = source(x, create_graph)
             target = clean_classes(model, x, target)
-            pieces = list(groups(self.samples, len(x), self.batch_size))
-            with passes(self.base, model, x, create_graph, times=len(pieces)) as network:
+            copies, size = self.samples, self.batch_size
+            with passes(self.base, model, x, create_graph, copies=copies, batch_size=size) as several:
                 level = noise_level(x, self.sigma, self.noise_range)
                 generator = torch.Generator().manual_seed(self.seed)
-                copies = (x + level * drawn for drawn in noise(x, pieces, generator))
-                maps = (read(self.base, network, noisy, target, create_graph=create_graph) for noisy in copies)
+                noisy = (x + level * drawn for drawn in noise(x, several.groups(copies, len(x)), generator))
+                maps = (several.read(self.base, points, target, create_graph=create_graph) for points in noisy)
                 # Squares of gradients that float16 holds leave its range at both ends.
                 return self._statistic(maps).to(x.dtype if self.kind == "mean" else in_range(x.dtype))
 
@@ -99,7 +101,7 @@ class _SmoothedGradient(SpecialCase):
     _: KW_ONLY
     output: Output = "logit"
     seed: int = 0
-    batch_size: int = 32
+    batch_size: int | None = None
     noise_range: Bounds | None = None
     kind: ClassVar[Kind]
 

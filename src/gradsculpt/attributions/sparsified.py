@@ -100,16 +100,18 @@ class SparsifiedSmoothGrad(SpecialCase):
     of 0 and 1; otherwise its relaxed variant), `output` as of `Gradient`, the others as of `Smoothed`.
 
     Source: Levine et al. 2019 (Certifiably robust interpretation), section 3; settings of the code of MoreauGrad.
+    Deviation: That code takes 256 samples (`samples=256`) for four times the time; the heat map of 64 has a cosine of
+        .98 to .99 with that of endless samples. A certificate takes thousands.
     """
 
-    samples: int = 256
+    samples: int = 64
     sigma: float = 0.1
     keep: float = 0.1
     saturated: float = 0.01
     _: KW_ONLY
     output: Output = "logit"
     seed: int = 0
-    batch_size: int = 32
+    batch_size: int | None = None
     noise_range: Bounds | None = None
 
     @property

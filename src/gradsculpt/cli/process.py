@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import ctypes
 import sys
 from typing import TYPE_CHECKING
 
@@ -18,27 +16,18 @@ if TYPE_CHECKING:
 
 DEVICES = ("auto", "cpu", "cuda", "mps")
 
-_TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # parameters of glibc's mallopt
-_LARGEST = 2**30
 _FILE_WIDTH = 160
 
 
 def prepare() -> None:
-    """Make the process fast at training on a CPU; to be called before the first parallel operation.
-
-    Softplus networks breed denormal numbers, which are many times slower than others: they are flushed to zero, which
-    PyTorch can only arrange before its threads start. And memory that was freed is kept: by default glibc returns every
-    activation map to the system and gets it back page by page, which is slow. PyTorch's own number of threads knows
-    nothing of a container's quota, beyond which threads would wait for each other.
-    """
+    """Make the process fast at training on a CPU; to be called before the first parallel operation."""
     import torch
 
+    from gradsculpt.process import prepare_process
+
+    prepare_process()
+    # PyTorch's own number of threads knows nothing of a container's quota, beyond which threads wait for each other.
     torch.set_num_threads(cores().threads)
-    torch.set_flush_denormal(True)
-    with contextlib.suppress(OSError, AttributeError):  # not glibc: the system's own ways
-        mallopt = ctypes.CDLL(None).mallopt
-        mallopt(_MMAP_THRESHOLD, _LARGEST)
-        mallopt(_TRIM_THRESHOLD, 2 * _LARGEST - 1)
 
 
 def reporter() -> Reporter:

@@ -33,7 +33,7 @@ class Softplus(nn.Softplus):
             if float(torch.tensor(1e-40) * 1.0) > 0:
                 warnings.warn(
                     "Softplus networks breed denormal numbers in training, and CPUs compute with these many times more "
-                    "slowly. Call torch.set_flush_denormal(True) before anything else is computed; the gradsculpt "
+                    "slowly. Call gradsculpt.prepare_process() before anything else is computed; the gradsculpt "
                     "commands do.",
                     stacklevel=1,
                 )

@@ -1,5 +1,6 @@
 """MoreauGrad: the gradient of the Moreau envelope of a network, and its sparse relatives."""
 
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Literal, overload
 
@@ -10,8 +11,8 @@ from gradsculpt import checks
 from gradsculpt.attributions.base import Attribution
 from gradsculpt.attributions.gradient import Gradient, Output
 from gradsculpt.attributions.moreau.envelope import Envelope, EnvelopeValue, differentiable_map
-from gradsculpt.attributions.moreau.solvers import DualAveraging, ProximalGradient, Solution, Solver, solve
-from gradsculpt.attributions.sampling import arithmetic, clean_classes, noise_level, passes, source
+from gradsculpt.attributions.moreau.solvers import DualAveraging, ProximalGradient, Solution, Solver, Stop, solve
+from gradsculpt.attributions.sampling import Passes, arithmetic, clean_classes, noise_level, passes, source
 from gradsculpt.errors import ArgumentError
 from gradsculpt.gradients import Model, input_gradient
 from gradsculpt.isolation import undisturbed
@@ -28,12 +29,17 @@ class MoreauInfo:
         iterations: Gradients taken, each over `samples` copies, [N].
         residual: Distance of delta from the fixed point prox(-lambda gradient), as a share of its length, [N].
         converged: Whether the residual reached the tolerance, [N]; it never does where the map is not finite.
+        error: Standard error of the map by the noise that was averaged, as a share of its length, [N]; infinite where
+            the solver cannot tell, as after fewer than four gradients.
+        stopped: What each image stopped by: "tolerance", "error" or "steps".
     """
 
     objective: EnvelopeValue
     iterations: Tensor
     residual: Tensor
     converged: Tensor
+    error: Tensor
+    stopped: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -54,6 +60,9 @@ class MoreauGrad(Attribution):
             constant 1 / lambda wherever f + |.|^2 / (2 lambda) is convex.
         sigma: Standard deviation of the noise, as of `Smoothed`; 0 for none.
         samples, steps: Noisy copies for each gradient, fresh ones every time; most gradients for an image.
+        error: An image stops when the standard error of its map, as of `MoreauInfo`, is below this, for which it takes
+            four gradients at least. At .35 the heat map has a cosine of about .95 to .98 with that of endless noise; 0
+            goes on to the tolerance or the last step, for the most exact map.
         tolerance: An image stops at this residual, as of `MoreauInfo`; 0 goes on to the last step.
         solver: None takes `DualAveraging` with noise and adaptive `ProximalGradient` without.
         output: Which output of the class is f, as of `Gradient`.
@@ -78,17 +87,26 @@ class MoreauGrad(Attribution):
     penalty: Penalty | None = None
     lambda_: float = 1.0
     sigma: float = 0.1
-    samples: int = 32
-    steps: int = 20
+    samples: int = 8
+    steps: int = 80
     tolerance: float = 0.01
     solver: Solver | None = None
     output: Output = "logit"
     seed: int = 0
-    batch_size: int = 32
+    batch_size: int | None = None
     surrogate: bool = False
+    error: float = 0.35
+
+    @classmethod
+    def published(cls, penalty: Penalty | None = None) -> "MoreauGrad":
+        """Return the attribution as the published code has it: 300 plain steps over 32 copies each.
+
+        The answer is the mean of the last 101. An image takes 9,600 passes there and back.
+        """
+        return cls(penalty, samples=32, steps=300, tolerance=0.0, solver=ProximalGradient(0.1, average=101), error=0.0)
 
     def __post_init__(self) -> None:
-        checks.each_at_least(self, sigma=0, samples=1, steps=1, tolerance=0, seed=0, batch_size=1)
+        checks.each_at_least(self, sigma=0, samples=1, steps=1, tolerance=0, seed=0, batch_size=1, error=0)
         checks.positive("lambda_", self.lambda_)
         if self.solver is not None and self.sigma > 0 and not self.solver.takes_noise:
             raise ArgumentError(
@@ -141,15 +159,14 @@ class MoreauGrad(Attribution):
             images = source(x, create_graph)
             target = clean_classes(model, images, target)
             generator = torch.Generator().manual_seed(self.seed)
-            with undisturbed(model), passes(Gradient(self.output), model, images, create_graph) as network:
-                problem = self._problem(network, images.detach(), target)
+            with undisturbed(model), self._passes(model, images, create_graph) as several:
+                problem = self._problem(several, images.detach(), target)
                 solution = self._solved(problem, start, generator)
                 maps = self._maps(problem, images, solution, generator, create_graph)
                 if not return_info:
                     return maps.to(x.dtype)
                 objective = problem.objective(solution.delta, 32, generator)
-            solved = solution.residual <= self.tolerance
-            return maps.to(x.dtype), MoreauInfo(objective, solution.iterations, solution.residual, solved)
+            return maps.to(x.dtype), self._info(solution, objective)
 
     def objective(
         self, model: Model, x: Tensor, target: Tensor, maps: Tensor, samples: int = 512, seed: int = 1
@@ -160,14 +177,16 @@ class MoreauGrad(Attribution):
         be another one than the maps were made with, or the values are too low.
         """
         checks.same_shape("maps", maps, "x", x)
-        plain = Gradient(self.output)
-        with arithmetic(create_graph=False), undisturbed(model), passes(plain, model, x, False) as network:
-            problem = self._problem(network, source(x, create_graph=False), target)
+        with arithmetic(create_graph=False), undisturbed(model), self._passes(model, x, False) as several:
+            problem = self._problem(several, source(x, create_graph=False), target)
             return problem.objective(-self.lambda_ * wide(maps.detach()), samples, torch.Generator().manual_seed(seed))
 
-    def _problem(self, model: Model, x: Tensor, target: Tensor) -> Envelope:
+    def _passes(self, model: Model, x: Tensor, create_graph: bool) -> AbstractContextManager[Passes]:
+        return passes(Gradient(self.output), model, x, create_graph, batch_size=self.batch_size)
+
+    def _problem(self, several: Passes, x: Tensor, target: Tensor) -> Envelope:
         target, level = checks.labels(target, len(x)).to(x.device), noise_level(x, self.sigma)
-        return Envelope(model, x, target, self.output, level, self.lambda_, self.penalty, self.samples, self.batch_size)
+        return Envelope(several, x, target, self.output, level, self.lambda_, self.penalty, self.samples)
 
     def _solved(self, problem: Envelope, start: Tensor | None, generator: torch.Generator) -> Solution:
         solver = self.solver or (DualAveraging() if self.sigma > 0 else ProximalGradient())
@@ -176,7 +195,13 @@ class MoreauGrad(Attribution):
             checks.same_shape("start", start, "x", problem.x)
             delta = -self.lambda_ * start.detach().to(delta)
         with torch.no_grad():
-            return solve(problem, solver, delta, self.steps, self.tolerance, generator)
+            return solve(problem, solver, delta, Stop(self.tolerance, self.error, self.steps), generator)
+
+    def _info(self, solution: Solution, objective: EnvelopeValue) -> MoreauInfo:
+        solved, told = solution.residual <= self.tolerance, solution.error < self.error
+        reasons = zip(solved.tolist(), told.tolist(), strict=True)
+        stopped = tuple("tolerance" if one else "error" if other else "steps" for one, other in reasons)
+        return MoreauInfo(objective, solution.iterations, solution.residual, solved, solution.error, stopped)
 
     def _maps(
         self, problem: Envelope, x: Tensor, solution: Solution, generator: torch.Generator, create_graph: bool

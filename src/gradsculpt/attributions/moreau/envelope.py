@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 
 from gradsculpt.attributions.gradient import Output, class_output
-from gradsculpt.attributions.sampling import groups
+from gradsculpt.attributions.sampling import Passes
 from gradsculpt.attributions.sampling import noise as standard_normal
-from gradsculpt.gradients import Model, gradient_at, input_gradient
+from gradsculpt.gradients import gradient_at, input_gradient
 from gradsculpt.numerics import divided, per_sample, wide
 from gradsculpt.outputs import logits_at
 from gradsculpt.penalties.base import Penalty
@@ -40,7 +40,7 @@ class Envelope:
     the noise of each image, of which a single copy is read where it is 0. delta is in float32 at least, whatever x is.
     """
 
-    model: Model
+    passes: Passes
     x: Tensor
     target: Tensor
     output: Output
@@ -48,7 +48,6 @@ class Envelope:
     lambda_: float
     penalty: Penalty | None
     samples: int
-    batch_size: int
 
     def of(self, chosen: Tensor) -> "Envelope":
         """Return the problem of some of the images, given by their indices."""
@@ -63,7 +62,7 @@ class Envelope:
         total, count = torch.zeros(()), 0
         for noise in self.noise(self.samples, generator):
             points = (self.x + delta + noise).to(self.x.dtype)
-            gradient = input_gradient(self.scores, points.flatten(0, 1))[1]
+            gradient = self.passes.by_pieces(self._gradients, points.flatten(0, 1), self._classes(points))
             total = total + wide(gradient.view(points.shape)).sum(dim=0)
             count += len(points)
         return total / count
@@ -76,7 +75,8 @@ class Envelope:
             for noise in self.noise(samples, generator):
                 for outputs, shift in ((here, delta), (there, torch.zeros_like(delta))):
                     points = (self.x + shift + noise).to(self.x.dtype)
-                    outputs.append(self.scores(points.flatten(0, 1)).view(points.shape[:2]).double())
+                    scores = self.passes.by_pieces(self.scores, points.flatten(0, 1), self._classes(points))
+                    outputs.append(scores.view(points.shape[:2]).double())
             values, differences = torch.cat(here), torch.cat(there) - torch.cat(here)
             cost = per_sample(delta.double().square()) / (2 * self.lambda_)
             if self.penalty is not None:
@@ -85,17 +85,22 @@ class Envelope:
         errors = [t.std(dim=0) * count**-0.5 if count > 1 else torch.zeros_like(t[0]) for t in (values, differences)]
         return EnvelopeValue(values.mean(dim=0) + cost, errors[0], differences.mean(dim=0) - cost, errors[1])
 
-    def scores(self, inputs: Tensor) -> Tensor:
-        """Return the class output of each of several copies of the images, [S N]."""
-        return class_output(
-            logits_at(self.model, inputs), self.target.repeat(len(inputs) // len(self.target)), self.output
-        )
+    def scores(self, inputs: Tensor, classes: Tensor | None = None) -> Tensor:
+        """Return the class output of each of several copies of the images, one after the other, or of other classes."""
+        classes = self.target.repeat(len(inputs) // len(self.target)) if classes is None else classes
+        return class_output(logits_at(self.passes.model, inputs), classes, self.output)
+
+    def _gradients(self, inputs: Tensor, classes: Tensor) -> Tensor:
+        return input_gradient(lambda points: self.scores(points, classes), inputs)[1]
+
+    def _classes(self, points: Tensor) -> Tensor:
+        return self.target.repeat(len(points))
 
     def noise(self, samples: int, generator: torch.Generator) -> Iterator[Tensor]:
         """Yield groups of noise for the images, [S, N, C, H, W]; a single 0 if their level is 0."""
         # Noise that was averaged away would leave sums of rounding errors behind: one sample is enough without it.
         samples = samples if bool((self.level > 0).any()) else 1
-        drawn = standard_normal(self.x, groups(samples, len(self.x), self.batch_size), generator)
+        drawn = standard_normal(self.x, self.passes.groups(samples, len(self.x)), generator)
         return (self.level * noise for noise in drawn)
 
 

@@ -1,5 +1,6 @@
 """How the minimiser of a Moreau envelope is found: one loop, in which every image stops by itself."""
 
+import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -16,6 +17,9 @@ SolverState = dict[str, Tensor]
 was taken last; "solution" is the best answer so far; "dual" is the gradient of f that this answer goes with."""
 
 
+_TOLD_APART = 4  # gradients from which on the solutions of two halves tell their error
+
+
 class Solver(ABC):
     """Finds the perturbation at which a Moreau envelope attains its value."""
 
@@ -23,6 +27,13 @@ class Solver(ABC):
     def takes_noise(self) -> bool:
         """Whether gradients may be means over fresh noise."""
         return True
+
+    def error(self, problem: Envelope, state: SolverState, index: int) -> Tensor:
+        """Return how far each solution may be from that of endless noise, as a share of its length, [N].
+
+        It is infinite where a solver cannot tell, which is the default.
+        """
+        return state["delta"].new_full((len(state["delta"]),), torch.inf)
 
     @abstractmethod
     def start(self, problem: Envelope, delta: Tensor) -> SolverState:
@@ -34,34 +45,48 @@ class Solver(ABC):
 
 
 class Solution(NamedTuple):
-    """The minimiser, and the gradient `dual` that it goes with: delta = prox(-lambda dual), up to the residual."""
+    """The minimiser, and the gradient `dual` that it goes with: delta = prox(-lambda dual), up to the residual.
+
+    `error` is that of `Solver.error`.
+    """
 
     delta: Tensor
     dual: Tensor
     iterations: Tensor
     residual: Tensor
+    error: Tensor
 
 
-def solve(
-    problem: Envelope, solver: Solver, delta: Tensor, steps: int, tolerance: float, generator: torch.Generator
-) -> Solution:
-    """Minimise from a start; images whose residual reaches the tolerance take no further part."""
+class Stop(NamedTuple):
+    """When an image takes no further part: at this residual, below this error, or after so many steps."""
+
+    tolerance: float
+    error: float
+    steps: int
+
+
+def solve(problem: Envelope, solver: Solver, delta: Tensor, stop: Stop, generator: torch.Generator) -> Solution:
+    """Minimise from a start, each image until it may stop."""
     state = solver.start(problem, delta)
     active = torch.arange(len(delta), device=delta.device)
     iterations = torch.zeros_like(active)
     residual = delta.new_full((len(delta),), torch.inf)
-    for index in range(1, steps + 1):
+    error = residual.clone()
+    for index in range(1, stop.steps + 1):
         unsolved, before = problem.of(active), {name: values[active] for name, values in state.items()}
         gradient = unsolved.mean_gradient(before["delta"], generator).to(delta.dtype)
-        after = solver.step(unsolved, before, gradient, index, steps)
+        after = solver.step(unsolved, before, gradient, index, stop.steps)
         for name, values in after.items():
             state[name] = state[name].index_copy(0, active, values)
         residual[active] = _residual(unsolved, after)
+        # Without noise there is nothing to be averaged, and the residual alone tells.
+        told = solver.error(unsolved, after, index)
+        error[active] = torch.where(unsolved.level.flatten() > 0, told, torch.inf)
         iterations[active] = index
-        active = active[residual[active] > tolerance]
+        active = active[(residual[active] > stop.tolerance) & (error[active] >= stop.error)]
         if not len(active):
             break
-    return Solution(state["solution"], state["dual"], iterations, residual)
+    return Solution(state["solution"], state["dual"], iterations, residual, error)
 
 
 def _residual(problem: Envelope, state: SolverState) -> Tensor:
@@ -93,14 +118,39 @@ class DualAveraging(Solver):
 
     def start(self, problem: Envelope, delta: Tensor) -> SolverState:
         """Start with no gradients."""
-        return {"delta": delta, "previous": delta, "solution": delta, "dual": torch.zeros_like(delta)}
+        zeros = torch.zeros_like(delta)
+        points = {"delta": delta, "previous": delta, "solution": delta}
+        return {**points, "dual": zeros, "odd": zeros, "even": zeros}
 
     def step(self, problem: Envelope, state: SolverState, gradient: Tensor, index: int, steps: int) -> SolverState:
-        """Let a gradient into the mean."""
-        share = index**self.power / sum(t**self.power for t in range(1, index + 1))
-        dual = state["dual"] + share * (gradient - state["dual"])
-        delta = problem.shrink(-problem.lambda_ * dual)
-        return {"delta": delta, "previous": state["delta"], "solution": delta, "dual": dual}
+        """Let a gradient into the mean, and into that of every second one."""
+        half = "odd" if index % 2 else "even"
+        means = {name: self._with(state[name], gradient, index, every) for name, every in (("dual", 1), (half, 2))}
+        delta = problem.shrink(-problem.lambda_ * means["dual"])
+        return {**state, **means, "delta": delta, "previous": state["delta"], "solution": delta}
+
+    def error(self, problem: Envelope, state: SolverState, index: int) -> Tensor:
+        """Return the standard error, from the distance between the answers by every second gradient and by the others.
+
+        What the first gradients, taken far from the solution, still weigh is part of the distance too. It is infinite
+        before the fourth gradient, as two answers may agree by chance.
+        """
+        if index < _TOLD_APART:
+            return super().error(problem, state, index)
+        odd, even = (problem.shrink(-problem.lambda_ * state[half]) for half in ("odd", "even"))
+        # Of two means of a and b values, the difference varies (a + b)^2 / ab times as much as the mean of all does.
+        weights = [sum(self._weights(last, 2)) for last in (index, index - 1)]
+        apart = length(odd - even) * (math.sqrt(math.prod(weights)) / sum(weights))
+        return torch.where(apart == 0, 0.0, apart / length(state["solution"]))
+
+    def _with(self, mean: Tensor, gradient: Tensor, index: int, every: int) -> Tensor:
+        """Return the mean with one more gradient, the last of those that are `every` apart."""
+        weights = self._weights(index, every)
+        return mean + weights[0] / sum(weights) * (gradient - mean)
+
+    def _weights(self, last: int, every: int) -> list[float]:
+        """Return the weight of a gradient and of those before it that are `every` apart."""
+        return [math.pow(t, self.power) for t in range(last, 0, -every)]
 
 
 @dataclass(frozen=True)
@@ -142,7 +192,7 @@ class ProximalGradient(Solver):
         size = sizes.get("step", state["step"])
         new = point - size * slope
         new = new if problem.penalty is None else problem.penalty.prox(new, size)
-        averaged = index - (steps - self.average)
+        averaged = min(index, index - (steps - self.average))
         total = state["sum"] + new if averaged > 0 else state["sum"]
         solution = total / averaged if averaged > 0 else new
         points = {"delta": new, "previous": point, "solution": solution, "sum": total}
