@@ -197,7 +197,7 @@ FINE_TUNING: dict[str, Any] = {
 """Ours: results/fine-tuning."""
 
 RECIPES |= {
-    "fine-tune": (GradientPenalty(L1(0.05), every=1, share=1.0), FINE_TUNING | {"softplus": 3.0}),
+    "fine-tune": (adversarial(ElasticNet(l1=0.03, l2=0.3)), FINE_TUNING | {"softplus": 10.0}),
     "fine-tune-standard": (CrossEntropy(), FINE_TUNING),
 }
 

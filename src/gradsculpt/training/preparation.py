@@ -113,7 +113,7 @@ def _advice(settings: TrainSettings, trial: Trial, a_class: float, steps: int) -
         if settings.objective.requirements.smooth and trial.has_corners and steps < _LONG:
             yield (
                 f"{counted(steps, 'steps')} from given weights are too few for one adversarial step to make maps of "
-                f"{settings.model} with its ReLUs sparser; --recipe fine-tune, or --softplus 3, does"
+                f"{settings.model} with its ReLUs sparser; --recipe fine-tune, or --softplus 10, does"
             )
         return
     if settings.data in _DRAWN or settings.shuffle_labels:
