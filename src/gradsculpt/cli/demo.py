@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from gradsculpt.cli.compare import compare, comparison_options
 from gradsculpt.cli.parser import command_parser
 from gradsculpt.cli.process import result_console
-from gradsculpt.cli.scoring import compare, comparison_options
 from gradsculpt.cli.settings import read_settings
 from gradsculpt.errors import RunError
 from gradsculpt.locks import locked

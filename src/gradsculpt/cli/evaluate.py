@@ -3,30 +3,61 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from gradsculpt.cli.networks import add_network_options, named_network
+from gradsculpt.cli.folder import file_name
+from gradsculpt.cli.networks import NamedNetwork, Run, add_network_options, named_network
+from gradsculpt.cli.pages import add_page_options, check_page, samples, scores_folder, view, write_page
 from gradsculpt.cli.parser import command_parser
 from gradsculpt.cli.process import result_console
-from gradsculpt.cli.scoring import add_protocol, folder_of, read_protocol, score
+from gradsculpt.cli.scored_images import scored_images
+from gradsculpt.cli.scoring import add_protocol, check_options, score
+from gradsculpt.errors import ArgumentError
 from gradsculpt.evaluation.per_image_values import VALUES
 from gradsculpt.evaluation.scorecard import FILE
 from gradsculpt.locks import locked
 from gradsculpt.progress import Reporter
 from gradsculpt.report import table
 
+_TOLD = (
+    "Score a network's accuracy, and the sparsity, robustness, fidelity and truth of its maps. An evaluation that was "
+    "interrupted goes on where it stopped when it is called again; scores that are there already, of the same weights, "
+    "images and settings, are used again, and those of others are kept under names of their own."
+)
+
 
 def run(words: Sequence[str], reporter: Reporter) -> None:
-    """Score a network and leave scorecard.json and scorecard.csv."""
-    told = "Score a network's accuracy, and the sparsity, robustness, fidelity and truth of its maps. "
-    told += "An evaluation that was interrupted goes on where it stopped when it is called again."
-    parser = command_parser("evaluate", told)
+    """Score a network and leave scorecard.json and scorecard.csv, and a page if one is wanted."""
+    parser = command_parser("evaluate", _TOLD)
     add_network_options(parser)
-    parser.add_argument("--out", type=Path | None, help=f"Folder of {FILE} and {VALUES}; default the run directory.")
+    out = f"Folder of {FILE} and {VALUES}; default the run directory, or beside the page."
+    parser.add_argument("--out", type=Path | None, help=out)
+    add_page_options(parser, "--html", None, "A page with the scores and maps, and a picture of the maps beside it.")
     add_protocol(parser, words)
     options = parser.read(words)
+    page: Path | None = options["html"]
+    if page is not None:
+        check_page(page, options["count"])
     network = named_network(options)
-    folder, protocol = folder_of(network, options["out"]), read_protocol(options, network)
+    check_options(options, [network])
+    folder = _folder(network, options["out"], page)
     with locked(folder, "evaluate", reporter.say):
-        splits = network.data({**options, "out": folder}, reporter)
-        card = score(network, splits, options, protocol, reporter, folder)
+        (scored,) = scored_images([network], options, reporter, folder)
+        card = score(network, scored, options, reporter, folder)
+        if page is not None:
+            write_page(page, [view(network, scored, card, options)], samples(scored, options["count"]))
     result_console().print(table([card]))
     reporter.say(f"Written to {folder / FILE}, and a row an image to {folder / VALUES}")
+    if page is not None:
+        reporter.say(f"The page is {page}: open it in a browser. Its maps alone are in {page.with_suffix('.png')}")
+
+
+def _folder(network: NamedNetwork, folder: Path | None, page: Path | None) -> Path:
+    """Return the folder of a network's scores: the one that is given, the run directory, or one beside the page."""
+    if folder is None and isinstance(network, Run):
+        return network.path
+    if folder is None and page is not None:
+        return scores_folder(page) / file_name(network.name)
+    if folder is None:
+        raise ArgumentError(
+            f"{network.name} is no run with a folder for its scores; pass --out FOLDER, or --html FILE for a page."
+        )
+    return folder

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +18,16 @@ from gradsculpt.inputs import InputSpace
 from gradsculpt.models import PRETRAINED, Classifier, load, pretrained, with_weights
 from gradsculpt.models.checkpoint import DESCRIPTION
 from gradsculpt.models.networks import torchvision_names
+from gradsculpt.models.weights import DEFAULT
 from gradsculpt.progress import Reporter
 from gradsculpt.training import TrainSettings, open_data
 from gradsculpt.training.resuming import CONFIG, run_config
 from gradsculpt.wording import printable
 
-NETWORKS = "torchvision:NAME, timm:NAME or python:MODULE:FACTORY (with --weights), or pretrained:efficientnet-lite0"
+NETWORKS = (
+    "torchvision:NAME, timm:NAME or python:MODULE:FACTORY (with --weights, or NAME=FILE), or "
+    "pretrained:efficientnet-lite0"
+)
 
 _WEIGHTLESS = ("torchvision", "timm", "python")
 
@@ -35,6 +39,8 @@ class NamedNetwork:
     name: str
     """A short one: that of the run directory, or the last part of the network's."""
     classifier: Classifier
+    about: str = field(default="", kw_only=True)
+    """What it is, in a line: its name and weights, or what it was trained with."""
 
     @property
     def bounds(self) -> tuple[Tensor, Tensor]:
@@ -67,21 +73,26 @@ class Run(NamedNetwork):
 
     def data(self, options: Options, reporter: Reporter) -> Splits:
         """Return the run's own data, or those that are named; raise `ArgumentError` if their classes are others."""
+        splits = self.splits(options, reporter)
+        if splits.test.classes != self.classifier.classes:
+            raise ArgumentError(
+                f"{options['data'] or self.settings.data} has the classes {', '.join(splits.test.classes[:5])}... but "
+                f"{self.path} was trained on {', '.join(self.classifier.classes[:5])}...; pass --data with the classes "
+                "of the run."
+            )
+        return splits
+
+    def splits(self, options: Options, reporter: Reporter, image_size: int | None = None) -> Splits:
+        """Return the run's own data, or those that are named, whatever their classes, at its size or another."""
         kept = {name: getattr(self.settings, name) for name in ("data_dir", "cache_dir")}
         # What the training named may be a place of another machine, or of before the run was moved.
         there = {name: path if path is not None and path.exists() else None for name, path in kept.items()}
         places: dict[str, Any] = {name: options[name] or path for name, path in there.items()}
-        settings = replace(self.settings, **places, image_size=self.classifier.image_size)
+        settings = replace(self.settings, **places, image_size=image_size or self.classifier.image_size)
         settings = replace(settings, strict=settings.strict or options.get("strict", False))
         if options["data"] not in (None, settings.data):
             settings = replace(settings, data=options["data"], train_count=None, shuffle_labels=False)
-        splits = open_data(settings, reporter)
-        if splits.test.classes != self.classifier.classes:
-            raise ArgumentError(
-                f"{settings.data} has the classes {', '.join(splits.test.classes[:5])}... but {self.path} was trained "
-                f"on {', '.join(self.classifier.classes[:5])}...; pass --data with the classes of the run."
-            )
-        return splits
+        return open_data(settings, reporter)
 
 
 def open_run(path: Path, device: str = "cpu") -> Run:
@@ -89,15 +100,23 @@ def open_run(path: Path, device: str = "cpu") -> Run:
     classifier = load(path).to(find_device(device))
     run_config(path / CONFIG)
     settings = read_settings(["--config", str(path / CONFIG), "--out", str(path)])
-    return Run(printable(path.resolve().name), classifier, path, settings)
+    return Run(printable(path.resolve().name), classifier, path, settings, about=repr(settings.objective))
 
 
 def add_network_options(parser: Parser) -> None:
     """Add the name of a network, and the options that say what one by name is: its weights and its input."""
     parser.add_argument("network", type=str, nargs="?", help=f"Run directory, or {NETWORKS}.")
     parser.add_argument("--model", type=str | None, help="A network by name, instead of naming it first.")
+    add_weight_options(parser)
+
+
+def add_weight_options(parser: Parser) -> None:
+    """Add the options that say what networks by name are: their weights and their input."""
     weights = "For a network by name: a .safetensors or .pth state dict, or default for the weights that torchvision "
-    weights += "or timm publish (downloaded once). With several such networks, once for each in their order."
+    weights += (
+        "or timm publish (downloaded once). With several such networks, once for each in their order, or each with "
+    )
+    weights += "its own as NAME=FILE, such as torchvision:resnet18=mine.pth."
     parser.add_argument("--weights", type=str, action="append", help=weights)
     parser.add_argument("--mean", type=float, nargs="+", default=[], help="Mean of their input; default ImageNet's.")
     parser.add_argument("--std", type=float, nargs="+", default=[], help="Standard deviation of their input.")
@@ -145,6 +164,12 @@ def _by_name(word: str, prefixes: Sequence[str] = (*_WEIGHTLESS, "pretrained")) 
     return bool(rest) and prefix in prefixes
 
 
+def _apart(name: str) -> tuple[str, str | None]:
+    """Tell a network by name from the weights that it is given, as NAME=WEIGHTS."""
+    network, equals, weights = name.partition("=")
+    return (network, weights) if equals and _by_name(name, _WEIGHTLESS) else (name, None)
+
+
 def _check_there(name: str) -> None:
     """Raise `RunError` unless a word names a network or a path that exists."""
     if _by_name(name) or Path(name).exists():
@@ -171,7 +196,10 @@ def open_classifier(
     Options that do not suit are an `ArgumentError`, an unfinished run a `RunError`, other failures a `ModelError`.
     """
     _check_there(name)
-    short = name.rpartition(":")[2]
+    name, own = _apart(name)
+    if own is not None and weights is not None:
+        raise ArgumentError(f"{name} is given the weights {own} and {weights}; pass one of them.")
+    weights, short = weights if own is None else own, name.rpartition(":")[2]
     if _by_name(name, _WEIGHTLESS):
         if weights is None:
             raise ArgumentError(
@@ -184,14 +212,15 @@ def open_classifier(
             )
         space = InputSpace(tuple(mean), tuple(std)) if mean else None
         classifier = with_weights(name, weights, space=space, image_size=image_size)
-        return NamedNetwork(short, classifier.to(find_device(device)))
+        about = f"{name}, {'its published weights' if weights == DEFAULT else f'weights {Path(weights).name}'}"
+        return NamedNetwork(short, classifier.to(find_device(device)), about=printable(about))
     if weights is not None or mean or std or image_size is not None:
         raise ArgumentError(
             f"{name} has its own weights, mean, std and image size; leave --weights, --mean, --std and --image-size "
             "away, or name a network that has none."
         )
     if _by_name(name):
-        return NamedNetwork(short, pretrained(short).to(find_device(device)))
+        return NamedNetwork(short, pretrained(short).to(find_device(device)), about=f"{name}, its published weights")
     return open_run(Path(name), device)
 
 
@@ -211,7 +240,7 @@ def named_networks(names: Sequence[str], options: Options) -> list[NamedNetwork]
     """Open networks, and give those of one name different ones; weights go to those that take any, in their order."""
     for name in names:
         _check_there(name)
-    wanting = [name for name in names if _by_name(name, _WEIGHTLESS)]
+    wanting = [name for name in names if _by_name(name, _WEIGHTLESS) and _apart(name)[1] is None]
     if options["weights"] and len(options["weights"]) != len(wanting):
         raise ArgumentError(
             f"there are {len(options['weights'])} --weights for {len(wanting)} networks that take any "
@@ -219,11 +248,12 @@ def named_networks(names: Sequence[str], options: Options) -> list[NamedNetwork]
             "each, in the order of the networks."
         )
     settings = _input_settings(options)
-    if settings and not wanting:
+    takes = [name for name in names if _by_name(name, _WEIGHTLESS)]
+    if settings and not takes:
         raise ArgumentError(f"--{next(iter(settings)).replace('_', '-')} is only for networks that --weights are for.")
     weights, opened = iter(options["weights"] or []), []
     for name in names:
-        given = {"weights": next(weights, None), **settings} if name in wanting else {}
+        given = {"weights": next(weights, None) if name in wanting else None, **(settings if name in takes else {})}
         opened.append(open_classifier(name, **given, device=options["device"]))
     unlike = numbered(network.name for network in opened)
     return [replace(network, name=name) for network, name in zip(opened, unlike, strict=True)]

@@ -30,6 +30,11 @@ class Accuracy(ScoreGroup):
     Source: Guo et al., ICML 2017 (On calibration of modern neural networks), for the calibration error.
     """
 
+    @property
+    def needs_labels(self) -> bool:
+        """Yes."""
+        return True
+
     def measure(self, batch: EvaluationBatch) -> Iterator[Column]:
         """Yield accuracy, Brier score, negative log likelihood and confidence."""
         confidence, predicted = batch.logits.softmax(dim=1).max(dim=1)

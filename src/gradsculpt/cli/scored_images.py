@@ -1,0 +1,212 @@
+"""The images that networks are scored on: the same for all of them, with what their classes are to each."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from gradsculpt import checks
+from gradsculpt.cli.class_pairs import asked_classes
+from gradsculpt.cli.classes import ClassMap, class_maps, unlabelled
+from gradsculpt.cli.networks import NamedNetwork, Run
+from gradsculpt.cli.parser import Options
+from gradsculpt.data import ImageSet, Skipped, loader, to_float
+from gradsculpt.data.base import Request
+from gradsculpt.data.photos import Photos, list_photos, read_photos
+from gradsculpt.errors import ArgumentError, DataError
+from gradsculpt.models import Classifier
+from gradsculpt.progress import Reporter
+
+_ALL = "all"
+SPLITS = ("test", "val", "train", _ALL)
+
+_TOLD = 10
+
+
+@dataclass(frozen=True)
+class ScoredImages:
+    """Images at the size of one network, with the labels and classes of the data.
+
+    Args:
+        labelled: Whether the data say what is on them.
+        left_out: How many images of which classes are not among them, as one of the networks does not know the class.
+        settings: What a scorecard notes of them.
+    """
+
+    images: ImageSet
+    class_map: ClassMap
+    labelled: bool
+    left_out: Mapping[str, int]
+    settings: Mapping[str, Any]
+
+    def batches(self, classifier: Classifier, size: int) -> Iterator[tuple[Any, ...]]:
+        """Yield batches whose labels are classes of the network."""
+        for images, labels, attention in loader(self.images, size, shuffle=False):
+            yield images, self.labels(classifier, images, labels), attention
+
+    def labels(self, classifier: Classifier, images: Tensor, labels: Tensor) -> Tensor:
+        """Return the network's classes of images [N, 3, S, S] of labels [N]: the likeliest, where they may be several.
+
+        So the prediction is the label just when it is any of them.
+        """
+        members = [self.class_map.members[label] for label in labels.tolist()]
+        if self.class_map.single:
+            return torch.tensor([places[0] for places in members])
+        shares = to_float(images) if images.dtype == torch.uint8 else images
+        probabilities = classifier.probabilities(shares.to(classifier.device)).cpu()
+        chosen = [places[int(row[list(places)].argmax())] for row, places in zip(probabilities, members, strict=True)]
+        return torch.tensor(chosen)
+
+    def notes(self, name: str) -> list[str]:
+        """Return what has to be known of the labels of a network of that name, a sentence each."""
+        told, left = self.class_map.sentence(), sum(self.left_out.values())
+        sentences = [f"For {name}, classes of the data stand for its own: {told}."] if told and self.labelled else []
+        if self.labelled and not self.class_map.single:
+            sentences.append(
+                "Where one stands for several, any of them is right; maps, Brier score and log-likelihood are of the "
+                "likeliest of them."
+            )
+        if left:
+            counts = ", ".join(f"{count} of {name}" for name, count in list(self.left_out.items())[:_TOLD])
+            sentences.append(f"{left} images were left out ({counts}), whose classes a network does not know.")
+        if not self.labelled:
+            sentences.append(
+                "The photos have no classes, so nothing is said of accuracy; maps are of the class that is predicted."
+            )
+        return sentences
+
+
+def scored_images(
+    networks: Sequence[NamedNetwork], options: Options, reporter: Reporter, folder: Path
+) -> list[ScoredImages]:
+    """Return the images that networks are scored on, at the size of each.
+
+    Options are those of `add_protocol`; decoded images go below the folder where nothing else is said. Photos that are
+    in no parts are taken as a whole for networks by name; of several runs' own data, those that all of them held out.
+    Raises `ArgumentError` or `DataError` if there are no such images, or classes do not suit.
+    """
+    runs = [network for network in networks if isinstance(network, Run)]
+    data = options["data"] or (runs[0].settings.data if runs else None)
+    if data is None:
+        raise ArgumentError(f"{networks[0].name} is no run with data of its own; pass --data, as folder:PHOTOS.")
+    options = {**options, "data": data, "out": folder}
+    asked, classes = asked_classes(options), {network.name: network.classifier.classes for network in networks}
+    photos = _photos(data, options, bool(runs))
+    split = _ALL if photos else options["split"] or "test"
+
+    def read(network: NamedNetwork, reporter: Reporter) -> tuple[ImageSet, tuple[Skipped, ...]]:
+        if photos:
+            return _read(photos, network, options, reporter)
+        if runs and not isinstance(network, Run):
+            splits = runs[0].splits(options, reporter, network.classifier.image_size)
+        else:
+            splits = network.splits(options, reporter) if isinstance(network, Run) else network.data(options, reporter)
+        return getattr(splits, split), splits.skipped
+
+    def maps(names: Sequence[str]) -> dict[str, ClassMap]:
+        return class_maps(classes, names, *asked, skip=options["skip_unknown"])
+
+    if photos and not photos.labelled:
+        if any(asked):
+            raise ArgumentError(f"{data} has no class folders, so there is nothing to map; leave --classes away.")
+        class_map = {name: unlabelled(each) for name, each in classes.items()}
+    elif photos:
+        class_map = maps(photos.classes)  # before any is decoded
+    sets = [read(network, Reporter() if i else reporter) for i, network in enumerate(networks)]
+    if not photos:
+        class_map = maps(sets[0][0].classes)
+    for each in class_map.values():
+        reporter.say(*(f"note: {note}" for note in each.notes))
+    common = _common([images for images, _ in sets], networks, reporter)
+    settings = {"data": data, "split": split, "skipped_files": len(sets[0][1])}
+    labelled = not photos or photos.labelled
+    scored = [
+        _kept(images, class_map[network.name], labelled, settings, options)
+        for network, images in zip(networks, common, strict=True)
+    ]
+    for network, suited in zip(networks, scored, strict=True):
+        reporter.say(*suited.notes(network.name))
+    return scored
+
+
+def _photos(data: str, options: Options, runs: bool) -> Photos | None:
+    """Return the folder of photographs that is scored as a whole, if it is one."""
+    kind, _, place = data.partition(":")
+    split, loose = options["split"], options["unlabelled"]
+    photos = list_photos(Path(place), labelled=False if loose else None) if kind == "folder" else None
+    if photos is None and (loose or split == _ALL):
+        option = "--unlabelled" if loose else "--split all"
+        raise ArgumentError(f"{option} is for a folder of photos that is in no parts, and {data} is; leave it away.")
+    if photos is not None and not photos.labelled:
+        if split not in (None, _ALL):
+            raise ArgumentError(f"the photos of {data} have no classes and no parts; leave --split {split} away.")
+        return photos
+    return photos if split == _ALL or (split is None and not runs) else None
+
+
+def _read(
+    photos: Photos, network: NamedNetwork, options: Options, reporter: Reporter
+) -> tuple[ImageSet, tuple[Skipped, ...]]:
+    cache = options["cache_dir"] or options["out"] / "cache"
+    with reporter.work("reading images") as tell:
+        request = Request(network.classifier.image_size, Path(), cache, strict=options["strict"], progress=tell)
+        try:
+            images, skipped, notes = read_photos(photos, request)
+        except OSError as error:
+            raise DataError(f"{photos.root} cannot be read ({error}); check that it may be read.") from error
+    of = f"of {len(images.classes)} classes" if photos.labelled else "without classes"
+    reporter.say(f"{options['data']}: {len(images)} images {of}")
+    if skipped:
+        reporter.say(f"{len(skipped)} images were skipped:", *(f"  {s.name}: {s.reason}" for s in skipped[:_TOLD]))
+    reporter.say(*(f"note: {note}" for note in notes))
+    return images, skipped
+
+
+def _common(sets: Sequence[ImageSet], networks: Sequence[NamedNetwork], reporter: Reporter) -> list[ImageSet]:
+    """Return the images that are in all sets: each run holds out some by settings of its own."""
+    if all(images.names == sets[0].names and images.classes == sets[0].classes for images in sets):
+        return list(sets)
+    odd = next(network.name for network, images in zip(networks, sets, strict=True) if images.names != sets[0].names)
+    shared = set(sets[0].names).intersection(*(images.names for images in sets))
+    if not shared:
+        raise ArgumentError(
+            f"{networks[0].name} and {odd} hold out no image in common; pass --data with images that suit both."
+        )
+    reporter.say(f"note: only the {len(shared)} images are scored that neither {networks[0].name} nor {odd} has seen")
+    places = [{name: i for i, name in enumerate(images.names)} for images in sets]
+    chosen = [name for name in sets[0].names if name in shared]
+    return [
+        images.subset(np.array([place[name] for name in chosen], dtype=np.int64))
+        for images, place in zip(sets, places, strict=True)
+    ]
+
+
+def _kept(
+    images: ImageSet, class_map: ClassMap, labelled: bool, settings: Mapping[str, Any], options: Options
+) -> ScoredImages:
+    """Return the images whose classes are known, no more than are wanted, with what a scorecard notes."""
+    limit = options["limit"]
+    checks.at_least("--limit", 1 if limit is None else limit, 1)
+    known = np.array([bool(places) for places in class_map.members])[images.labels]
+    counts = np.bincount(images.labels[~known], minlength=len(images.classes))
+    left_out = {name: int(count) for name, count in zip(images.classes, counts, strict=True) if count}
+    if left_out:
+        images = images.subset(np.flatnonzero(known))
+    if limit is not None and limit < len(images):  # the first ones would be of one class where they are sorted by it
+        chosen = np.random.default_rng(options["seed"]).choice(len(images), limit, replace=False)
+        images = images.subset(np.sort(chosen))
+    noted = dict(settings)
+    if labelled and (told := class_map.told()):
+        noted["classes"] = told
+    if left_out:
+        noted["left_out"] = left_out
+    if not labelled:
+        # Each goes by its own name, as there is no class to call it by.
+        one, number = class_map.members[0], len(images)
+        class_map = ClassMap(images.names, (one,) * number, class_map.classes)
+        images = replace(images, labels=np.arange(number), classes=images.names)
+    return ScoredImages(images, class_map, labelled, left_out, noted)
