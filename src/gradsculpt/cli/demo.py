@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from gradsculpt.cli.compare import compare, comparison_options
+from gradsculpt.cli.comparison import compare, comparison_options
 from gradsculpt.cli.parser import command_parser
 from gradsculpt.cli.process import result_console
 from gradsculpt.cli.settings import read_settings

@@ -114,9 +114,9 @@ def add_weight_options(parser: Parser) -> None:
     """Add the options that say what networks by name are: their weights and their input."""
     weights = "For a network by name: a .safetensors or .pth state dict, or default for the weights that torchvision "
     weights += (
-        "or timm publish (downloaded once). With several such networks, once for each in their order, or each with "
+        "or timm publish (downloaded once). With several such networks, once for each in their order, or NAME=FILE "
     )
-    weights += "its own as NAME=FILE, such as torchvision:resnet18=mine.pth."
+    weights += "for one, such as torchvision:resnet18=mine.pth."
     parser.add_argument("--weights", type=str, action="append", help=weights)
     parser.add_argument("--mean", type=float, nargs="+", default=[], help="Mean of their input; default ImageNet's.")
     parser.add_argument("--std", type=float, nargs="+", default=[], help="Standard deviation of their input.")
