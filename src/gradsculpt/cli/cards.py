@@ -17,6 +17,7 @@ from gradsculpt.errors import RunError
 from gradsculpt.evaluation import Protocol, Scorecard
 from gradsculpt.evaluation.per_image_values import VALUES
 from gradsculpt.evaluation.scorecard import FILE
+from gradsculpt.files import whole
 from gradsculpt.fingerprint import fingerprint
 from gradsculpt.models import Classifier
 
@@ -59,8 +60,8 @@ def find(digests: Mapping[str, str], folders: Iterable[Path]) -> Path | None:
 def put(path: Path, folder: Path) -> None:
     """Copy a scorecard and its table of values into a folder under their usual names."""
     if path != folder / FILE:
-        shutil.copyfile(_table(path), folder / VALUES)
-        shutil.copyfile(path, folder / FILE)
+        _copy(_table(path), folder / VALUES)
+        _copy(path, folder / FILE)
 
 
 def keep(folder: Path, digests: Mapping[str, str]) -> Path | None:
@@ -74,10 +75,15 @@ def keep(folder: Path, digests: Mapping[str, str]) -> Path | None:
     content = path.read_bytes()
     aside = folder / f"{path.stem}-{sha256(content).hexdigest()[:_LETTERS]}{path.suffix}"
     if not aside.is_file():
-        shutil.copyfile(path, aside)
         with suppress(FileNotFoundError):
-            shutil.copyfile(_table(path), _table(aside))
+            _copy(_table(path), _table(aside))
+        _copy(path, aside)
     return aside
+
+
+def _copy(source: Path, target: Path) -> None:
+    with whole(target) as draft:
+        shutil.copyfile(source, draft)
 
 
 def _table(card: Path) -> Path:

@@ -3,7 +3,7 @@
 import re
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 from gradsculpt.cli.class_pairs import Asked
@@ -18,9 +18,14 @@ _RANGE = re.compile(r"(\d+)(?:\s*-\s*(\d+))?")
 
 @dataclass(frozen=True)
 class Vocabulary:
-    """What a network calls its classes: names that are equal but for case, _ and -, and, of ImageNet's, all others."""
+    """What a network calls its classes: names that are equal but for case, _ and -, and, of ImageNet's, all others.
+
+    Args:
+        numbered: Whether the numbers of the outputs may be written for the classes.
+    """
 
     classes: tuple[str, ...]
+    numbered: bool = True
 
     @property
     def nameless(self) -> bool:
@@ -51,13 +56,16 @@ class Vocabulary:
         return exact, alike
 
     def places(self, name: str, *others: str) -> tuple[int, ...]:
-        """Return the classes of a name: one if it is theirs as it stands, or else all that have it or one of others."""
+        """Return the classes of a name: one if it is theirs as it stands, or else all that have it, or others of it.
+
+        Of several names, the class that has them all goes before those that have one.
+        """
         exact, alike = self._spelled
-        for spelled in (exact.get(name, ()), alike.get(_key(name), ())):
+        for spelled in (exact.get(name, ()), alike.get(_key(name), ()), self.namesakes(name)):
             if len(spelled) == 1:
                 return tuple(spelled)
-        keys = dict.fromkeys(map(_key, (name, *others)))
-        return tuple(dict.fromkeys(i for key in keys for i in self.aliases.get(key, ())))
+        sets = [set(places) for other in (name, *others) if (places := self.namesakes(other))]
+        return tuple(sorted(set.intersection(*sets) or set.union(*sets))) if sets else ()
 
     def namesakes(self, name: str) -> tuple[int, ...]:
         """Return all classes that are called so."""
@@ -74,7 +82,7 @@ class Vocabulary:
             return places
         if match := _RANGE.fullmatch(text.strip()):
             first, last = int(match[1]), int(match[2] or match[1])
-            return tuple(range(first, last + 1)) if first <= last < len(self.classes) else ()
+            return tuple(range(first, last + 1)) if self.numbered and first <= last < len(self.classes) else ()
         parts = [part.strip() for part in text.split(",") if part.strip()]
         several = [self.chosen(part) for part in parts] if len(parts) > 1 else []
         return tuple(dict.fromkeys(i for places in several for i in places)) if all(several) else ()
@@ -161,7 +169,10 @@ def class_maps(
         ArgumentError: If a network has no class for one of the data, or it is not clear which, or one that is named is
             no class of any network, or no class is left.
     """
+    # Beside a network of other classes, a number is of those that have no names: it would mean two things.
+    several = len({tuple(classes) for classes in networks.values()}) > 1
     words = {name: Vocabulary(tuple(classes)) for name, classes in networks.items()}
+    words = {name: replace(each, numbered=each.nameless or not several) for name, each in words.items()}
     asked = _asked_of(names, typed, file)
     for name, values in asked.items():
         for value in values:
@@ -209,14 +220,15 @@ def _asked_of(names: Sequence[str], typed: Asked, file: Asked) -> dict[str, tupl
 def _map(
     network: str, vocabulary: Vocabulary, names: Sequence[str], asked: Mapping[str, tuple[str, ...]], skip: bool
 ) -> ClassMap:
-    if vocabulary.nameless and not asked and len(names) == len(vocabulary.classes):
-        notes = []
+    members, notes, unknown = list[tuple[int, ...]](), list[str](), list[str]()
+    asked = {name: values for name, values in asked.items() if not values or any(map(vocabulary.chosen, values))}
+    if vocabulary.nameless and not any(asked.values()) and len(names) == len(vocabulary.classes):
         if tuple(names) != vocabulary.classes:
             notes.append(f"{network} does not name its outputs: they are taken for {_some(names)}, in this order")
-        return ClassMap(tuple(names), tuple((i,) for i in range(len(names))), tuple(names), tuple(notes))
+        members = [() if asked.get(name) == () else (i,) for i, name in enumerate(names)]
+        return ClassMap(tuple(names), tuple(members), tuple(names), tuple(notes))
     if not asked and tuple(names) == vocabulary.classes:
         return ClassMap(tuple(names), tuple((i,) for i in range(len(names))), vocabulary.classes)
-    members, notes, unknown = list[tuple[int, ...]](), list[str](), list[str]()
     for name in names:
         values = asked.get(name)
         if values == ():
@@ -260,6 +272,11 @@ def _unmapped(network: str, vocabulary: Vocabulary, unknown: Sequence[str], tota
 
 
 def _unknown_value(name: str, value: str, words: Mapping[str, Vocabulary]) -> str:
+    if _RANGE.fullmatch(value) and not any(each.numbered for each in words.values()):
+        return (
+            f"{value}, which {name} is to stand for, is another class in each of {' and '.join(words)}; write the name "
+            "of the class, once for each network where they differ."
+        )
     alike = (each for vocabulary in words.values() for each in vocabulary.near(value))
     near = [] if _RANGE.fullmatch(value) else list(dict.fromkeys(alike))[:_NEAR]
     hint = f" Did you mean {' or '.join(near)}?" if near else ""

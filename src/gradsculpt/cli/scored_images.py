@@ -72,7 +72,7 @@ class ScoredImages:
             )
         if left:
             counts = ", ".join(f"{count} of {name}" for name, count in list(self.left_out.items())[:_TOLD])
-            sentences.append(f"{left} images were left out ({counts}), whose classes a network does not know.")
+            sentences.append(f"{left} images were left out ({counts}), as unknown to a network or as asked.")
         if not self.labelled:
             sentences.append(
                 "The photos have no classes, so nothing is said of accuracy; maps are of the class that is predicted."
@@ -122,7 +122,8 @@ def scored_images(
     for each in class_map.values():
         reporter.say(*(f"note: {note}" for note in each.notes))
     common = _common([images for images, _ in sets], networks, reporter)
-    settings = {"data": data, "split": split, "skipped_files": len(sets[0][1])}
+    part = {} if photos else {"split": split}  # photos are scored as a whole
+    settings = {"data": data, **part, "skipped_files": len(sets[0][1])}
     labelled = not photos or photos.labelled
     scored = [
         _kept(images, class_map[network.name], labelled, settings, options)

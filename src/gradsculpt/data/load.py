@@ -71,6 +71,8 @@ def find_source(name: str) -> Source:
             return source
     names = [source.name for source in SOURCES]
     hint = did_you_mean(name.lower(), names).replace("Did", "did", 1)
+    if Path(name).is_dir():
+        hint = f" did you mean folder:{name}?"
     raise DataError(f"data {name!r} is not known, so there is nothing to read;{hint} choose from {', '.join(names)}.")
 
 
