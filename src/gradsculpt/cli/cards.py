@@ -31,12 +31,11 @@ _KNOWN = {*sys.stdlib_module_names, "gradsculpt", "torch", "torchvision", "timm"
 
 def prints(classifier: Classifier, scored: ScoredImages, protocol: Protocol) -> dict[str, str]:
     """Return digests of all that decides scores: the network, the images with their labels, the protocol and code."""
-    images, class_map = scored.images, scored.class_map
+    images = scored.images
+    labels = (images.labels, images.classes, scored.class_map.members) if scored.labelled else ()
     return {
         "network": fingerprint(classifier),
-        "images": fingerprint(
-            images.images, images.labels, images.names, images.attention, class_map.names, class_map.members
-        ),
+        "images": fingerprint(images.images, images.names, images.attention, labels),
         "protocol": fingerprint(protocol, _code(), torch.__version__),
     }
 

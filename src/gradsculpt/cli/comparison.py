@@ -1,6 +1,7 @@
 """Several networks over the same images, on one page."""
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 from gradsculpt.cli.cards import PRINTS
@@ -44,7 +45,7 @@ def compare(options: Options, reporter: Reporter, note: str = "") -> list[Scorec
     check_options(options, networks)
     folder = scores_folder(page)
     with locked(folder, "compare", reporter.say):
-        scored = scored_images(networks, options, reporter, folder)
+        scored = scored_images(networks, options, reporter, folder, partial(check_options, options, networks))
         places = [folder / name for name in numbered(file_name(network.name) for network in networks)]
         views = []
         for network, images, place in zip(networks, scored, places, strict=True):

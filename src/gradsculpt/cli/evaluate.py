@@ -1,6 +1,7 @@
 """`gradsculpt evaluate`."""
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 from gradsculpt.cli.folder import file_name
@@ -40,7 +41,7 @@ def run(words: Sequence[str], reporter: Reporter) -> None:
     check_options(options, [network])
     folder = _folder(network, options["out"], page)
     with locked(folder, "evaluate", reporter.say):
-        (scored,) = scored_images([network], options, reporter, folder)
+        (scored,) = scored_images([network], options, reporter, folder, partial(check_options, options, [network]))
         card = score(network, scored, options, reporter, folder)
         if page is not None:
             write_page(page, [view(network, scored, card, options)], samples(scored, options["count"]))

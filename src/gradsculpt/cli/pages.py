@@ -64,6 +64,8 @@ def view(network: NamedNetwork, scored: ScoredImages, card: Scorecard, options: 
     maps = sample_maps(network.classifier, named, read_protocol(options, network, labelled=scored.labelled))
     if class_map.classes != network.classifier.classes:  # which are but numbers
         maps = replace(maps, predicted=[class_map.classes[int(number)] for number in maps.predicted])
+    if not scored.labelled:
+        maps = replace(maps, correct=[None] * len(shown))
     curve = read_curve(network.path) if isinstance(network, Run) else []
     return RunView(network.name, network.about, card, curve, maps)
 

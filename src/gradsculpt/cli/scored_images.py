@@ -1,15 +1,15 @@
 """The images that networks are scored on: the same for all of them, with what their classes are to each."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from gradsculpt import checks
 from gradsculpt.cli.class_pairs import asked_classes
 from gradsculpt.cli.classes import ClassMap, class_maps, unlabelled
 from gradsculpt.cli.networks import NamedNetwork, Run
@@ -24,6 +24,8 @@ from gradsculpt.progress import Reporter
 _ALL = "all"
 SPLITS = ("test", "val", "train", _ALL)
 
+Labels = npt.NDArray[np.int64]
+
 _TOLD = 10
 
 
@@ -34,14 +36,20 @@ class ScoredImages:
     Args:
         labelled: Whether the data say what is on them.
         left_out: How many images of which classes are not among them, as one of the networks does not know the class.
-        settings: What a scorecard notes of them.
+        source: What a scorecard notes of where they are from.
     """
 
     images: ImageSet
     class_map: ClassMap
     labelled: bool
     left_out: Mapping[str, int]
-    settings: Mapping[str, Any]
+    source: Mapping[str, Any]
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What a scorecard notes of them."""
+        told = {"classes": self.class_map.told() if self.labelled else {}, "left_out": dict(self.left_out)}
+        return {**self.source, **{key: value for key, value in told.items() if value}}
 
     def batches(self, classifier: Classifier, size: int) -> Iterator[tuple[Any, ...]]:
         """Yield batches whose labels are classes of the network."""
@@ -81,57 +89,94 @@ class ScoredImages:
 
 
 def scored_images(
-    networks: Sequence[NamedNetwork], options: Options, reporter: Reporter, folder: Path
+    networks: Sequence[NamedNetwork],
+    options: Options,
+    reporter: Reporter,
+    folder: Path,
+    check: Callable[[bool], object] = lambda labelled: None,
 ) -> list[ScoredImages]:
     """Return the images that networks are scored on, at the size of each.
 
     Options are those of `add_protocol`; decoded images go below the folder where nothing else is said. Photos that are
     in no parts are taken as a whole for networks by name; of several runs' own data, those that all of them held out.
-    Raises `ArgumentError` or `DataError` if there are no such images, or classes do not suit.
+    Before any is decoded, `check` is called with whether they have labels. Raises `ArgumentError` or `DataError` if
+    there are no such images, or classes do not suit.
     """
     runs = [network for network in networks if isinstance(network, Run)]
     data = options["data"] or (runs[0].settings.data if runs else None)
     if data is None:
         raise ArgumentError(f"{networks[0].name} is no run with data of its own; pass --data, as folder:PHOTOS.")
     options = {**options, "data": data, "out": folder}
-    asked, classes = asked_classes(options), {network.name: network.classifier.classes for network in networks}
     photos = _photos(data, options, bool(runs))
-    split = _ALL if photos else options["split"] or "test"
-
-    def read(network: NamedNetwork, reporter: Reporter) -> tuple[ImageSet, tuple[Skipped, ...]]:
-        if photos:
-            return _read(photos, network, options, reporter)
-        if runs and not isinstance(network, Run):
-            splits = runs[0].splits(options, reporter, network.classifier.image_size)
-        else:
-            splits = network.splits(options, reporter) if isinstance(network, Run) else network.data(options, reporter)
-        return getattr(splits, split), splits.skipped
-
-    def maps(names: Sequence[str]) -> dict[str, ClassMap]:
-        return class_maps(classes, names, *asked, skip=options["skip_unknown"])
-
-    if photos and not photos.labelled:
-        if any(asked):
-            raise ArgumentError(f"{data} has no class folders, so there is nothing to map; leave --classes away.")
-        class_map = {name: unlabelled(each) for name, each in classes.items()}
-    elif photos:
-        class_map = maps(photos.classes)  # before any is decoded
-    sets = [read(network, Reporter() if i else reporter) for i, network in enumerate(networks)]
-    if not photos:
-        class_map = maps(sets[0][0].classes)
-    for each in class_map.values():
-        reporter.say(*(f"note: {note}" for note in each.notes))
-    common = _common([images for images, _ in sets], networks, reporter)
-    part = {} if photos else {"split": split}  # photos are scored as a whole
-    settings = {"data": data, **part, "skipped_files": len(sets[0][1])}
-    labelled = not photos or photos.labelled
-    scored = [
-        _kept(images, class_map[network.name], labelled, settings, options)
-        for network, images in zip(networks, common, strict=True)
-    ]
-    for network, suited in zip(networks, scored, strict=True):
-        reporter.say(*suited.notes(network.name))
+    check(photos is None or photos.labelled)
+    scored = _of_parts(networks, options, reporter) if photos is None else _of(photos, networks, options, reporter)
+    for network, each in zip(networks, scored, strict=True):
+        reporter.say(*(f"note: {note}" for note in each.class_map.notes), *each.notes(network.name))
     return scored
+
+
+def _of(photos: Photos, networks: Sequence[NamedNetwork], options: Options, reporter: Reporter) -> list[ScoredImages]:
+    """Return photographs that are scored as a whole; those that are not wanted are not decoded either."""
+    maps = _maps(networks, photos.classes if photos.labelled else None, options)
+    places, left_out = _chosen(np.array(photos.listing.labels), maps[0], options)
+    photos = photos.subset(places.tolist())
+    scored = []
+    for i, (network, class_map) in enumerate(zip(networks, maps, strict=True)):
+        images, skipped = _read(photos, network, options, Reporter() if i else reporter)
+        if not photos.labelled:
+            # Each goes by its own name, as there is no class to call it by.
+            class_map = ClassMap(images.names, class_map.members * len(images), class_map.classes)
+            images = replace(images, labels=np.arange(len(images)), classes=images.names)
+        settings = {"data": options["data"], "skipped_files": len(skipped)}
+        scored.append(ScoredImages(images, class_map, photos.labelled, left_out, settings))
+    return scored
+
+
+def _of_parts(networks: Sequence[NamedNetwork], options: Options, reporter: Reporter) -> list[ScoredImages]:
+    """Return a part of data that are in parts, as a run splits them if there is one."""
+    split, first = options["split"] or "test", next((each for each in networks if isinstance(each, Run)), None)
+    sets, skipped = list[ImageSet](), 0
+    for network in networks:
+        teller = Reporter() if sets else reporter
+        if isinstance(network, Run):
+            splits = network.splits(options, teller)
+        elif first is not None:
+            splits = first.splits(options, teller, network.classifier.image_size)
+        else:
+            splits = network.data(options, teller)
+        skipped = skipped if sets else len(splits.skipped)
+        sets.append(getattr(splits, split))
+    maps = _maps(networks, sets[0].classes, options)
+    sets = _common(sets, networks, reporter)
+    places, left_out = _chosen(sets[0].labels, maps[0], options)
+    settings = {"data": options["data"], "split": split, "skipped_files": skipped}
+    whole = len(places) == len(sets[0])
+    return [
+        ScoredImages(images if whole else images.subset(places), class_map, True, left_out, settings)
+        for images, class_map in zip(sets, maps, strict=True)
+    ]
+
+
+def _maps(networks: Sequence[NamedNetwork], names: Sequence[str] | None, options: Options) -> list[ClassMap]:
+    """Return what the classes of data are to each network; of photographs without classes if there are no names."""
+    asked, classes = asked_classes(options), {network.name: network.classifier.classes for network in networks}
+    if names is not None:
+        maps = class_maps(classes, names, *asked, skip=options["skip_unknown"])
+        return [maps[name] for name in classes]
+    if any(asked):
+        raise ArgumentError(f"{options['data']} has no class folders, so nothing can be mapped; leave --classes away.")
+    return [unlabelled(each) for each in classes.values()]
+
+
+def _chosen(labels: Labels, class_map: ClassMap, options: Options) -> tuple[Labels, dict[str, int]]:
+    """Return which images are scored: of classes that are known, no more than are wanted; and how many are left out."""
+    known = np.array([bool(places) for places in class_map.members])
+    counts = np.bincount(labels[~known[labels]], minlength=len(known))
+    left_out = {name: int(count) for name, count in zip(class_map.names, counts, strict=True) if count}
+    places, limit = np.flatnonzero(known[labels]), options["limit"]
+    if limit is not None and limit < len(places):  # the first ones would be of one class where they are sorted by it
+        places = np.sort(np.random.default_rng(options["seed"]).choice(places, limit, replace=False))
+    return places, left_out
 
 
 def _photos(data: str, options: Options, runs: bool) -> Photos | None:
@@ -184,30 +229,3 @@ def _common(sets: Sequence[ImageSet], networks: Sequence[NamedNetwork], reporter
         images.subset(np.array([place[name] for name in chosen], dtype=np.int64))
         for images, place in zip(sets, places, strict=True)
     ]
-
-
-def _kept(
-    images: ImageSet, class_map: ClassMap, labelled: bool, settings: Mapping[str, Any], options: Options
-) -> ScoredImages:
-    """Return the images whose classes are known, no more than are wanted, with what a scorecard notes."""
-    limit = options["limit"]
-    checks.at_least("--limit", 1 if limit is None else limit, 1)
-    known = np.array([bool(places) for places in class_map.members])[images.labels]
-    counts = np.bincount(images.labels[~known], minlength=len(images.classes))
-    left_out = {name: int(count) for name, count in zip(images.classes, counts, strict=True) if count}
-    if left_out:
-        images = images.subset(np.flatnonzero(known))
-    if limit is not None and limit < len(images):  # the first ones would be of one class where they are sorted by it
-        chosen = np.random.default_rng(options["seed"]).choice(len(images), limit, replace=False)
-        images = images.subset(np.sort(chosen))
-    noted = dict(settings)
-    if labelled and (told := class_map.told()):
-        noted["classes"] = told
-    if left_out:
-        noted["left_out"] = left_out
-    if not labelled:
-        # Each goes by its own name, as there is no class to call it by.
-        one, number = class_map.members[0], len(images)
-        class_map = ClassMap(images.names, (one,) * number, class_map.classes)
-        images = replace(images, labels=np.arange(number), classes=images.names)
-    return ScoredImages(images, class_map, labelled, left_out, noted)

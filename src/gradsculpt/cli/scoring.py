@@ -88,12 +88,12 @@ def _group(text: str, protocol: Protocol) -> ScoreGroup:
     return group
 
 
-def check_options(options: Options, networks: Sequence[NamedNetwork]) -> None:
-    """Raise `ArgumentError` for what can be seen to be wrong before any image is read."""
+def check_options(options: Options, networks: Sequence[NamedNetwork], labelled: bool = True) -> None:
+    """Raise `ArgumentError` for what can be seen to be wrong before any image is read, with labels or without."""
     checks.at_least("--limit", 1 if options["limit"] is None else options["limit"], 1)
     checks.at_least("batch_size", options["batch_size"], 1)
     for network in networks:
-        read_protocol(options, network)
+        read_protocol(options, network, labelled=labelled)
 
 
 def score(

@@ -1,5 +1,6 @@
 """A folder of photographs that nothing is trained on, as a whole: sorted into classes, or as they lie there."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -31,6 +32,17 @@ class Photos:
     def classes(self) -> tuple[str, ...]:
         """The names of the class folders, as they can be printed."""
         return tuple(map(printable, self.listing.classes))
+
+    def subset(self, indices: Sequence[int]) -> "Photos":
+        """Return the photographs at `indices`, in that order, of the same classes."""
+        files, labels = self.listing.files, self.listing.labels
+        chosen = Listing(
+            self.listing.classes,
+            tuple(files[i] for i in indices),
+            tuple(labels[i] for i in indices),
+            self.listing.stray,
+        )
+        return replace(self, listing=chosen)
 
 
 def list_photos(path: Path, *, labelled: bool | None = None) -> Photos | None:

@@ -30,7 +30,7 @@ class Maps:
     """What one run makes of the samples, an entry a sample.
 
     `attacked` are maps of `attacked_images`, those after the attack on this run's maps: both empty, and the size None,
-    where the protocol attacks none. Sizes are half-widths in 8-bit levels.
+    where the protocol attacks none. Sizes are half-widths in 8-bit levels. `correct` is None where no class is known.
     """
 
     clean: list[Picture]
@@ -39,7 +39,7 @@ class Maps:
     noisy_images: list[Picture]
     attacked_images: list[Picture]
     predicted: list[str]
-    correct: list[bool]
+    correct: Sequence[bool | None]
     noise_size: float
     attack_size: float | None
 
