@@ -109,6 +109,7 @@ def test_networks_by_name_and_runs_share_a_page(place: Path, tmp_path: Path) -> 
     assert images[0] == images[1] == images[2]
     shown = (tmp_path / "page.html").read_text(encoding="utf-8")
     assert all(name in shown for name in cards)
+    assert "For shufflenet_v2_x0_5, classes of the data stand for its own: cat = tabby; dog = beagle." in shown
 
 
 def test_photos_without_classes_are_scored_for_all_but_what_needs_them(

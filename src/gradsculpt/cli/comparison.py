@@ -6,7 +6,7 @@ from pathlib import Path
 
 from gradsculpt.cli.cards import PRINTS
 from gradsculpt.cli.folder import file_name, numbered
-from gradsculpt.cli.networks import NETWORKS, NamedNetwork, add_weight_options, named_networks
+from gradsculpt.cli.networks import NETWORKS, NamedNetwork, add_weight_options, named_networks, read_words
 from gradsculpt.cli.pages import add_page_options, check_page, samples, scores_folder, view, write_page
 from gradsculpt.cli.parser import Options, command_parser
 from gradsculpt.cli.scored_images import scored_images
@@ -30,7 +30,7 @@ def comparison_options(words: Sequence[str]) -> Options:
     add_weight_options(parser)
     add_page_options(parser, "--out", Path("report.html"), "The page.")
     add_protocol(parser, words)
-    return parser.read(words)
+    return read_words(parser, words)
 
 
 def compare(options: Options, reporter: Reporter, note: str = "") -> list[Scorecard]:

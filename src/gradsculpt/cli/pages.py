@@ -72,6 +72,10 @@ def view(network: NamedNetwork, scored: ScoredImages, card: Scorecard, options: 
 
 def write_page(page: Path, views: Sequence[RunView], shown: Sequence[Sample], note: str = "") -> None:
     """Write a page, opened by a note, and beside it its maps alone as a picture."""
+    # What has to be known of the labels of one network is not always what has to be known of those of another.
+    notes = dict.fromkeys(each for view in views for each in view.card.settings["notes"])
+    first = replace(views[0].card, settings={**views[0].card.settings, "notes": list(notes)})
+    views = [replace(views[0], card=first), *views[1:]]
     with whole(page) as draft:
         draft.write_text(render(views, shown, note), encoding="utf-8", errors="backslashreplace")
     with whole(page.with_suffix(".png")) as draft:
