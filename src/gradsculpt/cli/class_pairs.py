@@ -6,8 +6,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from gradsculpt.cli.parser import Options, Parser
 from gradsculpt.errors import ArgumentError, first_line
 
@@ -22,13 +20,13 @@ def add_class_options(parser: Parser) -> None:
     pairs = (
         "Which classes of a network a folder of photos stands for, where the names differ: cat=tabby, or several, "
         "cat=tabby,'tiger cat',Persian_cat, of which any counts as right, by name, WordNet number (n02123045) or "
-        "number of the output (cat=281-285). cat= leaves the folder out."
+        "number of the output (cat=281-285); cat= leaves the folder out."
     )
-    parser.add_argument("--classes", type=str, nargs="+", default=[], help=pairs)
+    parser.add_argument("--classes", type=str, nargs="+", default=[], group="images", help=pairs)
     file = "The same from a file: .csv or .tsv with a pair a line, .yaml or .json with a mapping."
-    parser.add_argument("--class_map", type=Path | None, help=file)
+    parser.add_argument("--class_map", type=Path | None, group="images", help=file)
     left = "Leave out photos of classes that the network does not know, and say how many, instead of refusing them."
-    parser.add_argument("--skip_unknown", action="store_true", help=left)
+    parser.add_argument("--skip_unknown", action="store_true", group="images", help=left)
 
 
 def asked_classes(options: Options) -> tuple[Asked, Asked]:
@@ -44,6 +42,8 @@ def asked_classes(options: Options) -> tuple[Asked, Asked]:
 
 
 def _from_file(path: Path) -> Asked:
+    import yaml
+
     kinds = {".csv": ",", ".tsv": "\t", ".yaml": "", ".yml": "", ".json": ""}
     if (separator := kinds.get(path.suffix.lower())) is None:
         raise ArgumentError(f"--class-map {path} is of no known kind; pass a {', '.join(kinds)} file.")

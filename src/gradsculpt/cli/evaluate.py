@@ -5,38 +5,45 @@ from functools import partial
 from pathlib import Path
 
 from gradsculpt.cli.folder import file_name
-from gradsculpt.cli.networks import NamedNetwork, Run, add_network_options, named_network
-from gradsculpt.cli.pages import add_page_options, check_page, samples, scores_folder, view, write_page
+from gradsculpt.cli.networks import NamedNetwork, Run, add_network_options, check_named, named_network
+from gradsculpt.cli.pages import add_page_options, check_page, scores_folder
 from gradsculpt.cli.parser import command_parser
-from gradsculpt.cli.process import result_console
-from gradsculpt.cli.scored_images import scored_images
-from gradsculpt.cli.scoring import add_protocol, check_options, score
+from gradsculpt.cli.process import prepare, result_console
+from gradsculpt.cli.scoring import FILE, VALUES, add_protocol, check_options, check_protocol, score
 from gradsculpt.errors import ArgumentError
-from gradsculpt.evaluation.per_image_values import VALUES
-from gradsculpt.evaluation.scorecard import FILE
 from gradsculpt.locks import locked
 from gradsculpt.progress import Reporter
-from gradsculpt.report import table
 
 _TOLD = (
     "Score a network's accuracy, and the sparsity, robustness, fidelity and truth of its maps. An evaluation that was "
     "interrupted goes on where it stopped when it is called again; scores that are there already, of the same weights, "
     "images and settings, are used again, and those of others are kept under names of their own."
 )
+_EXAMPLES = (
+    "gradsculpt evaluate runs/en --quick",
+    "gradsculpt evaluate pretrained:efficientnet-lite0 --data folder:photos --classes cat=281-285 --html page.html",
+)
 
 
 def run(words: Sequence[str], reporter: Reporter) -> None:
     """Score a network and leave scorecard.json and scorecard.csv, and a page if one is wanted."""
-    parser = command_parser("evaluate", _TOLD)
+    parser = command_parser("evaluate", _TOLD, _EXAMPLES)
     add_network_options(parser)
     out = f"Folder of {FILE} and {VALUES}; default the run directory, or beside the page."
     parser.add_argument("--out", type=Path | None, help=out)
     add_page_options(parser, "--html", None, "A page with the scores and maps, and a picture of the maps beside it.")
     add_protocol(parser, words)
     options = parser.read(words)
+    check_named([options["model"], options["network"]], options["data"])
+    check_protocol(options)
     page: Path | None = options["html"]
     if page is not None:
-        check_page(page, options["count"])
+        check_page(page)
+    from gradsculpt.cli.scored_images import scored_images
+    from gradsculpt.cli.showing import samples, view, write_page
+    from gradsculpt.report import table
+
+    prepare()
     network = named_network(options)
     check_options(options, [network])
     folder = _folder(network, options["out"], page)

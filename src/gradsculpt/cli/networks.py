@@ -1,34 +1,37 @@
 """The networks that a command line names, by the path of a run or by name, with their data; a run brings its own."""
 
-import math
-from collections.abc import Sequence
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from torch import Tensor
-
+from gradsculpt.cli import known
 from gradsculpt.cli.folder import numbered
+from gradsculpt.cli.limits import at_least
 from gradsculpt.cli.parser import Options, Parser
 from gradsculpt.cli.process import DEVICES, find_device
 from gradsculpt.cli.settings import read_settings
-from gradsculpt.data import Splits
+from gradsculpt.cli.sources import value
 from gradsculpt.errors import ArgumentError, RunError, did_you_mean
-from gradsculpt.inputs import InputSpace
-from gradsculpt.models import PRETRAINED, Classifier, load, pretrained, with_weights
-from gradsculpt.models.checkpoint import DESCRIPTION
-from gradsculpt.models.networks import torchvision_names
-from gradsculpt.models.weights import DEFAULT
 from gradsculpt.progress import Reporter
-from gradsculpt.training import TrainSettings, open_data
-from gradsculpt.training.resuming import CONFIG, run_config
-from gradsculpt.wording import printable
+from gradsculpt.wording import counted, printable
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from gradsculpt.data import Splits
+    from gradsculpt.models import Classifier
+    from gradsculpt.training import TrainSettings
 
 NETWORKS = (
     "torchvision:NAME, timm:NAME or python:MODULE:FACTORY (with --weights, or NAME=FILE), or "
     "pretrained:efficientnet-lite0"
 )
 
+_OF_RUNS = ("gradsculpt.models.checkpoint.DESCRIPTION", "gradsculpt.training.resuming.CONFIG")
+_DEFAULT = "gradsculpt.models.weights.DEFAULT"
 _WEIGHTLESS = ("torchvision", "timm", "python")
 
 
@@ -57,6 +60,8 @@ class NamedNetwork:
 
         Options are those of `add_data_options`, and `out`, where downloads and decoded images go by default.
         """
+        from gradsculpt.training import TrainSettings, open_data
+
         if options["data"] is None:
             raise ArgumentError(f"{self.name} is no run with data of its own; pass --data.")
         given = {name: options[name] for name in ("out", "data", "data_dir", "cache_dir")}
@@ -84,6 +89,8 @@ class Run(NamedNetwork):
 
     def splits(self, options: Options, reporter: Reporter, image_size: int | None = None) -> Splits:
         """Return the run's own data, or those that are named, whatever their classes, at its size or another."""
+        from gradsculpt.training import open_data
+
         kept = {name: getattr(self.settings, name) for name in ("data_dir", "cache_dir")}
         # What the training named may be a place of another machine, or of before the run was moved.
         there = {name: path if path is not None and path.exists() else None for name, path in kept.items()}
@@ -97,6 +104,9 @@ class Run(NamedNetwork):
 
 def open_run(path: Path, device: str = "cpu") -> Run:
     """Open a finished run, on a device; raise as `load` and `find_device` do."""
+    from gradsculpt.models import load
+    from gradsculpt.training.resuming import CONFIG, run_config
+
     classifier = load(path).to(find_device(device))
     run_config(path / CONFIG)
     settings = read_settings(["--config", str(path / CONFIG), "--out", str(path)])
@@ -105,54 +115,67 @@ def open_run(path: Path, device: str = "cpu") -> Run:
 
 def add_network_options(parser: Parser) -> None:
     """Add the name of a network, and the options that say what one by name is: its weights and its input."""
+    by_name = "networks by name"
     parser.add_argument("network", type=str, nargs="?", help=f"Run directory, or {NETWORKS}.")
-    parser.add_argument("--model", type=str | None, help="A network by name, instead of naming it first.")
+    parser.add_argument(
+        "--model", type=str | None, group=by_name, help="A network by name, instead of naming it first."
+    )
     add_weight_options(parser)
 
 
 def add_weight_options(parser: Parser) -> None:
     """Add the options that say what networks by name are: their weights and their input."""
+    by_name = "networks by name"
     weights = "For a network by name: a .safetensors or .pth state dict, or default for the weights that torchvision "
-    weights += (
-        "or timm publish (downloaded once). With several such networks, once for each in their order, or NAME=FILE "
+    weights += "or timm publish (downloaded once); for several, once each in their order, or as NAME=FILE, such as "
+    weights += "torchvision:resnet18=mine.pth."
+    parser.add_argument("--weights", type=str, action="append", group=by_name, help=weights)
+    parser.add_argument(
+        "--mean",
+        type=float,
+        nargs="+",
+        default=[],
+        group=by_name,
+        rare=True,
+        help="Mean of their input; default ImageNet's.",
     )
-    weights += "for one, such as torchvision:resnet18=mine.pth."
-    parser.add_argument("--weights", type=str, action="append", help=weights)
-    parser.add_argument("--mean", type=float, nargs="+", default=[], help="Mean of their input; default ImageNet's.")
-    parser.add_argument("--std", type=float, nargs="+", default=[], help="Standard deviation of their input.")
-    parser.add_argument("--image_size", type=int | None, help="Side of their images; default 224 for most.")
+    parser.add_argument(
+        "--std", type=float, nargs="+", default=[], group=by_name, rare=True, help="Standard deviation of their input."
+    )
+    parser.add_argument(
+        "--image_size",
+        type=int | None,
+        group=by_name,
+        limit=at_least(1),
+        help="Side of their images; default 224 for most.",
+    )
 
 
 def add_data_options(parser: Parser, purpose: str) -> None:
     """Add the options that `NamedNetwork.data` reads, and the device; `purpose` says what the data are for."""
-    parser.add_argument("--data", type=str | None, help=purpose)
-    parser.add_argument("--data_dir", type=Path | None, help="Where downloaded sets live.")
-    parser.add_argument("--cache_dir", type=Path | None, help="Where decoded images are cached.")
-    parser.add_argument("--device", type=str, choices=DEVICES, default="auto", help="Where to compute.")
+    where = "where, and on what"
+    parser.add_argument("--data", type=str | None, group="images", help=purpose)
+    parser.add_argument("--data_dir", type=Path | None, group=where, rare=True, help="Where downloaded sets live.")
+    parser.add_argument(
+        "--cache_dir", type=Path | None, group=where, rare=True, help="Where decoded images are cached."
+    )
+    parser.add_argument("--device", type=str, choices=DEVICES, default="auto", group=where, help="Where to compute.")
 
 
 def read_words(parser: Parser, words: Sequence[str]) -> dict[str, Any]:
-    """Read a command line where networks and images may stand among the options; the parser wants them together."""
-    takes = {option: action.nargs for action in parser._actions for option in action.option_strings}
-    front, options = list[str](), list[str]()
-    left = 0.0  # words that still belong to the last option
-    for word in words:
-        if is_option := word.startswith("--"):
-            nargs = takes.get("--" + word[2:].replace("-", "_"), 0)
-            left = 0 if "=" in word or nargs == 0 else math.inf if nargs == "+" else 1
-        (options if is_option or left > 0 else front).append(word)
-        left -= not is_option
-    return parser.read([*front, *options])
+    """Read a command line where networks and images may stand among the options, and in any order."""
+    return parser.read(words)
 
 
 def networks_and_images(options: Options) -> tuple[list[str], list[Path]]:
     """Tell the names of the networks in front, at least one, from the images after them."""
+    description, config = (value(path) for path in _OF_RUNS)
     words = [word for word in (options["model"], options["network"], *options["images"]) if word is not None]
     if not words:
         raise ArgumentError(f"no network is named; pass a run directory, or {NETWORKS}.")
     last = 1
     while last < len(words) and (
-        _by_name(words[last]) or any((Path(words[last]) / file).is_file() for file in (DESCRIPTION, CONFIG))
+        _by_name(words[last]) or any((Path(words[last]) / file).is_file() for file in (description, config))
     ):
         last += 1
     return words[:last], [Path(word) for word in words[last:]]
@@ -170,15 +193,29 @@ def _apart(name: str) -> tuple[str, str | None]:
     return (network, weights) if equals and _by_name(name, _WEIGHTLESS) else (name, None)
 
 
+def check_named(names: Iterable[str | None], data: str | None = None) -> None:
+    """Raise an error if one of the words names no network and no run, or data are not known; nothing is imported."""
+    for name in filter(None, names):
+        _check_there(name)
+        if _by_name(name):
+            known.check_model(_apart(name)[0], "the network")
+    if data is not None:
+        known.check_data(data, "--data")
+
+
 def _check_there(name: str) -> None:
-    """Raise `RunError` unless a word names a network or a path that exists."""
-    if _by_name(name) or Path(name).exists():
+    """Raise `RunError` unless a word names a network, or a path that exists and is nothing else."""
+    if _by_name(name) or known.is_run(name):
         return
-    known = {key: f"torchvision:{key}" for key in torchvision_names()}
-    known |= {key: f"pretrained:{key}" for key, _ in PRETRAINED}
+    if (other := known.other_than_a_run(name)) is not None:
+        raise RunError(other)
+    if Path(name).exists():
+        return
+    names = {key: f"torchvision:{key}" for key in known.torchvision_names()}
+    names |= {key: f"pretrained:{key}" for key, _ in value("gradsculpt.models.PRETRAINED")}
     raise RunError(
         f"there is no run directory {name}; pass the --out of a `gradsculpt train`, or the name of a network: "
-        f"{NETWORKS}.{did_you_mean(Path(name).name, known, 3)}"
+        f"{NETWORKS}.{did_you_mean(Path(name).name, names, 3)}"
     )
 
 
@@ -200,6 +237,9 @@ def open_classifier(
     if own is not None and weights is not None:
         raise ArgumentError(f"{name} is given the weights {own} and {weights}; pass one of them.")
     weights, short = weights if own is None else own, name.rpartition(":")[2]
+    from gradsculpt.inputs import InputSpace
+    from gradsculpt.models import pretrained, with_weights
+
     if _by_name(name, _WEIGHTLESS):
         if weights is None:
             raise ArgumentError(
@@ -208,11 +248,12 @@ def open_classifier(
             )
         if {len(mean), len(std)} not in ({0}, {3}):
             raise ArgumentError(
-                f"--mean has {len(mean)} numbers and --std {len(std)}; pass both with three, for red, green and blue."
+                f"--mean has {counted(len(mean), 'numbers')} and --std {len(std)}; pass both with three, for "
+                "red, green and blue."
             )
         space = InputSpace(tuple(mean), tuple(std)) if mean else None
         classifier = with_weights(name, weights, space=space, image_size=image_size)
-        about = f"{name}, {'its published weights' if weights == DEFAULT else f'weights {Path(weights).name}'}"
+        about = f"{name}, {'its published weights' if weights == value(_DEFAULT) else f'weights {Path(weights).name}'}"
         return NamedNetwork(short, classifier.to(find_device(device)), about=printable(about))
     if weights is not None or mean or std or image_size is not None:
         raise ArgumentError(
@@ -243,7 +284,7 @@ def named_networks(names: Sequence[str], options: Options) -> list[NamedNetwork]
     wanting = [name for name in names if _by_name(name, _WEIGHTLESS) and _apart(name)[1] is None]
     if options["weights"] and len(options["weights"]) != len(wanting):
         raise ArgumentError(
-            f"there are {len(options['weights'])} --weights for {len(wanting)} networks that take any "
+            f"there are {len(options['weights'])} --weights for {counted(len(wanting), 'networks')} without weights "
             f"({', '.join(wanting) or 'runs and pretrained networks have their own'}); pass --weights FILE once for "
             "each, in the order of the networks."
         )

@@ -1,21 +1,25 @@
 """What the commands that score networks share: the options of a protocol, and scoring into a folder."""
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from gradsculpt import checks
-from gradsculpt.cli.cards import PRINTS, find, keep, prints, put, repeatable
 from gradsculpt.cli.class_pairs import add_class_options
+from gradsculpt.cli.limits import at_least
 from gradsculpt.cli.networks import NamedNetwork, Run, add_data_options
 from gradsculpt.cli.parser import Options, Parser
-from gradsculpt.cli.parts import attribution, part
-from gradsculpt.cli.scored_images import SPLITS, ScoredImages
+from gradsculpt.cli.parts import attribution, check_parts, hints_of, part
+from gradsculpt.cli.sources import value
 from gradsculpt.errors import ArgumentError
-from gradsculpt.evaluation import MetricGroup, Protocol, Scorecard, ScoreGroup, evaluate
-from gradsculpt.evaluation.scorecard import FILE
-from gradsculpt.metrics import METRICS
 from gradsculpt.progress import Reporter
+
+if TYPE_CHECKING:
+    from gradsculpt.cli.scored_images import ScoredImages
+    from gradsculpt.evaluation import Protocol, Scorecard, ScoreGroup
+
+FILE, VALUES = map(value, ("gradsculpt.evaluation.scorecard.FILE", "gradsculpt.evaluation.per_image_values.VALUES"))
 
 _FULL = (
     "Every group with as many draws, steps and images as the papers; the targeted attack within 4 of 255, as theirs of "
@@ -24,7 +28,6 @@ _FULL = (
 
 # Small batches, so that progress shows, and an evaluation that is interrupted has something to go on from.
 _QUICK_IMAGES, _QUICK_BATCH = 64, 16
-_BATCH = 64
 
 
 def add_protocol(parser: Parser, words: Sequence[str]) -> None:
@@ -39,26 +42,49 @@ def add_protocol(parser: Parser, words: Sequence[str]) -> None:
     data = "Images to score: a set, or folder:PHOTOS with one folder a class, or of photos without classes."
     add_data_options(parser, data)
     split = "Part to score; default all of a folder of photos for networks by name, and else test."
-    parser.add_argument("--split", type=str | None, choices=SPLITS, help=split)
-    parser.add_argument("--unlabelled", action="store_true", help="Folders of photos are no classes.")
-    parser.add_argument("--strict", action="store_true", help="Stop at the first unreadable file.")
+    parser.add_argument("--split", choices=["test", "val", "train", "all"], group="images", help=split)
+    loose = "Folders of photos are no classes."
+    parser.add_argument("--unlabelled", action="store_true", group="images", rare=True, help=loose)
+    strict = "Stop at the first unreadable file."
+    parser.add_argument("--strict", action="store_true", group="images", rare=True, help=strict)
     add_class_options(parser)
-    parser.add_argument("--limit", type=int | None, help="Use so many images, drawn at random by the seed.")
-    parser.add_argument("--batch_size", type=int, default=_BATCH, help="Images at once.")
+    parser.add_argument(
+        "--limit",
+        type=int | None,
+        limit=at_least(1),
+        group="images",
+        help="Use so many images, drawn at random by the seed.",
+    )
+    parser.add_argument(
+        "--batch_size", type=int, default=64, limit=at_least(1), group="where, and on what", help="Images at once."
+    )
     maps = "The maps, with settings as in smoothgrad:samples=64; gradsculpt list."
     parser.add_argument("--method", type=str, default="gradient", help=maps)
-    parser.add_argument("--output", type=str, default="logit", help="logit, probability or log_probability.")
+    output = hints_of(value("gradsculpt.attributions.Gradient"))["output"]
+    parser.add_argument("--output", type=output, default="logit", help="What the maps explain, of a class.")
     target = "The class whose maps are read; default the true one where it is known."
-    parser.add_argument("--target", type=str | None, choices=["true", "predicted"], help=target)
-    parser.add_argument("--seed", type=int, default=0, help="Seed of the noise, of --limit and of the intervals.")
+    parser.add_argument("--target", choices=["true", "predicted"], help=target)
+    parser.add_argument(
+        "--seed", type=int, default=0, limit=at_least(0), help="Seed of the noise, of --limit and of the intervals."
+    )
     if "--quick" in words:
         parser.set_defaults(limit=_QUICK_IMAGES, batch_size=_QUICK_BATCH)
 
 
-def read_protocol(options: Options, network: NamedNetwork, *, labelled: bool = True) -> Protocol:
-    """Return the protocol that the options of `add_protocol` ask for, of images with labels or without."""
+def check_protocol(options: Options) -> None:
+    """Raise an error if the options of `add_protocol` name what is not known; nothing is imported."""
     if options["quick"] and options["full"]:
         raise ArgumentError("--quick and --full exclude each other; pass one.")
+    metrics = {metric.__name__ for metric in value("gradsculpt.metrics.METRICS")}
+    groups = [text for text in options["groups"] or () if text not in metrics]
+    check_parts(groups, "ScoreGroup", "--groups")
+    check_parts([options["method"]], "Attribution", "--method")
+
+
+def read_protocol(options: Options, network: NamedNetwork, *, labelled: bool = True) -> Protocol:
+    """Return the protocol that the options of `add_protocol` ask for, of images with labels or without."""
+    from gradsculpt.evaluation import Protocol
+
     chosen = Protocol.quick() if options["quick"] else Protocol.full() if options["full"] else Protocol()
     groups = tuple(_group(text, chosen) for text in options["groups"] or ()) or chosen.groups
     if not labelled:
@@ -77,6 +103,8 @@ def read_protocol(options: Options, network: NamedNetwork, *, labelled: bool = T
 
 def _group(text: str, protocol: Protocol) -> ScoreGroup:
     """Return a group by name or class path; settings that are not typed are those of the protocol, where it has it."""
+    from gradsculpt.evaluation import MetricGroup, ScoreGroup
+    from gradsculpt.metrics import METRICS
 
     def supplied(cls: type) -> dict[str, Any]:
         group = next((group for group in protocol.groups if type(group) is cls), None)
@@ -90,8 +118,6 @@ def _group(text: str, protocol: Protocol) -> ScoreGroup:
 
 def check_options(options: Options, networks: Sequence[NamedNetwork], labelled: bool = True) -> None:
     """Raise `ArgumentError` for what can be seen to be wrong before any image is read, with labels or without."""
-    checks.at_least("--limit", 1 if options["limit"] is None else options["limit"], 1)
-    checks.at_least("batch_size", options["batch_size"], 1)
     for network in networks:
         read_protocol(options, network, labelled=labelled)
 
@@ -109,6 +135,9 @@ def score(
     One of the same weights, images and settings is used again, from the folder, the network's run or `others`; one of
     other settings that is in the folder keeps its place under a name of its own. Options are those of `add_protocol`.
     """
+    from gradsculpt.cli.cards import PRINTS, find, keep, prints, put, repeatable
+    from gradsculpt.evaluation import Scorecard, evaluate
+
     protocol = read_protocol(options, network, labelled=scored.labelled)
     digests = prints(network.classifier, scored, protocol)
     settings = {**scored.settings, PRINTS: digests}

@@ -13,6 +13,7 @@ from gradsculpt.models.classifier import noise, untouched
 from gradsculpt.models.small import ConvNet, LeNet
 from gradsculpt.models.smooth import to_softplus
 from gradsculpt.outputs import logits_of, two_sided
+from gradsculpt.wording import counted
 
 MODELS = (
     ("lenet", "four convolutions and two linear layers, for images of up to 64 pixels"),
@@ -106,7 +107,8 @@ def check_logits(name: str, network: nn.Module, x: Tensor, num_classes: int | No
         raise ModelError(f"{name}: {error}") from error
     if num_classes not in (None, count):
         raise ModelError(
-            f"{name} gives {count} outputs for images {list(x.shape)}, where {num_classes} are needed: one a class. "
+            f"{name} gives {counted(count, 'outputs')} for images {list(x.shape)}, where {num_classes} are "
+            "needed: one a class. "
             "Build it for as many, or choose another network."
         )
     return count

@@ -16,6 +16,7 @@ from gradsculpt.inputs import InputSpace
 from gradsculpt.isolation import own_randomness
 from gradsculpt.models.classifier import Classifier, noise
 from gradsculpt.models.networks import check_logits, construct
+from gradsculpt.wording import counted
 
 DEFAULT = "default"
 PRETRAINED = (
@@ -82,7 +83,10 @@ def with_weights(
     if classes is None:
         classes = imagenet_classes() if count == _IMAGENET else tuple(map(str, range(count)))
     elif len(classes) != count:
-        raise ModelError(f"{name} has {count} outputs but {len(classes)} classes were named; name each output once.")
+        raise ModelError(
+            f"{name} has {counted(count, 'outputs')} but {len(classes)} names of classes were given; name each "
+            "output once."
+        )
     return Classifier(network, space or InputSpace(habits.mean, habits.std), classes, side).eval()
 
 

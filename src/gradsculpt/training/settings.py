@@ -124,7 +124,8 @@ class TrainSettings:
         devices: Number of devices on each machine.
         nodes: Number of machines.
         precision: Lightning's precision, such as 32-true or bf16-mixed.
-        threads: CPU threads; by default all cores.
+        threads: CPU threads; by default OMP_NUM_THREADS, or one for each core that the machine, the
+            affinity of the process and the quota of its container leave.
         channels_last: Memory layout of images and weights; faster for most networks.
         tensorboard: Also log for TensorBoard (extra gradsculpt[tensorboard]).
         resume: Go on where the run in `out` stopped, or start it. Other settings than the run's are refused, but for
