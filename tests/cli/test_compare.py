@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 from torchvision.models import shufflenet_v2_x0_5
 
-from gradsculpt.cli import scoring
+from gradsculpt import evaluation
 from gradsculpt.cli.main import main
 from gradsculpt.evaluation import Scorecard, evaluate
 from gradsculpt.inputs import InputSpace
@@ -179,7 +179,7 @@ def test_scores_are_used_again_from_the_run_and_beside_the_page_and_only_if_noth
         card: Scorecard = evaluate(*given, **named)  # type: ignore[arg-type]
         return card
 
-    monkeypatch.setattr(scoring, "evaluate", counted)
+    monkeypatch.setattr(evaluation, "evaluate", counted)
     words = ["--data", f"folder:{photos}", "--split", "all", "--groups", "accuracy", "sparsity"]
     page = ["--count", "1", "--out", str(tmp_path / "page.html")]
     assert main(["evaluate", str(run), *words]) == 0
@@ -261,7 +261,7 @@ def test_runs_are_compared_on_what_all_of_them_held_out(
          "doog, which dog is to stand for, is no class"),
         (["evaluate", "{net}", "--data", "{photos}", "--class-map", "{tmp}/none.csv", "--html", "{tmp}/x.html"],
          "none.csv cannot be read"),
-        (["evaluate", "{net}", "--data", "{bare}", "--html", "{tmp}/x.html"], "did you mean folder:"),
+        (["evaluate", "{net}", "--data", "{bare}", "--html", "{tmp}/x.html"], "Did you mean folder:"),
         (["evaluate", "{name}={two}", "--weights", "{w}", "--data", "{photos}", "--out", "{tmp}"], "given the weights"),
         (["compare", "{name}", "--data", "{photos}", "--out", "{tmp}/x.html"], "has no weights"),
         (["compare", "{name}={tmp}/none.pth", "--data", "{photos}", "--out", "{tmp}/x.html"], "no file of weights"),
