@@ -18,7 +18,7 @@ from gradsculpt.attributions import SmoothGrad
 from gradsculpt.cli.main import main
 from gradsculpt.cli.networks import NamedNetwork
 from gradsculpt.cli.parser import command_parser
-from gradsculpt.cli.scoring import add_protocol, check_protocol, read_protocol
+from gradsculpt.cli.scoring import add_protocol, read_protocol
 from gradsculpt.errors import ArgumentError
 from gradsculpt.evaluation import (
     Accuracy,
@@ -99,7 +99,7 @@ def test_quick_and_full_choose_the_protocol_and_flags_override_it(subject: Named
     )
     assert mine["limit"] == 9
     with pytest.raises(ArgumentError, match="exclude each other"):
-        check_protocol(options("--quick", "--full"))
+        read_protocol(options("--quick", "--full"), subject)
 
 
 def test_settings_are_typed_with_their_group_and_the_rest_stays_that_of_the_protocol(subject: NamedNetwork) -> None:

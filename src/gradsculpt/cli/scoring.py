@@ -73,8 +73,7 @@ def add_protocol(parser: Parser, words: Sequence[str]) -> None:
 
 def check_protocol(options: Options) -> None:
     """Raise an error if the options of `add_protocol` name what is not known; nothing is imported."""
-    if options["quick"] and options["full"]:
-        raise ArgumentError("--quick and --full exclude each other; pass one.")
+    _check_one_kind(options)
     metrics = {metric.__name__ for metric in value("gradsculpt.metrics.METRICS")}
     groups = [text for text in options["groups"] or () if text not in metrics]
     check_parts(groups, "ScoreGroup", "--groups")
@@ -85,6 +84,7 @@ def read_protocol(options: Options, network: NamedNetwork, *, labelled: bool = T
     """Return the protocol that the options of `add_protocol` ask for, of images with labels or without."""
     from gradsculpt.evaluation import Protocol
 
+    _check_one_kind(options)
     chosen = Protocol.quick() if options["quick"] else Protocol.full() if options["full"] else Protocol()
     groups = tuple(_group(text, chosen) for text in options["groups"] or ()) or chosen.groups
     if not labelled:
@@ -99,6 +99,11 @@ def read_protocol(options: Options, network: NamedNetwork, *, labelled: bool = T
         groups = tuple(group for group in groups if not group.needs_labels)
     maps = attribution(options["method"], options["output"], network.bounds)
     return Protocol(groups, maps, options["target"] or ("true" if labelled else "predicted"), options["seed"])
+
+
+def _check_one_kind(options: Options) -> None:
+    if options["quick"] and options["full"]:
+        raise ArgumentError("--quick and --full exclude each other; pass one.")
 
 
 def _group(text: str, protocol: Protocol) -> ScoreGroup:
