@@ -18,7 +18,8 @@ from gradsculpt.report.samples import batch
 
 def samples(scored: ScoredImages, count: int) -> list[Sample]:
     """Return the images that a page shows."""
-    return choose(scored.images, count)
+    chosen = choose(scored.images, count)
+    return chosen if scored.labelled else [replace(sample, name="") for sample in chosen]  # it is their caption
 
 
 def view(network: NamedNetwork, scored: ScoredImages, card: Scorecard, options: Options) -> RunView:
