@@ -76,7 +76,7 @@ def test_a_log_hears_of_work_that_has_nothing_to_tell(monkeypatch: pytest.Monkey
     monkeypatch.setattr(progress, "_SILENCE_SECONDS", 0.02)
     text = io.StringIO()
     with Reporter(Console(file=text, width=200)).work("pictures", 5, "steps") as tell:
-        tell(1)
+        tell(1, None)
         lines = lines_of(text, 2)
     assert len(lines) >= 2
     assert all(line.startswith("pictures: 1 of 5 steps, ") and line.endswith("s so far") for line in lines)
@@ -98,5 +98,5 @@ def test_a_terminal_and_a_reporter_without_listeners_start_no_thread() -> None:
 def test_one_image_is_an_image() -> None:
     text = io.StringIO()
     with Reporter(Console(file=text, width=200)).work("reading", 1) as tell:
-        tell(1)
+        tell(1, None)
     assert text.getvalue() == "reading: 1 of 1 image\n"

@@ -87,7 +87,7 @@ def check_model(name: str, where: str) -> None:
     weighted = [each for each, _ in value("gradsculpt.models.PRETRAINED")]
     prefix, colon, rest = name.partition(":")
     open_ended = {kind.partition(":")[0] for kind in kinds if ":" in kind}
-    if (not colon and name in kinds) or (rest and prefix in open_ended - {"torchvision", "timm"}):
+    if (not colon and name in kinds) or (rest and prefix in open_ended - {"torchvision", "timm", "pretrained"}):
         return
     there = {"torchvision": _in_torchvision, "timm": _in_timm, "pretrained": weighted.__contains__}
     listed = {"torchvision": torchvision_names(), "timm": [], "pretrained": weighted}

@@ -31,6 +31,8 @@ COMMANDS = {
     "compare": Command("gradsculpt.cli.compare", "put any number of runs on one self-contained page", _GOES_ON),
     "demo": Command("gradsculpt.cli.demo", "train, explain and compare two small networks in about two minutes"),
     "list": Command("gradsculpt.cli.listing", "list data, models, recipes, attributions, attacks and metrics"),
+    "doctor": Command("gradsculpt.cli.doctor", "tell versions, devices, extras and limits, and what is missing"),
+    "completion": Command("gradsculpt.cli.completion", "print the script that completes commands in bash, zsh or fish"),
 }
 
 INTERRUPTED = 130

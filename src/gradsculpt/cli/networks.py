@@ -25,10 +25,7 @@ if TYPE_CHECKING:
     from gradsculpt.models import Classifier
     from gradsculpt.training import TrainSettings
 
-NETWORKS = (
-    "torchvision:NAME, timm:NAME or python:MODULE:FACTORY (with --weights, or NAME=FILE), or "
-    "pretrained:efficientnet-lite0"
-)
+NETWORKS = "torchvision:NAME, timm:NAME or python:MODULE:FACTORY (with --weights, or NAME=FILE), or pretrained:NAME"
 
 _OF_RUNS = ("gradsculpt.models.checkpoint.DESCRIPTION", "gradsculpt.training.resuming.CONFIG")
 _DEFAULT = "gradsculpt.models.weights.DEFAULT"
@@ -146,6 +143,7 @@ def add_weight_options(parser: Parser) -> None:
         "--image_size",
         type=int | None,
         group=by_name,
+        rare=True,
         limit=at_least(1),
         help="Side of their images; default 224 for most.",
     )

@@ -19,8 +19,19 @@ from gradsculpt.errors import ArgumentError, did_you_mean
 Options = Mapping[str, Any]
 """The values of a command line, by name."""
 
+DESCRIBE = "--describe-options"
+"""The word by which a command's parser is had instead of being read."""
+
 _NUMBER = re.compile(r"-\.?\d")
 _MANY = ("+", "*")
+
+
+class Described(Exception):  # noqa: N818 - it ends a command as an error does, and is none
+    """Carries the parser of a command to whoever asked for it by `DESCRIBE`."""
+
+    def __init__(self, parser: "Parser") -> None:
+        super().__init__(parser.prog)
+        self.parser = parser
 
 
 class Parser(argparse.ArgumentParser):
@@ -89,6 +100,8 @@ class Parser(argparse.ArgumentParser):
 
         Words of help print it and end the program.
         """
+        if list(words) == [DESCRIBE]:
+            raise Described(self)
         if asked := [word for word in words if word in HELP_WORDS]:
             sys.stdout.write(page(self, everything="--help-all" in asked))
             raise SystemExit(0)

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 FILE, VALUES = map(value, ("gradsculpt.evaluation.scorecard.FILE", "gradsculpt.evaluation.per_image_values.VALUES"))
 
 _FULL = (
-    "Every group with as many draws, steps and images as the papers; the targeted attack within 4 of 255, as theirs of "
+    "Every group with as many draws, steps and images as the papers. The targeted attack within 4 of 255, as theirs of "
     "LeNet (of ResNet-18: --groups robustness-attack:eps=2), and top-k attacks of sizes that suit images of any size."
 )
 
@@ -73,7 +73,8 @@ def add_protocol(parser: Parser, words: Sequence[str]) -> None:
 
 def check_protocol(options: Options) -> None:
     """Raise an error if the options of `add_protocol` name what is not known; nothing is imported."""
-    _check_one_kind(options)
+    if options["quick"] and options["full"]:
+        raise ArgumentError("--quick and --full exclude each other; pass one.")
     metrics = {metric.__name__ for metric in value("gradsculpt.metrics.METRICS")}
     groups = [text for text in options["groups"] or () if text not in metrics]
     check_parts(groups, "ScoreGroup", "--groups")
@@ -82,9 +83,9 @@ def check_protocol(options: Options) -> None:
 
 def read_protocol(options: Options, network: NamedNetwork, *, labelled: bool = True) -> Protocol:
     """Return the protocol that the options of `add_protocol` ask for, of images with labels or without."""
+    check_protocol(options)
     from gradsculpt.evaluation import Protocol
 
-    _check_one_kind(options)
     chosen = Protocol.quick() if options["quick"] else Protocol.full() if options["full"] else Protocol()
     groups = tuple(_group(text, chosen) for text in options["groups"] or ()) or chosen.groups
     if not labelled:
@@ -99,11 +100,6 @@ def read_protocol(options: Options, network: NamedNetwork, *, labelled: bool = T
         groups = tuple(group for group in groups if not group.needs_labels)
     maps = attribution(options["method"], options["output"], network.bounds)
     return Protocol(groups, maps, options["target"] or ("true" if labelled else "predicted"), options["seed"])
-
-
-def _check_one_kind(options: Options) -> None:
-    if options["quick"] and options["full"]:
-        raise ArgumentError("--quick and --full exclude each other; pass one.")
 
 
 def _group(text: str, protocol: Protocol) -> ScoreGroup:

@@ -20,6 +20,7 @@ from gradsculpt.data import ImageSet, Outline
 from gradsculpt.errors import GradsculptError
 from gradsculpt.isolation import own_randomness
 from gradsculpt.models.networks import construct
+from gradsculpt.models.smooth import has_corners
 from gradsculpt.objectives import Moment
 from gradsculpt.training.fitting import build_module
 from gradsculpt.training.settings import Optimization, TrainSettings
@@ -51,7 +52,7 @@ class Demand:
 
     @property
     def memory(self) -> float:
-        """The bytes that a step holds at most, beside what the process holds already; right within a factor of 1.5."""
+        """The bytes that a step holds at most, beside what the process holds already; see `Trial.demand`."""
         return self.fixed + self.image * self.batch
 
 
@@ -67,20 +68,32 @@ class Trial:
 
     def __init__(self, settings: TrainSettings, outline: Outline) -> None:
         self._settings, self._outline = settings, outline
-        self._side = min(outline.size, _LARGEST_SIDE)
         teacher = settings.objective.requirements.teacher
         objective = settings.objective if teacher is None else teacher.teacher
-        module = build_module(replace(settings, objective=objective), _noise(outline, self._side))
+        settings, self._side = replace(settings, objective=objective), min(outline.size, _LARGEST_SIDE)
+        try:
+            module = build_module(settings, _noise(outline, self._side))
+        except GradsculptError:
+            if self._side == outline.size:
+                raise
+            self._side = outline.size  # the network may be for this size alone; and the message is to name it
+            module = build_module(settings, _noise(outline, self._side))
         self._space, self._objective = module.space, objective
         # A function of the user's own may return the same network each time.
         self._network = copy.deepcopy(module.network)
+
+    @property
+    def has_corners(self) -> bool:
+        """Whether the network has activations like ReLU."""
+        return has_corners(self._network)
 
     def demand(self) -> Demand:
         """Return the memory that the training needs, from two steps with few images.
 
         Source: every tensor that is made in a step counts from when it is made until it is freed, which makes what two
         batches hold differ by what their images do.
-        Deviation: what is held is taken to grow with the number of pixels beyond those of 224 x 224.
+        Deviation: what is held is taken to grow with the number of pixels beyond those of 224 x 224. What kernels take
+        for the time of a call is not seen: second derivatives of small networks held up to 2.1 times as much.
         """
         optimization, batch = self._settings.optimization, self._batch
         few, more = (self._held(count) for count in (_FEW, _MORE))

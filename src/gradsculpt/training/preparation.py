@@ -20,6 +20,8 @@ from gradsculpt.wording import counted, size_of
 _UNTRIED = 2**20
 """Pixels of a batch that fit anywhere: where nobody listens, no time is spent on them."""
 _FEW_A_CLASS, _FEW_STEPS, _STEP = 50, 200, 32
+_LONG = 2000
+"""Steps from which on one adversarial step was seen to make the maps of networks with ReLU sparser."""
 _MAPS = 128
 _LIBRARIES = 150e6  # bytes that are taken when a library works for the first time
 
@@ -101,24 +103,30 @@ def _announce(
         where = counted(settings.threads or cores().threads, "threads") if device.type == "cpu" else str(device)
         reporter.say(f"about {_lasting(settings.epochs * epoch)} on {where}, {_lasting(epoch)} an epoch; {memory}")
     else:
-        reporter.say(f"about {memory} a process")
-    reporter.say(*(f"note: {note}" for note in _advice(settings, train / outline.classes, total)))
+        reporter.say(f"about {memory}{' a process' if processes > 1 else ''}")
+    reporter.say(*(f"note: {note}" for note in _advice(settings, trial, train / outline.classes, total)))
 
 
-def _advice(settings: TrainSettings, a_class: float, steps: int) -> Iterator[str]:
+def _advice(settings: TrainSettings, trial: Trial, a_class: float, steps: int) -> Iterator[str]:
     """Yield what does not suit a small set of photographs; the synthetic ones are easier."""
-    fresh = not settings.model.startswith("pretrained:") and getattr(settings, "weights", None) is None
-    if not fresh or settings.data in _DRAWN or settings.shuffle_labels:
+    if settings.weights is not None:
+        if settings.objective.requirements.smooth and trial.has_corners and steps < _LONG:
+            yield (
+                f"{counted(steps, 'steps')} from given weights are too few for one adversarial step to make maps of "
+                f"{settings.model} with its ReLUs sparser; --recipe fine-tune, or --softplus 3, does"
+            )
+        return
+    if settings.data in _DRAWN or settings.shuffle_labels:
         return
     if a_class < _FEW_A_CLASS:
         yield (
             f"{a_class:.0f} images a class are few to learn from scratch, and validation may stay near chance; "
-            "--recipe fine-tune --model pretrained:mobilenet_v2 starts from weights that know photographs"
+            "--recipe fine-tune starts from weights that know photographs"
         )
     elif steps < _FEW_STEPS:
         yield (
             f"{counted(steps, 'steps')} are few to learn from scratch; pass more --epochs, a smaller --batch-size, or "
-            "--recipe fine-tune --model pretrained:mobilenet_v2"
+            "--recipe fine-tune"
         )
 
 

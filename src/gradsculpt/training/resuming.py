@@ -96,7 +96,7 @@ def resumed(settings: TrainSettings) -> Kept | None:
         return None
     written = run_config(config)
     kept = _checkpoint(last) if last.exists() or _has_trained(out) else None
-    if kept is not None and not settings.shuffle_labels:
+    if kept is not None and not settings.keeps_last:
         _checkpoint(best)  # needed in the end, if no later epoch is better
     comparable = kept is not None and kept.data is not None
     begun = (kept and kept.settings) or written

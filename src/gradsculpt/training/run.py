@@ -1,6 +1,7 @@
 """The run directory: what a training leaves behind and reports, and how it is started, resumed and finished."""
 
 import csv
+import math
 import os
 import time
 from collections.abc import Callable, Mapping
@@ -179,7 +180,9 @@ def _train(
         _claim(settings, config)  # now, so that a run can be resumed whose teacher was interrupted
     splits, objective = with_teacher(settings, splits, reporter, _fit)
     seed_everything(settings.seed, verbose=False)
-    module = build_module(replace(settings, objective=objective), splits.train)
+    module = build_module(
+        replace(settings, objective=objective), splits.train, lambda note: reporter.say(f"note: {note}")
+    )
     if kept is not None:
         check_fit(settings, kept, module)
     folder = settings.out / CHECKPOINTS
@@ -197,15 +200,14 @@ def _train(
     start = None if kept is None else last
     with reporter.alive(lambda: _whereabouts(trainer)):
         trainer.fit(module, batches(settings, splits.train), validation, ckpt_path=start, weights_only=True)
-    # Where labels are shuffled, validation is chance in every epoch, and the last one has learnt most by heart.
-    chosen = last if settings.shuffle_labels else best.best_model_path or last
+    chosen = last if settings.keeps_last else best.best_model_path or last
     state = torch.load(chosen, map_location="cpu", weights_only=True)["state_dict"]
     module.cpu().load_state_dict(state)
     classifier = finished(module, splits.train)
     if first:
         build = {"model": settings.model, "softplus": settings.softplus}
         build |= {"num_classes": len(classifier.classes), "image_size": classifier.image_size}
-        score = None if settings.shuffle_labels or best.best_model_score is None else float(best.best_model_score)
+        score = None if settings.shuffle_labels else _accuracy(settings, best)
         extra = {"recipe": settings.recipe, "objective": repr(settings.objective), "val_accuracy": score}
         save(settings.out, classifier, build=build, extra=extra)
         if kept is not None and (settings.out / _SCORES).exists():
@@ -235,9 +237,20 @@ def open_data(settings: TrainSettings, reporter: Reporter | None = None) -> Spli
     return splits
 
 
+def _accuracy(settings: TrainSettings, best: CheckpointInRun) -> float | None:
+    """Return the accuracy on the validation images of the epoch that is kept."""
+    if not settings.keeps_last:
+        return None if best.best_model_score is None else float(best.best_model_score)
+    with (settings.out / METRICS).open(newline="", encoding="utf-8") as file:
+        last = [row.get("val_accuracy") for row in csv.DictReader(file)][-1]
+    return float(last) if last else None
+
+
 def _whereabouts(trainer: Trainer) -> str:
     done, steps = trainer.fit_loop.epoch_loop.batch_progress.current.completed, trainer.num_training_batches
-    doing = "validating" if trainer.validating or done == steps else f"step {done} of {steps}"
+    if steps == math.inf:  # before the first epoch
+        return "getting ready"
+    doing = "validating" if trainer.validating or done == steps else f"{done} of {counted(int(steps), 'steps')}"
     return f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}: {doing}"
 
 

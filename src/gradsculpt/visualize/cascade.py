@@ -90,6 +90,8 @@ def cascade_curve(
     """
     from matplotlib.figure import Figure
 
+    from gradsculpt.visualize.lettering import save
+
     for name, values in curves.items():
         if values.ndim != 2 or len(values) != len(stages) or not values.numel():
             raise ArgumentError(
@@ -118,7 +120,7 @@ def cascade_curve(
     axis.set_title(title, fontsize=10)
     axis.legend(frameon=False, fontsize=8)
     stream = io.BytesIO()
-    figure.savefig(stream, format="png", dpi=130)
+    save(figure, stream, format="png", dpi=130)
     return stream.getvalue()
 
 
