@@ -16,9 +16,9 @@ from torchvision.models import shufflenet_v2_x0_5
 
 from gradsculpt.attributions import SmoothGrad
 from gradsculpt.cli.main import main
-from gradsculpt.cli.networks import NamedNetwork, open_classifier
+from gradsculpt.cli.networks import NamedNetwork
 from gradsculpt.cli.parser import command_parser
-from gradsculpt.cli.scoring import _labelled, add_protocol, read_protocol
+from gradsculpt.cli.scoring import add_protocol, read_protocol
 from gradsculpt.errors import ArgumentError
 from gradsculpt.evaluation import (
     Accuracy,
@@ -38,7 +38,6 @@ from gradsculpt.evaluation.per_image_values import Header
 from gradsculpt.inputs import InputSpace
 from gradsculpt.metrics import Score, metric, spearman
 from gradsculpt.models import Classifier, build, save
-from gradsculpt.progress import Reporter
 
 FEW = [
     "--groups", "accuracy", "sparsity", "robustness-random:draws=1", "robustness-attack:steps=2,images=2",
@@ -275,20 +274,3 @@ def test_a_mistake_is_one_line(
     lines = [line for line in capfd.readouterr().err.splitlines() if line.startswith("gradsculpt:")]
     assert len(lines) == 1
     assert re.search(said, lines[0]), lines[0]
-
-
-def test_data_of_other_classes_are_matched_by_name_or_refused(
-    place: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    opened = open_classifier(str(place / "run"))
-    network = opened.classifier
-    images = opened.data({"data": None, "data_dir": None, "cache_dir": None}, Reporter()).test
-    network.classes = ("bird", "dog", "cat")
-    found = _labelled(NamedNetwork("mine", network), images)
-    assert [found.classes[i] for i in found.labels] == [images.classes[i] for i in images.labels]
-    assert set(found.labels.tolist()) == {1, 2}
-    network.classes = ("bird", "dog")
-    with pytest.raises(ArgumentError, match=r"mine knows no class cat, so 1 of the 2 classes .* bird, dog"):
-        _labelled(NamedNetwork("mine", network), images)
-    network.classes = ("0", "1")
-    assert _labelled(NamedNetwork("mine", network), images) is images

@@ -2,13 +2,14 @@
 
 from collections.abc import Sequence
 
+from gradsculpt.cli.comparison import compare, comparison_options
+from gradsculpt.cli.pages import scores_folder
 from gradsculpt.cli.process import prepare, result_console
-from gradsculpt.cli.scoring import compare, comparison_options, scores_folder
 from gradsculpt.progress import Reporter
 
 
 def run(words: Sequence[str], reporter: Reporter) -> None:
-    """Put any number of runs on one page."""
+    """Put any number of networks on one page."""
     options = comparison_options(words)
     from gradsculpt.report import table
 

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from gradsculpt.cli.comparison import compare, comparison_options
 from gradsculpt.cli.limits import at_least
 from gradsculpt.cli.parser import command_parser
 from gradsculpt.cli.process import prepare, result_console
-from gradsculpt.cli.scoring import compare, comparison_options
 from gradsculpt.cli.settings import read_settings
 from gradsculpt.errors import RunError
 from gradsculpt.locks import locked

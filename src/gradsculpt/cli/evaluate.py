@@ -1,40 +1,72 @@
 """`gradsculpt evaluate`."""
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
-from gradsculpt.cli.networks import add_network_options, check_named, named_network
+from gradsculpt.cli.folder import file_name
+from gradsculpt.cli.networks import NamedNetwork, Run, add_network_options, check_named, named_network
+from gradsculpt.cli.pages import add_page_options, check_page, scores_folder
 from gradsculpt.cli.parser import command_parser
 from gradsculpt.cli.process import prepare, result_console
-from gradsculpt.cli.scoring import FILE, VALUES, add_protocol, check_protocol, folder_of, read_protocol, score
+from gradsculpt.cli.scoring import FILE, VALUES, add_protocol, check_options, check_protocol, score
+from gradsculpt.errors import ArgumentError
 from gradsculpt.locks import locked
 from gradsculpt.progress import Reporter
 
+_TOLD = (
+    "Score a network's accuracy, and the sparsity, robustness, fidelity and truth of its maps. An evaluation that was "
+    "interrupted goes on where it stopped when it is called again; scores that are there already, of the same weights, "
+    "images and settings, are used again, and those of others are kept under names of their own."
+)
 _EXAMPLES = (
-    "gradsculpt evaluate runs/en",
-    "gradsculpt evaluate runs/en --quick --out scores",
+    "gradsculpt evaluate runs/en --quick",
     "gradsculpt evaluate runs/en --groups sparsity fidelity:steps=50 --method smoothgrad:samples=64",
+    "gradsculpt evaluate pretrained:efficientnet-lite0 --data folder:photos --classes cat=281-285 --html page.html",
 )
 
 
 def run(words: Sequence[str], reporter: Reporter) -> None:
-    """Score a network and leave scorecard.json and scorecard.csv."""
-    told = "Score a network's accuracy, and the sparsity, robustness, fidelity and truth of its maps. "
-    told += "An evaluation that was interrupted goes on where it stopped when it is called again."
-    parser = command_parser("evaluate", told, _EXAMPLES)
+    """Score a network and leave scorecard.json and scorecard.csv, and a page if one is wanted."""
+    parser = command_parser("evaluate", _TOLD, _EXAMPLES)
     add_network_options(parser)
-    parser.add_argument("--out", type=Path | None, help=f"Folder of {FILE} and {VALUES}; default the run directory.")
+    out = f"Folder of {FILE} and {VALUES}; default the run directory, or beside the page."
+    parser.add_argument("--out", type=Path | None, help=out)
+    add_page_options(parser, "--html", None, "A page with the scores and maps, and a picture of the maps beside it.")
     add_protocol(parser, words)
     options = parser.read(words)
     check_named([options["model"], options["network"]], options["data"])
     check_protocol(options)
+    page: Path | None = options["html"]
+    if page is not None:
+        check_page(page)
+    from gradsculpt.cli.scored_images import scored_images
+    from gradsculpt.cli.showing import samples, view, write_page
     from gradsculpt.report import table
 
     prepare()
     network = named_network(options)
-    folder, protocol = folder_of(network, options["out"]), read_protocol(options, network)
+    check_options(options, [network])
+    folder = _folder(network, options["out"], page)
     with locked(folder, "evaluate", reporter.say):
-        splits = network.data({**options, "out": folder}, reporter)
-        card = score(network, splits, options, protocol, reporter, folder)
+        (scored,) = scored_images([network], options, reporter, folder, partial(check_options, options, [network]))
+        card = score(network, scored, options, reporter, folder)
+        if page is not None:
+            write_page(page, [view(network, scored, card, options)], samples(scored, options["count"]))
     result_console().print(table([card]))
     reporter.say(f"Written to {folder / FILE}, and a row an image to {folder / VALUES}")
+    if page is not None:
+        reporter.say(f"The page is {page}: open it in a browser. Its maps alone are in {page.with_suffix('.png')}")
+
+
+def _folder(network: NamedNetwork, folder: Path | None, page: Path | None) -> Path:
+    """Return the folder of a network's scores: the one that is given, the run directory, or one beside the page."""
+    if folder is None and isinstance(network, Run):
+        return network.path
+    if folder is None and page is not None:
+        return scores_folder(page) / file_name(network.name)
+    if folder is None:
+        raise ArgumentError(
+            f"{network.name} is no run with a folder for its scores; pass --out FOLDER, or --html FILE for a page."
+        )
+    return folder

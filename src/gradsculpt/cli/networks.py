@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,9 +25,10 @@ if TYPE_CHECKING:
     from gradsculpt.models import Classifier
     from gradsculpt.training import TrainSettings
 
-NETWORKS = "torchvision:NAME, timm:NAME or python:MODULE:FACTORY (with --weights), or pretrained:NAME"
+NETWORKS = "torchvision:NAME, timm:NAME or python:MODULE:FACTORY (with --weights, or NAME=FILE), or pretrained:NAME"
 
 _OF_RUNS = ("gradsculpt.models.checkpoint.DESCRIPTION", "gradsculpt.training.resuming.CONFIG")
+_DEFAULT = "gradsculpt.models.weights.DEFAULT"
 _WEIGHTLESS = ("torchvision", "timm", "python")
 
 
@@ -38,6 +39,8 @@ class NamedNetwork:
     name: str
     """A short one: that of the run directory, or the last part of the network's."""
     classifier: Classifier
+    about: str = field(default="", kw_only=True)
+    """What it is, in a line: its name and weights, or what it was trained with."""
 
     @property
     def bounds(self) -> tuple[Tensor, Tensor]:
@@ -72,23 +75,28 @@ class Run(NamedNetwork):
 
     def data(self, options: Options, reporter: Reporter) -> Splits:
         """Return the run's own data, or those that are named; raise `ArgumentError` if their classes are others."""
+        splits = self.splits(options, reporter)
+        if splits.test.classes != self.classifier.classes:
+            raise ArgumentError(
+                f"{options['data'] or self.settings.data} has the classes {', '.join(splits.test.classes[:5])}... but "
+                f"{self.path} was trained on {', '.join(self.classifier.classes[:5])}...; pass --data with the classes "
+                "of the run."
+            )
+        return splits
+
+    def splits(self, options: Options, reporter: Reporter, image_size: int | None = None) -> Splits:
+        """Return the run's own data, or those that are named, whatever their classes, at its size or another."""
         from gradsculpt.training import open_data
 
         kept = {name: getattr(self.settings, name) for name in ("data_dir", "cache_dir")}
         # What the training named may be a place of another machine, or of before the run was moved.
         there = {name: path if path is not None and path.exists() else None for name, path in kept.items()}
         places: dict[str, Any] = {name: options[name] or path for name, path in there.items()}
-        settings = replace(self.settings, **places, image_size=self.classifier.image_size)
+        settings = replace(self.settings, **places, image_size=image_size or self.classifier.image_size)
         settings = replace(settings, strict=settings.strict or options.get("strict", False))
         if options["data"] not in (None, settings.data):
             settings = replace(settings, data=options["data"], train_count=None, shuffle_labels=False)
-        splits = open_data(settings, reporter)
-        if splits.test.classes != self.classifier.classes:
-            raise ArgumentError(
-                f"{settings.data} has the classes {', '.join(splits.test.classes[:5])}... but {self.path} was trained "
-                f"on {', '.join(self.classifier.classes[:5])}...; pass --data with the classes of the run."
-            )
-        return splits
+        return open_data(settings, reporter)
 
 
 def open_run(path: Path, device: str = "cpu") -> Run:
@@ -99,7 +107,7 @@ def open_run(path: Path, device: str = "cpu") -> Run:
     classifier = load(path).to(find_device(device))
     run_config(path / CONFIG)
     settings = read_settings(["--config", str(path / CONFIG), "--out", str(path)])
-    return Run(printable(path.resolve().name), classifier, path, settings)
+    return Run(printable(path.resolve().name), classifier, path, settings, about=repr(settings.objective))
 
 
 def add_network_options(parser: Parser) -> None:
@@ -109,8 +117,15 @@ def add_network_options(parser: Parser) -> None:
     parser.add_argument(
         "--model", type=str | None, group=by_name, help="A network by name, instead of naming it first."
     )
+    add_weight_options(parser)
+
+
+def add_weight_options(parser: Parser) -> None:
+    """Add the options that say what networks by name are: their weights and their input."""
+    by_name = "networks by name"
     weights = "For a network by name: a .safetensors or .pth state dict, or default for the weights that torchvision "
-    weights += "or timm publish (downloaded once). With several such networks, once for each in their order."
+    weights += "or timm publish (downloaded once); for several, once each in their order, or as NAME=FILE, such as "
+    weights += "torchvision:resnet18=mine.pth."
     parser.add_argument("--weights", type=str, action="append", group=by_name, help=weights)
     parser.add_argument(
         "--mean",
@@ -170,12 +185,18 @@ def _by_name(word: str, prefixes: Sequence[str] = (*_WEIGHTLESS, "pretrained")) 
     return bool(rest) and prefix in prefixes
 
 
+def _apart(name: str) -> tuple[str, str | None]:
+    """Tell a network by name from the weights that it is given, as NAME=WEIGHTS."""
+    network, equals, weights = name.partition("=")
+    return (network, weights) if equals and _by_name(name, _WEIGHTLESS) else (name, None)
+
+
 def check_named(names: Iterable[str | None], data: str | None = None) -> None:
     """Raise an error if one of the words names no network and no run, or data are not known; nothing is imported."""
     for name in filter(None, names):
         _check_there(name)
         if _by_name(name):
-            known.check_model(name, "the network")
+            known.check_model(_apart(name)[0], "the network")
     if data is not None:
         known.check_data(data, "--data")
 
@@ -210,10 +231,13 @@ def open_classifier(
     Options that do not suit are an `ArgumentError`, an unfinished run a `RunError`, other failures a `ModelError`.
     """
     _check_there(name)
+    name, own = _apart(name)
+    if own is not None and weights is not None:
+        raise ArgumentError(f"{name} is given the weights {own} and {weights}; pass one of them.")
+    weights, short = weights if own is None else own, name.rpartition(":")[2]
     from gradsculpt.inputs import InputSpace
     from gradsculpt.models import pretrained, with_weights
 
-    short = name.rpartition(":")[2]
     if _by_name(name, _WEIGHTLESS):
         if weights is None:
             raise ArgumentError(
@@ -227,14 +251,15 @@ def open_classifier(
             )
         space = InputSpace(tuple(mean), tuple(std)) if mean else None
         classifier = with_weights(name, weights, space=space, image_size=image_size)
-        return NamedNetwork(short, classifier.to(find_device(device)))
+        about = f"{name}, {'its published weights' if weights == value(_DEFAULT) else f'weights {Path(weights).name}'}"
+        return NamedNetwork(short, classifier.to(find_device(device)), about=printable(about))
     if weights is not None or mean or std or image_size is not None:
         raise ArgumentError(
             f"{name} has its own weights, mean, std and image size; leave --weights, --mean, --std and --image-size "
             "away, or name a network that has none."
         )
     if _by_name(name):
-        return NamedNetwork(short, pretrained(short).to(find_device(device)))
+        return NamedNetwork(short, pretrained(short).to(find_device(device)), about=f"{name}, its published weights")
     return open_run(Path(name), device)
 
 
@@ -254,7 +279,7 @@ def named_networks(names: Sequence[str], options: Options) -> list[NamedNetwork]
     """Open networks, and give those of one name different ones; weights go to those that take any, in their order."""
     for name in names:
         _check_there(name)
-    wanting = [name for name in names if _by_name(name, _WEIGHTLESS)]
+    wanting = [name for name in names if _by_name(name, _WEIGHTLESS) and _apart(name)[1] is None]
     if options["weights"] and len(options["weights"]) != len(wanting):
         raise ArgumentError(
             f"there are {len(options['weights'])} --weights for {counted(len(wanting), 'networks')} without weights "
@@ -262,11 +287,12 @@ def named_networks(names: Sequence[str], options: Options) -> list[NamedNetwork]
             "each, in the order of the networks."
         )
     settings = _input_settings(options)
-    if settings and not wanting:
+    takes = [name for name in names if _by_name(name, _WEIGHTLESS)]
+    if settings and not takes:
         raise ArgumentError(f"--{next(iter(settings)).replace('_', '-')} is only for networks that --weights are for.")
     weights, opened = iter(options["weights"] or []), []
     for name in names:
-        given = {"weights": next(weights, None), **settings} if name in wanting else {}
+        given = {"weights": next(weights, None) if name in wanting else None, **(settings if name in takes else {})}
         opened.append(open_classifier(name, **given, device=options["device"]))
     unlike = numbered(network.name for network in opened)
     return [replace(network, name=name) for network, name in zip(opened, unlike, strict=True)]

@@ -1,27 +1,23 @@
-"""What the commands that score networks share: the options of a protocol, scoring into a folder, and the page."""
+"""What the commands that score networks share: the options of a protocol, and scoring into a folder."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gradsculpt.cli.folder import file_name, numbered
+from gradsculpt.cli.class_pairs import add_class_options
 from gradsculpt.cli.limits import at_least
-from gradsculpt.cli.networks import NamedNetwork, Run, add_data_options, check_named, open_run
-from gradsculpt.cli.parser import Options, Parser, command_parser
+from gradsculpt.cli.networks import NamedNetwork, Run, add_data_options
+from gradsculpt.cli.parser import Options, Parser
 from gradsculpt.cli.parts import attribution, check_parts, hints_of, part
 from gradsculpt.cli.sources import value
 from gradsculpt.errors import ArgumentError
-from gradsculpt.files import whole
-from gradsculpt.locks import locked
 from gradsculpt.progress import Reporter
 
 if TYPE_CHECKING:
-    from gradsculpt.data import ImageSet, Splits
+    from gradsculpt.cli.scored_images import ScoredImages
     from gradsculpt.evaluation import Protocol, Scorecard, ScoreGroup
-    from gradsculpt.report import RunView, Sample
 
 FILE, VALUES = map(value, ("gradsculpt.evaluation.scorecard.FILE", "gradsculpt.evaluation.per_image_values.VALUES"))
 
@@ -43,10 +39,15 @@ def add_protocol(parser: Parser, words: Sequence[str]) -> None:
         "metrics, and your own of either as module.Name; gradsculpt list."
     )
     parser.add_argument("--groups", type=str, nargs="+", help=scored)
-    add_data_options(parser, "Another source of images with the same classes.")
-    parser.add_argument(
-        "--split", choices=["test", "val", "train"], default="test", group="images", help="Part to score."
-    )
+    data = "Images to score: a set, or folder:PHOTOS with one folder a class, or of photos without classes."
+    add_data_options(parser, data)
+    split = "Part to score; default all of a folder of photos for networks by name, and else test."
+    parser.add_argument("--split", choices=["test", "val", "train", "all"], group="images", help=split)
+    loose = "Folders of photos are no classes."
+    parser.add_argument("--unlabelled", action="store_true", group="images", rare=True, help=loose)
+    strict = "Stop at the first unreadable file."
+    parser.add_argument("--strict", action="store_true", group="images", rare=True, help=strict)
+    add_class_options(parser)
     parser.add_argument(
         "--limit",
         type=int | None,
@@ -61,9 +62,8 @@ def add_protocol(parser: Parser, words: Sequence[str]) -> None:
     parser.add_argument("--method", type=str, default="gradient", help=maps)
     output = hints_of(value("gradsculpt.attributions.Gradient"))["output"]
     parser.add_argument("--output", type=output, default="logit", help="What the maps explain, of a class.")
-    parser.add_argument(
-        "--target", type=str, choices=["true", "predicted"], default="true", help="The class whose maps are read."
-    )
+    target = "The class whose maps are read; default the true one where it is known."
+    parser.add_argument("--target", choices=["true", "predicted"], help=target)
     parser.add_argument(
         "--seed", type=int, default=0, limit=at_least(0), help="Seed of the noise, of --limit and of the intervals."
     )
@@ -81,15 +81,25 @@ def check_protocol(options: Options) -> None:
     check_parts([options["method"]], "Attribution", "--method")
 
 
-def read_protocol(options: Options, network: NamedNetwork) -> Protocol:
-    """Return the protocol that the options of `add_protocol` ask for."""
+def read_protocol(options: Options, network: NamedNetwork, *, labelled: bool = True) -> Protocol:
+    """Return the protocol that the options of `add_protocol` ask for, of images with labels or without."""
     check_protocol(options)
     from gradsculpt.evaluation import Protocol
 
     chosen = Protocol.quick() if options["quick"] else Protocol.full() if options["full"] else Protocol()
     groups = tuple(_group(text, chosen) for text in options["groups"] or ()) or chosen.groups
+    if not labelled:
+        if options["target"] == "true":
+            raise ArgumentError("the photos have no classes, so no true ones are known; leave --target true away.")
+        needy = [group.name for group in groups if group.needs_labels]
+        if options["groups"] and needy:
+            raise ArgumentError(
+                f"the photos have no classes, which {needy[0]} needs; put them into one folder a class, or leave "
+                f"{needy[0]} away."
+            )
+        groups = tuple(group for group in groups if not group.needs_labels)
     maps = attribution(options["method"], options["output"], network.bounds)
-    return Protocol(groups, maps, options["target"], options["seed"])
+    return Protocol(groups, maps, options["target"] or ("true" if labelled else "predicted"), options["seed"])
 
 
 def _group(text: str, protocol: Protocol) -> ScoreGroup:
@@ -107,128 +117,55 @@ def _group(text: str, protocol: Protocol) -> ScoreGroup:
     return group
 
 
+def check_options(options: Options, networks: Sequence[NamedNetwork], labelled: bool = True) -> None:
+    """Raise `ArgumentError` for what can be seen to be wrong before any image is read, with labels or without."""
+    for network in networks:
+        read_protocol(options, network, labelled=labelled)
+
+
 def score(
-    network: NamedNetwork, splits: Splits, options: Options, protocol: Protocol, reporter: Reporter, folder: Path
+    network: NamedNetwork,
+    scored: ScoredImages,
+    options: Options,
+    reporter: Reporter,
+    folder: Path,
+    others: Sequence[Path] = (),
 ) -> Scorecard:
-    """Score a network on its data, write scorecard.json and scorecard.csv, and return the scorecard.
+    """Score a network on images, write scorecard.json and scorecard.csv into a folder, and return the scorecard.
 
-    Options are those of `add_protocol`; data with classes that the network does not know are an `ArgumentError`.
+    One of the same weights, images and settings is used again, from the folder, the network's run or `others`; one of
+    other settings that is in the folder keeps its place under a name of its own. Options are those of `add_protocol`.
     """
-    import numpy as np
+    from gradsculpt.cli.cards import PRINTS, find, keep, prints, put, repeatable
+    from gradsculpt.evaluation import Scorecard, evaluate
 
-    from gradsculpt.data import loader
-    from gradsculpt.evaluation import evaluate
-
-    limit = options["limit"]
-    images = _labelled(network, getattr(splits, options["split"]))
-    if limit is not None and limit < len(images):  # the first ones would be of one class where they are sorted by it
-        chosen = np.random.default_rng(protocol.seed).choice(len(images), limit, replace=False)
-        images = images.subset(np.sort(chosen))
-    source = options["data"] or (network.settings.data if isinstance(network, Run) else None)
-    settings = {"data": source, "split": options["split"], "skipped_files": len(splits.skipped)}
-    with reporter.work(f"scoring {network.name}", len(images)) as tell:
-        card = evaluate(
-            network.classifier,
-            loader(images, options["batch_size"], shuffle=False),
-            protocol,
-            name=network.name,
-            settings=settings,
-            limit=len(images),
-            names=images.names,
-            folder=folder,
-            progress=tell,
-        )
+    protocol = read_protocol(options, network, labelled=scored.labelled)
+    digests = prints(network.classifier, scored, protocol)
+    settings = {**scored.settings, PRINTS: digests}
+    settings["notes"] = [*protocol.settings()["notes"], *scored.notes(network.name)]
+    places = [folder, *([network.path] if isinstance(network, Run) else []), *others]
+    there = find(digests, places) if repeatable(network.classifier, protocol) else None
+    aside = keep(folder, digests)
+    if aside is not None:
+        reporter.say(f"scores of other settings, weights or images that were there are kept as {aside}")
+    if there is not None:
+        reporter.say(f"{network.name}: the scores of these weights, images and settings are used again, from {there}")
+        put(there, folder)
+        card = Scorecard.load(folder / FILE)
+        card = Scorecard(network.name, {**card.settings, **settings}, card.entries, card.curves)
+    else:
+        count = len(scored.images)
+        with reporter.work(f"scoring {network.name}", count) as tell:
+            card = evaluate(
+                network.classifier,
+                scored.batches(network.classifier, options["batch_size"]),
+                protocol,
+                name=network.name,
+                settings=settings,
+                limit=count,
+                names=scored.images.names,
+                folder=folder,
+                progress=tell,
+            )
     card.save(folder / FILE)
     return card
-
-
-def folder_of(network: NamedNetwork, folder: Path | None) -> Path:
-    """Return the folder of a network's scores: the one that is given, or else the run directory, if there is one."""
-    folder = folder or (network.path if isinstance(network, Run) else None)
-    if folder is None:
-        raise ArgumentError(f"{network.name} is no run with a folder for its scores; pass --out FOLDER.")
-    return folder
-
-
-def comparison_options(words: Sequence[str]) -> dict[str, Any]:
-    """Return what `gradsculpt compare` takes."""
-    told = "Score runs on the same images and put them on one self-contained page."
-    parser = command_parser("compare", told, ["gradsculpt compare runs/std runs/en --quick --out report.html"])
-    parser.add_argument("runs", type=Path, nargs="+", help="Run directories; the others are set against the first.")
-    parser.add_argument("--out", type=Path, default=Path("report.html"), help="The page.")
-    parser.add_argument("--count", type=int, default=8, limit=at_least(1), help="Images whose maps are shown.")
-    add_protocol(parser, words)
-    options = parser.read(words)
-    check_named(map(str, options["runs"]), options["data"])
-    check_protocol(options)
-    return options
-
-
-def compare(options: dict[str, Any], reporter: Reporter, note: str = "") -> list[Scorecard]:
-    """Score runs on the same images, write the page, opened by a note, and its picture of maps; return the scorecards.
-
-    Nothing is written into the runs: scorecards are kept beside the page, in `scores_folder`. Runs with different
-    classes, or with images of different sizes of different data, are an `ArgumentError`.
-    """
-    from gradsculpt.report import render, sheet
-
-    runs = [open_run(path, options["device"]) for path in options["runs"]]
-    first = runs[0]
-    for other in runs[1:]:
-        if other.classifier.classes != first.classifier.classes:
-            raise ArgumentError(
-                f"{other.path} and {first.path} were trained on different classes, so no image suits both. "
-                "Compare runs with the same classes."
-            )
-    options = {**options, "data": options["data"] or first.settings.data}
-    with locked(scores_folder(options["out"]), "compare", reporter.say):
-        views, shown = _views(runs, options, reporter)
-        with whole(options["out"]) as draft:
-            draft.write_text(render(views, shown, note), encoding="utf-8", errors="backslashreplace")
-        with whole(options["out"].with_suffix(".png")) as draft:
-            draft.write_bytes(sheet(views, shown))
-    return [view.card for view in views]
-
-
-def scores_folder(page: Path) -> Path:
-    """Return where the scores that a page shows are kept, a folder a run: those of the runs themselves stay."""
-    if page.suffix.lower() == ".png" or page.is_dir():
-        fact = "a folder" if page.is_dir() else "the name of the picture beside it"
-        raise ArgumentError(f"--out {page} is {fact}, so no page can be written there; pass the name of a file, .html.")
-    return page.with_name(f"{page.stem}-scores")
-
-
-def _views(runs: Sequence[Run], options: Options, reporter: Reporter) -> tuple[list[RunView], list[Sample]]:
-    """Return what a page tells of each run, and the images that it shows."""
-    from gradsculpt.report import RunView, Sample, choose, read_curve, sample_maps
-
-    views, shown, names = list[RunView](), list[Sample](), numbered(file_name(run.name) for run in runs)
-    for opened, name in zip(runs, names, strict=True):
-        splits = opened.data(options, Reporter() if views else reporter)
-        protocol = read_protocol(options, opened)
-        card = score(opened, splits, options, protocol, reporter, scores_folder(options["out"]) / name)
-        samples = choose(getattr(splits, options["split"]), options["count"])
-        shown = shown or samples
-        maps = sample_maps(opened.classifier, samples, protocol)
-        views.append(RunView(opened.name, repr(opened.settings.objective), card, read_curve(opened.path), maps))
-    return views, shown
-
-
-def _labelled(network: NamedNetwork, images: ImageSet) -> ImageSet:
-    """Return images with the labels that they have as classes of a network."""
-    import numpy as np
-
-    classes = network.classifier.classes
-    nameless = classes == tuple(map(str, range(len(classes)))) and len(classes) == len(images.classes)
-    if images.classes == classes or nameless:
-        return images
-    position = {name: i for i, name in enumerate(classes)}
-    strange = [name for name in images.classes if name not in position]
-    if strange:
-        raise ArgumentError(
-            f"{network.name} knows no class {strange[0]}, so {len(strange)} of the {len(images.classes)} classes of "
-            f"the data cannot be scored; pass data with its classes: {', '.join(classes[:5])}"
-            f"{f' and {len(classes) - 5} more' if len(classes) > 5 else ''}."
-        )
-    places = np.array([position[name] for name in images.classes], dtype=np.int64)
-    return replace(images, labels=places[images.labels], classes=classes)

@@ -14,8 +14,8 @@ SUFFIXES = (
 )
 # Maps of where a human looked, one an image: no class and no part.
 ATTENTION = "attention"
-_VALIDATION = ("val", "valid", "validation")
-_PARTS = ("train", *_VALIDATION, "test")
+VALIDATION = ("val", "valid", "validation")
+_PARTS = ("train", *VALIDATION, "test")
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ def find_parts(path: Path) -> tuple[Path, Path | None, Path | None]:
             f"{path} has {parts[0]}/ but no train/ with class folders inside, so there is nothing to train on; "
             "add train/, or give one folder of class folders."
         )
-    val = [path / name for name in parts if name in _VALIDATION]
+    val = [path / name for name in parts if name in VALIDATION]
     if len(val) > 1:
         raise DataError(f"{path} has {val[0].name}/ and {val[1].name}/, which mean the same; keep one of them.")
     return path / "train", val[0] if val else None, path / "test" if "test" in parts else None

@@ -32,7 +32,7 @@ class Maps:
 
     `overlays` are the images with the clean maps over them, and `probability` is that of the predicted class.
     `attacked` are maps of `attacked_images`, those after the attack on this run's maps: both empty, and the size None,
-    where the protocol attacks none. Sizes are half-widths in 8-bit levels.
+    where the protocol attacks none. Sizes are half-widths in 8-bit levels. `correct` is None where no class is known.
     """
 
     clean: list[Picture]
@@ -43,7 +43,7 @@ class Maps:
     attacked_images: list[Picture]
     predicted: list[str]
     probability: list[float]
-    correct: list[bool]
+    correct: Sequence[bool | None]
     noise_size: float
     attack_size: float | None
 

@@ -104,7 +104,8 @@ def table(cards: Sequence[Scorecard], only: Sequence[str] | None = None) -> Tabl
     settings = cards[0].settings
     images = counted(settings["images"], "images")
     few = f" (too few to tell networks apart: pass {FEW} or more)" if settings["images"] < FEW else ""
-    title = f"{settings.get('data')} {settings.get('split', '')}, {images}{few}; mean [95% interval]"
+    source = " ".join(filter(None, (str(settings.get("data")), settings.get("split"))))
+    title = f"{source}, {images}{few}; mean [95% interval]"
     warnings = [f"{card.name}: {card.warning}" for card in cards if card.warning]
     grid = Table(title=_text(" / ".join([*warnings, title]), "bold" if warnings else "italic"), title_justify="left")
     grid.add_column("")

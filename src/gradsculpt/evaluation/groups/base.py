@@ -96,6 +96,11 @@ class ScoreGroup(ABC):
         """The attack that this group makes on maps, so that others can look at the same attacked images."""
         return None
 
+    @property
+    def needs_labels(self) -> bool:
+        """Whether it looks at true classes, beside those whose maps are read; then it is not for images without any."""
+        return False
+
     @abstractmethod
     def measure(self, batch: EvaluationBatch) -> Iterator[Column]:
         """Yield the columns of a batch; each score and each point has a name of its own."""

@@ -40,6 +40,11 @@ class Accuracy(ScoreGroup):
     label: ClassVar[str] = "accuracy and calibration"
     question: ClassVar[str] = "Is the network right, and does it know when it is not?"
 
+    @property
+    def needs_labels(self) -> bool:
+        """Yes."""
+        return True
+
     def measure(self, batch: EvaluationBatch) -> Iterator[Column]:
         """Yield accuracy, Brier score, negative log likelihood and confidence."""
         confidence, predicted = batch.logits.softmax(dim=1).max(dim=1)

@@ -87,6 +87,12 @@ class MetricGroup(ScoreGroup):
         """The name of the metric."""
         return self.metric.name
 
+    @property
+    def needs_labels(self) -> bool:
+        """Whether the metric takes labels, or classes of logits."""
+        names = {*self._supplied()} - {*self.options}
+        return "labels" in names or {"logits", "y"} <= names
+
     def measure(self, batch: EvaluationBatch) -> Iterator[Column]:
         """Yield the scores of the metric; of several, each begins with the name of the metric."""
         names = self._supplied()

@@ -1,0 +1,48 @@
+"""What a page shows of networks that were scored."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+
+from gradsculpt.cli.networks import NamedNetwork, Run
+from gradsculpt.cli.parser import Options
+from gradsculpt.cli.scored_images import ScoredImages
+from gradsculpt.cli.scoring import read_protocol
+from gradsculpt.evaluation import Scorecard
+from gradsculpt.files import whole
+from gradsculpt.report import RunView, Sample, choose, read_curve, render, sample_maps, sheet
+from gradsculpt.report.samples import batch
+
+
+def samples(scored: ScoredImages, count: int) -> list[Sample]:
+    """Return the images that a page shows."""
+    chosen = choose(scored.images, count)
+    return chosen if scored.labelled else [replace(sample, name="") for sample in chosen]  # it is their caption
+
+
+def view(network: NamedNetwork, scored: ScoredImages, card: Scorecard, options: Options) -> RunView:
+    """Return what a page tells of a network, with the maps of the images that it shows."""
+    shown, class_map = samples(scored, options["count"]), scored.class_map
+    own = scored.labels(network.classifier, batch(shown), torch.tensor([sample.label for sample in shown]))
+    named = [replace(sample, label=label) for sample, label in zip(shown, own.tolist(), strict=True)]
+    maps = sample_maps(network.classifier, named, read_protocol(options, network, labelled=scored.labelled))
+    if class_map.classes != network.classifier.classes:  # which are but numbers
+        maps = replace(maps, predicted=[class_map.classes[int(number)] for number in maps.predicted])
+    if not scored.labelled:
+        maps = replace(maps, correct=[None] * len(shown))
+    curve = read_curve(network.path) if isinstance(network, Run) else []
+    return RunView(network.name, network.about, card, curve, maps)
+
+
+def write_page(page: Path, views: Sequence[RunView], shown: Sequence[Sample], note: str = "") -> None:
+    """Write a page, opened by a note, and beside it its maps alone as a picture."""
+    # What has to be known of the labels of one network is not always what has to be known of those of another.
+    notes = dict.fromkeys(each for view in views for each in view.card.settings["notes"])
+    first = replace(views[0].card, settings={**views[0].card.settings, "notes": list(notes)})
+    views = [replace(views[0], card=first), *views[1:]]
+    with whole(page) as draft:
+        draft.write_text(render(views, shown, note), encoding="utf-8", errors="backslashreplace")
+    with whole(page.with_suffix(".png")) as draft:
+        draft.write_bytes(sheet(views, shown))
