@@ -189,7 +189,7 @@ MISTAKES = [
     (["train", "--out", "{tmp}/r", "--data", "digits", "--device", "cuda"], "device cuda.*cannot be had"),
     (["train", "--out", "{tmp}/r", "--data", "digits", "--precision", "7"], "precision 7"),
     (["train", "--out", "{tmp}/r", "--data", "digits", "--epochs", "0"], "epochs=0"),
-    (["train", "--out", "{tmp}/r", "--data", "digits", "--batch-size", "-4"], "batch_size=-4"),
+    (["train", "--out", "{tmp}/r", "--data", "digits", "--batch-size", "-4"], "--batch-size=-4"),
     (["evaluate", "{tmp}/nowhere"], "nowhere"),
     (["explain", "{tmp}/nowhere", "x.png", "--out", "{tmp}/m"], "nowhere"),
 ]

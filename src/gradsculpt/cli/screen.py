@@ -1,6 +1,7 @@
 """The help of a command: one screen with what is common, under headings, and everything when asked for it."""
 
 import argparse
+import re
 import shutil
 import textwrap
 from collections.abc import Iterator
@@ -11,7 +12,7 @@ from gradsculpt.cli.grammar import alternatives
 
 HELP_WORDS = ("-h", "--help", "--help-all", "--help_all")
 
-_WIDEST, _COLUMN = 100, 28
+_WIDEST, _COLUMN, _LONG = 100, 28, 110
 
 
 def page(parser: Any, *, everything: bool) -> str:
@@ -64,7 +65,9 @@ def metavar(action: Any) -> str:
 def _entry(action: Any, width: int, *, whole: bool) -> Iterator[str]:
     left = f"  {_signature(action) if action.option_strings else _word(action)}"
     told = (action.help or "").replace("%%", "%")
-    told = told if whole else told.partition(". ")[0].rstrip(".")
+    if not whole:
+        told = told.partition(". ")[0].rstrip(".")
+        told = told if len(told) <= _LONG else re.split("[;:] ", told)[0]
     right = textwrap.wrap(f"{told}{_default(action)}", width - _COLUMN) or [""]
     if len(left) > _COLUMN - 2:
         yield left

@@ -28,8 +28,8 @@ _GROUPS = {
         "val_fraction train_count keep shuffle_labels augment statistics strict",
     ),
     "how": (
-        "epochs batch_size optimizer lr schedule seed",
-        "weight_decay momentum betas milestones gamma warmup accumulate clip",
+        "epochs batch_size optimizer lr seed",
+        "schedule weight_decay momentum betas milestones gamma warmup accumulate clip",
     ),
     "where, and on what": (
         "out device threads",
