@@ -125,6 +125,6 @@ def test_harmonization_follows_maps_and_boxes_beside_the_images(photos: Path, tm
 def test_harmonization_without_attention_says_where_to_put_it(photos: Path, tmp_path: Path) -> None:
     with pytest.raises(
         DataError,
-        match=r"follows maps of where people look.* has none.*attention/train/cat/x\.png for train/cat/x\.jpg",
+        match=r"needs attention maps, and .* has none.*attention/train/cat/x\.png for train/cat/x\.jpg",
     ):
         harmonize(photos, tmp_path / "run")

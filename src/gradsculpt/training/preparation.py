@@ -43,7 +43,7 @@ def prepare(settings: TrainSettings, outline: Outline | None, reporter: Reporter
         return
     if needs.attention and not outline.attention:
         raise DataError(
-            f"{type(settings.objective).__name__} follows maps of where people look, and {settings.data} has none. Use "
+            f"{type(settings.objective).__name__} needs attention maps, and {settings.data} has none. Use "
             "data that has them (cells and cub-gha have; a folder of images has if maps, masks or boxes lie in its "
             "attention/, as attention/train/cat/x.png for train/cat/x.jpg), or another --recipe."
         )
