@@ -96,8 +96,6 @@ def _sized(attack: Attack, levels: float, network: NamedNetwork, entries: int) -
     """Give an attack its size, in 8-bit levels: of every entry, or the root mean square over all where it is in L2."""
     eps = network.classifier.space.pixels(levels / _LEVELS).to(network.classifier.device)
     length = getattr(attack, "norm", None) == "l2" or getattr(attack, "kind", None) == "gaussian"
-    if isinstance(attack, Manipulation) and attack.smooth_beta is None:
-        attack = replace(attack, smooth_beta="auto")
     return replace(attack, eps=eps * entries**0.5 if length else eps)  # type: ignore[type-var]
 
 

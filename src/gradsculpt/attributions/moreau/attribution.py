@@ -1,7 +1,7 @@
 """MoreauGrad: the gradient of the Moreau envelope of a network, and its sparse relatives."""
 
 from dataclasses import dataclass
-from typing import Literal, overload
+from typing import ClassVar, Literal, overload
 
 import torch
 from torch import Tensor
@@ -86,6 +86,7 @@ class MoreauGrad(Attribution):
     seed: int = 0
     batch_size: int = 32
     surrogate: bool = False
+    is_derivative: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         checks.each_at_least(self, sigma=0, samples=1, steps=1, tolerance=0, seed=0, batch_size=1)
