@@ -346,6 +346,10 @@ RECTIFIED: dict[str, nn.Sequential] = {
     "clamp": deep(Called(lambda t: t.clamp(min=0))),
     "maximum with zeros": deep(Called(lambda t: torch.maximum(torch.zeros_like(t), t))),
     "max with a zero": deep(Called(lambda t: t.max(t.new_zeros(())))),
+    "times a mask": deep(Called(lambda t: t * (t > 0))),
+    "a mask times": deep(Called(lambda t: (t > 0) * t)),
+    "where": deep(Called(lambda t: torch.where(t > 0, t, 0.0))),
+    "where with zeros": deep(Called(lambda t: torch.where(t > 0, t, torch.zeros_like(t)))),
     "gates": deep(nn.ReLU(), Gate()),
     "normalised": deep(nn.ReLU(), nn.GroupNorm(2, 8)),
     "batch statistics": deep(nn.BatchNorm2d(8), nn.ReLU()),
@@ -401,7 +405,7 @@ def test_maps_by_rules_of_their_own_are_followed_as_they_are_where_they_have_a_s
 
 def test_a_map_that_cannot_change_says_what_was_tried() -> None:
     (x, y), linear = batch(2), nn.Sequential(nn.Flatten(), nn.Linear(108, 3)).double()
-    by_hand = deep(Called(lambda t: t * (t > 0)))
+    by_hand = deep(Called(lambda t: (t + t.abs()) / 2))
     for model, attribution in ((linear, Gradient()), (by_hand, Gradient()), (deep(nn.ReLU()), GuidedBackprop())):
         with pytest.raises(FlatMapsError, match=r"not even those of the same network with Softplus"):
             TargetedManipulation(EPS, steps=2)(model, attribution, x, y)

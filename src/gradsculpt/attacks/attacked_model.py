@@ -188,7 +188,7 @@ _FLAT = (
 )
 _FLAT_STILL = (
     "the maps do not change with the images (their derivative is exactly 0 at every image), not even those of the same "
-    "network with Softplus in the place of ReLU, so no gradient leads the attack. Either the network is linear, or "
-    "writes its corners out by hand (x * (x > 0); call relu instead), or the attribution is constant where the network "
-    "is smooth (guided backpropagation, say): use RandomPerturbation."
+    "network with Softplus in the place of ReLU, so no gradient leads the attack. Either the network is linear, or it "
+    "writes its corners out by hand ((x + x.abs()) / 2, say; call relu instead), or the attribution is constant where "
+    "the network is smooth (guided backpropagation, say): use RandomPerturbation."
 )

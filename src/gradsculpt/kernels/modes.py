@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from gradsculpt.dispatch import Call, Dispatch
@@ -72,9 +73,9 @@ def twice_differentiable(reading: Reading) -> Dispatch:
 def softplus_for_relu(beta: float) -> Dispatch:
     """Return a mode in which ReLU-like functions are computed by Softplus, whether a module or a network's code calls.
 
-    Replaced are relu, relu6, leaky_relu, prelu, threshold, hardtanh and clamp where they cut at 0, in place or not, and
-    the maximum with zeros. What is smooth, or has curvature of its own (ELU, Hardswish), is left alone, and so is max
-    pooling.
+    Replaced are relu, relu6, leaky_relu, prelu, threshold, hardtanh and clamp where they cut at 0, in place or not; the
+    maximum with zeros, x * (x > 0) and where(x > 0, x, 0). What is smooth, or has curvature of its own (ELU,
+    Hardswish), is left alone, and so is max pooling.
 
     Args:
         beta: Sharpness of Softplus; ReLU is the limit of a large beta.
@@ -135,6 +136,21 @@ def _maximum(beta: float, call: Call) -> Any:
     return softplus(call.tensors[0] + call.tensors[1], beta)  # the zeros add nothing but their shape
 
 
+def _masks(call: Call) -> bool:
+    """Tell whether one of two tensors says where the other is positive, and the rest becomes 0."""
+    masks, values = ([each for each in call.tensors if (each.dtype == torch.bool) is bool_] for bool_ in (True, False))
+    if len(masks) != 1 or not values or values[0].shape != masks[0].shape or not values[0].is_floating_point():
+        return False
+    given = (*call.args, *call.kwargs.values())
+    first = any(values[0] is each for each in given[:2])  # what comes third is what `where` takes elsewhere
+    zero = all(not bool(each.any() if isinstance(each, Tensor) else each) for each in given[2:])
+    return first and zero and torch.equal(masks[0], values[0] > 0)
+
+
+def _masked(beta: float, call: Call) -> Any:
+    return softplus(next(each for each in call.tensors if each.dtype != torch.bool), beta)
+
+
 def _leaky(beta: float, call: Call) -> Any:
     x, slope = call["input"], call["negative_slope"]
     if slope is None:
@@ -147,5 +163,6 @@ _SMOOTHED: Mapping[str, tuple[Callable[[Call], bool], Callable[[float, Call], An
     **dict.fromkeys(("relu", "relu6", "threshold", "hardtanh", "clamp", "clip", "clamp_min"), (_cuts_at_zero, _cut)),
     **dict.fromkeys(("leaky_relu", "prelu"), (lambda call: True, _leaky)),
     **dict.fromkeys(("maximum", "max"), (_of_zeros, _maximum)),
+    **dict.fromkeys(("mul", "multiply", "where"), (_masks, _masked)),
 }
 """What Softplus stands in for: when, and how."""

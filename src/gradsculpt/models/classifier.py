@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from gradsculpt import checks
-from gradsculpt.inputs import InputSpace
+from gradsculpt.inputs import InputSpace, as_images
 from gradsculpt.isolation import own_randomness, undisturbed
 from gradsculpt.outputs import logits_at, logits_of, two_sided
 
@@ -50,7 +50,8 @@ class Classifier(nn.Module):
         return device_of(self)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Return the logits [N, K] of images in [0, 1]."""
+        """Return the logits [N, K] of images in [0, 1], in a tensor or an array."""
+        images = as_images(self, images)
         checks.images("images", images)
         return logits_at(self.network, self.space.normalize(images))
 
