@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from gradsculpt import checks
+from gradsculpt.errors import ArgumentError, first_line
 from gradsculpt.inputs import InputSpace, as_images
 from gradsculpt.isolation import own_randomness, undisturbed
 from gradsculpt.outputs import logits_at, logits_of, two_sided
@@ -120,3 +121,23 @@ def noise(size: int, network: nn.Module) -> Tensor:
 def device_of(network: nn.Module) -> torch.device:
     """Return the device of the first parameter or buffer; the CPU for a network that has none."""
     return next((tensor.device for tensor in chain(network.parameters(), network.buffers())), torch.device("cpu"))
+
+
+def found_device(device: str | int | torch.device) -> torch.device:
+    """Return a device by name, number or itself, "auto" for the first accelerator; `ArgumentError` if there is none.
+
+    Example:
+        >>> found_device("cpu")
+        device(type='cpu')
+    """
+    there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
+    kinds = [kind for kind, available in there.items() if available]
+    try:
+        place = torch.device(kinds[0] if device == "auto" else device)
+        torch.zeros(1, device=place).item()  # a device may exist by name, and be out of order, or hold nothing
+    except (RuntimeError, TypeError, AssertionError, NotImplementedError, ValueError) as error:
+        raise ArgumentError(
+            f"device={checks.told(device)} cannot be had here ({first_line(error, kind=False)}); what there is: "
+            f'{", ".join(kinds)}. Pass one of these, or "auto".'
+        ) from error
+    return place
