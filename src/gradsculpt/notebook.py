@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 _TABLE = """
 <table>
-  <caption style="text-align: left"><strong>{{ title }}</strong>{% if note %}<br>{{ note }}{% endif %}</caption>
+  <caption style="text-align: left"><strong>{{ title }}</strong>{% if note %}<br/>{{ note }}{% endif %}</caption>
   {%- if columns %}
   <thead><tr>{% for each in columns %}<th style="text-align: left">{{ each }}</th>{% endfor %}</tr></thead>
   {%- endif %}
@@ -21,7 +21,7 @@ def table(title: str, rows: Sequence[Sequence[str]], columns: Sequence[str] = ()
     """Return a table as HTML, with a title, a note under it, and headings if there are any.
 
     Example:
-        >>> table("a & b", [("width", "<3>")]).splitlines()[-4].strip()
+        >>> table("a & b", [("width", "<3>")]).splitlines()[-3].strip()
         '<tr><td style="text-align: left">width</td><td style="text-align: left">&lt;3&gt;</td></tr>'
     """
     from jinja2 import Environment

@@ -11,7 +11,10 @@ from gradsculpt import checks
 from gradsculpt.errors import ArgumentError, first_line
 from gradsculpt.inputs import InputSpace, as_images
 from gradsculpt.isolation import own_randomness, undisturbed
+from gradsculpt.notebook import table
 from gradsculpt.outputs import logits_at, logits_of, two_sided
+
+_SHOWN = 8
 
 
 class Classifier(nn.Module):
@@ -45,6 +48,17 @@ class Classifier(nn.Module):
         self.classes = tuple(classes)
         self.image_size = image_size
 
+    def _repr_html_(self) -> str:
+        shown = ", ".join(self.classes[:_SHOWN]) + (", ..." if len(self.classes) > _SHOWN else "")
+        rows = (
+            ("network", f"{type(self.network).__name__}, {sum(p.numel() for p in self.parameters()):,} parameters"),
+            ("classes", f"{len(self.classes)}: {shown}" if self.classes else "not named"),
+            ("images", f"[0, 1], of {self.image_size} x {self.image_size} pixels when it was built"),
+            ("normalised by", f"mean {_rounded(self.space.mean)}, standard deviation {_rounded(self.space.std)}"),
+            ("where and how", f"{self.device}, {'training' if self.training else 'evaluation'} mode"),
+        )
+        return table(type(self).__name__, rows)
+
     @property
     def device(self) -> torch.device:
         """Where the weights are."""
@@ -60,6 +74,10 @@ class Classifier(nn.Module):
         """Return the probability of every class, [N, K], of images in [0, 1]; without a graph, and leaving no trace."""
         with undisturbed(self), torch.no_grad():
             return two_sided(self(images)).softmax(dim=1)
+
+
+def _rounded(values: Sequence[float]) -> str:
+    return ", ".join(f"{value:.3g}" for value in values)
 
 
 class OutputOf(nn.Module):
