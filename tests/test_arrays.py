@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from gradsculpt.attacks import ATTACKS, Attack
+from gradsculpt.attacks import ATTACKS, Attack, TargetedManipulation
 from gradsculpt.attributions import ATTRIBUTIONS, Attribution, Gradient, heatmap, signed_heatmap
 from gradsculpt.errors import ArgumentError
 from gradsculpt.inputs import InputSpace, as_images
@@ -17,6 +17,11 @@ from gradsculpt.models import Classifier
 from gradsculpt.visualize import Ascent, class_features
 
 SIDE = 8
+
+
+def array(values: Tensor) -> Any:
+    """Return an array in the place of a tensor, which annotations ask for."""
+    return values.numpy()
 
 
 def network(dtype: torch.dtype = torch.float32) -> nn.Sequential:
@@ -53,7 +58,7 @@ def test_attributions(cls: type[Attribution], form: str) -> None:
 @pytest.mark.parametrize("cls", ATTRIBUTIONS[:3], ids=lambda cls: cls.__name__)
 def test_one_target_for_all_images(cls: type[Attribution], one: Any) -> None:
     expected = cls()(network(), X, torch.tensor([1, 1]))
-    torch.testing.assert_close(cls()(network(), X.numpy(), one), expected)
+    torch.testing.assert_close(cls()(network(), array(X), one), expected)
 
 
 @every_form
@@ -104,19 +109,19 @@ def test_heat_maps_spaces_and_classifiers(form: str) -> None:
     torch.testing.assert_close(classifier.probabilities(given(X)), classifier.probabilities(X))
     quick = Ascent(steps=1)
     one = class_features(classifier, 1, ascent=quick)
-    torch.testing.assert_close(class_features(classifier, np.array([1]), ascent=quick).images, one.images)
+    torch.testing.assert_close(class_features(classifier, array(torch.tensor([1])), ascent=quick).images, one.images)
 
 
 def test_arrays_come_in_the_precision_of_the_model_and_stay_whose_they_are() -> None:
-    array = X.double().numpy()
+    doubles = array(X.double())
     for dtype in (torch.float32, torch.float64, torch.float16):
         for model in (network(dtype), network(dtype).forward):
-            assert as_images(model, array).dtype == dtype
-    assert as_images(lambda t: t, array).dtype == torch.float32
+            assert as_images(model, doubles).dtype == dtype
+    assert as_images(lambda t: t, doubles).dtype == torch.float32
     assert as_images(network(), X.double()).dtype == torch.float64  # a tensor is as its owner wants it
-    assert as_images(network(), (255 * array).astype(np.uint8)).dtype == torch.uint8
-    as_images(network(torch.float64), array).zero_()
-    assert array.any()
+    assert as_images(network(), (255 * doubles).astype(np.uint8)).dtype == torch.uint8
+    as_images(network(torch.float64), doubles).zero_()
+    assert doubles.any()
 
 
 WRONG: dict[str, Any] = {
@@ -133,7 +138,8 @@ WRONG: dict[str, Any] = {
 
 @pytest.mark.parametrize("name", WRONG)
 def test_what_is_no_batch_of_images_is_refused_in_one_line(name: str) -> None:
-    for call in (lambda x: Gradient()(network(), x), lambda x: ATTACKS[0](0.1)(network(), Gradient(), x, 0)):  # type: ignore[call-arg]
+    attack: Any = TargetedManipulation(0.1)
+    for call in (lambda x: Gradient()(network(), x), lambda x: attack(network(), Gradient(), x, 0)):
         with pytest.raises(ArgumentError) as error:
             call(WRONG[name])
         assert "\n" not in str(error.value)

@@ -125,7 +125,7 @@ REFUSED: dict[str, tuple[Callable[[], Any], str]] = {
     "a tensor": (lambda: evaluate(network(), X, space=SPACE), "a batch is tensor of shape"),
     "a mapping": (lambda: evaluate(network(), [{"x": X, "y": LABELS}]), "pass batches as tuples"),
     "no labels": (lambda: evaluate(network(), [(X, None)], space=SPACE), "pass batches as tuples"),
-    "a path": (lambda: evaluate(network(), "photos"), "pass batches as tuples"),  # type: ignore[arg-type]
+    "a path": (lambda: evaluate(network(), "photos"), "pass batches as tuples"),
     "a number": (lambda: evaluate(network(), 5), "pass batches as tuples"),  # type: ignore[arg-type]
     "one image": (lambda: evaluate(network(), [(IMAGES[0], 0)]), r"batch \[N, C, H, W\] is needed"),
     "a set of single images": (lambda: evaluate(network(), list(zip(X, LABELS, strict=True))), "batch"),

@@ -47,7 +47,8 @@ def test_images_of_every_form_are_the_same_picture(form: str) -> None:
         assert np.abs(shown[2 * i].astype(int) - plain(X[i : i + 1] / 255)[0]).max() <= 1
         np.testing.assert_array_equal(shown[2 * i + 1], colour(maps)[i])
     over = overlay(given, maps)
-    assert (over.shape, over.dtype) == ((4, 6, 8, 3), np.uint8)
+    assert over.shape == (4, 6, 8, 3)
+    assert over.dtype == np.dtype(np.uint8)
     for i in range(4):
         image = given[i]
         one = overlay(image, maps[i])
