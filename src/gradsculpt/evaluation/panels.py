@@ -54,8 +54,8 @@ def draw_scores(axis: "Axes", cards: Sequence[Scores], names: Sequence[str], lab
     first = {name: next(card.entries[name] for card in cards if name in card.entries) for name in names}
     axis.set_yticks(range(len(names)), [heading(name, entry) for name, entry in first.items()], fontsize=7)
     axis.set_ylim(len(names) - 0.4, -0.6)
-    low, high = min(0.0, *(entry.low for entry in shown)), max(entry.high for entry in shown)
-    axis.set_xlim(low, 1.0 if all(_is_bounded(entry.score) for entry in shown) else max(0.0, high) * _ROOM or 1.0)
+    low, high = min(0.0, *(entry.low for entry in shown)), max(0.0, *(entry.high for entry in shown))
+    axis.set_xlim(low, max(1.0, high) if all(_is_bounded(entry.score) for entry in shown) else high * _ROOM or 1.0)
     axis.set_xlabel(label, fontsize=8, parse_math=False)
     axis.tick_params(axis="x", labelsize=7)
     axis.grid(axis="x", alpha=0.3)
