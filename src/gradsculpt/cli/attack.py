@@ -26,8 +26,8 @@ _ENTRIES = 2**19  # of a batch
 _LEVELS = 255
 _SHEET_ROWS = 16
 _SMOOTHED = (
-    "The maps of {} have no slope to follow, so the attack follows those of the same network with Softplus of beta "
-    "{:g} in place of ReLU; figures are of the network itself."
+    "The maps of {} have no slope to follow, or too little of one, so the attack follows those of the same network with "
+    "Softplus of beta {:g} in place of ReLU; figures are of the network itself."
 )
 
 
