@@ -13,7 +13,7 @@ import torch
 import yaml
 from torch import Tensor, nn
 
-from gradsculpt.cli.parser import RECIPES
+from gradsculpt.cli.known import RECIPES
 from gradsculpt.cli.settings import read_settings
 from gradsculpt.configuration import written
 from gradsculpt.data import Augment

@@ -165,7 +165,7 @@ def test_no_size_changes_nothing(place: Path, tmp_path: Path) -> None:
         (["smooth", "one.png", "--steps", "-3"], "steps=-3"),
         (["smooth", "one.png", "--eps", "-1"], "--eps=-1"),
         (["smooth", "one.png", "--eps", "nan"], "eps.*nan"),
-        (["smooth", "one.png", "--k", "0"], "--k=0.0 is out of range"),
+        (["smooth", "one.png", "--k", "0"], "--k=0 is out of range"),
         (["smooth", "one.png", "--target", "cot"], "cot is no class.*Did you mean cat"),
         (["smooth", "one.png", "--method", "magic"], "magic is not known"),
         (["smooth", "four.png"], "no file or folder four.png"),

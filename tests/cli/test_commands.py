@@ -15,8 +15,8 @@ import torch
 from PIL import Image
 
 from gradsculpt.attributions import ATTRIBUTIONS, Attribution
+from gradsculpt.cli.known import RECIPES
 from gradsculpt.cli.main import COMMANDS, main
-from gradsculpt.cli.parser import RECIPES
 from gradsculpt.cli.parts import attribution
 from gradsculpt.cli.settings import read_settings
 from gradsculpt.errors import ArgumentError

@@ -124,7 +124,7 @@ def test_networks_of_one_name_are_told_apart(place: Path, tmp_path: Path) -> Non
         (["run", "one.png", "--method", "smoothed:kind=median"], "one of mean, square, variance"),
         (["run", "one.png", "--method", "smoothed:base=gradien"], "gradien is not known.*Did you mean gradient"),
         (["run", "one.png", "--signed", "--absolute"], "exclude each other"),
-        (["run", "one.png", "--top-k", "2"], "--top-k 2 is no share"),
+        (["run", "one.png", "--top-k", "2"], "--top-k=2 is out of range"),
         (["run", "one.png", "--clip", "101"], "clip=101"),
         (["run", "one.png", "--target", "cats"], "cats is no class.*cat, dog.*Did you mean cat"),
         (["run", "one.png", "--weights", "w.pth"], "1 --weights for 0 networks"),

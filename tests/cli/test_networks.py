@@ -141,7 +141,7 @@ def test_a_folder_starts_its_index_anew_and_its_sheet_ends_in_time(
         laid.append((*given, words))
         return b"sheet"
 
-    monkeypatch.setattr("gradsculpt.cli.folder.contact_sheet", draw)
+    monkeypatch.setattr("gradsculpt.visualize.contact_sheet", draw)
     folder.finish("note")
     ((rows, headings, labels, words),) = laid
     assert (len(rows), headings, labels) == (3, ["a", "b"], ["i0", "i1", "i2"])

@@ -1,26 +1,30 @@
 """`gradsculpt attack`."""
 
+from __future__ import annotations
+
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from torch import Tensor
-
-from gradsculpt import checks
-from gradsculpt.attacks import Attack, Manipulation
 from gradsculpt.cli.folder import ResultFolder
 from gradsculpt.cli.grammar import canonical
 from gradsculpt.cli.images import NamedImage, add_image_options, batches, collect, predictions, target_classes, unread
-from gradsculpt.cli.networks import NamedNetwork, add_network_options, named_network, read_words
+from gradsculpt.cli.limits import SHARE, at_least
+from gradsculpt.cli.networks import NamedNetwork, add_network_options, check_named, named_network, read_words
 from gradsculpt.cli.parser import Parser, command_parser
-from gradsculpt.cli.parts import attack_of, attribution, is_typed, names
+from gradsculpt.cli.parts import attack_of, attribution, check_parts, family, is_typed, names
+from gradsculpt.cli.process import prepare
 from gradsculpt.errors import ArgumentError, ModelError
-from gradsculpt.evaluation.attacked import View, attacked_images, figures
 from gradsculpt.locks import locked
 from gradsculpt.progress import Reporter
-from gradsculpt.visualize import colour, difference, plain
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from gradsculpt.attacks import Attack
+    from gradsculpt.evaluation.attacked import View
 
 _ENTRIES = 2**19  # of a batch
 _LEVELS = 255
@@ -34,11 +38,18 @@ _SMOOTHED = (
 def run(words: Sequence[str], reporter: Reporter) -> None:
     """Write attacked images, their maps before and after, and the figures."""
     options = read_words(_parser(), words)
+    check_named([options["model"] or options["network"]], options["data"])
+    check_parts([options["method"]], "Attribution", "--method")
+    check_parts([options["attack"]], "Attack", "--attack")
+    prepare()
     with locked(options["out"], "attack", reporter.say):
         _attack(options, words, reporter)
 
 
 def _attack(options: dict[str, Any], words: Sequence[str], reporter: Reporter) -> None:
+    from gradsculpt.attacks import Manipulation
+    from gradsculpt.evaluation.attacked import attacked_images
+
     if options["model"] and options["network"]:
         options["images"], options["network"] = [options["network"], *options["images"]], None
     network = named_network(options)
@@ -46,9 +57,6 @@ def _attack(options: dict[str, Any], words: Sequence[str], reporter: Reporter) -
     if options["steps"] is not None and is_typed(options["attack"], "steps"):
         raise ArgumentError("--steps and the steps in --attack say the same thing twice; leave one of them away.")
     attack = attack_of(options["attack"], steps=options["steps"], bounds=network.bounds)
-    checks.within("--eps", options["eps"], 0.0, _LEVELS)
-    checks.positive("--k", options["k"])
-    checks.within("--k", options["k"], 0.0, 1.0)
     images, unreadable = collect(network, [Path(word) for word in options["images"]], options, reporter, words)
     attack = _sized(attack, options["eps"], network, images[0].pixels.size)
     folder, classifier, done = ResultFolder(options["out"], _SHEET_ROWS), network.classifier, 0
@@ -77,23 +85,32 @@ def _parser() -> Parser:
         "attack",
         "Change images so that nobody sees it and their predicted classes stay, but their maps change; write attacked "
         "images, maps before and after, figures and a sheet.",
+        [
+            "gradsculpt attack runs/en cat.jpg --out attacked",
+            "gradsculpt attack runs/en --data cells --count 16 --attack topk:k=0.2 --eps 8 --out attacked",
+        ],
     )
     add_network_options(parser)
     parser.add_argument("images", type=str, nargs="*", help="Image files or folders of them.")
     parser.add_argument("--out", type=Path, required=True, help="Folder for what is written.")
     add_image_options(parser, count=8)
-    attacks = f"{', '.join(names(Attack))}, with settings as in topk:k=0.2,restarts=2."
+    known = ", ".join(names(family("Attack")))
+    attacks = f"{known}, with settings as in topk:k=0.2,restarts=2."
     parser.add_argument("--attack", type=str, default="targeted", help=attacks)
     parser.add_argument("--method", type=str, default="gradient", help="The map that is attacked, as in explain.")
     size = "How far an image may be moved, in 8-bit levels: every entry, or in L2 the root mean square over entries."
-    parser.add_argument("--eps", type=float, default=4.0, help=size)
-    parser.add_argument("--steps", type=int | None, help="Steps of the attack; default its own.")
-    parser.add_argument("--k", type=float, default=0.4, help="Share of non-zero pixels whose overlap is reported.")
+    parser.add_argument("--eps", type=float, default=4.0, limit=at_least(0, _LEVELS, whole=False), help=size)
+    parser.add_argument("--steps", type=int | None, limit=at_least(1), help="Steps of the attack; default its own.")
+    parser.add_argument(
+        "--k", type=float, default=0.4, limit=SHARE, help="Share of non-zero pixels whose overlap is reported."
+    )
     return parser
 
 
 def _sized(attack: Attack, levels: float, network: NamedNetwork, entries: int) -> Attack:
     """Give an attack its size, in 8-bit levels: of every entry, or the root mean square over all where it is in L2."""
+    from gradsculpt.attacks import Manipulation
+
     eps = network.classifier.space.pixels(levels / _LEVELS).to(network.classifier.device)
     length = getattr(attack, "norm", None) == "l2" or getattr(attack, "kind", None) == "gaussian"
     return replace(attack, eps=eps * entries**0.5 if length else eps)  # type: ignore[type-var]
@@ -108,6 +125,9 @@ def _add(
     k: float,
 ) -> None:
     """Write what an attack made of a few images, and what the network says of them then."""
+    from gradsculpt.evaluation.attacked import figures
+    from gradsculpt.visualize import colour, difference, plain
+
     classes = network.classifier.classes
     said = {when: predictions(view.probabilities, target, classes) for when, view in views.items()}
     clean, attacked, rounded = (plain(view.images) for view in views.values())

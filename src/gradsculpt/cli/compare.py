@@ -2,15 +2,17 @@
 
 from collections.abc import Sequence
 
-from gradsculpt.cli.process import result_console
+from gradsculpt.cli.process import prepare, result_console
 from gradsculpt.cli.scoring import compare, comparison_options, scores_folder
 from gradsculpt.progress import Reporter
-from gradsculpt.report import table
 
 
 def run(words: Sequence[str], reporter: Reporter) -> None:
     """Put any number of runs on one page."""
     options = comparison_options(words)
+    from gradsculpt.report import table
+
+    prepare()
     result_console().print(table(compare(options, reporter)))
     page = options["out"]
     reporter.say(

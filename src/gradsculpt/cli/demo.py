@@ -3,19 +3,20 @@
 import shutil
 import time
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from gradsculpt.cli.limits import at_least
 from gradsculpt.cli.parser import command_parser
-from gradsculpt.cli.process import result_console
+from gradsculpt.cli.process import prepare, result_console
 from gradsculpt.cli.scoring import compare, comparison_options
 from gradsculpt.cli.settings import read_settings
 from gradsculpt.errors import RunError
 from gradsculpt.locks import locked
 from gradsculpt.progress import Reporter
-from gradsculpt.report import table
-from gradsculpt.training import TrainSettings, fit
-from gradsculpt.training.resuming import CONFIG, run_config
+
+if TYPE_CHECKING:
+    from gradsculpt.training import TrainSettings
 
 # Chosen by experiment for two minutes on two cores. The L1 weight lies between the two published ones, 0.01 and 0.05: a
 # training of a few hundred steps on small images needs a stronger hand than one of 200 epochs to change its maps, and
@@ -33,13 +34,17 @@ def run(words: Sequence[str], reporter: Reporter) -> None:
     """Train a standard and an elastic-net network on the cells, and compare their maps on one page."""
     parser = command_parser("demo", "Train two small networks on synthetic cells and compare their maps on one page.")
     parser.add_argument("--out", type=Path, default=Path("demo"), help="Folder of the two runs and report.html.")
-    parser.add_argument("--seed", type=int, default=0, help="Seed of everything.")
+    parser.add_argument("--seed", type=int, default=0, limit=at_least(0), help="Seed of everything.")
     options = parser.read(words)
+    prepare()
     with locked(options["out"], "demo", reporter.say):
         _demonstrate(options["out"], options["seed"], reporter)
 
 
 def _demonstrate(out: Path, seed: int, reporter: Reporter) -> None:
+    from gradsculpt.report import table
+    from gradsculpt.training import fit
+
     console, started = reporter.console, time.monotonic()
     places = ["--cache-dir", str(out / "cache"), "--seed", str(seed)]
     settings = [
@@ -59,8 +64,12 @@ def _demonstrate(out: Path, seed: int, reporter: Reporter) -> None:
     reporter.say(f"{time.monotonic() - started:.0f} s. The maps are in {page}: open it in a browser.")
 
 
-def _make_room(settings: TrainSettings) -> None:
+def _make_room(settings: "TrainSettings") -> None:
     """Remove the run of an earlier demo; raise `RunError` if the folder holds another run."""
+    from dataclasses import replace
+
+    from gradsculpt.training.resuming import CONFIG, run_config
+
     config = settings.out / CONFIG
     if not config.is_file():
         return

@@ -3,15 +3,12 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from gradsculpt.cli.networks import add_network_options, named_network
+from gradsculpt.cli.networks import add_network_options, check_named, named_network
 from gradsculpt.cli.parser import command_parser
-from gradsculpt.cli.process import result_console
-from gradsculpt.cli.scoring import add_protocol, folder_of, read_protocol, score
-from gradsculpt.evaluation.per_image_values import VALUES
-from gradsculpt.evaluation.scorecard import FILE
+from gradsculpt.cli.process import prepare, result_console
+from gradsculpt.cli.scoring import FILE, VALUES, add_protocol, check_protocol, folder_of, read_protocol, score
 from gradsculpt.locks import locked
 from gradsculpt.progress import Reporter
-from gradsculpt.report import table
 
 
 def run(words: Sequence[str], reporter: Reporter) -> None:
@@ -23,6 +20,11 @@ def run(words: Sequence[str], reporter: Reporter) -> None:
     parser.add_argument("--out", type=Path | None, help=f"Folder of {FILE} and {VALUES}; default the run directory.")
     add_protocol(parser, words)
     options = parser.read(words)
+    check_named([options["model"], options["network"]], options["data"])
+    check_protocol(options)
+    from gradsculpt.report import table
+
+    prepare()
     network = named_network(options)
     folder, protocol = folder_of(network, options["out"]), read_protocol(options, network)
     with locked(folder, "evaluate", reporter.say):

@@ -1,32 +1,52 @@
 """`gradsculpt explain`."""
 
+from __future__ import annotations
+
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from torch import Tensor
-
-from gradsculpt import checks
-from gradsculpt.attributions import Attribution
 from gradsculpt.cli.folder import ResultFolder, file_name
 from gradsculpt.cli.grammar import canonical
 from gradsculpt.cli.images import NamedImage, add_image_options, batches, collect, predictions, target_classes, unread
-from gradsculpt.cli.networks import NamedNetwork, add_network_options, named_networks, networks_and_images, read_words
+from gradsculpt.cli.limits import SHARE, at_least
+from gradsculpt.cli.networks import (
+    NamedNetwork,
+    add_network_options,
+    check_named,
+    named_networks,
+    networks_and_images,
+    read_words,
+)
 from gradsculpt.cli.parser import Options, Parser, command_parser
-from gradsculpt.cli.parts import attribution
+from gradsculpt.cli.parts import attribution, check_parts
+from gradsculpt.cli.process import prepare
 from gradsculpt.errors import ArgumentError, ModelError
 from gradsculpt.locks import locked
 from gradsculpt.progress import Reporter
-from gradsculpt.visualize import colour, overlay, plain
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from gradsculpt.attributions import Attribution
 
 _ENTRIES = 2**18  # of a batch: few, as some methods take seconds an image, and as they make their own batches
 _SHEET_ROWS = 24
+_EXAMPLES = (
+    "gradsculpt explain runs/en cat.jpg --out maps",
+    "gradsculpt explain runs/std runs/en photos --method gradient smoothgrad:samples=64 --out maps",
+    "gradsculpt explain torchvision:resnet18 --weights default cat.jpg --target 281 --out maps",
+)
 _OVERLAID = 4  # with this many maps a row, the sheet leaves the overlays out
 
 
 def run(words: Sequence[str], reporter: Reporter) -> None:
     """Write heat maps, overlays and raw arrays of images."""
     options = read_words(_parser(), words)
+    check_named(networks_and_images(options)[0], options["data"])
+    check_parts(options["method"], "Attribution", "--method")
+    prepare()
     with locked(options["out"], "explain", reporter.say):
         _explain(options, words, reporter)
 
@@ -34,11 +54,6 @@ def run(words: Sequence[str], reporter: Reporter) -> None:
 def _explain(options: Options, words: Sequence[str], reporter: Reporter) -> None:
     if options["signed"] and options["absolute"]:
         raise ArgumentError("--signed and --absolute exclude each other; pass one, or none for --absolute.")
-    checks.within("--clip", options["clip"], 0.0, 100.0)
-    if options["top_k"] is not None and not 0.0 < options["top_k"] <= 1.0:
-        raise ArgumentError(
-            f"--top-k {options['top_k']:g} is no share of the pixels; pass one above 0 and up to 1, 0.05 for 5%."
-        )
     names, paths = networks_and_images(options)
     networks = named_networks(names, options)
     methods = [
@@ -62,15 +77,25 @@ def _explain(options: Options, words: Sequence[str], reporter: Reporter) -> None
 
 
 def _parser() -> Parser:
-    parser = command_parser("explain", "Write heat maps, overlays and raw arrays of images, and a sheet of them all.")
+    parser = command_parser(
+        "explain", "Write heat maps, overlays and raw arrays of images, and a sheet of them all.", _EXAMPLES
+    )
     add_network_options(parser)
     parser.add_argument("images", type=str, nargs="*", help="More networks, then image files or folders of them.")
     parser.add_argument("--out", type=Path, required=True, help="Folder for the maps.")
     add_image_options(parser, count=16)
     methods = "Attributions, one or more, with settings as in smoothgrad:samples=64,sigma=0.1; gradsculpt list."
     parser.add_argument("--method", type=str, nargs="+", default=["gradient"], help=methods)
-    parser.add_argument("--clip", type=float, default=99.0, help="Percentile of a map that becomes the brightest.")
-    parser.add_argument("--top_k", type=float | None, help="Show only this share of the pixels, the largest.")
+    parser.add_argument(
+        "--clip",
+        type=float,
+        default=99.0,
+        limit=at_least(0, 100, whole=False),
+        help="Percentile of a map that becomes the brightest.",
+    )
+    parser.add_argument(
+        "--top_k", type=float | None, limit=SHARE, help="Show only this share of the pixels, the largest."
+    )
     parser.add_argument("--absolute", action="store_true", help="Show magnitudes, from black to bright: the default.")
     parser.add_argument("--signed", action="store_true", help="Show signs: blue below 0, white at 0, red above.")
     return parser
@@ -100,6 +125,8 @@ class _MapFolder(ResultFolder):
         self, network: NamedNetwork, methods: Mapping[str, Attribution], images: Sequence[NamedImage], images01: Tensor
     ) -> Iterator[int]:
         """Write maps of a few images with pixels [N, 3, S, S] in [0, 1]; yield their number after each method."""
+        from gradsculpt.visualize import colour, overlay, plain
+
         classifier, probabilities = network.classifier, network.probabilities(images01)
         target = target_classes(self._target, [image.label for image in images], probabilities, classifier.classes)
         said = predictions(probabilities, target, classifier.classes)

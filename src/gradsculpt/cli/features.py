@@ -1,19 +1,16 @@
 """`gradsculpt features`."""
 
 from collections.abc import Sequence
-from dataclasses import fields
 from pathlib import Path
-
-import numpy as np
-import torch
 
 from gradsculpt.cli.folder import ResultFolder, file_name
 from gradsculpt.cli.images import class_index, evenly_spaced, pixels01
-from gradsculpt.cli.networks import add_data_options, add_network_options, named_network
+from gradsculpt.cli.limits import at_least
+from gradsculpt.cli.networks import add_data_options, add_network_options, check_named, named_network
 from gradsculpt.cli.parser import Options, command_parser, without_effect
+from gradsculpt.cli.process import prepare
 from gradsculpt.locks import locked
 from gradsculpt.progress import Reporter
-from gradsculpt.visualize import Ascent, class_features, colour_matrix, contact_sheet, plain
 
 _SHEET_COLUMNS = 5
 _COLOUR_IMAGES = 256
@@ -29,17 +26,24 @@ def run(words: Sequence[str], reporter: Reporter) -> None:
     alike = "Whether colours vary together as in ImageNet, or as in the training images."
     parser.add_argument("--colours", type=str, choices=["imagenet", "data"], default="imagenet", help=alike)
     add_data_options(parser, "Other data than the run's, for --colours data.")
-    parser.add_argument("--batch_size", type=int, default=16, help="Classes at once.")
-    parser.add_class_arguments(Ascent)
+    parser.add_argument("--batch_size", type=int, default=16, limit=at_least(1), help="Classes at once.")
+    parser.add_settings("gradsculpt.visualize.Ascent", common=("steps", "output", "seed"))
     options = parser.read(words)
+    check_named([options["model"], options["network"]], options["data"])
     if options["colours"] != "data":
         without_effect(words, ("data", "data_dir", "cache_dir"), "without --colours data")
+    prepare()
     with locked(options["out"], "features", reporter.say):
         _picture(options, reporter)
 
 
 def _picture(options: Options, reporter: Reporter) -> None:
-    ascent = Ascent(**{entry.name: options[entry.name] for entry in fields(Ascent)})
+    import numpy as np
+    import torch
+
+    from gradsculpt.visualize import Ascent, class_features, colour_matrix, contact_sheet, plain
+
+    ascent = Ascent(**{name: options[name] for name in Ascent.__dataclass_fields__})
     network = named_network(options)
     classes = network.classifier.classes
     wanted = options["classes"] or classes[:_MOST]

@@ -1,17 +1,18 @@
 """A folder that a command fills: pictures and arrays, index.csv with a row an image, and sheet.png of the first."""
 
+from __future__ import annotations
+
 import csv
 import hashlib
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import numpy as np
-from torch import Tensor
+if TYPE_CHECKING:
+    from torch import Tensor
 
-from gradsculpt.data.listing import SUFFIXES
-from gradsculpt.visualize import contact_sheet, png
-from gradsculpt.visualize.render import Picture
+    from gradsculpt.visualize.render import Picture
 
 _SIDE = 224  # small pictures are enlarged
 _LONGEST = 64  # bytes of a part of a file's name: three parts, their numbers and a suffix make 255 at most
@@ -28,6 +29,8 @@ def file_name(text: str) -> str:
         >>> file_name("test/my cat.png"), file_name("nul"), len(file_name("x" * 240))
         ('test_my_cat', '_nul', 64)
     """
+    from gradsculpt.data.listing import SUFFIXES
+
     path = Path(text)
     name = re.sub(r"[^\w.=-]+", "_", str(path.with_suffix("") if path.suffix.lower() in SUFFIXES else text))
     name = f"_{name}" if name.startswith("-") or _OF_WINDOWS.match(name) else name or "_"
@@ -76,6 +79,10 @@ class ResultFolder:
 
     def save(self, name: str, picture: Picture, values: Tensor | None = None, *, enlarged: bool = True) -> None:
         """Write a picture, and the map or image [C, S, S] that it shows as an array, by their name without suffix."""
+        import numpy as np
+
+        from gradsculpt.visualize import png
+
         self._written |= {f"{name}.npy", f"{name}.png"}
         if values is not None:
             np.save(self.path / f"{name}.npy", values.detach().float().cpu().numpy())
@@ -98,6 +105,8 @@ class ResultFolder:
 
     def finish(self, note: str = "") -> None:
         """Draw the sheet, with a line under the whole."""
+        from gradsculpt.visualize import contact_sheet
+
         rows = list(zip(*self._columns.values(), strict=True))
         pictures, captions = ([tuple(cell[i] for cell in row) for row in rows] for i in (0, 1))
         shown = captions if any(map(any, captions)) else None

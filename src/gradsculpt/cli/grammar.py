@@ -8,7 +8,7 @@ from inspect import Parameter
 from pathlib import Path
 from typing import Any, Literal, Union, get_args, get_origin
 
-from gradsculpt.errors import ArgumentError
+from gradsculpt.errors import ArgumentError, did_you_mean
 
 DOTTED = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)+")
 """A path to a class or an object of a module."""
@@ -87,11 +87,30 @@ def described(kind: Any) -> str:
         return f"one of {', '.join(map(str, get_args(kind)))}"
     if get_origin(kind) is collections.abc.Callable:
         return "a function, as module.function"
+    if get_origin(kind) is tuple and get_args(kind)[1:] != (...,):
+        return f"{len(get_args(kind))} values in brackets, [...]"
     return "several in brackets, [...]" if get_origin(kind) in SEVERAL else _SAID.get(kind, "")
+
+
+def inner_types(kind: Any, count: int) -> list[Any] | None:
+    """Return the types of so many items of a type that takes several; None if it takes none, or another number."""
+    if get_origin(kind) not in SEVERAL:
+        return None
+    inner = get_args(kind)
+    if get_origin(kind) is tuple and inner[1:] != (...,):
+        return list(inner) if len(inner) == count else None
+    return [inner[0]] * count
+
+
+def likely(value: Any, kinds: Iterable[Any]) -> str:
+    """Return the question that ends the message about a value which is none of the choices that types allow."""
+    choices = [str(choice) for kind in kinds if get_origin(kind) is Literal for choice in get_args(kind)]
+    return did_you_mean(str(value).lower(), choices)
 
 
 def shown(setting: Parameter) -> str:
     """Return a setting with its default, where that is short."""
     default = setting.default
     short = default is None or isinstance(default, bool | int | float | str)
-    return f"{setting.name}={str(default).lower() if default is None else default}" if short else setting.name
+    word = str(default).lower() if default is None or isinstance(default, bool) else default
+    return f"{setting.name}={word}" if short else setting.name

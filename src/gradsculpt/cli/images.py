@@ -1,26 +1,29 @@
 """The images that a command is given, what a network says of them, and which class is explained or attacked."""
 
+from __future__ import annotations
+
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-import numpy as np
-import numpy.typing as npt
-import torch
-from torch import Tensor
-
-from gradsculpt import checks
 from gradsculpt.cli.folder import file_name, numbered
+from gradsculpt.cli.limits import at_least
 from gradsculpt.cli.networks import NamedNetwork, add_data_options
 from gradsculpt.cli.parser import Options, Parser, without_effect
-from gradsculpt.data import to_float
-from gradsculpt.data.base import Bytes
-from gradsculpt.data.decode import decode
-from gradsculpt.data.listing import SUFFIXES
+from gradsculpt.cli.parts import hints_of
+from gradsculpt.cli.sources import value
 from gradsculpt.errors import ArgumentError, DataError, did_you_mean
 from gradsculpt.progress import Reporter
 from gradsculpt.wording import printable
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+    import torch
+    from torch import Tensor
+
+    from gradsculpt.data.base import Bytes
 
 _BATCH_IMAGES, _LISTED = 32, 10
 
@@ -46,11 +49,20 @@ class NamedImage:
 def add_image_options(parser: Parser, count: int) -> None:
     """Add the options that say which images a command works on; `count` is the default of `--count`."""
     add_data_options(parser, "Samples of this data instead of files.")
-    parser.add_argument("--split", type=str, choices=["test", "val", "train"], default="test", help="Part of --data.")
-    parser.add_argument("--count", type=int, default=count, help="How many samples of --data, evenly spaced.")
-    parser.add_argument("--output", type=str, default="logit", help="logit, probability or log_probability.")
+    split = ["test", "val", "train"]
+    parser.add_argument("--split", type=str, choices=split, default="test", group="images", help="Part of --data.")
+    parser.add_argument(
+        "--count",
+        type=int,
+        default=count,
+        limit=at_least(1),
+        group="images",
+        help="How many samples of --data, evenly spaced.",
+    )
+    output = hints_of(value("gradsculpt.attributions.Gradient"))["output"]
+    parser.add_argument("--output", type=output, default="logit", help="What is explained, of a class.")
     parser.add_argument("--target", type=str | None, help="true, predicted (the default for files) or a class name.")
-    parser.add_argument("--strict", action="store_true", help="Stop at the first unreadable file.")
+    parser.add_argument("--strict", action="store_true", group="images", help="Stop at the first unreadable file.")
 
 
 def collect(
@@ -61,12 +73,13 @@ def collect(
     Paths are those of files, and of folders of files; options those of `add_image_options`, and `out`, as they stand in
     the words.
     """
+    from gradsculpt.data.decode import decode
+
     if bool(paths) == bool(options["data"]):
         raise ArgumentError("nothing to explain, or two things; pass image files or folders, or --data with --count.")
     if paths:
         without_effect(words, ("count", "split", "data_dir", "cache_dir"), "on image files, only with --data")
     if options["data"]:
-        checks.at_least("--count", options["count"], 1)
         data = getattr(network.data(options, reporter), options["split"])
         chosen = evenly_spaced(len(data), options["count"])
         names = numbered(file_name(data.names[i]) for i in chosen)
@@ -99,6 +112,8 @@ def evenly_spaced(total: int, count: int) -> npt.NDArray[np.int64]:
         >>> evenly_spaced(9, 3).tolist(), evenly_spaced(2, 3).tolist()
         ([0, 4, 8], [0, 1])
     """
+    import numpy as np
+
     return np.unique(np.linspace(0, total - 1, count).round().astype(np.int64))
 
 
@@ -106,6 +121,8 @@ def batches(
     images: Sequence[NamedImage], entries: int, device: torch.device
 ) -> Iterator[tuple[Sequence[NamedImage], Tensor]]:
     """Yield the images by a few, with their pixels [N, 3, S, S] in [0, 1], not many more than so many `entries`."""
+    import numpy as np
+
     step = max(1, min(_BATCH_IMAGES, entries // images[0].pixels.size))
     for start in range(0, len(images), step):
         batch = images[start : start + step]
@@ -114,11 +131,17 @@ def batches(
 
 def pixels01(pixels: Bytes, device: torch.device | str = "cpu") -> Tensor:
     """Turn pixels [N, S, S, 3] of 8 bits into images [N, 3, S, S] in [0, 1]."""
+    import torch
+
+    from gradsculpt.data import to_float
+
     return to_float(torch.from_numpy(pixels).permute(0, 3, 1, 2).to(device))
 
 
 def _files(paths: Sequence[Path]) -> list[tuple[Path, str]]:
     """Return every image file with a name for its maps, unlike all others."""
+    from gradsculpt.data.listing import SUFFIXES
+
     files, names = list[Path](), list[str]()
     for path in paths:
         if not path.exists():
@@ -156,6 +179,8 @@ def target_classes(
 
     What is wanted is true, predicted or a class; None stands for the true ones where all are known, else predicted.
     """
+    import torch
+
     position = {name: i for i, name in enumerate(classes)}
     if wanted in position and wanted in ("true", "predicted"):
         raise ArgumentError(

@@ -40,19 +40,22 @@ def main(arguments: list[str] | None = None) -> int:
     words = list(sys.argv[1:] if arguments is None else arguments)
     debug = "--debug" in words
     words = [word for word in words if word != "--debug"]
-    if not words or words[0] in ("-h", "--help"):
+    if not words or words[0] in ("-h", "--help", "--help-all") or words == ["help"]:
         sys.stdout.write(_overview())
         return 0
-    if words[0] == "--version":
+    if words[0] in ("--version", "-V"):
         from importlib.metadata import version
 
         sys.stdout.write(f"gradsculpt {version('gradsculpt')}\n")
         return 0
     try:
-        module = importlib.import_module(_find(words[0]).module)
+        if words[0] == "help" and words[1] not in COMMANDS:
+            sys.stdout.write(_topic(words[1]))
+            return 0
+        name, *options = (words[1], "--help") if words[0] == "help" else words
+        module = importlib.import_module(_find(name).module)
         process = importlib.import_module("gradsculpt.cli.process")
-        process.prepare()
-        module.run(words[1:], process.reporter())
+        module.run(options, process.reporter())
     except GradsculptError as error:
         if debug:
             traceback.print_exc()
@@ -70,9 +73,23 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _find(name: str) -> Command:
     if name not in COMMANDS:
-        hint = did_you_mean(name, list(COMMANDS))
-        raise GradsculptError(f"there is no command {name!r}.{hint} The commands are {', '.join(COMMANDS)}.")
+        hint = did_you_mean(name.lower(), [*COMMANDS, "--help", "--version"])
+        fact = f"there is no command {name!r}"
+        if name.startswith("-") and not hint:
+            fact = f"a command comes first, and {name} after it"
+        raise GradsculptError(f"{fact}.{hint} The commands are {', '.join(COMMANDS)}.")
     return COMMANDS[name]
+
+
+def _topic(name: str) -> str:
+    """Return what is to be told of a part, a metric or a recipe."""
+    topics = importlib.import_module("gradsculpt.cli.topics")
+    if text := topics.explained(name):
+        return str(text)
+    hint = did_you_mean(name, [*COMMANDS, *topics.topics()])
+    raise GradsculptError(
+        f"there is no help on {name!r}, which is no command, part, metric or recipe.{hint} gradsculpt list names them."
+    )
 
 
 def _overview() -> str:
@@ -81,5 +98,6 @@ def _overview() -> str:
     return (
         "Train PyTorch image classifiers whose gradients are worth reading, and prove it.\n\n"
         f"usage: gradsculpt COMMAND [options]\n\ncommands:\n{rows}\n\n"
-        "gradsculpt COMMAND --help tells a command's options; --debug shows the traceback of an error.\n"
+        "gradsculpt help COMMAND, or COMMAND --help, tells a command's options, --help-all all of them;\n"
+        "gradsculpt help NAME, what a part, a metric or a recipe is; --debug shows the traceback of an error.\n"
     )

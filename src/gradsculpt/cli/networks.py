@@ -1,30 +1,33 @@
 """The networks that a command line names, by the path of a run or by name, with their data; a run brings its own."""
 
-import math
-from collections.abc import Sequence
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from torch import Tensor
-
+from gradsculpt.cli import known
 from gradsculpt.cli.folder import numbered
+from gradsculpt.cli.limits import at_least
 from gradsculpt.cli.parser import Options, Parser
 from gradsculpt.cli.process import DEVICES, find_device
 from gradsculpt.cli.settings import read_settings
-from gradsculpt.data import Splits
+from gradsculpt.cli.sources import value
 from gradsculpt.errors import ArgumentError, RunError, did_you_mean
-from gradsculpt.inputs import InputSpace
-from gradsculpt.models import PRETRAINED, Classifier, load, pretrained, with_weights
-from gradsculpt.models.checkpoint import DESCRIPTION
-from gradsculpt.models.networks import torchvision_names
 from gradsculpt.progress import Reporter
-from gradsculpt.training import TrainSettings, open_data
-from gradsculpt.training.resuming import CONFIG, run_config
 from gradsculpt.wording import printable
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from gradsculpt.data import Splits
+    from gradsculpt.models import Classifier
+    from gradsculpt.training import TrainSettings
 
 NETWORKS = "torchvision:NAME, timm:NAME or python:MODULE:FACTORY (with --weights), or pretrained:efficientnet-lite0"
 
+_OF_RUNS = ("gradsculpt.models.checkpoint.DESCRIPTION", "gradsculpt.training.resuming.CONFIG")
 _WEIGHTLESS = ("torchvision", "timm", "python")
 
 
@@ -51,6 +54,8 @@ class NamedNetwork:
 
         Options are those of `add_data_options`, and `out`, where downloads and decoded images go by default.
         """
+        from gradsculpt.training import TrainSettings, open_data
+
         if options["data"] is None:
             raise ArgumentError(f"{self.name} is no run with data of its own; pass --data.")
         given = {name: options[name] for name in ("out", "data", "data_dir", "cache_dir")}
@@ -67,6 +72,8 @@ class Run(NamedNetwork):
 
     def data(self, options: Options, reporter: Reporter) -> Splits:
         """Return the run's own data, or those that are named; raise `ArgumentError` if their classes are others."""
+        from gradsculpt.training import open_data
+
         kept = {name: getattr(self.settings, name) for name in ("data_dir", "cache_dir")}
         # What the training named may be a place of another machine, or of before the run was moved.
         there = {name: path if path is not None and path.exists() else None for name, path in kept.items()}
@@ -86,6 +93,9 @@ class Run(NamedNetwork):
 
 def open_run(path: Path, device: str = "cpu") -> Run:
     """Open a finished run, on a device; raise as `load` and `find_device` do."""
+    from gradsculpt.models import load
+    from gradsculpt.training.resuming import CONFIG, run_config
+
     classifier = load(path).to(find_device(device))
     run_config(path / CONFIG)
     settings = read_settings(["--config", str(path / CONFIG), "--out", str(path)])
@@ -94,46 +104,60 @@ def open_run(path: Path, device: str = "cpu") -> Run:
 
 def add_network_options(parser: Parser) -> None:
     """Add the name of a network, and the options that say what one by name is: its weights and its input."""
+    by_name = "networks by name"
     parser.add_argument("network", type=str, nargs="?", help=f"Run directory, or {NETWORKS}.")
-    parser.add_argument("--model", type=str | None, help="A network by name, instead of naming it first.")
+    parser.add_argument(
+        "--model", type=str | None, group=by_name, help="A network by name, instead of naming it first."
+    )
     weights = "For a network by name: a .safetensors or .pth state dict, or default for the weights that torchvision "
     weights += "or timm publish (downloaded once). With several such networks, once for each in their order."
-    parser.add_argument("--weights", type=str, action="append", help=weights)
-    parser.add_argument("--mean", type=float, nargs="+", default=[], help="Mean of their input; default ImageNet's.")
-    parser.add_argument("--std", type=float, nargs="+", default=[], help="Standard deviation of their input.")
-    parser.add_argument("--image_size", type=int | None, help="Side of their images; default 224 for most.")
+    parser.add_argument("--weights", type=str, action="append", group=by_name, help=weights)
+    parser.add_argument(
+        "--mean",
+        type=float,
+        nargs="+",
+        default=[],
+        group=by_name,
+        rare=True,
+        help="Mean of their input; default ImageNet's.",
+    )
+    parser.add_argument(
+        "--std", type=float, nargs="+", default=[], group=by_name, rare=True, help="Standard deviation of their input."
+    )
+    parser.add_argument(
+        "--image_size",
+        type=int | None,
+        group=by_name,
+        limit=at_least(1),
+        help="Side of their images; default 224 for most.",
+    )
 
 
 def add_data_options(parser: Parser, purpose: str) -> None:
     """Add the options that `NamedNetwork.data` reads, and the device; `purpose` says what the data are for."""
-    parser.add_argument("--data", type=str | None, help=purpose)
-    parser.add_argument("--data_dir", type=Path | None, help="Where downloaded sets live.")
-    parser.add_argument("--cache_dir", type=Path | None, help="Where decoded images are cached.")
-    parser.add_argument("--device", type=str, choices=DEVICES, default="auto", help="Where to compute.")
+    where = "where, and on what"
+    parser.add_argument("--data", type=str | None, group="images", help=purpose)
+    parser.add_argument("--data_dir", type=Path | None, group=where, rare=True, help="Where downloaded sets live.")
+    parser.add_argument(
+        "--cache_dir", type=Path | None, group=where, rare=True, help="Where decoded images are cached."
+    )
+    parser.add_argument("--device", type=str, choices=DEVICES, default="auto", group=where, help="Where to compute.")
 
 
 def read_words(parser: Parser, words: Sequence[str]) -> dict[str, Any]:
-    """Read a command line where networks and images may stand among the options; the parser wants them together."""
-    takes = {option: action.nargs for action in parser._actions for option in action.option_strings}
-    front, options = list[str](), list[str]()
-    left = 0.0  # words that still belong to the last option
-    for word in words:
-        if is_option := word.startswith("--"):
-            nargs = takes.get("--" + word[2:].replace("-", "_"), 0)
-            left = 0 if "=" in word or nargs == 0 else math.inf if nargs == "+" else 1
-        (options if is_option or left > 0 else front).append(word)
-        left -= not is_option
-    return parser.read([*front, *options])
+    """Read a command line where networks and images may stand among the options."""
+    return parser.read(words)
 
 
 def networks_and_images(options: Options) -> tuple[list[str], list[Path]]:
     """Tell the names of the networks in front, at least one, from the images after them."""
+    description, config = (value(path) for path in _OF_RUNS)
     words = [word for word in (options["model"], options["network"], *options["images"]) if word is not None]
     if not words:
         raise ArgumentError(f"no network is named; pass a run directory, or {NETWORKS}.")
     last = 1
     while last < len(words) and (
-        _by_name(words[last]) or any((Path(words[last]) / file).is_file() for file in (DESCRIPTION, CONFIG))
+        _by_name(words[last]) or any((Path(words[last]) / file).is_file() for file in (description, config))
     ):
         last += 1
     return words[:last], [Path(word) for word in words[last:]]
@@ -145,15 +169,25 @@ def _by_name(word: str, prefixes: Sequence[str] = (*_WEIGHTLESS, "pretrained")) 
     return bool(rest) and prefix in prefixes
 
 
+def check_named(names: Iterable[str | None], data: str | None = None) -> None:
+    """Raise an error if one of the words names no network and no run, or data are not known; nothing is imported."""
+    for name in filter(None, names):
+        _check_there(name)
+        if _by_name(name):
+            known.check_model(name, "the network")
+    if data is not None:
+        known.check_data(data, "--data")
+
+
 def _check_there(name: str) -> None:
     """Raise `RunError` unless a word names a network or a path that exists."""
     if _by_name(name) or Path(name).exists():
         return
-    known = {key: f"torchvision:{key}" for key in torchvision_names()}
-    known |= {key: f"pretrained:{key}" for key, _ in PRETRAINED}
+    names = {key: f"torchvision:{key}" for key in known.torchvision_names()}
+    names |= {key: f"pretrained:{key}" for key, _ in value("gradsculpt.models.PRETRAINED")}
     raise RunError(
         f"there is no run directory {name}; pass the --out of a `gradsculpt train`, or the name of a network: "
-        f"{NETWORKS}.{did_you_mean(Path(name).name, known, 3)}"
+        f"{NETWORKS}.{did_you_mean(Path(name).name, names, 3)}"
     )
 
 
@@ -171,6 +205,9 @@ def open_classifier(
     Options that do not suit are an `ArgumentError`, an unfinished run a `RunError`, other failures a `ModelError`.
     """
     _check_there(name)
+    from gradsculpt.inputs import InputSpace
+    from gradsculpt.models import pretrained, with_weights
+
     short = name.rpartition(":")[2]
     if _by_name(name, _WEIGHTLESS):
         if weights is None:

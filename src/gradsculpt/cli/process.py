@@ -1,14 +1,19 @@
 """What a command does to its own process, and where it writes; a library must not do this to its host."""
 
+from __future__ import annotations
+
 import contextlib
 import ctypes
 import sys
+from typing import TYPE_CHECKING
 
-import torch
 from rich.console import Console
 
 from gradsculpt.errors import ArgumentError
 from gradsculpt.progress import Reporter
+
+if TYPE_CHECKING:
+    import torch
 
 DEVICES = ("auto", "cpu", "cuda", "mps")
 
@@ -24,6 +29,8 @@ def prepare() -> None:
     PyTorch can only arrange before its threads start. And memory that was freed is kept: by default glibc returns every
     activation map to the system and gets it back page by page, which is slow.
     """
+    import torch
+
     torch.set_flush_denormal(True)
     with contextlib.suppress(OSError, AttributeError):  # not glibc: the system's own ways
         mallopt = ctypes.CDLL(None).mallopt
@@ -43,6 +50,8 @@ def result_console() -> Console:
 
 def find_device(name: str) -> torch.device:
     """Return the device of that name, `ArgumentError` if it cannot be had; auto takes the first accelerator."""
+    import torch
+
     there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
     devices = [device for device, available in there.items() if available]
     if name != "auto" and name not in devices:

@@ -1,26 +1,29 @@
 """What the commands that score networks share: the options of a protocol, scoring into a folder, and the page."""
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
-from gradsculpt import checks
 from gradsculpt.cli.folder import file_name, numbered
-from gradsculpt.cli.networks import NamedNetwork, Run, add_data_options, open_run
+from gradsculpt.cli.limits import at_least
+from gradsculpt.cli.networks import NamedNetwork, Run, add_data_options, check_named, open_run
 from gradsculpt.cli.parser import Options, Parser, command_parser
-from gradsculpt.cli.parts import attribution, part
-from gradsculpt.data import ImageSet, Splits, loader
+from gradsculpt.cli.parts import attribution, check_parts, hints_of, part
+from gradsculpt.cli.sources import value
 from gradsculpt.errors import ArgumentError
-from gradsculpt.evaluation import MetricGroup, Protocol, Scorecard, ScoreGroup, evaluate
-from gradsculpt.evaluation.scorecard import FILE
 from gradsculpt.files import whole
 from gradsculpt.locks import locked
-from gradsculpt.metrics import METRICS
 from gradsculpt.progress import Reporter
-from gradsculpt.report import RunView, Sample, choose, read_curve, render, sample_maps, sheet
+
+if TYPE_CHECKING:
+    from gradsculpt.data import ImageSet, Splits
+    from gradsculpt.evaluation import Protocol, Scorecard, ScoreGroup
+    from gradsculpt.report import RunView, Sample
+
+FILE, VALUES = map(value, ("gradsculpt.evaluation.scorecard.FILE", "gradsculpt.evaluation.per_image_values.VALUES"))
 
 _FULL = (
     "Every group with as many draws, steps and images as the papers; the targeted attack within 4 of 255, as theirs of "
@@ -41,24 +44,47 @@ def add_protocol(parser: Parser, words: Sequence[str]) -> None:
     )
     parser.add_argument("--groups", type=str, nargs="+", help=scored)
     add_data_options(parser, "Another source of images with the same classes.")
-    parser.add_argument("--split", type=str, choices=["test", "val", "train"], default="test", help="Part to score.")
-    parser.add_argument("--limit", type=int | None, help="Use so many images, drawn at random by the seed.")
-    parser.add_argument("--batch_size", type=int, default=64, help="Images at once.")
+    parser.add_argument(
+        "--split", choices=["test", "val", "train"], default="test", group="images", help="Part to score."
+    )
+    parser.add_argument(
+        "--limit",
+        type=int | None,
+        limit=at_least(1),
+        group="images",
+        help="Use so many images, drawn at random by the seed.",
+    )
+    parser.add_argument(
+        "--batch_size", type=int, default=64, limit=at_least(1), group="where, and on what", help="Images at once."
+    )
     maps = "The maps, with settings as in smoothgrad:samples=64; gradsculpt list."
     parser.add_argument("--method", type=str, default="gradient", help=maps)
-    parser.add_argument("--output", type=str, default="logit", help="logit, probability or log_probability.")
+    output = hints_of(value("gradsculpt.attributions.Gradient"))["output"]
+    parser.add_argument("--output", type=output, default="logit", help="What the maps explain, of a class.")
     parser.add_argument(
         "--target", type=str, choices=["true", "predicted"], default="true", help="The class whose maps are read."
     )
-    parser.add_argument("--seed", type=int, default=0, help="Seed of the noise, of --limit and of the intervals.")
+    parser.add_argument(
+        "--seed", type=int, default=0, limit=at_least(0), help="Seed of the noise, of --limit and of the intervals."
+    )
     if "--quick" in words:
         parser.set_defaults(limit=_QUICK_IMAGES, batch_size=_QUICK_BATCH)
 
 
-def read_protocol(options: Options, network: NamedNetwork) -> Protocol:
-    """Return the protocol that the options of `add_protocol` ask for."""
+def check_protocol(options: Options) -> None:
+    """Raise an error if the options of `add_protocol` name what is not known; nothing is imported."""
     if options["quick"] and options["full"]:
         raise ArgumentError("--quick and --full exclude each other; pass one.")
+    metrics = {metric.__name__ for metric in value("gradsculpt.metrics.METRICS")}
+    groups = [text for text in options["groups"] or () if text not in metrics]
+    check_parts(groups, "ScoreGroup", "--groups")
+    check_parts([options["method"]], "Attribution", "--method")
+
+
+def read_protocol(options: Options, network: NamedNetwork) -> Protocol:
+    """Return the protocol that the options of `add_protocol` ask for."""
+    from gradsculpt.evaluation import Protocol
+
     chosen = Protocol.quick() if options["quick"] else Protocol.full() if options["full"] else Protocol()
     groups = tuple(_group(text, chosen) for text in options["groups"] or ()) or chosen.groups
     maps = attribution(options["method"], options["output"], network.bounds)
@@ -67,6 +93,8 @@ def read_protocol(options: Options, network: NamedNetwork) -> Protocol:
 
 def _group(text: str, protocol: Protocol) -> ScoreGroup:
     """Return a group by name or class path; settings that are not typed are those of the protocol, where it has it."""
+    from gradsculpt.evaluation import MetricGroup, ScoreGroup
+    from gradsculpt.metrics import METRICS
 
     def supplied(cls: type) -> dict[str, Any]:
         group = next((group for group in protocol.groups if type(group) is cls), None)
@@ -85,8 +113,12 @@ def score(
 
     Options are those of `add_protocol`; data with classes that the network does not know are an `ArgumentError`.
     """
+    import numpy as np
+
+    from gradsculpt.data import loader
+    from gradsculpt.evaluation import evaluate
+
     limit = options["limit"]
-    checks.at_least("--limit", 1 if limit is None else limit, 1)
     images = _labelled(network, getattr(splits, options["split"]))
     if limit is not None and limit < len(images):  # the first ones would be of one class where they are sorted by it
         chosen = np.random.default_rng(protocol.seed).choice(len(images), limit, replace=False)
@@ -122,9 +154,12 @@ def comparison_options(words: Sequence[str]) -> dict[str, Any]:
     parser = command_parser("compare", "Score runs on the same images and put them on one self-contained page.")
     parser.add_argument("runs", type=Path, nargs="+", help="Run directories; the others are set against the first.")
     parser.add_argument("--out", type=Path, default=Path("report.html"), help="The page.")
-    parser.add_argument("--count", type=int, default=8, help="Images whose maps are shown.")
+    parser.add_argument("--count", type=int, default=8, limit=at_least(1), help="Images whose maps are shown.")
     add_protocol(parser, words)
-    return parser.read(words)
+    options = parser.read(words)
+    check_named(map(str, options["runs"]), options["data"])
+    check_protocol(options)
+    return options
 
 
 def compare(options: dict[str, Any], reporter: Reporter, note: str = "") -> list[Scorecard]:
@@ -133,8 +168,9 @@ def compare(options: dict[str, Any], reporter: Reporter, note: str = "") -> list
     Nothing is written into the runs: scorecards are kept beside the page, in `scores_folder`. Runs with different
     classes, or with images of different sizes of different data, are an `ArgumentError`.
     """
+    from gradsculpt.report import render, sheet
+
     runs = [open_run(path, options["device"]) for path in options["runs"]]
-    checks.at_least("--count", options["count"], 1)
     first = runs[0]
     for other in runs[1:]:
         if other.classifier.classes != first.classifier.classes:
@@ -162,6 +198,8 @@ def scores_folder(page: Path) -> Path:
 
 def _views(runs: Sequence[Run], options: Options, reporter: Reporter) -> tuple[list[RunView], list[Sample]]:
     """Return what a page tells of each run, and the images that it shows."""
+    from gradsculpt.report import RunView, Sample, choose, read_curve, sample_maps
+
     views, shown, names = list[RunView](), list[Sample](), numbered(file_name(run.name) for run in runs)
     for opened, name in zip(runs, names, strict=True):
         splits = opened.data(options, Reporter() if views else reporter)
@@ -176,6 +214,8 @@ def _views(runs: Sequence[Run], options: Options, reporter: Reporter) -> tuple[l
 
 def _labelled(network: NamedNetwork, images: ImageSet) -> ImageSet:
     """Return images with the labels that they have as classes of a network."""
+    import numpy as np
+
     classes = network.classifier.classes
     nameless = classes == tuple(map(str, range(len(classes)))) and len(classes) == len(images.classes)
     if images.classes == classes or nameless:

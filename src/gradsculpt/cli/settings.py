@@ -1,72 +1,164 @@
 """The settings of a training from a recipe, a file and flags."""
 
-import argparse
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from inspect import Parameter
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-import yaml
+from gradsculpt.cli import documents, known, schema
+from gradsculpt.cli.documents import Place
+from gradsculpt.cli.parser import Parser, command_parser, recipe_path, typed, without_effect
+from gradsculpt.cli.parts import settings_of
+from gradsculpt.cli.screen import option_name
+from gradsculpt.cli.sources import value
+from gradsculpt.errors import ArgumentError, did_you_mean
 
-from gradsculpt.cli.parser import command_parser, recipe_path, without_effect
-from gradsculpt.errors import ArgumentError
-from gradsculpt.training import Optimization, TrainSettings
-from gradsculpt.training.resuming import CONFIG, run_config
+if TYPE_CHECKING:
+    from gradsculpt.training import TrainSettings
+
+SETTINGS, OPTIMIZATION = "gradsculpt.training.settings.TrainSettings", "gradsculpt.training.settings.Optimization"
 
 _SGD, _STEP = ("optimizer", "sgd"), ("schedule", "step")
 _ONLY_WITH = {"momentum": _SGD, "milestones": _STEP, "gamma": _STEP}
 """Flags that say nothing unless another setting has a certain value; a recipe may hold them for whoever chooses it."""
 
+_GROUPS = {
+    "what is trained": (
+        "data recipe objective model weights freeze softplus image_size",
+        "val_fraction train_count shuffle_labels augment statistics strict",
+    ),
+    "how": (
+        "epochs batch_size optimizer lr schedule seed",
+        "weight_decay momentum betas milestones gamma warmup accumulate clip",
+    ),
+    "where, and on what": (
+        "out device threads",
+        "data_dir cache_dir devices nodes precision channels_last tensorboard",
+    ),
+    "going on": ("resume", ""),
+}
+"""The headings of the help: the settings under each that are common, and those that are rare."""
 
-def read_settings(words: Sequence[str]) -> TrainSettings:
+_EXAMPLES = (
+    "gradsculpt train --data folder:photos --recipe elastic-net --model resnet34 --out runs/en",
+    "gradsculpt train --data cells --objective 'gradientpenalty(l1(0.01))' --epochs 5 --out runs/l1",
+    "gradsculpt train --recipe elastic-net --objective.penalty.l1 0.03 --out runs/stronger",
+    "gradsculpt train --resume --epochs 40 --out runs/en",
+)
+
+_NAMED = {"data": known.check_data, "model": known.check_model}
+"""Settings that name something outside; the check of each."""
+
+
+def read_settings(words: Sequence[str]) -> "TrainSettings":
     """Return the settings of a command line; what is not understood in it or in a file is an `ArgumentError`.
 
     A recipe, or several joined by +, comes first, then a configuration file, then the flags, in whatever order they are
     typed; --resume starts from the run's own file.
     """
-    parser = command_parser("train", "Train a classifier and leave a run directory.")
-    parser.add_argument("--config", action="config", help="YAML file of settings; flags override it.")
-    parser.add_class_arguments(TrainSettings, skip={"optimization"})
-    parser.add_class_arguments(Optimization)
-    files, flags = _files_first(words)
-    values = parser.read([*files, *flags])
-    values.pop("config", None)
-    for name, (setting, needed) in _ONLY_WITH.items():
-        if values[setting] != needed:
-            without_effect(words, [name], f"without --{setting} {needed}")
-    if values["optimizer"] == "sgd":
-        without_effect(words, ["betas"], "with --optimizer sgd")
-    optimization = Optimization(**{name: values.pop(name) for name in Optimization.__dataclass_fields__})
-    return TrainSettings(**values, optimization=optimization)
-
-
-def _files_first(words: Sequence[str]) -> tuple[list[str], list[str]]:
-    """Return --config options for the run to resume, the recipe and the user's file, and the other words."""
-    scan = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
-    try:
-        scan.add_argument("--config", type=Path, action="append", default=[])
-        first, others = scan.parse_known_args(words)
-        scan.add_argument("--recipe")
-        scan.add_argument("--out", type=Path)
-        scan.add_argument("--resume", nargs="?", const="true", default="false")
-        named, _ = scan.parse_known_args(others)
-    except argparse.ArgumentError:
-        return [], list(words)  # a flag without its value: the full parser says so
-    configs: list[Path] = first.config
-    recipe = named.recipe or next(filter(None, map(_recipe_in, reversed(configs))), None)
-    resumed = None if named.out is None or named.resume == "false" else named.out / CONFIG
-    files = [*([] if recipe is None else [recipe_path(name) for name in recipe.split("+")]), *configs]
+    given = train_parser().read(words)
+    contents = [documents.read(path) for path in given["config"] or ()]
+    files = [*_recipes(given["recipe"], contents), *(given["config"] or ())]
+    resumed = given["out"] / value("gradsculpt.training.resuming.CONFIG") if given["resume"] else None
     if resumed is not None and resumed.is_file():
+        from gradsculpt.training.resuming import run_config
+
         run_config(resumed)
         files = [resumed, *files]
-    return [word for file in files for word in ("--config", str(file))], others
+    _check(files, given, words)
+    from gradsculpt.cli.building import build
+
+    settings = build(files, _without_config(words))
+    chosen = settings.optimization
+    for name, (setting, needed) in _ONLY_WITH.items():
+        if getattr(chosen, setting) != needed:
+            without_effect(words, [name], f"without --{setting} {needed}")
+    if chosen.optimizer == "sgd":
+        without_effect(words, ["betas"], "with --optimizer sgd")
+    return settings
 
 
-def _recipe_in(config: Path) -> str | None:
-    try:
-        content = yaml.safe_load(config.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ArgumentError(
-            f"--config {config} cannot be read ({error.strerror}); pass a YAML file of settings."
-        ) from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ArgumentError(f"--config {config} is not valid YAML: {error}") from error
-    return content.get("recipe") if isinstance(content, dict) else None
+def train_parser() -> Parser:
+    """Return the options of a training."""
+    parser = command_parser("train", "Train a classifier and leave a run directory.", _EXAMPLES)
+    parser.headings, parser.dotted = tuple(_GROUPS), ("objective", "augment")
+    what = next(iter(_GROUPS))
+    told = "YAML file of settings, such as the config.yaml of a run; flags override it, and it a recipe."
+    parser.add_argument("--config", type=Path, action="append", group=what, help=told)
+    groups = {name: heading for heading, (common, rare) in _GROUPS.items() for name in f"{common} {rare}".split()}
+    common = [name for names, _ in _GROUPS.values() for name in names.split()]
+    parser.add_settings(SETTINGS, ["optimization"], groups, common)
+    parser.add_settings(OPTIMIZATION, (), groups, common)
+    return parser
+
+
+def _takes() -> dict[str, tuple[Any, Parameter]]:
+    """Return what a file of settings may hold: of which class each is, and its type and default."""
+    classes = [value(SETTINGS), value(OPTIMIZATION)]
+    return {name: (cls, each) for cls in classes for name, each in settings_of(cls).items() if name != "optimization"}
+
+
+def _recipes(recipe: str | None, contents: Sequence[tuple[dict[str, Any], Place]]) -> list[Path]:
+    """Return the files of the recipe that is typed, or else of that which the last file names."""
+    said = "--recipe"
+    if recipe is None:
+        named = [(content["recipe"], place.at("recipe")) for content, place in contents if content.get("recipe")]
+        recipe, said = (named[-1][0], str(named[-1][1])) if named else (None, "")
+    if not isinstance(recipe, str):
+        return []  # what else a file holds there is refused with its other settings
+    if recipe.endswith((".yaml", ".yml")):
+        raise ArgumentError(f"{said} {recipe} is a file, and recipes go by their names; pass --config {recipe}.")
+    return [recipe_path(name, said) for name in recipe.split("+")]
+
+
+def _check(files: Sequence[Path], given: Mapping[str, Any], words: Sequence[str]) -> None:
+    """Raise `ArgumentError` for what can be told of files and flags before the classes are imported."""
+    takes, state, places = _takes(), dict[str, Any](), dict[str, Place]()
+    for path in files:
+        content, place = documents.read(path)
+        for name in content:
+            if name not in takes:
+                raise _unknown(str(name), content, state, place)
+            cls, _ = takes[name]
+            each = schema.check_setting(name, content[name], cls, place.at(name))
+            state[name], places[name] = schema.merged(state.get(name), each), place.at(name)
+    for option in dict.fromkeys(typed(words)):
+        name, *keys = option.removeprefix("--").split(".")
+        if name not in takes:
+            continue
+        cls, setting = takes[name]
+        place = Place(option_name(option), (name,))
+        current = state.get(name, None if setting.default is Parameter.empty else setting.default)
+        text = given[".".join([name, *keys])]
+        if keys:
+            state[name] = schema.changed(current, setting.annotation, keys, text, place)
+        else:
+            state[name] = schema.merged(current, text) if isinstance(text, dict) else text
+            if not isinstance(text, Path):
+                schema.check_setting(name, text, cls, place)
+        places[name] = place
+    for name, each in state.items():
+        schema.check_complete(each, Place(str(places[name]), (name,)))
+        if name in _NAMED:
+            _NAMED[name](each, str(places[name]))
+
+
+def _unknown(name: str, content: Mapping[str, Any], state: Mapping[str, Any], place: Place) -> ArgumentError:
+    takes = _takes()
+    place = place.at(name)
+    for key, each in {**state, **{key: each for key, each in content.items() if key in takes}}.items():
+        for told in schema.belongs(name, schema.plain(each), Place(str(place), (key,))):
+            return ArgumentError(f"{place} is no setting of a training: {told}.")
+    hint = did_you_mean(name, list(takes))
+    if not hint and (of := schema.owners(name)):
+        hint = f" It is a setting of {' and '.join(of[:3])}, to be written within the objective."
+    return ArgumentError(f"{place} is no setting of a training.{hint} The settings are {', '.join(takes)}.")
+
+
+def _without_config(words: Sequence[str]) -> list[str]:
+    kept, skipped = list[str](), False
+    for word in words:
+        if not skipped and word.partition("=")[0] != "--config":
+            kept.append(word)
+        skipped = word == "--config"
+    return kept

@@ -2,13 +2,16 @@
 
 from collections.abc import Sequence
 
+from gradsculpt.cli.process import prepare
 from gradsculpt.cli.settings import read_settings
 from gradsculpt.progress import Reporter
-from gradsculpt.training import fit
 
 
 def run(words: Sequence[str], reporter: Reporter) -> None:
     """Train a classifier and leave a run directory."""
     settings = read_settings(words)
+    from gradsculpt.training import fit
+
+    prepare()
     fit(settings, reporter)
     reporter.say(f"The run is in {settings.out}. Next: gradsculpt evaluate {settings.out}")

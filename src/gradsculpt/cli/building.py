@@ -1,0 +1,85 @@
+"""The objects that a training is made of, from words and files that are known to be right (see `settings`)."""
+
+import argparse
+import warnings
+from collections.abc import Callable, Sequence
+from itertools import zip_longest
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from gradsculpt.cli.parser import underscored
+from gradsculpt.cli.parts import spelled_out
+from gradsculpt.cli.screen import option_name
+from gradsculpt.errors import ArgumentError
+
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore")
+    from jsonargparse import ArgumentParser
+    from jsonargparse._typehints import ActionTypeHint
+
+if TYPE_CHECKING:
+    from gradsculpt.training import TrainSettings
+
+# Names and paths: YAML would read `a: b`, `[x]` or `1e3` otherwise, and no bytes that are not UTF-8.
+_AS_TYPED: dict[Any, Callable[[str], Any]] = {
+    **{str: str, str | None: str, Path: Path},
+    Path | None: lambda text: None if text == "null" else Path(text),
+}
+
+
+class _Setting(ActionTypeHint):
+    """A setting of a command, of a file or of a class, which takes parts as they are typed (see `parts`)."""
+
+    def _check_type(self, value: Any, append: bool = False, cfg: Any = None, mode: Any = None) -> Any:
+        if (make := _AS_TYPED.get(self._typehint)) is not None and isinstance(value, str) and value:
+            return make(value)
+        return super()._check_type(spelled_out(value, self._typehint, self.dest), append, cfg, mode)  # type: ignore[no-untyped-call]
+
+
+class _Builder(ArgumentParser):
+    """jsonargparse, which takes parts as they are typed."""
+
+    def add_argument(self, *args: Any, **kwargs: Any) -> argparse.Action:
+        # jsonargparse writes this method into its groups of options too.
+        action: argparse.Action = super().add_argument(*args, **kwargs)
+        if type(action) is ActionTypeHint:
+            action.__class__ = _Setting
+        return action
+
+
+def build(files: Sequence[Path], flags: Sequence[str]) -> "TrainSettings":
+    """Return the settings that files say, each over those before it, and flags over them all.
+
+    What is still wrong, as only the classes themselves can tell it, is an `ArgumentError`.
+    """
+    from gradsculpt.training import Optimization, TrainSettings
+
+    builder = _Builder(prog="gradsculpt train", exit_on_error=False, allow_abbrev=False)
+    builder.add_argument("--config", action="config")
+    builder.add_class_arguments(TrainSettings, skip={"optimization"})
+    builder.add_class_arguments(Optimization)
+    words = [word for file in files for word in ("--config", str(file))]
+    try:
+        values = builder.instantiate(builder.parse_args([*words, *_spelled_out(builder, flags)])).as_dict()
+    except ValueError as error:
+        raise ArgumentError(str(error)) from error
+    except argparse.ArgumentError as error:
+        told: BaseException | None = error
+        while told is not None and not isinstance(told, ArgumentError):
+            told = told.__cause__ or told.__context__
+        line = option_name(" ".join(str(error).split())).rstrip(".")
+        raise told or ArgumentError(f"{line}. See gradsculpt train --help.") from error
+    values.pop("config", None)
+    optimization = Optimization(**{name: values.pop(name) for name in Optimization.__dataclass_fields__})
+    return TrainSettings(**values, optimization=optimization)
+
+
+def _spelled_out(builder: _Builder, flags: Sequence[str]) -> list[str]:
+    """Let options have dashes, and a switch stand alone: --strict is --strict=true."""
+    words = [underscored(word) for word in flags]
+    booleans = (action for action in builder._actions if getattr(action, "_typehint", None) is bool)
+    switches = {option for action in booleans for option in action.option_strings}
+    return [
+        f"{word}=true" if word in switches and after.lower() not in ("true", "false") else word
+        for word, after in zip_longest(words, words[1:], fillvalue="")
+    ]

@@ -1,0 +1,98 @@
+"""The names of data and networks, checked before anything is imported or read."""
+
+import re
+from collections.abc import Sequence
+from functools import cache
+from importlib.util import find_spec
+from pathlib import Path
+
+from gradsculpt.cli.sources import value
+from gradsculpt.errors import DataError, ModelError, did_you_mean
+
+RECIPES = Path(__file__).parent.parent / "recipes"
+
+_REGISTERED = re.compile(r'^@register_model(?:\((?:name="(\w+)")?\))?.*?^def (\w+)', re.MULTILINE | re.DOTALL)
+
+
+def likely_option(word: str, options: Sequence[str]) -> str:
+    """Return the question that ends the message about a word that stands where only options do."""
+    name = f"--{word.lower().partition('=')[0].replace('_', '-')}"
+    kinds = [kind for kind, _ in value("gradsculpt.models.MODELS")]
+    data = [source.arguments["name"] for source in value("gradsculpt.data.SOURCES")]
+    readings = {
+        name: name in options,
+        f"--recipe {word}": (RECIPES / f"{word}.yaml").is_file(),
+        f"--config {word}": word.endswith((".yaml", ".yml")),
+        f"--data {word}": word in data or word.startswith("folder:"),
+        f"--model {word}": word in kinds or word.partition(":")[0] in ("torchvision", "timm", "pretrained"),
+        f"--data folder:{word}": Path(word).is_dir(),
+    }
+    meant = [text for text, holds in readings.items() if holds and text.partition(" ")[0] in options]
+    return f" Did you mean {meant[0]}?" if meant else ""
+
+
+def check_data(name: str, where: str) -> None:
+    """Raise `DataError` if a name is none of data; `where` is what names it."""
+    kinds = [source.arguments["name"] for source in value("gradsculpt.data.SOURCES")]
+    prefix, colon, rest = name.partition(":")
+    if (name in kinds and not colon) or (colon and any(kind.startswith(f"{prefix}:") for kind in kinds) and rest):
+        return
+    hint = did_you_mean(name.lower(), kinds)
+    if not hint and Path(name).is_dir():
+        hint = f" Did you mean folder:{name}?"
+    raise DataError(f"{where} {name} is not known, so there is nothing to read; choose from {', '.join(kinds)}.{hint}")
+
+
+def check_model(name: str, where: str) -> None:
+    """Raise `ModelError` if a name is none of a network; `where` is what names it."""
+    kinds = [kind for kind, _ in value("gradsculpt.models.MODELS")]
+    weighted = [each for each, _ in value("gradsculpt.models.PRETRAINED")]
+    prefix, colon, rest = name.partition(":")
+    open_ended = {kind.partition(":")[0] for kind in kinds if ":" in kind}
+    if (not colon and name in kinds) or (rest and prefix in open_ended - {"torchvision", "timm"}):
+        return
+    there = {"torchvision": _in_torchvision, "timm": _in_timm, "pretrained": weighted.__contains__}
+    listed = {"torchvision": torchvision_names(), "timm": [], "pretrained": weighted}
+    if rest and prefix in there:
+        if there[prefix](rest):
+            return
+        names = _names("timm") if prefix == "timm" else listed[prefix]
+        near = did_you_mean(rest, {each: f"{prefix}:{each}" for each in names}, 3)
+        fact = "there is no pretrained network" if prefix == "pretrained" else f"{prefix} has no network"
+        allowed = f" The pretrained ones are {', '.join(weighted)}." if prefix == "pretrained" else ""
+        raise ModelError(f"{where} {name} cannot be had: {fact} {rest!r}.{near}{allowed}")
+    choices = {each: f"{kind}:{each}" for kind in ("torchvision", "pretrained") for each in listed[kind]}
+    near = did_you_mean(name, choices | {kind: kind for kind in kinds}, 3)
+    raise ModelError(f"{where} {name} is not known; choose from {', '.join(kinds)}.{near}")
+
+
+@cache
+def torchvision_names() -> list[str]:
+    """List the image classifiers of torchvision, as its sources register them; empty if these cannot be found."""
+    return _names("torchvision")
+
+
+def _names(package: str) -> list[str]:
+    pairs = (pair for text in _texts(package) for pair in _REGISTERED.findall(text))
+    return sorted(given or name for given, name in pairs)
+
+
+def _in_torchvision(name: str) -> bool:
+    """Tell whether torchvision may have a model, which need be no classifier: that is told when it is looked up."""
+    texts = _texts("torchvision", "**/*.py")
+    return not texts or any(f"def {name}(" in text for text in texts)
+
+
+def _in_timm(name: str) -> bool:
+    """Tell whether timm may have a network: whether its sources name it anywhere, or cannot be found."""
+    base, texts = name.partition(".")[0], _texts("timm")
+    return not texts or ":" in name or any(re.search(rf"\b{re.escape(base)}\b", text) for text in texts)
+
+
+@cache
+def _texts(package: str, files: str = "*.py") -> list[str]:
+    spec = find_spec(package)
+    if spec is None or spec.origin is None:
+        return []
+    found = (Path(spec.origin).parent / "models").glob(files)
+    return [file.read_text(encoding="utf-8") for file in found]
