@@ -17,7 +17,7 @@ from gradsculpt.inputs import as_images
 P = ParamSpec("P")
 R = TypeVar("R", bound="Tensor | dict[str, Tensor]")
 
-_BATCHES = frozenset(("maps", "a", "b", "truth", "gaze", "x", "y", "logits"))
+_BATCHES = frozenset(("maps", "a", "b", "truth", "gaze", "x", "logits"))
 
 
 @dataclass(frozen=True)
@@ -87,7 +87,9 @@ class Metric(Generic[P, R]):
         return self.function(*args, **tensors)
 
     def _tensor(self, name: str, value: Any, model: object) -> Any:
-        """Return an array, or a list where maps, images, logits or classes have to be given, as a tensor."""
+        """Return an array, or a list where maps, images or logits have to be given, as a tensor."""
+        if name == "y":  # classes are read by `checks.labels`, which takes single ones too
+            return value
         if not isinstance(value, np.ndarray) and not (isinstance(value, list) and name in _BATCHES):
             return value
         return as_images(model, value) if name == "x" else checks.tensor(name, value)
