@@ -1,7 +1,7 @@
-"""What a command costs before it does anything: `--help`, and a run from the command to its first step.
+"""What a command costs before it does anything: help, lists, a refusal, and a run from the command to its first step.
 
-The run's overhead is beside that of the shortest program that a user would write with Lightning: import it, make a
-network and fit one batch.
+What needs no network is beside `python -c "import torch"`, which it must not do. The run's overhead is beside that of
+the shortest program that a user would write with Lightning: import it, make a network and fit one batch.
 
     python benchmarks/startup.py [--repeats 5]
 """
@@ -14,7 +14,21 @@ import tempfile
 import time
 from pathlib import Path
 
-HELP_GOAL, RUN_GOAL = 1.0, 12.0
+RUN_GOAL = 12.0
+
+# What is told before anything heavy is imported, and in how many seconds.
+_LIGHT = {
+    "--help": 1.0,
+    "trian": 0.5,
+    "list": 1.0,
+    "train --help": 1.0,
+    "train --recepie l1": 0.5,
+    "train --out x --epochs many": 0.5,
+    "train --out x --recipe elastc-net": 0.5,
+    "train --out x --recipe l1 --objective.penalty.wieght 1": 0.5,
+    "train --out x --model torchvision:resnet19": 0.5,
+    "explain runs/nowhere cat.jpg --out x": 0.5,
+}
 
 # Ends the process at the first training step, so what is timed is everything before it.
 _FIRST_STEP = """
@@ -47,28 +61,34 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=5)
     repeats = parser.parse_args().repeats
     command = str(Path(sys.executable).parent / "gradsculpt")
-    helps, runs, plains = [], [], []
+    runs, plains, torches, light = [], [], [], {words: list[float]() for words in _LIGHT}
     for _ in range(repeats):
-        helps.append(seconds([command, "--help"]))
+        torches.append(seconds([sys.executable, "-c", "import torch"]))
+        for words, taken in light.items():
+            taken.append(seconds([command, *words.split()], status=2 if _LIGHT[words] < 1 else 0))
         with tempfile.TemporaryDirectory() as out:
             flags = ["train", "--data", "digits", "--recipe", "elastic-net", "--out", f"{out}/run"]
             runs.append(seconds([sys.executable, "-c", _FIRST_STEP, *flags]))
         plains.append(seconds([sys.executable, "-c", _PLAIN_LIGHTNING]))
     ratio = statistics.median(run / plain for run, plain in zip(runs, plains, strict=True))
-    print(f"gradsculpt --help: {statistics.median(helps):.2f} s (goal {HELP_GOAL:g})")
+    heavy = statistics.median(torches)
+    print(f"import torch: {heavy:.2f} s")
+    for words, taken in light.items():
+        median = statistics.median(taken)
+        print(f"gradsculpt {words}: {median:.2f} s (goal {_LIGHT[words]:g}), {median / heavy:.2f} of import torch")
     print(f"gradsculpt train, to its first step: {statistics.median(runs):.2f} s (goal {RUN_GOAL:g})")
     print(f"the shortest Lightning program, to its first step: {statistics.median(plains):.2f} s; ratio {ratio:.2f}")
 
 
-def seconds(command: list[str]) -> float:
+def seconds(command: list[str], status: int = 0) -> float:
     """Return how long a command takes.
 
     Raises:
-        RuntimeError: If it fails.
+        RuntimeError: If it ends with another status.
     """
     started = time.perf_counter()
     done = subprocess.run(command, capture_output=True, text=True, check=False)
-    if done.returncode:
+    if done.returncode != status:
         raise RuntimeError(f"{command[0]} failed: {done.stderr[-2000:]}")
     return time.perf_counter() - started
 

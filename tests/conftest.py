@@ -1,5 +1,7 @@
 """Settings that every test shares."""
 
+import os
+
 import pytest
 import torch
 from hypothesis import HealthCheck, settings
@@ -17,6 +19,7 @@ settings.load_profile("gradsculpt")
 
 # Tests work on tiny tensors, and pytest-xdist already uses every core.
 torch.set_num_threads(1)
+os.environ["OMP_NUM_THREADS"] = "1"  # for commands, which choose for themselves
 
 
 @pytest.fixture(autouse=True)

@@ -17,7 +17,8 @@ SOURCE = Path(gradsculpt.__file__).parent
 ROWS: tuple[frozenset[str], ...] = tuple(
     frozenset(row.split())
     for row in (
-        "errors extensions checks inputs files locks wording numerics progress fingerprint configuration graph eager "
+        "errors extensions checks inputs files locks machine wording numerics progress fingerprint "
+        "configuration graph eager "
         "dispatch kernels diagnosis gradients outputs isolation drawing notebook",
         "penalties perturbations",
         "attributions objectives",
@@ -38,6 +39,9 @@ SAME_ROW = frozenset(
         ("extensions", "errors"),
         ("locks", "errors"),
         ("progress", "wording"),
+        ("outputs", "wording"),
+        ("inputs", "wording"),
+        ("checks", "wording"),
         ("inputs", "errors"),
         ("inputs", "checks"),
         ("gradients", "errors"),

@@ -19,7 +19,9 @@ def module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     monkeypatch.setattr(sys, "path", [entry for entry in sys.path if entry])
     monkeypatch.chdir(tmp_path)
     monkeypatch.delitem(sys.modules, "somebodys", raising=False)
-    with pytest.raises(ArgumentError, match=r"no module 'somebodys' .*the current folder does not count"):
+    with pytest.raises(
+        ArgumentError, match=r"no module 'somebodys' .*for a module that is typed, in the current folder"
+    ):
         imported("somebodys", "value", "--x somebodys.value", ArgumentError)
     monkeypatch.syspath_prepend(tmp_path)
     return "somebodys"

@@ -1,6 +1,8 @@
 """Lines in a log say how far the work is and how long the rest takes; brackets in names are no markup."""
 
 import io
+import threading
+import time
 
 import pytest
 from rich.console import Console
@@ -60,3 +62,41 @@ def test_nobody_listening_is_no_error(capsys: pytest.CaptureFixture[str]) -> Non
         tell(1, None)
     Reporter().say("x")
     assert capsys.readouterr() == ("", "")
+
+
+def lines_of(text: io.StringIO, count: int, seconds: float = 5.0) -> list[str]:
+    """Wait for so many lines, and return those that there are."""
+    end = time.monotonic() + seconds
+    while len(lines := text.getvalue().splitlines()) < count and time.monotonic() < end:
+        time.sleep(0.005)
+    return lines
+
+
+def test_a_log_hears_of_work_that_has_nothing_to_tell(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(progress, "_SILENCE_SECONDS", 0.02)
+    text = io.StringIO()
+    with Reporter(Console(file=text, width=200)).work("pictures", 5, "steps") as tell:
+        tell(1, None)
+        lines = lines_of(text, 2)
+    assert len(lines) >= 2
+    assert all(line.startswith("pictures: 1 of 5 steps, ") and line.endswith("s so far") for line in lines)
+    count = len(text.getvalue().splitlines())
+    time.sleep(0.06)
+    assert len(text.getvalue().splitlines()) == count  # and nothing once it has ended
+
+
+def test_silence_is_broken_after_ten_seconds() -> None:
+    assert progress._SILENCE_SECONDS == 10
+
+
+def test_a_terminal_and_a_reporter_without_listeners_start_no_thread() -> None:
+    before = threading.active_count()
+    with Reporter().work("x", 3), Reporter().alive(lambda: "y"):
+        assert threading.active_count() == before
+
+
+def test_one_image_is_an_image() -> None:
+    text = io.StringIO()
+    with Reporter(Console(file=text, width=200)).work("reading", 1) as tell:
+        tell(1, None)
+    assert text.getvalue() == "reading: 1 of 1 image\n"

@@ -38,6 +38,8 @@ from tests.training.small import images
 UNTOUCHED: dict[str, Any] = {
     "data": "cells",
     "model": "lenet",
+    "weights": None,
+    "freeze": (),
     "softplus": None,
     "epochs": 20,
     "batch_size": 64,
@@ -48,6 +50,7 @@ UNTOUCHED: dict[str, Any] = {
     "image_size": None,
     "val_fraction": 0.1,
     "train_count": None,
+    "keep": "best",
     "shuffle_labels": False,
     "augment": None,
     "seed": 0,
@@ -179,6 +182,23 @@ RECIPES: dict[str, tuple[Objective, dict[str, Any]]] = {
     ),
     # LGA, Figure 1; the weight is the least of Pereyra et al. 2017.
     "max-entropy": (MaxEntropy(0.1), {"softplus": 3.0}),
+}
+
+FINE_TUNING: dict[str, Any] = {
+    "model": "pretrained:mobilenet_v2",
+    "weights": "default",
+    "epochs": 20,
+    "batch_size": 16,
+    "image_size": 128,
+    "keep": "last",
+    "statistics": None,
+    "optimization": Optimization("adamw", lr=2e-3, weight_decay=1e-2, betas=(0.9, 0.999), schedule="cosine", warmup=4),
+}
+"""Ours: results/fine-tuning."""
+
+RECIPES |= {
+    "fine-tune": (GradientPenalty(L1(0.05), every=1, share=1.0), FINE_TUNING | {"softplus": 3.0}),
+    "fine-tune-standard": (CrossEntropy(), FINE_TUNING),
 }
 
 

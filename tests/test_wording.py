@@ -1,12 +1,15 @@
 """Texts from outside in print."""
 
+import re
 import unicodedata
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gradsculpt.wording import alike, printable
+import gradsculpt
+from gradsculpt.wording import alike, counted, printable
 
 
 @pytest.mark.parametrize(
@@ -38,3 +41,19 @@ def test_a_printable_text_is_one_line_of_unicode_and_stays_as_it_is(text: str) -
 def test_names_that_look_alike_are_seen() -> None:
     assert alike(["a", "b", "A", "a b", "a_b"]) == []
     assert alike(["a\n", "b", "a\\n"]) == [("a\n", "a\\n")]
+
+
+@pytest.mark.parametrize("things", ["images", "classes", "boxes", "batches", "unreadable images", "entries", "passes"])
+def test_one_of_a_kind_is_named_in_the_singular(things: str) -> None:
+    singular = {"classes": "class", "boxes": "box", "batches": "batch", "entries": "entry", "passes": "pass"}
+    assert counted(1, things) == f"1 {singular.get(things, things.removesuffix('s'))}"
+    assert counted(2, things) == f"2 {things}"
+
+
+def test_no_message_counts_without_minding_the_number() -> None:
+    """Where more than one thing is certain, as in `3 of the 10 classes`, nothing is wrong."""
+    careless = re.compile(r"(?<!of )(?<!of the )\{len\([^{}]*\)\}( [a-z-]+)? (images|files|maps|networks|pictures)\b")
+    source = Path(gradsculpt.__file__).parent
+    files = {path.name: path.read_text(encoding="utf-8") for path in source.rglob("*.py")}
+    found = [f"{name}: {match[0]}" for name, text in files.items() for match in careless.finditer(text)]
+    assert found == []

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from gradsculpt.errors import ArgumentError
+from gradsculpt.wording import counted
 
 Labels = Tensor | npt.NDArray[np.integer] | Sequence[int] | int
 """One class index for each image, or a single one for all of them."""
@@ -193,7 +194,7 @@ def labels(y: Labels, batch: int, classes: int | None = None) -> Tensor:
         indices = indices.clone().long() if indices.is_inference() else indices.long()
     low, high = int(indices.min()), int(indices.max())
     if low < 0 or (classes is not None and high >= classes):
-        known = "which no class has" if classes is None else f"but the model has {classes} outputs"
+        known = "which no class has" if classes is None else f"but the model has {counted(classes, 'outputs')}"
         fitting = "from 0 on" if classes is None else f"from 0 to {classes - 1}"
         raise ArgumentError(f"class indices run from {low} to {high} {known}; pass indices {fitting}.")
     return indices

@@ -2,29 +2,68 @@
 
 import importlib
 import inspect
-from collections.abc import Mapping
-from contextlib import suppress
+import os
+import re
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from contextvars import ContextVar
+from pathlib import Path
 from typing import Any
 
 from gradsculpt.errors import GradsculptError, did_you_mean, first_line
+
+_MODULE = re.compile(r"(?<![\w./-])(?:python:([A-Za-z_]\w*)|([A-Za-z_]\w*)(?=\.[A-Za-z_]))")
+_TYPED: ContextVar[frozenset[str]] = ContextVar("typed", default=frozenset())
+
+
+@contextmanager
+def typed(words: Sequence[str]) -> Iterator[None]:
+    """Let modules that are named in the words of a command lie in the folder where it was typed.
+
+    Inside the block, `imported` and `called` look there for them, after the installed packages, and for what they
+    import. A module that only a file names, as a run of a stranger's does, is never looked for there.
+    """
+    texts = [word for word in words if not any(Path(part).exists() for part in (word, word.partition("=")[2]) if part)]
+    token = _TYPED.set(frozenset(name for text in texts for pair in _MODULE.findall(text) for name in pair if name))
+    try:
+        yield
+    finally:
+        _TYPED.reset(token)
+
+
+@contextmanager
+def _here(module: str) -> Iterator[None]:
+    """Look also in the current folder inside the block, if the module was typed."""
+    here = os.getcwd() if module.partition(".")[0] in _TYPED.get() else None
+    if here is not None:
+        sys.path.append(here)
+        importlib.invalidate_caches()
+    try:
+        yield
+    finally:
+        if here is not None:
+            with suppress(ValueError):  # whoever removed it has put the path in order
+                sys.path.remove(here)
 
 
 def imported(module: str, name: str, said: str, error: type[GradsculptError], *, function: bool = False) -> Any:
     """Return what stands under a name in a module, which lies where Python looks.
 
-    That is not in the current folder, which may have come from a stranger.
+    That is in the current folder only for modules that were `typed`: a file may have come from a stranger.
 
     It raises `error` if there is no such module or name, or the import fails; messages quote what was `said`. With
     `function`, only what can be called will do.
     """
     try:
-        home = importlib.import_module(module)
+        with _here(module):
+            home = importlib.import_module(module)
     except Exception as reason:
         if isinstance(reason, ModuleNotFoundError) and f"{module}.".startswith(f"{reason.name}."):
             raise error(
-                f"{said} cannot be imported: there is no module {reason.name!r} among the installed packages or in "
-                "PYTHONPATH, and the current folder does not count. Install it, or name the folder that it lies in, as "
-                "in PYTHONPATH=FOLDER gradsculpt ..."
+                f"{said} cannot be imported: there is no module {reason.name!r} among the installed packages, in "
+                "PYTHONPATH or, for a module that is typed, in the current folder. Install it, or name the folder that "
+                "it lies in, as in PYTHONPATH=FOLDER gradsculpt ..."
             ) from reason
         raise error(f"{said} cannot be imported: {module} raised {first_line(reason)}. Mend the module.") from reason
     names = [key for key, value in vars(home).items() if callable(value) or not function]
@@ -61,7 +100,8 @@ def called(
     given = {**always, **{key: value for key, value in wanted.items() if key in takes}}
     call = f"{name}({', '.join(f'{key}={value}' for key, value in given.items())})"
     try:
-        return function(**given), call
+        with _here(module):
+            return function(**given), call
     except Exception as reason:
         named = ", ".join([*always, *(f"{key} if it has a parameter of that name" for key in wanted)])
         raise error(

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from gradsculpt import checks
 from gradsculpt.errors import ArgumentError
+from gradsculpt.wording import counted
 
 Bounds = tuple[float | Tensor, float | Tensor]
 """The least and the greatest value of an image, as the model takes it: numbers, or one a channel as [1, C, 1, 1]."""
@@ -41,7 +42,8 @@ class InputSpace:
             object.__setattr__(self, name, tuple(float(value) for value in getattr(self, name)))
         if not self.mean or len(self.mean) != len(self.std):
             raise ArgumentError(
-                f"mean has {len(self.mean)} channels but std has {len(self.std)}; give each one value a channel."
+                f"mean has {counted(len(self.mean), 'channels')} but std has {len(self.std)}; give each one "
+                "value a channel."
             )
         for std in self.std:
             checks.positive("std", std)

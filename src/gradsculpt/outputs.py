@@ -9,6 +9,7 @@ from torch import Tensor
 from gradsculpt.diagnosis import explained
 from gradsculpt.errors import ModelError
 from gradsculpt.gradients import Model
+from gradsculpt.wording import counted
 
 Key = str | int
 """The name of an output, or its position."""
@@ -114,7 +115,8 @@ def _is_logits(value: object, images: int) -> bool:
 
 def _unreadable(output: object, images: int, fact: str) -> ModelError:
     return ModelError(
-        f"the model returns {_told(output)} for {images} images, which {fact}; logits [{images}, K] are needed. Wrap "
+        f"the model returns {_told(output)} for {counted(images, 'images')}, which {fact}; logits [{images}, K] "
+        "are needed. Wrap "
         "it: gradsculpt.models.OutputOf(model, output_key=...) with the name or position of the logits, or a module "
         "that returns them."
     )

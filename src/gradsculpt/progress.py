@@ -1,5 +1,6 @@
 """How long work tells of itself: a bar on a terminal, plain lines in a log, nothing where nobody listens."""
 
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -8,12 +9,13 @@ from rich.console import Console
 from rich.progress import Progress as Bar
 from rich.progress import TextColumn
 
-from gradsculpt.wording import printable
+from gradsculpt.wording import counted, printable
 
 Progress = Callable[[int, int | None], None]
 """What a library call tells: how many are done, and of how many where that is known."""
 
 _LOG_SECONDS = 5.0
+_SILENCE_SECONDS = 10.0  # after which a log is told that the work goes on
 _AT_ONCE = 0.05  # what is done sooner was done before, by a call that was interrupted
 
 
@@ -46,6 +48,7 @@ class Reporter:
 
     def __init__(self, console: Console | None = None) -> None:
         self.console = console or Console(quiet=True)
+        self._said = time.monotonic()
 
     @property
     def interactive(self) -> bool:
@@ -54,29 +57,63 @@ class Reporter:
 
     def say(self, *lines: str) -> None:
         """Write lines as they are: brackets in names are no markup, and what cannot be shown stands as its escape."""
+        self._said = time.monotonic()
         for line in lines:
             self.console.print(printable(line), highlight=False, markup=False, emoji=False)
+
+    @contextmanager
+    def alive(self, line: Callable[[], str]) -> Iterator[None]:
+        """Write what `line` returns whenever a log has had no line for a while, whatever keeps the block busy."""
+        if self.interactive or self.console.quiet:
+            yield
+            return
+        ended, self._said = threading.Event(), time.monotonic()
+
+        def watch() -> None:
+            while not ended.wait(max(0.0, self._said + _SILENCE_SECONDS - time.monotonic())):
+                if time.monotonic() - self._said >= _SILENCE_SECONDS:
+                    self.say(line())
+
+        thread = threading.Thread(target=watch, daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            ended.set()
+            thread.join()
 
     @contextmanager
     def work(self, what: str, total: int | None = None, unit: str = "images") -> Iterator[Progress]:
         """Yield a function to be told how many are done: it moves a bar, or writes a line now and then and at the end.
 
-        The total is how many there are, where that is known before, in the unit.
+        The total is how many there are, where that is known before, in the unit, a plural. In a log, work that has
+        nothing to tell for a while says that it goes on.
         """
         estimate, said, columns = Estimate(), time.monotonic(), Bar.get_default_columns()[1:]
-        label = TextColumn("{task.description}", markup=False)
-        with Bar(label, *columns, console=self.console, disable=not self.interactive, transient=True) as bar:
+        label, at = TextColumn("{task.description}", markup=False), (0, total)
+
+        def state() -> str:
+            done, among = at
+            return f"{what}: {_amount(done, among, unit)}"
+
+        bar = Bar(label, *columns, console=self.console, disable=not self.interactive, transient=True)
+        with bar, self.alive(lambda: f"{state()}, {estimate.spent():.0f} s so far"):
             task = bar.add_task(printable(what), total=total)
 
             def tell(done: int, among: int | None = None) -> None:
-                nonlocal said
+                nonlocal said, at
                 among = total if among is None else among
+                at = done, among
                 bar.update(task, completed=done, total=among)
                 left = 0.0 if among is None else estimate.left(done, among)
                 now = time.monotonic()
                 if not self.interactive and (now - said >= _LOG_SECONDS or done == among):
                     rest = f", about {left:.0f} s left" if among is not None and done < among else ""
-                    self.say(f"{what}: {done}{'' if among is None else f' of {among}'} {unit}{rest}")
+                    self.say(f"{state()}{rest}")
                     said = now
 
             yield tell
+
+
+def _amount(done: int, among: int | None, unit: str) -> str:
+    return counted(done, unit) if among is None else f"{done} of {counted(among, unit)}"

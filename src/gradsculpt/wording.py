@@ -23,6 +23,34 @@ def printable(text: str) -> str:
     return "".join(_escaped(letter) for letter in text)
 
 
+def counted(count: int, things: str) -> str:
+    """Return a number with the word for what is counted, a plural, in the form that the number wants.
+
+    Example:
+        >>> counted(1, "images"), counted(0, "training images"), counted(1, "classes"), counted(1, "other pictures")
+        ('1 image', '0 training images', '1 class', '1 other picture')
+    """
+    return f"{count} {_singular(things) if count == 1 else things}"
+
+
+def _singular(things: str) -> str:
+    for plural, single in (("sses", "ss"), ("xes", "x"), ("ches", "ch"), ("ies", "y"), ("s", "")):
+        if things.endswith(plural):
+            return things.removesuffix(plural) + single
+    return things
+
+
+def size_of(count: float) -> str:
+    """Return a number of bytes in a unit that suits it.
+
+    Example:
+        >>> size_of(3_400_000_000), size_of(12_000_000), size_of(2.5e12)
+        ('3.4 GB', '12 MB', '2.5 TB')
+    """
+    unit, name = next((unit for unit in ((1e12, "TB"), (1e9, "GB")) if count >= unit[0]), (1e6, "MB"))
+    return f"{count / unit:.{1 if count < 10 * unit else 0}f} {name}"
+
+
 def alike(names: Iterable[str]) -> list[tuple[str, str]]:
     """Return the pairs of names that look the same in print, or are the same.
 

@@ -69,7 +69,7 @@ def test_explain_writes_maps_overlays_arrays_index_and_sheet(
     assert len({row["image"] for row in rows}) == 21
     error = capfd.readouterr().err
     assert "broken.png" in error
-    assert "1 files could not be read" in error
+    assert "1 file could not be read" in error
 
 
 def test_explain_takes_samples_and_named_classes(run: Path, tmp_path: Path) -> None:
@@ -324,7 +324,7 @@ def test_a_bad_file_is_counted_and_ends_a_run_only_when_strict(
     assert "zz.jpg" in capfd.readouterr().err
     assert main([*flags, "--out", str(tmp_path / "run")]) == 0
     error = capfd.readouterr().err
-    assert "1 unreadable images were skipped" in error
+    assert "skipped 1 unreadable image:" in error
     assert "zz.jpg" in error
 
 

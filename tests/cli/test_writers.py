@@ -237,7 +237,7 @@ def test_pictures_of_an_earlier_call_are_told_of(
     assert main(words) == main(words) == 0
     assert "other pictures" not in capfd.readouterr().err
     assert main([*words, "--method", "inputxgradient"]) == 0
-    assert "3 other pictures and arrays there are not of this call" in capfd.readouterr().err
+    assert "3 other files there, .png or .npy, not of this call" in capfd.readouterr().err
 
 
 def test_several_files_of_settings_count_in_their_order(tmp_path: Path) -> None:

@@ -130,7 +130,7 @@ def test_no_folder_no_attention(make_folder: MakeFolder, load: Load) -> None:
 def test_a_folder_in_which_no_map_fits_a_name(make_folder: MakeFolder, load: Load) -> None:
     folder = make_folder(PARTS)
     write_map(folder, "cat/000.png", full(9))  # Without train/.
-    with pytest.raises(DataError, match=r"1 maps and none belongs .*attention/train/cat/000\.png or its boxes"):
+    with pytest.raises(DataError, match=r"1 map and none belongs .*attention/train/cat/000\.png or its boxes"):
         load(folder)
     (folder / "attention/cat/000.png").unlink()
     with pytest.raises(DataError, match=r"0 maps and none belongs"):

@@ -242,7 +242,7 @@ def test_to_input(memory_format: torch.memory_format) -> None:
     assert found.is_contiguous(memory_format=torch.channels_last)
     np.testing.assert_allclose(found.numpy(), expected, atol=2e-6)
     assert torch.equal(images, before)
-    with pytest.raises(ArgumentError, match="images have 1 channels but the space has 3"):
+    with pytest.raises(ArgumentError, match="images have 1 channel but the space has 3"):
         to_input(images[:, :1], InputSpace(tuple(mean), tuple(std)))
 
 

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from gradsculpt.data.base import Splits
+from gradsculpt.data import cache
+from gradsculpt.data.base import Splits, stratified_subset
 from gradsculpt.errors import DataError
 from tests.data.conftest import Load, MakeFolder, reader
 
@@ -237,3 +238,57 @@ def test_two_folders_for_validation(make_folder: MakeFolder, load: Load) -> None
 def test_too_few_images_to_cut(make_folder: MakeFolder, load: Load) -> None:
     with pytest.raises(DataError, match="part has no images"):
         load(make_folder({"a": 1, "b": 1}))
+
+
+def decoded(cache: Path) -> list[int]:
+    """Return how many images the sets in a cache have, the smallest first."""
+    return sorted(len(np.load(file)) for file in cache.glob("*/labels.npy"))
+
+
+@pytest.mark.parametrize(
+    ("folders", "sizes"),
+    [
+        ({"a": 40, "b": 40, "c": 40}, [8 + 12 + 12]),
+        ({"train/a": 40, "train/b": 40, "test/a": 4, "test/b": 5}, [8 + 8, 9]),
+        ({"train/a": 40, "train/b": 40, "val/a": 2, "val/b": 1, "test/a": 4, "test/b": 5}, [8, 3, 9]),
+    ],
+)
+def test_only_the_training_images_that_are_wanted_are_decoded(
+    make_folder: MakeFolder, load: Load, tmp_path: Path, folders: dict[str, int], sizes: list[int]
+) -> None:
+    folder = make_folder(folders)
+    few = load(folder, train_count=8)
+    assert decoded(tmp_path / "cache") == sorted(sizes)
+    assert len(few.train) == 8
+    whole = load(folder, cache_dir=tmp_path / "whole")
+    assert (few.val.names, few.test.names) == (whole.val.names, whole.test.names)
+    chosen = stratified_subset(whole.train, 8, 0)
+    for one, other in ((few.train, chosen), (few.val, whole.val), (few.test, whole.test)):
+        assert one.names == other.names
+        assert np.array_equal(one.images[:], other.images[:])
+        assert np.array_equal(one.labels, other.labels)
+
+
+def test_a_broken_file_among_the_few_is_left_out_as_of_all(make_folder: MakeFolder, load: Load, tmp_path: Path) -> None:
+    folder = make_folder({"a": 12, "b": 12})
+    broken = load(folder, train_count=8).train.names[2]
+    (folder / broken).write_bytes(b"broken")
+    few = load(folder, train_count=8)
+    whole = load(folder, cache_dir=tmp_path / "whole")
+    assert broken not in names(whole)
+    assert (few.val.names, few.test.names, few.skipped) == (whole.val.names, whole.test.names, whole.skipped)
+    assert len(few.train) == 8
+    assert set(few.train.names) < set(whole.train.names)
+    with pytest.raises(DataError, match=r"is not an image|cannot be decoded"):
+        load(folder, train_count=8, strict=True, cache_dir=tmp_path / "strict")
+
+
+def test_images_that_the_disk_has_no_room_for_are_refused_before_one_is_decoded(
+    make_folder: MakeFolder, load: Load, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = make_folder({"a": 40, "b": 40})
+    monkeypatch.setattr(cache, "free_disk", lambda place: 40 * 16 * 16 * 3)
+    monkeypatch.setattr("gradsculpt.data.folder.decode_with_size", None)
+    with pytest.raises(DataError, match=r"would take 0.1 MB in .*, where 0.0 MB are free.*--image-size"):
+        load(folder)
+    assert not (tmp_path / "cache").exists()

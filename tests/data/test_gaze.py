@@ -90,7 +90,7 @@ def test_recordings_in_pixels_of_the_display(tmp_path: Path) -> None:
     ("line", "words"),
     [
         ("1,500,375,200,145", "line 2 has 5 numbers, which is no gaze recording"),
-        ("1", "line 2 has 1 numbers"),
+        ("1", "line 2 has 1 number"),
         ("1,0,375,200,145,30", "line 2 has 6 numbers"),
         ("1,500,375,0,800,10,10", "line 2 has 7 numbers"),
         ("1,500,375,-9,800,10,10", "line 2 has 7 numbers"),

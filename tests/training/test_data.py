@@ -15,7 +15,7 @@ from torch import Tensor
 
 from gradsculpt.cli.settings import read_settings
 from gradsculpt.data import Augment, ImageSet, loader
-from gradsculpt.errors import ArgumentError
+from gradsculpt.errors import DataError
 from gradsculpt.gradients import Model
 from gradsculpt.inputs import InputSpace
 from gradsculpt.objectives import CrossEntropy, Losses
@@ -123,5 +123,8 @@ def test_harmonization_follows_maps_and_boxes_beside_the_images(photos: Path, tm
 
 
 def test_harmonization_without_attention_says_where_to_put_it(photos: Path, tmp_path: Path) -> None:
-    with pytest.raises(ArgumentError, match=r"needs attention maps.*attention/train/cat/x\.png for train/cat/x\.jpg"):
+    with pytest.raises(
+        DataError,
+        match=r"follows maps of where people look.* has none.*attention/train/cat/x\.png for train/cat/x\.jpg",
+    ):
         harmonize(photos, tmp_path / "run")

@@ -328,7 +328,7 @@ def test_the_stages_say_where_they_are(config: Path, tmp_path: Path) -> None:
     words = [*FLAGS, "--epochs", "1", "--train-count", "256", "--config", str(config), "--out", str(tmp_path)]
     fit(read_settings(words), Reporter(Console(file=text, width=500)))
     lines = text.getvalue().splitlines()
-    assert [line for line in lines if not line.startswith("epoch")] == [
+    assert [line for line in lines if not line.startswith(("epoch", "to train", "about"))] == [
         "digits: 256 train, 143 val, 359 test images of 10 classes",
         f"first of three stages: the teacher, in {tmp_path / 'teacher'}",
         "second stage: its explanations of the training images",

@@ -66,6 +66,8 @@ OTHERS: dict[str, Any] = {
     "recipe": "elastic-net",
     "objective": AdversarialTraining(L1(0.25)),
     "model": "convnet",
+    "weights": "default",
+    "freeze": ("fc",),
     "softplus": 3.0,
     "epochs": 1,
     "batch_size": 16,
@@ -74,6 +76,7 @@ OTHERS: dict[str, Any] = {
     "image_size": 24,
     "val_fraction": 0.2,
     "train_count": 80,
+    "keep": "last",
     "shuffle_labels": True,
     "augment": Augment(flip=True),
     "statistics": ((0.5,) * 3, (0.25,) * 3),
@@ -116,7 +119,8 @@ def test_a_resumed_training_has_the_settings_that_it_began_with(run: Path, name:
     if name in Optimization.__dataclass_fields__:
         other = replace(settings, optimization=replace(settings.optimization, **{name: OTHERS[name]}))
     else:
-        other = replace(settings, **{name: OTHERS[name]})
+        needed = {"weights": "default"} if name == "freeze" else {}
+        other = replace(settings, **{name: OTHERS[name]}, **needed)
     if name in MAY_CHANGE and name != "epochs":
         from gradsculpt.training.resuming import resumed
 

@@ -141,10 +141,10 @@ def test_a_log_has_a_line_an_epoch(tmp_path: Path) -> None:
     settings = read_settings([*FLAGS, "--train-count", "128", "--epochs", "2", "--out", str(tmp_path)])
     fit(settings, Reporter(Console(file=text, width=500)))
     lines = text.getvalue().splitlines()
-    assert lines[0] == "digits: 128 train, 143 val, 359 test images of 10 classes"
-    assert [line.split()[:2] for line in lines[1:]] == [["epoch", "1/2"], ["epoch", "2/2"]]
-    assert "val_accuracy" in lines[1]
-    assert lines[2].endswith("about 0 s left")
+    assert lines[2] == "digits: 128 train, 143 val, 359 test images of 10 classes"
+    assert [line.split()[:2] for line in lines[3:]] == [["epoch", "1/2"], ["epoch", "2/2"]]
+    assert "val_accuracy" in lines[3]
+    assert lines[4].endswith("about 0 s left")
 
 
 def test_tensorboard_logs_when_asked(tmp_path: Path) -> None:

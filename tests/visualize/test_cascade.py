@@ -111,7 +111,7 @@ def test_one_image_and_one_stage_are_drawn() -> None:
     [
         (((2, 3, 4, 4), (2, 3, 4, 4), (3, 2, 3, 4, 4)), ["a", "b"], "for 2 stages"),
         (((2, 3, 4, 4), (2, 3, 4, 4), (1, 2, 3, 4, 5)), ["a"], "in the shape of the original"),
-        (((1, 3, 4, 4), (2, 3, 4, 4), (1, 2, 3, 4, 4)), ["a"], "1 images and maps of 2"),
+        (((1, 3, 4, 4), (2, 3, 4, 4), (1, 2, 3, 4, 4)), ["a"], "are 1 and 2; pass as many"),
         (((0, 3, 4, 4), (0, 3, 4, 4), (1, 0, 3, 4, 4)), ["a"], "at least one"),
     ],
 )

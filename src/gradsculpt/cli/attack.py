@@ -19,6 +19,7 @@ from gradsculpt.cli.process import prepare
 from gradsculpt.errors import ArgumentError, ModelError
 from gradsculpt.locks import locked
 from gradsculpt.progress import Reporter
+from gradsculpt.wording import counted
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -74,10 +75,12 @@ def _attack(options: dict[str, Any], words: Sequence[str], reporter: Reporter) -
             _add(folder, network, batch, target, views, options["k"])
             done += len(batch)
             tell(done, len(images))
-    steps = "" if options["steps"] is None else f", {options['steps']} steps"
+    steps = "" if options["steps"] is None else f", {counted(options['steps'], 'steps')}"
     what = f"attack {canonical(options['attack'])}{steps}, eps {options['eps']:g} of 255"
     folder.finish(f"{what}, on {canonical(options['method'])} of {network.name}")
-    reporter.say(f"{len(images)} images attacked in {options['out']}", *folder.others(), *unread(unreadable))
+    reporter.say(
+        f"{counted(len(images), 'images')} attacked in {options['out']}", *folder.others(), *unread(unreadable)
+    )
 
 
 def _parser() -> Parser:

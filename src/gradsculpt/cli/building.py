@@ -7,10 +7,10 @@ from itertools import zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from gradsculpt.cli.grammar import alternatives
 from gradsculpt.cli.parser import underscored
 from gradsculpt.cli.parts import spelled_out
-from gradsculpt.cli.screen import option_name
-from gradsculpt.errors import ArgumentError
+from gradsculpt.errors import ArgumentError, GradsculptError, first_line
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")
@@ -33,6 +33,8 @@ class _Setting(ActionTypeHint):
     def _check_type(self, value: Any, append: bool = False, cfg: Any = None, mode: Any = None) -> Any:
         if (make := _AS_TYPED.get(self._typehint)) is not None and isinstance(value, str) and value:
             return make(value)
+        nothing = isinstance(value, str) and value.lower() == "none" and type(None) in alternatives(self._typehint)
+        value = None if nothing else value
         return super()._check_type(spelled_out(value, self._typehint, self.dest), append, cfg, mode)  # type: ignore[no-untyped-call]
 
 
@@ -64,14 +66,22 @@ def build(files: Sequence[Path], flags: Sequence[str]) -> "TrainSettings":
     except ValueError as error:
         raise ArgumentError(str(error)) from error
     except argparse.ArgumentError as error:
-        told: BaseException | None = error
-        while told is not None and not isinstance(told, ArgumentError):
-            told = told.__cause__ or told.__context__
-        line = option_name(" ".join(str(error).split())).rstrip(".")
-        raise told or ArgumentError(f"{line}. See gradsculpt train --help.") from error
+        told: BaseException = error
+        while not isinstance(told, ArgumentError) and (deeper := told.__cause__ or told.__context__):
+            told = deeper
+        mend = "gradsculpt help NAME tells what a part takes"
+        raise told if isinstance(told, ArgumentError) else ArgumentError(_refused(told, mend)) from error
+    except GradsculptError:
+        raise
+    except Exception as error:  # a class of the user's own may raise anything
+        raise ArgumentError(_refused(error, "mend the part that raised it")) from error
     values.pop("config", None)
     optimization = Optimization(**{name: values.pop(name) for name in Optimization.__dataclass_fields__})
     return TrainSettings(**values, optimization=optimization)
+
+
+def _refused(error: BaseException, mend: str) -> str:
+    return f"the settings cannot be used: {first_line(error).rstrip('.')}; {mend}."
 
 
 def _spelled_out(builder: _Builder, flags: Sequence[str]) -> list[str]:

@@ -32,7 +32,9 @@ _NOTE = (
 
 def run(words: Sequence[str], reporter: Reporter) -> None:
     """Train a standard and an elastic-net network on the cells, and compare their maps on one page."""
-    parser = command_parser("demo", "Train two small networks on synthetic cells and compare their maps on one page.")
+    parser = command_parser(
+        "demo", "Train two small networks on synthetic cells and compare their maps on one page.", ["gradsculpt demo"]
+    )
     parser.add_argument("--out", type=Path, default=Path("demo"), help="Folder of the two runs and report.html.")
     parser.add_argument("--seed", type=int, default=0, limit=at_least(0), help="Seed of everything.")
     options = parser.read(words)

@@ -10,12 +10,18 @@ from gradsculpt.cli.scoring import FILE, VALUES, add_protocol, check_protocol, f
 from gradsculpt.locks import locked
 from gradsculpt.progress import Reporter
 
+_EXAMPLES = (
+    "gradsculpt evaluate runs/en",
+    "gradsculpt evaluate runs/en --quick --out scores",
+    "gradsculpt evaluate runs/en --groups sparsity fidelity:steps=50 --method smoothgrad:samples=64",
+)
+
 
 def run(words: Sequence[str], reporter: Reporter) -> None:
     """Score a network and leave scorecard.json and scorecard.csv."""
     told = "Score a network's accuracy, and the sparsity, robustness, fidelity and truth of its maps. "
     told += "An evaluation that was interrupted goes on where it stopped when it is called again."
-    parser = command_parser("evaluate", told)
+    parser = command_parser("evaluate", told, _EXAMPLES)
     add_network_options(parser)
     parser.add_argument("--out", type=Path | None, help=f"Folder of {FILE} and {VALUES}; default the run directory.")
     add_protocol(parser, words)

@@ -25,6 +25,7 @@ from gradsculpt.cli.process import prepare
 from gradsculpt.errors import ArgumentError, ModelError
 from gradsculpt.locks import locked
 from gradsculpt.progress import Reporter
+from gradsculpt.wording import counted
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -73,7 +74,9 @@ def _explain(options: Options, words: Sequence[str], reporter: Reporter) -> None
                     done += written
                     tell(done, total)
     folder.finish("red: above 0, blue: below 0; each map is scaled by itself" if options["signed"] else "")
-    reporter.say(f"{len(images[0])} images explained in {options['out']}", *folder.others(), *unread(unreadable))
+    reporter.say(
+        f"{counted(len(images[0]), 'images')} explained in {options['out']}", *folder.others(), *unread(unreadable)
+    )
 
 
 def _parser() -> Parser:

@@ -11,15 +11,21 @@ from gradsculpt.cli.parser import Options, command_parser, without_effect
 from gradsculpt.cli.process import prepare
 from gradsculpt.locks import locked
 from gradsculpt.progress import Reporter
+from gradsculpt.wording import counted
 
 _SHEET_COLUMNS = 5
 _COLOUR_IMAGES = 256
 _MOST = 20
+_TOLD = "Write the image that raises each class's logit the most, and a sheet of them."
+_EXAMPLES = (
+    "gradsculpt features runs/en --out pictures",
+    "gradsculpt features runs/en --classes cat dog --out pictures",
+)
 
 
 def run(words: Sequence[str], reporter: Reporter) -> None:
     """Write the image that raises each class's logit the most."""
-    parser = command_parser("features", "Write the image that raises each class's logit the most, and a sheet of them.")
+    parser = command_parser("features", _TOLD, _EXAMPLES)
     add_network_options(parser)
     parser.add_argument("--classes", type=str, nargs="+", default=[], help=f"Class names; default the first {_MOST}.")
     parser.add_argument("--out", type=Path, required=True, help="Folder for the images.")
@@ -70,7 +76,7 @@ def _picture(options: Options, reporter: Reporter) -> None:
         [""] * columns,
         [""] * len(starts),
         captions=[names[start : start + columns] for start in starts],
-        note=f"{network.name}: {ascent.output}, {ascent.steps} steps",
+        note=f"{network.name}: {ascent.output}, {counted(ascent.steps, 'steps')}",
     )
     (folder.path / "sheet.png").write_bytes(sheet)
-    reporter.say(f"{len(chosen)} classes pictured in {options['out']}", *folder.others())
+    reporter.say(f"{counted(len(chosen), 'classes')} pictured in {options['out']}", *folder.others())

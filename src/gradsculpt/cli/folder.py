@@ -9,6 +9,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from gradsculpt.wording import counted
+
 if TYPE_CHECKING:
     from torch import Tensor
 
@@ -101,7 +103,9 @@ class ResultFolder:
     def others(self) -> list[str]:
         """Return what is to be said of pictures and arrays that were there before: nothing where there are none."""
         strange = {path.name for path in self.path.iterdir() if path.suffix in (".png", ".npy")} - self._written
-        return [f"note: {len(strange)} other pictures and arrays there are not of this call"] if strange else []
+        return (
+            [f"note: {counted(len(strange), 'other files')} there, .png or .npy, not of this call"] if strange else []
+        )
 
     def finish(self, note: str = "") -> None:
         """Draw the sheet, with a line under the whole."""

@@ -15,7 +15,7 @@ from gradsculpt.cli.parts import hints_of
 from gradsculpt.cli.sources import value
 from gradsculpt.errors import ArgumentError, DataError, did_you_mean
 from gradsculpt.progress import Reporter
-from gradsculpt.wording import printable
+from gradsculpt.wording import counted, printable
 
 if TYPE_CHECKING:
     import numpy as np
@@ -102,7 +102,11 @@ def collect(
 
 def unread(unreadable: Sequence[str]) -> list[str]:
     """Return what is to be said of files that could not be read: nothing where there are none."""
-    return [f"{len(unreadable)} files could not be read:", *(f"  {line}" for line in unreadable)] if unreadable else []
+    return (
+        [f"{counted(len(unreadable), 'files')} could not be read:", *(f"  {line}" for line in unreadable)]
+        if unreadable
+        else []
+    )
 
 
 def evenly_spaced(total: int, count: int) -> npt.NDArray[np.int64]:

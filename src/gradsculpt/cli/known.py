@@ -4,12 +4,17 @@ import re
 from collections.abc import Sequence
 from functools import cache
 from importlib.util import find_spec
+from itertools import islice
 from pathlib import Path
 
 from gradsculpt.cli.sources import value
 from gradsculpt.errors import DataError, ModelError, did_you_mean
 
 RECIPES = Path(__file__).parent.parent / "recipes"
+
+_OF_RUNS = ("gradsculpt.models.checkpoint.DESCRIPTION", "gradsculpt.training.resuming.CONFIG")
+_WEIGHTS = (".pth", ".pt", ".ckpt", ".bin", ".safetensors")
+_LOOKED_AT = 1000
 
 _REGISTERED = re.compile(r'^@register_model(?:\((?:name="(\w+)")?\))?.*?^def (\w+)', re.MULTILINE | re.DOTALL)
 
@@ -25,10 +30,43 @@ def likely_option(word: str, options: Sequence[str]) -> str:
         f"--config {word}": word.endswith((".yaml", ".yml")),
         f"--data {word}": word in data or word.startswith("folder:"),
         f"--model {word}": word in kinds or word.partition(":")[0] in ("torchvision", "timm", "pretrained"),
+        f"--resume --out {word}": is_run(word),
         f"--data folder:{word}": Path(word).is_dir(),
     }
     meant = [text for text, holds in readings.items() if holds and text.partition(" ")[0] in options]
     return f" Did you mean {meant[0]}?" if meant else ""
+
+
+def is_run(word: str) -> bool:
+    """Tell a run directory."""
+    return any((Path(word) / value(name)).is_file() for name in _OF_RUNS)
+
+
+def is_network(word: str) -> bool:
+    """Tell a run directory, or the name of a network, from other words."""
+    prefix, _, rest = word.partition(":")
+    return is_run(word) or (bool(rest) and prefix in ("torchvision", "timm", "python", "pretrained"))
+
+
+def other_than_a_run(word: str) -> str | None:
+    """Return what to say of a path that stands for a network, and is an image, a folder of images, or weights."""
+    path, suffixes = Path(word), value("gradsculpt.data.listing.SUFFIXES")
+    if path.is_file() and path.suffix.lower() in _WEIGHTS:
+        return (
+            f"{word} holds weights, and not how their network is built; name the network before them: "
+            f"torchvision:NAME --weights {word}, timm:NAME or python:MODULE:FACTORY likewise."
+        )
+    if path.is_file() and path.suffix.lower() in suffixes:
+        return (
+            f"no network is named, and {word} is an image; name a run directory too, RUN {word}, or a network such as "
+            "pretrained:efficientnet-lite0."
+        )
+    if path.is_dir() and any(file.suffix.lower() in suffixes for file in islice(path.rglob("*"), _LOOKED_AT)):
+        return (
+            f"{word} is a folder of images and no run directory; name the network, a run directory for instance, and "
+            f"pass the images as --data folder:{word}, or as {word} after the network to explain or attack them."
+        )
+    return None
 
 
 def check_data(name: str, where: str) -> None:
@@ -49,7 +87,7 @@ def check_model(name: str, where: str) -> None:
     weighted = [each for each, _ in value("gradsculpt.models.PRETRAINED")]
     prefix, colon, rest = name.partition(":")
     open_ended = {kind.partition(":")[0] for kind in kinds if ":" in kind}
-    if (not colon and name in kinds) or (rest and prefix in open_ended - {"torchvision", "timm"}):
+    if (not colon and name in kinds) or (rest and prefix in open_ended - {"torchvision", "timm", "pretrained"}):
         return
     there = {"torchvision": _in_torchvision, "timm": _in_timm, "pretrained": weighted.__contains__}
     listed = {"torchvision": torchvision_names(), "timm": [], "pretrained": weighted}

@@ -6,6 +6,7 @@ import traceback
 from typing import NamedTuple
 
 from gradsculpt.errors import GradsculptError, did_you_mean
+from gradsculpt.extensions import typed
 
 
 class Command(NamedTuple):
@@ -30,6 +31,8 @@ COMMANDS = {
     "compare": Command("gradsculpt.cli.compare", "put any number of runs on one self-contained page", _GOES_ON),
     "demo": Command("gradsculpt.cli.demo", "train, explain and compare two small networks in about two minutes"),
     "list": Command("gradsculpt.cli.listing", "list data, models, recipes, attributions, attacks and metrics"),
+    "doctor": Command("gradsculpt.cli.doctor", "tell versions, devices, extras and limits, and what is missing"),
+    "completion": Command("gradsculpt.cli.completion", "print the script that completes commands in bash, zsh or fish"),
 }
 
 INTERRUPTED = 130
@@ -55,7 +58,8 @@ def main(arguments: list[str] | None = None) -> int:
         name, *options = (words[1], "--help") if words[0] == "help" else words
         module = importlib.import_module(_find(name).module)
         process = importlib.import_module("gradsculpt.cli.process")
-        module.run(options, process.reporter())
+        with typed(options):
+            module.run(options, process.reporter())
     except GradsculptError as error:
         if debug:
             traceback.print_exc()

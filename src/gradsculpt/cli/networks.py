@@ -16,7 +16,7 @@ from gradsculpt.cli.settings import read_settings
 from gradsculpt.cli.sources import value
 from gradsculpt.errors import ArgumentError, RunError, did_you_mean
 from gradsculpt.progress import Reporter
-from gradsculpt.wording import printable
+from gradsculpt.wording import counted, printable
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from gradsculpt.models import Classifier
     from gradsculpt.training import TrainSettings
 
-NETWORKS = "torchvision:NAME, timm:NAME or python:MODULE:FACTORY (with --weights), or pretrained:efficientnet-lite0"
+NETWORKS = "torchvision:NAME, timm:NAME or python:MODULE:FACTORY (with --weights), or pretrained:NAME"
 
 _OF_RUNS = ("gradsculpt.models.checkpoint.DESCRIPTION", "gradsculpt.training.resuming.CONFIG")
 _WEIGHTLESS = ("torchvision", "timm", "python")
@@ -128,6 +128,7 @@ def add_network_options(parser: Parser) -> None:
         "--image_size",
         type=int | None,
         group=by_name,
+        rare=True,
         limit=at_least(1),
         help="Side of their images; default 224 for most.",
     )
@@ -145,7 +146,7 @@ def add_data_options(parser: Parser, purpose: str) -> None:
 
 
 def read_words(parser: Parser, words: Sequence[str]) -> dict[str, Any]:
-    """Read a command line where networks and images may stand among the options."""
+    """Read a command line where networks and images may stand among the options, and in any order."""
     return parser.read(words)
 
 
@@ -180,8 +181,12 @@ def check_named(names: Iterable[str | None], data: str | None = None) -> None:
 
 
 def _check_there(name: str) -> None:
-    """Raise `RunError` unless a word names a network or a path that exists."""
-    if _by_name(name) or Path(name).exists():
+    """Raise `RunError` unless a word names a network, or a path that exists and is nothing else."""
+    if _by_name(name) or known.is_run(name):
+        return
+    if (other := known.other_than_a_run(name)) is not None:
+        raise RunError(other)
+    if Path(name).exists():
         return
     names = {key: f"torchvision:{key}" for key in known.torchvision_names()}
     names |= {key: f"pretrained:{key}" for key, _ in value("gradsculpt.models.PRETRAINED")}
@@ -217,7 +222,8 @@ def open_classifier(
             )
         if {len(mean), len(std)} not in ({0}, {3}):
             raise ArgumentError(
-                f"--mean has {len(mean)} numbers and --std {len(std)}; pass both with three, for red, green and blue."
+                f"--mean has {counted(len(mean), 'numbers')} and --std {len(std)}; pass both with three, for "
+                "red, green and blue."
             )
         space = InputSpace(tuple(mean), tuple(std)) if mean else None
         classifier = with_weights(name, weights, space=space, image_size=image_size)
@@ -251,7 +257,7 @@ def named_networks(names: Sequence[str], options: Options) -> list[NamedNetwork]
     wanting = [name for name in names if _by_name(name, _WEIGHTLESS)]
     if options["weights"] and len(options["weights"]) != len(wanting):
         raise ArgumentError(
-            f"there are {len(options['weights'])} --weights for {len(wanting)} networks that take any "
+            f"there are {len(options['weights'])} --weights for {counted(len(wanting), 'networks')} without weights "
             f"({', '.join(wanting) or 'runs and pretrained networks have their own'}); pass --weights FILE once for "
             "each, in the order of the networks."
         )

@@ -10,7 +10,7 @@ from typing import Any
 
 from gradsculpt.cli import documents, limits, sources
 from gradsculpt.cli.grammar import alternatives, described
-from gradsculpt.cli.known import RECIPES, likely_option
+from gradsculpt.cli.known import RECIPES, is_network, likely_option
 from gradsculpt.cli.limits import Limit
 from gradsculpt.cli.parts import as_value
 from gradsculpt.cli.screen import HELP_WORDS, metavar, option_name, page
@@ -19,8 +19,19 @@ from gradsculpt.errors import ArgumentError, did_you_mean
 Options = Mapping[str, Any]
 """The values of a command line, by name."""
 
+DESCRIBE = "--describe-options"
+"""The word by which a command's parser is had instead of being read."""
+
 _NUMBER = re.compile(r"-\.?\d")
 _MANY = ("+", "*")
+
+
+class Described(Exception):  # noqa: N818 - it ends a command as an error does, and is none
+    """Carries the parser of a command to whoever asked for it by `DESCRIBE`."""
+
+    def __init__(self, parser: "Parser") -> None:
+        super().__init__(parser.prog)
+        self.parser = parser
 
 
 class Parser(argparse.ArgumentParser):
@@ -89,6 +100,8 @@ class Parser(argparse.ArgumentParser):
 
         Words of help print it and end the program.
         """
+        if list(words) == [DESCRIBE]:
+            raise Described(self)
         if asked := [word for word in words if word in HELP_WORDS]:
             sys.stdout.write(page(self, everything="--help-all" in asked))
             raise SystemExit(0)
@@ -179,6 +192,8 @@ class Parser(argparse.ArgumentParser):
     def _words(self, front: list[str]) -> dict[str, Any]:
         """Return the words that belong to no option by the names that they go by."""
         values, left = dict[str, Any](), list(front)
+        if any(action.dest == "network" for action in self._rest()):
+            left.sort(key=lambda word: not is_network(word))  # photographs may be named before what looks at them
         for action in (each for each in self._rest() if not each.option_strings):
             if action.nargs in _MANY:
                 if not left and action.nargs == "+":

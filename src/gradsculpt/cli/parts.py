@@ -53,6 +53,9 @@ FAMILIES = {
 }
 """Where the members of a family are listed, by its base class; by name, so that nothing is imported for the others."""
 
+_PLAIN = {str, int, float, ...}
+"""What several of may stand without brackets: commas part them."""
+
 _WRAPPED = {"ScoreGroup": ("gradsculpt.metrics.Metric", "gradsculpt.evaluation.groups.MetricGroup")}
 """What a dotted path may lead to instead of a member of a family, and the member that is made of it."""
 
@@ -125,7 +128,8 @@ def spelled_out(value: Any, hint: Any, where: str) -> Any:
     if isinstance(value, list):
         return [spelled_out(item, (several or [hint])[0], where) for item in value]
     typed = isinstance(value, str) and not value.lstrip().startswith("{")
-    return as_value(value, hint, where) if typed and any(map(is_family, kinds + several)) else value
+    apart = any(map(is_family, kinds + several)) or _is_plain_list(kinds)
+    return as_value(value, hint, where) if typed and apart else value
 
 
 def attribution(text: str, output: str = "logit", bounds: "tuple[Tensor, Tensor] | None" = None) -> "Attribution":
@@ -280,11 +284,16 @@ def settings_of(cls: type) -> dict[str, inspect.Parameter]:
     return {name: value for name, value in settings if value.kind not in (value.VAR_POSITIONAL, value.VAR_KEYWORD)}
 
 
+def takes_any(cls: Any) -> bool:
+    """Tell whether a class of the user's own takes settings of any name."""
+    return any(each.kind is each.VAR_KEYWORD for each in inspect.signature(cls).parameters.values())
+
+
 def hints_of(cls: Any) -> dict[str, Any]:
     """Return the types of the settings of a class or a stand-in."""
     if isinstance(cls, sources.Standin):
         return {name: setting.annotation for name, setting in settings_of(cls).items()}
-    with suppress(NameError):  # of a type that is only imported for a type checker
+    with suppress(NameError, TypeError, AttributeError):  # of a type that is only imported for a type checker
         return get_type_hints(cls.__init__)
     return {}
 
@@ -308,11 +317,17 @@ def as_value(text: str, hint: Any, where: str) -> Any:
         own = isinstance(cls, type) and cls.__module__ != "builtins" and str not in kinds and DOTTED.match(text)
         if own or is_family(cls):
             return resolved(text, cls, where.partition("=")[0])
+    if "[" not in text and _is_plain_list(kinds):
+        return as_value(f"[{text}]", hint, where)
     if str in kinds:
         return text
     taken = ", or ".join(filter(None, map(described, kinds)))
     taken = taken or "nothing that can be typed here"
     raise ArgumentError(f"{where} cannot be used; it takes {taken}.{likely(text, kinds)}")
+
+
+def _is_plain_list(kinds: list[Any]) -> bool:
+    return any(get_origin(kind) in SEVERAL and set(get_args(kind)) <= _PLAIN for kind in kinds)
 
 
 def _made(value: Any, where: str, supplied: Supplied) -> Any:

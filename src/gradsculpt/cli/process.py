@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 
 from gradsculpt.errors import ArgumentError
+from gradsculpt.machine import cores
 from gradsculpt.progress import Reporter
 
 if TYPE_CHECKING:
@@ -27,10 +28,12 @@ def prepare() -> None:
 
     Softplus networks breed denormal numbers, which are many times slower than others: they are flushed to zero, which
     PyTorch can only arrange before its threads start. And memory that was freed is kept: by default glibc returns every
-    activation map to the system and gets it back page by page, which is slow.
+    activation map to the system and gets it back page by page, which is slow. PyTorch's own number of threads knows
+    nothing of a container's quota, beyond which threads would wait for each other.
     """
     import torch
 
+    torch.set_num_threads(cores().threads)
     torch.set_flush_denormal(True)
     with contextlib.suppress(OSError, AttributeError):  # not glibc: the system's own ways
         mallopt = ctypes.CDLL(None).mallopt

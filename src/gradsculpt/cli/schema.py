@@ -13,7 +13,7 @@ from typing import Any, Literal, get_args, get_origin
 from gradsculpt.cli import limits
 from gradsculpt.cli.documents import Place
 from gradsculpt.cli.grammar import SEVERAL, alternatives, described, inner_types, likely, shown
-from gradsculpt.cli.parts import as_value, class_at, family, hints_of, is_family, names, settings_of
+from gradsculpt.cli.parts import as_value, class_at, family, hints_of, is_family, names, settings_of, takes_any
 from gradsculpt.cli.sources import Made, Standin
 from gradsculpt.errors import ArgumentError, did_you_mean
 
@@ -73,7 +73,9 @@ def merged(old: Any, new: Any) -> Any:
         return new
     if new.get("class_path", old.get("class_path")) != old.get("class_path"):
         return new
-    return {**old, **new, "init_args": {**(old.get("init_args") or {}), **(new.get("init_args") or {})}}
+    before, after = (each.get("init_args") or {} for each in (old, new))
+    both = {name: merged(before[name], after[name]) for name in before.keys() & after.keys()}
+    return {**old, **new, "init_args": {**before, **after, **both}}
 
 
 def changed(value: Any, hint: Any, keys: Sequence[str], text: str, place: Place) -> Any:
@@ -96,7 +98,8 @@ def changed(value: Any, hint: Any, keys: Sequence[str], text: str, place: Place)
     if isinstance(part, dict) and "class_path" in part:
         cls = class_at(part["class_path"], classes, str(place))
     elif len(classes) == 1 and not is_family(classes[0]):
-        cls, part = classes[0], {"class_path": "", "init_args": part or {}}
+        cls = classes[0]
+        part = {"class_path": f"{cls.__module__}.{cls.__name__}", "init_args": part or {}}
     else:
         before = place.source.partition(f".{keys[0]}")[0]
         raise ArgumentError(f"{place} has nothing to change, as {before} is not chosen; pass {before} NAME before it.")
@@ -168,6 +171,8 @@ def _part(value: dict[str, Any], classes: Sequence[Any], place: Place) -> dict[s
 
 def _known(name: str, value: Any, cls: Any, place: Place) -> Any:
     if name not in settings_of(cls):
+        if not isinstance(cls, Standin) and takes_any(cls):
+            return value
         raise _unknown(str(name), cls, place.at(str(name)))
     return check_setting(name, value, cls, place.at(name))
 
@@ -198,7 +203,7 @@ def _is_class(kind: Any) -> bool:
 
 def _understood(kind: Any) -> bool:
     """Tell whether it is known here what can be written for a type; of others, their makers say what is wrong."""
-    plain = (int, float, bool, type(None), *SEVERAL, Callable)
+    plain = (int, float, bool, str, Path, type(None), *SEVERAL, Callable)
     return isinstance(kind, Standin) or kind in plain or get_origin(kind) in (Literal, *SEVERAL, Callable)
 
 

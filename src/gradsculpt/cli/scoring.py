@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 FILE, VALUES = map(value, ("gradsculpt.evaluation.scorecard.FILE", "gradsculpt.evaluation.per_image_values.VALUES"))
 
 _FULL = (
-    "Every group with as many draws, steps and images as the papers; the targeted attack within 4 of 255, as theirs of "
+    "Every group with as many draws, steps and images as the papers. The targeted attack within 4 of 255, as theirs of "
     "LeNet (of ResNet-18: --groups robustness-attack:eps=2), and top-k attacks of sizes that suit images of any size."
 )
 
@@ -83,6 +83,7 @@ def check_protocol(options: Options) -> None:
 
 def read_protocol(options: Options, network: NamedNetwork) -> Protocol:
     """Return the protocol that the options of `add_protocol` ask for."""
+    check_protocol(options)
     from gradsculpt.evaluation import Protocol
 
     chosen = Protocol.quick() if options["quick"] else Protocol.full() if options["full"] else Protocol()
@@ -151,7 +152,8 @@ def folder_of(network: NamedNetwork, folder: Path | None) -> Path:
 
 def comparison_options(words: Sequence[str]) -> dict[str, Any]:
     """Return what `gradsculpt compare` takes."""
-    parser = command_parser("compare", "Score runs on the same images and put them on one self-contained page.")
+    told = "Score runs on the same images and put them on one self-contained page."
+    parser = command_parser("compare", told, ["gradsculpt compare runs/std runs/en --quick --out report.html"])
     parser.add_argument("runs", type=Path, nargs="+", help="Run directories; the others are set against the first.")
     parser.add_argument("--out", type=Path, default=Path("report.html"), help="The page.")
     parser.add_argument("--count", type=int, default=8, limit=at_least(1), help="Images whose maps are shown.")

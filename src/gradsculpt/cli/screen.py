@@ -92,5 +92,5 @@ def _default(action: Any) -> str:
     nothing = default is None or default is False or default in ([], ())
     if nothing or default is argparse.SUPPRESS or "default" in (action.help or ""):
         return ""
-    shown = ", ".join(map(str, default)) if isinstance(default, list | tuple) else str(default)
+    shown = ", ".join(map(str, default)) if type(default) in (list, tuple) else str(default)
     return f" (default {shown.lower() if default is True else shown})"

@@ -25,7 +25,7 @@ _ONLY_WITH = {"momentum": _SGD, "milestones": _STEP, "gamma": _STEP}
 _GROUPS = {
     "what is trained": (
         "data recipe objective model weights freeze softplus image_size",
-        "val_fraction train_count shuffle_labels augment statistics strict",
+        "val_fraction train_count keep shuffle_labels augment statistics strict",
     ),
     "how": (
         "epochs batch_size optimizer lr schedule seed",
@@ -133,9 +133,8 @@ def _check(files: Sequence[Path], given: Mapping[str, Any], words: Sequence[str]
         if keys:
             state[name] = schema.changed(current, setting.annotation, keys, text, place)
         else:
-            state[name] = schema.merged(current, text) if isinstance(text, dict) else text
-            if not isinstance(text, Path):
-                schema.check_setting(name, text, cls, place)
+            each = text if isinstance(text, Path) else schema.check_setting(name, text, cls, place)
+            state[name] = schema.merged(current, each)
         places[name] = place
     for name, each in state.items():
         schema.check_complete(each, Place(str(places[name]), (name,)))

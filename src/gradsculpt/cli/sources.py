@@ -18,6 +18,7 @@ from typing import Any, ClassVar, Literal, NamedTuple, Union
 
 _ROOT = Path(__file__).parent.parent
 _PACKAGE = _ROOT.name
+_EMPTY: dict[str, Any] = {"dict": {}, "list": [], "tuple": ()}
 _POSITIONAL, _KEYWORD = Parameter.POSITIONAL_OR_KEYWORD, Parameter.KEYWORD_ONLY
 _OWN_TYPES = {"Path": Path, **{name: vars(typing)[name] for name in ("Any", "Literal", "ClassVar", "Union")}}
 
@@ -111,9 +112,9 @@ def told(cls: type) -> dict[str, str]:
     """Return what the docstrings of a class and its ancestors say of its arguments, each on one line."""
     above = told(cls.__base__) if isinstance(cls.__base__, Standin) else {}
     section = re.search(r"^Args:\n((?:[ ]+.*\n|\n)*)", inspect.cleandoc(cls.__doc__ or "") + "\n", re.MULTILINE)
-    entries = re.split(r"^    (?=\w+:)", section[1], flags=re.MULTILINE)[1:] if section else []
+    entries = re.split(r"^    (?=\w[\w, ]*:)", section[1], flags=re.MULTILINE)[1:] if section else []
     pairs = (entry.partition(":") for entry in entries)
-    return above | {name: " ".join(text.split()) for name, _, text in pairs}
+    return above | {name: " ".join(text.split()) for names, _, text in pairs for name in names.split(", ")}
 
 
 @cache
@@ -163,7 +164,9 @@ def _value(node: ast.expr, module: _Module) -> Any:
         pass
     match node:
         case ast.Tuple(elts=items):
-            return tuple(_value(item, module) for item in items)
+            inner = [_value(item.value if isinstance(item, ast.Starred) else item, module) for item in items]
+            pairs = zip(items, inner, strict=True)
+            return tuple(one for item, each in pairs for one in (each if isinstance(item, ast.Starred) else (each,)))
         case ast.List(elts=items):
             return [_value(item, module) for item in items]
         case ast.Name(id=name):
@@ -217,7 +220,9 @@ def _field(node: ast.AnnAssign, module: _Module, kind: Any) -> Parameter | None:
             default = _value(given["default"], module)
         elif "default_factory" in given:
             factory = _value(given["default_factory"], module)
-            default = Made(factory, {}) if isinstance(factory, Standin) else Spelled(f"{factory}()")
+            default = (
+                Made(factory, {}) if isinstance(factory, Standin) else _EMPTY.get(factory, Spelled(f"{factory}()"))
+            )
     name = typing.cast(ast.Name, node.target).id
     return Parameter(name, kind, default=default, annotation=hint)
 

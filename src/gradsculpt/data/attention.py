@@ -12,6 +12,7 @@ from gradsculpt.data.base import Bytes
 from gradsculpt.data.decode import cut_square, decode_grey, middle_square
 from gradsculpt.data.listing import ATTENTION, Listing, files_below, is_image
 from gradsculpt.errors import DataError
+from gradsculpt.wording import counted
 
 Box = tuple[float, float, float, float]
 
@@ -146,7 +147,8 @@ def _compare(maps: AttentionFolder | None, images: Sequence[Path], root: Path) -
     if not matched:
         first = f"{maps.folder / maps.key(images[0])}.png"
         raise DataError(
-            f"{maps.folder} has {len(maps.files)} maps and none belongs to an image; {images[0]} would have its map in "
+            f"{maps.folder} has {counted(len(maps.files), 'maps')} and none belongs to an image; {images[0]} "
+            "would have its map in "
             f"{first} or its boxes in a .txt there. Rename the folder if it does not hold attention maps."
         )
     if without:

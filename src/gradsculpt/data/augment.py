@@ -12,6 +12,7 @@ from gradsculpt import checks
 from gradsculpt.data.base import ImageSet
 from gradsculpt.errors import ArgumentError
 from gradsculpt.inputs import InputSpace
+from gradsculpt.wording import counted
 
 _AT_ONCE = 256
 # Half a step of 8-bit pixels: a channel that never changes would otherwise be divided by zero.
@@ -40,7 +41,9 @@ def to_input(images: Tensor, space: InputSpace) -> Tensor:
     """
     batch, channels, height, width = images.shape
     if channels != len(space.mean):
-        raise ArgumentError(f"images have {channels} channels but the space has {len(space.mean)}; pass one that fits.")
+        raise ArgumentError(
+            f"images have {counted(channels, 'channels')} but the space has {len(space.mean)}; pass one that fits."
+        )
     # One scale and shift for each value of a whole row: broadcasting over three channels is slow on a CPU.
     rows = images.permute(0, 2, 3, 1).reshape(batch, height, width * channels)
     mean, std = (torch.tensor(values, device=images.device).repeat(width) for values in (space.mean, space.std))

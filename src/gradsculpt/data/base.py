@@ -1,5 +1,6 @@
 """What every source of images becomes: 8-bit arrays of one size, with labels and more; and how they are split."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -65,6 +66,7 @@ class Request:
     seed: int = 0
     strict: bool = False
     progress: Progress = unheard
+    train_count: int | None = None
 
 
 @dataclass(frozen=True)
@@ -118,6 +120,22 @@ def stratified_cut(images: ImageSet, fraction: float, seed: int) -> tuple[ImageS
     return images.subset(np.flatnonzero(~is_cut)), images.subset(np.flatnonzero(is_cut))
 
 
+def cut_parts(parts: Sequence[ImageSet], request: Request) -> tuple[ImageSet, ImageSet, ImageSet]:
+    """Return training, validation and test images of one set, or of two or three in this order, as views.
+
+    Of two, the second is the test, and validation is cut off the first; of one, the test is too, as much again, and is
+    the same for every seed. The same labels give the same cut.
+    """
+    (train, *held_out), fraction = parts, request.val_fraction
+    if not held_out:
+        train, *held_out = stratified_cut(train, fraction, TEST_SEED)
+        fraction /= 1 - fraction
+    if len(held_out) == 1:
+        train, val = stratified_cut(train, fraction, request.seed)
+        held_out = [val, *held_out]
+    return train, held_out[0], held_out[1]
+
+
 def stratified_subset(images: ImageSet, count: int, seed: int) -> ImageSet:
     """Keep `count` images, each class in proportion, at random but repeatably; a view in the order that they had.
 
@@ -140,6 +158,11 @@ def stratified_subset(images: ImageSet, count: int, seed: int) -> ImageSet:
     # Classes of one size stand at the same places: the order between them is drawn, not alphabetical.
     tie = np.random.default_rng([seed, 0, 2]).permutation(len(images))
     return images.subset(np.sort(np.lexsort((tie, place))[:count]))
+
+
+def wanted(train: ImageSet, request: Request) -> ImageSet:
+    """Return as many of the training images as are asked for."""
+    return train if request.train_count is None else stratified_subset(train, request.train_count, request.seed)
 
 
 def shuffled_labels(images: ImageSet, seed: int) -> ImageSet:

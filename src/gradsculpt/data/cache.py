@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import os
 import shutil
 import time
 import uuid
@@ -18,6 +17,8 @@ import numpy as np
 
 from gradsculpt.data.base import Bytes, ImageSet, Skipped
 from gradsculpt.errors import DataError
+from gradsculpt.machine import cores, free_disk
+from gradsculpt.wording import size_of
 
 # Part of every key: raise it when the files or the way images are decoded change.
 FORMAT = 1
@@ -55,12 +56,13 @@ def cached(
     identity: Mapping[str, object],
     classes: tuple[str, ...],
     rows: Callable[[], Iterator[Row | Skipped]],
+    room: int = 0,
 ) -> Cached:
     """Open the set that `identity` describes, after writing it if it is not there yet.
 
     The set is written to a temporary folder that is renamed when complete: an interrupted build leaves nothing
     behind that could be taken for a set, and of two processes that build at once the slower one discards its work.
-    Raises `DataError` if the folder cannot be written.
+    Raises `DataError` if the folder cannot be written, or has not enough room.
 
     Args:
         cache_dir: Folder of all cached sets; made if missing.
@@ -68,11 +70,17 @@ def cached(
         identity: What the pixels depend on (JSON values); a change of it means a new build.
         classes: Class names.
         rows: Called when there is something to build; yields every image, or why a file was left out.
+        room: The bytes that the set will take at most.
     """
     key = hashlib.sha256(json.dumps([FORMAT, classes, identity], sort_keys=True).encode()).hexdigest()
     place = cache_dir / f"{source}-{key[:16]}"
     if (ready := _open(place, key)) is not None:
         return ready
+    if room > (free := free_disk(cache_dir) or room):
+        raise DataError(
+            f"the decoded images would take {size_of(room)} in {cache_dir}, where {size_of(free)} are free; pass a "
+            "smaller --image-size or --train-count, or another --cache-dir."
+        )
     # Not tempfile.mkdtemp, whose folders nobody else may read: a cache can be shared.
     temporary = cache_dir / f"{_TEMPORARY}{uuid.uuid4().hex}"
     try:
@@ -125,14 +133,14 @@ def _settled(place: Path, key: str) -> Cached | None:
 
 
 def ordered(function: Callable[[Item], Result], items: Sequence[Item]) -> Iterator[Result]:
-    """Yield `function(item)` for each item in turn, computed by as many threads as there are processors.
+    """Yield `function(item)` for each item in turn, computed by as many threads as have a core each.
 
     Example:
         >>> list(ordered(str.upper, ["a", "b"]))
         ['A', 'B']
     """
     # Chunks bound the results that wait in memory, and what must be finished after a Ctrl-C.
-    with ThreadPoolExecutor(max_workers=min(16, os.cpu_count() or 1)) as pool:
+    with ThreadPoolExecutor(max_workers=min(16, cores().threads)) as pool:
         for start in range(0, len(items), _AT_ONCE):
             yield from pool.map(function, items[start : start + _AT_ONCE])
 

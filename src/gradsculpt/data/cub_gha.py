@@ -4,8 +4,8 @@ import csv
 import re
 from pathlib import Path
 
-from gradsculpt.data.base import Request, Splits, stratified_cut
-from gradsculpt.data.folder import read_images
+from gradsculpt.data.base import Request, Splits
+from gradsculpt.data.folder import read_parts
 from gradsculpt.data.gaze import GazeMaps, by_image, opened, read_recordings
 from gradsculpt.data.listing import Listing
 from gradsculpt.errors import DataError
@@ -44,11 +44,11 @@ def load_cub_gha(request: Request) -> Splits:
         raise DataError(f"{lists[0]} and {lists[1]} are of different classes; take both from one split.")
     pairs = [pair for _, listing, numbers in listed for pair in zip(listing.files, numbers, strict=True)]
     maps = GazeMaps({file: looks[number] for file, number in pairs if number in looks})
-    train, test = (read_images(root, place, listing, maps, request) for place, listing, _ in listed)
+    places = [(place, listing) for place, listing, _ in listed]
+    train, val, test, skipped = read_parts(root, places, [maps] * len(places), request)
     without = sum(number not in looks for _, number in pairs)
     note = f"{without} of {len(pairs)} images have no gaze recording: they count as looked at nowhere"
-    rest, val = stratified_cut(train.images, request.val_fraction, request.seed)
-    return Splits(rest, val, test.images, (*train.skipped, *test.skipped), (note,) if without else ())
+    return Splits(train, val, test, skipped, (note,) if without else ())
 
 
 def read_list(path: Path, root: Path) -> tuple[Listing, list[int]]:

@@ -1,14 +1,16 @@
 """A folder of images, sorted into one folder a class."""
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 
 from gradsculpt.data.attention import AttentionFolder, find_attention
-from gradsculpt.data.base import TEST_SEED, Request, Skipped, Splits, stratified_cut
+from gradsculpt.data.base import ImageSet, Request, Skipped, Splits, cut_parts, wanted
 from gradsculpt.data.cache import Cached, Row, cached, ordered
 from gradsculpt.data.decode import decode_with_size
 from gradsculpt.data.gaze import GazeMaps
@@ -31,7 +33,30 @@ def load_folder(path: Path, request: Request) -> Splits:
     and a note says how many there are. Raises `DataError` if the folders are not as above, too many files cannot be
     decoded, or attention does not fit.
     """
-    path, val_fraction = path.expanduser(), request.val_fraction
+    folder = find_folder(path)
+    train, val, test, skipped = read_parts(folder.root, folder.listed, folder.attention, request)
+    return Splits(train, val, test, skipped, folder.notes)
+
+
+@dataclass(frozen=True)
+class Folder:
+    """What lies in a folder of images, before any is decoded.
+
+    Args:
+        listed: The parts, training first, each with the folder that it is in.
+        attention: The maps of each part, None where it has none.
+        notes: What a user should know about the maps.
+    """
+
+    root: Path
+    listed: Sequence[tuple[Path, Listing]]
+    attention: Sequence[AttentionMaps | None]
+    notes: tuple[str, ...]
+
+
+def find_folder(path: Path) -> Folder:
+    """List a folder of images as `load_folder` reads it; what it raises is raised here."""
+    path = path.expanduser()
     if not path.is_dir():
         fact = "is not a folder" if path.exists() else "does not exist"
         raise DataError(f"{path} {fact}; give the folder that holds one folder of images a class.")
@@ -40,23 +65,74 @@ def load_folder(path: Path, request: Request) -> Splits:
     listed = [(first, list_images(first))]
     listed += [(part, list_images(part, listed[0][1].classes)) for part in others if part]
     attention, notes = find_attention(path, listed)
-    read = [read_images(path, *part, maps, request) for part, maps in zip(listed, attention, strict=True)]
-    train, *held_out = (part.images for part in read)
-    skipped = tuple(item for part in read for item in part.skipped)
-    if not held_out:
-        train, *held_out = stratified_cut(train, val_fraction, TEST_SEED)
-        val_fraction /= 1 - val_fraction
-    if len(held_out) == 1:
-        train, val = stratified_cut(train, val_fraction, request.seed)
-        held_out = [val, *held_out]
-    val, test = held_out
-    return Splits(train, val, test, skipped, notes)
+    return Folder(path, listed, attention, notes)
 
 
-def read_images(root: Path, place: Path, listing: Listing, attention: AttentionMaps | None, request: Request) -> Cached:
+def cut_listings(listings: Sequence[Listing], request: Request) -> tuple[ImageSet, ImageSet, ImageSet]:
+    """Return training, validation and test images, with the listing and the place in it [N, 2] for the pixels.
+
+    They are the images that `cut_parts` would choose of sets in which every file can be decoded.
+    """
+    parts = []
+    for number, listing in enumerate(listings):
+        places = np.stack([np.full(len(listing.files), number), np.arange(len(listing.files))], axis=1)
+        names = ("",) * len(places)
+        parts.append(ImageSet(places, np.asarray(listing.labels, np.int64), listing.classes, names))
+    train, val, test = cut_parts(parts, request)
+    return wanted(train, request), val, test
+
+
+def read_parts(
+    root: Path,
+    listed: Sequence[tuple[Path, Listing]],
+    attention: Sequence[AttentionMaps | None],
+    request: Request,
+) -> tuple[ImageSet, ImageSet, ImageSet, tuple[Skipped, ...]]:
+    """Return the training, validation and test images of some listings, and what was left out.
+
+    Where only some training images are wanted, no others are decoded, unless one of those cannot be: then all are, as
+    without a count, since which images are cut off depends on all that there are.
+    """
+    if request.train_count is not None:
+        with suppress(DataError):  # what is wrong with few is told of all
+            if (few := _few(root, listed, attention, request)) is not None:
+                return few
+    read = [read_images(root, *part, maps, request) for part, maps in zip(listed, attention, strict=True)]
+    train, val, test = cut_parts([part.images for part in read], request)
+    return wanted(train, request), val, test, tuple(item for part in read for item in part.skipped)
+
+
+def _few(
+    root: Path,
+    listed: Sequence[tuple[Path, Listing]],
+    attention: Sequence[AttentionMaps | None],
+    request: Request,
+) -> tuple[ImageSet, ImageSet, ImageSet, tuple[Skipped, ...]] | None:
+    """Return what `read_parts` does; None if one of the images cannot be decoded."""
+    parts = [np.asarray(part.images[:]) for part in cut_listings([listing for _, listing in listed], request)]
+    every = np.concatenate(parts)
+    chosen = [np.unique(every[every[:, 0] == number, 1]) for number in range(len(listed))]
+    read = list[Cached]()
+    for (place, listing), maps, indices in zip(listed, attention, chosen, strict=True):
+        whole = len(indices) == len(listing.files)
+        few = listing if whole else replace(listing.picked(indices), stray=listing.stray)
+        read.append(read_images(root, place, few, maps, request, "" if whole else f"-{request.train_count}"))
+        if len(read[-1].images) != len(indices):
+            return None
+    sets = []
+    for part in parts:
+        number = int(part[0, 0]) if len(part) else 0
+        sets.append(read[number].images.subset(np.searchsorted(chosen[number], part[:, 1])))
+    return sets[0], sets[1], sets[2], tuple(item for part in read for item in part.skipped)
+
+
+def read_images(
+    root: Path, place: Path, listing: Listing, attention: AttentionMaps | None, request: Request, kind: str = ""
+) -> Cached:
     """Return listed images, named by their paths below `root`, with what could not be used.
 
-    They come from the cache if nothing has changed; each `place` that a list is from has a set of its own there.
+    They come from the cache if nothing has changed; each `place` that a list is from has a set of its own there, and
+    one more for each `kind` of selection from it.
     """
     names = [file.relative_to(root).as_posix() for file in listing.files]
     facts = [(name, *_size_and_time(file)) for name, file in zip(names, listing.files, strict=True)]
@@ -66,9 +142,10 @@ def read_images(root: Path, place: Path, listing: Listing, attention: AttentionM
     # Two folders of one name must not push each other out of the cache.
     mark = hashlib.sha256(str(place.resolve()).encode()).hexdigest()[:8]
     plain = "".join(letter if letter.isalnum() else "_" for letter in place.resolve().name)[:40]
-    source = f"{plain}-{mark}-{request.size}"
+    source = f"{plain}-{mark}-{request.size}{kind}"
     rows = partial(_rows, listing, names, attention, request)
-    images = cached(request.cache_dir, source, identity, listing.classes, rows)
+    room = len(names) * request.size**2 * (3 if attention is None else 4)
+    images = cached(request.cache_dir, source, identity, listing.classes, rows, room)
     if request.strict and images.skipped:
         raise DataError(images.skipped[0].reason)
     stray = (Skipped(file.relative_to(root).as_posix(), "lies outside the class folders") for file in listing.stray)

@@ -15,6 +15,7 @@ from gradsculpt.data.attention import check_fit
 from gradsculpt.data.base import Bytes
 from gradsculpt.data.decode import cut_square
 from gradsculpt.errors import ArgumentError, DataError
+from gradsculpt.wording import counted
 
 Floats = npt.NDArray[np.float64]
 
@@ -142,7 +143,8 @@ def _recording(path: Path, number: int, line: str) -> Recording:
     header = {0: 3, 1: 7}.get(len(values) % 3, 0)
     if not header or len(values) < header or min(values[1:header]) < 0 or 0 in values[1 : min(header, 5)]:
         raise DataError(
-            f"{path}, line {number} has {len(values)} numbers, which is no gaze recording; it needs image number, "
+            f"{path}, line {number} has {counted(len(values), 'numbers')}, which is no gaze recording; it needs "
+            "image number, "
             "width and height, then x, y and duration of each fixation."
         )
     image, size = int(values[0]), (int(values[1]), int(values[2]))

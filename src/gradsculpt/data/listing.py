@@ -1,7 +1,7 @@
 """What a folder of images holds: its parts, its classes, its files."""
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -31,6 +31,12 @@ class Listing:
     files: tuple[Path, ...]
     labels: tuple[int, ...]
     stray: tuple[Path, ...]
+
+    def picked(self, indices: Iterable[int]) -> "Listing":
+        """Return the listing of some of the files alone, in the order of the indices, and nothing astray."""
+        chosen = tuple(indices)
+        files, labels = (tuple(each[i] for i in chosen) for each in (self.files, self.labels))
+        return Listing(self.classes, files, labels, ())  # type: ignore[arg-type]
 
 
 def find_parts(path: Path) -> tuple[Path, Path | None, Path | None]:

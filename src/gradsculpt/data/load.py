@@ -108,33 +108,43 @@ def load_data(
         DataError: If the name is not known, or the source cannot be used.
         ArgumentError: If a number is out of range.
     """
-    source = find_source(name)
     kind, _, rest = name.partition(":")
-    checks.within("val_fraction", val_fraction, 0.0, 0.5)
-    checks.within("seed", seed, 0, CELLS_TEST_SEED - 1)
-    size = source.image_size if image_size is None else image_size
-    checks.within("image_size", 8 if size is None else size, 8, 4096)
-    paths = Path(data_dir).expanduser(), Path(cache_dir).expanduser()
-    request = Request(size or 0, *paths, val_fraction, seed, strict, progress or unheard)
+    asked = request_for(name, image_size=image_size, val_fraction=val_fraction, seed=seed, train_count=train_count)
+    data_dir, cache_dir = Path(data_dir).expanduser(), Path(cache_dir).expanduser()
+    request = replace(asked, data_dir=data_dir, cache_dir=cache_dir, strict=strict, progress=progress or unheard)
     readers: dict[str, Callable[[], Splits]] = {
-        "cells": lambda: _load_cells(request, train_count),
+        "cells": lambda: _load_cells(request),
         "digits": lambda: load_digits(request),
         "cifar10": lambda: load_cifar10(request),
         "imagenette": lambda: load_imagenette(request),
         "cub-gha": lambda: load_cub_gha(request),
         "folder": lambda: load_folder(Path(rest), request),
-        "python": lambda: load_factory(rest, size, request),
+        "python": lambda: load_factory(rest, request.size or None, request),
     }
     try:
         splits = readers[kind]()
     except OSError as error:
         raise DataError(f"{name} cannot be read ({error}); check that it is there and may be read.") from error
-    if train_count is not None and source.name != "cells":
+    if train_count is not None and kind != "cells":
         splits = replace(splits, train=stratified_subset(splits.train, train_count, seed))
     splits = _worded(name, splits)
     if shuffle_labels:
         splits = replace(splits, train=shuffled_labels(splits.train, seed), val=shuffled_labels(splits.val, seed))
     return splits
+
+
+def request_for(
+    name: str, *, image_size: int | None, val_fraction: float, seed: int, train_count: int | None
+) -> Request:
+    """Return what is asked of a source, size 0 for its own choice; the arguments and errors are as of `load_data`."""
+    source = find_source(name)
+    checks.within("val_fraction", val_fraction, 0.0, 0.5)
+    checks.within("seed", seed, 0, CELLS_TEST_SEED - 1)
+    size = source.image_size if image_size is None else image_size
+    checks.within("image_size", 8 if size is None else size, 8, 4096)
+    if source.name == "cells" and train_count is not None:
+        checks.within("train_count", train_count, 40, 10**7)
+    return Request(size or 0, val_fraction=val_fraction, seed=seed, train_count=train_count)
 
 
 def _worded(source: str, splits: Splits) -> Splits:
@@ -156,11 +166,10 @@ def _worded(source: str, splits: Splits) -> Splits:
     return replace(splits, train=train, val=val, test=test)
 
 
-def _load_cells(request: Request, train_count: int | None) -> Splits:
+def _load_cells(request: Request) -> Splits:
     from gradsculpt.data import cells
 
-    count = 2000 if train_count is None else train_count
-    checks.within("train_count", count, 40, 10**7)
+    count = 2000 if request.train_count is None else request.train_count
     total = count + count // 4
     # The drawing code is part of what the pixels depend on.
     code = hashlib.sha256(Path(cells.__file__).read_bytes()).hexdigest()
@@ -174,7 +183,7 @@ def _load_cells(request: Request, train_count: int | None) -> Splits:
 
         identity = {"count": count, "seed": seed, "size": request.size, "code": code}
         source = f"cells-{name}-{count}-{request.size}"
-        return cached(request.cache_dir, source, identity, cells.CLASSES, rows).images
+        return cached(request.cache_dir, source, identity, cells.CLASSES, rows, count * request.size**2 * 4).images
 
     train, val = stratified_cut(part("train", count, request.seed, 0), request.val_fraction, request.seed)
     return Splits(train, val, part("test", count // 4, CELLS_TEST_SEED, count))

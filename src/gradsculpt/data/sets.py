@@ -7,11 +7,13 @@ from typing import Any
 
 import numpy as np
 
-from gradsculpt.data.base import TEST_SEED, ImageSet, Request, Splits, stratified_cut
+from gradsculpt.data.base import TEST_SEED, ImageSet, Request, Splits, cut_parts, stratified_cut, wanted
 from gradsculpt.data.cache import Row, cached
 from gradsculpt.data.decode import cut_square
 from gradsculpt.data.folder import load_folder
 from gradsculpt.errors import DataError, first_line
+from gradsculpt.machine import free_memory
+from gradsculpt.wording import size_of
 
 _CIFAR10 = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 _EDITIONS = {"160px": 160, "320px": 320, "full": 1 << 30}
@@ -23,17 +25,30 @@ def load_digits(request: Request) -> Splits:
     Source: Alpaydin and Kaynak, "Optical Recognition of Handwritten Digits", UCI Machine Learning Repository, 1998
     (doi:10.24432/C50P49, licence CC BY 4.0): the file optdigits.tes, in the order that scikit-learn gives it.
     """
+    train, val, test = digits_parts(request)
+    needed, free = 3 * request.size**2 * (len(train) + len(val) + len(test)), free_memory()
+    if free is not None and needed > free:
+        raise DataError(
+            f"the digits would take {size_of(needed)} of memory at {request.size} pixels, of which {size_of(free)} are "
+            "free; pass a smaller --image-size, or --train-count."
+        )
+    return Splits(_enlarged(train, request.size), _enlarged(val, request.size), _enlarged(test, request.size))
+
+
+def digits_parts(request: Request) -> tuple[ImageSet, ImageSet, ImageSet]:
+    """Return the digits for training, validation and test, [N, 8, 8], as they come."""
     with np.load(Path(__file__).with_name("digits.npz")) as file:
         digits = np.rint(file["images"] * (255 / 16)).astype(np.uint8)  # from levels 0 to 16
         labels = file["labels"].astype(np.int64)
-    whole = ImageSet(
-        images=np.stack([cut_square(digit, request.size) for digit in digits])[..., None].repeat(3, axis=-1),
-        labels=labels,
-        classes=tuple("0123456789"),
-        names=tuple(f"digits/{index:04d}" for index in range(len(digits))),
-    )
-    rest, test = stratified_cut(whole, 0.2, TEST_SEED)
-    return Splits(*stratified_cut(rest, request.val_fraction, request.seed), test)
+    names = tuple(f"digits/{index:04d}" for index in range(len(digits)))
+    rest, test = stratified_cut(ImageSet(digits, labels, tuple("0123456789"), names), 0.2, TEST_SEED)
+    train, val, test = cut_parts([rest, test], request)
+    return wanted(train, request), val, test
+
+
+def _enlarged(digits: ImageSet, size: int) -> ImageSet:
+    pixels = np.array([cut_square(digit, size) for digit in digits.images[:]], np.uint8).reshape(-1, size, size)
+    return replace(digits, images=pixels[..., None].repeat(3, axis=-1))
 
 
 def load_cifar10(request: Request) -> Splits:
@@ -45,16 +60,29 @@ def load_cifar10(request: Request) -> Splits:
 
     data_dir, size = request.data_dir, request.size
 
-    def read(name: str) -> ImageSet:
+    def read(name: str, part: int | None = None) -> ImageSet:
+        """Return images of a file: all, or those that are wanted for training (part 0) or validation (1)."""
+        decisive = (part, request.train_count, request.val_fraction, request.seed)
+
         def rows() -> Iterator[Row]:
             source = _downloaded("cifar10", datasets.CIFAR10, data_dir, train=name == "train")
-            for index, (image, label) in enumerate(zip(source.data, source.targets, strict=True)):
+            labels = np.asarray(source.targets, dtype=np.int64)
+            every = ImageSet(np.arange(len(labels)), labels, _CIFAR10, ("",) * len(labels))  # type: ignore[arg-type]
+            if part is not None:
+                cut = stratified_cut(every, request.val_fraction, request.seed)
+                every = (wanted(cut[0], request), cut[1])[part]
+            for done, index in enumerate(np.asarray(every.images[:]).tolist(), start=1):
+                image = source.data[index]
                 pixels = image if len(image) == size else cut_square(image, size)
-                yield Row(pixels, int(label), f"{name}/{index:05d}")
-                request.progress(index + 1, len(source.data))
+                yield Row(pixels, int(labels[index]), f"{name}/{index:05d}")
+                request.progress(done, len(every))
 
-        return cached(request.cache_dir, f"cifar10-{name}-{size}", {"size": size}, _CIFAR10, rows).images
+        kind, identity = ("", {}) if part is None else (f"-{request.train_count}-{part}", {"part": decisive})
+        source = f"cifar10-{name}{kind}-{size}"
+        return cached(request.cache_dir, source, {"size": size, **identity}, _CIFAR10, rows).images
 
+    if request.train_count is not None:
+        return Splits(read("train", 0), read("train", 1), read("test"))
     return Splits(*stratified_cut(read("train"), request.val_fraction, request.seed), read("test"))
 
 

@@ -22,6 +22,7 @@ from gradsculpt.inputs import InputSpace
 from gradsculpt.locks import locked
 from gradsculpt.metrics import Score
 from gradsculpt.progress import Progress
+from gradsculpt.wording import counted
 
 _BLANK = Header("maps", Score(BLANK, 0.0, 1.0, "lower", "fraction"), None)
 """Whether a map is zero everywhere; in the table only where one is, as nothing else there could then be believed."""
@@ -151,7 +152,8 @@ def _check(group: ScoreGroup, column: Column, name: str, count: int, others: Ite
         )
     if column.values.ndim != 1 or len(column.values) > count:
         raise ArgumentError(
-            f"{group.name} gives {name} as {list(column.values.shape)} for a batch of {count} images; return one value "
+            f"{group.name} gives {name} as {list(column.values.shape)} for a batch of "
+            f"{counted(count, 'images')}; return one value "
             "an image."
         )
     if column.point is not None and column.point.curve not in group.curves:

@@ -3,9 +3,12 @@
 from gradsculpt.models.checkpoint import load, save
 from gradsculpt.models.classifier import Classifier, OutputOf
 from gradsculpt.models.networks import MODELS, build
+from gradsculpt.models.published import PRETRAINED
 from gradsculpt.models.small import ConvNet, LeNet
 from gradsculpt.models.smooth import to_softplus
-from gradsculpt.models.weights import PRETRAINED, imagenet_classes, pretrained, with_weights
+from gradsculpt.models.starting import Start, freeze, started
+from gradsculpt.models.weights import imagenet_classes, pretrained, with_weights
 
-__all__ = ["MODELS", "PRETRAINED", "Classifier", "ConvNet", "LeNet", "OutputOf"]
-__all__ += ["build", "imagenet_classes", "load", "pretrained", "save", "to_softplus", "with_weights"]
+__all__ = ["MODELS", "PRETRAINED", "Classifier", "ConvNet", "LeNet", "OutputOf", "Start"]
+__all__ += ["build", "freeze", "imagenet_classes", "load", "pretrained", "save"]
+__all__ += ["started", "to_softplus", "with_weights"]

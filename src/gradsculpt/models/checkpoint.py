@@ -18,7 +18,7 @@ from gradsculpt.inputs import InputSpace
 from gradsculpt.isolation import own_randomness
 from gradsculpt.models.classifier import Classifier, found_device
 from gradsculpt.models.networks import build as build_network
-from gradsculpt.models.weights import fill
+from gradsculpt.models.states import fill
 from gradsculpt.wording import printable
 
 WEIGHTS = "model.safetensors"
@@ -105,7 +105,7 @@ def load(run: str | Path, device: str | int | torch.device = "cpu") -> Classifie
         ModelError: If the network cannot be built here, or the weights do not fit it.
     """
     folder, place = Path(run), found_device(device)
-    description, weights = _read_description(folder), _read_weights(folder / WEIGHTS)
+    description, weights = described(folder), _read_weights(folder / WEIGHTS)
     options = {key: description["build"][key] for key in _BUILD}
     name = options.pop("model")
     try:
@@ -152,7 +152,8 @@ def _git_revision() -> str | None:
     return answer.stdout.strip() if answer.returncode == 0 else None
 
 
-def _read_description(folder: Path) -> dict[str, Any]:
+def described(folder: Path) -> dict[str, Any]:
+    """Return what the description of a run directory holds; raise `RunError` if it is missing or cannot be used."""
     path = folder / DESCRIPTION
     if folder.is_file():
         raise RunError(f"{folder} is a file; pass the run directory that it lies in.")

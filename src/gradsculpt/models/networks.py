@@ -10,9 +10,11 @@ from gradsculpt import checks
 from gradsculpt.errors import GradsculptError, ModelError, did_you_mean, first_line
 from gradsculpt.extensions import called
 from gradsculpt.models.classifier import noise, untouched
+from gradsculpt.models.published import packaged_network
 from gradsculpt.models.small import ConvNet, LeNet
 from gradsculpt.models.smooth import to_softplus
 from gradsculpt.outputs import logits_of, two_sided
+from gradsculpt.wording import counted
 
 MODELS = (
     ("lenet", "four convolutions and two linear layers, for images of up to 64 pixels"),
@@ -21,12 +23,20 @@ MODELS = (
     ("resnet34", "ResNet-34 as in torchvision, for images of 64 pixels and more"),
     ("efficientnet_b0", "EfficientNet-B0 as in torchvision; its activations are smooth"),
     ("torchvision:NAME", "any image classifier of torchvision.models, for instance torchvision:resnet50"),
+    ("pretrained:NAME", "one of the networks below that come with weights, which a training starts from"),
     ("timm:NAME", "any image classifier of timm, for instance timm:convnext_tiny; pip install 'gradsculpt[timm]'"),
     ("python:MODULE:FACTORY", "your own function that takes num_classes and returns a torch.nn.Module"),
 )
 
 
-def build(name: str, *, num_classes: int, image_size: int, softplus: float | None = None) -> nn.Module:
+def build(
+    name: str,
+    *,
+    num_classes: int,
+    image_size: int,
+    softplus: float | None = None,
+    prepare: Callable[[nn.Module], None] = lambda network: None,
+) -> nn.Module:
     """Build a network with fresh weights by its name, adapted to the classes and the size of the images.
 
     The weights are drawn from PyTorch's global random state. The network is run once, in eval mode and leaving no
@@ -41,6 +51,7 @@ def build(name: str, *, num_classes: int, image_size: int, softplus: float | Non
         num_classes: Number of outputs.
         image_size: Height and width of the images.
         softplus: The beta of the Softplus that takes the place of ReLU-like activations (see `to_softplus`), or None.
+        prepare: Called with the network before it is run and its activations are swapped, to give it weights.
 
     Returns:
         A network in training mode from [N, 3, image_size, image_size] to logits [N, num_classes].
@@ -56,6 +67,7 @@ def build(name: str, *, num_classes: int, image_size: int, softplus: float | Non
     checks.at_least("num_classes", num_classes, 1)
     checks.at_least("image_size", image_size, 1)
     network = construct(name, num_classes, image_size)
+    prepare(network)
     x = noise(image_size, network)
     check_logits(name, network, x, num_classes)
     if softplus is not None:
@@ -106,7 +118,8 @@ def check_logits(name: str, network: nn.Module, x: Tensor, num_classes: int | No
         raise ModelError(f"{name}: {error}") from error
     if num_classes not in (None, count):
         raise ModelError(
-            f"{name} gives {count} outputs for images {list(x.shape)}, where {num_classes} are needed: one a class. "
+            f"{name} gives {counted(count, 'outputs')} for images {list(x.shape)}, where {num_classes} are "
+            "needed: one a class. "
             "Build it for as many, or choose another network."
         )
     return count
@@ -179,6 +192,10 @@ def _timm(name: str, num_classes: int, image_size: int) -> nn.Module:
     return network
 
 
+def _pretrained(name: str, num_classes: int, image_size: int) -> nn.Module:
+    return packaged_network(name, num_classes)
+
+
 def _python(target: str, num_classes: int, image_size: int) -> nn.Module:
     """Call a function of the user, named as `package.module:function`, for a network."""
     network, call = called(target, ModelError, {"num_classes": num_classes}, {"image_size": image_size})
@@ -192,4 +209,4 @@ def _python(target: str, num_classes: int, image_size: int) -> nn.Module:
 
 _OURS: dict[str, Callable[[int, int], nn.Module]] = {"lenet": LeNet, "convnet": ConvNet, "resnet18-cifar": _resnet18}
 _PLAIN = ("resnet34", "efficientnet_b0")  # those of torchvision that go without its name
-_OTHERS = {"torchvision": _torchvision, "timm": _timm, "python": _python}
+_OTHERS = {"torchvision": _torchvision, "timm": _timm, "pretrained": _pretrained, "python": _python}

@@ -74,6 +74,11 @@ def to_softplus(network: nn.Module, beta: float = 3.0, *, example: Tensor | None
     return len({id(old) for _, _, old in swapped})
 
 
+def has_corners(network: nn.Module) -> bool:
+    """Tell whether a network has activations that `to_softplus` would swap."""
+    return any(map(_is_rectifier, network.modules()))
+
+
 def _swap(network: nn.Module, beta: float) -> list[tuple[nn.Module, str, nn.Module]]:
     """Replace the rectifiers; return (parent, name, old) for each place. What was shared stays shared."""
     children = [(parent, *child) for parent in network.modules() for child in parent._modules.items()]

@@ -90,8 +90,9 @@ class AdversarialTraining(DataTerm):
 
     @property
     def requirements(self) -> Requirements:
-        """The replays of the perturbation, and the attention that the penalty follows."""
-        return replace(super().requirements, replays=self.perturbation.replays)
+        """The replays of the perturbation, whether it takes one step, and the attention that the penalty follows."""
+        solver = self.perturbation
+        return replace(super().requirements, replays=solver.replays, smooth=solver.one_gradient)
 
     def initial_state(self) -> State:
         """Return the first state of the perturbation."""

@@ -174,12 +174,15 @@ class Requirements:
         replays: How many steps in a row want the same batch.
         attention: Whether a penalty follows human attention, which accompanies the images.
         pixel_units: Whether `at` needs a moment with a space, as a setting is in pixel levels.
+        smooth: Whether it trusts one gradient over the whole length of a perturbation. A few hundred steps of it make
+            the maps of a network with corners (ReLU) noisier, and those of a smooth one sparser and steadier.
     """
 
     teacher: TeacherSpecification | None = None
     replays: int = 1
     attention: bool = False
     pixel_units: bool = False
+    smooth: bool = False
 
     def merged(self, *others: "Requirements") -> "Requirements":
         """Return what all need together; refuse two teachers, or the maps of a teacher beside those of a human."""
@@ -194,7 +197,8 @@ class Requirements:
                 "of map can accompany the images. Leave one of the two objectives out."
             )
         replays, pixel_units = max(needs.replays for needs in each), any(needs.pixel_units for needs in each)
-        return Requirements(teachers[0] if teachers else None, replays, attention, pixel_units)
+        smooth = any(needs.smooth for needs in each)
+        return Requirements(teachers[0] if teachers else None, replays, attention, pixel_units, smooth)
 
 
 Part = tuple[float, Objective]

@@ -12,6 +12,7 @@ from gradsculpt.gradients import input_gradient
 from gradsculpt.numerics import in_range
 from gradsculpt.penalties.base import Penalty, Size
 from gradsculpt.penalties.convex import Minimum, minimise
+from gradsculpt.wording import counted
 
 _ACCURACY = 1e-11
 
@@ -47,7 +48,7 @@ class FunctionPenalty(Penalty):
         values = self.fn(g)
         if values.shape != g.shape[:1]:
             raise ArgumentError(
-                f"fn returned shape {list(values.shape)} for {len(g)} samples; return one value a sample, "
+                f"fn returned shape {list(values.shape)} for {counted(len(g), 'samples')}; return one value a sample, "
                 f"shape [{len(g)}], for instance with .flatten(1).sum(dim=1)."
             )
         return values

@@ -40,6 +40,7 @@ class Perturbation(ABC):
         needs_randomness: Whether the generator is used; others are called without one.
         needs_backward: Whether it learns from the backward pass of the training step, from the gradient of the leaf
             x + delta, which is then added to the state as "inputs".
+        one_gradient: Whether it trusts the gradient at x over its whole length.
 
     Example:
         >>> import torch
@@ -55,6 +56,7 @@ class Perturbation(ABC):
     needs_penalty: ClassVar[bool] = True
     needs_randomness: ClassVar[bool] = False
     needs_backward: ClassVar[bool] = False
+    one_gradient: ClassVar[bool] = False
 
     def initial_state(self) -> State:
         """Return the state before the first step; empty, unless something is carried."""

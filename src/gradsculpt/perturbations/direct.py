@@ -22,6 +22,8 @@ class OneStep(Perturbation):
     Source: Gong et al., CVPR 2024 (AdvGrad), Proposition 1 and B.3 ("fast").
     """
 
+    one_gradient: ClassVar[bool] = True
+
     def step(
         self, state: State, loss_gradient: LossGradient, x: Tensor, penalty: Penalty, generator: Generator | None = None
     ) -> tuple[Tensor, State]:

@@ -99,6 +99,8 @@ def _plot(
     import matplotlib
     from matplotlib.figure import Figure
 
+    from gradsculpt.visualize.lettering import save
+
     columns = max(1, min(len(names), _LEGEND_LETTERS // (max(map(len, names)) + 8)))
     height = _HEIGHT + _LEGEND_LINE * math.ceil(len(names) / columns) + more_height
     figure, stream = Figure(figsize=(_WIDTH, height), layout="constrained"), io.BytesIO()
@@ -106,5 +108,5 @@ def _plot(
     legend(figure, handles, names, loc="outside lower center", ncols=columns, fontsize=7)
     # Letters stay letters, which are sharp at any size, and the ids do not change from one writing to the next.
     with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": "gradsculpt"}):
-        figure.savefig(stream, format="svg", metadata={"Date": None})
+        save(figure, stream, format="svg", metadata={"Date": None})
     return Plot(title, caption, stream.getvalue())

@@ -8,7 +8,7 @@ from rich.table import Table
 from rich.text import Text
 
 from gradsculpt.evaluation import Entry, Scorecard
-from gradsculpt.wording import printable
+from gradsculpt.wording import counted, printable
 
 Mark = Literal["better", "worse"]
 
@@ -72,7 +72,8 @@ def table(cards: Sequence[Scorecard], only: Sequence[str] | None = None) -> Tabl
     The title begins with what has to be known before any score is believed.
     """
     settings = cards[0].settings
-    title = f"{settings.get('data')} {settings.get('split', '')}, {settings['images']} images; mean [95% interval]"
+    count = counted(settings["images"], "images")
+    title = f"{settings.get('data')} {settings.get('split', '')}, {count}; mean [95% interval]"
     warnings = [f"{card.name}: {card.warning}" for card in cards if card.warning]
     grid = Table(title=_text(" / ".join([*warnings, title]), "bold" if warnings else "italic"), title_justify="left")
     grid.add_column("")
@@ -125,7 +126,7 @@ def _span(cards: Sequence[Scorecard], name: str) -> str:
 
 
 def _counted(images: str) -> str:
-    return f" ({images} images)" if images else ""
+    return f" ({images} {'image' if images == '1' else 'images'})" if images else ""
 
 
 def _text(text: str, style: str = "") -> Text:

@@ -3,7 +3,7 @@
 import logging
 import signal
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -14,27 +14,63 @@ from torch.utils.data import DataLoader
 
 from gradsculpt.data import ImageSet, loader, pixel_statistics
 from gradsculpt.data.load import find_source
-from gradsculpt.errors import RunError
+from gradsculpt.errors import ArgumentError, RunError
 from gradsculpt.inputs import InputSpace
-from gradsculpt.models import Classifier, build
+from gradsculpt.models import Classifier, build, freeze, started
 from gradsculpt.training.module import ClassifierModule
 from gradsculpt.training.settings import TrainSettings
 
 
-def build_module(settings: TrainSettings, images: ImageSet) -> ClassifierModule:
-    """Build a network for some training images, and everything that trains it, from the seed."""
-    classes, size = len(images.classes), images.images.shape[1]
+def build_module(
+    settings: TrainSettings, images: ImageSet, tell: Callable[[str], None] = lambda note: None
+) -> ClassifierModule:
+    """Build a network for some training images, and everything that trains it, from the seed.
+
+    `tell` is given what has to be known of the weights that it starts from.
+    """
+    classes, size = images.classes, images.images.shape[1]
     torch.manual_seed(settings.seed)
+    space = None
+    if settings.weights is None:
+        network = build(settings.model, num_classes=len(classes), image_size=size, softplus=settings.softplus)
+    else:
+        start = started(settings.model, settings.weights, classes=classes, image_size=size, softplus=settings.softplus)
+        network, space = start.network, start.space
+        left = freeze(network, settings.freeze, start.head)
+        for note in start.notes:
+            tell(note)
+        if settings.freeze:
+            total = sum(parameter.numel() for parameter in network.parameters())
+            tell(f"{left:,} of {total:,} parameters are trained, the others stay as they are")
     return ClassifierModule(
-        build(settings.model, num_classes=classes, image_size=size, softplus=settings.softplus),
+        network,
         settings.objective,
-        InputSpace(*(pixel_statistics(images) if settings.statistics == "data" else settings.statistics)),
+        _space(settings, images, space, tell),
         settings.augment or find_source(settings.data).augment(),
         settings.optimization,
         epochs=settings.epochs,
         seed=settings.seed,
         channels_last=settings.channels_last,
     )
+
+
+def _space(
+    settings: TrainSettings, images: ImageSet, wanted: InputSpace | None, tell: Callable[[str], None]
+) -> InputSpace:
+    """Return how images are normalised: as the settings say, else as the weights want, else by the images."""
+    said = settings.statistics
+    if said is None:
+        if wanted is None:
+            raise ArgumentError(
+                f"it is not known how the images were normalised that the weights {settings.weights} of "
+                f"{settings.model} were trained on; pass --statistics '[[R, G, B], [R, G, B]]', mean and standard "
+                "deviation, or --statistics data for those of your images."
+            )
+        return wanted
+    space = InputSpace(*(pixel_statistics(images) if said == "data" else said))
+    if wanted is not None and space != wanted:
+        tell(f"the weights want images normalised by {wanted.mean} and {wanted.std}, and --statistics says otherwise")
+    return space
 
 
 def build_trainer(settings: TrainSettings, **options: Any) -> Trainer:

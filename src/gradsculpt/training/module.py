@@ -56,7 +56,8 @@ class ClassifierModule(LightningModule):
 
     def configure_optimizers(self) -> Any:
         """Build the optimiser and the schedule, stepped once an epoch."""
-        optimizer, schedule = self._optimization.build(self.network.parameters(), self._epochs)
+        trained = [parameter for parameter in self.network.parameters() if parameter.requires_grad]
+        optimizer, schedule = self._optimization.build(trained, self._epochs)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "epoch"}}
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
@@ -74,6 +75,10 @@ class ClassifierModule(LightningModule):
     def on_train_epoch_start(self) -> None:
         """Derive the epoch's randomness from the seed and the epoch alone."""
         torch.manual_seed(self._stream(self.current_epoch))
+        for layer in self.network.modules():
+            own = list(layer.parameters(recurse=False))
+            if own and not any(parameter.requires_grad for parameter in own):
+                layer.eval()  # or the running statistics of a frozen normalisation would move
         self._batches = 0
 
     def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> tuple[Tensor, Tensor, Tensor | None]:

@@ -21,7 +21,7 @@ from gradsculpt.errors import RunError, first_line
 from gradsculpt.fingerprint import fingerprint
 from gradsculpt.models.checkpoint import DESCRIPTION
 from gradsculpt.training.settings import MAY_CHANGE, Optimization, TrainSettings
-from gradsculpt.wording import printable
+from gradsculpt.wording import counted, printable
 
 CONFIG, METRICS = "config.yaml", "metrics.csv"
 CHECKPOINTS, LAST, BEST = "checkpoints", "last", "best"
@@ -96,7 +96,7 @@ def resumed(settings: TrainSettings) -> Kept | None:
         return None
     written = run_config(config)
     kept = _checkpoint(last) if last.exists() or _has_trained(out) else None
-    if kept is not None and not settings.shuffle_labels:
+    if kept is not None and not settings.keeps_last:
         _checkpoint(best)  # needed in the end, if no later epoch is better
     comparable = kept is not None and kept.data is not None
     begun = (kept and kept.settings) or written
@@ -211,7 +211,7 @@ def _refuse_changes(settings: TrainSettings, begun: Mapping[str, Any], *, compar
         changes.append(("epochs", epochs, settings.epochs))
     if changes:
         (name, old, new), more = changes[0], len(changes) - 1
-        option, others = name.replace("_", "-"), f" ({more} other settings differ too)" if more else ""
+        option, others = name.replace("_", "-"), f" (so do {counted(more, 'other settings')})" if more else ""
         raise RunError(
             f"--{option} {_shown(new)} cannot be had: {settings.out} is trained with {_shown(old)}, and goes on only "
             f"as it began{others}. Leave --{option} away, or pass another --out to train anew; what may change is "

@@ -1,6 +1,7 @@
 """The run directory: what a training leaves behind and reports, and how it is started, resumed and finished."""
 
 import csv
+import math
 import os
 import time
 from collections.abc import Callable, Mapping
@@ -15,14 +16,16 @@ from lightning.pytorch import Callback, LightningModule, Trainer, seed_everythin
 from lightning.pytorch.callbacks import LambdaCallback, RichProgressBar
 from lightning.pytorch.loggers import TensorBoardLogger
 
-from gradsculpt.data import Splits, load_data, loader
+from gradsculpt.data import Splits, load_data, loader, outline_of, outlined
 from gradsculpt.errors import RunError
 from gradsculpt.files import whole
 from gradsculpt.locks import locked
+from gradsculpt.machine import cores
 from gradsculpt.models import Classifier, save
 from gradsculpt.progress import Estimate, Reporter
 from gradsculpt.training.distillation import with_teacher
 from gradsculpt.training.fitting import batches, build_module, build_trainer, finished, quietly
+from gradsculpt.training.preparation import nothing_left, prepare
 from gradsculpt.training.resuming import (
     BEST,
     CHECKPOINTS,
@@ -39,6 +42,7 @@ from gradsculpt.training.resuming import (
     resumed,
 )
 from gradsculpt.training.settings import TrainSettings
+from gradsculpt.wording import counted
 
 _SCORES = "scorecard.json"
 
@@ -114,7 +118,7 @@ def fit(settings: TrainSettings, reporter: Reporter | None = None) -> Classifier
     """
     reporter = reporter or Reporter()
     reporter.console.quiet |= not _is_first_process()
-    torch.set_num_threads(settings.threads or os.cpu_count() or 1)
+    torch.set_num_threads(settings.threads or cores().threads)
     with quietly():
         return _fit(settings, None, reporter)
 
@@ -125,13 +129,29 @@ def _fit(settings: TrainSettings, splits: Splits | None, reporter: Reporter) -> 
     first = _is_first_process()
     if first:
         resumed(settings)  # what is refused leaves no trace, not even that of the lock
-    with locked(settings.out, "train", reporter.say) if first else nullcontext():
+    with locked(settings.out, "train", reporter.say) if first else nullcontext(), nothing_left(settings):
         kept = resumed(settings) if first or settings.resume else None
         if splits is None:
-            splits = _data(settings, kept, reporter)
+            splits = _prepared(settings, kept, reporter)
         data = identity(splits)
         check_data(settings, kept, data)
         return _train(settings, splits, data, kept, reporter)
+
+
+def _prepared(settings: TrainSettings, kept: Kept | None, reporter: Reporter) -> Splits:
+    """Return the data, after saying what is going to be done, and refusing what cannot be, as early as possible."""
+    _logger(settings)
+    known = outlined(settings.data, **_selection(settings))
+    prepare(settings, known, reporter)
+    splits = _data(settings, kept, reporter)
+    if known is None:
+        prepare(settings, outline_of(splits), reporter)
+    return splits
+
+
+def _selection(settings: TrainSettings) -> dict[str, Any]:
+    """Return which images of the data are wanted, as `load_data` takes it."""
+    return {name: getattr(settings, name) for name in ("image_size", "val_fraction", "seed", "train_count")}
 
 
 def _data(settings: TrainSettings, kept: Kept | None, reporter: Reporter) -> Splits:
@@ -160,7 +180,9 @@ def _train(
         _claim(settings, config)  # now, so that a run can be resumed whose teacher was interrupted
     splits, objective = with_teacher(settings, splits, reporter, _fit)
     seed_everything(settings.seed, verbose=False)
-    module = build_module(replace(settings, objective=objective), splits.train)
+    module = build_module(
+        replace(settings, objective=objective), splits.train, lambda note: reporter.say(f"note: {note}")
+    )
     if kept is not None:
         check_fit(settings, kept, module)
     folder = settings.out / CHECKPOINTS
@@ -176,16 +198,16 @@ def _train(
     last = folder / f"{LAST}.ckpt"
     validation = loader(splits.val, settings.batch_size, shuffle=False)
     start = None if kept is None else last
-    trainer.fit(module, batches(settings, splits.train), validation, ckpt_path=start, weights_only=True)
-    # Where labels are shuffled, validation is chance in every epoch, and the last one has learnt most by heart.
-    chosen = last if settings.shuffle_labels else best.best_model_path or last
+    with reporter.alive(lambda: _whereabouts(trainer)):
+        trainer.fit(module, batches(settings, splits.train), validation, ckpt_path=start, weights_only=True)
+    chosen = last if settings.keeps_last else best.best_model_path or last
     state = torch.load(chosen, map_location="cpu", weights_only=True)["state_dict"]
     module.cpu().load_state_dict(state)
     classifier = finished(module, splits.train)
     if first:
         build = {"model": settings.model, "softplus": settings.softplus}
         build |= {"num_classes": len(classifier.classes), "image_size": classifier.image_size}
-        score = None if settings.shuffle_labels or best.best_model_score is None else float(best.best_model_score)
+        score = None if settings.shuffle_labels else _accuracy(settings, best)
         extra = {"recipe": settings.recipe, "objective": repr(settings.objective), "val_accuracy": score}
         save(settings.out, classifier, build=build, extra=extra)
         if kept is not None and (settings.out / _SCORES).exists():
@@ -201,21 +223,35 @@ def open_data(settings: TrainSettings, reporter: Reporter | None = None) -> Spli
             settings.data,
             data_dir=settings.data_dir or settings.out / "data",
             cache_dir=settings.cache_dir or settings.out / "cache",
-            image_size=settings.image_size,
-            val_fraction=settings.val_fraction,
-            seed=settings.seed,
-            train_count=settings.train_count,
+            **_selection(settings),
             shuffle_labels=settings.shuffle_labels,
             strict=settings.strict,
             progress=tell,
         )
-    counts = ", ".join(f"{len(getattr(splits, name))} {name}" for name in ("train", "val", "test"))
-    reporter.say(f"{settings.data}: {counts} images of {len(splits.train.classes)} classes")
+    counts = f"{len(splits.train)} train, {len(splits.val)} val, {counted(len(splits.test), 'test images')}"
+    reporter.say(f"{settings.data}: {counts} of {counted(len(splits.train.classes), 'classes')}")
     if splits.skipped:
-        reporter.say(f"{len(splits.skipped)} unreadable images were skipped:")
+        reporter.say(f"skipped {counted(len(splits.skipped), 'unreadable images')}:")
     reporter.say(*(f"  {file.name}: {file.reason}" for file in splits.skipped[:10]))
     reporter.say(*(f"note: {note}" for note in splits.notes))
     return splits
+
+
+def _accuracy(settings: TrainSettings, best: CheckpointInRun) -> float | None:
+    """Return the accuracy on the validation images of the epoch that is kept."""
+    if not settings.keeps_last:
+        return None if best.best_model_score is None else float(best.best_model_score)
+    with (settings.out / METRICS).open(newline="", encoding="utf-8") as file:
+        last = [row.get("val_accuracy") for row in csv.DictReader(file)][-1]
+    return float(last) if last else None
+
+
+def _whereabouts(trainer: Trainer) -> str:
+    done, steps = trainer.fit_loop.epoch_loop.batch_progress.current.completed, trainer.num_training_batches
+    if steps == math.inf:  # before the first epoch
+        return "getting ready"
+    doing = "validating" if trainer.validating or done == steps else f"{done} of {counted(int(steps), 'steps')}"
+    return f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}: {doing}"
 
 
 def _is_first_process() -> bool:

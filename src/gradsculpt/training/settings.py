@@ -13,6 +13,7 @@ from torch.optim.lr_scheduler import LambdaLR, LinearLR, LRScheduler, MultiStepL
 from gradsculpt import checks
 from gradsculpt.configuration import written
 from gradsculpt.data import Augment
+from gradsculpt.errors import ArgumentError
 from gradsculpt.inputs import InputSpace
 from gradsculpt.notebook import table
 from gradsculpt.objectives import CrossEntropy, Objective
@@ -102,6 +103,11 @@ class TrainSettings:
             over earlier ones.
         objective: What training minimises.
         model: Network by name: see `gradsculpt list`.
+        weights: What the network starts from instead of random weights, for fine-tuning: default for those that are
+            published for it (and what a pretrained:NAME has anyway), a .safetensors or .pth file, or a run directory.
+            Its head is drawn anew, unless the weights are for the same classes.
+        freeze: Parts of the network that keep the weights they start with, by what the names of their parameters begin
+            with, such as features.0; or backbone for all but the head.
         softplus: Swap every ReLU-like activation for Softplus with this beta.
         epochs: Passes over the training images.
         batch_size: Images a batch, on each device.
@@ -109,11 +115,14 @@ class TrainSettings:
         clip: Largest L2 norm of the gradient of all parameters; a longer one is scaled down to it.
         optimization: Optimiser and learning-rate schedule.
         statistics: Mean and standard deviation by which inputs are normalised, each one number a channel, of pixels in
-            [0, 1]: [[R, G, B], [R, G, B]]; or data, to measure those of the training images.
+            [0, 1]: [[R, G, B], [R, G, B]]; or data, to measure those of the training images. By default those that the
+            weights were trained with from which the network starts, and else those of the data.
         image_size: Side of the images in pixels; by default that of the data.
         val_fraction: Share of the training images that is cut off for validation.
         train_count: Number of training images to keep, the same share of each class, once validation is cut off; of
             cells, the number to draw for training and validation.
+        keep: Which epoch's network the run keeps: best, the one with the highest accuracy on the validation images, or
+            last. A few dozen images cannot tell epochs apart, and the first of equals would be taken.
         shuffle_labels: Permute the labels of training and validation images, for the data randomisation test: what
             is learnt is then by heart. The run keeps the last epoch, as no validation tells a better one.
         augment: Augmentation of training batches; by default what suits the data.
@@ -125,7 +134,8 @@ class TrainSettings:
         devices: Number of devices on each machine.
         nodes: Number of machines.
         precision: Lightning's precision, such as 32-true or bf16-mixed.
-        threads: CPU threads; by default all cores.
+        threads: CPU threads; by default OMP_NUM_THREADS, or one for each core that the machine, the
+            affinity of the process and the quota of its container leave.
         channels_last: Memory layout of images and weights; faster for most networks.
         tensorboard: Also log for TensorBoard (extra gradsculpt[tensorboard]).
         resume: Go on where the run in `out` stopped, or start it. Other settings than the run's are refused, but for
@@ -137,16 +147,19 @@ class TrainSettings:
     recipe: str | None = None
     objective: Objective = field(default_factory=CrossEntropy)
     model: str = "lenet"
+    weights: str | None = None
+    freeze: tuple[str, ...] = ()
     softplus: float | None = None
     epochs: int = 20
     batch_size: int = 64
     accumulate: int = 1
     clip: float | None = None
     optimization: Optimization = field(default_factory=Optimization)
-    statistics: Literal["data"] | tuple[tuple[float, ...], tuple[float, ...]] = "data"
+    statistics: Literal["data"] | tuple[tuple[float, ...], tuple[float, ...]] | None = None
     image_size: int | None = None
     val_fraction: float = 0.1
     train_count: int | None = None
+    keep: Literal["best", "last"] = "best"
     shuffle_labels: bool = False
     augment: Augment | None = None
     data_dir: Path | None = None
@@ -168,8 +181,17 @@ class TrainSettings:
         for name in ("clip", "softplus"):
             checks.positive(name, 1.0 if getattr(self, name) is None else getattr(self, name))
         checks.within("val_fraction", self.val_fraction, 0.0, 1.0)
-        if self.statistics != "data":
-            space = InputSpace(*self.statistics)
+        if self.weights is None and self.model.startswith("pretrained:"):
+            object.__setattr__(self, "weights", "default")
+        if self.freeze and self.weights is None:
+            raise ArgumentError(
+                f"--freeze {' '.join(self.freeze)} would keep random weights, as the network starts from none; pass "
+                "--weights FILE or default, or a --model pretrained:NAME."
+            )
+        if self.statistics is None and self.weights is None:
+            object.__setattr__(self, "statistics", "data")
+        if self.statistics not in (None, "data"):
+            space = InputSpace(*self.statistics)  # type: ignore[misc]
             object.__setattr__(self, "statistics", (space.mean, space.std))
 
     def _repr_html_(self) -> str:
@@ -180,6 +202,11 @@ class TrainSettings:
             if value is not None or getattr(usual, name) is not None
         ]
         return table(self.recipe or "training", rows, ("setting", "value", ""))
+
+    @property
+    def keeps_last(self) -> bool:
+        """Whether the run keeps its last epoch; where labels are shuffled, validation is chance in all of them."""
+        return self.keep == "last" or self.shuffle_labels
 
     def config(self) -> dict[str, Any]:
         """Return what config.yaml holds: the settings as `gradsculpt train --config` reads them, in plain data.

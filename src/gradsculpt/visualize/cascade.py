@@ -13,6 +13,7 @@ from gradsculpt.attributions.heatmap import channel_sum, magnitudes
 from gradsculpt.errors import ArgumentError
 from gradsculpt.numerics import divided, spread
 from gradsculpt.visualize.render import Picture, colour, coloured, contact_sheet, plain
+from gradsculpt.wording import counted
 
 _LINES = (("#0072B2", "o", "-"), ("#D55E00", "s", "--"), ("#009E73", "^", "-."), ("#CC79A7", "D", ":"))
 """Colours that differ for any colour vision (Okabe and Ito), with marks and dashes that differ in print."""
@@ -51,12 +52,13 @@ def cascade_sheet(
     checks.at_least("columns", columns, 1)
     if len(maps) != len(stages) or not len(stages) or maps.shape[1:] != original.shape:
         raise ArgumentError(
-            f"maps have shape {list(maps.shape)}, for {len(stages)} stages of {list(original.shape)}; pass one batch "
+            f"maps have shape {list(maps.shape)}, for {counted(len(stages), 'stages')} of "
+            f"{list(original.shape)}; pass one batch "
             "of maps a stage, in the shape of the original ones."
         )
     if not len(images01) == len(original) > 0:
         raise ArgumentError(
-            f"there are {len(images01)} images and maps of {len(original)}; pass as many, at least one "
+            f"the numbers of images and maps are {len(images01)} and {len(original)}; pass as many, at least one "
             "(`randomization(..., keep=4)` returns the maps of the first four)."
         )
     shown = _spaced(len(stages), columns)
@@ -88,10 +90,13 @@ def cascade_curve(
     """
     from matplotlib.figure import Figure
 
+    from gradsculpt.visualize.lettering import save
+
     for name, values in curves.items():
         if values.ndim != 2 or len(values) != len(stages) or not values.numel():
             raise ArgumentError(
-                f"{name!r} has shape {list(values.shape)} for {len(stages)} stages; pass values [stages, images]."
+                f"{name!r} has shape {list(values.shape)} for {counted(len(stages), 'stages')}; pass values "
+                "[stages, images]."
             )
     places = np.arange(1, len(stages) + 1)
     figure = Figure(figsize=(min(14.0, 3.5 + 0.3 * min(len(stages), ticks)), 4.2), layout="constrained")
@@ -115,7 +120,7 @@ def cascade_curve(
     axis.set_title(title, fontsize=10)
     axis.legend(frameon=False, fontsize=8)
     stream = io.BytesIO()
-    figure.savefig(stream, format="png", dpi=130)
+    save(figure, stream, format="png", dpi=130)
     return stream.getvalue()
 
 

@@ -182,6 +182,8 @@ def contact_sheet(
     from matplotlib.figure import Figure
     from matplotlib.layout_engine import ConstrainedLayoutEngine
 
+    from gradsculpt.visualize.lettering import save  # late, as matplotlib is
+
     cell = min(_LARGEST_CELL, max(_SMALLEST_CELL, min(_WIDTH / len(columns), _HEIGHT / len(rows))))
     headings = [_broken(heading, cell, _TITLE) for heading in columns]
     text = 0.16 * max(heading.count("\n") + 1 for heading in headings) + (0.2 if note else 0.0) + 0.2
@@ -206,7 +208,7 @@ def contact_sheet(
     if note:
         figure.supxlabel(note, fontsize=_LABEL, parse_math=False)
     drawn, stream = io.BytesIO(), io.BytesIO()
-    figure.savefig(drawn, format="png", dpi=_DOTS)
+    save(figure, drawn, format="png", dpi=_DOTS)
     image = Image.open(drawn).convert("RGB")
     if max(max(picture.shape[:2]) for row in rows for picture in row) <= _PALETTE_SIDE:
         # A palette makes the file less than half as large; it would show on a photograph as bands of colour.
