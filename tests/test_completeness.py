@@ -11,11 +11,12 @@ import pytest
 
 from gradsculpt.attacks import ATTACKS
 from gradsculpt.attributions import ATTRIBUTIONS
-from gradsculpt.evaluation import SCORE_GROUPS
+from gradsculpt.evaluation import SANITY_SCORES, SCORE_GROUPS, MetricGroup
+from gradsculpt.metrics import METRICS
 from gradsculpt.objectives import OBJECTIVES
 from gradsculpt.penalties import PENALTIES
 from gradsculpt.perturbations import PERTURBATIONS
-from tests.evaluation.cases import GROUPS
+from tests.evaluation.cases import GROUPS, measurable
 from tests.objectives.cases import untried
 from tests.penalties.cases import LAWFUL, missing
 from tests.perturbations.test_perturbations import SOLVERS
@@ -130,3 +131,20 @@ def test_every_objective_is_under_the_laws_and_is_trained_with() -> None:
 
 def test_every_group_of_scores_is_under_the_laws() -> None:
     assert {type(group) for group in GROUPS} == set(SCORE_GROUPS)
+
+
+def test_every_score_says_what_it_means_in_a_sentence() -> None:
+    measured = [column.score for group in GROUPS for column in group.measure(measurable()) if column.point is None]
+    scores = [*(score for metric in METRICS for score in metric.scores), *SANITY_SCORES.values(), *measured]
+    for score in scores:
+        assert re.fullmatch(r"[A-Z][^.]*(\.\d[^.]*)*\.", score.meaning), (score.name, score.meaning)
+        assert 20 < len(score.meaning) < 160, score.name
+    jargon = r"logit|softmax|gradient|saliency|attribution|perturb|conjugate|tensor|norm\b|bootstrap|metric"
+    assert not [score.name for score in scores if re.search(jargon, score.meaning, re.IGNORECASE)]
+
+
+def test_every_group_of_scores_is_told_in_plain_words() -> None:
+    for group in GROUPS:
+        if not isinstance(group, MetricGroup):  # which goes by its metric
+            assert group.label, group
+            assert group.question.endswith("?"), group

@@ -23,14 +23,15 @@ def printable(text: str) -> str:
     return "".join(_escaped(letter) for letter in text)
 
 
-def counted(count: int, things: str) -> str:
-    """Return a number with the word for what is counted, a plural, in the form that the number wants.
+def counted(count: int | str, things: str) -> str:
+    """Return a number, or a span of some, with the word for what is counted, a plural, in the form that it wants.
 
     Example:
         >>> counted(1, "images"), counted(0, "training images"), counted(1, "classes"), counted(1, "other pictures")
         ('1 image', '0 training images', '1 class', '1 other picture')
     """
-    return f"{count} {_singular(things) if count == 1 else things}"
+    one = str(count) == "1"
+    return f"{count} {_singular(things) if one else things}"
 
 
 def _singular(things: str) -> str:

@@ -3,6 +3,7 @@
 import csv
 import re
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -79,6 +80,24 @@ def test_a_map_is_what_the_library_computes(place: Path, tmp_path: Path) -> None
     x = opened.classifier.space.normalize(pixels)
     expected = SmoothGrad(samples=3, seed=5)(opened.classifier.network, x, torch.tensor([2]))
     np.testing.assert_allclose(np.load(tmp_path / "one.smoothgrad-samples=3-seed=5.npy"), expected[0], atol=1e-6)
+
+
+@pytest.mark.parametrize(("words", "bar"), [((), "absolute"), (("--signed",), "signed")])
+def test_a_sheet_names_file_class_and_probability_and_explains_its_colours(
+    place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: tuple[str, ...], bar: str
+) -> None:
+    drawn: dict[str, Any] = {}
+
+    def sheet(rows: object, columns: list[str], labels: list[str], **options: Any) -> bytes:
+        drawn.update(options, columns=columns, labels=labels)
+        return b""
+
+    monkeypatch.setattr("gradsculpt.visualize.contact_sheet", sheet)
+    assert explain(place, "run", "one.png", "two.png", *words, out=tmp_path) == 0
+    assert (drawn["labels"], drawn["bar"]) == (["one", "two"], bar)
+    assert drawn["columns"] == ["image", "gradient", "gradient on image"]
+    for row, captions in zip(rows(tmp_path), drawn["captions"], strict=True):
+        assert captions == ("", f"{row['target']} ({float(row['probability']):.0%})", "")
 
 
 def test_the_share_that_is_shown_and_the_sign(place: Path, tmp_path: Path) -> None:

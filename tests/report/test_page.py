@@ -4,7 +4,9 @@ import base64
 import io
 import re
 from dataclasses import replace
+from datetime import date
 from html.parser import HTMLParser
+from importlib.metadata import version
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -40,12 +42,14 @@ class _Tags(HTMLParser):
         self.open: list[str] = []
         self.links: list[str] = []
         self.alternatives: list[str] = []
+        self.ids: list[str] = []
 
     def handle_starttag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
         values = {name: value or "" for name, value in attributes}
         self.links += [values[key] for key in ("src", "href", "srcset", "data") if key in values]
         if tag == "img":
             self.alternatives.append(values["alt"])
+        self.ids += [values["id"]] if "id" in values else []
         if tag not in ("img", "br", "meta", "link"):
             self.open.append(tag)
 
@@ -113,10 +117,13 @@ def _read(page: str) -> _Tags:
 
 def test_the_page_is_well_formed_and_has_no_outside_links(page: str) -> None:
     tags = _read(page)
-    kinds = [link.partition(",")[0] for link in tags.links]
-    assert set(kinds) == {"data:image/png;base64", "data:image/svg+xml;base64"}
-    # for each of three samples its truth, and an image and two runs' maps in each of three lines
-    assert kinds.count("data:image/png;base64") == 3 * (1 + CELLS * (1 + 2))
+    kinds = [link.partition(",")[0] for link in tags.links if not link.startswith("#")]
+    assert (
+        {link[1:] for link in tags.links if link.startswith("#")} == {"maps", "scores", "plots", "how"} == set(tags.ids)
+    )
+    assert set(kinds) == {"data:image/webp;base64", "data:image/svg+xml;base64"}
+    # for each of three samples its truth and the overlays of two runs, and an image and their maps of each kind
+    assert kinds.count("data:image/webp;base64") == 3 * (1 + 2 + CELLS * (1 + 2))
     # noise, two of the top-k attack, insertion, deletion, cascade; accuracy against sparsity; two of training
     assert kinds.count("data:image/svg+xml;base64") == 9
     assert all(tags.alternatives)
@@ -157,8 +164,8 @@ def test_nothing_is_attacked_where_the_protocol_does_not_say_so(report: Report) 
     card = replace(views[0].card, settings={**views[0].card.settings, **Protocol().settings()}, curves={})
     page = render([RunView("one", "", card, [], maps)], samples)
     tags = _read(page)
-    assert len(tags.alternatives) == 3 * (1 + 2 * (1 + 1))
-    for absent in ("attacked for this run", "▲ better and", "<h2>Plots</h2>"):
+    assert len(tags.alternatives) == 3 * (1 + 1 + 2 * (1 + 1))
+    for absent in ("attacked for this run", "▲ better and", 'id="plots"'):
         assert absent not in page
 
 
@@ -186,6 +193,68 @@ def test_samples_say_what_each_run_takes_them_for(report: Report) -> None:
         predicted = _classifier(1)(pixels).argmax(dim=1).tolist()
     assert views[1].maps.predicted == ["ab"[i] for i in predicted]
     assert views[1].maps.correct == [i == sample.label for i, sample in zip(predicted, samples, strict=True)]
+
+
+def test_each_sample_has_its_file_its_class_and_how_sure_the_network_is(report: Report) -> None:
+    views, samples = report
+    named = [replace(sample, name=f"photo-{i}") for i, sample in enumerate(samples)]
+    page = " ".join(re.sub(r"data:[^\"]*", "", render(views, named)).split())
+    for i, sample in enumerate(named):
+        assert f'<h3>class &lt;{i}&gt;</h3> <span class="file">{sample.name}</span>' in page
+        said, share, right = (getattr(views[1].maps, key)[i] for key in ("predicted", "probability", "correct"))
+        assert f"{'✓' if right else '✗'} {said} {share:.0%}" in page
+    with torch.no_grad():
+        pixels = torch.from_numpy(np.stack([sample.pixels for sample in samples])).permute(0, 3, 1, 2) / 255
+        expected = _classifier(1)(pixels).softmax(dim=1).amax(dim=1)
+    assert views[1].maps.probability == pytest.approx(expected.tolist(), abs=1e-5)
+
+
+def test_pictures_come_before_scores_and_settings_last(page: str) -> None:
+    places = [page.index(text) for text in ('class="summary"', 'id="maps"', 'id="scores"', 'id="plots"', 'id="how"')]
+    assert places == sorted(places)
+    end = page[places[-1] :]
+    assert date.today().isoformat() in end
+    assert f"torch {version('torch')}" in end
+    for setting in ("Seed", "Target", "steps=4", "L1(0.01)"):
+        assert setting in end
+
+
+def test_a_score_has_its_sentence_its_range_and_its_yardsticks(page: str, report: Report) -> None:
+    text = re.sub(r"<[^>]*>", " ", page.partition('id="scores"')[2])
+    text = " ".join(text.split()).replace("&#39;", "'").replace("&nbsp;", "")
+    for entry in report[0][0].card.entries.values():
+        assert entry.score.meaning in text or entry.score.name.endswith("topk_dice")  # a row with the intersection
+    accuracy = text[text.index("accuracy ↑") :]
+    assert "How often the first answer of the network is right. 0% to 100%, higher is better ◇ chance 50.0%" in accuracy
+    held = [view.card["topk_intersection"].random_map for view in report[0]]
+    assert f"▽ random map {50 * sum(each or 0.0 for each in held):.1f}%" in text
+    assert text.count("4 images") == 0
+    assert "2 images, too few to tell much" in text
+
+
+def test_dark_print_and_small_screens_and_the_keyboard_are_thought_of(page: str) -> None:
+    for rule in (
+        "prefers-color-scheme: dark",
+        "@media print",
+        "max-width: 44rem",
+        ":focus-visible",
+        "Skip to the scores",
+    ):
+        assert rule in page
+    figures = [base64.b64decode(link.partition(",")[2]) for link in _read(page).links if "svg" in link]
+    assert all(b"prefers-color-scheme: dark" in figure for figure in figures)
+
+
+def test_small_pictures_keep_every_pixel_and_every_colour(report: Report) -> None:
+    views, samples = report
+    page = render(views, samples)
+    shown = [
+        Image.open(io.BytesIO(base64.b64decode(link.partition(",")[2]))) for link in _read(page).links if "webp" in link
+    ]
+    pictures = [np.asarray(image.convert("RGB")).tobytes() for image in shown]
+    for i, sample in enumerate(samples):
+        for picture in (sample.pixels, views[0].maps.clean[i], views[1].maps.overlays[i], views[1].maps.attacked[i]):
+            assert np.ascontiguousarray(picture).tobytes() in pictures
 
 
 def test_the_page_says_how_its_pictures_and_scores_came_about(page: str) -> None:
@@ -223,6 +292,7 @@ def test_a_scorecard_of_an_earlier_version_has_its_page(report: Report) -> None:
     page = render([replace(views[0], card=card)], samples)
     assert "Maps: Gradient(output=&#39;logit&#39;) of the true class." in page
     assert "maps under uniform noise (RPS)" in page
+    assert "Do the maps point at few places that hang together?" in page
     assert "mass on evidence" in page
 
 
@@ -237,7 +307,7 @@ def test_large_images_are_made_smaller_until_the_page_can_be_sent() -> None:
     sizes = {
         Image.open(io.BytesIO(base64.b64decode(link.partition(",")[2]))).size
         for link in _read(page).links
-        if "png" in link
+        if "webp" in link
     }
     assert len(sizes) == 1
     assert 64 <= min(sizes)[0] < 224

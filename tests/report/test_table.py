@@ -8,7 +8,7 @@ from rich.console import Console
 
 from gradsculpt.evaluation import Entry, Scorecard
 from gradsculpt.metrics import Score
-from gradsculpt.report.table import Cell, mark, score_groups, summary, table
+from gradsculpt.report.table import Cell, mark, score_groups, table
 
 Better = Literal["higher", "lower"] | None
 
@@ -60,10 +60,38 @@ def test_groups_have_a_cell_a_run_the_best_mean_and_the_number_of_images() -> No
     assert extra.cells[2] == Cell("0.150", "[0.100, 0.200]", False, None)
 
 
-def test_a_summary_counts_only_what_both_runs_have() -> None:
-    groups = score_groups(_cards())
-    assert summary(groups, 1) == (1, 1, 0)
-    assert summary(groups, 2) == (0, 0, 1)
+def test_scores_that_are_the_same_to_the_last_digit_are_one_row_unless_by_chance() -> None:
+    entries = {
+        "topk_intersection": _entry(0.4, 0.6, name="topk_intersection"),
+        "topk_dice": _entry(0.4, 0.6, name="topk_dice"),
+        "ssim": _entry(1.0, 1.0, name="ssim"),
+        "cosine": _entry(1.0, 1.0, name="cosine"),
+    }
+    (group,) = score_groups([Scorecard("one", {"images": 8}, entries)])
+    assert [row.name for row in group.rows] == ["topk intersection, dice", "ssim", "cosine"]
+    other = {**entries, "topk_dice": _entry(0.41, 0.6, name="topk_dice")}
+    (group,) = score_groups([Scorecard("one", {"images": 8}, entries), Scorecard("two", {"images": 8}, other)])
+    assert [row.name for row in group.rows] == ["topk intersection", "topk dice", "ssim", "cosine"]
+
+
+def test_a_heading_tells_the_number_of_its_own_scores() -> None:
+    # Of 64 images, 8 were attacked: neither the heading nor the other scores are over 8.
+    entries = {
+        "insertion": _entry(0.1, 0.2, group="fidelity", name="insertion", images=64),
+        "adv_insertion": _entry(0.1, 0.2, group="fidelity", name="adv_insertion", images=8),
+    }
+    for only in (None, ["adv_insertion", "insertion"]):
+        (group,) = score_groups([Scorecard("one", {"images": 64}, entries)], only)
+        assert group.images == ""
+        assert {row.name: row.images for row in group.rows} == {"insertion": "", "adv insertion": "8"}
+
+
+def test_a_table_over_too_few_images_says_so() -> None:
+    for images, few in ((8, True), (29, True), (30, False)):
+        console = Console(file=io.StringIO(), width=200)
+        console.print(table([Scorecard("one", {"images": images}, {"gini": _entry(0.4, 0.6, images=images)})]))
+        shown = " ".join(console.file.getvalue().split())  # type: ignore[attr-defined]
+        assert ("too few to tell networks apart" in shown) == few
 
 
 def test_what_is_over_fewer_images_says_so_at_the_score_or_for_the_whole_group() -> None:
@@ -78,10 +106,12 @@ def test_what_is_over_fewer_images_says_so_at_the_score_or_for_the_whole_group()
     assert (sparsity.images, fidelity.images, attack.images) == ("", "", "2")
     assert [row.images for row in fidelity.rows] == ["", "2"]
     assert [row.images for row in attack.rows] == [""]
-    console = Console(width=100, record=True, file=io.StringIO())
+    console = Console(width=140, record=True, file=io.StringIO())
     console.print(table([card, card], ["insertion", "adv_insertion", "gini", "topk_attack_2", "never_measured"]))
     shown = console.export_text()
-    assert "toy test, 8 images; mean [95% interval]" in shown
+    assert "toy test, 8 images (too few to tell networks apart: pass 30 or more); mean [95% interval]" in " ".join(
+        shown.split()
+    )
     lines = [line.strip("│┃ ") for line in shown.splitlines()]
     first = (
         *("fidelity", "insertion ↑ ", "adv insertion ↑ (2 images)"),

@@ -2,6 +2,7 @@
 
 import io
 from collections.abc import Sequence
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from PIL import Image
 from gradsculpt.attributions import heatmap, signed_heatmap
 from gradsculpt.errors import ArgumentError
 from gradsculpt.visualize import colour, contact_sheet, difference, overlay, plain, png
+from gradsculpt.visualize.render import coloured
 
 
 def test_stronger_pixels_are_lighter() -> None:
@@ -91,9 +93,25 @@ def sheet(side: int, captions: Sequence[Sequence[str]] | None = None, note: str 
     return Image.open(io.BytesIO(contact_sheet(rows, headings, ["one", "two"], captions=captions, note=note)))
 
 
-def test_a_sheet_of_photographs_keeps_its_colours() -> None:
-    assert sheet(16).mode == "P"
-    assert sheet(200).mode == "RGB"
+@pytest.mark.parametrize("side", [32, 200])
+def test_a_sheet_keeps_every_colour_of_its_pictures(side: int) -> None:
+    # A palette holds 256 colours; those of a photograph are many more, however small it is.
+    photograph = np.random.default_rng(0).integers(0, 256, (side, side, 3), np.uint8)
+    drawn = np.asarray(Image.open(io.BytesIO(contact_sheet([[photograph]], [""], [""]))))
+    assert len(np.unique(drawn.reshape(-1, 3), axis=0)) > 900
+
+
+@pytest.mark.parametrize("bar", ["absolute", "signed"])
+def test_a_bar_shows_the_colours_of_maps_from_end_to_end(bar: Literal["absolute", "signed"]) -> None:
+    rows = [[np.full((16, 16, 3), 255, np.uint8)] * 2]
+    bare, told = (
+        np.asarray(Image.open(io.BytesIO(contact_sheet(rows, ["", ""], [""], bar=each)))) for each in (None, bar)
+    )
+    assert told.shape[0] > bare.shape[0]
+    values = np.linspace(-1 if bar == "signed" else 0, 1, 9, dtype=np.float32)[None]
+    wanted = coloured(values, bar == "signed")[0].astype(int)
+    there = np.unique(told.reshape(-1, 3), axis=0).astype(int)
+    assert all(np.abs(there - each).sum(axis=1).min() < 30 for each in wanted)
 
 
 def test_captions_and_a_note_stand_below_the_pictures() -> None:

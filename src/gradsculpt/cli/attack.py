@@ -77,7 +77,7 @@ def _attack(options: dict[str, Any], words: Sequence[str], reporter: Reporter) -
             tell(done, len(images))
     steps = "" if options["steps"] is None else f", {counted(options['steps'], 'steps')}"
     what = f"attack {canonical(options['attack'])}{steps}, eps {options['eps']:g} of 255"
-    folder.finish(f"{what}, on {canonical(options['method'])} of {network.name}")
+    folder.finish(f"{what}, on {canonical(options['method'])} of {network.name}", "absolute")
     reporter.say(
         f"{counted(len(images), 'images')} attacked in {options['out']}", *folder.others(), *unread(unreadable)
     )

@@ -73,7 +73,7 @@ def _explain(options: Options, words: Sequence[str], reporter: Reporter) -> None
                 for written in folder.explain(network, its_methods, batch, images01):
                     done += written
                     tell(done, total)
-    folder.finish("red: above 0, blue: below 0; each map is scaled by itself" if options["signed"] else "")
+    folder.finish("each map is scaled by itself", "signed" if options["signed"] else "absolute")
     reporter.say(
         f"{counted(len(images[0]), 'images')} explained in {options['out']}", *folder.others(), *unread(unreadable)
     )
@@ -136,9 +136,8 @@ class _MapFolder(ResultFolder):
         # Without dots, so that no name of an image and a network is that of another two.
         inner = [file_name(network.name).replace(".", "_")] if self._several else []
         if network is self._finest:
-            self.show("image", plain(images01))
-            # Networks may explain different classes, so that a row then goes by its image.
-            self.label([image.title for image in images] if self._several else [each.target for each in said])
+            self.show("image", plain(images01), [image.label or "" for image in images])
+            self.label([image.name for image in images])
         for method, attribute in methods.items():
             try:
                 maps = attribute(classifier.network, classifier.space.normalize(images01), target)
@@ -156,7 +155,7 @@ class _MapFolder(ResultFolder):
                 rows.append(row | {"probability": f"{prediction.probability:.4f}", "array": f"{name}.npy"})
             self.index(rows)
             heading, *overlaid = self._headings(method, network)
-            self.show(heading, heat, [str(each) for each in said] if self._several else ())
+            self.show(heading, heat, [str(each) for each in said])
             for heading in overlaid:
                 self.show(heading, over)
             yield len(images)

@@ -7,7 +7,7 @@ import hashlib
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from gradsculpt.wording import counted
 
@@ -107,12 +107,12 @@ class ResultFolder:
             [f"note: {counted(len(strange), 'other files')} there, .png or .npy, not of this call"] if strange else []
         )
 
-    def finish(self, note: str = "") -> None:
-        """Draw the sheet, with a line under the whole."""
+    def finish(self, note: str = "", bar: Literal["absolute", "signed"] | None = None) -> None:
+        """Draw the sheet, with a line under the whole, and the colours of its maps."""
         from gradsculpt.visualize import contact_sheet
 
         rows = list(zip(*self._columns.values(), strict=True))
         pictures, captions = ([tuple(cell[i] for cell in row) for row in rows] for i in (0, 1))
         shown = captions if any(map(any, captions)) else None
-        sheet = contact_sheet(pictures, list(self._columns), self._labels, captions=shown, note=note)
+        sheet = contact_sheet(pictures, list(self._columns), self._labels, captions=shown, note=note, bar=bar)
         (self.path / "sheet.png").write_bytes(sheet)

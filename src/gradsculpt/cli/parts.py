@@ -53,8 +53,7 @@ FAMILIES = {
 }
 """Where the members of a family are listed, by its base class; by name, so that nothing is imported for the others."""
 
-_PLAIN = {str, int, float, ...}
-"""What several of may stand without brackets: commas part them."""
+_PLAIN = {str, int, float, ...}  # several of these may stand without brackets: commas part them
 
 _WRAPPED = {"ScoreGroup": ("gradsculpt.metrics.Metric", "gradsculpt.evaluation.groups.MetricGroup")}
 """What a dotted path may lead to instead of a member of a family, and the member that is made of it."""

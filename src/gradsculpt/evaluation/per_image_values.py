@@ -25,16 +25,18 @@ _IMAGE, _DIGEST = "image", "digest"
 
 
 class Header(NamedTuple):
-    """What a column holds: its group, its score, and its place on a curve if it has one."""
+    """What a column holds: its group, its score, its place on a curve if it has one, and the yardstick if it is one."""
 
     group: str
     score: Score
     point: Point | None
+    yardstick: str = ""
 
     @property
     def name(self) -> str:
         """The heading in the file."""
-        return self.score.name if self.point is None else f"{self.point.curve}@{self.point.x}"
+        name = self.score.name if self.point is None else f"{self.point.curve}@{self.point.x}"
+        return f"{name}~{self.yardstick}" if self.yardstick else name
 
 
 class _Row(NamedTuple):
@@ -109,9 +111,10 @@ class PerImageValues:
         }
 
     def finish(self) -> None:
-        """Write the table under its final name; the next evaluation starts anew."""
+        """Write the table under its final name, without the yardsticks; the next evaluation starts anew."""
         if self._folder is not None:
             with whole(self._folder / VALUES) as draft:
+                self._headers = {name: each for name, each in self._headers.items() if not each.yardstick}
                 self._write(draft, self._rows, _IMAGE)
             (self._folder / _NOTE).unlink()
             (self._folder / _DRAFT).unlink()
@@ -139,7 +142,9 @@ class PerImageValues:
             if note["key"] != self._key:
                 return
             headers = {
-                name: Header(h["group"], score_of(h["score"]), Point(*h["point"]) if h["point"] else None)
+                name: Header(
+                    h["group"], score_of(h["score"]), Point(*h["point"]) if h["point"] else None, h["yardstick"]
+                )
                 for name, h in note["headers"].items()
             }
             # A row that was cut off in the middle of the file has fields that are no numbers.

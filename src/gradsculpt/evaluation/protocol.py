@@ -96,6 +96,7 @@ class Protocol:
             "attribution": repr(self.attribution),
             "target": self.target,
             "seed": self.seed,
+            "told": {group.name: [group.label or group.name, group.question] for group in groups},
             "notes": [group.note.format(**vars(group)) for group in groups if group.note],
         }
 

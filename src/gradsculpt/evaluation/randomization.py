@@ -21,11 +21,38 @@ from gradsculpt.outputs import logits_at, predicted
 
 SANITY_SCORES: Mapping[str, Score] = MappingProxyType(
     {
-        "ssim": Score("ssim", -1.0, 1.0, "lower"),
-        "spearman": Score("spearman", -1.0, 1.0, "lower"),
-        "topk_intersection": Score("topk_intersection", 0.0, 1.0, "lower", "fraction"),
-        "magnitude": Score("magnitude", 0.0, float("inf"), None),
-        "blank": Score("blank", 0.0, 1.0, None, "fraction"),
+        "ssim": Score(
+            "ssim",
+            -1.0,
+            1.0,
+            "lower",
+            meaning="How alike the map of a randomised network looks: 1 is the same.",
+        ),
+        "spearman": Score(
+            "spearman",
+            -1.0,
+            1.0,
+            "lower",
+            meaning="Whether the map of a randomised network puts the pixels in the same order: 1 is the same.",
+        ),
+        "topk_intersection": Score(
+            "topk_intersection",
+            0.0,
+            1.0,
+            "lower",
+            "fraction",
+            "How many of the map's strongest pixels stay when what the network has learnt is taken away.",
+        ),
+        "magnitude": Score(
+            "magnitude",
+            0.0,
+            float("inf"),
+            None,
+            meaning="How strong the map of a randomised network is, as a multiple of what it was.",
+        ),
+        "blank": Score(
+            "blank", 0.0, 1.0, None, "fraction", "At how many pixels the map of a randomised network is zero."
+        ),
     }
 )
 """What a map is compared by with that of a randomised network: the less alike, the more the map owes to training.

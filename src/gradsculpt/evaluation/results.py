@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 _RESAMPLES = 1000
 
+_HUGE, _TINY = 1e6, 0.01  # beyond these, decimals tell less than powers of ten
+
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00", "#000000", "#8c6d1f")
 """After Okabe and Ito, which all kinds of colour vision tell apart."""
 
@@ -33,6 +35,10 @@ class Entry:
         group: What it belongs to: accuracy, sparsity, robustness-random, and so on.
         score: What was measured: its name, range, direction and unit.
         mean: Mean over so many `images`, with the ends of its 95% bootstrap interval in `low` and `high`.
+        random_map: What maps of noise score in place of the network's; None where the score is not of the map, or
+            nobody measured it.
+        chance: What chance gives: the map's own values in random places, or of predictions a guess that knows only how
+            frequent each class is; None where there is nothing to hit.
     """
 
     group: str
@@ -41,12 +47,13 @@ class Entry:
     low: float
     high: float
     images: int
+    random_map: float | None = None
+    chance: float | None = None
 
     def __str__(self) -> str:
         """Format the mean and its interval, fractions in per cent."""
-        scale, sign = (100, "%") if self.score.unit == "fraction" else (1, "")
-        digits = 1 if sign else 3
-        return f"{self.mean * scale:.{digits}f}{sign} [{self.low * scale:.{digits}f}, {self.high * scale:.{digits}f}]"
+        mean, low, high = figures(self.score, (self.mean, self.low, self.high))
+        return f"{mean} [{low.removesuffix('%')}, {high.removesuffix('%')}]"
 
 
 @dataclass(frozen=True)
@@ -67,6 +74,29 @@ class Curve:
     low: tuple[float, ...]
     high: tuple[float, ...]
     caption: str = ""
+
+
+def figures(score: Score, values: Sequence[float]) -> list[str]:
+    """Return values of a score as text, all with as many digits as the first one deserves: in tables, pages and plots.
+
+    A fraction is in per cent with one decimal, a score between two ends has three; of what has no end, such as a count,
+    three digits are told.
+
+    Example:
+        >>> count = Score("spots", 0.0, math.inf, "lower")
+        >>> figures(count, (127.969, 9.5)), figures(count, (3.25, 10.0)), figures(Score("r", -1, 1, None), (-0.0001,))
+        (['128', '10'], ['3.25', '10.00'], ['0.000'])
+    """
+    scale, sign = (100, "%") if score.unit == "fraction" else (1, "")
+    size = abs(values[0])
+    if score.unit == "fraction" or math.isfinite(score.high - score.low):
+        decimals = 1 if sign else 3
+    elif not math.isfinite(size) or size >= _HUGE or 0 < size < _TINY:
+        return [f"{value + 0.0:.3g}" for value in values]
+    else:
+        decimals = 3 if size == 0 else min(3, max(0, 2 - math.floor(math.log10(size))))
+    # Adding zero makes a rounded -0 a 0.
+    return [f"{round(value * scale, decimals) + 0.0:.{decimals}f}{sign}" for value in values]
 
 
 def score_of(fields: Mapping[str, Any]) -> Score:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from gradsculpt.evaluation.per_image_values import Header, PerImageValues
 from gradsculpt.evaluation.protocol import Protocol
 from gradsculpt.evaluation.results import Curve, Entry, entry
 from gradsculpt.evaluation.scorecard import BLANK, Scorecard
+from gradsculpt.evaluation.yardsticks import KINDS, TRIALS, guessing, ignorant, trial
 from gradsculpt.fingerprint import fingerprint
 from gradsculpt.inputs import InputSpace
 from gradsculpt.locks import locked
@@ -24,7 +26,18 @@ from gradsculpt.metrics import Score
 from gradsculpt.progress import Progress
 from gradsculpt.wording import counted
 
-_BLANK = Header("maps", Score(BLANK, 0.0, 1.0, "lower", "fraction"), None)
+_BLANK = Header(
+    "maps",
+    Score(
+        BLANK,
+        0.0,
+        1.0,
+        "lower",
+        "fraction",
+        "How many maps are zero everywhere, of which no other score means anything.",
+    ),
+    None,
+)
 """Whether a map is zero everywhere; in the table only where one is, as nothing else there could then be believed."""
 
 
@@ -105,10 +118,11 @@ def _scored(
     """Score a classifier into a folder that nobody else writes to; the arguments are those of `evaluate`."""
     told = () if units.normalized is None else (units.normalized,)
     key = fingerprint(classifier, space, protocol, noted, limit, names and list(names), *told) if folder else ""
-    values, generator, done = PerImageValues(folder, key), protocol.generator(), 0
+    values, generator, done, seen = PerImageValues(folder, key), protocol.generator(), 0, list[Tensor]()
     for images, labels, truth, digests in batches(data, classifier, units, limit, digest=folder is not None):
         batch = protocol.batch(as_classifier(classifier, space, images), images, labels, truth, generator, done)
         values.keep(done, digests)
+        seen.append(labels.cpu())
         done += len(labels)
         if done > len(values):
             new = slice(len(values) - done, None)  # those before were measured before an interruption
@@ -120,7 +134,7 @@ def _scored(
     if not done:
         raise ArgumentError("there are no images to score; pass data with at least one batch.")
     values.end(done)  # where an interrupted evaluation had got further, of more images
-    card = Scorecard(name, {"images": done, **noted}, *_summarised(values.columns(), protocol))
+    card = Scorecard(name, {"images": done, **noted}, *_summarised(values.columns(), protocol, torch.cat(seen)))
     values.finish()
     return card
 
@@ -140,6 +154,22 @@ def _measured(batch: EvaluationBatch, protocol: Protocol) -> dict[Header, Tensor
             columns[header] = whole
     if batch.has_maps:
         columns[_BLANK] = (batch.maps == 0).flatten(1).all(dim=1).double().cpu()
+    columns |= _yardsticks(batch, protocol)
+    return columns
+
+
+def _yardsticks(batch: EvaluationBatch, protocol: Protocol) -> dict[Header, Tensor]:
+    """Return what each score would be of maps that know nothing of the first images of all."""
+    columns: dict[Header, Tensor] = {}
+    fewer = trial(batch)
+    for group in protocol.in_order() if len(fewer) else ():
+        if group.needs_ground_truth and batch.ground_truth is None:
+            continue
+        for kind in KINDS:
+            for column in ignorant(group, kind, fewer):
+                whole = torch.full((len(batch),), torch.nan, dtype=torch.float64)
+                whole[: len(column.values)] = column.values.detach().double().cpu()
+                columns[Header(group.name, column.score, None, kind)] = whole
     return columns
 
 
@@ -160,16 +190,21 @@ def _check(group: ScoreGroup, column: Column, name: str, count: int, others: Ite
         raise ArgumentError(f"{group.name} draws a curve {column.point.curve} that its `curves` does not describe.")
 
 
-def _summarised(values: Mapping[Header, Tensor], protocol: Protocol) -> tuple[dict[str, Entry], dict[str, Curve]]:
-    """Return the lines and the curves of the scorecard, each of the images that count."""
+def _summarised(
+    values: Mapping[Header, Tensor], protocol: Protocol, labels: Tensor
+) -> tuple[dict[str, Entry], dict[str, Curve]]:
+    """Return the lines and the curves of the scorecard, each of the images that count; labels are those of all."""
     entries: dict[str, Entry] = {}
     curves: dict[str, Curve] = {}
+    guessed = {name: {"chance": value} for name, value in guessing(labels).items()}
     if _BLANK in values:
         blank = values[_BLANK][values[_BLANK].isfinite()]  # of images whose map was read
         if bool(blank.any()):
             entries[BLANK] = entry(_BLANK.group, _BLANK.score, blank, protocol.seed)
     for group in protocol.in_order():
-        columns = [Column(h.score, column, h.point) for h, column in values.items() if h.group == group.name]
+        own = {header: column for header, column in values.items() if header.group == group.name}
+        columns = [Column(header.score, column, header.point) for header, column in own.items() if not header.yardstick]
+        against: dict[str, dict[str, Any]] = {**guessed, **_held_against(group, own)}
         lines = [column for column in columns if column.point is None]
         points: dict[str, dict[float | str, Entry]] = {}
         for column in (*(group.summarised(lines) if lines else ()), *(each for each in columns if each.point)):
@@ -178,7 +213,7 @@ def _summarised(values: Mapping[Header, Tensor], protocol: Protocol) -> tuple[di
             heading = f"{group.name}, {column.heading}" if column.heading else group.name
             summary = entry(heading, column.score, finite, protocol.seed)
             if column.point is None:
-                entries[column.score.name] = summary
+                entries[column.score.name] = replace(summary, **against.get(column.score.name, {}))
             else:
                 points.setdefault(column.point.curve, {})[column.point.x] = summary
         for name, places in points.items():
@@ -186,3 +221,22 @@ def _summarised(values: Mapping[Header, Tensor], protocol: Protocol) -> tuple[di
             mean, low, high = zip(*((each.mean, each.low, each.high) for each in places.values()), strict=True)
             curves[name] = Curve(*text[:3], tuple(places), mean, low, high, text.caption)
     return entries, curves
+
+
+def _held_against(group: ScoreGroup, values: Mapping[Header, Tensor]) -> dict[str, dict[str, float]]:
+    """Return the yardsticks of a group by score and kind; none where the maps' own places make no difference."""
+    against: dict[str, dict[str, float]] = {}
+    true = {header.name: column[:TRIALS] for header, column in values.items()}
+    for kind in KINDS:
+        columns = [Column(header.score, v[:TRIALS]) for header, v in values.items() if header.yardstick == kind]
+        same = {column.score.name for column in columns if _same(column.values, true[column.score.name])}
+        for column in group.summarised(columns) if columns else ():
+            if column.score.name not in same and len(finite := column.values[column.values.isfinite()]):
+                against.setdefault(column.score.name, {})[kind] = float(finite.mean())
+    return against
+
+
+def _same(values: Tensor, true: Tensor) -> bool:
+    """Whether all values that were measured are the true ones."""
+    measured = values.isfinite()
+    return torch.allclose(values[measured], true[measured], rtol=1e-6, atol=1e-9, equal_nan=True)

@@ -1,7 +1,8 @@
 """What a metric is: a function that returns one value a sample, and what tables and law tests must know of it."""
 
+import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from inspect import Parameter, signature
 from typing import Any, Generic, Literal, ParamSpec, TypeVar
 
@@ -30,6 +31,12 @@ class Score:
         high: Largest possible value with the metric's default options.
         better: Which direction is better, or None if neither is.
         unit: Unit of the value; "fraction" for a share that a table may print in per cent, "" for a plain number.
+        meaning: What it says, in a sentence that somebody outside the field understands; empty if nobody wrote one.
+
+    Example:
+        >>> share = Score("share", 0.0, 1.0, "higher", "fraction", "How much of the map is used.")
+        >>> share.within("noisy_share", "after noise").meaning, share.span
+        ('How much of the map is used, after noise.', '0% to 100%')
     """
 
     name: str
@@ -37,6 +44,20 @@ class Score:
     high: float
     better: Literal["higher", "lower"] | None
     unit: str = ""
+    meaning: str = ""
+
+    def within(self, name: str, circumstances: str) -> "Score":
+        """Return the same score under another name, the circumstances added to its sentence, before a colon in it."""
+        fact, colon, scale = self.meaning.removesuffix(".").partition(":")
+        return replace(self, name=name, meaning=f"{fact}, {circumstances}{colon}{scale}." if fact else "")
+
+    @property
+    def span(self) -> str:
+        """The range in words, in per cent for a fraction."""
+        scale, sign = (100, "%") if self.unit == "fraction" else (1, "")
+        low, high = (f"{end * scale:g}{sign}" if math.isfinite(end) else "" for end in (self.low, self.high))
+        spans = {(True, True): f"{low} to {high}", (True, False): f"{low} and more", (False, True): f"up to {high}"}
+        return spans.get((bool(low), bool(high)), "any number")
 
     @property
     def best(self) -> float | None:

@@ -10,7 +10,15 @@ from gradsculpt.metrics.base import Score, metric
 from gradsculpt.outputs import two_sided
 
 
-@metric(Score("brier", low=0.0, high=2.0, better="lower"))
+@metric(
+    Score(
+        "brier",
+        low=0.0,
+        high=2.0,
+        better="lower",
+        meaning="How far the probabilities are from the truth: 0 is sure and right, 2 is sure and wrong.",
+    )
+)
 def brier(logits: Tensor, y: Tensor) -> Tensor:
     """Squared distance between the probabilities of all classes and the truth, the Brier score.
 
@@ -34,7 +42,16 @@ def brier(logits: Tensor, y: Tensor) -> Tensor:
     return (probabilities - truth).square().sum(dim=1).clamp(max=2.0).to(logits.dtype)
 
 
-@metric(Score("negative_log_likelihood", low=0.0, high=float("inf"), better="lower", unit="nats"))
+@metric(
+    Score(
+        "negative_log_likelihood",
+        low=0.0,
+        high=float("inf"),
+        better="lower",
+        unit="nats",
+        meaning="How surprised the network is by the true class, where being sure and wrong costs most.",
+    )
+)
 def negative_log_likelihood(logits: Tensor, y: Tensor) -> Tensor:
     """Negative logarithm of the probability of the true class; the arguments are those of `brier`.
 

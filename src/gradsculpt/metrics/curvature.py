@@ -22,7 +22,11 @@ Probe = Literal["rademacher", "gaussian"]
 _INFINITE = float("inf")
 
 
-@metric(*(Score(name, 0.0, _INFINITE, None) for name in ("hessian_norm", "standard_error", "squared_hessian_norm")))
+@metric(
+    Score("hessian_norm", 0.0, _INFINITE, None, meaning="How curved the network is around the image."),
+    Score("standard_error", 0.0, _INFINITE, None, meaning="How far off the estimate of the curvature may be."),
+    Score("squared_hessian_norm", 0.0, _INFINITE, None, meaning="How curved the network is around the image, squared."),
+)
 def hessian_norm(
     model: Model,
     x: Tensor,
@@ -75,9 +79,27 @@ def hessian_norm(
 
 
 @metric(
-    Score("cosine_criterion", low=0.0, high=1.0, better="lower"),
-    Score("bound", low=0.0, high=_INFINITE, better="lower"),
-    Score("directional_bound", low=0.0, high=_INFINITE, better="lower"),
+    Score(
+        "cosine_criterion",
+        low=0.0,
+        high=1.0,
+        better="lower",
+        meaning="How far the map turns under slight noise: 0 is not at all, 1 is into its opposite.",
+    ),
+    Score(
+        "bound",
+        low=0.0,
+        high=_INFINITE,
+        better="lower",
+        meaning="How far the map could turn under slight noise in any direction, as the network is curved.",
+    ),
+    Score(
+        "directional_bound",
+        low=0.0,
+        high=_INFINITE,
+        better="lower",
+        meaning="How far the map could turn in the direction of the noise, as the network is curved.",
+    ),
 )
 def upper_bound(
     model: Model,
@@ -166,9 +188,28 @@ def _root_mean_square(norms: Tensor) -> tuple[Tensor, Tensor]:
 
 
 @metric(
-    Score("linearization_error", low=0.0, high=_INFINITE, better="lower"),
-    Score("relative_error", low=0.0, high=1.0, better="lower", unit="fraction"),
-    Score("smoothness", low=0.0, high=_INFINITE, better="lower"),
+    Score(
+        "linearization_error",
+        low=0.0,
+        high=_INFINITE,
+        better="lower",
+        meaning="How far the loss at a small distance is from where a straight line would put it.",
+    ),
+    Score(
+        "relative_error",
+        low=0.0,
+        high=1.0,
+        better="lower",
+        unit="fraction",
+        meaning="How much of the change of the loss a straight line does not foresee.",
+    ),
+    Score(
+        "smoothness",
+        low=0.0,
+        high=_INFINITE,
+        better="lower",
+        meaning="How fast the slope of the loss changes on the way to a small distance.",
+    ),
 )
 def linearization_error(
     model: Model,

@@ -12,7 +12,15 @@ from gradsculpt.metrics.masking import Masking, Trial, shares
 _PATCH, _SIDE = 9, 224  # regions of Samek et al., and the side of the images that have such regions here
 
 
-@metric(Score("insertion", low=0.0, high=1.0, better="higher"))
+@metric(
+    Score(
+        "insertion",
+        low=0.0,
+        high=1.0,
+        better="higher",
+        meaning="How sure the network is of the class while pixels are shown, the map's strongest first.",
+    )
+)
 def insertion(
     model: Model, x: Tensor, y: Tensor, maps: Tensor, steps: int = 20, masking: Masking = Masking()
 ) -> Tensor:
@@ -49,7 +57,15 @@ def insertion(
     return insertion_curve(model, x, y, maps, steps, masking).mean(dim=1)
 
 
-@metric(Score("deletion", low=0.0, high=1.0, better="lower"))
+@metric(
+    Score(
+        "deletion",
+        low=0.0,
+        high=1.0,
+        better="lower",
+        meaning="How sure the network still is of the class while pixels are hidden, the map's strongest first.",
+    )
+)
 def deletion(model: Model, x: Tensor, y: Tensor, maps: Tensor, steps: int = 20, masking: Masking = Masking()) -> Tensor:
     """Mean probability of the class while an image is taken apart, most important pixels first.
 
@@ -88,7 +104,15 @@ def deletion_curve(
     return trial.curve(shares(trial.total, steps), hide=True)
 
 
-@metric(Score("aopc_morf", low=-1.0, high=1.0, better="higher"))
+@metric(
+    Score(
+        "aopc_morf",
+        low=-1.0,
+        high=1.0,
+        better="higher",
+        meaning="How much of the probability of the class is lost while the map's strongest regions are hidden.",
+    )
+)
 def aopc_morf(
     model: Model, x: Tensor, y: Tensor, maps: Tensor, steps: int = 100, masking: Masking = Masking()
 ) -> Tensor:

@@ -10,8 +10,10 @@ from gradsculpt.numerics import divisor, peak, per_sample, unit_peak
 
 _THRESHOLDS = (0.3, 0.7)
 _SCORES = (
-    *(Score(name, 0.0, 1.0, "higher", "fraction") for name in ("pixel_accuracy", "recall", "precision")),
-    Score("false_positive_rate", 0.0, 1.0, "lower", "fraction"),
+    Score("pixel_accuracy", 0.0, 1.0, "higher", "fraction", "At how many pixels the map agrees with the truth."),
+    Score("recall", 0.0, 1.0, "higher", "fraction", "How much of the true regions the map marks."),
+    Score("precision", 0.0, 1.0, "higher", "fraction", "How much of what the map marks is in the true regions."),
+    Score("false_positive_rate", 0.0, 1.0, "lower", "fraction", "How much of the rest of the image the map marks."),
 )
 
 

@@ -1,6 +1,7 @@
 """How much a map changes when the image is changed a little, at random, or the network is trained again."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from typing import Literal
 
@@ -19,8 +20,14 @@ from gradsculpt.metrics.topk import topk_dice
 from gradsculpt.numerics import divided
 from gradsculpt.penalties import Size
 
+_NOISE = "before and after slight noise"
 
-@metric(*(Score(name, low=-1.0, high=1.0, better="higher") for name in ("cosine", "pearson", "ssim")))
+
+@metric(
+    replace(cosine.scores[0].within("cosine", _NOISE), low=-1.0),  # of the entries with their signs
+    pearson.scores[0].within("pearson", _NOISE),
+    ssim.scores[0].within("ssim", _NOISE),
+)
 def rps(
     model: Model,
     attribution: Attribution,
@@ -75,7 +82,15 @@ def rps(
     return {score.name: values for score, values in zip(rps.scores, means, strict=True)}
 
 
-@metric(Score("local_lipschitz", low=0.0, high=float("inf"), better="lower"))
+@metric(
+    Score(
+        "local_lipschitz",
+        low=0.0,
+        high=float("inf"),
+        better="lower",
+        meaning="How fast the map changes with the image, at worst, when slight noise is added.",
+    )
+)
 def local_lipschitz(
     model: Model,
     attribution: Attribution,
@@ -114,7 +129,15 @@ def local_lipschitz(
     return divided(changes, distances).amax(dim=0).to(wide(x))
 
 
-@metric(Score("max_sensitivity", low=0.0, high=float("inf"), better="lower"))
+@metric(
+    Score(
+        "max_sensitivity",
+        low=0.0,
+        high=float("inf"),
+        better="lower",
+        meaning="How far the map moves, at worst, when slight noise is added to the image.",
+    )
+)
 def max_sensitivity(
     model: Model,
     attribution: Attribution,
@@ -149,8 +172,21 @@ def max_sensitivity(
 
 
 @metric(
-    Score("ssim", low=-1.0, high=1.0, better="higher"),
-    Score("topk_dice", low=0.0, high=1.0, better="higher", unit="fraction"),
+    Score(
+        "ssim",
+        low=-1.0,
+        high=1.0,
+        better="higher",
+        meaning="How alike the maps of two trainings look as pictures: 1 is the same.",
+    ),
+    Score(
+        "topk_dice",
+        low=0.0,
+        high=1.0,
+        better="higher",
+        unit="fraction",
+        meaning="How far the strongest pixels in the maps of two trainings are the same ones.",
+    ),
 )
 def stability(a: Tensor, b: Tensor, k: float = 0.4) -> dict[str, Tensor]:
     """Likeness of the maps that two runs of one training method give to the same images, as heat maps.

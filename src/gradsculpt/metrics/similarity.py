@@ -15,7 +15,15 @@ _CACHED = 50_000  # entries
 _RADIUS = 5  # of the 11 x 11 window of Wang et al., whose standard deviation is 1.5 pixels
 
 
-@metric(Score("cosine", low=0.0, high=1.0, better="higher"))
+@metric(
+    Score(
+        "cosine",
+        low=0.0,
+        high=1.0,
+        better="higher",
+        meaning="How far two maps are strong at the same pixels: 1 is the same, 0 is nothing in common.",
+    )
+)
 def cosine(a: Tensor, b: Tensor, signed: bool = False) -> Tensor:
     """Cosine of the angle between two maps.
 
@@ -40,7 +48,15 @@ def cosine(a: Tensor, b: Tensor, signed: bool = False) -> Tensor:
     return _cosine(*_rows(a, b, signed)).to(torch.result_type(a, b))
 
 
-@metric(Score("pearson", low=-1.0, high=1.0, better="higher"))
+@metric(
+    Score(
+        "pearson",
+        low=-1.0,
+        high=1.0,
+        better="higher",
+        meaning="Whether pixels that are strong in one map are strong in the other: 1 is always, 0 is no connection.",
+    )
+)
 def pearson(a: Tensor, b: Tensor, signed: bool = False) -> Tensor:
     """Pearson correlation coefficient of the entries of two maps; the arguments are those of `cosine`.
 
@@ -63,7 +79,15 @@ def pearson(a: Tensor, b: Tensor, signed: bool = False) -> Tensor:
     return _cosine(*map(_centred, _rows(a, b, signed))).to(torch.result_type(a, b))
 
 
-@metric(Score("spearman", low=-1.0, high=1.0, better="higher"))
+@metric(
+    Score(
+        "spearman",
+        low=-1.0,
+        high=1.0,
+        better="higher",
+        meaning="Whether two maps put the pixels in the same order of strength: 1 is the same, 0 is no connection.",
+    )
+)
 def spearman(a: Tensor, b: Tensor, signed: bool = False) -> Tensor:
     """Spearman rank correlation coefficient of the entries of two maps: how far these are in the same order.
 
@@ -86,7 +110,9 @@ def spearman(a: Tensor, b: Tensor, signed: bool = False) -> Tensor:
     return _cosine(first, second).to(torch.result_type(a, b))
 
 
-@metric(Score("ssim", low=-1.0, high=1.0, better="higher"))
+@metric(
+    Score("ssim", low=-1.0, high=1.0, better="higher", meaning="How alike two maps look as pictures: 1 is the same.")
+)
 def ssim(a: Tensor, b: Tensor) -> Tensor:
     """Structural similarity index of two maps as pictures of magnitudes.
 

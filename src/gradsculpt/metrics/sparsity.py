@@ -13,7 +13,15 @@ from gradsculpt.metrics.topk import top_pixels
 from gradsculpt.numerics import divided, unit_peak
 
 
-@metric(Score("gini", low=0.0, high=1.0, better="higher"))
+@metric(
+    Score(
+        "gini",
+        low=0.0,
+        high=1.0,
+        better="higher",
+        meaning="How far the map's strength sits in few pixels: 0 is spread evenly, close to 1 is in a single one.",
+    )
+)
 def gini(maps: Tensor) -> Tensor:
     """Gini index of the magnitudes: 0 for a uniform map, (n - 1) / n for a single non-zero entry of n.
 
@@ -40,9 +48,29 @@ def gini(maps: Tensor) -> Tensor:
 
 
 @metric(
-    Score("components", low=0.0, high=float("inf"), better="lower"),
-    Score("largest_component", low=0.0, high=1.0, better="higher", unit="fraction"),
-    Score("mean_component_size", low=0.0, high=float("inf"), better="higher", unit="pixels"),
+    Score(
+        "components",
+        low=0.0,
+        high=float("inf"),
+        better="lower",
+        meaning="Into how many separate spots the strongest tenth of the pixels falls.",
+    ),
+    Score(
+        "largest_component",
+        low=0.0,
+        high=1.0,
+        better="higher",
+        unit="fraction",
+        meaning="How many of the strongest pixels hang together in one spot.",
+    ),
+    Score(
+        "mean_component_size",
+        low=0.0,
+        high=float("inf"),
+        better="higher",
+        unit="pixels",
+        meaning="How large a spot of strong pixels is, on average.",
+    ),
 )
 def connectedness(maps: Tensor, k: float = 0.1, connectivity: Literal[4, 8] = 8) -> dict[str, Tensor]:
     """Count and measure the connected components that a map's most important pixels form.

@@ -10,7 +10,16 @@ from gradsculpt.metrics.base import Score, ascending, metric, one_a_pixel, rows,
 from gradsculpt.metrics.masking import pixel_values
 
 
-@metric(Score("topk_intersection", low=0.0, high=1.0, better="higher", unit="fraction"))
+@metric(
+    Score(
+        "topk_intersection",
+        low=0.0,
+        high=1.0,
+        better="higher",
+        unit="fraction",
+        meaning="How many of the strongest pixels of one map are still among the strongest of the other.",
+    )
+)
 def topk_intersection(a: Tensor, b: Tensor, k: float = 0.4, nonzero: bool = False) -> Tensor:
     """Share of the first map's most important entries that are among the second map's.
 
@@ -37,7 +46,16 @@ def topk_intersection(a: Tensor, b: Tensor, k: float = 0.4, nonzero: bool = Fals
     return torch.where(first + second == 0, 1.0, kept)
 
 
-@metric(Score("topk_dice", low=0.0, high=1.0, better="higher", unit="fraction"))
+@metric(
+    Score(
+        "topk_dice",
+        low=0.0,
+        high=1.0,
+        better="higher",
+        unit="fraction",
+        meaning="How far the strongest pixels of two maps are the same ones.",
+    )
+)
 def topk_dice(a: Tensor, b: Tensor, k: float = 0.4, nonzero: bool = False) -> Tensor:
     """Dice coefficient of the two sets of most important entries, 2 |A and B| / (|A| + |B|).
 
@@ -93,7 +111,16 @@ def topk_mask(maps: Tensor, k: float, nonzero: bool = False, name: str = "maps")
     return above | (ties & (ties.cumsum(dim=1) <= room[:, None]))
 
 
-@metric(Score("gaze_overlap", low=0.0, high=1.0, better="higher", unit="fraction"))
+@metric(
+    Score(
+        "gaze_overlap",
+        low=0.0,
+        high=1.0,
+        better="higher",
+        unit="fraction",
+        meaning="How many of the map's strongest pixels lie where people looked most.",
+    )
+)
 def gaze_overlap(maps: Tensor, gaze: Tensor, k: float = 0.05) -> Tensor:
     """Share of a map's most important pixels that are among those people looked at most.
 

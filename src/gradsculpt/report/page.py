@@ -1,27 +1,27 @@
 """One self-contained HTML page: scorecards, maps and plots, with no outside links."""
 
-import base64
 import csv
-import io
-import math
-from collections.abc import Sequence
+import platform
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import date
+from importlib.metadata import version
 from itertools import chain, count
 from pathlib import Path
 from typing import Any
 
-from PIL import Image
-
 from gradsculpt.evaluation import Scorecard
+from gradsculpt.evaluation.results import COLOURS
+from gradsculpt.report.pictures import colour_bar, data_uri, fitted
 from gradsculpt.report.plots import plots
 from gradsculpt.report.samples import Maps, Sample, batch, grey
-from gradsculpt.report.table import score_groups, summary
+from gradsculpt.report.summary import sentences, shortage
+from gradsculpt.report.table import score_groups
 from gradsculpt.visualize import contact_sheet, plain
 from gradsculpt.visualize.render import Picture
 
-# What the pictures may weigh, so that a page can be sent by mail; below the smallest side nothing can be recognised.
-_BYTES, _SMALLEST = 1_500_000, 64
-_PHOTOGRAPH = 2.4  # bytes a pixel, where a map takes one
+_SHAPES = "●■▲◆▼✚✖★"
+"""A mark a run, told apart without colour."""
 
 
 @dataclass(frozen=True)
@@ -57,21 +57,33 @@ def render(views: Sequence[RunView], samples: Sequence[Sample], note: str = "") 
     )
     names, cards = _unique([view.name for view in views]), [view.card for view in views]
     groups = score_groups(cards)
+    looks = zip(range(len(views)), names, views, strict=True)
     return environment.get_template("page.html").render(
         runs=[
-            {"name": name, "objective": view.objective, "counts": summary(groups, i) if i else None}
-            for i, (name, view) in enumerate(zip(names, views, strict=True))
+            {
+                "name": name,
+                "objective": view.objective,
+                "shape": _SHAPES[i % len(_SHAPES)],
+                "colour": COLOURS[i % len(COLOURS)],
+            }
+            for i, name, view in looks
+        ],
+        summary=sentences(names, cards, groups),
+        warnings=[
+            *(f"{name}: {card.warning}" for name, card in zip(names, cards, strict=True) if card.warning),
+            *shortage(cards),
         ],
         groups=groups,
         samples=_samples(views, samples),
         maps=views[0].maps,
         plots=[
-            {**vars(plot), "uri": _uri(plot.svg, "svg+xml")}
+            {**vars(plot), "uri": data_uri(plot.svg, "svg+xml")}
             for plot in plots(names, cards, [view.curve for view in views])
         ],
         note=note,
-        warnings=[f"{name}: {card.warning}" for name, card in zip(names, cards, strict=True) if card.warning],
+        bar=colour_bar(),
         settings=cards[0].settings,
+        how=_how(cards[0].settings),
     )
 
 
@@ -82,42 +94,66 @@ def sheet(views: Sequence[RunView], samples: Sequence[Sample]) -> bytes:
     truth = {"truth": truths} if len(truths) == len(samples) else {}
     columns = [images, *truth.values(), *(view.maps.clean for view in views)]
     headings = ["image", *truth, *(view.name for view in views)]
-    return contact_sheet(list(zip(*columns, strict=True)), headings, [sample.caption for sample in samples])
+    says = [
+        [f"{said} ({share:.0%})" for said, share in zip(view.maps.predicted, view.maps.probability, strict=True)]
+        for view in views
+    ]
+    blank = [""] * len(samples)
+    captions = list(zip([sample.name for sample in samples], *(blank for _ in truth), *says, strict=True))
+    rows, labels = list(zip(*columns, strict=True)), [sample.caption for sample in samples]
+    return contact_sheet(rows, headings, labels, captions=captions, bar="absolute")
 
 
 def _samples(views: Sequence[RunView], samples: Sequence[Sample]) -> list[dict[str, Any]]:
-    """Return the samples with their pictures: a line for the clean image, one with noise, and one attacked."""
-    maps = [view.maps for view in views]
+    """Return the samples with their pictures: each run's clean map and its overlay, then maps of changed images."""
+    maps, images = [view.maps for view in views], plain(batch(samples))
     kinds = [
-        ("clean", plain(batch(samples)), [each.clean for each in maps]),
         ("noisy", maps[0].noisy_images, [each.disturbed for each in maps]),
         ("attacked", maps[0].attacked_images, [each.attacked for each in maps]),
     ]
-    kinds = [kind for kind in kinds if kind[1]]
-    weight = len(samples) * (len(kinds) * (_PHOTOGRAPH + len(views)) + 1)
-    side = max(_SMALLEST, int(math.sqrt(_BYTES / max(1.0, weight))))
 
-    def uri(picture: Picture, palette: bool = True) -> str:  # a palette holds all colours of a map
-        image, stream = Image.fromarray(picture), io.BytesIO()
-        if max(image.size) > side:
-            image.thumbnail((side, side), Image.Resampling.BOX)
-        if palette:
-            image = image.quantize(256, dither=Image.Dither.NONE)
-        image.save(stream, "PNG", optimize=True)
-        return _uri(stream.getvalue(), "png")
+    def drawn(uri: Callable[[Picture], str]) -> list[dict[str, Any]]:
+        return [
+            {
+                "name": sample.name,
+                "caption": sample.caption,
+                "image": uri(images[i]),
+                "truth": None if sample.truth is None else uri(grey(sample.truth)),
+                "runs": [
+                    {
+                        "map": uri(each.clean[i]),
+                        "overlay": uri(each.overlays[i]),
+                        "says": each.predicted[i],
+                        "probability": f"{each.probability[i]:.0%}",
+                        "correct": each.correct[i],
+                    }
+                    for each in maps
+                ],
+                "changed": [
+                    {"kind": kind, "image": uri(changed[i]), "maps": [uri(each[i]) for each in pictures]}
+                    for kind, changed, pictures in kinds
+                    if changed
+                ],
+            }
+            for i, sample in enumerate(samples)
+        ]
 
-    return [
-        {
-            "caption": sample.caption,
-            "truth": None if sample.truth is None else uri(grey(sample.truth)),
-            "lines": [
-                {"kind": kind, "image": uri(images[i], palette=False), "maps": [uri(each[i]) for each in pictures]}
-                for kind, images, pictures in kinds
-            ],
-            "predicted": [(each.predicted[i], each.correct[i]) for each in maps],
-        }
-        for i, sample in enumerate(samples)
-    ]
+    found: list[dict[str, Any]] = fitted(drawn)
+    return found
+
+
+def _how(settings: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Return how the scores came about, by what: when, with which versions, and every setting."""
+    parts = [f"{part} {version(part)}" for part in ("gradsculpt", "torch", "torchvision")]
+    versions = ", ".join([*parts, f"Python {platform.python_version()}"])
+    told = [("Page made on", date.today().isoformat()), ("Versions", versions)]
+    hidden = ("told", "notes", "groups")
+    told += [(key.replace("_", " ").capitalize(), str(value)) for key, value in settings.items() if key not in hidden]
+    groups = settings.get("groups", {})
+    if isinstance(groups, Mapping):
+        for name, values in groups.items():
+            told += [(f"Scores: {name}", ", ".join(f"{key}={value}" for key, value in values.items()) or "no settings")]
+    return told
 
 
 def _unique(names: Sequence[str]) -> list[str]:
@@ -127,7 +163,3 @@ def _unique(names: Sequence[str]) -> list[str]:
         candidates = chain([name], (f"{name} ({number})" for number in count(2)))
         unique.append(next(each for each in candidates if each not in unique))
     return unique
-
-
-def _uri(content: bytes, kind: str) -> str:
-    return f"data:image/{kind};base64,{base64.b64encode(content).decode()}"

@@ -20,6 +20,13 @@ _LEGEND_LETTERS, _LEGEND_LINE = 52, 0.16
 # The bands of many runs lie over each other, and hide the lines unless they are faint.
 _FEW, _BAND, _FAINT_BAND = 3, 0.2, 0.07
 
+# On a dark screen: letters and axes light, the paper see-through; the colours of the runs stay.
+_DARK = (
+    b'<style type="text/css">@media (prefers-color-scheme: dark) { text { fill: #e7e9ee !important } '
+    b'[style*="fill: #ffffff"] { fill: #14161a !important } [style*="stroke: #000000"] { stroke: #a8aebb !important } '
+    b'[style*="stroke: #b0b0b0"] { stroke: #565d69 !important } }</style>'
+)
+
 _TRAINING = {
     "val_accuracy": ("Training: accuracy", "validation accuracy (%)", 100.0),
     "val_gini": ("Training: sparsity", "Gini index of the maps (0 to 1)", 1.0),
@@ -109,4 +116,4 @@ def _plot(
     # Letters stay letters, which are sharp at any size, and the ids do not change from one writing to the next.
     with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": "gradsculpt"}):
         save(figure, stream, format="svg", metadata={"Date": None})
-    return Plot(title, caption, stream.getvalue())
+    return Plot(title, caption, stream.getvalue().replace(b"<defs>", _DARK + b"<defs>", 1))

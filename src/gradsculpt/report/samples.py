@@ -11,34 +11,38 @@ from gradsculpt.data import ImageSet, to_float
 from gradsculpt.data.base import Bytes
 from gradsculpt.evaluation import Protocol, RobustnessRandom
 from gradsculpt.models import Classifier
-from gradsculpt.visualize import colour, plain
+from gradsculpt.visualize import colour, overlay, plain
 from gradsculpt.visualize.render import Picture
 
 
 @dataclass(frozen=True)
 class Sample:
-    """An image that the page shows: uint8 [S, S, 3], its label and class, and the truth [S, S] if known."""
+    """An image that the page shows: uint8 [S, S, 3], its label and class, the truth [S, S] if known, and its name."""
 
     pixels: Bytes
     label: int
     caption: str
     truth: Bytes | None
+    name: str = ""
 
 
 @dataclass(frozen=True)
 class Maps:
     """What one run makes of the samples, an entry a sample.
 
+    `overlays` are the images with the clean maps over them, and `probability` is that of the predicted class.
     `attacked` are maps of `attacked_images`, those after the attack on this run's maps: both empty, and the size None,
     where the protocol attacks none. Sizes are half-widths in 8-bit levels.
     """
 
     clean: list[Picture]
+    overlays: list[Picture]
     disturbed: list[Picture]
     attacked: list[Picture]
     noisy_images: list[Picture]
     attacked_images: list[Picture]
     predicted: list[str]
+    probability: list[float]
     correct: list[bool]
     noise_size: float
     attack_size: float | None
@@ -55,7 +59,7 @@ def choose(images: ImageSet, count: int) -> list[Sample]:
     chosen = np.argsort(turn * len(images.classes) + images.labels, kind="stable")[:count]
     truth = [None] * len(images) if images.attention is None else images.attention
     labels = images.labels.tolist()
-    return [Sample(images.images[i], labels[i], images.classes[labels[i]], truth[i]) for i in chosen]
+    return [Sample(images.images[i], labels[i], images.classes[labels[i]], truth[i], images.names[i]) for i in chosen]
 
 
 def sample_maps(classifier: Classifier, samples: Sequence[Sample], protocol: Protocol) -> Maps:
@@ -71,11 +75,16 @@ def sample_maps(classifier: Classifier, samples: Sequence[Sample], protocol: Pro
     if read.attack is not None:
         x, size = read.attacked(replace(read.attack, images=len(samples))), read.attack.size
         attacked, attacked_images = colour(read.maps_of(x)), plain(classifier.space.denormalize(x))
-    classes = read.logits.argmax(dim=1).tolist()
+    probability, best = read.logits.softmax(dim=1).max(dim=1)
+    classes = best.tolist()
     predicted = [classifier.classes[i] if i < len(classifier.classes) else str(i) for i in classes]
     correct = [sample.label == i for sample, i in zip(samples, classes, strict=True)]
     disturbed, noisy = colour(read.noisy_maps(eps)), plain(read.noisy(eps))
-    return Maps(colour(read.maps), disturbed, attacked, noisy, attacked_images, predicted, correct, eps, size)
+    overlays = overlay(images, read.maps)
+    return Maps(
+        *(colour(read.maps), overlays, disturbed, attacked, noisy, attacked_images),
+        *(predicted, probability.tolist(), correct, eps, size),
+    )
 
 
 def batch(samples: Sequence[Sample]) -> Tensor:

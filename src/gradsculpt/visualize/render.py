@@ -4,7 +4,7 @@ import io
 import textwrap
 from collections.abc import Sequence
 from itertools import zip_longest
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -22,6 +22,7 @@ from gradsculpt.visualize.shapes import image_batch, map_batch
 
 if TYPE_CHECKING:
     from matplotlib.cm import ScalarMappable
+    from matplotlib.figure import Figure
 
 Picture = npt.NDArray[np.uint8]
 """uint8 [H, W, 3], or several of one size, [N, H, W, 3]."""
@@ -42,9 +43,7 @@ _SIGNED_REACH, _SIGNED_OVERLAY = 0.8, 0.7
 # Inches of a cell: large where there are few, so that photographs can be recognised.
 _SMALLEST_CELL, _LARGEST_CELL = 1.15, 2.1
 _WIDTH, _HEIGHT = 16.0, 24.0
-_DOTS = 110
-
-_PALETTE_SIDE = 128
+_DOTS = 100
 
 _TITLE, _LABEL, _CAPTION = 8, 7, 6.5
 _POINTS = 72
@@ -173,8 +172,11 @@ def contact_sheet(
     *,
     captions: Sequence[Sequence[str]] | None = None,
     note: str = "",
+    bar: Literal["absolute", "signed"] | None = None,
 ) -> bytes:
     """Return a PNG of pictures in a grid, with a heading a column, a label a row, and a note under the whole.
+
+    The colours of maps are explained by a bar at the foot: from nothing to most, or from against to for with signs.
 
     The pictures are square or of one shape, as many in a row as there are columns; the last row may be shorter.
     Captions stand under them, in the order of `rows`; an empty one for none.
@@ -187,6 +189,7 @@ def contact_sheet(
     cell = min(_LARGEST_CELL, max(_SMALLEST_CELL, min(_WIDTH / len(columns), _HEIGHT / len(rows))))
     headings = [_broken(heading, cell, _TITLE) for heading in columns]
     text = 0.16 * max(heading.count("\n") + 1 for heading in headings) + (0.2 if note else 0.0) + 0.2
+    text += 0.45 if bar else 0.0
     size = (cell * len(columns) + 0.9, (cell + (0.15 if captions else 0.0)) * len(rows) + text)
     figure = Figure(size, layout=ConstrainedLayoutEngine(w_pad=0.02, h_pad=0.03, wspace=0.01, hspace=0.01))
     axes = figure.subplots(len(rows), len(columns), squeeze=False)
@@ -205,16 +208,28 @@ def contact_sheet(
         axis.set_title(heading, fontsize=_TITLE, parse_math=False)
     for axis, label in zip(axes[:, 0], labels, strict=True):
         axis.set_ylabel(_broken(label, cell, _LABEL, lines=2), fontsize=_LABEL, parse_math=False)
+    if bar:
+        _colour_bar(figure, axes, bar == "signed")
     if note:
         figure.supxlabel(note, fontsize=_LABEL, parse_math=False)
     drawn, stream = io.BytesIO(), io.BytesIO()
     save(figure, drawn, format="png", dpi=_DOTS)
-    image = Image.open(drawn).convert("RGB")
-    if max(max(picture.shape[:2]) for row in rows for picture in row) <= _PALETTE_SIDE:
-        # A palette makes the file less than half as large; it would show on a photograph as bands of colour.
-        image = image.quantize(256, dither=Image.Dither.NONE)
-    image.save(stream, "PNG", optimize=True)
+    Image.open(drawn).convert("RGB").save(stream, "PNG", optimize=True)
     return stream.getvalue()
+
+
+def _colour_bar(figure: "Figure", axes: Any, signed: bool) -> None:
+    """Draw the colours of maps under the lowest row."""
+    from matplotlib.cm import ScalarMappable
+    from matplotlib.colors import ListedColormap, Normalize
+
+    low = -1.0 if signed else 0.0
+    colours = coloured(np.linspace(low, 1.0, 256, dtype=np.float32)[None], signed)[0] / 255
+    ends = {-1.0: "against", 0.0: "nothing", 1.0: "for"} if signed else {0.0: "nothing", 1.0: "most"}
+    scale = ScalarMappable(Normalize(low, 1.0), ListedColormap(colours))
+    drawn = figure.colorbar(scale, ax=axes, orientation="horizontal", shrink=0.5, aspect=30, pad=0.01, fraction=0.02)
+    drawn.set_ticks(list(ends), labels=list(ends.values()))
+    drawn.ax.tick_params(labelsize=_LABEL, length=2)
 
 
 def _broken(text: str, inches: float, points: float, lines: int = 4) -> str:

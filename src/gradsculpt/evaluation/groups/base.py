@@ -53,8 +53,10 @@ class ScoreGroup(ABC):
     range raises `ArgumentError`.
 
     Write `measure`, and say in `curves` what is written on each curve that it yields points of. `needs_ground_truth`
-    leaves out batches without truth maps; `note` is a sentence for the page of the report, with settings in braces as
-    in `str.format`. Where a number needs all images at once, write `summarised`.
+    leaves out batches without truth maps. For the page of the report, `label` and `question` say in plain words what
+    the scores are about, and `note` is a sentence on how, with settings in braces as in `str.format`. Where a number
+    needs all images at once, write `summarised`. `measure` is also called with maps that know nothing of the image, for
+    what the scores are held against (see `evaluation.yardsticks`).
 
     Example:
         >>> import torch
@@ -74,6 +76,8 @@ class ScoreGroup(ABC):
     """
 
     curves: ClassVar[Mapping[str, CurveText]] = {}
+    label: ClassVar[str] = ""
+    question: ClassVar[str] = ""
     note: ClassVar[str] = ""
     needs_ground_truth: ClassVar[bool] = False
 

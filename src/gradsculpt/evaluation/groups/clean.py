@@ -14,9 +14,16 @@ from gradsculpt.metrics import Score
 from gradsculpt.metrics.calibration import gaps
 from gradsculpt.numerics import per_sample
 
-_ACCURACY = Score("accuracy", 0.0, 1.0, "higher", "fraction")
-_CONFIDENCE = Score("confidence", 0.0, 1.0, None, "fraction")
-_CALIBRATION = Score("calibration_error", 0.0, 1.0, "lower", "fraction")
+_ACCURACY = Score("accuracy", 0.0, 1.0, "higher", "fraction", "How often the first answer of the network is right.")
+_CONFIDENCE = Score("confidence", 0.0, 1.0, None, "fraction", "How sure the network says it is of its first answer.")
+_CALIBRATION = Score(
+    "calibration_error",
+    0.0,
+    1.0,
+    "lower",
+    "fraction",
+    "How far apart it is how sure the network is and how often it is right.",
+)
 _LEVELS = (0.0, 0.4, 0.9)
 _EVIDENCE = 0.7
 _ALL = "_all"
@@ -29,6 +36,9 @@ class Accuracy(ScoreGroup):
 
     Source: Guo et al., ICML 2017 (On calibration of modern neural networks), for the calibration error.
     """
+
+    label: ClassVar[str] = "accuracy and calibration"
+    question: ClassVar[str] = "Is the network right, and does it know when it is not?"
 
     def measure(self, batch: EvaluationBatch) -> Iterator[Column]:
         """Yield accuracy, Brier score, negative log likelihood and confidence."""
@@ -52,6 +62,9 @@ class Sparsity(ScoreGroup):
     Source: Gong et al., CVPR 2024, Table 3 (Gini index) and section 4.3 (connected maps).
     """
 
+    label: ClassVar[str] = "sparsity"
+    question: ClassVar[str] = "Do the maps point at few places that hang together?"
+
     def measure(self, batch: EvaluationBatch) -> Iterator[Column]:
         """Yield the Gini index and the connected components of the heat maps."""
         yield Column(metrics.gini.scores[0], metrics.gini(batch.heat))
@@ -70,6 +83,8 @@ class GroundTruth(ScoreGroup):
     """
 
     note: ClassVar[str] = "Ground-truth scores leave out images without evidence."
+    label: ClassVar[str] = "agreement with the truth"
+    question: ClassVar[str] = "Do the maps find what decides the class?"
     needs_ground_truth: ClassVar[bool] = True
 
     def measure(self, batch: EvaluationBatch) -> Iterator[Column]:
@@ -80,7 +95,7 @@ class GroundTruth(ScoreGroup):
         for column in columns:
             yield replace(column, values=torch.where(evidence, column.values, torch.nan))
         for column in columns:
-            yield replace(column, score=replace(column.score, name=f"{column.score.name}{_ALL}"))
+            yield replace(column, score=column.score.within(f"{column.score.name}{_ALL}", "over all images"))
 
     def summarised(self, columns: Sequence[Column]) -> Iterator[Column]:
         """Leave out what was said already: where there is evidence everywhere or nowhere, scores over all images."""
@@ -97,18 +112,26 @@ def _measured(batch: EvaluationBatch, truth: Tensor) -> tuple[list[Column], Tens
     """Return the columns over all images, and whether there is something to find in each, [N]."""
     heat, columns = batch.heat, []
     for k in (0.05, 0.1):
-        score = replace(metrics.gaze_overlap.scores[0], name=f"overlap_top_{100 * k:g}")
+        meaning = f"How many of the map's strongest {100 * k:g}% of the pixels lie where it matters most."
+        score = replace(metrics.gaze_overlap.scores[0], name=f"overlap_top_{100 * k:g}", meaning=meaning)
         columns.append(Column(score, metrics.gaze_overlap(heat, truth, k)))
     if not bool(torch.isclose(truth[..., None], truth.new_tensor(_LEVELS), atol=4e-3).any(dim=-1).all()):
         return columns, (truth > 0).flatten(1).any(dim=1)  # gaze: any of its levels is something to find
     evidence = truth[:, 0] > _EVIDENCE
     total = per_sample(heat).clamp(min=torch.finfo(heat.dtype).tiny)
-    mass = Score("mass_on_evidence", 0.0, 1.0, "higher", "fraction")
+    mass = Score(
+        "mass_on_evidence",
+        0.0,
+        1.0,
+        "higher",
+        "fraction",
+        "How much of the map's strength lies on the regions that decide the class.",
+    )
     columns.append(Column(mass, per_sample(heat * evidence) / total))
-    for family, metric, maps in (
-        ("binary", metrics.binary_scores, heat),
-        ("five_band", metrics.five_band_scores, batch.maps),
+    for family, metric, maps, told in (
+        ("binary", metrics.binary_scores, heat, "where only what decides counts"),
+        ("five_band", metrics.five_band_scores, batch.maps, "in five grades from against to for the class"),
     ):
         values = metric(maps, truth)
-        columns += [Column(replace(s, name=f"{family}_{s.name}"), values[s.name]) for s in metric.scores]
+        columns += [Column(s.within(f"{family}_{s.name}", told), values[s.name]) for s in metric.scores]
     return columns, evidence.flatten(1).any(dim=1)

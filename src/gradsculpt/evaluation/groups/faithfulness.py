@@ -29,6 +29,8 @@ class Fidelity(ScoreGroup):
 
     steps: int = 20
 
+    label: ClassVar[str] = "fidelity to the network"
+    question: ClassVar[str] = "Do the pixels that the maps call important matter to the network?"
     curves: ClassVar[Mapping[str, CurveText]] = {
         "insertion": CurveText(
             "Insertion",
@@ -59,7 +61,8 @@ class Fidelity(ScoreGroup):
         if batch.attack and (count := batch.first(batch.attack.images)):
             order = batch.attacked_maps(batch.attack)
             curve = insertion_curve(batch.network, batch.x[:count], batch.target[:count], order, self.steps)
-            yield Column(replace(insertion.scores[0], name="adv_insertion"), curve.mean(dim=1))
+            order_of = "in the order of the map of an attacked image"
+            yield Column(insertion.scores[0].within("adv_insertion", order_of), curve.mean(dim=1))
 
 
 @dataclass(frozen=True)
@@ -78,6 +81,8 @@ class Sanity(ScoreGroup):
     stages: int | None = None
     k: float = 0.4
 
+    label: ClassVar[str] = "dependence on what was learnt"
+    question: ClassVar[str] = "Do the maps depend on what the network has learnt?"
     curves: ClassVar[Mapping[str, CurveText]] = {
         "cascade_ssim": CurveText(
             "Sanity: weights drawn anew, from the output down to a layer",

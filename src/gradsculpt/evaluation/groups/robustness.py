@@ -33,6 +33,8 @@ class RobustnessRandom(ScoreGroup):
     rps_levels: tuple[float, ...] = ()
     draws: int = 10
 
+    label: ClassVar[str] = "steadiness under noise"
+    question: ClassVar[str] = "Do the maps stay the same under slight noise?"
     note: ClassVar[str] = (
         "Robustness: the map of the image against the one after uniform noise of ±{eps:g}/255; top-k counts a "
         "share of {k:g} of the non-zero pixels."
@@ -53,7 +55,8 @@ class RobustnessRandom(ScoreGroup):
 
     def measure(self, batch: EvaluationBatch) -> Iterator[Column]:
         """Yield overlap and similarity of the maps, and RPS and sensitivity where levels are given."""
-        yield from _alike("", batch.heat, heatmap(batch.noisy_maps(self.eps), clip=100.0), self.k)
+        noisy = heatmap(batch.noisy_maps(self.eps), clip=100.0)
+        yield from _alike("", "before and after slight noise", batch.heat, noisy, self.k)
         if not self.rps_levels:
             return
         given = (batch.network, batch.attribution, batch.x, batch.target)
@@ -61,7 +64,9 @@ class RobustnessRandom(ScoreGroup):
         for level in self.rps_levels:
             values = rps(*given, batch.pixels(level), neighbourhood)
             for score in rps.scores:
-                yield Column(replace(score, name=f"rps_{score.name}_{level:g}"), values[score.name])
+                told = replace(score, name=f"rps_{score.name}_{level:g}")
+                told = replace(told, meaning=told.meaning.replace("slight noise", f"noise of {level:g} of 255 levels"))
+                yield Column(told, values[score.name])
             yield Column(rps.scores[0], values["cosine"], Point("noise_cosine", level))
         yield Column(local_lipschitz.scores[0], local_lipschitz(*given, batch.pixels(self.eps), neighbourhood))
 
@@ -88,6 +93,8 @@ class RobustnessAttack(ScoreGroup):
     k: float = 0.4
     smooth_beta: float | Literal["auto"] | None = "auto"
 
+    label: ClassVar[str] = "steadiness under attack"
+    question: ClassVar[str] = "Do the maps stay the same when somebody sets out to change them unseen?"
     note: ClassVar[str] = (
         "Attacks: {steps} steps on the first {images} images at most; the targeted one within ±{eps:g}/255, the "
         "predicted class kept."
@@ -124,11 +131,13 @@ class RobustnessAttack(ScoreGroup):
         if not (count := batch.first(self.images)):
             return
         clean = batch.heat[:count]
-        yield from _alike("attacked_", clean, heatmap(batch.attacked_maps(self.attack), clip=100.0), self.k)
+        attacked = heatmap(batch.attacked_maps(self.attack), clip=100.0)
+        yield from _alike("attacked_", "before and after an attack on the map", clean, attacked, self.k)
         for level in self.levels:
             after = heatmap(batch.attacked_maps(replace(self.attack, kind=TopKAttack, size=level)), clip=100.0)
             overlap = topk_intersection(clean, after, self.k, nonzero=True)
-            yield Column(replace(topk_intersection.scores[0], name=f"topk_attack_{level:g}"), overlap)
+            told = f"before and after an attack on them of {level:g} of 255 levels"
+            yield Column(topk_intersection.scores[0].within(f"topk_attack_{level:g}", told), overlap)
             yield Column(topk_intersection.scores[0], 100 * overlap, Point("topk_attack", level))
             yield Column(ssim.scores[0], ssim(clean, after), Point("topk_attack_ssim", level))
 
@@ -140,8 +149,8 @@ def check_levels(**sizes: tuple[float, ...]) -> None:
             checks.within(f"{name} in 8-bit levels", level, 0.0, 255.0)
 
 
-def _alike(prefix: str, before: Tensor, after: Tensor, k: float) -> Iterator[Column]:
+def _alike(prefix: str, told: str, before: Tensor, after: Tensor, k: float) -> Iterator[Column]:
     top = {"k": k, "nonzero": True}
     for metric, options in ((topk_intersection, top), (topk_dice, top), (ssim, {}), (cosine, {})):
-        score = replace(metric.scores[0], name=f"{prefix}{metric.scores[0].name}")
+        score = metric.scores[0].within(f"{prefix}{metric.scores[0].name}", told)
         yield Column(score, metric(before, after, **options))
