@@ -123,6 +123,27 @@ def one_of(name: str, value: str, choices: Sequence[str]) -> None:
         raise ArgumentError(f"{name}={told(value)} is not known; choose from {', '.join(choices)}.")
 
 
+def tensor(name: str, values: Any) -> Tensor:
+    """Return numbers as a tensor: one as it is, an array, or a list of numbers, arrays or tensors, as a new one.
+
+    Raises: ArgumentError if they are no numbers, or rows of unequal length.
+
+    Example:
+        >>> tensor("maps", [[1, 2], [3, 4]]).shape, tensor("maps", np.ones(3)).dtype
+        (torch.Size([2, 2]), torch.float64)
+    """
+    if isinstance(values, Tensor):
+        return values
+    try:
+        if isinstance(values, list | tuple) and any(isinstance(each, Tensor) for each in values):
+            return torch.stack([tensor(name, each) for each in values])
+        return torch.tensor(np.asarray(values))  # a copy, as what belongs to somebody else may change
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise ArgumentError(
+            f"{name}={told(values)} is no array of numbers; pass a tensor, an array, or a list of equal ones."
+        ) from error
+
+
 def images(name: str, x: Tensor, *, some: bool = True) -> None:
     """Raise `ArgumentError` unless `x` is a floating-point batch [N, C, H, W], and of at least `some` images."""
     if x.ndim != 4:

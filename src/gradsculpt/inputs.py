@@ -1,7 +1,11 @@
 """Between pixel values in [0, 1] and what a network takes."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import wraps
+from inspect import signature
 from itertools import chain
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -46,11 +50,13 @@ class InputSpace:
 
     def normalize(self, x01: Tensor) -> Tensor:
         """Map images in [0, 1] to model input; shape [N, C, H, W] is kept."""
+        x01 = checks.tensor("x01", x01)
         mean, std = self._channels(x01)
         return (x01 - mean) / std
 
     def denormalize(self, z: Tensor) -> Tensor:
         """Map model input to images in [0, 1]; the inverse of `normalize`, without clamping."""
+        z = checks.tensor("z", z)
         mean, std = self._channels(z)
         return z * std + mean
 
@@ -77,3 +83,34 @@ def in_precision_of(network: object, x: Tensor) -> Tensor:
         return x
     tensors = chain(network.parameters(), network.buffers())
     return x.to(next((t.dtype for t in tensors if t.is_floating_point()), x.dtype))
+
+
+def as_images(model: object, x: Any) -> Tensor:
+    """Return images as a tensor: one as it is; an array or a list in the model's precision, and where its weights are.
+
+    Whole numbers stay whole, so that 8-bit images are not taken for what the model takes. The precision is PyTorch's
+    default if the model is no module, or has no weights.
+    """
+    if isinstance(x, Tensor):
+        return x
+    images = checks.tensor("x", x)
+    owner = getattr(model, "__self__", model)  # of a method, such as `network.forward`
+    tensors = chain(owner.parameters(), owner.buffers()) if isinstance(owner, nn.Module) else ()
+    weight = next((t for t in tensors if t.is_floating_point()), torch.empty(0))
+    return images.to(weight.device, weight.dtype if images.is_floating_point() else images.dtype)
+
+
+def arrays_as_images(method: Callable[..., Any], place: int) -> Callable[..., Any]:
+    """Return a method that takes a model first, and images at a place, in arrays and lists as well as in tensors."""
+    name = [*signature(method).parameters, *[""] * place][place]
+
+    @wraps(method)
+    def taking_arrays(self: Any, *args: Any, **kwargs: Any) -> Any:
+        model = args[0] if args else kwargs.get("model")
+        if len(args) >= place:
+            args = (*args[: place - 1], as_images(model, args[place - 1]), *args[place:])
+        elif name in kwargs:
+            kwargs[name] = as_images(model, kwargs[name])
+        return method(self, *args, **kwargs)
+
+    return taking_arrays

@@ -1,11 +1,13 @@
 """What every attack keeps to: laws over the tuple, on several attributions."""
 
+from collections.abc import Callable
 from dataclasses import fields, replace
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from gradsculpt.attacks import (
@@ -18,7 +20,16 @@ from gradsculpt.attacks import (
     TopKAttack,
     UntargetedManipulation,
 )
-from gradsculpt.attributions import Attribution, Gradient, InputXGradient, IntegratedGradients, SmoothGrad
+from gradsculpt.attributions import (
+    LRP,
+    Attribution,
+    Gradient,
+    GuidedBackprop,
+    InputXGradient,
+    IntegratedGradients,
+    Smoothed,
+    SmoothGrad,
+)
 from gradsculpt.errors import ArgumentError, FlatMapsError, ModelError, UnknownFunctionError
 from gradsculpt.gradients import Model
 from tests.attacks import oracles
@@ -268,7 +279,7 @@ def rectified(inplace: bool = False) -> nn.Sequential:
 def test_networks_with_relu_need_a_smooth_twin_and_are_judged_themselves(attack: Manipulation) -> None:
     model, (x, y) = rectified(), batch(4)
     with pytest.raises(FlatMapsError, match=r"derivative is exactly 0 .* Pass smooth_beta=20"):
-        attack(model, Gradient(), x, y)
+        replace(attack, smooth_beta=None)(model, Gradient(), x, y)
     smooth = in_steps(replace(attack, smooth_beta=10.0), 20)
     found = smooth.run(model, Gradient(), x, y)
     assert found.smooth_beta == 10
@@ -283,8 +294,8 @@ def test_networks_with_relu_need_a_smooth_twin_and_are_judged_themselves(attack:
 
 
 @following
-def test_auto_takes_the_network_as_it_is_unless_its_maps_have_no_slope(attack: Manipulation) -> None:
-    auto, (x, y) = replace(attack, smooth_beta="auto"), batch(3)
+def test_by_default_the_network_is_taken_as_it_is_unless_its_maps_have_no_slope(attack: Manipulation) -> None:
+    auto, (x, y) = attack, batch(3)
     for model, smooth_beta in ((network().eval(), None), (rectified(), 20.0)):
         given = model, Gradient(), x, y
         found, expected = auto.run(*given), replace(attack, smooth_beta=smooth_beta).run(*given)
@@ -292,6 +303,112 @@ def test_auto_takes_the_network_as_it_is_unless_its_maps_have_no_slope(attack: M
         assert torch.equal(found.x, expected.x)
         assert torch.equal(found.score, expected.score)
     assert replace(auto, eps=0.0).run(rectified(), Gradient(), x, y).smooth_beta is None
+
+
+class Gate(nn.Module):
+    """Squeeze and excitation: what lets the maps of a network with ReLU change, by far too little."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weights = nn.Conv2d(8, 8, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        found: Tensor = x * self.weights(x.mean(dim=(2, 3), keepdim=True)).sigmoid()
+        return found
+
+
+class Called(nn.Module):
+    """A rectifier that is called in the network's own code."""
+
+    def __init__(self, function: Callable[[Tensor], Tensor]) -> None:
+        super().__init__()
+        self.function = function
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.function(x)
+
+
+def deep(*activation: nn.Module) -> nn.Sequential:
+    torch.manual_seed(3)
+    ends = [nn.Conv2d(3, 8, 3), *activation, nn.Conv2d(8, 8, 3)], [*activation, nn.Flatten(), nn.Linear(32, 3)]
+    return nn.Sequential(*ends[0], *ends[1]).double().eval()
+
+
+RECTIFIED: dict[str, nn.Sequential] = {
+    "ReLU": deep(nn.ReLU()),
+    "in place": deep(nn.ReLU(inplace=True)),
+    "ReLU6": deep(nn.ReLU6()),
+    "LeakyReLU": deep(nn.LeakyReLU(0.1)),
+    "PReLU": deep(nn.PReLU()),
+    "Hardtanh": deep(nn.Hardtanh(0, 6)),
+    "max pooling": deep(nn.ReLU(), nn.MaxPool2d(1)),
+    "F.relu": deep(Called(F.relu)),
+    "clamp": deep(Called(lambda t: t.clamp(min=0))),
+    "maximum with zeros": deep(Called(lambda t: torch.maximum(torch.zeros_like(t), t))),
+    "max with a zero": deep(Called(lambda t: t.max(t.new_zeros(())))),
+    "times a mask": deep(Called(lambda t: t * (t > 0))),
+    "a mask times": deep(Called(lambda t: (t > 0) * t)),
+    "where": deep(Called(lambda t: torch.where(t > 0, t, 0.0))),
+    "where with zeros": deep(Called(lambda t: torch.where(t > 0, t, torch.zeros_like(t)))),
+    "gates": deep(nn.ReLU(), Gate()),
+    "normalised": deep(nn.ReLU(), nn.GroupNorm(2, 8)),
+    "batch statistics": deep(nn.BatchNorm2d(8), nn.ReLU()),
+}
+SMOOTH: dict[str, nn.Sequential] = {
+    name: deep(each)
+    for name, each in {"Softplus": nn.Softplus(3.0), "GELU": nn.GELU(), "SiLU": nn.SiLU(), "Tanh": nn.Tanh()}.items()
+}
+DERIVATIVES: tuple[Attribution, ...] = (
+    Gradient(),
+    Gradient("probability"),
+    InputXGradient(),
+    IntegratedGradients(steps=3),
+    SmoothGrad(samples=2),
+)
+
+
+@pytest.mark.parametrize("name", RECTIFIED)
+def test_any_network_with_a_rectifier_is_attacked_through_its_twin_and_says_so(name: str) -> None:
+    model, (x, y) = RECTIFIED[name], batch(4)
+    for attribution in DERIVATIVES if name in ("ReLU", "gates") else DERIVATIVES[:1]:
+        attack = TargetedManipulation(EPS, steps=20)
+        attacked, info = attack(model, attribution, x, y, return_info=True)
+        assert info.surrogate == "the network with Softplus(beta=20) for ReLU"
+        assert torch.equal(attacked, info.x)
+        assert torch.equal(model(attacked).argmax(dim=1), model(x).argmax(dim=1))
+        scores = judged(attack, attribution, model, x, attacked, y)  # by the network itself
+        np.testing.assert_allclose(info.score, scores, rtol=1e-6, atol=1e-12)
+        noise = RandomPerturbation(EPS)(model, attribution, x, y)
+        assert np.mean(scores) < np.mean(judged(attack, attribution, model, x, noise, y))
+        try:
+            alone = replace(attack, smooth_beta=None).run(model, attribution, x, y).score
+        except FlatMapsError:
+            continue
+        assert info.score.mean() < alone.mean()
+
+
+@pytest.mark.parametrize("name", SMOOTH)
+@following
+def test_smooth_networks_are_attacked_as_they_are(attack: Manipulation, name: str) -> None:
+    model, (x, y) = SMOOTH[name], batch(3)
+    attacked, info = attack(model, Gradient(), x, y, return_info=True)
+    assert info.surrogate is None
+    assert torch.equal(attacked, replace(attack, smooth_beta=None)(model, Gradient(), x, y))
+
+
+def test_maps_by_rules_of_their_own_are_followed_as_they_are_where_they_have_a_slope() -> None:
+    model, (x, y) = deep(nn.ReLU()), batch(3)
+    assert TargetedManipulation(EPS, steps=2).run(model, LRP(), x, y).surrogate is None
+    assert Smoothed(LRP()).is_derivative is False
+    assert all(each.is_derivative for each in DERIVATIVES)
+
+
+def test_a_map_that_cannot_change_says_what_was_tried() -> None:
+    (x, y), linear = batch(2), nn.Sequential(nn.Flatten(), nn.Linear(108, 3)).double()
+    by_hand = deep(Called(lambda t: (t + t.abs()) / 2))
+    for model, attribution in ((linear, Gradient()), (by_hand, Gradient()), (deep(nn.ReLU()), GuidedBackprop())):
+        with pytest.raises(FlatMapsError, match=r"not even those of the same network with Softplus"):
+            TargetedManipulation(EPS, steps=2)(model, attribution, x, y)
 
 
 def test_auto_passes_other_errors_on_and_gives_up_where_the_attribution_is_flat() -> None:
@@ -422,7 +539,7 @@ def test_every_attack_is_under_the_laws() -> None:
     assert repr(TargetedManipulation(0.5, steps=7)) == "TargetedManipulation(eps=0.5, steps=7)"
 
 
-COMMON = {"restarts": 0, "seed": 0, "bounds": None, "patience": None, "smooth_beta": None, "step_size": None}
+COMMON = {"restarts": 0, "seed": 0, "bounds": None, "patience": None, "smooth_beta": "auto", "step_size": None}
 SETTINGS: dict[type[Attack], dict[str, object]] = {
     TargetedManipulation: {"norm": "linf", "optimizer": "adam", "steps": 100, "distance": "mse", "target_map": None},
     UntargetedManipulation: {"norm": "linf", "optimizer": "sign", "steps": 100},

@@ -171,6 +171,12 @@ CALLS: dict[str, Callable[[Tensor], Tensor]] = {
     "clamp_min": lambda t: t.clamp_min(0.0),
     "clamp in place": lambda t: t.clone().clamp_(0),
     "threshold": lambda t: F.threshold(t, 0, 0),
+    "maximum": lambda t: torch.maximum(t, torch.zeros_like(t)),
+    "max by a number in a tensor": lambda t: torch.max(t.new_tensor(0.0), t),
+    "mask": lambda t: t * (t > 0),
+    "where": lambda t: torch.where(t > 0, t, 0.0),
+    "where as a method": lambda t: t.where(t > 0, 0.0),
+    "where with zeros": lambda t: torch.where(t > 0, t, torch.zeros(1, dtype=t.dtype)),
 }
 
 
@@ -208,6 +214,13 @@ def test_the_twin_leaves_all_else_alone() -> None:
         torch.tanh,
         lambda t: t.clamp(-1, 1),
         lambda t: t.clamp(min=1),
+        lambda t: t * (t > 0.5),
+        lambda t: torch.where(t > 0, t, 1.0),
+        lambda t: torch.where(t < 0, t, 0.0),
+        lambda t: torch.where(t > 0, 0.0, t),
+        lambda t: torch.where(t > 0, torch.zeros_like(t), t),
+        lambda t: torch.maximum(t, torch.ones_like(t)),
+        lambda t: t.max(dim=-1).values,
         F.hardtanh,
         F.hardswish,
     ):

@@ -146,7 +146,7 @@ def test_a_scorecard_of_an_earlier_version_still_loads() -> None:
     assert card.settings["groups"] == ["accuracy", "sparsity", "robustness-random", "ground-truth"]
     assert card["negative_log_likelihood"].score.high == float("inf")
     assert (card.curves["noise_cosine"].x, card.curves["noise_cosine"].caption) == ((4.0, 16.0), "")
-    assert len(card.plot().get_axes()) == 3
+    assert len(card.plot().get_axes()) == 4  # from 0 to 1, in nats, the curve, and an empty place
 
 
 def test_maps_that_are_zero_are_told_in_the_first_line(tmp_path: Path) -> None:

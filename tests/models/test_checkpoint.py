@@ -224,3 +224,19 @@ def test_weights_that_do_not_fit(run: Path) -> None:
         save_file(tensors, path)
         with pytest.raises(ModelError, match=f"do not fit the network lenet of .*run: the file {words}[.;]"):
             load(run)
+
+
+@pytest.mark.parametrize("device", ["cpu", torch.device("cpu"), "auto", "cpu:0"], ids=str)
+def test_a_run_is_loaded_onto_a_device(run: Path, device: Any) -> None:
+    loaded = load(run, device=device)
+    if device != "auto" or not (torch.cuda.is_available() or torch.backends.mps.is_available()):
+        assert loaded.device.type == "cpu"
+    assert loaded(IMAGES.to(loaded.device)).device == loaded.device
+
+
+@pytest.mark.parametrize("device", ["cuda:99", "gpu", "", "meta", "tpu", 4096, None, 1.5], ids=str)
+def test_a_device_that_is_not_there_is_told_in_one_line_before_anything_is_read(run: Path, device: Any) -> None:
+    for folder in (run, run / "nowhere"):
+        with pytest.raises(ArgumentError, match=r"device=.* cannot be had here .*what there is: .*cpu") as error:
+            load(folder, device=device)
+        assert "\n" not in str(error.value)

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -13,7 +13,7 @@ from gradsculpt.eager import eager
 from gradsculpt.errors import FlatMapsError, UnknownFunctionError
 from gradsculpt.gradients import Model, differentiable, input_gradient
 from gradsculpt.isolation import undisturbed
-from gradsculpt.kernels import Reading, softplus_for_relu, twice_differentiable
+from gradsculpt.kernels import Reading, noted_relu, softplus_for_relu, twice_differentiable
 from gradsculpt.outputs import logits_at, predicted, two_sided
 
 
@@ -24,23 +24,59 @@ class Look(NamedTuple):
     logits: Tensor
 
 
-class AttackedModel:
-    """A network and an attribution of it, seen by an attack; the arguments are those of `Manipulation`."""
+SmoothBeta = float | Literal["auto"] | None
+"""Sharpness of the Softplus whose slopes an attack follows, None for the network's own, "auto" for those that lead."""
 
-    def __init__(self, model: Model, attribution: Attribution, smooth_beta: float | None) -> None:
+SMOOTH_BETA = 20.0
+"""Sharpness of the Softplus that "auto" takes."""
+
+
+class AttackedModel:
+    """A network and an attribution of it, seen by an attack; the arguments are those of `Manipulation`.
+
+    Attributes:
+        smooth_beta: Sharpness of the Softplus whose slopes were followed; None where they were the network's own.
+    """
+
+    def __init__(self, model: Model, attribution: Attribution, smooth_beta: SmoothBeta) -> None:
+        self._model, self._attribution = model, attribution
+        self._auto = smooth_beta == "auto"
+        self._rectifiers: list[str] | None = [] if self._auto and attribution.is_derivative else None
+        self._real = Watched(model, None, fast=False, rectifiers=self._rectifiers)
+        self._follow(None if isinstance(smooth_beta, str) else smooth_beta)
+
+    def _follow(self, smooth_beta: float | None) -> None:
+        """Take slopes from the network with Softplus of this sharpness, or from the network as it is."""
         if smooth_beta is not None:
-            eager(model, "an attack through Softplus")  # refuses what hides its activations
-        self._attribution = attribution
-        self._real = Watched(model, None, fast=False)
-        self._sloped = Watched(model, smooth_beta, fast=True)
-        self._slow = Watched(model, smooth_beta, fast=False)
-        self._same = smooth_beta is None
+            eager(self._model, "an attack through Softplus")  # refuses what hides its activations
+        self.smooth_beta = smooth_beta
+        self._sloped = Watched(self._model, smooth_beta, fast=True)
+        self._slow = Watched(self._model, smooth_beta, fast=False)
 
     def look(self, x: Tensor, y: Tensor) -> Look:
         """Read the maps of classes y at x from the real network: the passes of the attribution, no more."""
         self._real.start(x)
         maps = self._attribution(self._real, x, y).detach()
         return Look(maps, self._real.logits(x).detach())
+
+    def first_slope(
+        self, x: Tensor, wanted: tuple[Tensor, ...], loss: Callable[[Tensor, Tensor], Tensor]
+    ) -> tuple[Look, Tensor, Tensor]:
+        """Return what `slope` does, and with "auto" decide whose slopes are followed from here on.
+
+        Where a network with ReLU has a gradient that changes at all, by its softmax or its gates, that tells little of
+        how the map changes from one linear piece to the next. Raise `FlatMapsError` if no map of the batch has a slope.
+        """
+        if self._rectifiers:
+            self._follow(SMOOTH_BETA)
+        self._rectifiers = None
+        look, kept, gradient = self.slope(x, wanted, loss)
+        if not bool(kept.any()) or bool(gradient[kept].any()):
+            return look, kept, gradient
+        if self._auto and self.smooth_beta is None:
+            self._follow(SMOOTH_BETA)
+            return self.first_slope(x, wanted, loss)
+        raise FlatMapsError(_FLAT if self.smooth_beta is None else _FLAT_STILL)
 
     def slope(
         self, x: Tensor, wanted: tuple[Tensor, ...], loss: Callable[[Tensor, Tensor], Tensor]
@@ -51,13 +87,14 @@ class AttackedModel:
         network gives, whether each class is kept [N], and the gradient, shaped like x.
         """
         y, classes, reference = wanted
-        seen: list[Look] = [] if self._same else [self.look(x, y)]
+        same = self.smooth_beta is None
+        seen: list[Look] = [] if same else [self.look(x, y)]
 
         def function(point: Tensor) -> Tensor:
             self._sloped.start(point)
             maps = self._attribution(self._sloped, point, y, create_graph=True)
             logits = self._sloped.logits(point)
-            if self._same:
+            if same:
                 seen.append(Look(maps.detach(), logits.detach()))
             kept, values = keeps(seen[0].logits, classes), loss(maps, reference)
             if bool(kept.all()):  # a backward pass of zeros would cost as much as any
@@ -81,12 +118,15 @@ class Watched(nn.Module):
     """A network whose forward passes can be differentiated by the images alone, and whose last logits are kept.
 
     Attributions see the modules of the network under their names, so that what they do to these is done to it. `fast`
-    passes are for maps that are going to be differentiated.
+    passes are for maps that are going to be differentiated; in `rectifiers` the ReLU-like functions that are called are
+    noted, if it is given, until there is one.
     """
 
-    def __init__(self, model: Model, smooth_beta: float | None, *, fast: bool) -> None:
+    def __init__(
+        self, model: Model, smooth_beta: float | None, *, fast: bool, rectifiers: list[str] | None = None
+    ) -> None:
         super().__init__()
-        self._watch = _Watch(model, smooth_beta, fast)
+        self._watch = _Watch(model, smooth_beta, fast, rectifiers)
         if isinstance(model, nn.Module):
             # The very same dictionaries, so that a buffer that is replaced here is replaced there. From here on no
             # attribute may be set, as it could land in them.
@@ -115,6 +155,8 @@ class Watched(nn.Module):
                 modes.enter_context(twice_differentiable(reading))
             if watch.smooth_beta is not None:
                 modes.enter_context(softplus_for_relu(watch.smooth_beta))
+            if watch.rectifiers == []:
+                modes.enter_context(noted_relu(watch.rectifiers))
             logits = logits_at(watch.model, x)
         point = watch.point
         if point is not None and x.shape == point.shape and (x is point or x.equal(point)):
@@ -129,6 +171,7 @@ class _Watch:
     model: Model
     smooth_beta: float | None
     fast: bool
+    rectifiers: list[str] | None
     point: Tensor | None = None
     logits: Tensor | None = None
 
@@ -138,12 +181,14 @@ def keeps(logits: Tensor, classes: Tensor) -> Tensor:
     return (predicted(logits) == classes) & logits.isfinite().all(dim=1)
 
 
-def refuse_flat(gradient: Tensor, kept: Tensor) -> None:
-    """Raise `FlatMapsError` if maps of a whole batch have no derivative at all."""
-    if bool(kept.any()) and not bool(gradient[kept].any()):
-        raise FlatMapsError(
-            "the maps do not change with the images (their derivative is exactly 0 at every image), as of networks "
-            "with ReLU, which are piecewise linear, so no gradient leads the attack. Pass smooth_beta=20, say, to take "
-            "slopes from the same network with Softplus and judge the result on the network itself. If it is smooth, "
-            "the attribution is not (guided backpropagation, say): use RandomPerturbation."
-        )
+_FLAT = (
+    "the maps do not change with the images (their derivative is exactly 0 at every image), as of networks with ReLU, "
+    'which are piecewise linear, so no gradient leads the attack. Pass smooth_beta=20, say, or "auto", to take slopes '
+    "from the same network with Softplus and judge the result on the network itself."
+)
+_FLAT_STILL = (
+    "the maps do not change with the images (their derivative is exactly 0 at every image), not even those of the same "
+    "network with Softplus in the place of ReLU, so no gradient leads the attack. Either the network is linear, or it "
+    "writes its corners out by hand ((x + x.abs()) / 2, say; call relu instead), or the attribution is constant where "
+    "the network is smooth (guided backpropagation, say): use RandomPerturbation."
+)

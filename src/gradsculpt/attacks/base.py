@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -13,7 +13,7 @@ from gradsculpt.attacks.balls import L2, FeasibleSet, Linf
 from gradsculpt.attributions import Attribution
 from gradsculpt.attributions.sampling import arithmetic, clean_classes, source
 from gradsculpt.gradients import Model
-from gradsculpt.inputs import Bounds
+from gradsculpt.inputs import Bounds, arrays_as_images
 from gradsculpt.isolation import undisturbed
 from gradsculpt.outputs import logits_at, predicted, two_sided
 
@@ -42,6 +42,12 @@ class Attack(ABC):
         tensor([[[[0.4000, 0.2000]]]])
     """
 
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        """Let every kind of attack take arrays."""
+        super().__init_subclass__(**kwargs)
+        if "__call__" in vars(cls):
+            cls.__call__ = arrays_as_images(cls.__call__, place=3)  # type: ignore[method-assign]
+
     @abstractmethod
     def __call__(self, model: Model, attribution: Attribution, x: Tensor, y: Tensor) -> Tensor:
         """Return the attacked images, shape [N, C, H, W].
@@ -49,8 +55,9 @@ class Attack(ABC):
         Args:
             model: Any callable from [N, C, H, W] to logits [N, K]. Its mode is used as it is and no state changes.
             attribution: What reads the maps that are attacked.
-            x: The clean images, [N, C, H, W].
-            y: The classes [N] whose maps are attacked. The class that is kept is the one predicted for x.
+            x: The clean images, [N, C, H, W], as an attribution takes them: in an array or a list, too.
+            y: The classes whose maps are attacked: [N], of any integer type, in a tensor, array or list, or one for all
+                images. The class that is kept is the one predicted for x.
         """
 
 

@@ -3,28 +3,24 @@
 from abc import abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass, field, fields
-from typing import Literal
+from typing import Literal, overload
 
 import torch
 from torch import Tensor
 
 from gradsculpt import checks
-from gradsculpt.attacks.attacked_model import AttackedModel
+from gradsculpt.attacks.attacked_model import AttackedModel, SmoothBeta
 from gradsculpt.attacks.balls import BALLS, FeasibleSet
 from gradsculpt.attacks.base import Attack
 from gradsculpt.attacks.criteria import Away, Criterion, Distance, MassCenter, OutOfTop, Towards, frame
 from gradsculpt.attacks.search import OPTIMIZERS, Search
 from gradsculpt.attributions import Attribution
 from gradsculpt.attributions.sampling import arithmetic, clean_classes, source
-from gradsculpt.errors import FlatMapsError
 from gradsculpt.gradients import Model
-from gradsculpt.inputs import Bounds
+from gradsculpt.inputs import Bounds, as_images
 
 Norm = Literal["linf", "l2"]
 OptimizerName = Literal["adam", "sign", "gradient"]
-
-SMOOTH_BETA = 20.0
-"""Sharpness of the Softplus that `smooth_beta="auto"` takes where maps have no slope."""
 
 
 @dataclass(frozen=True)
@@ -40,6 +36,11 @@ class Attacked:
     x: Tensor
     score: Tensor
     smooth_beta: float | None
+
+    @property
+    def surrogate(self) -> str | None:
+        """The network whose slopes were followed in place of the attacked one, in words; None if its own were."""
+        return None if self.smooth_beta is None else f"the network with Softplus(beta={self.smooth_beta:g}) for ReLU"
 
 
 @dataclass(frozen=True, repr=False)
@@ -63,15 +64,16 @@ class Manipulation(Attack):
         bounds: Least and greatest value of the images, (low, high), such as `space.bounds`; None does not cut off.
         patience: Give an image up after so many steps without a better iterate; None never does.
         smooth_beta: Follow the slopes of the network with Softplus of this sharpness in place of ReLU, which costs
-            half as much again. A network that is piecewise linear has maps without a slope, and needs it. "auto" does
-            so, with 20, only where no map of the batch has a slope.
+            half as much again; None follows its own. A network that is piecewise linear has derivatives without a
+            slope. "auto" takes 20 for maps that are derivatives of a network that calls ReLU or its like, and for
+            others if no map of the batch has a slope; all else is followed as it is.
 
     Shape: [N, C, H, W] to [N, C, H, W].
     Units: eps and bounds are in the units that the model takes. Images in half precision may be moved further by as
         much as their type rounds.
 
     Raises: ArgumentError if a number is out of range, a choice not known, or eps, bounds or target do not fit the
-        images; FlatMapsError if no map of the batch has a slope (ReLU without `smooth_beta`).
+        images; FlatMapsError if no map of the batch has a slope, with Softplus neither if it was tried.
     """
 
     eps: float | Tensor
@@ -82,7 +84,7 @@ class Manipulation(Attack):
     seed: int = field(default=0, kw_only=True)
     bounds: Bounds | None = field(default=None, kw_only=True)
     patience: int | None = field(default=None, kw_only=True)
-    smooth_beta: float | Literal["auto"] | None = field(default=None, kw_only=True)
+    smooth_beta: SmoothBeta = field(default="auto", kw_only=True)
 
     def __post_init__(self) -> None:
         checks.each_at_least(self, eps=0.0, restarts=0, seed=0, patience=1)
@@ -97,31 +99,34 @@ class Manipulation(Attack):
     def plan(self, height: int, width: int) -> tuple[Criterion, int]:
         """Return what is wanted of maps of this size, and the number of steps."""
 
-    def __call__(self, model: Model, attribution: Attribution, x: Tensor, y: Tensor) -> Tensor:
-        """Return the attacked images, shape [N, C, H, W]."""
-        return self.run(model, attribution, x, y).x
+    @overload
+    def __call__(
+        self, model: Model, attribution: Attribution, x: Tensor, y: Tensor, *, return_info: Literal[False] = False
+    ) -> Tensor: ...
+
+    @overload
+    def __call__(
+        self, model: Model, attribution: Attribution, x: Tensor, y: Tensor, *, return_info: Literal[True]
+    ) -> tuple[Tensor, Attacked]: ...
+
+    def __call__(
+        self, model: Model, attribution: Attribution, x: Tensor, y: Tensor, *, return_info: bool = False
+    ) -> Tensor | tuple[Tensor, Attacked]:
+        """Return the attacked images, shape [N, C, H, W]; with `return_info` what `run` returns as well."""
+        attacked = self.run(model, attribution, x, y)
+        return (attacked.x, attacked) if return_info else attacked.x
 
     def run(self, model: Model, attribution: Attribution, x: Tensor, y: Tensor) -> Attacked:
         """Return the attacked images, how far each got, and what led there."""
-        if self.smooth_beta != "auto":
-            return self._run(model, attribution, x, y, self.smooth_beta)
-        try:
-            return self._run(model, attribution, x, y, None)
-        except FlatMapsError:
-            return self._run(model, attribution, x, y, SMOOTH_BETA)
-
-    def _run(self, model: Model, attribution: Attribution, x: Tensor, y: Tensor, smooth_beta: float | None) -> Attacked:
         with arithmetic(create_graph=False):
-            x = source(x, create_graph=False)
+            x = source(as_images(model, x), create_graph=False)
             y = clean_classes(model, x, y)
             feasible = FeasibleSet.around(x, BALLS[self.norm], self.eps, self.bounds)
-            if not len(x):
-                return Attacked(x.clone(), x.new_zeros(0), smooth_beta)
             criterion, steps = self.plan(*x.shape[-2:])
             search = Search(criterion, OPTIMIZERS[self.optimizer], steps, self.step_size, self.patience)
-            starts = self._starts(feasible, criterion.flat)
-            best = search(AttackedModel(model, attribution, smooth_beta), feasible, y, starts)
-        return Attacked(best.x, best.score, smooth_beta)
+            attacked = AttackedModel(model, attribution, self.smooth_beta)
+            best = search(attacked, feasible, y, self._starts(feasible, criterion.flat))
+        return Attacked(best.x, best.score, attacked.smooth_beta)
 
     def _starts(self, feasible: FeasibleSet, flat: bool) -> Iterator[Tensor]:
         """Yield perturbations to start from: none first, unless there is no slope, and then random ones."""

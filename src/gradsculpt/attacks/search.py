@@ -7,7 +7,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from gradsculpt.attacks.attacked_model import AttackedModel, Look, keeps, refuse_flat
+from gradsculpt.attacks.attacked_model import AttackedModel, Look, keeps
 from gradsculpt.attacks.balls import FeasibleSet
 from gradsculpt.attacks.criteria import Criterion
 from gradsculpt.numerics import unit, wide
@@ -136,9 +136,8 @@ class Search:
                 look = attacked.look(images, y)
                 best.take(rows, images, self._score(look, reference), keeps(look.logits, classes))
                 return
-            look, kept, gradient = attacked.slope(images, wanted, self._loss)
-            if step == 0:
-                refuse_flat(gradient, kept)
+            slope = attacked.slope if step else attacked.first_slope
+            look, kept, gradient = slope(images, wanted, self._loss)
             better = best.take(rows, images, self._score(look, wanted[2]), kept)
             # In units of eps, in which the ball is a unit ball.
             direction, memory = self.optimizer.direction(scaled(wide(gradient) * feasible.eps), memory, step)

@@ -1,11 +1,13 @@
 """How a map is read from a model."""
 
 from abc import ABC, abstractmethod
+from typing import Any
 
 from torch import Tensor
 
 from gradsculpt import checks
 from gradsculpt.gradients import Model
+from gradsculpt.inputs import arrays_as_images
 
 
 class Attribution(ABC):
@@ -15,7 +17,7 @@ class Attribution(ABC):
     in which the map of an image does not depend on the others of its batch, x stays as it is, and random numbers come
     from a generator with a seed among the settings. With `create_graph` it hands on what autograd needs, so that maps
     can be trained and attacked; otherwise its maps have no graph. An attribute `base` that is an attribution tells that
-    the network is only looked at through it.
+    the network is only looked at through it. Images that a caller passes in an array reach `__call__` as a tensor.
 
     Example:
         >>> from dataclasses import dataclass
@@ -32,6 +34,21 @@ class Attribution(ABC):
         tensor([[[[8., 0.]]]])
     """
 
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        """Let every kind of attribution take arrays."""
+        super().__init_subclass__(**kwargs)
+        if "__call__" in vars(cls):
+            cls.__call__ = arrays_as_images(cls.__call__, place=2)  # type: ignore[method-assign]
+
+    @property
+    def is_derivative(self) -> bool:
+        """Whether maps are derivatives of the network itself, so that where it is piecewise linear they have no slope.
+
+        That of an attribution of your own is that of its `base`; without one it is not known, and False.
+        """
+        base = getattr(self, "base", None)
+        return isinstance(base, Attribution) and base.is_derivative
+
     @abstractmethod
     def __call__(self, model: Model, x: Tensor, target: Tensor | None = None, *, create_graph: bool = False) -> Tensor:
         """Return one map an image, shape [N, C, H, W].
@@ -39,7 +56,8 @@ class Attribution(ABC):
         Args:
             model: Any callable from [N, C, H, W] to logits [N, K], or to what `outputs.logits_of` finds them in. Its
                 mode is used as it is and no state changes; threads may share it.
-            x: What the model takes, [N, C, H, W].
+            x: What the model takes, [N, C, H, W]: a tensor; or an array or list, which is brought to the model's
+                precision and device.
             target: Class indices [N], of any integer type, in a tensor, array or list, or one for all images; None
                 takes the predicted class of each.
             create_graph: Whether the maps can be differentiated further.
@@ -63,6 +81,11 @@ class SpecialCase(Attribution):
     def base(self) -> Attribution | None:
         """What the general attribution looks through, if it does."""
         return getattr(self.general, "base", None)
+
+    @property
+    def is_derivative(self) -> bool:
+        """As of the general attribution."""
+        return self.general.is_derivative
 
     def __post_init__(self) -> None:
         checks.declared(self)

@@ -1,7 +1,7 @@
 """The plain input gradient: the map that gradsculpt trains networks for."""
 
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import ClassVar, Literal, get_args
 
 from torch import Tensor
 
@@ -39,6 +39,7 @@ class Gradient(Attribution):
     """
 
     output: Output = "logit"
+    is_derivative: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         checks.one_of("output", self.output, OUTPUTS)

@@ -16,7 +16,8 @@ def heatmap(maps: Tensor, clip: float = 99.0) -> Tensor:
     so a single bright pixel stays visible. A map that is zero everywhere gives zeros.
 
     Args:
-        maps: Attribution maps in any units; the result does not change when a map is multiplied by a number.
+        maps: Attribution maps in any units, as a tensor or an array; the result does not change when a map is
+            multiplied by a number.
         clip: Percentile of the image's own channel sums that becomes 1; 100 cuts nothing.
 
     Shape: [N, C, H, W] or [N, H, W] to [N, H, W].
@@ -31,6 +32,7 @@ def heatmap(maps: Tensor, clip: float = 99.0) -> Tensor:
         tensor([[[0.5000, 1.0000]]])
     """
     checks.within("clip", clip, 0.0, 100.0)
+    maps = checks.tensor("maps", maps)
     sums = channel_sum(unit_peak(magnitudes("maps", maps)))
     flat = sums.flatten(1)
     level = _percentile(flat, clip)
@@ -51,6 +53,7 @@ def signed_heatmap(maps: Tensor, clip: float = 99.0) -> Tensor:
         >>> signed_heatmap(torch.tensor([[[[1.0, -2.0]], [[1.0, -2.0]]]]), clip=100.0)
         tensor([[[ 0.5000, -1.0000]]])
     """
+    maps = checks.tensor("maps", maps)
     sums = channel_sum(unit_peak(finite_maps("maps", maps)))
     return (heatmap(sums, clip) * sums.sign()).to(maps.dtype)
 

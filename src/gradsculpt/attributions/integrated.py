@@ -1,7 +1,7 @@
 """The image times its gradient, and times the mean gradient along the line from a baseline to it."""
 
 from dataclasses import dataclass, field
-from typing import Literal, get_args
+from typing import ClassVar, Literal, get_args
 
 import numpy as np
 import torch
@@ -79,6 +79,7 @@ class IntegratedGradients(Attribution):
     baseline: float | Tensor = 0.0
     output: Output = "logit"
     batch_size: int | None = None
+    is_derivative: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         checks.one_of("rule", self.rule, RULES)

@@ -31,8 +31,8 @@ _ENTRIES = 2**19  # of a batch
 _LEVELS = 255
 _SHEET_ROWS = 16
 _SMOOTHED = (
-    "The maps of {} have no slope to follow, so the attack follows those of the same network with Softplus of beta "
-    "{:g} in place of ReLU; figures are of the network itself."
+    "The maps of {} have no slope to follow, or too little of one, so the attack follows those of the same network "
+    "with Softplus of beta {:g} in place of ReLU; figures are of the network itself."
 )
 
 
@@ -112,12 +112,8 @@ def _parser() -> Parser:
 
 def _sized(attack: Attack, levels: float, network: NamedNetwork, entries: int) -> Attack:
     """Give an attack its size, in 8-bit levels: of every entry, or the root mean square over all where it is in L2."""
-    from gradsculpt.attacks import Manipulation
-
     eps = network.classifier.space.pixels(levels / _LEVELS).to(network.classifier.device)
     length = getattr(attack, "norm", None) == "l2" or getattr(attack, "kind", None) == "gaussian"
-    if isinstance(attack, Manipulation) and attack.smooth_beta is None:
-        attack = replace(attack, smooth_beta="auto")
     return replace(attack, eps=eps * entries**0.5 if length else eps)  # type: ignore[type-var]
 
 

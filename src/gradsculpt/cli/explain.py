@@ -143,7 +143,7 @@ class _MapFolder(ResultFolder):
                 maps = attribute(classifier.network, classifier.space.normalize(images01), target)
             except ModelError as error:
                 raise ModelError(f"{method} cannot explain {network.name}: {error}") from error
-            heat, over = colour(maps, **self._rendering), overlay(images01, maps, **self._rendering)
+            heat, over = colour(maps, **self._rendering), list(overlay(images01, maps, **self._rendering))
             rows = []
             for i, (image, prediction) in enumerate(zip(images, said, strict=True)):
                 name = ".".join([image.name, *inner, file_name(_of_files(method))])

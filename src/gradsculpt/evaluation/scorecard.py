@@ -1,23 +1,29 @@
 """The scorecard: what a classifier and its maps scored, with intervals."""
 
 import json
+import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gradsculpt.errors import ArgumentError, RunError
-from gradsculpt.evaluation.results import Curve, Entry, legend, lines, look, score_of
+from gradsculpt.evaluation.panels import draw_scores, heading, panels_of
+from gradsculpt.evaluation.results import Curve, Entry, legend, lines, score_of
 from gradsculpt.files import strict_json, whole
+from gradsculpt.notebook import table
 
 if TYPE_CHECKING:
     import pandas
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
+
+    from gradsculpt.drawing import Drawing
 
 FILE = "scorecard.json"
 BLANK = "zero_map"
 """The score that says how many maps are zero everywhere; a scorecard has it only if there are any."""
+
+_LINE, _AXIS, _CURVE, _MARGIN = 0.26, 0.62, 2.6, 0.3  # heights in inches
+_TITLE_LETTERS = 44
 
 
 @dataclass(frozen=True)
@@ -80,24 +86,47 @@ class Scorecard:
         frame.index.name = self.name
         return frame
 
-    def plot(self) -> "Figure":
-        """Return the scores as a figure, each on its own range with its interval, and the curves beside them."""
+    def _repr_html_(self) -> str:
+        rows = [
+            (entry.group, heading(name, entry), str(entry), str(entry.images)) for name, entry in self.entries.items()
+        ]
+        columns = ("group", "score (arrow: what is better)", "mean [95% interval]", "images")
+        return table(self.name, rows, columns, self.warning)
+
+    def plot(self) -> "Drawing":
+        """Return the scores as a figure, each with its value and interval, and the curves below; a notebook shows it.
+
+        Scores that lie between 0 and 1, or -1 and 1, share an axis from 0 to 1, which begins lower if one of them does.
+        Others have axes of their own: one a unit, and one for each that has no unit.
+        """
         return plot([self])
 
-    def save(self, path: Path) -> None:
-        """Write the scorecard as JSON, in which null stands for the bound that a score does not have."""
+    def save(self, path: str | Path) -> None:
+        """Write the scorecard as JSON, in which null stands for the bound that a score does not have.
+
+        Raises: RunError if the file cannot be written.
+        """
+        path = Path(path)
         content = {
             "name": self.name,
             "settings": dict(self.settings),
             "scores": {name: asdict(entry) for name, entry in self.entries.items()},
             "curves": {name: asdict(curve) for name, curve in self.curves.items()},
         }
-        with whole(path) as draft:
-            draft.write_bytes(strict_json(content, indent=2) + b"\n")
+        try:
+            with whole(path) as draft:
+                draft.write_bytes(strict_json(content, indent=2) + b"\n")
+        except OSError as error:
+            raise RunError(
+                f"{path} cannot be written ({error.strerror or error}), so the scorecard is not saved. Name a file in "
+                "a folder that can be written to and has room."
+            ) from error
 
     @classmethod
-    def load(cls, path: Path) -> "Scorecard":
-        """Read a scorecard, or raise `RunError` if the file is missing or is none."""
+    def load(cls, path: str | Path) -> "Scorecard":
+        """Read a scorecard from its file, or from the folder of a run; raise `RunError` if it is missing or is none."""
+        path = Path(path)
+        path = path / FILE if path.is_dir() else path
         try:
             content = json.loads(path.read_text(encoding="utf-8"))
             entries = {
@@ -116,50 +145,30 @@ class Scorecard:
             ) from error
 
 
-def plot(cards: Sequence[Scorecard]) -> "Figure":
-    """Return scorecards as one figure: every score with its interval, then every curve; each card has its colour."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
+def plot(cards: Sequence[Scorecard]) -> "Drawing":
+    """Return scorecards as one figure, as `Scorecard.plot` does of one; each card has its colour and marker."""
+    from gradsculpt.drawing import Drawing
 
-    names = list(dict.fromkeys(name for card in cards for name in card.entries))
+    panels = list(panels_of(cards).items())
     curves = list(dict.fromkeys(name for card in cards for name in card.curves))
     rows = (len(curves) + 1) // 2
-    heights = [max(2.0, 0.26 * len(names) + 0.8), 2.6 * rows]
-    figure = Figure(figsize=(8.0 if curves else 6.0, sum(heights)), layout="constrained")
-    FigureCanvasAgg(figure)
-    halves: Any = figure.subfigures(2, 1, height_ratios=heights) if curves else [figure]
-    _scores(halves[0].subplots(), cards, names)
-    axes = halves[1].subplots(rows, 2, squeeze=False).ravel() if curves else []
+    heights = [_LINE * len(names) + _AXIS for _, names in panels]
+    halves = [(part, height) for part, height in ((panels, sum(heights)), (curves, _CURVE * rows)) if part]
+    sizes = [height for _, height in halves] or [1.0]
+    figure = Drawing(figsize=(8.0, max(2.0, sum(sizes) + _MARGIN)), layout="constrained")
+    parts: Any = figure.subfigures(len(sizes), 1, height_ratios=sizes, squeeze=False).ravel()
+    handles = dict[int, Any]()
+    upper = parts[0].subplots(len(panels), 1, height_ratios=heights, squeeze=False).ravel() if panels else []
+    for axis, (label, names) in zip(upper, panels, strict=True):
+        handles = draw_scores(axis, cards, names, label) | handles
+    axes = parts[-1].subplots(rows, 2, squeeze=False).ravel() if curves else []
     for axis, name in zip(axes, curves, strict=False):
-        shown = [card for card in cards if name in card.curves]
-        handles = lines(axis, [card.curves.get(name) for card in cards])
-        axis.set_title(shown[0].curves[name].title, fontsize=9)
-        legend(axis, handles, [card.name for card in shown], fontsize=7)
+        drawn = [card for card in cards if name in card.curves]
+        legend(axis, lines(axis, [card.curves.get(name) for card in cards]), [card.name for card in drawn], fontsize=7)
+        axis.set_title(textwrap.fill(drawn[0].curves[name].title, _TITLE_LETTERS), fontsize=9)
     for axis in axes[len(curves) :]:
         axis.set_axis_off()
+    if handles:
+        names = [cards[i].name for i in sorted(handles)]
+        legend(figure, [handles[i] for i in sorted(handles)], names, loc="outside upper left", ncols=3, fontsize=8)
     return figure
-
-
-def _scores(axis: "Axes", cards: Sequence[Scorecard], names: Sequence[str]) -> None:
-    """Draw scores, one a line, scaled so that 0 to 1 is the range that a score can have.
-
-    Scores without an upper end are drawn by their share of the largest value shown.
-    """
-    labels, handles = list[str](), dict[int, Any]()
-    for row, name in enumerate(names):
-        entries = {i: card.entries[name] for i, card in enumerate(cards) if name in card.entries}
-        score = next(iter(entries.values())).score
-        labels.append(name.replace("_", " ") + {"higher": " ↑", "lower": " ↓", None: ""}[score.better])
-        top = score.high if score.high < float("inf") else max(entry.high for entry in entries.values()) or 1.0
-        low = score.low if score.low > float("-inf") else min(0.0, *(entry.low for entry in entries.values()))
-        for i, entry in entries.items():
-            mean, *ends = ((value - low) / ((top - low) or 1.0) for value in (entry.mean, entry.low, entry.high))
-            place, (style, colour) = row + (i - (len(cards) - 1) / 2) * 0.6 / len(cards), look(i)
-            axis.plot(ends, [place, place], color=colour, linewidth=2, alpha=0.5)
-            (point,) = axis.plot([mean], [place], style[0], color=colour, markersize=5)
-            handles.setdefault(i, point)
-    axis.set_yticks(range(len(names)), labels, fontsize=7)
-    axis.invert_yaxis()
-    axis.set_xlabel("share of the range that each score can have; bars are 95% intervals", fontsize=8)
-    axis.grid(axis="x", alpha=0.3)
-    legend(axis, [handles[i] for i in sorted(handles)], [cards[i].name for i in sorted(handles)], fontsize=7)

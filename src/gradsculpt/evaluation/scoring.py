@@ -1,6 +1,6 @@
 """Scoring a classifier and its maps on images."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
@@ -10,9 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from gradsculpt import checks
-from gradsculpt.data import to_float
 from gradsculpt.errors import ArgumentError
 from gradsculpt.evaluation.batch import EvaluationBatch
+from gradsculpt.evaluation.given import Units, as_classifier, batches
 from gradsculpt.evaluation.groups.base import Column, ScoreGroup
 from gradsculpt.evaluation.per_image_values import Header, PerImageValues
 from gradsculpt.evaluation.protocol import Protocol
@@ -23,11 +23,9 @@ from gradsculpt.fingerprint import fingerprint
 from gradsculpt.inputs import InputSpace
 from gradsculpt.locks import locked
 from gradsculpt.metrics import Score
-from gradsculpt.models import Classifier
 from gradsculpt.progress import Progress
 from gradsculpt.wording import counted
 
-_ROUNDING = 1e-3
 _BLANK = Header(
     "maps",
     Score(
@@ -49,21 +47,26 @@ def evaluate(
     protocol: Protocol | None = None,
     *,
     space: InputSpace | None = None,
+    normalized: bool | None = None,
     name: str = "classifier",
     settings: Mapping[str, Any] | None = None,
     limit: int | None = None,
     names: Sequence[str] | None = None,
-    folder: Path | None = None,
+    folder: str | Path | None = None,
     progress: Progress | None = None,
 ) -> Scorecard:
     """Score a classifier: accuracy, and sparsity, robustness, fidelity, truth and sanity of its maps.
 
     Args:
         classifier: A `Classifier`, or any module from images [N, C, H, W] to logits [N, K]; used in the mode it is in.
-        data: Batches as tuples: images [N, C, H, W] in 8 bits or in [0, 1], labels [N], and, where known, truth maps
-            [N, 1, H, W] or [N, H, W].
+        data: Batches as tuples: images [N, C, H, W], labels [N], and, where known, truth maps [N, 1, H, W] or
+            [N, H, W]; in tensors or arrays. Or one such tuple for the whole set. Images are in 8 bits (uint8), in
+            [0, 1], or, if a space is told, normalised by it.
         protocol: What is scored and how; the default if None.
         space: How a module that is no `Classifier` wants images in [0, 1] normalised; None for as they are.
+        normalized: Whether images in floating point are normalised by the space already, as the module takes them, or
+            are pixels in [0, 1]. If None, values tell: within [0, 1] they are pixels, and if a space is told and they
+            reach far beyond, normalised; what may be both is refused, and so is what cannot be what was told.
         name: Name of the scorecard.
         settings: More to note in the scorecard.
         limit: Use at most this many images; None for all.
@@ -78,7 +81,8 @@ def evaluate(
         (the blank cells), for which precision and recall mean nothing; rows that end in `_all` are over all images.
 
     Raises:
-        ArgumentError: If there are no images, labels do not fit the classifier, or a group yields what is no column.
+        ArgumentError: If there are no images, they are not in the units that were told, labels do not fit the
+            classifier, or a group yields what is no column.
         RunError: If the folder cannot be written to, or another process or thread writes there.
 
     Example:
@@ -92,8 +96,10 @@ def evaluate(
     if limit is not None:
         checks.at_least("limit", limit, 1)
     noted = {**protocol.settings(), **dict(settings or {})}
+    units = Units.of(classifier, space, normalized)
+    folder = None if folder is None else Path(folder)
     with locked(folder, "evaluate") if folder else nullcontext():
-        return _scored(classifier, data, protocol, space, name, noted, limit, names, folder, progress)
+        return _scored(classifier, data, protocol, space, units, name, noted, limit, names, folder, progress)
 
 
 def _scored(
@@ -101,6 +107,7 @@ def _scored(
     data: Iterable[Any],
     protocol: Protocol,
     space: InputSpace | None,
+    units: Units,
     name: str,
     noted: Mapping[str, Any],
     limit: int | None,
@@ -109,10 +116,11 @@ def _scored(
     progress: Progress | None,
 ) -> Scorecard:
     """Score a classifier into a folder that nobody else writes to; the arguments are those of `evaluate`."""
-    key = fingerprint(classifier, space, protocol, noted, limit, names and list(names)) if folder else ""
+    told = () if units.normalized is None else (units.normalized,)
+    key = fingerprint(classifier, space, protocol, noted, limit, names and list(names), *told) if folder else ""
     values, generator, done, seen = PerImageValues(folder, key), protocol.generator(), 0, list[Tensor]()
-    for images, labels, truth, digests in _batches(data, limit, digest=folder is not None):
-        batch = protocol.batch(_classifier(classifier, space, images), images, labels, truth, generator, done)
+    for images, labels, truth, digests in batches(data, classifier, units, limit, digest=folder is not None):
+        batch = protocol.batch(as_classifier(classifier, space, images), images, labels, truth, generator, done)
         values.keep(done, digests)
         seen.append(labels.cpu())
         done += len(labels)
@@ -129,43 +137,6 @@ def _scored(
     card = Scorecard(name, {"images": done, **noted}, *_summarised(values.columns(), protocol, torch.cat(seen)))
     values.finish()
     return card
-
-
-def _classifier(module: nn.Module, space: InputSpace | None, images: Tensor) -> Classifier:
-    """Return a module as a classifier of images in [0, 1]."""
-    if isinstance(module, Classifier):
-        return module
-    space = space or InputSpace((0.0,) * images.shape[1], (1.0,) * images.shape[1])
-    classifier = Classifier(module, space, (), images.shape[-1])
-    classifier.training = module.training  # of the wrapper alone: parts of a network may have other modes
-    return classifier
-
-
-def _batches(
-    data: Iterable[Any], limit: int | None, *, digest: bool
-) -> Iterator[tuple[Tensor, Tensor, Tensor | None, list[str]]]:
-    """Yield images in [0, 1], no more than `limit` in all, labels, truth if known, and a digest an image if wanted."""
-    done = 0
-    for batch in data:
-        rest = slice(None if limit is None else limit - done)
-        given: list[Tensor] = [values[rest] for values in tuple(batch)[:3] if values is not None]
-        images, labels, truth = _shares(given[0]), given[1], _shares(given[2]) if len(given) > 2 else None
-        checks.images("images", images)
-        if images.numel() and not -_ROUNDING <= float(images.min()) <= float(images.max()) <= 1 + _ROUNDING:
-            raise ArgumentError(
-                f"images have values from {float(images.min()):g} to {float(images.max()):g}; pass them in 8 bits or "
-                "in [0, 1], and how a module wants them normalised as space=InputSpace(mean, std)."
-            )
-        labels = checks.labels(labels, len(images))
-        digests = [fingerprint(*image) for image in zip(*given, strict=False)] if digest else []
-        yield images, labels, truth[:, None] if truth is not None and truth.ndim == 3 else truth, digests
-        done += len(labels)
-        if done == limit:
-            return
-
-
-def _shares(values: Tensor) -> Tensor:
-    return to_float(values) if values.dtype == torch.uint8 else values.float() if values.dtype == torch.bool else values
 
 
 def _measured(batch: EvaluationBatch, protocol: Protocol) -> dict[Header, Tensor]:

@@ -2,7 +2,7 @@
 
 from gradsculpt.kernels.convolution import Reading
 from gradsculpt.kernels.fusion import fused
-from gradsculpt.kernels.modes import primitive, softplus_for_relu, twice_differentiable
+from gradsculpt.kernels.modes import noted_relu, primitive, softplus_for_relu, twice_differentiable
 from gradsculpt.kernels.softplus import Softplus
 
-__all__ = ["Reading", "Softplus", "fused", "primitive", "softplus_for_relu", "twice_differentiable"]
+__all__ = ["Reading", "Softplus", "fused", "noted_relu", "primitive", "softplus_for_relu", "twice_differentiable"]

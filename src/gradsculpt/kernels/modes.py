@@ -1,8 +1,10 @@
 """Modes that compute a network's functions otherwise while a forward pass runs, without a copy of it."""
 
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from gradsculpt.dispatch import Call, Dispatch
@@ -71,8 +73,9 @@ def twice_differentiable(reading: Reading) -> Dispatch:
 def softplus_for_relu(beta: float) -> Dispatch:
     """Return a mode in which ReLU-like functions are computed by Softplus, whether a module or a network's code calls.
 
-    Replaced are relu, relu6, leaky_relu, prelu, threshold, hardtanh and clamp where they cut at 0, in place or not.
-    What is smooth, or has curvature of its own (ELU, Hardswish), is left alone, and so is max pooling.
+    Replaced are relu, relu6, leaky_relu, prelu, threshold, hardtanh and clamp where they cut at 0, in place or not; the
+    maximum with zeros, x * (x > 0) and where(x > 0, x, 0). What is smooth, or has curvature of its own (ELU,
+    Hardswish), is left alone, and so is max pooling.
 
     Args:
         beta: Sharpness of Softplus; ReLU is the limit of a large beta.
@@ -83,18 +86,69 @@ def softplus_for_relu(beta: float) -> Dispatch:
         ...     torch.zeros(1).relu()
         tensor([0.3466])
     """
-    cut = ("relu", "relu6", "threshold", "hardtanh", "clamp", "clip", "clamp_min")
-    leaky = dict.fromkeys(("leaky_relu", "prelu"), partial(_leaky, beta))
-    return Dispatch({**dict.fromkeys(cut, partial(_cut, beta)), **leaky})
+
+    def smoothed(call: Call) -> Any:
+        applies, smooth = _SMOOTHED[call.name]
+        return smooth(beta, call) if applies(call) else NotImplemented
+
+    return Dispatch(dict.fromkeys(_SMOOTHED, smoothed))
+
+
+def noted_relu(calls: list[str]) -> Dispatch:
+    """Return a mode that leaves all as it is, and notes the calls that `softplus_for_relu` would replace, by name.
+
+    Example:
+        >>> import torch
+        >>> calls = []
+        >>> with noted_relu(calls):
+        ...     torch.zeros(1).relu().clamp(min=-1.0)
+        tensor([0.])
+        >>> calls
+        ['relu']
+    """
+
+    def note(call: Call) -> Any:
+        if _SMOOTHED[call.name][0](call):
+            calls.append(call.name)
+        return NotImplemented
+
+    return Dispatch(dict.fromkeys(_SMOOTHED, note))
+
+
+def _cuts_at_zero(call: Call) -> bool:
+    return call.cut is not None and call.cut[0] == 0 and bool(call["input"].is_floating_point())
 
 
 def _cut(beta: float, call: Call) -> Any:
-    x, cut = call["input"], call.cut
-    if cut is None or cut[0] != 0 or not x.is_floating_point():
-        return NotImplemented
-    rising, top = softplus(x, beta), cut[1]
+    x, (_, top) = call["input"], call.cut or (0.0, float("inf"))
+    rising = softplus(x, beta)
     # What rises from 0 to a top has both corners rounded.
     return rising if top == float("inf") else rising - softplus(x - top, beta)
+
+
+def _of_zeros(call: Call) -> bool:
+    """Tell whether one of two tensors, and one alone, is zero everywhere."""
+    floating = len(call.tensors) == 2 and all(each.is_floating_point() for each in call.tensors)
+    return floating and bool(call.tensors[0].any()) != bool(call.tensors[1].any())
+
+
+def _maximum(beta: float, call: Call) -> Any:
+    return softplus(call.tensors[0] + call.tensors[1], beta)  # the zeros add nothing but their shape
+
+
+def _masks(call: Call) -> bool:
+    """Tell whether one of two tensors says where the other is positive, and the rest becomes 0."""
+    masks, values = ([each for each in call.tensors if (each.dtype == torch.bool) is bool_] for bool_ in (True, False))
+    if len(masks) != 1 or not values or values[0].shape != masks[0].shape or not values[0].is_floating_point():
+        return False
+    given = (*call.args, *call.kwargs.values())
+    first = any(values[0] is each for each in given[:2])  # what comes third is what `where` takes elsewhere
+    zero = all(not bool(each.any() if isinstance(each, Tensor) else each) for each in given[2:])
+    return first and zero and torch.equal(masks[0], values[0] > 0)
+
+
+def _masked(beta: float, call: Call) -> Any:
+    return softplus(next(each for each in call.tensors if each.dtype != torch.bool), beta)
 
 
 def _leaky(beta: float, call: Call) -> Any:
@@ -103,3 +157,12 @@ def _leaky(beta: float, call: Call) -> Any:
         weight: Tensor = call["weight"]
         slope = weight.view(1, -1, *[1] * (x.ndim - 2)) if x.ndim > 1 else weight
     return slope * x + (1 - slope) * softplus(x, beta)
+
+
+_SMOOTHED: Mapping[str, tuple[Callable[[Call], bool], Callable[[float, Call], Any]]] = {
+    **dict.fromkeys(("relu", "relu6", "threshold", "hardtanh", "clamp", "clip", "clamp_min"), (_cuts_at_zero, _cut)),
+    **dict.fromkeys(("leaky_relu", "prelu"), (lambda call: True, _leaky)),
+    **dict.fromkeys(("maximum", "max"), (_of_zeros, _maximum)),
+    **dict.fromkeys(("mul", "multiply", "where"), (_masks, _masked)),
+}
+"""What Softplus stands in for: when, and how."""

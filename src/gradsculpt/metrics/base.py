@@ -4,7 +4,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from inspect import Parameter, signature
-from typing import Generic, Literal, ParamSpec, TypeVar
+from typing import Any, Generic, Literal, ParamSpec, TypeVar
 
 import numpy as np
 import torch
@@ -13,9 +13,12 @@ from torch import Tensor
 from gradsculpt import checks
 from gradsculpt.attributions.heatmap import finite_maps, magnitudes
 from gradsculpt.errors import ArgumentError
+from gradsculpt.inputs import as_images
 
 P = ParamSpec("P")
 R = TypeVar("R", bound="Tensor | dict[str, Tensor]")
+
+_BATCHES = frozenset(("maps", "a", "b", "truth", "gaze", "x", "logits"))
 
 
 @dataclass(frozen=True)
@@ -69,6 +72,7 @@ class Metric(Generic[P, R]):
     A metric of your own is a function under the decorator `metric`. It returns one value a sample, which does not
     depend on the others of the batch, or a dict of them. The names of its arguments without a default say what it needs
     (`maps`; `a` and `b`; `model`, `x`, `y` and `maps`; ...), the first line of its docstring describes it in tables.
+    Arrays that a caller passes reach it as tensors, and lists under these names.
 
     Args:
         function: Returns one value a sample: [N], or a dict of [N].
@@ -95,9 +99,21 @@ class Metric(Generic[P, R]):
         vars(self).update({name: getattr(self.function, name) for name in kept}, __wrapped__=self.function)
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
-        """Score a batch: the call is the function's own, once settings that are no tensors are of their types."""
+        """Score a batch: the call is the function's own, once settings are of their types and arrays are tensors."""
         checks.arguments(self.function, args, kwargs)
-        return self.function(*args, **kwargs)
+        names = list(signature(self.function).parameters)
+        given: dict[str, Any] = {**dict(zip(names, args, strict=False)), **kwargs}
+        tensors = {name: self._tensor(name, value, given.get("model")) for name, value in given.items()}
+        args = (*(tensors.pop(name) for name in names[: len(args)]), *args[len(names) :])  # type: ignore[assignment]
+        return self.function(*args, **tensors)
+
+    def _tensor(self, name: str, value: Any, model: object) -> Any:
+        """Return an array, or a list where maps, images or logits have to be given, as a tensor."""
+        if name == "y":  # classes are read by `checks.labels`, which takes single ones too
+            return value
+        if not isinstance(value, np.ndarray) and not (isinstance(value, list) and name in _BATCHES):
+            return value
+        return as_images(model, value) if name == "x" else checks.tensor(name, value)
 
     def __repr__(self) -> str:
         return self.name

@@ -16,7 +16,7 @@ from gradsculpt.errors import ArgumentError, GradsculptError, ModelError, RunErr
 from gradsculpt.files import strict_json, whole
 from gradsculpt.inputs import InputSpace
 from gradsculpt.isolation import own_randomness
-from gradsculpt.models.classifier import Classifier
+from gradsculpt.models.classifier import Classifier, found_device
 from gradsculpt.models.networks import build as build_network
 from gradsculpt.models.states import fill
 from gradsculpt.wording import printable
@@ -84,21 +84,27 @@ def save(
             ) from error
 
 
-def load(run: str | Path) -> Classifier:
-    """Load the classifier of a run directory, as `gradsculpt train --out` wrote it, on the CPU and in eval mode.
+def load(run: str | Path, device: str | int | torch.device = "cpu") -> Classifier:
+    """Load the classifier of a run directory, as `gradsculpt train --out` wrote it, in eval mode.
 
     No pickle is read, so a run from a stranger can be opened. A run whose model is `python:MODULE:FACTORY` imports and
     calls that function, which is the user's own code: it must be importable here, and nothing is ever imported from
     the run directory on its account.
 
+    Args:
+        run: The run directory.
+        device: Where the network shall be: "cpu", "cuda", "cuda:1", a number of PyTorch's or one of its devices; "auto"
+            takes the first accelerator, or else the CPU.
+
     Returns:
         The classifier; PyTorch's random state is as before.
 
     Raises:
+        ArgumentError: If the device cannot be had.
         RunError: If the run is missing or unfinished, or a file of it is damaged.
         ModelError: If the network cannot be built here, or the weights do not fit it.
     """
-    folder = Path(run)
+    folder, place = Path(run), found_device(device)
     description, weights = described(folder), _read_weights(folder / WEIGHTS)
     options = {key: description["build"][key] for key in _BUILD}
     name = options.pop("model")
@@ -114,7 +120,7 @@ def load(run: str | Path) -> Classifier:
     )
     fill(network, weights, what=f"the weights do not fit the network {name} of {folder}", remedy=remedy)
     classes = tuple(map(printable, description["classes"]))
-    return Classifier(network, space, classes, options["image_size"]).eval()
+    return Classifier(network, space, classes, options["image_size"]).eval().to(place)
 
 
 def _storable(network: nn.Module) -> dict[str, Tensor]:

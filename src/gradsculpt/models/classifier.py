@@ -8,9 +8,13 @@ import torch
 from torch import Tensor, nn
 
 from gradsculpt import checks
-from gradsculpt.inputs import InputSpace
+from gradsculpt.errors import ArgumentError, first_line
+from gradsculpt.inputs import InputSpace, as_images
 from gradsculpt.isolation import own_randomness, undisturbed
+from gradsculpt.notebook import table
 from gradsculpt.outputs import logits_at, logits_of, two_sided
+
+_SHOWN = 8
 
 
 class Classifier(nn.Module):
@@ -44,13 +48,25 @@ class Classifier(nn.Module):
         self.classes = tuple(classes)
         self.image_size = image_size
 
+    def _repr_html_(self) -> str:
+        shown = ", ".join(self.classes[:_SHOWN]) + (", ..." if len(self.classes) > _SHOWN else "")
+        rows = (
+            ("network", f"{type(self.network).__name__}, {sum(p.numel() for p in self.parameters()):,} parameters"),
+            ("classes", f"{len(self.classes)}: {shown}" if self.classes else "not named"),
+            ("images", f"[0, 1], of {self.image_size} x {self.image_size} pixels when it was built"),
+            ("normalised by", f"mean {_rounded(self.space.mean)}, standard deviation {_rounded(self.space.std)}"),
+            ("where and how", f"{self.device}, {'training' if self.training else 'evaluation'} mode"),
+        )
+        return table(type(self).__name__, rows)
+
     @property
     def device(self) -> torch.device:
         """Where the weights are."""
         return device_of(self)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Return the logits [N, K] of images in [0, 1]."""
+        """Return the logits [N, K] of images in [0, 1], in a tensor or an array."""
+        images = as_images(self, images)
         checks.images("images", images)
         return logits_at(self.network, self.space.normalize(images))
 
@@ -58,6 +74,10 @@ class Classifier(nn.Module):
         """Return the probability of every class, [N, K], of images in [0, 1]; without a graph, and leaving no trace."""
         with undisturbed(self), torch.no_grad():
             return two_sided(self(images)).softmax(dim=1)
+
+
+def _rounded(values: Sequence[float]) -> str:
+    return ", ".join(f"{value:.3g}" for value in values)
 
 
 class OutputOf(nn.Module):
@@ -119,3 +139,23 @@ def noise(size: int, network: nn.Module) -> Tensor:
 def device_of(network: nn.Module) -> torch.device:
     """Return the device of the first parameter or buffer; the CPU for a network that has none."""
     return next((tensor.device for tensor in chain(network.parameters(), network.buffers())), torch.device("cpu"))
+
+
+def found_device(device: str | int | torch.device) -> torch.device:
+    """Return a device by name, number or itself, "auto" for the first accelerator; `ArgumentError` if there is none.
+
+    Example:
+        >>> found_device("cpu")
+        device(type='cpu')
+    """
+    there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
+    kinds = [kind for kind, available in there.items() if available]
+    try:
+        place = torch.device(kinds[0] if device == "auto" else device)
+        torch.zeros(1, device=place).item()  # a device may exist by name, and be out of order, or hold nothing
+    except (RuntimeError, TypeError, AssertionError, NotImplementedError, ValueError) as error:
+        raise ArgumentError(
+            f"device={checks.told(device)} cannot be had here ({first_line(error, kind=False)}); what there is: "
+            f'{", ".join(kinds)}. Pass one of these, or "auto".'
+        ) from error
+    return place

@@ -15,6 +15,7 @@ from gradsculpt.configuration import written
 from gradsculpt.data import Augment
 from gradsculpt.errors import ArgumentError
 from gradsculpt.inputs import InputSpace
+from gradsculpt.notebook import table
 from gradsculpt.objectives import CrossEntropy, Objective
 
 MAY_CHANGE = ("epochs", "device", "threads", "data_dir", "cache_dir", "strict", "tensorboard")
@@ -192,6 +193,15 @@ class TrainSettings:
         if self.statistics not in (None, "data"):
             space = InputSpace(*self.statistics)
             object.__setattr__(self, "statistics", (space.mean, space.std))
+
+    def _repr_html_(self) -> str:
+        usual = type(self)(out=self.out)
+        rows = [
+            (name, str(value), "" if value == getattr(usual, name) else f"by default {getattr(usual, name)}")
+            for name, value in vars(self).items()
+            if value is not None or getattr(usual, name) is not None
+        ]
+        return table(self.recipe or "training", rows, ("setting", "value", ""))
 
     @property
     def keeps_last(self) -> bool:

@@ -115,7 +115,7 @@ def variation(images01: Tensor) -> Tensor:
 
 def class_features(
     model: Model,
-    classes: Tensor | Sequence[int],
+    classes: Tensor | Sequence[int] | int,
     space: InputSpace | None = None,
     image_size: int | None = None,
     ascent: Ascent | None = None,
@@ -131,7 +131,7 @@ def class_features(
 
     Args:
         model: A `Classifier`, or any callable from [N, C, S, S] to logits [N, number of classes].
-        classes: Indices of the K classes.
+        classes: Indices of the K classes, or a single one.
         space: How the model's input is normalised; None if it takes images in [0, 1], as a `Classifier` does.
         image_size: Height and width S of the images; None for the size that a `Classifier` was built for.
         ascent: None for the default one.
@@ -153,7 +153,7 @@ def class_features(
         (torch.Size([2, 3, 8, 8]), True)
     """
     search = _search(model, space, image_size, ascent or Ascent(), colours)
-    target = torch.as_tensor(classes, device="cpu")
+    target = torch.atleast_1d(checks.tensor("classes", classes).cpu())
     checks.at_least("the number of classes", target.numel(), 1)
     checks.labels(target, target.numel())
     checks.at_least("batch_size", batch_size, 1)

@@ -14,14 +14,18 @@ from torch import Tensor
 
 from gradsculpt import checks
 from gradsculpt.attributions import heatmap, signed_heatmap
+from gradsculpt.errors import ArgumentError
+from gradsculpt.inputs import InputSpace
 from gradsculpt.metrics.topk import topk_mask
 from gradsculpt.numerics import spread
+from gradsculpt.visualize.shapes import image_batch, map_batch
 
 if TYPE_CHECKING:
+    from matplotlib.cm import ScalarMappable
     from matplotlib.figure import Figure
 
 Picture = npt.NDArray[np.uint8]
-"""uint8 [H, W, 3]."""
+"""uint8 [H, W, 3], or several of one size, [N, H, W, 3]."""
 
 COLOURS = "inferno"
 """Grows in lightness from end to end, so it reads the same in print and with any colour vision."""
@@ -59,20 +63,48 @@ def colour(maps: Tensor, clip: float = 99.0, *, signed: bool = False, top: float
 
 
 def overlay(
-    images01: Tensor, maps: Tensor, clip: float = 99.0, *, signed: bool = False, top: float | None = None
-) -> list[Picture]:
-    """Return each image [N, C, H, W] in [0, 1] in grey with its map over it in colour, the stronger the more opaque.
+    images01: Any,
+    maps: Any,
+    clip: float = 99.0,
+    *,
+    signed: bool = False,
+    top: float | None = None,
+    space: InputSpace | None = None,
+) -> Picture:
+    """Return an image in grey with its map over it in colour, the stronger the more opaque; or a batch of these.
 
-    The other arguments are as of `colour`.
+    Args:
+        images01: An image or a batch of them: [C, H, W] or [N, C, H, W], also with channels last, in a tensor or an
+            array; in 8 bits, in [0, 1], or normalised by `space`.
+        maps: A map of the same size for each: [H, W] or [C, H, W] of an image, [N, H, W] or [N, C, H, W] of a batch.
+        clip: Percentile that becomes the strongest colour, as of `colour`.
+        signed: Show the sign.
+        top: Share of the pixels that are shown.
+        space: How the images are normalised, if they are.
+
+    Returns: uint8 [H, W, 3] of a single image, [N, H, W, 3] of a batch.
+    Raises: ArgumentError if shapes do not fit, or values are none of an image.
+
+    Example:
+        >>> overlay(torch.rand(3, 4, 5), torch.rand(3, 4, 5)).shape
+        (4, 5, 3)
+        >>> overlay(np.ones((2, 3, 4, 5)), np.ones((2, 4, 5))).shape
+        (2, 4, 5, 3)
     """
-    checks.images("images01", images01)
+    images, single = image_batch("images01", images01, space)
+    batch = map_batch("maps", maps, images)
+    if batch.shape[-2:] != images.shape[-2:]:
+        raise ArgumentError(
+            f"maps of {batch.shape[-2]} x {batch.shape[-1]} pixels do not lie over images of {images.shape[-2]} x "
+            f"{images.shape[-1]}; pass maps of the size of the images."
+        )
     pictures = []
-    for image, values in zip(images01, _values(maps, clip, signed, top), strict=True):
-        grey = image.detach().float().mean(dim=0).cpu().numpy()[..., None] * 255
+    for image, values in zip(images, _values(batch, clip, signed, top), strict=True):
+        grey = image.mean(dim=0).cpu().numpy()[..., None] * 255
         opacity = _OVERLAY_STRENGTH * np.sqrt(np.abs(values))[..., None]
         laid = coloured(np.sign(values) * _SIGNED_OVERLAY / _SIGNED_REACH if signed else values, signed)
         pictures.append((grey * (1 - opacity) + laid * opacity).round().astype(np.uint8))
-    return pictures
+    return pictures[0] if single else np.stack(pictures)
 
 
 def plain(images01: Tensor) -> list[Picture]:
@@ -106,10 +138,22 @@ def _values(maps: Tensor, clip: float, signed: bool, top: float | None) -> npt.N
     scale, maps = signed_heatmap if signed else heatmap, maps.detach()
     heat = scale(maps, clip)
     if top is not None:
+        checks.share("top", top)
         # Ranked before they are clipped, as what was clipped is all alike.
         heat = torch.where(topk_mask(scale(maps, 100.0), top, name="top").view_as(heat), heat, 0.0)
     shown: npt.NDArray[np.float32] = heat.float().cpu().numpy()
     return shown
+
+
+def scale(signed: bool) -> "ScalarMappable":
+    """Return the colours of values, for a bar that explains them."""
+    import matplotlib
+    from matplotlib.cm import ScalarMappable
+    from matplotlib.colors import ListedColormap, Normalize
+
+    colours = matplotlib.colormaps[SIGNED_COLOURS if signed else COLOURS]
+    ends = ((1 - _SIGNED_REACH) / 2, (1 + _SIGNED_REACH) / 2) if signed else (0.0, 1.0)
+    return ScalarMappable(Normalize(-1.0 if signed else 0.0, 1.0), ListedColormap(colours(np.linspace(*ends, 256))))
 
 
 def coloured(values: npt.NDArray[np.float32], signed: bool = False) -> Picture:

@@ -2,7 +2,7 @@
 
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Literal, overload
+from typing import ClassVar, Literal, overload
 
 import torch
 from torch import Tensor
@@ -96,6 +96,7 @@ class MoreauGrad(Attribution):
     batch_size: int | None = None
     surrogate: bool = False
     error: float = 0.35
+    is_derivative: ClassVar[bool] = True
 
     @classmethod
     def published(cls, penalty: Penalty | None = None) -> "MoreauGrad":
