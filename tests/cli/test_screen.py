@@ -68,7 +68,7 @@ class _ReadError(Exception):
     """The words were understood, and the work would begin."""
 
 
-@pytest.mark.parametrize("name", COMMANDS)
+@pytest.mark.parametrize("name", ["train", "explain", "attack", "features", "evaluate", "compare", "demo"])
 def test_the_examples_of_the_help_are_understood(
     name: str, capfd: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -81,10 +81,9 @@ def test_the_examples_of_the_help_are_understood(
     def stopped(*given: object) -> None:
         raise _ReadError
 
-    if name != "list":
-        assert examples
-        monkeypatch.setattr(f"{COMMANDS[name].module}.prepare", stopped)
-        monkeypatch.setattr("gradsculpt.cli.building.build", stopped)
+    assert examples
+    monkeypatch.setattr(f"{COMMANDS[name].module}.prepare", stopped)
+    monkeypatch.setattr("gradsculpt.cli.building.build", stopped)
     for example in examples:
         program, command, *words = shlex.split(example)
         assert (program, command) == ("gradsculpt", name)
