@@ -80,7 +80,7 @@ def sample_maps(classifier: Classifier, samples: Sequence[Sample], protocol: Pro
     predicted = [classifier.classes[i] if i < len(classifier.classes) else str(i) for i in classes]
     correct = [sample.label == i for sample, i in zip(samples, classes, strict=True)]
     disturbed, noisy = colour(read.noisy_maps(eps)), plain(read.noisy(eps))
-    overlays = overlay(images, read.maps)
+    overlays = list(overlay(images, read.maps))
     return Maps(
         *(colour(read.maps), overlays, disturbed, attacked, noisy, attacked_images),
         *(predicted, probability.tolist(), correct, eps, size),
