@@ -98,8 +98,8 @@ def test_compare_writes_one_page(run: Path, tmp_path: Path) -> None:
     page = tmp_path / "page.html"
     assert main(["compare", str(run), str(run), "--out", str(page), "--count", "2", "--limit", "4"]) == 0
     shown = page.read_text(encoding="utf-8")
-    # Each image has a line without noise and one with: the image, and the maps of two runs.
-    assert shown.count("data:image/png") == 2 * 2 * (1 + 2)
+    # Each photo stands once, with a map and an overlay of each run; and once with noise, with a map of each.
+    assert shown.count("data:image/webp") == 2 * ((1 + 2 * 2) + (1 + 2))
     assert shown.count("data:image/svg") == 3
     assert "attacked" not in shown
     assert page.with_suffix(".png").is_file()
@@ -111,7 +111,8 @@ def test_a_quick_comparison_has_every_group_attacked_maps_and_curves(run: Path, 
     groups = ["--groups", "accuracy", "sparsity", *small]
     assert main(["compare", str(run), "--quick", "--limit", "4", *groups, "--count", "2", "--out", str(page)]) == 0
     shown = page.read_text(encoding="utf-8")
-    assert shown.count("data:image/png") == 2 * 3 * (1 + 1)
+    # As above, for one run; and attacked, with its map.
+    assert shown.count("data:image/webp") == 2 * ((1 + 2) + (1 + 1) + (1 + 1))
     assert shown.count("data:image/svg") == 6 + 2
     for word in ("robustness-attack", "fidelity", "sanity", "Insertion", "attacked image"):
         assert word in shown
@@ -147,7 +148,8 @@ def test_every_recipe_states_its_source_and_can_be_read(name: str, tmp_path: Pat
     assert settings.recipe == name
     source = re.search(r"# Source: (.+)", (RECIPES / f"{name}.yaml").read_text())
     assert source is not None
-    assert source[1].startswith(("Gong et al., CVPR 2024", "Joo et al., AAAI 2023"))
+    ours = ("ours; results/fine-tuning has the experiment", "ours; all else is as in fine-tune")
+    assert source[1].startswith(ours if "fine-tune" in name else ("Gong et al., CVPR 2024", "Joo et al., AAAI 2023"))
 
 
 def test_the_recipes_of_local_gradient_alignment_have_the_published_settings() -> None:

@@ -194,7 +194,7 @@ MISTAKES: list[tuple[Sequence[str], str]] = [
     (["evaluate", "photos", "--quick", "yes"], "no use for 'yes'"),
     (["evaluate", "photos", "--quick=yes"], "--quick is a switch"),
     (["evaluate", "photos", "--limit", "0"], "--limit=0 is out of range"),
-    (["compare"], "needs runs"),
+    (["compare"], "needs networks"),
     (["compare", "runs/nope"], "no run directory runs/nope"),
     (["compare", "photos", "--count", "none"], "--count=none cannot be used.*a whole number"),
     (["demo", "--sed", "1"], "no option --sed.*mean --seed"),

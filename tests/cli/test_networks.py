@@ -64,7 +64,7 @@ def test_one_network_is_named_once(place: Path) -> None:
     ("words", "names", "images"),
     [
         (["{run}", "x.png"], ["{run}"], ["x.png"]),
-        (["{run}", "timm:a", "x.png", "{run}"], ["{run}", "timm:a"], ["x.png", "{run}"]),
+        (["{run}", "timm:a", "x.png", "{run}"], ["{run}", "timm:a", "{run}"], ["x.png"]),
         (["x.png", "--model", "timm:a"], ["timm:a"], ["x.png"]),
         (["--model", "timm:a", "{run}", "x.png"], ["timm:a", "{run}"], ["x.png"]),
         (["nowhere", "--method", "a", "b", "--strict", "x.png"], ["nowhere"], ["x.png"]),
@@ -145,5 +145,5 @@ def test_a_folder_starts_its_index_anew_and_its_sheet_ends_in_time(
     folder.finish("note")
     ((rows, headings, labels, words),) = laid
     assert (len(rows), headings, labels) == (3, ["a", "b"], ["i0", "i1", "i2"])
-    assert words == {"captions": [("", "under")] * 3, "note": "note"}
+    assert words == {"captions": [("", "under")] * 3, "note": "note", "bar": None}
     assert (tmp_path / "sheet.png").read_bytes() == b"sheet"

@@ -143,7 +143,7 @@ def test_what_jsonargparse_is_handed() -> None:
         (
             "nowhere.Found",
             Penalty,
-            "there is no module 'nowhere' among the installed packages or in PYTHONPATH, and",
+            "there is no module 'nowhere' among the installed packages, in PYTHONPATH or, for a module that is typed,",
         ),
         (f"{MINE}.Hubert:1", Penalty, "mine.py) has no object 'Hubert'. Did you mean Huber?"),
         (f"{MINE}.Huber", Penalty, f"--option {MINE}.Huber needs weight; write {MINE}.Huber(weight=...)."),

@@ -24,9 +24,9 @@ def add_class_options(parser: Parser) -> None:
     )
     parser.add_argument("--classes", type=str, nargs="+", default=[], group="images", help=pairs)
     file = "The same from a file: .csv or .tsv with a pair a line, .yaml or .json with a mapping."
-    parser.add_argument("--class_map", type=Path | None, group="images", help=file)
+    parser.add_argument("--class_map", type=Path | None, group="images", rare=True, help=file)
     left = "Leave out photos of classes that the network does not know, and say how many, instead of refusing them."
-    parser.add_argument("--skip_unknown", action="store_true", group="images", help=left)
+    parser.add_argument("--skip_unknown", action="store_true", group="images", rare=True, help=left)
 
 
 def asked_classes(options: Options) -> tuple[Asked, Asked]:

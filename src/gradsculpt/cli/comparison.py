@@ -25,7 +25,7 @@ _TOLD = (
 )
 _EXAMPLES = (
     "gradsculpt compare runs/std runs/en --out page.html",
-    "gradsculpt compare pretrained:efficientnet-lite0 torchvision:resnet18=weights.pth --data folder:photos",
+    "gradsculpt compare pretrained:mobilenet_v2 torchvision:resnet18=weights.pth --data folder:photos",
 )
 
 

@@ -22,7 +22,7 @@ _TOLD = (
 _EXAMPLES = (
     "gradsculpt evaluate runs/en --quick",
     "gradsculpt evaluate runs/en --groups sparsity fidelity:steps=50 --method smoothgrad:samples=64",
-    "gradsculpt evaluate pretrained:efficientnet-lite0 --data folder:photos --classes cat=281-285 --html page.html",
+    "gradsculpt evaluate pretrained:mobilenet_v2 --data folder:photos --html page.html",
 )
 
 

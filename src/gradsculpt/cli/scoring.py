@@ -55,18 +55,18 @@ def add_protocol(parser: Parser, words: Sequence[str]) -> None:
         group="images",
         help="Use so many images, drawn at random by the seed.",
     )
+    place = "where, and on what"
     parser.add_argument(
-        "--batch_size", type=int, default=64, limit=at_least(1), group="where, and on what", help="Images at once."
+        "--batch_size", type=int, default=64, limit=at_least(1), group=place, rare=True, help="Images at once."
     )
     maps = "The maps, with settings as in smoothgrad:samples=64; gradsculpt list."
     parser.add_argument("--method", type=str, default="gradient", help=maps)
     output = hints_of(value("gradsculpt.attributions.Gradient"))["output"]
-    parser.add_argument("--output", type=output, default="logit", help="What the maps explain, of a class.")
+    parser.add_argument("--output", type=output, default="logit", rare=True, help="What the maps explain, of a class.")
     target = "The class whose maps are read; default the true one where it is known."
-    parser.add_argument("--target", choices=["true", "predicted"], help=target)
-    parser.add_argument(
-        "--seed", type=int, default=0, limit=at_least(0), help="Seed of the noise, of --limit and of the intervals."
-    )
+    parser.add_argument("--target", choices=["true", "predicted"], rare=True, help=target)
+    seed = "Seed of the noise, of --limit and of the intervals."
+    parser.add_argument("--seed", type=int, default=0, limit=at_least(0), rare=True, help=seed)
     if "--quick" in words:
         parser.set_defaults(limit=_QUICK_IMAGES, batch_size=_QUICK_BATCH)
 
