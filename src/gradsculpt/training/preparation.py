@@ -112,8 +112,8 @@ def _advice(settings: TrainSettings, trial: Trial, a_class: float, steps: int) -
     if settings.weights is not None:
         if settings.objective.requirements.smooth and trial.has_corners and steps < _LONG:
             yield (
-                f"{counted(steps, 'steps')} from given weights are too few for one adversarial step to make maps of "
-                f"{settings.model} with its ReLUs sparser; --recipe fine-tune, or --softplus 10, does"
+                f"in {counted(steps, 'steps')} from given weights, one adversarial step does little to the maps of a "
+                "network with ReLUs; --softplus 10, as in --recipe fine-tune, does more"
             )
         return
     if settings.data in _DRAWN or settings.shuffle_labels:
