@@ -17,7 +17,7 @@ SOURCE = Path(gradsculpt.__file__).parent
 ROWS: tuple[frozenset[str], ...] = tuple(
     frozenset(row.split())
     for row in (
-        "errors extensions checks inputs files locks machine wording numerics process progress fingerprint "
+        "errors extensions checks inputs files locks machine runs wording numerics process progress fingerprint "
         "configuration graph eager dispatch kernels diagnosis gradients outputs isolation drawing notebook",
         "penalties perturbations",
         "attributions objectives",
@@ -37,6 +37,7 @@ SAME_ROW = frozenset(
         ("eager", "errors"),
         ("extensions", "errors"),
         ("locks", "errors"),
+        ("runs", "errors"),
         ("progress", "wording"),
         ("outputs", "wording"),
         ("inputs", "wording"),

@@ -106,8 +106,8 @@ def test_a_network_that_comes_with_weights_starts_from_them() -> None:
     assert settings(model="pretrained:mobilenet_v2").weights == "default"
     assert settings(model="pretrained:mobilenet_v2", weights="mine.pth").weights == "mine.pth"
     assert settings().weights is None
-    assert read_settings(["--out", "x", "--freeze", "a.b", "--weights", "w.pth"]).freeze == ("a.b",)
-    assert read_settings(["--out", "x", "--freeze", "[a.b, c]", "--weights", "w.pth"]).freeze == ("a.b", "c")
+    assert read_settings(["--out", "x", "--freeze", "a.b", "--weights", "default"]).freeze == ("a.b",)
+    assert read_settings(["--out", "x", "--freeze", "[a.b, c]", "--weights", "default"]).freeze == ("a.b", "c")
 
 
 def test_normalisation_is_what_was_said_or_what_the_weights_want_or_it_is_asked_for(tmp_path: Path) -> None:

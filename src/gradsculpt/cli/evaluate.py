@@ -35,7 +35,7 @@ def run(words: Sequence[str], reporter: Reporter) -> None:
     add_page_options(parser, "--html", None, "A page with the scores and maps, and a picture of the maps beside it.")
     add_protocol(parser, words)
     options = parser.read(words)
-    check_named([options["model"], options["network"]], options["data"])
+    check_named([options["model"], options["network"]], options["data"], options["weights"])
     check_protocol(options)
     page: Path | None = options["html"]
     if page is not None:

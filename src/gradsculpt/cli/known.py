@@ -12,7 +12,7 @@ from gradsculpt.errors import DataError, ModelError, did_you_mean
 
 RECIPES = Path(__file__).parent.parent / "recipes"
 
-_OF_RUNS = ("gradsculpt.models.checkpoint.DESCRIPTION", "gradsculpt.training.resuming.CONFIG")
+_OF_RUNS = ("gradsculpt.runs.DESCRIPTION", "gradsculpt.training.resuming.CONFIG")
 _WEIGHTS = (".pth", ".pt", ".ckpt", ".bin", ".safetensors")
 _LOOKED_AT = 1000
 
@@ -74,11 +74,23 @@ def check_data(name: str, where: str) -> None:
     kinds = [source.arguments["name"] for source in value("gradsculpt.data.SOURCES")]
     prefix, colon, rest = name.partition(":")
     if (name in kinds and not colon) or (colon and any(kind.startswith(f"{prefix}:") for kind in kinds) and rest):
+        if prefix == "folder" and colon and where.startswith("--") and not Path(rest).exists():
+            near = did_you_mean(rest, [each.name for each in Path().iterdir() if each.is_dir()])
+            raise DataError(f"{rest} does not exist; give the folder that holds one folder of images a class.{near}")
         return
     hint = did_you_mean(name.lower(), kinds)
     if not hint and Path(name).is_dir():
         hint = f" Did you mean folder:{name}?"
     raise DataError(f"{where} {name} is not known, so there is nothing to read; choose from {', '.join(kinds)}.{hint}")
+
+
+def check_weights(name: str | None, where: str) -> None:
+    """Raise `ModelError` if weights that are typed are neither default nor there; `where` is what names them."""
+    if name not in (None, "default") and where.startswith("--") and not Path(name).exists():
+        raise ModelError(
+            f"there is no file of weights {name}; pass a .safetensors file, a state dict of torch.save, a run, or "
+            "default."
+        )
 
 
 def check_model(name: str, where: str) -> None:

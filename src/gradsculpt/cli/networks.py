@@ -16,6 +16,7 @@ from gradsculpt.cli.settings import read_settings
 from gradsculpt.cli.sources import value
 from gradsculpt.errors import ArgumentError, RunError, did_you_mean
 from gradsculpt.progress import Reporter
+from gradsculpt.runs import check_finished
 from gradsculpt.wording import counted, printable
 
 if TYPE_CHECKING:
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 
 NETWORKS = "torchvision:NAME, timm:NAME or python:MODULE:FACTORY (with --weights, or NAME=FILE), or pretrained:NAME"
 
-_OF_RUNS = ("gradsculpt.models.checkpoint.DESCRIPTION", "gradsculpt.training.resuming.CONFIG")
+_OF_RUNS = ("gradsculpt.runs.DESCRIPTION", "gradsculpt.training.resuming.CONFIG")
 _DEFAULT = "gradsculpt.models.weights.DEFAULT"
 _WEIGHTLESS = ("torchvision", "timm", "python")
 
@@ -191,12 +192,22 @@ def _apart(name: str) -> tuple[str, str | None]:
     return (network, weights) if equals and _by_name(name, _WEIGHTLESS) else (name, None)
 
 
-def check_named(names: Iterable[str | None], data: str | None = None) -> None:
-    """Raise an error if one of the words names no network and no run, or data are not known; nothing is imported."""
-    for name in filter(None, names):
+def check_named(names: Iterable[str | None], data: str | None = None, weights: Iterable[str] | None = None) -> None:
+    """Raise an error if a word names no network and no finished run, or data or weights are not there.
+
+    Nothing is imported.
+    """
+    given = list(filter(None, names))
+    for each in weights if weights and any(_by_name(name, _WEIGHTLESS) for name in given) else ():
+        known.check_weights(each, "--weights")
+    for name in given:
         _check_there(name)
         if _by_name(name):
-            known.check_model(_apart(name)[0], "the network")
+            model, own = _apart(name)
+            known.check_model(model, "the network")
+            known.check_weights(own, "--weights")
+        elif known.is_run(name):
+            check_finished(Path(name))
     if data is not None:
         known.check_data(data, "--data")
 
@@ -208,7 +219,7 @@ def _check_there(name: str) -> None:
     if (other := known.other_than_a_run(name)) is not None:
         raise RunError(other)
     if Path(name).exists():
-        return
+        check_finished(Path(name))
     names = {key: f"torchvision:{key}" for key in known.torchvision_names()}
     names |= {key: f"pretrained:{key}" for key, _ in value("gradsculpt.models.PRETRAINED")}
     raise RunError(

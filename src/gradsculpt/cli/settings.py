@@ -46,7 +46,7 @@ _EXAMPLES = (
     "gradsculpt train --resume --epochs 40 --out runs/en",
 )
 
-_NAMED = {"data": known.check_data, "model": known.check_model}
+_NAMED = {"data": known.check_data, "model": known.check_model, "weights": known.check_weights}
 """Settings that name something outside; the check of each."""
 
 

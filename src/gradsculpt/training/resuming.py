@@ -19,7 +19,7 @@ from gradsculpt.configuration import completed, defaults
 from gradsculpt.data import Splits
 from gradsculpt.errors import RunError, first_line
 from gradsculpt.fingerprint import fingerprint
-from gradsculpt.models.checkpoint import DESCRIPTION
+from gradsculpt.runs import DESCRIPTION
 from gradsculpt.training.settings import MAY_CHANGE, Optimization, TrainSettings
 from gradsculpt.wording import counted, printable
 
