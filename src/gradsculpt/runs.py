@@ -4,8 +4,13 @@ from pathlib import Path
 
 from gradsculpt.errors import RunError
 
-DESCRIPTION = "model.json"
-"""What a finished training leaves beside its weights."""
+CONFIG, DESCRIPTION = "config.yaml", "model.json"
+"""The files that tell a run: what it is trained with, and, once the training has ended, how its network is built."""
+
+
+def is_run(folder: Path) -> bool:
+    """Tell a run directory, finished or not."""
+    return any((folder / name).is_file() for name in (CONFIG, DESCRIPTION))
 
 
 def check_finished(folder: Path) -> None:

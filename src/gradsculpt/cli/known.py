@@ -9,10 +9,10 @@ from pathlib import Path
 
 from gradsculpt.cli.sources import value
 from gradsculpt.errors import DataError, ModelError, did_you_mean
+from gradsculpt.runs import is_run
 
 RECIPES = Path(__file__).parent.parent / "recipes"
 
-_OF_RUNS = ("gradsculpt.runs.DESCRIPTION", "gradsculpt.training.resuming.CONFIG")
 _WEIGHTS = (".pth", ".pt", ".ckpt", ".bin", ".safetensors")
 _LOOKED_AT = 1000
 
@@ -30,22 +30,17 @@ def likely_option(word: str, options: Sequence[str]) -> str:
         f"--config {word}": word.endswith((".yaml", ".yml")),
         f"--data {word}": word in data or word.startswith("folder:"),
         f"--model {word}": word in kinds or word.partition(":")[0] in ("torchvision", "timm", "pretrained"),
-        f"--resume --out {word}": is_run(word),
+        f"--resume --out {word}": is_run(Path(word)),
         f"--data folder:{word}": Path(word).is_dir(),
     }
     meant = [text for text, holds in readings.items() if holds and text.partition(" ")[0] in options]
     return f" Did you mean {meant[0]}?" if meant else ""
 
 
-def is_run(word: str) -> bool:
-    """Tell a run directory."""
-    return any((Path(word) / value(name)).is_file() for name in _OF_RUNS)
-
-
 def is_network(word: str) -> bool:
     """Tell a run directory, or the name of a network, from other words."""
     prefix, _, rest = word.partition(":")
-    return is_run(word) or (bool(rest) and prefix in ("torchvision", "timm", "python", "pretrained"))
+    return is_run(Path(word)) or (bool(rest) and prefix in ("torchvision", "timm", "python", "pretrained"))
 
 
 def other_than_a_run(word: str) -> str | None:
