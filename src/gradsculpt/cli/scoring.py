@@ -27,7 +27,8 @@ _FULL = (
 )
 
 # Small batches, so that progress shows, and an evaluation that is interrupted has something to go on from.
-_QUICK_IMAGES, _QUICK_BATCH = 64, 16
+_QUICK_IMAGES, _QUICK_BATCH, _BATCH = 64, 16, 64
+_PIXELS = 8 * 224 * 224  # of a batch on a processor, which gains nothing by more
 
 
 def add_protocol(parser: Parser, words: Sequence[str]) -> None:
@@ -57,7 +58,12 @@ def add_protocol(parser: Parser, words: Sequence[str]) -> None:
     )
     place = "where, and on what"
     parser.add_argument(
-        "--batch_size", type=int, default=64, limit=at_least(1), group=place, rare=True, help="Images at once."
+        "--batch_size",
+        type=int | None,
+        limit=at_least(1),
+        group=place,
+        rare=True,
+        help=f"Images at once; default {_BATCH}, or fewer where they are large. Scores do not depend on it.",
     )
     maps = "The maps, with settings as in smoothgrad:samples=64; gradsculpt list."
     parser.add_argument("--method", type=str, default="gradient", help=maps)
@@ -68,7 +74,7 @@ def add_protocol(parser: Parser, words: Sequence[str]) -> None:
     seed = "Seed of the noise, of --limit and of the intervals."
     parser.add_argument("--seed", type=int, default=0, limit=at_least(0), rare=True, help=seed)
     if "--quick" in words:
-        parser.set_defaults(limit=_QUICK_IMAGES, batch_size=_QUICK_BATCH)
+        parser.set_defaults(limit=_QUICK_IMAGES)
 
 
 def check_protocol(options: Options) -> None:
@@ -123,6 +129,13 @@ def check_options(options: Options, networks: Sequence[NamedNetwork], labelled: 
         read_protocol(options, network, labelled=labelled)
 
 
+def batch_size(network: NamedNetwork, quick: bool) -> int:
+    """Return how many images are scored at once where nobody says so, which changes no score."""
+    most, classifier = _QUICK_BATCH if quick else _BATCH, network.classifier
+    fitting = _PIXELS // classifier.image_size**2 if classifier.device.type == "cpu" else most
+    return max(1, min(most, fitting))
+
+
 def score(
     network: NamedNetwork,
     scored: ScoredImages,
@@ -158,7 +171,7 @@ def score(
         with reporter.work(f"scoring {network.name}", count) as tell:
             card = evaluate(
                 network.classifier,
-                scored.batches(network.classifier, options["batch_size"]),
+                scored.batches(network.classifier, options["batch_size"] or batch_size(network, options["quick"])),
                 protocol,
                 name=network.name,
                 settings=settings,
