@@ -5,6 +5,7 @@ from functools import partial
 from pathlib import Path
 
 from gradsculpt.cli.folder import file_name
+from gradsculpt.cli.known import is_run
 from gradsculpt.cli.networks import NamedNetwork, Run, add_network_options, check_named, named_network
 from gradsculpt.cli.pages import add_page_options, check_page, scores_folder
 from gradsculpt.cli.parser import command_parser
@@ -36,10 +37,15 @@ def run(words: Sequence[str], reporter: Reporter) -> None:
     add_protocol(parser, words)
     options = parser.read(words)
     check_named([options["model"], options["network"]], options["data"])
-    check_protocol(options)
+    check_protocol(options, [options["network"], options["model"]])
     page: Path | None = options["html"]
     if page is not None:
         check_page(page)
+    named = options["network"] or options["model"]
+    if named and page is None and options["out"] is None and not is_run(named):
+        raise ArgumentError(
+            f"{named} is no run with a folder for its scores; pass --out FOLDER, or --html FILE for a page."
+        )
     from gradsculpt.cli.scored_images import scored_images
     from gradsculpt.cli.showing import samples, view, write_page
     from gradsculpt.report import table
@@ -63,10 +69,4 @@ def _folder(network: NamedNetwork, folder: Path | None, page: Path | None) -> Pa
     """Return the folder of a network's scores: the one that is given, the run directory, or one beside the page."""
     if folder is None and isinstance(network, Run):
         return network.path
-    if folder is None and page is not None:
-        return scores_folder(page) / file_name(network.name)
-    if folder is None:
-        raise ArgumentError(
-            f"{network.name} is no run with a folder for its scores; pass --out FOLDER, or --html FILE for a page."
-        )
-    return folder
+    return folder or scores_folder(page or Path()) / file_name(network.name)

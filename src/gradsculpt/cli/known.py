@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Sequence
+from contextlib import suppress
 from functools import cache
 from importlib.util import find_spec
 from itertools import islice
@@ -74,11 +75,22 @@ def check_data(name: str, where: str) -> None:
     kinds = [source.arguments["name"] for source in value("gradsculpt.data.SOURCES")]
     prefix, colon, rest = name.partition(":")
     if (name in kinds and not colon) or (colon and any(kind.startswith(f"{prefix}:") for kind in kinds) and rest):
+        if prefix == "folder" and not Path(rest).is_dir():
+            fact = "is no folder" if Path(rest).exists() else "does not exist"
+            raise DataError(f"{rest} {fact}; give the folder that the photos are in{_beside(Path(rest))}.")
         return
     hint = did_you_mean(name.lower(), kinds)
     if not hint and Path(name).is_dir():
         hint = f" Did you mean folder:{name}?"
     raise DataError(f"{where} {name} is not known, so there is nothing to read; choose from {', '.join(kinds)}.{hint}")
+
+
+def _beside(path: Path) -> str:
+    """Return the name of a folder that may be meant by a path, in words."""
+    with suppress(OSError):
+        near = did_you_mean(path.name, {each.name: str(each) for each in path.parent.iterdir() if each.is_dir()})
+        return near.replace(" Did you mean", ", perhaps").removesuffix("?")
+    return ""
 
 
 def check_model(name: str, where: str) -> None:

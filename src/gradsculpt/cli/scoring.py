@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gradsculpt.cli.class_pairs import add_class_options
+from gradsculpt.cli.class_pairs import add_class_options, asked_classes
+from gradsculpt.cli.known import is_run
 from gradsculpt.cli.limits import at_least
 from gradsculpt.cli.networks import NamedNetwork, Run, add_data_options
 from gradsculpt.cli.parser import Options, Parser
@@ -77,8 +78,16 @@ def add_protocol(parser: Parser, words: Sequence[str]) -> None:
         parser.set_defaults(limit=_QUICK_IMAGES)
 
 
-def check_protocol(options: Options) -> None:
-    """Raise an error if the options of `add_protocol` name what is not known; nothing is imported."""
+def check_protocol(options: Options, networks: Iterable[str | None]) -> None:
+    """Raise an error if the options of `add_protocol` name what is not known, or want data; nothing is imported."""
+    _check_parts(options)
+    names = [name for name in networks if name]
+    if names and options["data"] is None and not any(map(is_run, names)):
+        raise ArgumentError(f"{names[0]} is no run with data of its own; pass --data, as folder:PHOTOS.")
+    asked_classes(options)
+
+
+def _check_parts(options: Options) -> None:
     if options["quick"] and options["full"]:
         raise ArgumentError("--quick and --full exclude each other; pass one.")
     metrics = {metric.__name__ for metric in value("gradsculpt.metrics.METRICS")}
@@ -89,7 +98,7 @@ def check_protocol(options: Options) -> None:
 
 def read_protocol(options: Options, network: NamedNetwork, *, labelled: bool = True) -> Protocol:
     """Return the protocol that the options of `add_protocol` ask for, of images with labels or without."""
-    check_protocol(options)
+    _check_parts(options)
     from gradsculpt.evaluation import Protocol
 
     chosen = Protocol.quick() if options["quick"] else Protocol.full() if options["full"] else Protocol()

@@ -170,9 +170,9 @@ def _measured(batch: EvaluationBatch, protocol: Protocol) -> dict[Header, Tensor
 def _yardsticks(batch: EvaluationBatch, protocol: Protocol) -> dict[Header, Tensor]:
     """Return what each score would be of maps that know nothing of the first images of all."""
     columns: dict[Header, Tensor] = {}
-    fewer = trial(batch)
-    for group in protocol.in_order() if len(fewer) else ():
-        if group.needs_ground_truth and batch.ground_truth is None:
+    for group in protocol.in_order():
+        fewer = trial(batch, min(TRIALS, group.trials))
+        if not len(fewer) or (group.needs_ground_truth and batch.ground_truth is None):
             continue
         for kind in KINDS:
             for column in ignorant(group, kind, fewer):
