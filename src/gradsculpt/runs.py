@@ -8,9 +8,9 @@ CONFIG, DESCRIPTION = "config.yaml", "model.json"
 """The files that tell a run: what it is trained with, and, once the training has ended, how its network is built."""
 
 
-def is_run(folder: Path) -> bool:
+def is_run(folder: str | Path) -> bool:
     """Tell a run directory, finished or not."""
-    return any((folder / name).is_file() for name in (CONFIG, DESCRIPTION))
+    return any((Path(folder) / name).is_file() for name in (CONFIG, DESCRIPTION))
 
 
 def check_finished(folder: Path) -> None:

@@ -468,3 +468,8 @@ def test_a_scorecard_notes_the_settings_of_its_groups(card: Scorecard, tmp_path:
     assert settings["groups"]["sanity"] == {"images": 3, "stages": None, "k": 0.4}
     assert settings["groups"]["robustness-attack"]["levels"] == [0.5, 2.0]
     assert [note.split()[0] for note in settings["notes"]] == ["Robustness:", "Attacks:", "Ground-truth"]
+
+
+def test_nothing_is_noted_of_a_group_that_had_nothing_to_measure() -> None:
+    card = evaluate(network(), batches(), Protocol((Sparsity(), RobustnessRandom(), GroundTruth())), space=SPACE)
+    assert [note.split()[0] for note in card.settings["notes"]] == ["Robustness:"]

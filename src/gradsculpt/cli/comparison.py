@@ -39,7 +39,7 @@ def comparison_options(words: Sequence[str]) -> Options:
     add_protocol(parser, words)
     options = parser.read(words)
     check_named(options["networks"], options["data"], options["weights"])
-    check_protocol(options)
+    check_protocol(options, options["networks"])
     check_page(options["out"])
     return options
 

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Sequence
+from contextlib import suppress
 from functools import cache
 from importlib.util import find_spec
 from itertools import islice
@@ -30,7 +31,7 @@ def likely_option(word: str, options: Sequence[str]) -> str:
         f"--config {word}": word.endswith((".yaml", ".yml")),
         f"--data {word}": word in data or word.startswith("folder:"),
         f"--model {word}": word in kinds or word.partition(":")[0] in ("torchvision", "timm", "pretrained"),
-        f"--resume --out {word}": is_run(Path(word)),
+        f"--resume --out {word}": is_run(word),
         f"--data folder:{word}": Path(word).is_dir(),
     }
     meant = [text for text, holds in readings.items() if holds and text.partition(" ")[0] in options]
@@ -40,7 +41,7 @@ def likely_option(word: str, options: Sequence[str]) -> str:
 def is_network(word: str) -> bool:
     """Tell a run directory, or the name of a network, from other words."""
     prefix, _, rest = word.partition(":")
-    return is_run(Path(word)) or (bool(rest) and prefix in ("torchvision", "timm", "python", "pretrained"))
+    return is_run(word) or (bool(rest) and prefix in ("torchvision", "timm", "python", "pretrained"))
 
 
 def other_than_a_run(word: str) -> str | None:
@@ -69,9 +70,9 @@ def check_data(name: str, where: str) -> None:
     kinds = [source.arguments["name"] for source in value("gradsculpt.data.SOURCES")]
     prefix, colon, rest = name.partition(":")
     if (name in kinds and not colon) or (colon and any(kind.startswith(f"{prefix}:") for kind in kinds) and rest):
-        if prefix == "folder" and colon and where.startswith("--") and not Path(rest).exists():
-            near = did_you_mean(rest, [each.name for each in Path().iterdir() if each.is_dir()])
-            raise DataError(f"{rest} does not exist; give the folder that holds one folder of images a class.{near}")
+        if prefix == "folder" and where.startswith("--") and not Path(rest).is_dir():
+            fact = "is no folder" if Path(rest).exists() else "does not exist"
+            raise DataError(f"{rest} {fact}; give the folder that the photos are in{_beside(Path(rest))}.")
         return
     hint = did_you_mean(name.lower(), kinds)
     if not hint and Path(name).is_dir():
@@ -86,6 +87,14 @@ def check_weights(name: str | None, where: str) -> None:
             f"there is no file of weights {name}; pass a .safetensors file, a state dict of torch.save, a run, or "
             "default."
         )
+
+
+def _beside(path: Path) -> str:
+    """Return the name of a folder that may be meant by a path, in words."""
+    with suppress(OSError):
+        near = did_you_mean(path.name, {each.name: str(each) for each in path.parent.iterdir() if each.is_dir()})
+        return near.replace(" Did you mean", ", perhaps").removesuffix("?")
+    return ""
 
 
 def check_model(name: str, where: str) -> None:

@@ -171,7 +171,7 @@ def networks_and_images(options: Options) -> tuple[list[str], list[Path]]:
     if not words:
         raise ArgumentError(f"no network is named; pass a run directory, or {NETWORKS}.")
     last = 1
-    while last < len(words) and (_by_name(words[last]) or is_run(Path(words[last]))):
+    while last < len(words) and (_by_name(words[last]) or is_run(words[last])):
         last += 1
     return words[:last], [Path(word) for word in words[last:]]
 
@@ -202,7 +202,7 @@ def check_named(names: Iterable[str | None], data: str | None = None, weights: I
             model, own = _apart(name)
             known.check_model(model, "the network")
             known.check_weights(own, "--weights")
-        elif is_run(Path(name)):
+        elif is_run(name):
             check_finished(Path(name))
     if data is not None:
         known.check_data(data, "--data")
@@ -210,7 +210,7 @@ def check_named(names: Iterable[str | None], data: str | None = None, weights: I
 
 def _check_there(name: str) -> None:
     """Raise `RunError` unless a word names a network, or a path that exists and is nothing else."""
-    if _by_name(name) or is_run(Path(name)):
+    if _by_name(name) or is_run(name):
         return
     if (other := known.other_than_a_run(name)) is not None:
         raise RunError(other)

@@ -134,9 +134,18 @@ def _scored(
     if not done:
         raise ArgumentError("there are no images to score; pass data with at least one batch.")
     values.end(done)  # where an interrupted evaluation had got further, of more images
-    card = Scorecard(name, {"images": done, **noted}, *_summarised(values.columns(), protocol, torch.cat(seen)))
+    columns = values.columns()
+    told = {"images": done, **noted, "notes": _of_measured(noted["notes"], columns, protocol)}
+    card = Scorecard(name, told, *_summarised(columns, protocol, torch.cat(seen)))
     values.finish()
     return card
+
+
+def _of_measured(notes: Sequence[str], columns: Iterable[Header], protocol: Protocol) -> list[str]:
+    """Return the notes but for those on groups that had nothing to measure, such as truth that is not known."""
+    measured = {header.group for header in columns}
+    silent = Protocol(tuple(group for group in protocol.groups if group.name not in measured)).settings()["notes"]
+    return [note for note in notes if note not in silent]
 
 
 def _measured(batch: EvaluationBatch, protocol: Protocol) -> dict[Header, Tensor]:
@@ -161,9 +170,9 @@ def _measured(batch: EvaluationBatch, protocol: Protocol) -> dict[Header, Tensor
 def _yardsticks(batch: EvaluationBatch, protocol: Protocol) -> dict[Header, Tensor]:
     """Return what each score would be of maps that know nothing of the first images of all."""
     columns: dict[Header, Tensor] = {}
-    fewer = trial(batch)
-    for group in protocol.in_order() if len(fewer) else ():
-        if group.needs_ground_truth and batch.ground_truth is None:
+    for group in protocol.in_order():
+        fewer = trial(batch, min(TRIALS, group.trials))
+        if not len(fewer) or (group.needs_ground_truth and batch.ground_truth is None):
             continue
         for kind in KINDS:
             for column in ignorant(group, kind, fewer):
