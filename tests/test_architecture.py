@@ -18,7 +18,7 @@ ROWS: tuple[frozenset[str], ...] = tuple(
     frozenset(row.split())
     for row in (
         "errors extensions checks inputs files locks machine runs wording numerics process progress fingerprint "
-        "configuration graph eager dispatch kernels diagnosis gradients outputs isolation drawing notebook",
+        "configuration graph eager dispatch kernels diagnosis gradients outputs isolation lettering drawing notebook",
         "penalties perturbations",
         "attributions objectives",
         "attacks metrics",
@@ -34,6 +34,7 @@ SAME_ROW = frozenset(
     {
         ("checks", "errors"),
         ("configuration", "errors"),
+        ("drawing", "lettering"),
         ("eager", "errors"),
         ("extensions", "errors"),
         ("locks", "errors"),

@@ -92,6 +92,7 @@ def evaluate(
         >>> 0 <= card["gini"].mean < 1
         True
     """
+    checks.of_type("protocol", protocol, Protocol | None)
     protocol = protocol or Protocol()
     if limit is not None:
         checks.at_least("limit", limit, 1)
@@ -124,6 +125,8 @@ def _scored(
         values.keep(done, digests)
         seen.append(labels.cpu())
         done += len(labels)
+        if names is not None and len(names) < done:
+            raise ArgumentError(f"names has {len(names)} entries for {done} images or more; pass one for each.")
         if done > len(values):
             new = slice(len(values) - done, None)  # those before were measured before an interruption
             chosen = [str(i) for i in range(done)] if names is None else names[:done]
