@@ -196,9 +196,13 @@ def check_named(names: Iterable[str | None], data: str | None = None) -> None:
     for name in filter(None, names):
         _check_there(name)
         if _by_name(name):
-            known.check_model(_apart(name)[0], "the network")
+            network, weights = _apart(name)
+            known.check_model(network, "the network")
+            known.check_model_there(network)
+            known.check_weights_there(weights)
     if data is not None:
         known.check_data(data, "--data")
+        known.check_data_there(data)
 
 
 def _check_there(name: str) -> None:
