@@ -1,6 +1,7 @@
 """Code of the user's own: found by where it stands, and called with what it takes."""
 
 import importlib
+import importlib.util
 import inspect
 import os
 import re
@@ -60,11 +61,7 @@ def imported(module: str, name: str, said: str, error: type[GradsculptError], *,
             home = importlib.import_module(module)
     except Exception as reason:
         if isinstance(reason, ModuleNotFoundError) and f"{module}.".startswith(f"{reason.name}."):
-            raise error(
-                f"{said} cannot be imported: there is no module {reason.name!r} among the installed packages, in "
-                "PYTHONPATH or, for a module that is typed, in the current folder. Install it, or name the folder that "
-                "it lies in, as in PYTHONPATH=FOLDER gradsculpt ..."
-            ) from reason
+            raise error(_no_module(str(reason.name), said)) from reason
         raise error(f"{said} cannot be imported: {module} raised {first_line(reason)}. Mend the module.") from reason
     names = [key for key, value in vars(home).items() if callable(value) or not function]
     if name not in names:
@@ -74,6 +71,26 @@ def imported(module: str, name: str, said: str, error: type[GradsculptError], *,
             f"{said} names {what}: the module {module} ({place}) has no {kind} {name!r}.{did_you_mean(name, names)}"
         )
     return getattr(home, name)
+
+
+def check_module(target: str, error: type[GradsculptError]) -> None:
+    """Raise `error` if what stands behind `python:` names no function, or a module that is not there.
+
+    Nothing is imported.
+    """
+    module, _, name = target.partition(":")
+    if module.endswith(".py"):
+        likely = f"{Path(module).stem}:{name or 'FUNCTION'}"
+        raise error(f"python:{target} names a file, and modules go by their names; write python:{likely}.")
+    if not (module and name):
+        raise error(f"python:{target} does not name a function; write python:package.module:function.")
+    top = module.partition(".")[0]
+    with _here(module):
+        there = top in sys.modules
+        with suppress(ValueError, ImportError):
+            there = there or importlib.util.find_spec(top) is not None
+    if not there:
+        raise error(_no_module(top, f"python:{target}"))
 
 
 def called(
@@ -90,9 +107,8 @@ def called(
     Returns:
         What it returned, and the call as it can be shown.
     """
+    check_module(target, error)
     module, _, name = target.partition(":")
-    if not (module and name):
-        raise error(f"python:{target} does not name a function; write python:package.module:function.")
     function = imported(module, name, f"python:{target}", error, function=True)
     takes = set[str]()
     with suppress(TypeError, ValueError):  # some callables written in C have no signature to look at
@@ -107,3 +123,11 @@ def called(
         raise error(
             f"python:{target} failed: {call} raised {first_line(reason)}. Mend the function; it is called with {named}."
         ) from reason
+
+
+def _no_module(name: str, said: str) -> str:
+    return (
+        f"{said} cannot be imported: there is no module {name!r} among the installed packages, in PYTHONPATH or, for a "
+        "module that is typed, in the current folder. Install it, or name the folder that it lies in, as in "
+        "PYTHONPATH=FOLDER gradsculpt ..."
+    )

@@ -1,5 +1,6 @@
 """The names of data and networks, checked before anything is imported or read."""
 
+import os
 import re
 from collections.abc import Sequence
 from contextlib import suppress
@@ -9,7 +10,8 @@ from itertools import islice
 from pathlib import Path
 
 from gradsculpt.cli.sources import value
-from gradsculpt.errors import DataError, ModelError, did_you_mean
+from gradsculpt.errors import DataError, ModelError, RunError, did_you_mean
+from gradsculpt.extensions import check_module
 from gradsculpt.runs import is_run
 
 RECIPES = Path(__file__).parent.parent / "recipes"
@@ -70,23 +72,11 @@ def check_data(name: str, where: str) -> None:
     kinds = [source.arguments["name"] for source in value("gradsculpt.data.SOURCES")]
     prefix, colon, rest = name.partition(":")
     if (name in kinds and not colon) or (colon and any(kind.startswith(f"{prefix}:") for kind in kinds) and rest):
-        if prefix == "folder" and where.startswith("--") and not Path(rest).is_dir():
-            fact = "is no folder" if Path(rest).exists() else "does not exist"
-            raise DataError(f"{rest} {fact}; give the folder that the photos are in{_beside(Path(rest))}.")
         return
     hint = did_you_mean(name.lower(), kinds)
     if not hint and Path(name).is_dir():
         hint = f" Did you mean folder:{name}?"
     raise DataError(f"{where} {name} is not known, so there is nothing to read; choose from {', '.join(kinds)}.{hint}")
-
-
-def check_weights(name: str | None, where: str) -> None:
-    """Raise `ModelError` if weights that are typed are neither default nor there; `where` is what names them."""
-    if name not in (None, "default") and where.startswith("--") and not Path(name).exists():
-        raise ModelError(
-            f"there is no file of weights {name}; pass a .safetensors file, a state dict of torch.save, a run, or "
-            "default."
-        )
 
 
 def _beside(path: Path) -> str:
@@ -118,6 +108,41 @@ def check_model(name: str, where: str) -> None:
     choices = {each: f"{kind}:{each}" for kind in ("torchvision", "pretrained") for each in listed[kind]}
     near = did_you_mean(name, choices | {kind: kind for kind in kinds}, 3)
     raise ModelError(f"{where} {name} is not known; choose from {', '.join(kinds)}.{near}")
+
+
+def check_data_there(name: str) -> None:
+    """Raise `DataError` if data that are typed name a folder or a module that is not there."""
+    prefix, _, rest = name.partition(":")
+    if prefix == "python":
+        check_module(rest, DataError)
+    if prefix == "folder" and not (path := Path(rest).expanduser()).is_dir():
+        fact = "is no folder" if path.exists() else "does not exist"
+        raise DataError(f"{path} {fact}; give the folder that holds one folder of images a class{_beside(path)}.")
+
+
+def check_model_there(name: str) -> None:
+    """Raise `ModelError` if a network that is typed is a function of a module that is not there."""
+    prefix, _, rest = name.partition(":")
+    if prefix == "python":
+        check_module(rest, ModelError)
+
+
+def check_weights_there(name: str | None) -> None:
+    """Raise `ModelError` if weights that are typed are a file that is not there."""
+    default = str(value("gradsculpt.models.weights.DEFAULT"))
+    if name not in (None, default) and not Path(name).exists():
+        raise ModelError(
+            f"there is no file of weights {name}; pass a .safetensors file, a state dict of torch.save, a run "
+            f"directory, or {default} for the published ones.{did_you_mean(name, [default])}"
+        )
+
+
+def check_out(folder: Path) -> None:
+    """Raise `RunError` if a folder cannot be made, or not be written to."""
+    there = next((path for path in (folder, *folder.absolute().parents) if path.exists()), folder)
+    if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
+        fact = "may not be written to" if there.is_dir() else "is a file"
+        raise RunError(f"{folder} cannot be a folder: {there} {fact}, so nothing could be kept; pass another --out.")
 
 
 @cache

@@ -195,17 +195,19 @@ def check_named(names: Iterable[str | None], data: str | None = None, weights: I
     """
     given = list(filter(None, names))
     for each in weights if weights and any(_by_name(name, _WEIGHTLESS) for name in given) else ():
-        known.check_weights(each, "--weights")
+        known.check_weights_there(each)
     for name in given:
         _check_there(name)
         if _by_name(name):
-            model, own = _apart(name)
-            known.check_model(model, "the network")
-            known.check_weights(own, "--weights")
+            network, own = _apart(name)
+            known.check_model(network, "the network")
+            known.check_model_there(network)
+            known.check_weights_there(own)
         elif is_run(name):
             check_finished(Path(name))
     if data is not None:
         known.check_data(data, "--data")
+        known.check_data_there(data)
 
 
 def _check_there(name: str) -> None:

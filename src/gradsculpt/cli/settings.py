@@ -47,15 +47,17 @@ _EXAMPLES = (
     "gradsculpt train --resume --epochs 40 --out runs/en",
 )
 
-_NAMED = {"data": known.check_data, "model": known.check_model, "weights": known.check_weights}
+_NAMED = {"data": known.check_data, "model": known.check_model}
 """Settings that name something outside; the check of each."""
 
+_THERE = {"data": known.check_data_there, "model": known.check_model_there, "weights": known.check_weights_there}
 
-def read_settings(words: Sequence[str]) -> "TrainSettings":
+
+def read_settings(words: Sequence[str], *, new: bool = False) -> "TrainSettings":
     """Return the settings of a command line; what is not understood in it or in a file is an `ArgumentError`.
 
     A recipe, or several joined by +, comes first, then a configuration file, then the flags, in whatever order they are
-    typed; --resume starts from the run's own file.
+    typed; --resume starts from the run's own file. For a new training, what it names has to be there.
     """
     given = train_parser().read(words)
     contents = [documents.read(path) for path in given["config"] or ()]
@@ -66,7 +68,11 @@ def read_settings(words: Sequence[str]) -> "TrainSettings":
 
         run_config(resumed)
         files = [resumed, *files]
-    _check(files, given, words)
+    state = _check(files, given, words)
+    if new:
+        known.check_out(given["out"])
+        for name, check in _THERE.items() if resumed is None else ():
+            check(state.get(name, _takes()[name][1].default))
     from gradsculpt.cli.building import build
 
     settings = build(files, _without_config(words))
@@ -112,8 +118,8 @@ def _recipes(recipe: str | None, contents: Sequence[tuple[dict[str, Any], Place]
     return [recipe_path(name, said) for name in recipe.split("+")]
 
 
-def _check(files: Sequence[Path], given: Mapping[str, Any], words: Sequence[str]) -> None:
-    """Raise `ArgumentError` for what can be told of files and flags before the classes are imported."""
+def _check(files: Sequence[Path], given: Mapping[str, Any], words: Sequence[str]) -> dict[str, Any]:
+    """Return what files and flags say, by setting; what can be told before classes are imported is an error."""
     takes, state, places = _takes(), dict[str, Any](), dict[str, Place]()
     for path in files:
         content, place = documents.read(path)
@@ -141,6 +147,7 @@ def _check(files: Sequence[Path], given: Mapping[str, Any], words: Sequence[str]
         schema.check_complete(each, Place(str(places[name]), (name,)))
         if name in _NAMED:
             _NAMED[name](each, str(places[name]))
+    return state
 
 
 def _unknown(name: str, content: Mapping[str, Any], state: Mapping[str, Any], place: Place) -> ArgumentError:

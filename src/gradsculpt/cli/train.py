@@ -9,7 +9,7 @@ from gradsculpt.progress import Reporter
 
 def run(words: Sequence[str], reporter: Reporter) -> None:
     """Train a classifier and leave a run directory."""
-    settings = read_settings(words)
+    settings = read_settings(words, new=True)
     from gradsculpt.training import fit
 
     prepare()
