@@ -12,14 +12,7 @@ from gradsculpt.cli.folder import ResultFolder
 from gradsculpt.cli.grammar import canonical
 from gradsculpt.cli.images import NamedImage, add_image_options, batches, collect, predictions, target_classes, unread
 from gradsculpt.cli.limits import SHARE, at_least
-from gradsculpt.cli.networks import (
-    NamedNetwork,
-    add_network_options,
-    check_named,
-    check_places,
-    named_network,
-    read_words,
-)
+from gradsculpt.cli.networks import NamedNetwork, add_network_options, check_named, named_network, read_words
 from gradsculpt.cli.parser import Parser, command_parser
 from gradsculpt.cli.parts import attack_of, attribution, check_parts, family, is_typed, names
 from gradsculpt.cli.process import prepare
@@ -47,7 +40,6 @@ def run(words: Sequence[str], reporter: Reporter) -> None:
     """Write attacked images, their maps before and after, and the figures."""
     options = read_words(_parser(), words)
     check_named([options["model"] or options["network"]], options["data"])
-    check_places(options, map(Path, options["images"]))
     check_parts([options["method"]], "Attribution", "--method")
     check_parts([options["attack"]], "Attack", "--attack")
     prepare()

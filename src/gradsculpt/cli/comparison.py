@@ -8,14 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gradsculpt.cli.folder import file_name, numbered
-from gradsculpt.cli.networks import (
-    NETWORKS,
-    NamedNetwork,
-    add_weight_options,
-    check_named,
-    check_places,
-    named_networks,
-)
+from gradsculpt.cli.networks import NETWORKS, NamedNetwork, add_weight_options, check_named, named_networks
 from gradsculpt.cli.pages import add_page_options, check_page, scores_folder
 from gradsculpt.cli.parser import Options, command_parser
 from gradsculpt.cli.scoring import add_protocol, check_options, check_protocol, score
@@ -46,7 +39,6 @@ def comparison_options(words: Sequence[str]) -> Options:
     add_protocol(parser, words)
     options = parser.read(words)
     check_named(options["networks"], options["data"])
-    check_places({**options, "out": None})
     check_protocol(options)
     check_page(options["out"])
     return options

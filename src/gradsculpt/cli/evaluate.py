@@ -5,7 +5,7 @@ from functools import partial
 from pathlib import Path
 
 from gradsculpt.cli.folder import file_name
-from gradsculpt.cli.networks import NamedNetwork, Run, add_network_options, check_named, check_places, named_network
+from gradsculpt.cli.networks import NamedNetwork, Run, add_network_options, check_named, named_network
 from gradsculpt.cli.pages import add_page_options, check_page, scores_folder
 from gradsculpt.cli.parser import command_parser
 from gradsculpt.cli.process import prepare, result_console
@@ -36,7 +36,6 @@ def run(words: Sequence[str], reporter: Reporter) -> None:
     add_protocol(parser, words)
     options = parser.read(words)
     check_named([options["model"], options["network"]], options["data"])
-    check_places(options)
     check_protocol(options)
     page: Path | None = options["html"]
     if page is not None:

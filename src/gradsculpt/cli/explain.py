@@ -15,7 +15,6 @@ from gradsculpt.cli.networks import (
     NamedNetwork,
     add_network_options,
     check_named,
-    check_places,
     named_networks,
     networks_and_images,
     read_words,
@@ -46,9 +45,7 @@ _OVERLAID = 4  # with this many maps a row, the sheet leaves the overlays out
 def run(words: Sequence[str], reporter: Reporter) -> None:
     """Write heat maps, overlays and raw arrays of images."""
     options = read_words(_parser(), words)
-    names, paths = networks_and_images(options)
-    check_named(names, options["data"])
-    check_places(options, paths)
+    check_named(networks_and_images(options)[0], options["data"])
     check_parts(options["method"], "Attribution", "--method")
     prepare()
     with locked(options["out"], "explain", reporter.say):

@@ -6,7 +6,7 @@ from pathlib import Path
 from gradsculpt.cli.folder import ResultFolder, file_name
 from gradsculpt.cli.images import class_index, evenly_spaced, pixels01
 from gradsculpt.cli.limits import at_least
-from gradsculpt.cli.networks import add_data_options, add_network_options, check_named, check_places, named_network
+from gradsculpt.cli.networks import add_data_options, add_network_options, check_named, named_network
 from gradsculpt.cli.parser import Options, command_parser, without_effect
 from gradsculpt.cli.process import prepare
 from gradsculpt.locks import locked
@@ -36,7 +36,6 @@ def run(words: Sequence[str], reporter: Reporter) -> None:
     parser.add_settings("gradsculpt.visualize.Ascent", common=("steps", "output", "seed"))
     options = parser.read(words)
     check_named([options["model"], options["network"]], options["data"])
-    check_places(options)
     if options["colours"] != "data":
         without_effect(words, ("data", "data_dir", "cache_dir"), "without --colours data")
     prepare()

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from gradsculpt.cli.folder import file_name, numbered
-from gradsculpt.cli.known import check_image_there
 from gradsculpt.cli.limits import at_least
 from gradsculpt.cli.networks import NamedNetwork, add_data_options
 from gradsculpt.cli.parser import Options, Parser, without_effect
@@ -149,7 +148,8 @@ def _files(paths: Sequence[Path]) -> list[tuple[Path, str]]:
 
     files, names = list[Path](), list[str]()
     for path in paths:
-        check_image_there(path)
+        if not path.exists():
+            raise DataError(f"there is no file or folder {path}; mind the spelling.")
         root, inside = path.parent, [path]
         if path.is_dir():
             root, inside = path, [file for file in sorted(path.rglob("*")) if file.suffix.lower() in SUFFIXES]

@@ -133,12 +133,6 @@ def check_weights_there(name: str | None) -> None:
         )
 
 
-def check_image_there(path: Path) -> None:
-    """Raise `DataError` if there is no such file or folder."""
-    if not path.exists():
-        raise DataError(f"there is no file or folder {path}; mind the spelling.")
-
-
 def check_out(folder: Path) -> None:
     """Raise `RunError` if a folder cannot be made, or not be written to."""
     there = next((path for path in (folder, *folder.absolute().parents) if path.exists()), folder)

@@ -205,16 +205,6 @@ def check_named(names: Iterable[str | None], data: str | None = None) -> None:
         known.check_data_there(data)
 
 
-def check_places(options: Options, images: Iterable[Path] = ()) -> None:
-    """Raise an error if weights or images that are typed are not there, or `out` cannot be had; nothing is imported."""
-    for weights in options["weights"] or ():
-        known.check_weights_there(weights)
-    for path in images:
-        known.check_image_there(path)
-    if options["out"] is not None:
-        known.check_out(options["out"])
-
-
 def _check_there(name: str) -> None:
     """Raise `RunError` unless a word names a network, or a path that exists and is nothing else."""
     if _by_name(name) or known.is_run(name):
