@@ -17,8 +17,8 @@ SOURCE = Path(gradsculpt.__file__).parent
 ROWS: tuple[frozenset[str], ...] = tuple(
     frozenset(row.split())
     for row in (
-        "errors extensions checks inputs files locks machine wording numerics process progress fingerprint "
-        "configuration graph eager dispatch kernels diagnosis gradients outputs isolation drawing notebook",
+        "errors extensions checks inputs files locks machine runs wording numerics process progress fingerprint "
+        "configuration graph eager dispatch kernels diagnosis gradients outputs isolation lettering drawing notebook",
         "penalties perturbations",
         "attributions objectives",
         "attacks metrics",
@@ -34,9 +34,11 @@ SAME_ROW = frozenset(
     {
         ("checks", "errors"),
         ("configuration", "errors"),
+        ("drawing", "lettering"),
         ("eager", "errors"),
         ("extensions", "errors"),
         ("locks", "errors"),
+        ("runs", "errors"),
         ("progress", "wording"),
         ("outputs", "wording"),
         ("inputs", "wording"),

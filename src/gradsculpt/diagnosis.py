@@ -28,6 +28,13 @@ _DEAD_ENDS = {
 """Names of nodes through which a gradient cannot be differentiated further, and why."""
 
 _OTHERS = "the images are of another type than the network, or on another device; convert one of them, as by x.to(...)."
+_CHANNELS = (
+    "the network does not take images with so many channels; a batch [N, C, H, W] with those of the network is needed. "
+    "Of images with channels last, [N, H, W, C], pass x.permute(0, 3, 1, 2) or array.transpose(0, 3, 1, 2)."
+)
+_SIZE = (
+    "the network does not take images of this size, or its layers do not fit each other; pass such as it was built for."
+)
 _OVERWRITTEN = (
     "the network overwrites the images that it is given, so there is no gradient at them. Let its first operation work "
     "out of place (x = x - mean instead of x -= mean)."
@@ -52,6 +59,8 @@ _REFUSALS = {
     "a leaf Variable that requires grad is being used in an in-place": _OVERWRITTEN,
     "more than one element of the written-to tensor": _OVERWRITTEN,
     r"type \(.*should be the same|same dtype|expected scalar type|on the same device": _OTHERS,
+    r"to have \d+ channels, but got \d+ channels|running_mean should contain": _CHANNELS,
+    r"mat1 and mat2 shapes|Kernel size can't be greater|Output size is too small": _SIZE,
     "modified by an inplace operation": (
         "the network overwrites in place what its derivative needs; call that operation out of place."
     ),

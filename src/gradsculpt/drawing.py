@@ -6,6 +6,8 @@ from typing import Any
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
+from gradsculpt.lettering import lettered
+
 _DOTS = 110
 
 
@@ -24,6 +26,12 @@ class Drawing(Figure):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         FigureCanvasAgg(self)
+
+    def savefig(self, fname: Any, **options: Any) -> None:
+        """Save the figure as matplotlib does, with letters of any script."""
+        svg = options.get("format", str(fname).rpartition(".")[2]) in ("svg", "svgz")
+        with lettered(self, squares=not svg):
+            super().savefig(fname, **options)
 
     def _repr_png_(self) -> bytes:
         stream = io.BytesIO()

@@ -1,6 +1,7 @@
 """Between pixel values in [0, 1] and what a network takes."""
 
 from collections.abc import Callable
+from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import wraps
 from inspect import signature
@@ -16,6 +17,9 @@ from gradsculpt.wording import counted
 
 Bounds = tuple[float | Tensor, float | Tensor]
 """The least and the greatest value of an image, as the model takes it: numbers, or one a channel as [1, C, 1, 1]."""
+
+_LEVELS = 10.0  # no mean of images in [0, 1], and none of images in 8 bits, is near it
+_BEYOND = 0.5  # so far from [0, 1] no image is, whatever resampled it
 
 
 @dataclass(frozen=True)
@@ -47,6 +51,11 @@ class InputSpace:
             )
         for std in self.std:
             checks.positive("std", std)
+        if any(abs(mean) > _LEVELS for mean in self.mean):
+            raise ArgumentError(
+                f"mean={checks.told(self.mean)} is of pixels up to 255, while images are taken in [0, 1]; divide mean "
+                "and std by 255."
+            )
 
     def normalize(self, x01: Tensor) -> Tensor:
         """Map images in [0, 1] to model input; shape [N, C, H, W] is kept."""
@@ -71,8 +80,19 @@ class InputSpace:
         return eps / torch.tensor(self.std).view(1, -1, 1, 1)
 
     def _channels(self, like: Tensor) -> tuple[Tensor, Tensor]:
-        if like.ndim != 4 or like.shape[1] != len(self.mean):
-            raise ArgumentError(f"images have shape {list(like.shape)}; this space needs [N, {len(self.mean)}, H, W].")
+        count = len(self.mean)
+        if like.ndim != 4 or like.shape[1] != count:
+            last = like.ndim in (3, 4) and like.shape[-1] == count
+            remedy = "" if like.ndim == 4 else " Add the batch dimension of a single image with x[None]."
+            if last:
+                order = "(0, 3, 1, 2)" if like.ndim == 4 else "(2, 0, 1)"
+                remedy = f" Channels are last: pass x.permute{order} or array.transpose{order}.{remedy}"
+            raise ArgumentError(f"images have shape {list(like.shape)}; this space needs [N, {count}, H, W].{remedy}")
+        if not like.is_floating_point():
+            raise ArgumentError(
+                f"images have dtype {like.dtype}, in which nothing can be normalised; pass numbers in [0, 1], for "
+                "instance x.float() / 255 for 8-bit images."
+            )
         mean, std = like.new_tensor((self.mean, self.std)).view(2, 1, -1, 1, 1)
         return mean, std
 
@@ -100,17 +120,55 @@ def as_images(model: object, x: Any) -> Tensor:
     return images.to(weight.device, weight.dtype if images.is_floating_point() else images.dtype)
 
 
+def plausible(model: object, x: Tensor) -> Tensor:
+    """Return images if they may be what a model takes, of which much is not known.
+
+    Raises: ArgumentError if the model cannot be called, or images are far from [0, 1] where it has an `InputSpace`, as
+        a `Classifier` has, so that it takes images in [0, 1].
+    """
+    if not callable(model):
+        raise ArgumentError(
+            f"model={checks.told(model)} cannot be called; pass a network or a function from images to logits."
+        )
+    if not isinstance(getattr(model, "space", None), InputSpace) or not x.is_floating_point() or not x.numel():
+        return x  # what it takes is not known, or is refused elsewhere
+    low, high = (float(end) for end in x.detach().aminmax())
+    if low < -_BEYOND or high > 1 + _BEYOND:  # maps of NaN are NaN, and those of other images none the worse
+        raise ArgumentError(
+            f"x has values from {low:g} to {high:g}, while this {type(model).__name__} takes images in [0, 1] and "
+            "normalises them itself; divide by 255 what goes up to 255, and of normalised images pass "
+            "model.space.denormalize(x), or model.network in place of the model."
+        )
+    return x
+
+
 def arrays_as_images(method: Callable[..., Any], place: int) -> Callable[..., Any]:
-    """Return a method that takes a model first, and images at a place, in arrays and lists as well as in tensors."""
+    """Return a method that takes a model first, and images at a place, in arrays and lists as well as in tensors.
+
+    Images have to be `plausible`, but for those that another such method passes on, which may have been altered.
+    """
     name = [*signature(method).parameters, *[""] * place][place]
 
     @wraps(method)
     def taking_arrays(self: Any, *args: Any, **kwargs: Any) -> Any:
         model = args[0] if args else kwargs.get("model")
+
+        def read(given: Any) -> Tensor:
+            images = as_images(model, given)
+            return images if _WITHIN.get() else plausible(model, images)
+
         if len(args) >= place:
-            args = (*args[: place - 1], as_images(model, args[place - 1]), *args[place:])
+            args = (*args[: place - 1], read(args[place - 1]), *args[place:])
         elif name in kwargs:
-            kwargs[name] = as_images(model, kwargs[name])
-        return method(self, *args, **kwargs)
+            kwargs[name] = read(kwargs[name])
+        token = _WITHIN.set(True)
+        try:
+            return method(self, *args, **kwargs)
+        finally:
+            _WITHIN.reset(token)
 
     return taking_arrays
+
+
+_WITHIN: ContextVar[bool] = ContextVar("within", default=False)
+"""Whether images come from a method that has had its own looked at."""

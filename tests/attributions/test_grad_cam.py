@@ -41,7 +41,7 @@ def test_without_a_layer_it_is_the_last_with_more_than_one_place() -> None:
 def test_hooks_are_gone_even_after_a_failure() -> None:
     net, (x, y) = model(), batch()
     net.append(nn.Linear(99, 3).double())
-    with pytest.raises(RuntimeError):
+    with pytest.raises(ModelError, match="of this size"):
         GradCAM()(net, x, y)
     assert not any(module._forward_hooks for module in net.modules())
 

@@ -240,7 +240,7 @@ def test_runs_are_compared_on_what_all_of_them_held_out(
     (other / "config.yaml").write_text(f"data: folder:{place / 'photos'}\nval_fraction: 0.4\n")
     words = ["compare", str(other), str(place / "run"), "--groups", "accuracy", "--count", "1"]
     assert main([*words, "--out", str(tmp_path / "page.html")]) == 0
-    assert "only the 2 images are scored that neither other nor run has seen" in capfd.readouterr().err
+    assert "scored is what neither other nor run has seen, 2 images" in capfd.readouterr().err
     names = [[row["image"] for row in rows(tmp_path / "page-scores" / name)] for name in ("other", "run")]
     assert names[0] == names[1]
 

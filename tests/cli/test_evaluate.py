@@ -12,13 +12,14 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from torch import nn
 from torchvision.models import shufflenet_v2_x0_5
 
 from gradsculpt.attributions import SmoothGrad
 from gradsculpt.cli.main import main
 from gradsculpt.cli.networks import NamedNetwork
 from gradsculpt.cli.parser import command_parser
-from gradsculpt.cli.scoring import add_protocol, read_protocol
+from gradsculpt.cli.scoring import add_protocol, batch_size, read_protocol
 from gradsculpt.errors import ArgumentError
 from gradsculpt.evaluation import (
     Accuracy,
@@ -85,7 +86,14 @@ def rows(folder: Path) -> list[dict[str, str]]:
 
 def test_without_flags_the_protocol_is_the_plain_one(subject: NamedNetwork) -> None:
     assert read_protocol(options(), subject) == Protocol()
-    assert (options()["limit"], options()["batch_size"]) == (None, 64)
+    assert (options()["limit"], options()["batch_size"]) == (None, None)
+
+
+def test_large_images_are_scored_few_at_once_and_small_ones_many() -> None:
+    sizes = {32: (16, 64), 112: (16, 32), 224: (8, 8), 1024: (1, 1)}
+    for side, expected in sizes.items():
+        named = NamedNetwork("mine", Classifier(nn.Identity(), InputSpace((0.5,) * 3, (0.5,) * 3), ("a", "b"), side))
+        assert tuple(batch_size(named, quick) for quick in (True, False)) == expected
 
 
 def test_quick_and_full_choose_the_protocol_and_flags_override_it(subject: NamedNetwork) -> None:

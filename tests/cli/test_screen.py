@@ -74,8 +74,11 @@ def test_the_examples_of_the_help_are_understood(
 ) -> None:
     examples = shown(capfd, name, "--help").partition("examples:\n")[2].splitlines()
     monkeypatch.chdir(tmp_path)
-    for folder in ("runs/en", "runs/std", "photos"):
+    Path("photos").mkdir()
+    for folder in ("runs/en", "runs/std"):
         Path(folder).mkdir(parents=True)
+        (Path(folder) / "model.json").touch()
+    Path("weights.pth").touch()
     Path("cat.jpg").touch()
 
     def stopped(*given: object) -> None:

@@ -14,6 +14,7 @@ from gradsculpt.evaluation import (
     Accuracy,
     Column,
     EvaluationBatch,
+    Fidelity,
     GroundTruth,
     MetricGroup,
     Protocol,
@@ -178,6 +179,23 @@ def test_yardsticks_do_not_depend_on_batches_and_cost_few_images() -> None:
     for name, entry in whole.entries.items():
         assert split[name].random_map == pytest.approx(entry.random_map, abs=1e-5), name
         assert split[name].chance == pytest.approx(entry.chance, abs=1e-5), name
+
+
+def test_a_yardstick_that_takes_passes_through_the_network_is_of_few_images() -> None:
+    asked = list[int]()
+
+    class Counted(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            asked.append(len(x))
+            return x.flatten(1)[:, :3]
+
+    images = torch.rand(TRIALS, 3, 8, 8, generator=torch.Generator().manual_seed(0))
+    given = [(images, torch.zeros(TRIALS, dtype=torch.long))]
+    card = evaluate(Counted(), given, Protocol((Fidelity(steps=2),)))
+    once = TRIALS * (2 * 3 + 3)  # shares 0, .5 and 1 of insertion and deletion, and 0, 1 and 2 regions
+    assert Fidelity.trials == 8
+    assert once * (1 + 2 * 8 / TRIALS) <= sum(asked) < once * (1 + 2 * 8 / TRIALS) + 4 * TRIALS
+    assert card["insertion"].random_map is not None
 
 
 def test_yardsticks_are_kept_with_the_card_and_left_out_of_the_table_of_values(tmp_path: Path) -> None:

@@ -166,7 +166,7 @@ def test_a_composition_asks_for_the_teacher_of_its_part() -> None:
     wanted = TeacherSpecification(MaxEntropy(0.1), 5, 3, 0.2)
     network, (x, y), maps = NETWORKS["max pool"](), images(), explanations()
     for whole in (part, 0.5 * part, AdversarialTraining(L1(0.01)) + warmup(3) * (MaxEntropy(0.1) + part)):
-        assert whole.requirements == Requirements(teacher=wanted)
+        assert whole.requirements.teacher == wanted
         taught = whole.with_teacher(teacher()).at(Moment(epoch=9.0))
         assert taught(network, x, y, maps).terms[TERM].item() > 0
     ordinary: list[Objective] = [CrossEntropy(), MaxEntropy(0.1) + LocalGradientAlignment(0.1, 0.1, 0.1)]

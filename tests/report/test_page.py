@@ -209,10 +209,27 @@ def test_each_sample_has_its_file_its_class_and_how_sure_the_network_is(report: 
     assert views[1].maps.probability == pytest.approx(expected.tolist(), abs=1e-5)
 
 
+def test_a_map_says_of_which_class_it_is_and_how_likely_the_network_holds_it(report: Report) -> None:
+    views, samples = report
+    page = " ".join(re.sub(r"data:[^\"]*", "", render(views, samples)).split())
+    with torch.no_grad():
+        pixels = torch.from_numpy(np.stack([sample.pixels for sample in samples])).permute(0, 3, 1, 2) / 255
+        shares = _classifier(1)(pixels).softmax(dim=1)
+    assert "the true one, which stands below the map" in page
+    assert views[1].maps.explained == ["ab"[sample.label] for sample in samples]
+    for row, sample in zip(shares, samples, strict=True):
+        wrong = int(row.argmax()) != sample.label
+        more = f", which it gives {row[sample.label]:.0%}" if wrong else ""
+        assert f"<figcaption>map of {'ab'[sample.label]}{more}</figcaption>" in page
+    assert False in views[1].maps.correct  # so that the case is among them
+
+
 def test_pictures_come_before_scores_and_settings_last(page: str) -> None:
     places = [page.index(text) for text in ('class="summary"', 'id="maps"', 'id="scores"', 'id="plots"', 'id="how"')]
     assert places == sorted(places)
     end = page[places[-1] :]
+    assert "About one</dt><dd><code>L1(0.01)" in end
+    assert "{&#39;" not in end
     assert date.today().isoformat() in end
     assert f"torch {version('torch')}" in end
     for setting in ("Seed", "Target", "steps=4", "L1(0.01)"):
@@ -319,6 +336,8 @@ def test_the_sheet_has_a_column_a_run_and_one_for_the_truth_if_it_is_known(repor
         Image.open(io.BytesIO(sheet(views, shown))) for shown in (samples, [replace(s, truth=None) for s in samples])
     )
     assert whole.width > blind.width
+    several = Image.open(io.BytesIO(sheet([views[0]] * 3, samples)))
+    assert several.width < whole.width  # three have no room for overlays: image, truth, 3 against 2 + 2 * 2
     assert abs(whole.height - blind.height) < 30
 
 

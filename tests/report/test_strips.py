@@ -27,6 +27,12 @@ def test_a_score_without_an_end_gets_room_for_all_that_is_shown() -> None:
     assert drawn.high == "108"
 
 
+def test_the_ends_of_a_range_are_plain_numbers() -> None:
+    score = Score("spots", 0.0, math.inf, "lower")
+    ends = [strip([Entry("g", score, high, 0.0, high, 9)]).high for high in (3232.0, 12.34)]
+    assert ends == ["3491", "13.3"]  # by hand: 8% beyond the largest
+
+
 def test_what_is_all_zero_or_not_finite_has_a_strip_too() -> None:
     score = Score("count", -math.inf, math.inf, None)
     for value in (0.0, math.inf, math.nan):

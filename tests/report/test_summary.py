@@ -1,5 +1,6 @@
 """The summary of the page: what was compared, gained and paid, by hand; groups count once, and costs come first."""
 
+from dataclasses import replace
 from typing import Any, Literal
 
 import pytest
@@ -67,6 +68,13 @@ def test_a_comparison_is_told_in_four_sentences() -> None:
     assert cost == "It cost accuracy (85.6% to 79.6%) and calibration (brier 0.200 to 0.300)."
     assert left.startswith("What the numbers cannot say: whether a second training")
     assert "nobody has marked" in left
+
+
+def test_a_folder_is_called_one() -> None:
+    card = _card("net", **FIRST)
+    card = replace(card, settings={**card.settings, "data": "folder:C:/my photos", "split": None})
+    first, *_ = sentences(["net"], [card], score_groups([card]))
+    assert first == "net was scored on 100 images of the folder C:/my photos."
 
 
 def test_accuracy_is_named_first_whatever_else_is_lost() -> None:

@@ -118,6 +118,7 @@ class Manipulation(Attack):
 
     def run(self, model: Model, attribution: Attribution, x: Tensor, y: Tensor) -> Attacked:
         """Return the attacked images, how far each got, and what led there."""
+        checks.of_type("attribution", attribution, Attribution)
         with arithmetic(create_graph=False):
             x = source(as_images(model, x), create_graph=False)
             y = clean_classes(model, x, y)

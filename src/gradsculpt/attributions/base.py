@@ -1,11 +1,13 @@
 """How a map is read from a model."""
 
 from abc import ABC, abstractmethod
-from typing import Any
+from typing import Any, Self
 
-from torch import Tensor
+import numpy as np
+from torch import Tensor, nn
 
 from gradsculpt import checks
+from gradsculpt.errors import ArgumentError
 from gradsculpt.gradients import Model
 from gradsculpt.inputs import arrays_as_images
 
@@ -40,6 +42,16 @@ class Attribution(ABC):
         if "__call__" in vars(cls):
             cls.__call__ = arrays_as_images(cls.__call__, place=2)  # type: ignore[method-assign]
 
+    def __new__(cls, *args: Any, **kwargs: Any) -> Self:
+        """Refuse a network and images, which come with the call, among the settings."""
+        if len(args) > 1 and isinstance(args[0], nn.Module) and isinstance(args[1], Tensor | np.ndarray):
+            name = cls.__name__
+            raise ArgumentError(
+                f"{name} is made of its settings, and takes a network and images when it is called; write "
+                f"{name}()(model, x, target)."
+            )
+        return super().__new__(cls)
+
     @property
     def is_derivative(self) -> bool:
         """Whether maps are derivatives of the network itself, so that where it is piecewise linear they have no slope.
@@ -63,7 +75,8 @@ class Attribution(ABC):
             create_graph: Whether the maps can be differentiated further.
 
         Raises:
-            ArgumentError: If there are no images, x is no floating-point batch, or a class is out of range.
+            ArgumentError: If there are no images, x is no floating-point batch, or far from [0, 1] where the model
+                is a `Classifier`, or a class is out of range.
             ModelError: If the model returns no logits, no gradient leads from these to the images although they change
                 with them, or a map of this kind would be wrong for it.
         """

@@ -17,19 +17,26 @@ IMAGES = 32
 BUDGET = 3 * 2**28
 """Bytes that the activations of a pass may take; with the gradients of a few layers, a process needs 1 GiB for it."""
 
+_MOST = 6144
+"""Bytes that no network keeps for an entry of an image: deep ones keep about one thousand."""
+
 _SHARE_OF_FREE = 0.5  # of the memory of an accelerator: the gradients come on top
 
 
 def images_per_pass(model: Model, x: Tensor) -> int:
     """Return how many images like those of x, [N, C, H, W], a pass there and back may have, at least 1.
 
-    It takes a forward pass of one image. Where that fails, as in networks for batches of one size, it is `IMAGES`.
+    It takes a forward pass of one image, unless images are small. Where that fails, as in networks for batches of one
+    size, it is `IMAGES`.
     """
+    budget = _budget(x.device)
+    if IMAGES * x[:1].numel() * _MOST <= budget:
+        return IMAGES
     try:
         each = activation_bytes(model, x[:1])
     except Exception:  # whatever a stranger's network raises for a single image: the maps may do without
         return IMAGES
-    return max(1, min(IMAGES, _budget(x.device) // max(1, each)))
+    return max(1, min(IMAGES, budget // max(1, each)))
 
 
 def activation_bytes(model: Model, x: Tensor) -> int:

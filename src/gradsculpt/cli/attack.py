@@ -10,9 +10,25 @@ from typing import TYPE_CHECKING, Any
 
 from gradsculpt.cli.folder import ResultFolder
 from gradsculpt.cli.grammar import canonical
-from gradsculpt.cli.images import NamedImage, add_image_options, batches, collect, predictions, target_classes, unread
+from gradsculpt.cli.images import (
+    NamedImage,
+    add_image_options,
+    batches,
+    check_images,
+    collect,
+    predictions,
+    target_classes,
+    unread,
+)
 from gradsculpt.cli.limits import SHARE, at_least
-from gradsculpt.cli.networks import NamedNetwork, add_network_options, check_named, named_network, read_words
+from gradsculpt.cli.networks import (
+    NamedNetwork,
+    add_network_options,
+    check_named,
+    named_network,
+    networks_and_images,
+    read_words,
+)
 from gradsculpt.cli.parser import Parser, command_parser
 from gradsculpt.cli.parts import attack_of, attribution, check_parts, family, is_typed, names
 from gradsculpt.cli.process import prepare
@@ -39,7 +55,9 @@ _SMOOTHED = (
 def run(words: Sequence[str], reporter: Reporter) -> None:
     """Write attacked images, their maps before and after, and the figures."""
     options = read_words(_parser(), words)
-    check_named([options["model"] or options["network"]], options["data"])
+    check_named([options["model"] or options["network"]], options["data"], options["weights"])
+    (_, *others), paths = networks_and_images(options)
+    check_images([*map(Path, others), *paths], options, words)
     check_parts([options["method"]], "Attribution", "--method")
     check_parts([options["attack"]], "Attack", "--attack")
     prepare()
@@ -58,7 +76,7 @@ def _attack(options: dict[str, Any], words: Sequence[str], reporter: Reporter) -
     if options["steps"] is not None and is_typed(options["attack"], "steps"):
         raise ArgumentError("--steps and the steps in --attack say the same thing twice; leave one of them away.")
     attack = attack_of(options["attack"], steps=options["steps"], bounds=network.bounds)
-    images, unreadable = collect(network, [Path(word) for word in options["images"]], options, reporter, words)
+    images, unreadable = collect(network, [Path(word) for word in options["images"]], options, reporter)
     attack = _sized(attack, options["eps"], network, images[0].pixels.size)
     folder, classifier, done = ResultFolder(options["out"], _SHEET_ROWS), network.classifier, 0
     with reporter.work(f"attacking {network.name}", len(images)) as tell:

@@ -38,8 +38,8 @@ def comparison_options(words: Sequence[str]) -> Options:
     add_page_options(parser, "--out", Path("report.html"), "The page.")
     add_protocol(parser, words)
     options = parser.read(words)
-    check_named(options["networks"], options["data"])
-    check_protocol(options)
+    check_named(options["networks"], options["data"], options["weights"])
+    check_protocol(options, options["networks"])
     check_page(options["out"])
     return options
 

@@ -70,7 +70,8 @@ def _make_room(settings: "TrainSettings") -> None:
     """Remove the run of an earlier demo; raise `RunError` if the folder holds another run."""
     from dataclasses import replace
 
-    from gradsculpt.training.resuming import CONFIG, run_config
+    from gradsculpt.runs import CONFIG
+    from gradsculpt.training.resuming import run_config
 
     config = settings.out / CONFIG
     if not config.is_file():

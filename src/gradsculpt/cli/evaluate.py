@@ -13,6 +13,7 @@ from gradsculpt.cli.scoring import FILE, VALUES, add_protocol, check_options, ch
 from gradsculpt.errors import ArgumentError
 from gradsculpt.locks import locked
 from gradsculpt.progress import Reporter
+from gradsculpt.runs import is_run
 
 _TOLD = (
     "Score a network's accuracy, and the sparsity, robustness, fidelity and truth of its maps. An evaluation that was "
@@ -35,11 +36,16 @@ def run(words: Sequence[str], reporter: Reporter) -> None:
     add_page_options(parser, "--html", None, "A page with the scores and maps, and a picture of the maps beside it.")
     add_protocol(parser, words)
     options = parser.read(words)
-    check_named([options["model"], options["network"]], options["data"])
-    check_protocol(options)
+    check_named([options["model"], options["network"]], options["data"], options["weights"])
+    check_protocol(options, [options["network"], options["model"]])
     page: Path | None = options["html"]
     if page is not None:
         check_page(page)
+    named = options["network"] or options["model"]
+    if named and page is None and options["out"] is None and not is_run(named):
+        raise ArgumentError(
+            f"{named} is no run with a folder for its scores; pass --out FOLDER, or --html FILE for a page."
+        )
     from gradsculpt.cli.scored_images import scored_images
     from gradsculpt.cli.showing import samples, view, write_page
     from gradsculpt.report import table
@@ -63,10 +69,4 @@ def _folder(network: NamedNetwork, folder: Path | None, page: Path | None) -> Pa
     """Return the folder of a network's scores: the one that is given, the run directory, or one beside the page."""
     if folder is None and isinstance(network, Run):
         return network.path
-    if folder is None and page is not None:
-        return scores_folder(page) / file_name(network.name)
-    if folder is None:
-        raise ArgumentError(
-            f"{network.name} is no run with a folder for its scores; pass --out FOLDER, or --html FILE for a page."
-        )
-    return folder
+    return folder or scores_folder(page or Path()) / file_name(network.name)

@@ -9,7 +9,16 @@ from typing import TYPE_CHECKING
 
 from gradsculpt.cli.folder import ResultFolder, file_name
 from gradsculpt.cli.grammar import canonical
-from gradsculpt.cli.images import NamedImage, add_image_options, batches, collect, predictions, target_classes, unread
+from gradsculpt.cli.images import (
+    NamedImage,
+    add_image_options,
+    batches,
+    check_images,
+    collect,
+    predictions,
+    target_classes,
+    unread,
+)
 from gradsculpt.cli.limits import SHARE, at_least
 from gradsculpt.cli.networks import (
     NamedNetwork,
@@ -45,7 +54,9 @@ _OVERLAID = 4  # with this many maps a row, the sheet leaves the overlays out
 def run(words: Sequence[str], reporter: Reporter) -> None:
     """Write heat maps, overlays and raw arrays of images."""
     options = read_words(_parser(), words)
-    check_named(networks_and_images(options)[0], options["data"])
+    names, paths = networks_and_images(options)
+    check_named(names, options["data"], options["weights"])
+    check_images(paths, options, words)
     check_parts(options["method"], "Attribution", "--method")
     prepare()
     with locked(options["out"], "explain", reporter.say):
@@ -61,7 +72,7 @@ def _explain(options: Options, words: Sequence[str], reporter: Reporter) -> None
         {canonical(text): attribution(text, options["output"], network.bounds) for text in options["method"]}
         for network in networks
     ]
-    collected = [collect(each, paths, options, Reporter() if i else reporter, words) for i, each in enumerate(networks)]
+    collected = [collect(each, paths, options, Reporter() if i else reporter) for i, each in enumerate(networks)]
     images, unreadable = [images for images, _ in collected], collected[0][1]
     if any([image.name for image in each] != [image.name for image in images[0]] for each in images):
         raise ArgumentError("the runs split this data in different ways, so their images differ; pass image files.")

@@ -35,7 +35,7 @@ def run(words: Sequence[str], reporter: Reporter) -> None:
     parser.add_argument("--batch_size", type=int, default=16, limit=at_least(1), help="Classes at once.")
     parser.add_settings("gradsculpt.visualize.Ascent", common=("steps", "output", "seed"))
     options = parser.read(words)
-    check_named([options["model"], options["network"]], options["data"])
+    check_named([options["model"], options["network"]], options["data"], options["weights"])
     if options["colours"] != "data":
         without_effect(words, ("data", "data_dir", "cache_dir"), "without --colours data")
     prepare()

@@ -65,20 +65,26 @@ def add_image_options(parser: Parser, count: int) -> None:
     parser.add_argument("--strict", action="store_true", group="images", help="Stop at the first unreadable file.")
 
 
-def collect(
-    network: NamedNetwork, paths: Sequence[Path], options: Options, reporter: Reporter, words: Sequence[str] = ()
-) -> tuple[list[NamedImage], list[str]]:
-    """Return images at the size of a network, and what is wrong with the files that cannot be read.
-
-    Paths are those of files, and of folders of files; options those of `add_image_options`, and `out`, as they stand in
-    the words.
-    """
-    from gradsculpt.data.decode import decode
-
+def check_images(paths: Sequence[Path], options: Options, words: Sequence[str]) -> None:
+    """Raise an error if no images are named, or files that are not there; nothing is imported."""
     if bool(paths) == bool(options["data"]):
         raise ArgumentError("nothing to explain, or two things; pass image files or folders, or --data with --count.")
     if paths:
         without_effect(words, ("count", "split", "data_dir", "cache_dir"), "on image files, only with --data")
+    for path in paths:
+        if not path.exists():
+            raise DataError(f"there is no file or folder {path}; mind the spelling.")
+
+
+def collect(
+    network: NamedNetwork, paths: Sequence[Path], options: Options, reporter: Reporter
+) -> tuple[list[NamedImage], list[str]]:
+    """Return images at the size of a network, and what is wrong with the files that cannot be read.
+
+    Paths are those of files, and of folders of files; options those of `add_image_options`, and `out`.
+    """
+    from gradsculpt.data.decode import decode
+
     if options["data"]:
         data = getattr(network.data(options, reporter), options["split"])
         chosen = evenly_spaced(len(data), options["count"])
@@ -148,8 +154,6 @@ def _files(paths: Sequence[Path]) -> list[tuple[Path, str]]:
 
     files, names = list[Path](), list[str]()
     for path in paths:
-        if not path.exists():
-            raise DataError(f"there is no file or folder {path}; mind the spelling.")
         root, inside = path.parent, [path]
         if path.is_dir():
             root, inside = path, [file for file in sorted(path.rglob("*")) if file.suffix.lower() in SUFFIXES]

@@ -3,6 +3,7 @@
 import os
 import re
 from collections.abc import Sequence
+from contextlib import suppress
 from functools import cache
 from importlib.util import find_spec
 from itertools import islice
@@ -11,10 +12,10 @@ from pathlib import Path
 from gradsculpt.cli.sources import value
 from gradsculpt.errors import DataError, ModelError, RunError, did_you_mean
 from gradsculpt.extensions import check_module
+from gradsculpt.runs import is_run
 
 RECIPES = Path(__file__).parent.parent / "recipes"
 
-_OF_RUNS = ("gradsculpt.models.checkpoint.DESCRIPTION", "gradsculpt.training.resuming.CONFIG")
 _WEIGHTS = (".pth", ".pt", ".ckpt", ".bin", ".safetensors")
 _LOOKED_AT = 1000
 
@@ -37,11 +38,6 @@ def likely_option(word: str, options: Sequence[str]) -> str:
     }
     meant = [text for text, holds in readings.items() if holds and text.partition(" ")[0] in options]
     return f" Did you mean {meant[0]}?" if meant else ""
-
-
-def is_run(word: str) -> bool:
-    """Tell a run directory."""
-    return any((Path(word) / value(name)).is_file() for name in _OF_RUNS)
 
 
 def is_network(word: str) -> bool:
@@ -83,6 +79,14 @@ def check_data(name: str, where: str) -> None:
     raise DataError(f"{where} {name} is not known, so there is nothing to read; choose from {', '.join(kinds)}.{hint}")
 
 
+def _beside(path: Path) -> str:
+    """Return the name of a folder that may be meant by a path, in words."""
+    with suppress(OSError):
+        near = did_you_mean(path.name, {each.name: str(each) for each in path.parent.iterdir() if each.is_dir()})
+        return near.replace(" Did you mean", ", perhaps").removesuffix("?")
+    return ""
+
+
 def check_model(name: str, where: str) -> None:
     """Raise `ModelError` if a name is none of a network; `where` is what names it."""
     kinds = [kind for kind, _ in value("gradsculpt.models.MODELS")]
@@ -112,8 +116,8 @@ def check_data_there(name: str) -> None:
     if prefix == "python":
         check_module(rest, DataError)
     if prefix == "folder" and not (path := Path(rest).expanduser()).is_dir():
-        fact = "is not a folder" if path.exists() else "does not exist"
-        raise DataError(f"{path} {fact}; give the folder that holds one folder of images a class.")
+        fact = "is no folder" if path.exists() else "does not exist"
+        raise DataError(f"{path} {fact}; give the folder that holds one folder of images a class{_beside(path)}.")
 
 
 def check_model_there(name: str) -> None:

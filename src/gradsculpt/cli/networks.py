@@ -16,6 +16,7 @@ from gradsculpt.cli.settings import read_settings
 from gradsculpt.cli.sources import value
 from gradsculpt.errors import ArgumentError, RunError, did_you_mean
 from gradsculpt.progress import Reporter
+from gradsculpt.runs import CONFIG, check_finished, is_run
 from gradsculpt.wording import counted, printable
 
 if TYPE_CHECKING:
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
 
 NETWORKS = "torchvision:NAME, timm:NAME or python:MODULE:FACTORY (with --weights, or NAME=FILE), or pretrained:NAME"
 
-_OF_RUNS = ("gradsculpt.models.checkpoint.DESCRIPTION", "gradsculpt.training.resuming.CONFIG")
 _DEFAULT = "gradsculpt.models.weights.DEFAULT"
 _WEIGHTLESS = ("torchvision", "timm", "python")
 
@@ -102,7 +102,7 @@ class Run(NamedNetwork):
 def open_run(path: Path, device: str = "cpu") -> Run:
     """Open a finished run, on a device; raise as `load` and `find_device` do."""
     from gradsculpt.models import load
-    from gradsculpt.training.resuming import CONFIG, run_config
+    from gradsculpt.training.resuming import run_config
 
     classifier = load(path).to(find_device(device))
     run_config(path / CONFIG)
@@ -167,14 +167,11 @@ def read_words(parser: Parser, words: Sequence[str]) -> dict[str, Any]:
 
 def networks_and_images(options: Options) -> tuple[list[str], list[Path]]:
     """Tell the names of the networks in front, at least one, from the images after them."""
-    description, config = (value(path) for path in _OF_RUNS)
     words = [word for word in (options["model"], options["network"], *options["images"]) if word is not None]
     if not words:
         raise ArgumentError(f"no network is named; pass a run directory, or {NETWORKS}.")
     last = 1
-    while last < len(words) and (
-        _by_name(words[last]) or any((Path(words[last]) / file).is_file() for file in (description, config))
-    ):
+    while last < len(words) and (_by_name(words[last]) or is_run(words[last])):
         last += 1
     return words[:last], [Path(word) for word in words[last:]]
 
@@ -191,15 +188,23 @@ def _apart(name: str) -> tuple[str, str | None]:
     return (network, weights) if equals and _by_name(name, _WEIGHTLESS) else (name, None)
 
 
-def check_named(names: Iterable[str | None], data: str | None = None) -> None:
-    """Raise an error if one of the words names no network and no run, or data are not known; nothing is imported."""
-    for name in filter(None, names):
+def check_named(names: Iterable[str | None], data: str | None = None, weights: Iterable[str] | None = None) -> None:
+    """Raise an error if a word names no network and no finished run, or data or weights are not there.
+
+    Nothing is imported.
+    """
+    given = list(filter(None, names))
+    for each in weights if weights and any(_by_name(name, _WEIGHTLESS) for name in given) else ():
+        known.check_weights_there(each)
+    for name in given:
         _check_there(name)
         if _by_name(name):
-            network, weights = _apart(name)
+            network, own = _apart(name)
             known.check_model(network, "the network")
             known.check_model_there(network)
-            known.check_weights_there(weights)
+            known.check_weights_there(own)
+        elif is_run(name):
+            check_finished(Path(name))
     if data is not None:
         known.check_data(data, "--data")
         known.check_data_there(data)
@@ -207,12 +212,12 @@ def check_named(names: Iterable[str | None], data: str | None = None) -> None:
 
 def _check_there(name: str) -> None:
     """Raise `RunError` unless a word names a network, or a path that exists and is nothing else."""
-    if _by_name(name) or known.is_run(name):
+    if _by_name(name) or is_run(name):
         return
     if (other := known.other_than_a_run(name)) is not None:
         raise RunError(other)
     if Path(name).exists():
-        return
+        check_finished(Path(name))
     names = {key: f"torchvision:{key}" for key in known.torchvision_names()}
     names |= {key: f"pretrained:{key}" for key, _ in value("gradsculpt.models.PRETRAINED")}
     raise RunError(

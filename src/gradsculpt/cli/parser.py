@@ -213,19 +213,12 @@ class Parser(argparse.ArgumentParser):
         return values
 
     def _check_repeated(self, options: Sequence[str]) -> None:
-        """Raise `ArgumentError` if an option that takes values is given twice: only the last would count."""
-        known = self.options
-        once = [
-            option
-            for option in options
-            if not isinstance(known.get(option), argparse._AppendAction | argparse._StoreTrueAction)
-        ]
-        for option in (each for each in once if once.count(each) > 1):
-            several = option in known and known[option].nargs in _MANY
-            joined = ", with + between the names to add one recipe to another" if option == "--recipe" else ""
+        """Raise `ArgumentError` if an option that takes several values is given twice: only the last would count."""
+        several = [option for option in options if option in self.options and self.options[option].nargs == "+"]
+        if repeated := [option for option in several if several.count(option) > 1]:
             raise ArgumentError(
-                f"{option_name(option)} is given twice, and the first would be ignored; write {option_name(option)} "
-                f"once{', with all values after it' if several else joined}."
+                f"{option_name(repeated[0])} is given twice, and the first would be ignored; write "
+                f"{option_name(repeated[0])} once, with all values after it."
             )
 
 

@@ -15,7 +15,7 @@ from gradsculpt.cli.documents import Place
 from gradsculpt.cli.grammar import SEVERAL, alternatives, described, inner_types, likely, shown
 from gradsculpt.cli.parts import as_value, class_at, family, hints_of, is_family, names, settings_of, takes_any
 from gradsculpt.cli.sources import Made, Standin
-from gradsculpt.errors import ArgumentError, did_you_mean
+from gradsculpt.errors import ArgumentError, did_you_mean, first_line
 
 _KEYS = ("class_path", "init_args")
 _SEARCHED = ("Objective", "Penalty", "Perturbation", "Setting")
@@ -190,11 +190,24 @@ def _text(text: str, hint: Any, place: Place) -> Any:
     kinds = alternatives(hint)
     families = [*kinds, *(get_args(kind)[0] for kind in kinds if get_origin(kind) in SEVERAL)]
     if any(map(is_family, families)):
-        value = as_value(text, hint, str(place))
+        value = _mapping(text, place) if text.lstrip().startswith("{") else as_value(text, hint, str(place))
         return checked(value, hint, place) if isinstance(value, dict | list | tuple) else value
     if str in kinds or Path in kinds or not all(map(_understood, kinds)):
         return text
     return as_value(text, hint, f"{place}={text}")
+
+
+def _mapping(text: str, place: Place) -> Any:
+    """Return a part that is typed as it stands in files, in braces."""
+    import yaml
+
+    try:
+        return yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise ArgumentError(
+            f"{place}={_told(text)} cannot be read ({first_line(error, kind=False)}); write name(setting=value), or "
+            "the braces of JSON."
+        ) from error
 
 
 def _is_class(kind: Any) -> bool:

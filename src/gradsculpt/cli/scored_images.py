@@ -20,6 +20,7 @@ from gradsculpt.data.photos import Photos, list_photos, read_photos
 from gradsculpt.errors import ArgumentError, DataError
 from gradsculpt.models import Classifier
 from gradsculpt.progress import Reporter
+from gradsculpt.wording import counted
 
 _ALL = "all"
 SPLITS = ("test", "val", "train", _ALL)
@@ -80,7 +81,7 @@ class ScoredImages:
             )
         if left:
             counts = ", ".join(f"{count} of {name}" for name, count in list(self.left_out.items())[:_TOLD])
-            sentences.append(f"{left} images were left out ({counts}), as unknown to a network or as asked.")
+            sentences.append(f"{counted(left, 'images')} left out ({counts}), as unknown to a network or as asked.")
         if not self.labelled:
             sentences.append(
                 "The photos have no classes, so nothing is said of accuracy; maps are of the class that is predicted."
@@ -205,9 +206,12 @@ def _read(
         except OSError as error:
             raise DataError(f"{photos.root} cannot be read ({error}); check that it may be read.") from error
     of = f"of {len(images.classes)} classes" if photos.labelled else "without classes"
-    reporter.say(f"{options['data']}: {len(images)} images {of}")
+    reporter.say(f"{options['data']}: {counted(len(images), 'images')} {of}")
     if skipped:
-        reporter.say(f"{len(skipped)} images were skipped:", *(f"  {s.name}: {s.reason}" for s in skipped[:_TOLD]))
+        reporter.say(
+            f"skipped {counted(len(skipped), 'unreadable images')}:",
+            *(f"  {s.name}: {s.reason}" for s in skipped[:_TOLD]),
+        )
     reporter.say(*(f"note: {note}" for note in notes))
     return images, skipped
 
@@ -222,7 +226,9 @@ def _common(sets: Sequence[ImageSet], networks: Sequence[NamedNetwork], reporter
         raise ArgumentError(
             f"{networks[0].name} and {odd} hold out no image in common; pass --data with images that suit both."
         )
-    reporter.say(f"note: only the {len(shared)} images are scored that neither {networks[0].name} nor {odd} has seen")
+    reporter.say(
+        f"note: scored is what neither {networks[0].name} nor {odd} has seen, {counted(len(shared), 'images')}"
+    )
     places = [{name: i for i, name in enumerate(images.names)} for images in sets]
     chosen = [name for name in sets[0].names if name in shared]
     return [

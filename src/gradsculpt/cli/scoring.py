@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gradsculpt.cli.class_pairs import add_class_options
+from gradsculpt.cli.class_pairs import add_class_options, asked_classes
 from gradsculpt.cli.limits import at_least
 from gradsculpt.cli.networks import NamedNetwork, Run, add_data_options
 from gradsculpt.cli.parser import Options, Parser
@@ -14,6 +14,7 @@ from gradsculpt.cli.parts import attribution, check_parts, hints_of, part
 from gradsculpt.cli.sources import value
 from gradsculpt.errors import ArgumentError
 from gradsculpt.progress import Reporter
+from gradsculpt.runs import is_run
 
 if TYPE_CHECKING:
     from gradsculpt.cli.scored_images import ScoredImages
@@ -27,7 +28,8 @@ _FULL = (
 )
 
 # Small batches, so that progress shows, and an evaluation that is interrupted has something to go on from.
-_QUICK_IMAGES, _QUICK_BATCH = 64, 16
+_QUICK_IMAGES, _QUICK_BATCH, _BATCH = 64, 16, 64
+_PIXELS = 8 * 224 * 224  # of a batch on a processor, which gains nothing by more
 
 
 def add_protocol(parser: Parser, words: Sequence[str]) -> None:
@@ -57,7 +59,12 @@ def add_protocol(parser: Parser, words: Sequence[str]) -> None:
     )
     place = "where, and on what"
     parser.add_argument(
-        "--batch_size", type=int, default=64, limit=at_least(1), group=place, rare=True, help="Images at once."
+        "--batch_size",
+        type=int | None,
+        limit=at_least(1),
+        group=place,
+        rare=True,
+        help=f"Images at once; default {_BATCH}, or fewer where they are large. Scores do not depend on it.",
     )
     maps = "The maps, with settings as in smoothgrad:samples=64; gradsculpt list."
     parser.add_argument("--method", type=str, default="gradient", help=maps)
@@ -68,11 +75,19 @@ def add_protocol(parser: Parser, words: Sequence[str]) -> None:
     seed = "Seed of the noise, of --limit and of the intervals."
     parser.add_argument("--seed", type=int, default=0, limit=at_least(0), rare=True, help=seed)
     if "--quick" in words:
-        parser.set_defaults(limit=_QUICK_IMAGES, batch_size=_QUICK_BATCH)
+        parser.set_defaults(limit=_QUICK_IMAGES)
 
 
-def check_protocol(options: Options) -> None:
-    """Raise an error if the options of `add_protocol` name what is not known; nothing is imported."""
+def check_protocol(options: Options, networks: Iterable[str | None]) -> None:
+    """Raise an error if the options of `add_protocol` name what is not known, or want data; nothing is imported."""
+    _check_parts(options)
+    names = [name for name in networks if name]
+    if names and options["data"] is None and not any(map(is_run, names)):
+        raise ArgumentError(f"{names[0]} is no run with data of its own; pass --data, as folder:PHOTOS.")
+    asked_classes(options)
+
+
+def _check_parts(options: Options) -> None:
     if options["quick"] and options["full"]:
         raise ArgumentError("--quick and --full exclude each other; pass one.")
     metrics = {metric.__name__ for metric in value("gradsculpt.metrics.METRICS")}
@@ -83,7 +98,7 @@ def check_protocol(options: Options) -> None:
 
 def read_protocol(options: Options, network: NamedNetwork, *, labelled: bool = True) -> Protocol:
     """Return the protocol that the options of `add_protocol` ask for, of images with labels or without."""
-    check_protocol(options)
+    _check_parts(options)
     from gradsculpt.evaluation import Protocol
 
     chosen = Protocol.quick() if options["quick"] else Protocol.full() if options["full"] else Protocol()
@@ -123,6 +138,13 @@ def check_options(options: Options, networks: Sequence[NamedNetwork], labelled: 
         read_protocol(options, network, labelled=labelled)
 
 
+def batch_size(network: NamedNetwork, quick: bool) -> int:
+    """Return how many images are scored at once where nobody says so, which changes no score."""
+    most, classifier = _QUICK_BATCH if quick else _BATCH, network.classifier
+    fitting = _PIXELS // classifier.image_size**2 if classifier.device.type == "cpu" else most
+    return max(1, min(most, fitting))
+
+
 def score(
     network: NamedNetwork,
     scored: ScoredImages,
@@ -158,7 +180,7 @@ def score(
         with reporter.work(f"scoring {network.name}", count) as tell:
             card = evaluate(
                 network.classifier,
-                scored.batches(network.classifier, options["batch_size"]),
+                scored.batches(network.classifier, options["batch_size"] or batch_size(network, options["quick"])),
                 protocol,
                 name=network.name,
                 settings=settings,

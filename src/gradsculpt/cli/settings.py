@@ -12,6 +12,7 @@ from gradsculpt.cli.parts import settings_of
 from gradsculpt.cli.screen import option_name
 from gradsculpt.cli.sources import value
 from gradsculpt.errors import ArgumentError, did_you_mean
+from gradsculpt.runs import CONFIG
 
 if TYPE_CHECKING:
     from gradsculpt.training import TrainSettings
@@ -61,7 +62,7 @@ def read_settings(words: Sequence[str], *, new: bool = False) -> "TrainSettings"
     given = train_parser().read(words)
     contents = [documents.read(path) for path in given["config"] or ()]
     files = [*_recipes(given["recipe"], contents), *(given["config"] or ())]
-    resumed = given["out"] / value("gradsculpt.training.resuming.CONFIG") if given["resume"] else None
+    resumed = given["out"] / CONFIG if given["resume"] else None
     if resumed is not None and resumed.is_file():
         from gradsculpt.training.resuming import run_config
 

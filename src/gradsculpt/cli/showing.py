@@ -17,9 +17,12 @@ from gradsculpt.report.samples import batch
 
 
 def samples(scored: ScoredImages, count: int) -> list[Sample]:
-    """Return the images that a page shows."""
-    chosen = choose(scored.images, count)
-    return chosen if scored.labelled else [replace(sample, name="") for sample in chosen]  # it is their caption
+    """Return the images that a page shows, with what their class is called where it has another name or a number."""
+    chosen, told = choose(scored.images, count), scored.class_map.told()
+    if not scored.labelled:
+        return [replace(sample, name="") for sample in chosen]  # it is their caption
+    called = {name: f"{name} = {stands[0]}" for name, stands in told.items() if len(stands) == 1}
+    return [replace(sample, caption=called.get(sample.caption, sample.caption)) for sample in chosen]
 
 
 def view(network: NamedNetwork, scored: ScoredImages, card: Scorecard, options: Options) -> RunView:
@@ -29,11 +32,13 @@ def view(network: NamedNetwork, scored: ScoredImages, card: Scorecard, options: 
     named = [replace(sample, label=label) for sample, label in zip(shown, own.tolist(), strict=True)]
     maps = sample_maps(network.classifier, named, read_protocol(options, network, labelled=scored.labelled))
     if class_map.classes != network.classifier.classes:  # which are but numbers
-        maps = replace(maps, predicted=[class_map.classes[int(number)] for number in maps.predicted])
+        said = ([class_map.classes[int(i)] for i in numbers] for numbers in (maps.predicted, maps.explained))
+        maps = replace(maps, **dict(zip(("predicted", "explained"), said, strict=True)))
     if not scored.labelled:
         maps = replace(maps, correct=[None] * len(shown))
     curve = read_curve(network.path) if isinstance(network, Run) else []
-    return RunView(network.name, network.about, card, curve, maps)
+    about = f"trained with {network.about}" if isinstance(network, Run) else network.about
+    return RunView(network.name, about, card, curve, maps)
 
 
 def write_page(page: Path, views: Sequence[RunView], shown: Sequence[Sample], note: str = "") -> None:

@@ -161,7 +161,8 @@ def _parts(batch: Any) -> tuple[Any, ...]:
 def _strange(batch: Any) -> ArgumentError:
     return ArgumentError(
         f"a batch is {checks.told(batch)}, in which images and labels are not to be told apart; pass batches as tuples "
-        "(images, labels) or (images, labels, truth), as a DataLoader gives them, or one pair of all images and labels."
+        "(images, labels) or (images, labels, truth), as DataLoader(dataset, batch_size=64) gives them, or one pair of "
+        "all images and labels."
     )
 
 

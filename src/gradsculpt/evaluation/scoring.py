@@ -92,6 +92,7 @@ def evaluate(
         >>> 0 <= card["gini"].mean < 1
         True
     """
+    checks.of_type("protocol", protocol, Protocol | None)
     protocol = protocol or Protocol()
     if limit is not None:
         checks.at_least("limit", limit, 1)
@@ -124,6 +125,8 @@ def _scored(
         values.keep(done, digests)
         seen.append(labels.cpu())
         done += len(labels)
+        if names is not None and len(names) < done:
+            raise ArgumentError(f"names has {len(names)} entries for {done} images or more; pass one for each.")
         if done > len(values):
             new = slice(len(values) - done, None)  # those before were measured before an interruption
             chosen = [str(i) for i in range(done)] if names is None else names[:done]
@@ -134,9 +137,18 @@ def _scored(
     if not done:
         raise ArgumentError("there are no images to score; pass data with at least one batch.")
     values.end(done)  # where an interrupted evaluation had got further, of more images
-    card = Scorecard(name, {"images": done, **noted}, *_summarised(values.columns(), protocol, torch.cat(seen)))
+    columns = values.columns()
+    told = {"images": done, **noted, "notes": _of_measured(noted["notes"], columns, protocol)}
+    card = Scorecard(name, told, *_summarised(columns, protocol, torch.cat(seen)))
     values.finish()
     return card
+
+
+def _of_measured(notes: Sequence[str], columns: Iterable[Header], protocol: Protocol) -> list[str]:
+    """Return the notes but for those on groups that had nothing to measure, such as truth that is not known."""
+    measured = {header.group for header in columns}
+    silent = Protocol(tuple(group for group in protocol.groups if group.name not in measured)).settings()["notes"]
+    return [note for note in notes if note not in silent]
 
 
 def _measured(batch: EvaluationBatch, protocol: Protocol) -> dict[Header, Tensor]:
@@ -161,9 +173,9 @@ def _measured(batch: EvaluationBatch, protocol: Protocol) -> dict[Header, Tensor
 def _yardsticks(batch: EvaluationBatch, protocol: Protocol) -> dict[Header, Tensor]:
     """Return what each score would be of maps that know nothing of the first images of all."""
     columns: dict[Header, Tensor] = {}
-    fewer = trial(batch)
-    for group in protocol.in_order() if len(fewer) else ():
-        if group.needs_ground_truth and batch.ground_truth is None:
+    for group in protocol.in_order():
+        fewer = trial(batch, min(TRIALS, group.trials))
+        if not len(fewer) or (group.needs_ground_truth and batch.ground_truth is None):
             continue
         for kind in KINDS:
             for column in ignorant(group, kind, fewer):

@@ -64,10 +64,10 @@ class _Unmoved(EvaluationBatch):
         return self.x[: self.first(attack.images)]
 
 
-def trial(batch: EvaluationBatch) -> EvaluationBatch:
-    """Return the images of a batch that are among the first `TRIALS`, with the maps that it has."""
+def trial(batch: EvaluationBatch, count: int = TRIALS) -> EvaluationBatch:
+    """Return the images of a batch that are among the first ones, with the maps that it has."""
     given = {each.name: getattr(batch, each.name) for each in fields(batch) if each.init}
-    cut = slice(batch.first(TRIALS))
+    cut = slice(batch.first(count))
     images = {name: given[name] for name in ("images", "labels", "ground_truth", "noise")}
     fewer = EvaluationBatch(**given | {key: None if value is None else value[cut] for key, value in images.items()})
     vars(fewer).update({name: getattr(batch, name)[cut] for name in _COMPUTED if name in vars(batch)})

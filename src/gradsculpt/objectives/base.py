@@ -174,8 +174,8 @@ class Requirements:
         replays: How many steps in a row want the same batch.
         attention: Whether a penalty follows human attention, which accompanies the images.
         pixel_units: Whether `at` needs a moment with a space, as a setting is in pixel levels.
-        smooth: Whether it trusts one gradient over the whole length of a perturbation. A few hundred steps of it make
-            the maps of a network with corners (ReLU) noisier, and those of a smooth one sparser and steadier.
+        smooth: Whether it trusts one gradient over the whole length of a perturbation. A few hundred steps of it do
+            less to the maps of a network with corners (ReLU) than to those of a smooth one.
     """
 
     teacher: TeacherSpecification | None = None

@@ -20,16 +20,19 @@ from gradsculpt.report.table import score_groups
 from gradsculpt.visualize import contact_sheet, plain
 from gradsculpt.visualize.render import Picture
 
+_PAIRS = 20
+_OVERLAID = 2  # networks on a sheet that has room for their overlays too
+
 _SHAPES = "●■▲◆▼✚✖★"
 """A mark a run, told apart without colour."""
 
 
 @dataclass(frozen=True)
 class RunView:
-    """What the page tells of one run: what it was trained with, rows of its metrics.csv, and maps of the samples."""
+    """What the page tells of one run: what it is, rows of its metrics.csv, and maps of the samples."""
 
     name: str
-    objective: str
+    about: str
     card: Scorecard
     curve: list[dict[str, str]]
     maps: Maps
@@ -62,7 +65,7 @@ def render(views: Sequence[RunView], samples: Sequence[Sample], note: str = "") 
         runs=[
             {
                 "name": name,
-                "objective": view.objective,
+                "about": view.about,
                 "shape": _SHAPES[i % len(_SHAPES)],
                 "colour": COLOURS[i % len(COLOURS)],
             }
@@ -92,16 +95,30 @@ def sheet(views: Sequence[RunView], samples: Sequence[Sample]) -> bytes:
     images = plain(batch(samples))
     truths = [grey(sample.truth) for sample in samples if sample.truth is not None]
     truth = {"truth": truths} if len(truths) == len(samples) else {}
-    columns = [images, *truth.values(), *(view.maps.clean for view in views)]
+    shown = [[view.maps.clean] for view in views]
     headings = ["image", *truth, *(view.name for view in views)]
-    says = [
-        [f"{said} ({share:.0%})" for said, share in zip(view.maps.predicted, view.maps.probability, strict=True)]
-        for view in views
-    ]
+    if len(views) <= _OVERLAID:
+        shown = [[view.maps.clean, view.maps.overlays] for view in views]
+        headings = ["image", *truth, *(heading for view in views for heading in (view.name, f"{view.name} on image"))]
+    columns = [images, *truth.values(), *(pictures for each in shown for pictures in each)]
     blank = [""] * len(samples)
+    says = [
+        texts
+        for view, pictures in zip(views, shown, strict=True)
+        for texts in (_told(view.maps), *(blank for _ in pictures[1:]))
+    ]
     captions = list(zip([sample.name for sample in samples], *(blank for _ in truth), *says, strict=True))
     rows, labels = list(zip(*columns, strict=True)), [sample.caption for sample in samples]
     return contact_sheet(rows, headings, labels, captions=captions, bar="absolute")
+
+
+def _told(maps: Maps) -> list[str]:
+    """Return what a network says of each sample, and the class that the map is of, where it is another one."""
+    says = zip(maps.predicted, maps.probability, maps.explained, maps.share, strict=True)
+    return [
+        f"{said} ({share:.0%})" + (f"; map: {looked_at} ({its:.0%})" if looked_at != said else "")
+        for said, share, looked_at, its in says
+    ]
 
 
 def _samples(views: Sequence[RunView], samples: Sequence[Sample]) -> list[dict[str, Any]]:
@@ -126,6 +143,8 @@ def _samples(views: Sequence[RunView], samples: Sequence[Sample]) -> list[dict[s
                         "says": each.predicted[i],
                         "probability": f"{each.probability[i]:.0%}",
                         "correct": each.correct[i],
+                        "explained": each.explained[i],
+                        "share": f"{each.share[i]:.0%}",
                     }
                     for each in maps
                 ],
@@ -148,12 +167,20 @@ def _how(settings: Mapping[str, Any]) -> list[tuple[str, str]]:
     versions = ", ".join([*parts, f"Python {platform.python_version()}"])
     told = [("Page made on", date.today().isoformat()), ("Versions", versions)]
     hidden = ("told", "notes", "groups")
-    told += [(key.replace("_", " ").capitalize(), str(value)) for key, value in settings.items() if key not in hidden]
+    told += [(key.replace("_", " ").capitalize(), _put(value)) for key, value in settings.items() if key not in hidden]
     groups = settings.get("groups", {})
     if isinstance(groups, Mapping):
         for name, values in groups.items():
             told += [(f"Scores: {name}", ", ".join(f"{key}={value}" for key, value in values.items()) or "no settings")]
     return told
+
+
+def _put(value: Any) -> str:
+    """Return a setting in words: pairs of a mapping one after the other, the first of very many."""
+    if not isinstance(value, Mapping):
+        return ", ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
+    pairs = [f"{key} = {_put(each)}" for key, each in list(value.items())[:_PAIRS]]
+    return "; ".join([*pairs, *([f"and {len(value) - _PAIRS} more"] if len(value) > _PAIRS else [])])
 
 
 def _unique(names: Sequence[str]) -> list[str]:

@@ -106,7 +106,7 @@ def _plot(
     import matplotlib
     from matplotlib.figure import Figure
 
-    from gradsculpt.visualize.lettering import save
+    from gradsculpt.lettering import save
 
     columns = max(1, min(len(names), _LEGEND_LETTERS // (max(map(len, names)) + 8)))
     height = _HEIGHT + _LEGEND_LINE * math.ceil(len(names) / columns) + more_height

@@ -33,6 +33,7 @@ class Maps:
     `overlays` are the images with the clean maps over them, and `probability` is that of the predicted class.
     `attacked` are maps of `attacked_images`, those after the attack on this run's maps: both empty, and the size None,
     where the protocol attacks none. Sizes are half-widths in 8-bit levels. `correct` is None where no class is known.
+    `explained` is the class that the maps are of, which need not be the predicted one, and `share` its probability.
     """
 
     clean: list[Picture]
@@ -46,6 +47,8 @@ class Maps:
     correct: Sequence[bool | None]
     noise_size: float
     attack_size: float | None
+    explained: list[str]
+    share: list[float]
 
 
 def choose(images: ImageSet, count: int) -> list[Sample]:
@@ -75,15 +78,20 @@ def sample_maps(classifier: Classifier, samples: Sequence[Sample], protocol: Pro
     if read.attack is not None:
         x, size = read.attacked(replace(read.attack, images=len(samples))), read.attack.size
         attacked, attacked_images = colour(read.maps_of(x)), plain(classifier.space.denormalize(x))
-    probability, best = read.logits.softmax(dim=1).max(dim=1)
-    classes = best.tolist()
-    predicted = [classifier.classes[i] if i < len(classifier.classes) else str(i) for i in classes]
+    probabilities = read.logits.softmax(dim=1)
+    probability, best = probabilities.max(dim=1)
+    classes, target = best.tolist(), read.target.tolist()
+    predicted, explained = (
+        [classifier.classes[i] if i < len(classifier.classes) else str(i) for i in chosen]
+        for chosen in (classes, target)
+    )
     correct = [sample.label == i for sample, i in zip(samples, classes, strict=True)]
     disturbed, noisy = colour(read.noisy_maps(eps)), plain(read.noisy(eps))
     overlays = list(overlay(images, read.maps))
     return Maps(
         *(colour(read.maps), overlays, disturbed, attacked, noisy, attacked_images),
         *(predicted, probability.tolist(), correct, eps, size),
+        *(explained, probabilities.gather(1, read.target[:, None])[:, 0].tolist()),
     )
 
 

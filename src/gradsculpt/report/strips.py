@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from gradsculpt.evaluation import Entry
 
 _ROOM = 1.08  # beyond the largest value shown, where a score has no end
+_WHOLE, _HUGE = 1e3, 1e6  # between these, a number without decimals is shortest
 
 
 @dataclass(frozen=True)
@@ -47,7 +48,11 @@ def strip(entries: Sequence[Entry | None]) -> Strip:
         return round(100 * min(1.0, max(0.0, (value - low) / length)), 2) if not math.isnan(value) else 0.0
 
     scale, sign = (100, "%") if score.unit == "fraction" else (1, "")
-    ends = [f"{scale * end:.3g}{sign}" for end in (low, high)]
+    ends = [f"{_end(scale * end)}{sign}" for end in (low, high)]
     places = [Place(place(each.mean), place(each.low), place(each.high)) if each else None for each in entries]
     random_map, chance = (place(sum(values) / len(values)) if values else None for values in held)
     return Strip(ends[0], ends[1], places, random_map, chance)
+
+
+def _end(value: float) -> str:
+    return f"{value:.0f}" if _WHOLE <= abs(value) < _HUGE else f"{value:.3g}"

@@ -22,7 +22,8 @@ def sentences(names: Sequence[str], cards: Sequence[Scorecard], groups: Sequence
     first run beyond chance, and none worse. Accuracy and calibration come first where they are paid with.
     """
     settings = cards[0].settings
-    data = f" of {settings['data']}" if settings.get("data") else ""
+    kind, _, place = str(settings.get("data") or "").partition(":")
+    data = f" of the folder {place}" if kind == "folder" else f" of {settings['data']}" if kind else ""
     part = f" of the {settings['split']} part" if settings.get("split") else ""
     images = f"{counted(settings['images'], 'images')}{part}{data}"
     if len(cards) == 1:

@@ -15,10 +15,10 @@ from gradsculpt.files import whole
 from gradsculpt.fingerprint import fingerprint
 from gradsculpt.inputs import in_precision_of
 from gradsculpt.models import Classifier, load
-from gradsculpt.models.checkpoint import DESCRIPTION
 from gradsculpt.numerics import unit_peak
 from gradsculpt.objectives import Objective
 from gradsculpt.progress import Progress, Reporter
+from gradsculpt.runs import DESCRIPTION
 from gradsculpt.training.fitting import build_trainer
 from gradsculpt.training.resuming import check_data, identity, resumed
 from gradsculpt.training.settings import TrainSettings

@@ -11,9 +11,10 @@ from gradsculpt.data import Outline
 from gradsculpt.errors import DataError, GradsculptError, RunError
 from gradsculpt.machine import cores, free_memory, resident_memory
 from gradsculpt.progress import Reporter
+from gradsculpt.runs import CONFIG
 from gradsculpt.training.demand import Demand, Trial, tried, untouched_randomness
 from gradsculpt.training.fitting import build_trainer
-from gradsculpt.training.resuming import CHECKPOINTS, CONFIG, METRICS
+from gradsculpt.training.resuming import CHECKPOINTS, METRICS
 from gradsculpt.training.settings import TrainSettings
 from gradsculpt.wording import counted, size_of
 
@@ -112,8 +113,8 @@ def _advice(settings: TrainSettings, trial: Trial, a_class: float, steps: int) -
     if settings.weights is not None:
         if settings.objective.requirements.smooth and trial.has_corners and steps < _LONG:
             yield (
-                f"{counted(steps, 'steps')} from given weights are too few for one adversarial step to make maps of "
-                f"{settings.model} with its ReLUs sparser; --recipe fine-tune, or --softplus 10, does"
+                f"in {counted(steps, 'steps')} from given weights, one adversarial step does little to the maps of a "
+                "network with ReLUs; --softplus 10, as in --recipe fine-tune, does more"
             )
         return
     if settings.data in _DRAWN or settings.shuffle_labels:

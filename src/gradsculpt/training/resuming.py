@@ -19,11 +19,11 @@ from gradsculpt.configuration import completed, defaults
 from gradsculpt.data import Splits
 from gradsculpt.errors import RunError, first_line
 from gradsculpt.fingerprint import fingerprint
-from gradsculpt.models.checkpoint import DESCRIPTION
+from gradsculpt.runs import CONFIG, DESCRIPTION
 from gradsculpt.training.settings import MAY_CHANGE, Optimization, TrainSettings
 from gradsculpt.wording import counted, printable
 
-CONFIG, METRICS = "config.yaml", "metrics.csv"
+METRICS = "metrics.csv"
 CHECKPOINTS, LAST, BEST = "checkpoints", "last", "best"
 
 _ORIGIN = "origin"  # what a checkpoint says of the training that it is of

@@ -90,7 +90,7 @@ def cascade_curve(
     """
     from matplotlib.figure import Figure
 
-    from gradsculpt.visualize.lettering import save
+    from gradsculpt.lettering import save
 
     for name, values in curves.items():
         if values.ndim != 2 or len(values) != len(stages) or not values.numel():

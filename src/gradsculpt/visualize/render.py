@@ -184,7 +184,7 @@ def contact_sheet(
     from matplotlib.figure import Figure
     from matplotlib.layout_engine import ConstrainedLayoutEngine
 
-    from gradsculpt.visualize.lettering import save  # late, as matplotlib is
+    from gradsculpt.lettering import save  # late, as matplotlib is
 
     cell = min(_LARGEST_CELL, max(_SMALLEST_CELL, min(_WIDTH / len(columns), _HEIGHT / len(rows))))
     headings = [_broken(heading, cell, _TITLE) for heading in columns]

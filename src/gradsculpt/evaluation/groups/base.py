@@ -55,8 +55,8 @@ class ScoreGroup(ABC):
     Write `measure`, and say in `curves` what is written on each curve that it yields points of. `needs_ground_truth`
     leaves out batches without truth maps. For the page of the report, `label` and `question` say in plain words what
     the scores are about, and `note` is a sentence on how, with settings in braces as in `str.format`. Where a number
-    needs all images at once, write `summarised`. `measure` is also called with maps that know nothing of the image, for
-    what the scores are held against (see `evaluation.yardsticks`).
+    needs all images at once, write `summarised`. `measure` is also called, for the first `trials` images, with maps
+    that know nothing of the image, for what the scores are held against (see `evaluation.yardsticks`).
 
     Example:
         >>> import torch
@@ -80,6 +80,7 @@ class ScoreGroup(ABC):
     question: ClassVar[str] = ""
     note: ClassVar[str] = ""
     needs_ground_truth: ClassVar[bool] = False
+    trials: ClassVar[int] = 32
 
     @classmethod
     def short_name(cls) -> str:

@@ -29,6 +29,7 @@ class Fidelity(ScoreGroup):
 
     steps: int = 20
 
+    trials: ClassVar[int] = 8  # as every one takes dozens of passes through the network
     label: ClassVar[str] = "fidelity to the network"
     question: ClassVar[str] = "Do the pixels that the maps call important matter to the network?"
     curves: ClassVar[Mapping[str, CurveText]] = {

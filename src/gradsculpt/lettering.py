@@ -1,7 +1,9 @@
 """Texts of any script in figures: each letter in an installed font that has it."""
 
+import logging
 import warnings
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from functools import cache
 from typing import IO, Any
 
@@ -18,21 +20,42 @@ _UNFIT = ("Last Resort", "Emoji")  # pictures of what is missing, and bitmaps th
 
 
 def save(figure: Figure, stream: IO[bytes] | IO[str], **options: Any) -> None:
-    """Save a figure as `Figure.savefig` does, without warnings of letters that its font lacks.
+    """Save a figure as `Figure.savefig` does, without warnings of letters that its font lacks."""
+    with lettered(figure, squares=options.get("format") != "svg"):
+        figure.savefig(stream, **options)
 
-    Such letters come from other installed fonts, and are squares where none has them; in an SVG, the browser's.
+
+@contextmanager
+def lettered(figure: Figure, *, squares: bool) -> Iterator[None]:
+    """Within the block a figure can be drawn without warnings of letters that its font lacks.
+
+    Such letters come from other installed fonts. What none has becomes a square, if that is wanted; in an SVG, the
+    browser has it.
     """
-    for text in figure.findobj(Text):
-        if isinstance(text, Text) and (lacking := _lacking(text.get_text())):
-            fonts = fallbacks(lacking)
-            text.set_fontfamily([_USUAL, *fonts])
-            there = {letter for letter in lacking for font in fonts if ord(letter) in _letters(font)}
-            left = frozenset() if options.get("format") == "svg" else lacking - there
-            text.set_text("".join(MISSING if letter in left else letter for letter in text.get_text()))
-    with warnings.catch_warnings():  # ticks take their texts anew when they are drawn
+    with _without_advice():
+        for text in figure.findobj(Text):
+            if isinstance(text, Text) and (lacking := _lacking(text.get_text())):
+                fonts = fallbacks(lacking)
+                text.set_fontfamily([_USUAL, *fonts])
+                there = {letter for letter in lacking for font in fonts if ord(letter) in _letters(font)}
+                left = lacking - there if squares else frozenset()
+                text.set_text("".join(MISSING if letter in left else letter for letter in text.get_text()))
+        yield
+
+
+@contextmanager
+def _without_advice() -> Iterator[None]:
+    """Silence what matplotlib warns and logs of fonts: ticks take their texts anew, and a font may come bold alone."""
+    logger = logging.getLogger("matplotlib.font_manager")
+    level = logger.level
+    with warnings.catch_warnings():
         for message in ("Glyph .* missing from font", "Matplotlib currently does not support"):
             warnings.filterwarnings("ignore", message=message)
-        figure.savefig(stream, **options)
+        logger.setLevel(logging.ERROR)
+        try:
+            yield
+        finally:
+            logger.setLevel(level)
 
 
 def fallbacks(letters: Iterable[str]) -> list[str]:
