@@ -7,10 +7,20 @@ from gradsculpt.errors import RunError
 CONFIG, DESCRIPTION = "config.yaml", "model.json"
 """The files that tell a run: what it is trained with, and, once the training has ended, how its network is built."""
 
+CHECKPOINTS, LAST = "checkpoints", "last"
+"""The folder of the checkpoints, and the name of the last one."""
+
 
 def is_run(folder: str | Path) -> bool:
     """Tell a run directory, finished or not."""
     return any((Path(folder) / name).is_file() for name in (CONFIG, DESCRIPTION))
+
+
+def check_free(folder: Path) -> None:
+    """Raise `RunError` if a folder holds a run, which a new training would overwrite."""
+    if is_run(folder) or (folder / CHECKPOINTS / f"{LAST}.ckpt").exists():
+        mend = "Pass --resume to go on with it, or another --out."
+        raise RunError(f"{folder} already holds a run, which would be overwritten. {mend}")
 
 
 def check_finished(folder: Path) -> None:

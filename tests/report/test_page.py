@@ -224,6 +224,14 @@ def test_a_map_says_of_which_class_it_is_and_how_likely_the_network_holds_it(rep
     assert False in views[1].maps.correct  # so that the case is among them
 
 
+def test_what_is_unlikely_is_not_called_impossible(report: Report) -> None:
+    (view, _), samples = report
+    maps = replace(view.maps, predicted=["b"] * 3, explained=["a"] * 3, share=[0.001, 0.006, 0.0])
+    page = " ".join(render([replace(view, maps=maps)], samples).split())
+    given = re.findall(r"map of a, which it gives ([^<]*)<", page)
+    assert given == ["under 1%", "1%", "0%"]
+
+
 def test_pictures_come_before_scores_and_settings_last(page: str) -> None:
     places = [page.index(text) for text in ('class="summary"', 'id="maps"', 'id="scores"', 'id="plots"', 'id="how"')]
     assert places == sorted(places)

@@ -20,6 +20,7 @@ from gradsculpt.cli.images import (
     target_classes,
     unread,
 )
+from gradsculpt.cli.known import check_out
 from gradsculpt.cli.limits import SHARE, at_least
 from gradsculpt.cli.networks import (
     NamedNetwork,
@@ -60,6 +61,7 @@ def run(words: Sequence[str], reporter: Reporter) -> None:
     check_images([*map(Path, others), *paths], options, words)
     check_parts([options["method"]], "Attribution", "--method")
     check_parts([options["attack"]], "Attack", "--attack")
+    check_out(options["out"])
     prepare()
     with locked(options["out"], "attack", reporter.say):
         _attack(options, words, reporter)

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gradsculpt.cli.comparison import compare, comparison_options
+from gradsculpt.cli.known import check_out
 from gradsculpt.cli.limits import at_least
 from gradsculpt.cli.parser import command_parser
 from gradsculpt.cli.process import prepare, result_console
@@ -38,6 +39,7 @@ def run(words: Sequence[str], reporter: Reporter) -> None:
     parser.add_argument("--out", type=Path, default=Path("demo"), help="Folder of the two runs and report.html.")
     parser.add_argument("--seed", type=int, default=0, limit=at_least(0), help="Seed of everything.")
     options = parser.read(words)
+    check_out(options["out"])
     prepare()
     with locked(options["out"], "demo", reporter.say):
         _demonstrate(options["out"], options["seed"], reporter)

@@ -5,6 +5,7 @@ from functools import partial
 from pathlib import Path
 
 from gradsculpt.cli.folder import file_name
+from gradsculpt.cli.known import check_out
 from gradsculpt.cli.networks import NamedNetwork, Run, add_network_options, check_named, named_network
 from gradsculpt.cli.pages import add_page_options, check_page, scores_folder
 from gradsculpt.cli.parser import command_parser
@@ -38,6 +39,8 @@ def run(words: Sequence[str], reporter: Reporter) -> None:
     options = parser.read(words)
     check_named([options["model"], options["network"]], options["data"], options["weights"])
     check_protocol(options, [options["network"], options["model"]])
+    if options["out"] is not None:
+        check_out(options["out"])
     page: Path | None = options["html"]
     if page is not None:
         check_page(page)

@@ -19,6 +19,7 @@ from gradsculpt.cli.images import (
     target_classes,
     unread,
 )
+from gradsculpt.cli.known import check_out
 from gradsculpt.cli.limits import SHARE, at_least
 from gradsculpt.cli.networks import (
     NamedNetwork,
@@ -58,6 +59,7 @@ def run(words: Sequence[str], reporter: Reporter) -> None:
     check_named(names, options["data"], options["weights"])
     check_images(paths, options, words)
     check_parts(options["method"], "Attribution", "--method")
+    check_out(options["out"])
     prepare()
     with locked(options["out"], "explain", reporter.say):
         _explain(options, words, reporter)

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from gradsculpt.cli.folder import ResultFolder, file_name
 from gradsculpt.cli.images import class_index, evenly_spaced, pixels01
+from gradsculpt.cli.known import check_out
 from gradsculpt.cli.limits import at_least
 from gradsculpt.cli.networks import add_data_options, add_network_options, check_named, named_network
 from gradsculpt.cli.parser import Options, command_parser, without_effect
@@ -38,6 +39,7 @@ def run(words: Sequence[str], reporter: Reporter) -> None:
     check_named([options["model"], options["network"]], options["data"], options["weights"])
     if options["colours"] != "data":
         without_effect(words, ("data", "data_dir", "cache_dir"), "without --colours data")
+    check_out(options["out"])
     prepare()
     with locked(options["out"], "features", reporter.say):
         _picture(options, reporter)

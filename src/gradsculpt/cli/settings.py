@@ -12,7 +12,7 @@ from gradsculpt.cli.parts import settings_of
 from gradsculpt.cli.screen import option_name
 from gradsculpt.cli.sources import value
 from gradsculpt.errors import ArgumentError, did_you_mean
-from gradsculpt.runs import CONFIG
+from gradsculpt.runs import CONFIG, check_free
 
 if TYPE_CHECKING:
     from gradsculpt.training import TrainSettings
@@ -71,6 +71,8 @@ def read_settings(words: Sequence[str], *, new: bool = False) -> "TrainSettings"
     state = _check(files, given, words)
     if new:
         known.check_out(given["out"])
+        if not given["resume"]:
+            check_free(given["out"])
         for name, check in _THERE.items() if resumed is None else ():
             check(state.get(name, _takes()[name][1].default))
     from gradsculpt.cli.building import build

@@ -32,8 +32,10 @@ def view(network: NamedNetwork, scored: ScoredImages, card: Scorecard, options: 
     named = [replace(sample, label=label) for sample, label in zip(shown, own.tolist(), strict=True)]
     maps = sample_maps(network.classifier, named, read_protocol(options, network, labelled=scored.labelled))
     if class_map.classes != network.classifier.classes:  # which are but numbers
-        said = ([class_map.classes[int(i)] for i in numbers] for numbers in (maps.predicted, maps.explained))
-        maps = replace(maps, **dict(zip(("predicted", "explained"), said, strict=True)))
+        predicted, explained = (
+            [class_map.classes[int(number)] for number in numbers] for numbers in (maps.predicted, maps.explained)
+        )
+        maps = replace(maps, predicted=predicted, explained=explained)
     if not scored.labelled:
         maps = replace(maps, correct=[None] * len(shown))
     curve = read_curve(network.path) if isinstance(network, Run) else []

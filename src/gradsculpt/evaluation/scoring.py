@@ -138,8 +138,8 @@ def _scored(
         raise ArgumentError("there are no images to score; pass data with at least one batch.")
     values.end(done)  # where an interrupted evaluation had got further, of more images
     columns = values.columns()
-    told = {"images": done, **noted, "notes": _of_measured(noted["notes"], columns, protocol)}
-    card = Scorecard(name, told, *_summarised(columns, protocol, torch.cat(seen)))
+    noted = {"images": done, **noted, "notes": _of_measured(noted["notes"], columns, protocol)}
+    card = Scorecard(name, noted, *_summarised(columns, protocol, torch.cat(seen)))
     values.finish()
     return card
 

@@ -20,7 +20,7 @@ from gradsculpt.report.table import score_groups
 from gradsculpt.visualize import contact_sheet, plain
 from gradsculpt.visualize.render import Picture
 
-_PAIRS = 20
+_PAIRS, _UNLIKELY = 20, 0.005
 _OVERLAID = 2  # networks on a sheet that has room for their overlays too
 
 _SHAPES = "●■▲◆▼✚✖★"
@@ -116,9 +116,14 @@ def _told(maps: Maps) -> list[str]:
     """Return what a network says of each sample, and the class that the map is of, where it is another one."""
     says = zip(maps.predicted, maps.probability, maps.explained, maps.share, strict=True)
     return [
-        f"{said} ({share:.0%})" + (f"; map: {looked_at} ({its:.0%})" if looked_at != said else "")
+        f"{said} ({_percent(share)})" + (f"; map: {looked_at} ({_percent(its)})" if looked_at != said else "")
         for said, share, looked_at, its in says
     ]
+
+
+def _percent(share: float) -> str:
+    """Return a probability in words; what is unlikely is not called impossible."""
+    return f"{share:.0%}" if share == 0 or share >= _UNLIKELY else "under 1%"
 
 
 def _samples(views: Sequence[RunView], samples: Sequence[Sample]) -> list[dict[str, Any]]:
@@ -141,10 +146,10 @@ def _samples(views: Sequence[RunView], samples: Sequence[Sample]) -> list[dict[s
                         "map": uri(each.clean[i]),
                         "overlay": uri(each.overlays[i]),
                         "says": each.predicted[i],
-                        "probability": f"{each.probability[i]:.0%}",
+                        "probability": _percent(each.probability[i]),
                         "correct": each.correct[i],
                         "explained": each.explained[i],
-                        "share": f"{each.share[i]:.0%}",
+                        "share": _percent(each.share[i]),
                     }
                     for each in maps
                 ],

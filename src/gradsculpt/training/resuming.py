@@ -19,12 +19,12 @@ from gradsculpt.configuration import completed, defaults
 from gradsculpt.data import Splits
 from gradsculpt.errors import RunError, first_line
 from gradsculpt.fingerprint import fingerprint
-from gradsculpt.runs import CONFIG, DESCRIPTION
+from gradsculpt.runs import CHECKPOINTS, CONFIG, DESCRIPTION, LAST, check_free
 from gradsculpt.training.settings import MAY_CHANGE, Optimization, TrainSettings
 from gradsculpt.wording import counted, printable
 
 METRICS = "metrics.csv"
-CHECKPOINTS, LAST, BEST = "checkpoints", "last", "best"
+BEST = "best"
 
 _ORIGIN = "origin"  # what a checkpoint says of the training that it is of
 _NEEDED = ("state_dict", "epoch", "global_step", "loops", "callbacks", "optimizer_states", "lr_schedulers")
@@ -89,9 +89,8 @@ def resumed(settings: TrainSettings) -> Kept | None:
     if out.exists() and not out.is_dir():
         raise RunError(f"{out} is a file, so no run can be written there. Pass another --out.")
     trained = [path for path in (last, out / DESCRIPTION) if path.exists()]
-    if not settings.resume and (config.exists() or trained):
-        mend = "Pass --resume to go on with it, or another --out."
-        raise RunError(f"{out} already holds a run, which would be overwritten. {mend}")
+    if not settings.resume:
+        check_free(out)
     if not settings.resume or not (config.exists() or trained):
         return None
     written = run_config(config)

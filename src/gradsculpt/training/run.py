@@ -23,14 +23,12 @@ from gradsculpt.locks import locked
 from gradsculpt.machine import cores
 from gradsculpt.models import Classifier, save
 from gradsculpt.progress import Estimate, Reporter
-from gradsculpt.runs import CONFIG
+from gradsculpt.runs import CHECKPOINTS, CONFIG, LAST
 from gradsculpt.training.distillation import with_teacher
 from gradsculpt.training.fitting import batches, build_module, build_trainer, finished, quietly
 from gradsculpt.training.preparation import nothing_left, prepare
 from gradsculpt.training.resuming import (
     BEST,
-    CHECKPOINTS,
-    LAST,
     METRICS,
     CheckpointInRun,
     Kept,

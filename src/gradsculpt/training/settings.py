@@ -99,8 +99,7 @@ class TrainSettings:
     Args:
         out: Folder of the run; everything is written inside it.
         data: cells, digits, cifar10, imagenette, cub-gha, or folder:PATH.
-        recipe: Name of the shipped recipe that the settings started from; of several, joined by +, later ones come
-            over earlier ones.
+        recipe: Shipped recipe to start from; of several, joined by +, later ones come over earlier ones.
         objective: What training minimises.
         model: Network by name: see `gradsculpt list`.
         weights: What the network starts from instead of random weights, for fine-tuning: default for those that are
