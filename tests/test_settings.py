@@ -120,7 +120,7 @@ SETTINGS: tuple[type, ...] = (
 RESULTS = {
     *("Attacked", "MoreauInfo", "ImageSet", "Skipped", "Source", "Splits", "Column", "EvaluationBatch", "Curve"),
     *("Entry", "Scorecard", "Randomization", "DiffRoar", "Losses", "Requirements", "Metric", "Score", "InnerLoss"),
-    "Retraining",
+    *("Outline", "Retraining"),
 }
 """The public dataclasses that are no settings, but what comes of them or what is handed on."""
 
