@@ -99,7 +99,7 @@ def test_stages_go_from_the_output_to_the_input_as_they_are_called() -> None:
 
 def test_hooks_are_removed_even_if_the_pass_fails() -> None:
     network = convolutional()
-    with pytest.raises(RuntimeError):
+    with pytest.raises(ModelError, match="so many channels"):
         find_stages(network, images()[:, :1])
     find_stages(network, images())
     assert not any(module._forward_pre_hooks for module in network.modules())
