@@ -12,6 +12,7 @@ maps.png.
 
 import argparse
 import csv
+import io
 import os
 import random
 import shutil
@@ -25,6 +26,7 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
+from PIL import Image
 
 import gradsculpt as gs
 from gradsculpt.attributions import Gradient, heatmap
@@ -49,6 +51,7 @@ METHODS = {
     "fine-tune": "--recipe fine-tune",
 }
 COMPARED = {"mobilenet_v2": tuple(METHODS), "efficientnet-lite0": ("standard", "fine-tune")}
+DRAWN = ("standard", "cross entropy, Softplus", "fine-tune")
 MEASURES = ("accuracy", "gini", "ssim", "component", "seconds")
 NOISE = 8 / 255
 
@@ -205,21 +208,20 @@ def summary(values: list[float], measure: str) -> str:
 
 
 def draw(options: argparse.Namespace) -> None:
-    """Draw maps of MobileNetV2, of the first seed: a photo of each class a row, a method a column."""
-    rows, labels = [], []
-    for data in options.sets:
-        photos = test_photos(data, options.runs)
-        chosen = np.array([TEST * k + 1 for k in range(4)])
-        batch = next(iter(loader(photos.subset(chosen), len(chosen), shuffle=False)))
-        images = to_float(batch.images)
-        columns = [plain(images)]
-        for method in METHODS:
-            classifier = gs.load(Job(data, "mobilenet_v2", method, options.seeds[0]).folder(options.runs))
-            maps = Gradient()(classifier.network, classifier.space.normalize(images), batch.labels)
-            columns.append(colour(maps))
-        rows += [[column[i] for column in columns] for i in range(len(chosen))]
-        labels += [photos.classes[photos.labels[i]] for i in chosen]
-    (options.out / "maps.png").write_bytes(contact_sheet(rows, ["photo", *METHODS], labels))
+    """Draw maps of MobileNetV2, of the first seed: a photo of each class of ImageNette a row, a method a column."""
+    photos = test_photos("imagenette", options.runs)
+    batch = next(iter(loader(photos.subset(np.arange(4) * TEST + 1), 4, shuffle=False)))
+    images = to_float(batch.images)
+    columns = [plain(images)]
+    for method in DRAWN:
+        classifier = gs.load(Job("imagenette", "mobilenet_v2", method, options.seeds[0]).folder(options.runs))
+        maps = Gradient()(classifier.network, classifier.space.normalize(images), batch.labels)
+        columns.append(colour(maps))
+    rows = [[column[i] for column in columns] for i in range(4)]
+    labels = [photos.classes[i] for i in batch.labels.tolist()]
+    sheet = Image.open(io.BytesIO(contact_sheet(rows, ["photo", *DRAWN], labels)))
+    sheet.thumbnail((720, 2000))
+    sheet.convert("RGB").quantize(160, dither=Image.Dither.NONE).save(options.out / "maps.png", optimize=True)
 
 
 if __name__ == "__main__":

@@ -171,4 +171,4 @@ def test_a_combination_that_does_not_work_is_said_with_one_that_does(
     said = io.StringIO()
     outline = outlined(settings.data, image_size=32, val_fraction=0.1, seed=0, train_count=None)
     prepare(settings, outline, Reporter(Console(file=said, width=1000)))
-    assert ("one adversarial step does little" in said.getvalue()) == warned
+    assert ("one adversarial step steadies the maps of a network with ReLUs less" in said.getvalue()) == warned

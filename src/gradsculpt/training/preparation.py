@@ -113,8 +113,8 @@ def _advice(settings: TrainSettings, trial: Trial, a_class: float, steps: int) -
     if settings.weights is not None:
         if settings.objective.requirements.smooth and trial.has_corners and steps < _LONG:
             yield (
-                f"in {counted(steps, 'steps')} from given weights, one adversarial step does little to the maps of a "
-                "network with ReLUs; --softplus 10, as in --recipe fine-tune, does more"
+                f"in {counted(steps, 'steps')} from given weights, one adversarial step steadies the maps of a network "
+                "with ReLUs less, and may not make them sparser; --softplus 10, as in --recipe fine-tune, is surer"
             )
         return
     if settings.data in _DRAWN or settings.shuffle_labels:
