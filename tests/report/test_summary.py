@@ -86,6 +86,7 @@ def test_accuracy_is_named_first_whatever_else_is_lost() -> None:
 def test_accuracy_is_told_also_where_it_costs_nothing() -> None:
     _, _, cost, _ = _sentences(accuracy=0.86, gini=0.8)
     assert cost == "It cost nothing that can be told from chance; accuracy went from 85.6% to 86.0%."
+    assert _sentences(ssim=0.8)[2] == "It cost nothing that can be told from chance; accuracy stayed at 85.6%."
 
 
 def test_accuracy_that_is_gained_is_a_gain_though_calibration_is_lost() -> None:

@@ -80,7 +80,9 @@ def _beside(name: str, first: str, groups: Sequence[Group], run: int) -> list[st
     cost = f"It cost {_listed(costs)}" if costs else "It cost nothing that can be told from chance"
     if not any(each.startswith("accuracy (") for each in [*costs, *gained]):
         rows = [row for group in about if group.name == _ACCURACY for row in group.rows if row.name == _ACCURACY]
-        cost += "".join(f"; accuracy went from {change}" for row in rows if (change := _change(row, run)))
+        for change in filter(None, (_change(row, run) for row in rows)):
+            before, _, after = change.partition(" to ")
+            cost += f"; accuracy {f'stayed at {before}' if before == after else f'went from {change}'}"
     return [f"{gain}.", f"{cost}."]
 
 
