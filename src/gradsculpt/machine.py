@@ -107,3 +107,9 @@ def resident_memory() -> int:
     with suppress(OSError, ValueError, IndexError):
         return int((_ROOT / "proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
     return 0
+
+
+def is_first_process() -> bool:
+    """Tell whether this process is the first of those that train together, by what their launcher has told it."""
+    ranks = [os.environ.get(name) for name in ("RANK", "SLURM_PROCID", "LOCAL_RANK")]
+    return next((rank for rank in ranks if rank), "0") == "0" and os.environ.get("NODE_RANK", "0") == "0"

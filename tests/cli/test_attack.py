@@ -142,7 +142,7 @@ def test_the_network_can_be_named_by_an_option(place: Path, tmp_path: Path) -> N
 
 def test_a_folder_that_cannot_be_made_is_one_line(place: Path, capfd: pytest.CaptureFixture[str]) -> None:
     assert attack(place, "smooth", "one.png", "--steps", "1", out=place / "one.png" / "out") == 2
-    assert "cannot be made a folder" in capfd.readouterr().err.splitlines()[-1]
+    assert "cannot be a folder" in capfd.readouterr().err.splitlines()[-1]
 
 
 def test_no_size_changes_nothing(place: Path, tmp_path: Path) -> None:

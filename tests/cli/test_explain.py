@@ -214,5 +214,5 @@ def test_a_folder_that_cannot_be_made_is_one_line(
     (tmp_path / "file").write_text("")
     assert explain(place, "run", "one.png", out=tmp_path / "file" / "maps") == 2
     said = capfd.readouterr().err
-    assert "cannot be made a folder" in said
+    assert "cannot be a folder" in said
     assert "Traceback" not in said

@@ -12,6 +12,7 @@ from gradsculpt.cli.parts import settings_of
 from gradsculpt.cli.screen import option_name
 from gradsculpt.cli.sources import value
 from gradsculpt.errors import ArgumentError, did_you_mean
+from gradsculpt.machine import is_first_process
 from gradsculpt.runs import CONFIG, check_free
 
 if TYPE_CHECKING:
@@ -71,7 +72,7 @@ def read_settings(words: Sequence[str], *, new: bool = False) -> "TrainSettings"
     state = _check(files, given, words)
     if new:
         known.check_out(given["out"])
-        if not given["resume"]:
+        if not given["resume"] and is_first_process():  # others are started when it has begun
             check_free(given["out"])
         for name, check in _THERE.items() if resumed is None else ():
             check(state.get(name, _takes()[name][1].default))

@@ -2,7 +2,6 @@
 
 import csv
 import math
-import os
 import time
 from collections.abc import Callable, Mapping
 from contextlib import nullcontext
@@ -20,7 +19,7 @@ from gradsculpt.data import Splits, load_data, loader, outline_of, outlined
 from gradsculpt.errors import RunError
 from gradsculpt.files import whole
 from gradsculpt.locks import locked
-from gradsculpt.machine import cores
+from gradsculpt.machine import cores, is_first_process
 from gradsculpt.models import Classifier, save
 from gradsculpt.progress import Estimate, Reporter
 from gradsculpt.runs import CHECKPOINTS, CONFIG, LAST
@@ -115,7 +114,7 @@ def fit(settings: TrainSettings, reporter: Reporter | None = None) -> Classifier
         KeyboardInterrupt: If the user stopped the training; the last whole epoch is kept.
     """
     reporter = reporter or Reporter()
-    reporter.console.quiet |= not _is_first_process()
+    reporter.console.quiet |= not is_first_process()
     torch.set_num_threads(settings.threads or cores().threads)
     with quietly():
         return _fit(settings, None, reporter)
@@ -124,7 +123,7 @@ def fit(settings: TrainSettings, reporter: Reporter | None = None) -> Classifier
 def _fit(settings: TrainSettings, splits: Splits | None, reporter: Reporter) -> Classifier:
     """Train on data that may be open already, as those of a teacher's run are."""
     settings.config()  # what cannot be written down is refused at once
-    first = _is_first_process()
+    first = is_first_process()
     if first:
         resumed(settings)  # what is refused leaves no trace, not even that of the lock
     with locked(settings.out, "train", reporter.say) if first else nullcontext(), nothing_left(settings):
@@ -172,7 +171,7 @@ def _train(
     reporter: Reporter,
 ) -> Classifier:
     """Train, from a checkpoint if there is one, on data that suit it."""
-    first, config = _is_first_process(), settings.config()
+    first, config = is_first_process(), settings.config()
     if first and settings.objective.requirements.teacher is not None:
         build_trainer(settings)  # or it would be refused only after the teacher
         _claim(settings, config)  # now, so that a run can be resumed whose teacher was interrupted
@@ -250,12 +249,6 @@ def _whereabouts(trainer: Trainer) -> str:
         return "getting ready"
     doing = "validating" if trainer.validating or done == steps else f"{done} of {counted(int(steps), 'steps')}"
     return f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}: {doing}"
-
-
-def _is_first_process() -> bool:
-    """Tell whether this process is the first of those that train together, by what their launcher has told it."""
-    ranks = [os.environ.get(name) for name in ("RANK", "SLURM_PROCID", "LOCAL_RANK")]
-    return next((rank for rank in ranks if rank), "0") == "0" and os.environ.get("NODE_RANK", "0") == "0"
 
 
 def _claim(settings: TrainSettings, config: Mapping[str, Any]) -> None:
