@@ -19,9 +19,9 @@ from gradsculpt.progress import Reporter
 if TYPE_CHECKING:
     from gradsculpt.training import TrainSettings
 
-# Chosen by experiment for two to three minutes on two cores. The L1 weight lies between the two published ones, 0.01 and 0.05: a
-# training of a few hundred steps on small images needs a stronger hand than one of 200 epochs to change its maps, and
-# 0.05 costs it too much accuracy.
+# Chosen by experiment for two to three minutes on two cores. The L1 weight lies between the two published ones, 0.01
+# and 0.05: a training of a few hundred steps on small images needs a stronger hand than one of 200 epochs to change its
+# maps, and 0.05 costs it too much accuracy.
 _COMMON = "--data cells --train-count 5600 --model convnet --epochs 7 --batch-size 64 --lr 0.005"
 _RUNS = {"standard": "--recipe standard", "elastic-net": "--recipe elastic-net --objective.penalty.l1 0.03"}
 _SHOWN = ("accuracy", "gini", "binary_precision", "topk_intersection")
