@@ -45,9 +45,11 @@ def test_a_name_in_any_script_is_drawn_in_silence(name: str) -> None:
 def test_ticks_are_drawn_in_silence_too() -> None:
     figure = Figure()
     figure.subplots().set_yticks([0, 1], ["猫", "dog"])
+    stream = io.BytesIO()
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        save(figure, io.BytesIO(), format="png")
+        save(figure, stream, format="png")
+    assert stream.getvalue().startswith(b"\x89PNG")
 
 
 def card(name: str) -> Drawing:

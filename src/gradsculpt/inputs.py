@@ -151,6 +151,7 @@ def arrays_as_images(method: Callable[..., Any], place: int) -> Callable[..., An
 
     @wraps(method)
     def taking_arrays(self: Any, *args: Any, **kwargs: Any) -> Any:
+        """Call the method with images in a tensor; within it, none are looked at again."""
         model = args[0] if args else kwargs.get("model")
 
         def read(given: Any) -> Tensor:

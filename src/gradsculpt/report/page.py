@@ -135,6 +135,7 @@ def _samples(views: Sequence[RunView], samples: Sequence[Sample]) -> list[dict[s
     ]
 
     def drawn(uri: Callable[[Picture], str]) -> list[dict[str, Any]]:
+        """Return what the page needs of each sample, with its pictures written in one way."""
         return [
             {
                 "name": sample.name,
