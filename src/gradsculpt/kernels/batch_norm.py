@@ -55,8 +55,10 @@ class _Gradient(Function):
     @staticmethod
     def forward(ctx: Any, g: Tensor, x: Tensor, weight: Tensor, mean: Tensor, r: Tensor, eps: float, order: int) -> Any:
         gx, along, _ = _backward(g, x, weight, None, None, mean, r, True, eps, [True, True, True])
-        # A second derivative can do without g, a sixth of what would be kept in memory.
-        ctx.whole = "zero" if bool((weight == 0).any()) else "order" if order > 2 else None
+        # A second derivative can do without g, a sixth of what would be kept in memory, where no weight is 0. Only the
+        # CPU is asked for them: another device would have to be waited for.
+        zeros = weight.device.type != "cpu" or 0.0 in weight.tolist()
+        ctx.whole = "zero" if zeros else "order" if order > 2 else None
         ctx.save_for_backward(x, weight, gx, *([g] if ctx.whole else []))
         ctx.mean, ctx.r, ctx.along, ctx.eps, ctx.order = mean, r, along, eps, order
         return gx
