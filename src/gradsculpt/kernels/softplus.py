@@ -46,8 +46,8 @@ def softplus(z: Tensor, beta: float) -> Any:
     """Return log(1 + exp(beta z)) / beta, differentiable to any order.
 
     PyTorch's own goes through log1p, which costs ten times as much as the logarithm on CPUs; here the sum
-    1 + exp(-|beta z|) is rounded, so that values are exact to float precision beside 1 / beta. On a GPU it is one kernel,
-    and so is each derivative up to the third.
+    1 + exp(-|beta z|) is rounded, so that values are exact to float precision beside 1 / beta. On a GPU it is one
+    kernel, and so is each derivative up to the third.
     """
     if has_torch_function_unary(z):  # or it would be hidden from modes that look for activations
         return handle_torch_function(softplus, (z,), z, beta)

@@ -70,15 +70,15 @@ def _aligned(z: Tensor, *others: Tensor | None) -> Any:
 def _launch(kernel: Any, z: Tensor, *arguments: Any) -> None:
     count = z.numel()
     with torch.cuda.device_of(z):
-        kernel[(triton.cdiv(count, _BLOCK),)](z, *arguments, count, WIDE=count > 2**31 - _BLOCK, BLOCK=_BLOCK)
+        kernel[(triton.cdiv(count, _BLOCK),)](z, *arguments, count, wide=count > 2**31 - _BLOCK, block=_BLOCK)
 
 
 @triton.jit
-def _offsets(count, WIDE: tl.constexpr, BLOCK: tl.constexpr):
-    block = tl.program_id(0)
-    if WIDE:
-        block = block.to(tl.int64)
-    at = block * BLOCK + tl.arange(0, BLOCK)
+def _offsets(count, wide: tl.constexpr, block: tl.constexpr):
+    first = tl.program_id(0)
+    if wide:
+        first = first.to(tl.int64)
+    at = first * block + tl.arange(0, block)
     return at, at < count
 
 
@@ -101,8 +101,8 @@ def _slopes(z, beta):
 
 
 @triton.jit
-def _value(z_at, to, beta, count, WIDE: tl.constexpr, BLOCK: tl.constexpr):
-    at, there = _offsets(count, WIDE, BLOCK)
+def _value(z_at, to, beta, count, wide: tl.constexpr, block: tl.constexpr):
+    at, there = _offsets(count, wide, block)
     z = _get(z_at, at, there)
     e = tl.exp(-tl.abs(beta * z))
     # log(1 + e) = 2 artanh(y), whose series is exact to float32 in 8 terms as y is at most 1/3. A logarithm of 1 + e
@@ -122,8 +122,8 @@ def _value(z_at, to, beta, count, WIDE: tl.constexpr, BLOCK: tl.constexpr):
 
 
 @triton.jit
-def _bent(z_at, g_at, c_at, to, beta, count, WIDE: tl.constexpr, BLOCK: tl.constexpr):
-    at, there = _offsets(count, WIDE, BLOCK)
+def _bent(z_at, g_at, c_at, to, beta, count, wide: tl.constexpr, block: tl.constexpr):
+    at, there = _offsets(count, wide, block)
     s, curvature = _slopes(_get(z_at, at, there), beta)
     if c_at is None:
         result = s
@@ -137,8 +137,8 @@ def _bent(z_at, g_at, c_at, to, beta, count, WIDE: tl.constexpr, BLOCK: tl.const
 
 
 @triton.jit
-def _pair(z_at, v_at, g_at, along_to, across_to, beta, count, WIDE: tl.constexpr, BLOCK: tl.constexpr):
-    at, there = _offsets(count, WIDE, BLOCK)
+def _pair(z_at, v_at, g_at, along_to, across_to, beta, count, wide: tl.constexpr, block: tl.constexpr):
+    at, there = _offsets(count, wide, block)
     s, _ = _slopes(_get(z_at, at, there), beta)
     v = _get(v_at, at, there)
     _put(along_to, at, v * s, there)
@@ -147,13 +147,13 @@ def _pair(z_at, v_at, g_at, along_to, across_to, beta, count, WIDE: tl.constexpr
 
 @triton.jit
 def _pair_gradients(
-    z_at, v_at, g_at, p_at, q_at, on_v_to, on_g_to, on_s_to, beta, count, WIDE: tl.constexpr, BLOCK: tl.constexpr
+    z_at, v_at, g_at, p_at, q_at, on_v_to, on_g_to, on_s_to, beta, count, wide: tl.constexpr, block: tl.constexpr
 ):
-    at, there = _offsets(count, WIDE, BLOCK)
+    at, there = _offsets(count, wide, block)
     s, _ = _slopes(_get(z_at, at, there), beta)
     v = _get(v_at, at, there)
-    p = tl.zeros([BLOCK], tl.float32)
-    q = tl.zeros([BLOCK], tl.float32)
+    p = tl.zeros([block], tl.float32)
+    q = tl.zeros([block], tl.float32)
     if p_at is not None:
         p = _get(p_at, at, there)
     if q_at is not None:
@@ -165,9 +165,9 @@ def _pair_gradients(
 
 @triton.jit
 def _bent_gradients(
-    z_at, g_at, c_at, u_at, on_g_to, on_c_to, on_s_to, beta, count, WIDE: tl.constexpr, BLOCK: tl.constexpr
+    z_at, g_at, c_at, u_at, on_g_to, on_c_to, on_s_to, beta, count, wide: tl.constexpr, block: tl.constexpr
 ):
-    at, there = _offsets(count, WIDE, BLOCK)
+    at, there = _offsets(count, wide, block)
     s, curvature = _slopes(_get(z_at, at, there), beta)
     u = _get(u_at, at, there)
     _put(on_g_to, at, u * s, there)

@@ -17,8 +17,8 @@ def softplus(z: Tensor, beta: float) -> Any:
 class _Softplus(Function):
     """The value a, and what stands for the slope s = sigmoid(beta z), of which a' = s and s' = beta s (1 - s).
 
-    What stands for it takes no memory, and nobody reads it: it is there to hand a derivative by s back to z. Each use of
-    the slope is a function of g, z and it, with derivatives by g and by it.
+    What stands for it takes no memory, and nobody reads it: it is there to hand a derivative by s back to z. Each use
+    of the slope is a function of g, z and it, with derivatives by g and by it.
     """
 
     @staticmethod
@@ -74,8 +74,8 @@ class _Pair(Function):
     def backward(ctx: Any, p: Tensor | None, q: Tensor | None) -> tuple[Tensor | None, ...]:
         v, g, z, stand_in = ctx.saved_tensors
         if not torch.is_grad_enabled():
-            on_v, on_g, on_s = curve.pair_gradients(z, v, g, p, q, ctx.beta)
-            return on_v, on_g, None, on_s, None
+            by_v, by_g, by_s = curve.pair_gradients(z, v, g, p, q, ctx.beta)
+            return by_v, by_g, None, by_s, None
         s = _Slope.apply(z, stand_in, ctx.beta)
         along, across = _times(p, s), _times(q, g)
         on_v = across if along is None else along if across is None else along + across
