@@ -1,6 +1,7 @@
 import random
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -42,11 +43,18 @@ def taped(monkeypatch: pytest.MonkeyPatch) -> list[graphs.Graphs]:
     return made
 
 
+def unnoisy() -> Any:
+    """Return a network without a bias before batch normalisation, whose gradient is 0, but for rounding errors."""
+    network = small.network()
+    network[0].bias = None
+    return network
+
+
 def both(
     taped: list[graphs.Graphs],
     out: Path,
     objective: Objective,
-    make: Callable[[], nn.Module] = small.network,
+    make: Callable[[], nn.Module] = unnoisy,
     *,
     wanted: str = "auto",
     **settings: Any,
@@ -66,7 +74,7 @@ def both(
 
 
 def with_dropout() -> nn.Module:
-    return nn.Sequential(*small.network()[:-1], nn.Dropout(0.3), small.network()[-1])
+    return nn.Sequential(*unnoisy()[:-1], nn.Dropout(0.3), unnoisy()[-1])
 
 
 @pytest.mark.parametrize("name", [name for name in RECIPES if not RECIPES[name][0].requirements.teacher])
@@ -132,11 +140,11 @@ class _Python(nn.Sequential):
 
 
 def of_kind(kind: type[nn.Sequential]) -> Callable[[], nn.Module]:
-    return lambda: kind(*small.network())
+    return lambda: kind(*unnoisy())
 
 
 def hooked() -> nn.Module:
-    network = small.network()
+    network = unnoisy()
     network[0].register_forward_hook(lambda layer, given, made: made)
     return network
 
@@ -163,19 +171,29 @@ def test_what_changes_from_step_to_step_is_noticed(taped: list[graphs.Graphs], t
     assert "differs" in told[0]
 
 
-@pytest.mark.parametrize(
-    ("settings", "word"), [({"accumulate": 2}, "--accumulate 2"), ({"precision": "16-mixed"}, "--precision 16-mixed")]
-)
-def test_what_cannot_be_one_graph_is_said(
-    settings: dict[str, Any], word: str, taped: list[graphs.Graphs], tmp_path: Path
-) -> None:
+def test_what_cannot_be_one_graph_is_said(taped: list[graphs.Graphs], tmp_path: Path) -> None:
     told: list[str] = []
-    try:
-        small.train(tmp_path, CrossEntropy(), small.network(), graphs="on", tell=told.append, **settings)
-    except GradsculptError:
-        pytest.skip("this precision cannot be had here")
+    small.train(tmp_path, CrossEntropy(), small.network(), graphs="on", tell=told.append, accumulate=2)
     assert taped == []
-    assert word in told[0]
+    assert "--accumulate 2" in told[0]
+
+
+@pytest.mark.parametrize(
+    ("changed", "word"),
+    [({"world_size": 2}, "several processes"), ({"precision_plugin": SimpleNamespace(scaler=1, precision="16-mixed")}, "scale")],
+)
+def test_what_no_device_here_has_is_said_too(changed: dict[str, Any], word: str, taped: list[graphs.Graphs]) -> None:
+    usual: dict[str, Any] = {"world_size": 1, "precision_plugin": SimpleNamespace(precision="32"), "accumulate_grad_batches": 1}
+    trainer: Any = SimpleNamespace(strategy=SimpleNamespace(root_device=torch.device("cpu")), **usual | changed)
+    assert word in str(graphs.obstacle(trainer, small.network(), CrossEntropy(), trusting=True))
+
+
+def test_without_an_accelerator_steps_are_taken_one_by_one_in_silence(tmp_path: Path) -> None:
+    told: list[str] = []
+    small.train(tmp_path, CrossEntropy(), small.network(), graphs="auto", tell=told.append)
+    assert told == []
+    small.train(tmp_path, CrossEntropy(), small.network(), graphs="on", tell=told.append)
+    assert "on cpu there are none" in told[0]
 
 
 def test_a_resumed_training_repeats_the_uninterrupted_one(taped: list[graphs.Graphs], tmp_path: Path) -> None:
@@ -194,8 +212,8 @@ def test_a_training_goes_on_with_and_without_recordings(taped: list[graphs.Graph
     adam = Optimization("adam", 0.01, schedule="constant")
     results = []
     for first, then in (("off", "off"), ("off", "auto"), ("auto", "off")):
-        keep, network = tmp_path / f"{first}-{then}.ckpt", small.network()
-        small.train(tmp_path, ALIGNMENT, small.network(), epochs=2, keep=keep, graphs=first, optimization=adam)
+        keep, network = tmp_path / f"{first}-{then}.ckpt", unnoisy()
+        small.train(tmp_path, ALIGNMENT, unnoisy(), epochs=2, keep=keep, graphs=first, optimization=adam)
         small.train(tmp_path, ALIGNMENT, network, epochs=4, resume=keep, graphs=then, optimization=adam)
         results.append(small.weights(network))
     for each in results[1:]:

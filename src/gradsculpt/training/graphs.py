@@ -34,6 +34,11 @@ ON = ("cuda",)
 """The types of devices on which steps can be recorded."""
 
 
+def records(device: torch.device) -> bool:
+    """Tell whether steps can be recorded on a device."""
+    return device.type in ON
+
+
 def obstacle(
     trainer: Trainer, network: nn.Module, objective: Objective, *, trusting: bool
 ) -> str | None:
@@ -49,7 +54,7 @@ def obstacle(
     known = trusting or not (strange := [*_strange(network), *_strange(objective)])
     hooked = not trusting and next((name for name, each in network.named_modules() if _hooks(each)), None)
     reasons = {
-        f"{device} records none": device.type not in ON,
+        f"on {device} there are none": not records(device),
         "gradients of several processes are averaged": trainer.world_size > 1,
         f"--accumulate {trainer.accumulate_grad_batches} needs steps of several kinds": (
             trainer.accumulate_grad_batches > 1
@@ -92,7 +97,7 @@ def made_recordable(optimizer: Optimizer, device: torch.device, *, recorded: boo
 
     A checkpoint hands on how it was on the device where it was written.
     """
-    fused = device.type == "cuda" or (recorded and device.type in ON)
+    fused = device.type == "cuda" or recorded
     for group in optimizer.param_groups:
         group["fused"] = fused or None
         if "capturable" in group:
@@ -234,6 +239,7 @@ class Graphs:
         """
         replayed = self._gradients()
         before, base = [tensor.clone() for tensor in self._changed], self._loss().clone()
+        self._sow()
         self._step(inputs, objective)
         stepped, loss = self._gradients(), self._loss() - base
         self._restore(before)

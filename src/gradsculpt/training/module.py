@@ -18,7 +18,7 @@ from gradsculpt.isolation import seeded, sow
 from gradsculpt.metrics import gini
 from gradsculpt.objectives import Moment, Objective, State
 from gradsculpt.outputs import logits_at, predicted, two_sided
-from gradsculpt.training.graphs import Graphs, Inputs, made_recordable, obstacle, recorder
+from gradsculpt.training.graphs import Graphs, Inputs, made_recordable, obstacle, recorder, records
 from gradsculpt.training.settings import Optimization
 from gradsculpt.training.tally import LOSS, Tally
 
@@ -107,7 +107,7 @@ class ClassifierModule(LightningModule):
                 loss=lambda: self._tally.total(LOSS),
                 tell=self._tell,
             )
-        elif why and (device.type == "cuda" or wanted == "on"):
+        elif why and (records(device) or wanted == "on"):
             self._tell(f"note: steps are taken one by one, and not as a CUDA graph: {why}")
 
     def on_train_epoch_start(self) -> None:
