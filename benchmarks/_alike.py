@@ -1,4 +1,4 @@
-"""What makes two devices comparable: tensors and networks in a place, the same random numbers there, and a difference."""
+"""What makes two devices comparable: tensors and networks in a place, the same random numbers, a difference."""
 
 import copy
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -14,10 +14,24 @@ from torch.utils._pytree import tree_flatten, tree_map, tree_map_only
 
 T = TypeVar("T")
 
-_DRAWING = (
-    "bernoulli bernoulli_ exponential_ native_dropout normal_ rand rand_like randint randint_like randn randn_like"
+_DRAWING = frozenset(
+    [
+        "bernoulli",
+        "bernoulli_",
+        "exponential_",
+        "native_dropout",
+        "normal_",
+        "rand",
+        "rand_like",
+        "randint",
+        "randint_like",
+        "randn",
+        "randn_like",
+        "random_",
+        "rrelu_with_noise",
+        "uniform_",
+    ]
 )
-_DRAWING += " random_ rrelu_with_noise uniform_"
 
 
 @dataclass(frozen=True)
@@ -55,7 +69,7 @@ class SameNoise(TorchDispatchMode):
     ) -> Any:
         """Call the operation; where it draws, on the CPU."""
         kwargs = dict(kwargs or {})
-        if func.overloadpacket.__name__ not in _DRAWING.split():
+        if func.overloadpacket.__name__ not in _DRAWING:
             return func(*args, **kwargs)
         tensors = [leaf for leaf in tree_flatten(args)[0] if isinstance(leaf, Tensor)]
         device = tensors[0].device if tensors else torch.device(kwargs.get("device") or "cpu")
@@ -106,15 +120,12 @@ def without_tf32() -> Iterator[None]:
 
 
 def difference(a: Tensor, b: Tensor) -> float:
-    """Return the largest difference of two tensors by the largest size of a finite entry; infinite if NaN or inf differ."""
+    """Return the largest difference by the largest magnitude of b; infinite if NaN or inf are in other places."""
     if a.shape != b.shape:
         return float("inf")
     a, b = a.detach().to("cpu", torch.float64), b.detach().to("cpu", torch.float64)
     finite = b.isfinite()
-    if (
-        not torch.equal(a[~finite].nan_to_num(nan=7.0), b[~finite].nan_to_num(nan=7.0))
-        or not a[finite].isfinite().all()
-    ):
+    if not torch.equal(finite, a.isfinite()) or not torch.equal(a[~finite].nan_to_num(7.0), b[~finite].nan_to_num(7.0)):
         return float("inf")
     if not finite.any():
         return 0.0

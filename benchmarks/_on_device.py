@@ -1,4 +1,4 @@
-"""The table of `train_step.py` for a GPU: one training step in eager mode and as a CUDA graph, by the GPU's own clock."""
+"""The table of `train_step.py` for a GPU: training steps in eager mode and as CUDA graphs, by the GPU's own clock."""
 
 import gc
 import json
@@ -242,9 +242,8 @@ def timed(steps: dict[str, Step], deadline: float, device: torch.device) -> tupl
     entries: dict[str, Row] = {name: {"ms": statistics.median(values)} for name, values in times.items()}
     for name, by, title in (("ours", BASE, "ratio"), ("plain", BASE, "ratio"), ("ours", "plain", "by plain")):
         if name in times and by in times:
-            entries[name][title] = statistics.quantiles(
-                [x / y for x, y in zip(times[name], times[by], strict=True)], n=4
-            )
+            ratios = [x / y for x, y in zip(times[name], times[by], strict=True)]
+            entries[name][title] = statistics.quantiles(ratios, n=4)
     return rounds, entries
 
 

@@ -2,8 +2,8 @@
 
 Prints one line a family: how many members there are, the largest difference between the two (of any output, by the
 size of that output), whose it is, and the tolerance; ends with status 1 if one is beyond it. Members are those that
-the tests run their laws over, and steps of the shipped networks beside them. TF32 is switched off. Without a GPU, float32 on
-the CPU is compared with float64, which shows what rounding alone does.
+the tests run their laws over, and steps of the shipped networks beside them. TF32 is switched off. Without a GPU,
+float32 on the CPU is compared with float64, which shows what rounding alone does.
 
     PYTHONPATH=src python benchmarks/parity.py [--device cuda] [--family NAME ...] [--json FILE] [--all]
 
@@ -41,7 +41,7 @@ from tests.penalties.cases import map_of
 from tests.perturbations.test_perturbations import SOLVERS
 
 from gradsculpt.attacks import Attack
-from gradsculpt.attributions import LRP, Attribution, DeepLift
+from gradsculpt.attributions import Attribution
 from gradsculpt.gradients import input_gradient
 from gradsculpt.inputs import InputSpace
 from gradsculpt.models import build
@@ -264,11 +264,9 @@ def main() -> int:
     options = parser.parse_args()
     warnings.filterwarnings("ignore")
     device = torch.device(options.device)
-    trial, reference = (
-        Place(device, torch.float32),
-        Place(CPU, torch.float32 if device.type != "cpu" else torch.float64),
-    )
-    card = torch.cuda.get_device_name() if device.type == "cuda" else "no GPU"
+    precise = torch.float64 if device.type == "cpu" else torch.float32
+    trial, reference = Place(device, torch.float32), Place(CPU, precise)
+    card = torch.cuda.get_device_name(device) if device.type == "cuda" else "no GPU"
     print(f"torch {torch.__version__}, {card}: {trial} beside {reference}, without TF32", flush=True)
     rows = []
     with without_tf32():
