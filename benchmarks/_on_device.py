@@ -160,7 +160,7 @@ class Step:
                 self._eager()
         torch.cuda.current_stream(self._device).wait_stream(beside)
         sow(0, [str(self._device)])
-        self.take = recorder(self._device, (self._generator,))(self._eager)
+        self.take = recorder(self._device, (self._generator,))(self._eager, 0)
         return self
 
     def _eager(self) -> None:

@@ -3,6 +3,7 @@
 import threading
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from typing import ClassVar
 from weakref import WeakKeyDictionary
 
 import torch
@@ -151,10 +152,49 @@ _turn = _Turn()
 
 
 def sow(seed: int, devices: Iterable[str]) -> None:
-    """Set the generators of the CPU and of CUDA devices; while a CUDA graph is captured, to the seed that they have."""
+    """Have the generators of the CPU and of CUDA devices begin anew with a seed."""
     torch.default_generator.manual_seed(seed)
     for device in devices:
-        torch.cuda.default_generators[torch.device(device).index or 0].manual_seed(seed)
+        _Sown.times += 1
+        generator = default_generator(device)
+        if (states := _Sown.states.get(device)) is not None:
+            generator.graphsafe_set_state(next(states))
+            continue
+        if generator.get_offset():
+            _Sown.drawn.add(device)
+        generator.manual_seed(seed)
+
+
+class _Sown:
+    """What is known of the seeds that CUDA generators were given, and what they begin anew with in a CUDA graph."""
+
+    times = 0
+    drawn: ClassVar[set[str]] = set()
+    states: ClassVar[dict[str, Iterator[torch.Generator]]] = {}
+
+
+def default_generator(device: str) -> torch.Generator:
+    """Return the generator that a CUDA device draws from by itself."""
+    return torch.cuda.default_generators[torch.device(device).index or 0]
+
+
+def times_sown(device: str) -> int:
+    """Return how often the generator of a CUDA device was given a seed so far; 0 if nothing was ever drawn from it."""
+    return _Sown.times if device in _Sown.drawn else 0
+
+
+@contextmanager
+def sown_in_graph(device: str, states: Iterable[torch.Generator]) -> Iterator[None]:
+    """While a CUDA graph is captured, have each `sow` take one of these states, which the graph has to know.
+
+    A graph gives its generators one seed a replay, and there is no way back within it: to draw the same twice, it takes
+    two generators of one seed.
+    """
+    _Sown.states[device] = iter(states)
+    try:
+        yield
+    finally:
+        del _Sown.states[device]
 
 
 def _set(states: RandomState) -> None:

@@ -61,7 +61,7 @@ class _Tape(NeverWaits):
 def recorder(device: torch.device, generators: Iterable[torch.Generator]) -> Any:
     """Return what records a function once, without any effect, as a CUDA graph is captured, and then replays it."""
 
-    def record(function: Callable[[], None]) -> Callable[[], None]:
+    def record(function: Callable[[], None], sown: int) -> Callable[[], None]:
         tape, kept = _Tape(), Kept()
         with pytest.MonkeyPatch.context() as patched:
             # As on an accelerator, seeds within a graph are those that its generators are given before each replay.

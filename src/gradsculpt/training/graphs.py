@@ -3,7 +3,7 @@
 import math
 from collections import Counter
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import is_dataclass
 from typing import Any
 
@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from gradsculpt.errors import first_line
+from gradsculpt.isolation import default_generator, sown_in_graph, times_sown
 from gradsculpt.objectives import Objective
 
 Inputs = tuple[Tensor, Tensor, Tensor | None]
@@ -21,8 +22,11 @@ Inputs = tuple[Tensor, Tensor, Tensor | None]
 Step = Callable[[Inputs, Objective], None]
 """A whole step: forward and backward passes, the optimiser, and what is noted, in place on tensors that stay."""
 
-Recorder = Callable[[Callable[[], None]], Callable[[], None]]
-"""Makes a function that does to the same tensors what another does, which it calls once at most."""
+Recorder = Callable[[Callable[[], None], int], Callable[[], None]]
+"""Makes a function that does to the same tensors what another does, which it calls once, without any effect.
+
+It is told how often the random state begins anew in it; 0 if nothing is drawn from it.
+"""
 
 _WARM = 3  # steps that are taken as they are before one is recorded, so that everything is there that they make
 _LOSS, _GRADIENT = 1e-3, 2e-2
@@ -110,20 +114,37 @@ def made_recordable(optimizer: Optimizer, device: torch.device, *, recorded: boo
 def recorder(device: torch.device, generators: Iterable[torch.Generator]) -> Recorder:
     """Return what records a function as a CUDA graph, in which these generators go on from the seeds that they have.
 
+    The device's own generator begins anew as often as `sow` says so, with the seed that it is given before a replay.
+
     Source: PyTorch's notes on CUDA graphs, "whole network capture", here with the optimiser in the graph.
     """
 
-    def record(function: Callable[[], None]) -> Callable[[], None]:
-        graph, stream = torch.cuda.CUDAGraph(), torch.cuda.current_stream(device)
-        for generator in generators:
+    def record(function: Callable[[], None], sown: int) -> Callable[[], None]:
+        graph, stream, own = torch.cuda.CUDAGraph(), torch.cuda.current_stream(device), default_generator(str(device))
+        before, spare = own.graphsafe_get_state(), [own.clone_state(), *(each.clone_state() for each in generators)]
+        states = [own.clone_state() for _ in range(sown)]
+        for generator in (*generators, *states):
             graph.register_generator_state(generator)
         try:
             # Other threads, such as one that reads ahead, may go on with what is forbidden to this one.
-            with torch.cuda.graph(graph, capture_error_mode="thread_local"):
+            with (
+                torch.cuda.graph(graph, capture_error_mode="thread_local"),
+                sown_in_graph(str(device), states) if states else nullcontext(),
+            ):
                 function()
-        finally:
-            torch.cuda.set_stream(stream)  # which a capture that failed leaves at its own
-        replay: Callable[[], None] = graph.replay
+        except BaseException:
+            # A capture that failed leaves its stream behind, and generators that wait for its end.
+            torch.cuda.set_stream(stream)
+            for generator, state in zip((own, *generators), spare, strict=True):
+                generator.graphsafe_set_state(state)
+            raise
+        own.graphsafe_set_state(before)
+
+        def replay() -> None:
+            for state in states:
+                state.manual_seed(own.initial_seed())
+            graph.replay()
+
         return replay
 
     return record
@@ -199,60 +220,64 @@ class Graphs:
             self._begin(kind, static, objective)
 
     def _begin(self, kind: Hashable, inputs: Inputs, objective: Objective) -> None:
-        """Record a step, and take it once."""
+        """Take a step as it is, undo it, record it, and take it from the recording.
+
+        Where that cannot be done, or the two differ, it stays the step as it is.
+        """
+        before, base = [tensor.clone() for tensor in self._changed], self._loss().clone()
+        why, waits, sown = None, None, times_sown(str(inputs[0].device))
+        with _told_of_waits(inputs[0].device):
+            try:
+                self._step(inputs, objective)
+            except RuntimeError as error:
+                waits = error
+        if waits is None:
+            sown = times_sown(str(inputs[0].device)) - sown
+            stepped, loss = self._gradients(), self._loss() - base
+            after = [tensor.clone() for tensor in self._changed]
+        self._restore(before)
         try:
-            replay = self._recorded(inputs, objective)
+            if waits is not None:
+                raise waits
+            replay = self._recorded(inputs, objective, sown)
         except Exception as error:
             # PyTorch refuses what it cannot record by errors of many kinds; the step itself raises what it has to.
-            why = f"one cannot be recorded ({first_line(error)})"
-        else:
-            if (why := self._difference(replay, inputs, objective)) is None:
-                self._replays[kind] = replay
-                return
-        self._refuse(kind, why)
+            self._refuse(kind, f"one cannot be recorded ({first_line(error)})")
+            self._sow()
+            self._step(inputs, objective)
+            return
+        replayed = self._gradients()
         self._sow()
-        self._step(inputs, objective)
+        replay()
+        apart, found = _distance(replayed, stepped), self._loss() - base
+        if bool(torch.isclose(found, loss, rtol=_LOSS, equal_nan=True)) and not apart > _GRADIENT:
+            self._replays[kind] = replay
+        else:
+            self._restore(after)
+            self._refuse(
+                kind, f"what was recorded differs (loss by {float(found - loss):.2g}, gradients by {apart:.1%})"
+            )
+        self._optimizer.zero_grad(set_to_none=True)  # the gradients of a recording stay its own
 
     def _refuse(self, kind: Hashable, why: str) -> None:
         if kind not in self._refused:
             self._refused.add(kind)
             self._tell(f"note: steps are taken one by one, and not as a CUDA graph: {why}")
 
-    def _recorded(self, inputs: Inputs, objective: Objective) -> Callable[[], None]:
+    def _recorded(self, inputs: Inputs, objective: Objective, sown: int) -> Callable[[], None]:
         groups, kept = self._optimizer.param_groups, self._kept()
         rates = [group["lr"] for group in groups]
+        self._sow()
         try:
             for rate, group in zip(self._rates, groups, strict=True):
                 group["lr"] = rate
-            replay = self._record(lambda: self._step(inputs, objective))
+            replay = self._record(lambda: self._step(inputs, objective), sown)
         finally:
             for number, group in zip(rates, groups, strict=True):
                 group["lr"] = number
         if any(a is not b for a, b in zip(kept, self._kept(), strict=True)):
             raise ValueError("what is carried from step to step changes its shape")
         return replay
-
-    def _difference(self, replay: Callable[[], None], inputs: Inputs, objective: Objective) -> str | None:
-        """Take a step as it is, undo it, and take it from the recording; say how the two differ, if they do.
-
-        Where they do, the second is undone as well.
-        """
-        replayed = self._gradients()
-        before, base = [tensor.clone() for tensor in self._changed], self._loss().clone()
-        self._sow()
-        self._step(inputs, objective)
-        stepped, loss = self._gradients(), self._loss() - base
-        self._restore(before)
-        self._sow()
-        replay()
-        apart, found = _distance(replayed, stepped), self._loss() - base
-        # The gradients of a recording stay its own.
-        self._optimizer.zero_grad(set_to_none=True)
-        if bool(torch.isclose(found, loss, rtol=_LOSS, equal_nan=True)) and not apart > _GRADIENT:
-            return None
-        why = f"what was recorded differs (loss by {float(found - loss):.2g}, gradients by {apart:.1%})"
-        self._restore(before)
-        return why
 
     def _gradients(self) -> list[Tensor | None]:
         return [parameter.grad for group in self._optimizer.param_groups for parameter in group["params"]]
@@ -267,6 +292,19 @@ class Graphs:
     def _restore(self, before: Sequence[Tensor]) -> None:
         for tensor, value in zip(self._changed, before, strict=True):
             tensor.copy_(value)
+
+
+@contextmanager
+def _told_of_waits(device: torch.device) -> Iterator[None]:
+    """Have what waits for a CUDA device fail, before it spoils a recording, and with it whatever comes after."""
+    mode = torch.cuda.get_sync_debug_mode() if device.type == "cuda" else 0
+    if device.type == "cuda":
+        torch.cuda.set_sync_debug_mode("error")
+    try:
+        yield
+    finally:
+        if device.type == "cuda":
+            torch.cuda.set_sync_debug_mode(mode)
 
 
 @contextmanager
