@@ -57,7 +57,7 @@ def first(
     walk.combine(
         kernels.first_numbers, partial, 2, weight, *known.x, statistics, on_weight, on_bias, coefficients, means
     )
-    gx = torch.empty_like(x, dtype=g.dtype)
+    gx = torch.empty_like(x)
     walk.apply(x, g, None, None, None, coefficients, means, gx, None, None, more)
     return gx, on_weight, on_bias, known._replace(g=statistics)
 
