@@ -20,8 +20,8 @@ there = pytest.mark.skipif(find_spec("triton") is None, reason="needs Triton")
 computed = there if INTERPRETED else pytest.mark.cuda
 LAST = torch.channels_last
 SHAPES: list[tuple[tuple[int, ...], torch.memory_format]] = [
-    ((3, 5, 4, 3), torch.contiguous_format),
-    ((3, 5, 4, 3), LAST),
+    ((3, 4, 3, 2), torch.contiguous_format),
+    ((3, 4, 3, 2), LAST),
     ((1, 3, 7, 5), LAST),
     ((2, 1, 33, 35), torch.contiguous_format),
     ((2, 37, 3, 3), LAST),
@@ -31,7 +31,7 @@ SHAPES: list[tuple[tuple[int, ...], torch.memory_format]] = [
     ((2, 3, 2, 3, 4), torch.contiguous_format),
 ]
 # Derivatives below the last one are taken with a graph, by other kernels than the last one.
-ORDERS = [(*SHAPES[1], 1), *((*each, 2) for each in SHAPES[:4]), *((*each, 3) for each in SHAPES), (*SHAPES[0], 4)]
+ORDERS = [(*SHAPES[1], 1), *((*each, 2) for each in SHAPES[:2]), *((*each, 3) for each in SHAPES[1:]), (*SHAPES[0], 4)]
 orders = pytest.mark.parametrize(("shape", "layout", "order"), ORDERS, ids=str)
 Number = Callable[..., Sequence[Tensor]]
 
@@ -58,7 +58,8 @@ def tower(function: Number, points: Sequence[Tensor], order: int, *, exact: bool
     everything = list(values)
     for level in range(order):
         # Only the last derivative is taken without a graph, as in training.
-        number = sum(((0.1 * v + random(*v.shape, seed=level + 7).to(v)) * v).sum() for v in values if v.requires_grad)
+        numbers = [((0.1 * v + random(*v.shape, seed=level + 7).to(v)) * v).sum() for v in values if v.requires_grad]
+        number = torch.stack(numbers).sum()
         values = list(torch.autograd.grad(number, leaves, create_graph=level + 1 < order, materialize_grads=True))
         everything += values
     return everything
@@ -105,14 +106,14 @@ def test_softplus_keeps_all_digits_however_far_out(beta: float) -> None:
         assert bool(F.softplus(nan, beta).isnan().all())
 
 
-NORMS = {
+NORMS: dict[str, Callable[..., Tensor]] = {
     "all": lambda x, w, b: F.batch_norm(x, None, None, w, b, training=True, eps=1e-3),
     "no bias": lambda x, w, b: F.batch_norm(x, None, None, w, None, training=True, eps=1e-3) + 0 * b.sum(),
     "bare": lambda x, w, b: F.batch_norm(x, None, None, training=True, eps=1e-3) + 0 * (w + b).sum(),
 }
 
 
-def plain_norm(x: Tensor, w: Tensor, b: Tensor, kind: str) -> Tensor:
+def plain_norm(x: Tensor, w: Tensor, b: Tensor, kind: str = "all") -> Tensor:
     one = (1, -1, *[1] * (x.ndim - 2))
     y = primitives.standardised(x, (0, *range(2, x.ndim)), 1e-3)
     y = y * w.view(one) if kind != "bare" else y + 0 * w.sum()
@@ -129,8 +130,8 @@ def test_batch_normalisation(shape: tuple[int, ...], layout: torch.memory_format
     weight = random(shape[1], seed=2)
     weight[-1] = 0
     x = laid_out(layout, 2 * random(*shape, seed=3) + 3)
-    for kind in NORMS if order == 3 and shape == SHAPES[0][0] else ["all"]:
-        agrees(ours, lambda *t, kind=kind: [plain_norm(*t, kind)], [x, weight, random(shape[1], seed=4)], order)
+    for kind in NORMS if (shape, order) == ((3, 4, 3, 2), 2) else ["all"]:
+        agrees(ours, lambda *t, kind=kind: [plain_norm(*t, kind=kind)], [x, weight, random(shape[1], seed=4)], order)
 
 
 @computed
@@ -143,7 +144,7 @@ def test_batch_normalisation_of_maps_far_from_zero() -> None:
     x = (random(4, 3, 6, 5, seed=3) + 3e3).float().double()
     found, expected = (
         tower(f, [x, random(3, seed=2), random(3, seed=4)], 3, exact=exact)
-        for f, exact in ((ours, False), (lambda *t: [plain_norm(*t, "all")], True))
+        for f, exact in ((ours, False), (lambda *t: [plain_norm(*t)], True))
     )
     for a, b in zip(found, expected, strict=True):
         assert float((a.double().cpu() - b).abs().max()) < 2e-3 * float(b.abs().max())
@@ -192,7 +193,7 @@ def test_half_precision_is_computed_in_float32(dtype: torch.dtype) -> None:
     with twice_differentiable(Reading()):
         y = F.softplus(NORMS["all"](*leaves), 3.0)
     exact = [t.detach().double().cpu().requires_grad_() for t in leaves]
-    expected = F.softplus(plain_norm(*exact, "all"), 3.0)
+    expected = F.softplus(plain_norm(*exact), 3.0)
     for value, points in ((y, leaves), (expected, exact)):
         (gradient,) = torch.autograd.grad(
             (value.float() if value is y else value).square().sum(), points[0], create_graph=True
@@ -244,8 +245,8 @@ OBJECTIVES: dict[str, Objective] = {
 @pytest.mark.parametrize("objective", OBJECTIVES)
 def test_a_training_step_is_that_of_plain_functions(objective: str, monkeypatch: pytest.MonkeyPatch) -> None:
     torch.manual_seed(0)
-    layers = (nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), Softplus(3.0), Residual(), nn.MaxPool2d(3, 2, 1), Residual())
-    network = nn.Sequential(*layers, nn.Flatten(), nn.Linear(4 * 9, 3)).to(DEVICE, memory_format=LAST)
+    layers = (nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), Softplus(3.0), nn.MaxPool2d(3, 2, 1), Residual())
+    network = nn.Sequential(*layers, nn.Flatten(), nn.Linear(4 * 9, 3)).to(DEVICE).to(memory_format=LAST)
     x = random(4, 3, 8, 8, seed=1).float().to(DEVICE).contiguous(memory_format=LAST)
     y = torch.tensor([0, 1, 2, 0], device=DEVICE)
     results = []
