@@ -22,6 +22,10 @@ def batch_norm(reading: Reading, call: Call) -> Any:
     weight = like.new_ones(x.shape[1]) if weight is None else weight
     bias = torch.zeros_like(weight) if bias is None else bias
     settings = (running, call["running_var"], True, call["momentum"], call["eps"])
+    if gpu.runs(x, weight, bias):
+        from gradsculpt.kernels.gpu import batch_norm as fused
+
+        return fused.normalise(x, weight, bias, settings, reading)
     return _Normalise.apply(x, weight, bias, settings, reading)
 
 
@@ -43,29 +47,14 @@ class _Normalise(Function):
     def backward(ctx: Any, g: Tensor) -> tuple[Tensor | None, ...]:
         x, weight = ctx.saved_tensors
         weighted = any(ctx.needs_input_grad[1:3]) and not ctx.reading.inputs_only
-        on_gpu = _on_gpu(g, x, weight)
         if not torch.is_grad_enabled():
-            if on_gpu is not None:
-                return *on_gpu.gradients(g, x, weight, ctx.mean, ctx.r, weighted), None, None
             wanted = [True, weighted, weighted]
             return *_backward(g, x, weight, None, None, ctx.mean, ctx.r, True, ctx.eps, wanted), None, None
-        if on_gpu is not None:
-            gx = on_gpu.Gradient.apply(g, x, weight, ctx.mean, ctx.r, ctx.eps)
-        else:
-            gx = _Gradient.apply(g, x, weight, ctx.mean, ctx.r, ctx.eps, ctx.reading.order)
+        gx = _Gradient.apply(g, x, weight, ctx.mean, ctx.r, ctx.eps, ctx.reading.order)
         if not weighted:
             return gx, None, None, None, None
         normalised, _ = _normalised(x, ctx.eps)
         return gx, _sum(g * normalised), _sum(g), None, None
-
-
-def _on_gpu(*tensors: Tensor) -> Any:
-    """Return the kernels of a GPU, if they can compute with these tensors."""
-    if not gpu.runs(*tensors):
-        return None
-    from gradsculpt.kernels.gpu import batch_norm
-
-    return batch_norm
 
 
 class _Gradient(Function):

@@ -131,6 +131,7 @@ def first_numbers(
     r_at,
     statistics_to,
     on_weight_to,
+    on_bias_to,
     to,
     means_to,
     splits,
@@ -139,7 +140,7 @@ def first_numbers(
     kinds: tl.constexpr,
     width: tl.constexpr,
 ):
-    """Write the mean of g and gx, the gradient of the weight, and what that of x is made of."""
+    """Write the mean of g and gx, the gradients of weight and bias, and what that of x is made of."""
     c = tl.program_id(0) * width + tl.arange(0, width)
     there = c < channels
     w, r = _get(weight_at, c, there), _get(r_at, c, there)
@@ -148,6 +149,7 @@ def first_numbers(
     _put(statistics_to, 0, c, channels, mean_g)
     _put(statistics_to, 1, c, channels, gx)
     _put(on_weight_to, 0, c, channels, count * r * gx)
+    _put(on_bias_to, 0, c, channels, count * mean_g)
     _put(means_to, 0, c, channels, _get(mean_at, c, there))
     _put(means_to, 1, c, channels, mean_g)
     zero = tl.zeros([width], tl.float32)
@@ -266,11 +268,12 @@ def _put_map(
     v,
     a,
     b,
+    more,
     with_v: tl.constexpr,
     with_a: tl.constexpr,
     with_b: tl.constexpr,
 ):
-    total = _added(tl.zeros_like(x), x, coefficients, output * 5, c, channels)
+    total = _added(more, x, coefficients, output * 5, c, channels)
     total = _added(total, g, coefficients, output * 5 + 1, c, channels)
     if with_v:
         total = _added(total, v, coefficients, output * 5 + 2, c, channels)
@@ -298,6 +301,7 @@ def combined(
     one_to,
     two_to,
     three_to,
+    more_at,
     count,
     channels,
     area,
@@ -307,7 +311,7 @@ def combined(
     rows: tl.constexpr,
     columns: tl.constexpr,
 ):
-    """Write up to three maps, each a sum of multiples of x', g', v', a', b'."""
+    """Write up to three maps, each a sum of multiples of x', g', v', a', b'; what is given is added to the first."""
     c = tl.program_id(1) * columns + tl.arange(0, columns)
     block = tl.program_id(0)
     if wide:
@@ -326,8 +330,12 @@ def combined(
     with_v: tl.constexpr = v_at is not None
     with_a: tl.constexpr = a_at is not None
     with_b: tl.constexpr = b_at is not None
-    _put_map(one_to, 0, at, there, c, channels, coefficients, x, g, v, a, b, with_v, with_a, with_b)
+    none = tl.zeros_like(x)
+    more = none
+    if more_at is not None:
+        more = _get(more_at, at, there)
+    _put_map(one_to, 0, at, there, c, channels, coefficients, x, g, v, a, b, more, with_v, with_a, with_b)
     if two_to is not None:
-        _put_map(two_to, 1, at, there, c, channels, coefficients, x, g, v, a, b, with_v, with_a, with_b)
+        _put_map(two_to, 1, at, there, c, channels, coefficients, x, g, v, a, b, none, with_v, with_a, with_b)
     if three_to is not None:
-        _put_map(three_to, 2, at, there, c, channels, coefficients, x, g, v, a, b, with_v, with_a, with_b)
+        _put_map(three_to, 2, at, there, c, channels, coefficients, x, g, v, a, b, none, with_v, with_a, with_b)

@@ -41,18 +41,25 @@ class Moments(NamedTuple):
     v: Tensor | None = None
 
 
-def first(x: Tensor, g: Tensor, weight: Tensor, known: Moments) -> tuple[Tensor, Tensor, Moments]:
-    """Return the gradients of x, [N, C, ...], and of the weight, [C], and what is known from then on."""
+def first(
+    x: Tensor, g: Tensor, weight: Tensor, known: Moments, more: Tensor | None
+) -> tuple[Tensor, Tensor, Tensor, Moments]:
+    """Return the gradients of x, to which more is added, weight and bias, and what is known from then on.
+
+    Shape: [N, C, ...], [C] and [C].
+    """
     walk = _Walk(x)
-    x, g = walk.aligned(x, g)
+    x, g, more = walk.aligned(x, g, more)
     partial = walk.partial(known, x, None, None, g, None)
-    channels = x.shape[1]
     coefficients, means = walk.numbers(1)
-    on_weight, statistics = torch.empty_like(known.x[0]), known.x[0].new_empty(2, channels)
-    walk.combine(kernels.first_numbers, partial, 2, weight, *known.x, statistics, on_weight, coefficients, means)
-    gx = torch.empty_like(x, dtype=g.dtype)
-    walk.apply(x, g, None, None, None, coefficients, means, gx, None, None)
-    return gx, on_weight, known._replace(g=statistics)
+    on_weight, on_bias = torch.empty_like(known.x[0]), torch.empty_like(known.x[0])
+    statistics = known.x[0].new_empty(2, x.shape[1])
+    walk.combine(
+        kernels.first_numbers, partial, 2, weight, *known.x, statistics, on_weight, on_bias, coefficients, means
+    )
+    gx = torch.empty_like(x)
+    walk.apply(x, g, None, None, None, coefficients, means, gx, None, None, more)
+    return gx, on_weight, on_bias, known._replace(g=statistics)
 
 
 def second(x: Tensor, g: Tensor, v: Tensor, weight: Tensor, known: Moments) -> tuple[Tensor, Tensor, Tensor, Moments]:
@@ -66,7 +73,7 @@ def second(x: Tensor, g: Tensor, v: Tensor, weight: Tensor, known: Moments) -> t
         kernels.second_numbers, partial, 3, weight, *known.x, known.g, statistics, on_weight, coefficients, means
     )
     on_g, on_x = torch.empty_like(x, dtype=g.dtype), torch.empty_like(x)
-    walk.apply(x, g, v, None, None, coefficients, means, on_g, on_x, None)
+    walk.apply(x, g, v, None, None, coefficients, means, on_g, on_x, None, None)
     return on_g, on_x, on_weight, known._replace(v=statistics)
 
 
@@ -90,7 +97,7 @@ def third(
         kernels.third_numbers, partial, 8, weight, *known.x, known.g, known.v, c, on_weight, coefficients, means
     )
     on_v, on_g, on_x = torch.empty_like(x, dtype=v.dtype), torch.empty_like(x, dtype=g.dtype), torch.empty_like(x)
-    walk.apply(x, g, v, a, b, coefficients, means, on_v, on_g, on_x)
+    walk.apply(x, g, v, a, b, coefficients, means, on_v, on_g, on_x, None)
     return on_v, on_g, on_x, on_weight
 
 

@@ -1,0 +1,285 @@
+"""The kernels of a GPU against plain functions in float64; where there is no GPU, Triton runs them in Python."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from importlib.util import find_spec
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from gradsculpt.kernels import Reading, Softplus, compared, comparison, gpu, primitives, twice_differentiable
+from gradsculpt.objectives import CrossEntropy, HessianNorm, LocalGradientAlignment, Objective
+
+INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"
+DEVICE = "cpu" if INTERPRETED else "cuda"
+there = pytest.mark.skipif(find_spec("triton") is None, reason="needs Triton")
+computed = there if INTERPRETED else pytest.mark.cuda
+LAST = torch.channels_last
+SHAPES: list[tuple[tuple[int, ...], torch.memory_format]] = [
+    ((3, 4, 3, 2), torch.contiguous_format),
+    ((3, 4, 3, 2), LAST),
+    ((1, 3, 7, 5), LAST),
+    ((2, 1, 33, 35), torch.contiguous_format),
+    ((2, 37, 3, 3), LAST),
+    ((4, 6, 1, 1), LAST),
+    ((5, 6), torch.contiguous_format),
+    ((2, 3, 5), torch.contiguous_format),
+    ((2, 3, 2, 3, 4), torch.contiguous_format),
+]
+# Derivatives below the last one are taken with a graph, by other kernels than the last one.
+ORDERS = [(*SHAPES[1], 1), *((*each, 2) for each in SHAPES[:2]), *((*each, 3) for each in SHAPES[1:]), (*SHAPES[0], 4)]
+orders = pytest.mark.parametrize(("shape", "layout", "order"), ORDERS, ids=str)
+Number = Callable[..., Sequence[Tensor]]
+
+
+def test_every_kernel_where_there_is_no_gpu() -> None:
+    if INTERPRETED or find_spec("triton") is None:
+        pytest.skip("this is the run in which Triton interprets, or there is no Triton")
+    environment = {**os.environ, "TRITON_INTERPRET": "1"}
+    command = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", __file__]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout[-4000:]
+
+
+def random(*shape: int, seed: int) -> Tensor:
+    """Return normal numbers that float32 holds exactly."""
+    return torch.randn(shape, generator=torch.Generator().manual_seed(seed)).double()
+
+
+def tower(function: Number, points: Sequence[Tensor], order: int, *, exact: bool) -> list[Tensor]:
+    """Return what a function gives, and all its derivatives, order after order, of numbers made of those before."""
+    dtype, device = (torch.float64, "cpu") if exact else (torch.float32, DEVICE)
+    leaves = [t.to(device, dtype).requires_grad_() for t in points]
+    values = list(function(*leaves))
+    everything = list(values)
+    for level in range(order):
+        # Only the last derivative is taken without a graph, as in training.
+        numbers = [((0.1 * v + random(*v.shape, seed=level + 7).to(v)) * v).sum() for v in values if v.requires_grad]
+        number = torch.stack(numbers).sum()
+        values = list(torch.autograd.grad(number, leaves, create_graph=level + 1 < order, materialize_grads=True))
+        everything += values
+    return everything
+
+
+def agrees(ours: Number, plain: Number, points: Sequence[Tensor], order: int) -> None:
+    found, expected = tower(ours, points, order, exact=False), tower(plain, points, order, exact=True)
+    for i, (a, b) in enumerate(zip(found, expected, strict=True)):
+        # Each is a sum of terms that are no larger than the largest entry by more than a few times.
+        torch.testing.assert_close(a.double().cpu(), b, rtol=2e-5, atol=2e-6 * float(b.abs().max()) + 1e-12, msg=str(i))
+
+
+def laid_out(layout: torch.memory_format, t: Tensor) -> Tensor:
+    return t.contiguous(memory_format=layout) if t.ndim == 4 else t
+
+
+@computed
+@orders
+def test_softplus(shape: tuple[int, ...], layout: torch.memory_format, order: int) -> None:
+    def ours(z: Tensor) -> list[Tensor]:
+        with twice_differentiable(Reading()):
+            return [F.softplus(z, 3.0)]
+
+    z = laid_out(layout, 2 * random(*shape, seed=1))
+    agrees(ours, lambda z: [(1 + (3 * z).exp()).log() / 3], [z], order)
+
+
+@computed
+@pytest.mark.parametrize("beta", [0.5, 1.0, 20.0])
+def test_softplus_keeps_all_digits_however_far_out(beta: float) -> None:
+    z = torch.tensor([-80.0, -30.0, -3.0, -1e-4, 0.0, 1e-30, 1e-4, 3.0, 30.0, 200.0, 1e30, -1e30], device=DEVICE)
+    with twice_differentiable(Reading()):
+        value = F.softplus(z.requires_grad_(), beta)
+    (slope,) = torch.autograd.grad(value.sum(), z, create_graph=True)
+    (curvature,) = torch.autograd.grad(slope.sum(), z)
+    t = beta * z.detach().double().cpu()
+    s = t.sigmoid()
+    expected = torch.where(t > 0, t, 0.0) + (-t.abs()).exp().log1p()
+    for ours, exact in ((value, expected / beta), (slope, s), (curvature, beta * s * (-t).sigmoid())):
+        # An exponential of a float32 loses as many digits as its argument has before the point.
+        torch.testing.assert_close(ours.detach().double().cpu(), exact, rtol=2e-5, atol=1e-37)
+    nan = torch.full((3,), torch.nan, device=DEVICE, requires_grad=True)
+    with twice_differentiable(Reading()):
+        assert bool(F.softplus(nan, beta).isnan().all())
+
+
+NORMS: dict[str, Callable[..., Tensor]] = {
+    "all": lambda x, w, b: F.batch_norm(x, None, None, w, b, training=True, eps=1e-3),
+    "no bias": lambda x, w, b: F.batch_norm(x, None, None, w, None, training=True, eps=1e-3) + 0 * b.sum(),
+    "bare": lambda x, w, b: F.batch_norm(x, None, None, training=True, eps=1e-3) + 0 * (w + b).sum(),
+}
+
+
+def plain_norm(x: Tensor, w: Tensor, b: Tensor, kind: str = "all") -> Tensor:
+    one = (1, -1, *[1] * (x.ndim - 2))
+    y = primitives.standardised(x, (0, *range(2, x.ndim)), 1e-3)
+    y = y * w.view(one) if kind != "bare" else y + 0 * w.sum()
+    return y + b.view(one) if kind == "all" else y + 0 * b.sum()
+
+
+@computed
+@orders
+def test_batch_normalisation(shape: tuple[int, ...], layout: torch.memory_format, order: int) -> None:
+    def ours(x: Tensor, w: Tensor, b: Tensor) -> list[Tensor]:
+        with twice_differentiable(Reading()):
+            return [NORMS[kind](x, w, b)]
+
+    weight = random(shape[1], seed=2)
+    weight[-1] = 0
+    x = laid_out(layout, 2 * random(*shape, seed=3) + 3)
+    for kind in NORMS if (shape, order) == ((3, 4, 3, 2), 2) else ["all"]:
+        agrees(ours, lambda *t, kind=kind: [plain_norm(*t, kind=kind)], [x, weight, random(shape[1], seed=4)], order)
+
+
+@computed
+def test_batch_normalisation_of_maps_far_from_zero() -> None:
+    # A sum of products less a product of sums would have no digit left.
+    def ours(x: Tensor, w: Tensor, b: Tensor) -> list[Tensor]:
+        with twice_differentiable(Reading()):
+            return [NORMS["all"](x, w, b)]
+
+    x = (random(4, 3, 6, 5, seed=3) + 3e3).float().double()
+    found, expected = (
+        tower(f, [x, random(3, seed=2), random(3, seed=4)], 3, exact=exact)
+        for f, exact in ((ours, False), (lambda *t: [plain_norm(*t)], True))
+    )
+    for a, b in zip(found, expected, strict=True):
+        assert float((a.double().cpu() - b).abs().max()) < 2e-3 * float(b.abs().max())
+
+
+@computed
+def test_running_statistics_are_updated_as_ever() -> None:
+    ours, plain = nn.BatchNorm2d(3).to(DEVICE), nn.BatchNorm2d(3)
+    x = random(4, 3, 2, 5, seed=0).float()
+    with twice_differentiable(Reading()):
+        ours(x.to(DEVICE).requires_grad_())
+    plain(x)
+    for name, buffer in plain.named_buffers():
+        torch.testing.assert_close(ours.get_buffer(name).cpu(), buffer)
+
+
+@computed
+@pytest.mark.parametrize("squared", [True, False])
+@pytest.mark.parametrize("shape", [(3, 3, 5, 4), (1, 1, 1, 1), (2, 2100), (2, 3, 40, 41)], ids=str)
+def test_distance_and_cosine(shape: tuple[int, ...], squared: bool) -> None:
+    s = random(*shape, seed=1)
+    o = laid_out(LAST, random(*shape, seed=2) + 0.4 * s)
+    for order in (1, 2) if 1 < s[0].numel() < 1000 else (1,):
+        agrees(
+            lambda s, o: compared(s, o, squared=squared),
+            lambda s, o: comparison._plain(s, o, squared),
+            [s, o],
+            order,
+        )
+
+
+@computed
+@pytest.mark.parametrize("squared", [True, False])
+def test_distance_and_cosine_of_zeros_and_of_the_same(squared: bool) -> None:
+    s, o = random(4, 3, 2, 2, seed=1), random(4, 3, 2, 2, seed=2)
+    s[0], o[1], o[2] = 0, 0, s[2]
+    s[3], o[3] = 0, 0
+    agrees(lambda s, o: compared(s, o, squared=squared), lambda s, o: comparison._plain(s, o, squared), [s, o], 1)
+
+
+@computed
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_half_precision_is_computed_in_float32(dtype: torch.dtype) -> None:
+    x, w, b = random(4, 3, 5, 4, seed=1).to(DEVICE, dtype), random(3, seed=2).float(), random(3, seed=3).float()
+    leaves = [x.requires_grad_(), w.to(DEVICE).requires_grad_(), b.to(DEVICE).requires_grad_()]
+    with twice_differentiable(Reading()):
+        y = F.softplus(NORMS["all"](*leaves), 3.0)
+    exact = [t.detach().double().cpu().requires_grad_() for t in leaves]
+    expected = F.softplus(plain_norm(*exact), 3.0)
+    for value, points in ((y, leaves), (expected, exact)):
+        (gradient,) = torch.autograd.grad(
+            (value.float() if value is y else value).square().sum(), points[0], create_graph=True
+        )
+        points.extend(torch.autograd.grad(gradient.square().sum(), points[:3]))
+    for ours, reference in zip(leaves[3:], exact[3:], strict=True):
+        difference = (ours.double().cpu() - reference).abs().max() / reference.abs().max()
+        assert float(difference) < 16 * torch.finfo(dtype).eps
+    assert [t.dtype for t in leaves[3:]] == [dtype, torch.float32, torch.float32]
+
+
+@computed
+@pytest.mark.parametrize(("shape", "layout"), SHAPES[:2], ids=str)
+def test_what_lies_otherwise_in_memory_is_copied(shape: tuple[int, ...], layout: torch.memory_format) -> None:
+    z = laid_out(layout, random(*shape, seed=1)).float().to(DEVICE)
+    with twice_differentiable(Reading()):
+        results = []
+        for given in (z, z.repeat_interleave(2, -1)[..., ::2], z.transpose(0, 1).contiguous().transpose(0, 1)):
+            leaf = given.detach().requires_grad_()
+            y = F.softplus(NORMS["bare"](leaf, z, z), 3.0)
+            (g,) = torch.autograd.grad(y, leaf, torch.ones((), device=DEVICE).expand(y.shape), create_graph=True)
+            results.append([y, g, *torch.autograd.grad(g[0].square().sum(), leaf)])
+    for other in results[1:]:
+        for a, b in zip(results[0], other, strict=True):
+            torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-5)
+
+
+class Residual(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.norm, self.act = nn.Conv2d(4, 4, 3, padding=1), nn.BatchNorm2d(4), Softplus(3.0)
+        self.second, self.last = nn.Conv2d(4, 4, 3, padding=1), nn.BatchNorm2d(4)
+        nn.init.zeros_(self.last.weight)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = self.act(x + self.last(self.second(self.act(self.norm(self.first(x))))))
+        return y
+
+
+OBJECTIVES: dict[str, Objective] = {
+    "alignment": CrossEntropy() + LocalGradientAlignment(l2=0.1, cosine=1.0, eps=0.1),
+    "alignment of both": CrossEntropy()
+    + LocalGradientAlignment(l2=0.1, cosine=1.0, eps=0.1, detach_source=False, squared=False, noise="gradient"),
+    "hessian": CrossEntropy() + HessianNorm(0.1),
+}
+
+
+@computed
+@pytest.mark.parametrize("objective", OBJECTIVES)
+def test_a_training_step_is_that_of_plain_functions(objective: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    torch.manual_seed(0)
+    layers = (nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), Softplus(3.0), nn.MaxPool2d(3, 2, 1), Residual())
+    network = nn.Sequential(*layers, nn.Flatten(), nn.Linear(4 * 9, 3)).to(DEVICE).to(memory_format=LAST)
+    x = random(4, 3, 8, 8, seed=1).float().to(DEVICE).contiguous(memory_format=LAST)
+    y = torch.tensor([0, 1, 2, 0], device=DEVICE)
+    results = []
+    for kernels in (True, False):
+        monkeypatch.setattr(gpu, "runs", gpu.runs if kernels else lambda *tensors: False)
+        network.zero_grad()
+        losses = OBJECTIVES[objective](network, x, y, generator=torch.Generator(DEVICE).manual_seed(3))
+        losses.loss.backward()
+        results.append([losses.loss.detach(), *(p.grad for p in network.parameters())])
+    for a, b in zip(*results, strict=True):
+        torch.testing.assert_close(a, b, rtol=2e-3, atol=2e-5)
+
+
+def test_without_a_gpu_nothing_imports_triton() -> None:
+    code = (
+        "import sys, torch; from gradsculpt.kernels.softplus import softplus; softplus(torch.zeros(2), 1.0);"
+        "sys.exit('triton' in sys.modules)"
+    )
+    environment = {key: value for key, value in os.environ.items() if key != "TRITON_INTERPRET"}
+    assert subprocess.run([sys.executable, "-c", code], env=environment, check=False).returncode == 0
+
+
+def test_where_triton_fails_the_plain_form_runs_and_one_line_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("triton")
+    from gradsculpt.kernels.gpu import curve
+
+    def fail(*_: object) -> None:
+        raise RuntimeError("Failed to find C compiler.\nPlease specify one.")
+
+    monkeypatch.setattr(curve, "value", fail)
+    gpu._works.cache_clear()
+    try:
+        with pytest.warns(UserWarning, match=r"Triton cannot run on cpu \(Failed to find C compiler.\), so that"):
+            assert not gpu._works(torch.device("cpu"))
+    finally:
+        gpu._works.cache_clear()
