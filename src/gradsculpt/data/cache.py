@@ -28,6 +28,7 @@ _TEMPORARY = ".building-"
 _STALE_SECONDS = 7 * 24 * 3600
 _TRIES, _MOMENT = 50, 0.02
 _AT_ONCE = 256  # images that are decoded before the first of them is written
+_BUFFER = 1 << 20  # bytes that are written at once
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -177,7 +178,7 @@ def _write(folder: Path, rows: Iterator[Row | Skipped]) -> dict[str, Any]:
                 if array is None:
                     continue
                 if name not in stacks:
-                    stacks[name] = files.enter_context((folder / f"{name}.npy").open("wb")), array.shape
+                    stacks[name] = files.enter_context((folder / f"{name}.npy").open("wb", _BUFFER)), array.shape
                     _header(*stacks[name], 0)
                 # Not a writable memory map, in which a full disk ends the process instead of raising OSError.
                 stacks[name][0].write(np.ascontiguousarray(array).tobytes())
