@@ -92,8 +92,8 @@ class Reporter:
         """Yield a function to be told how many are done: it moves a bar, or writes a line now and then and at the end.
 
         The end of what took a while tells the pace, on a terminal as well. Where fewer are done than before, other work
-        has begun. The total is how many there are, where that is known before, in the unit, a plural. In a log, work that has
-        nothing to tell for a while says that it goes on.
+        has begun. The total is how many there are, where that is known before, in the unit, a plural. In a log, work
+        that has nothing to tell for a while says that it goes on.
         """
         estimate, said, columns = Estimate(), time.monotonic(), Bar.get_default_columns()[1:]
         label, at = TextColumn("{task.description}", markup=False), (0, total)

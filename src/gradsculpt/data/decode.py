@@ -116,7 +116,7 @@ def _square(image: Image.Image, size: int, like: tuple[int, int]) -> Image.Image
         (left + side) * image.width / like[0],
         (top + side) * image.height / like[1],
     )
-    if image.size == (size, size) and box == (0, 0, size, size):
+    if [*image.size, *box] == [size, size, 0, 0, size, size]:
         return image  # Pillow would copy it
     return image.resize((size, size), Image.Resampling.BICUBIC, box=box)
 
