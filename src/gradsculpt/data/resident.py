@@ -38,6 +38,8 @@ class ResidentLoader:
             of `seed_of(seed, n)` on the CPU, and replays of a batch are changed alike. None for not at all.
     """
 
+    batch_sampler = None  # Lightning asks for it whatever has a sampler
+
     def __init__(
         self,
         image_set: ImageSet,

@@ -140,13 +140,13 @@ def _loader(
     order: Mapping[str, Any],
     augment: Augment | None,
 ) -> Loader:
-    size = settings.batch_size
-    if device is None or device.type != "cuda":
-        return loader(images, size, **order)
-    alone, taken = settings.devices * settings.nodes == 1, size_of(size_on_device(images))
+    device, size, alone = device or torch.device("cpu"), settings.batch_size, settings.devices * settings.nodes == 1
+    taken = size_of(size_on_device(images))
     if alone and fits(images, device):
         tell(f"images stay on {device} ({taken})")
         return ResidentLoader(images, size, device, augment=augment, **order)
+    if device.type != "cuda":
+        return loader(images, size, **order)
     tell(f"images ({taken}) are sent to {device} batch by batch" + (", where they do not all fit" if alone else ""))
     return loader(images, size, ahead=device, **order)
 
