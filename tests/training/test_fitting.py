@@ -122,7 +122,7 @@ def test_a_training_is_the_same_wherever_its_images_are(
 
     def train(out: str) -> bytes:
         chosen = {"out": tmp_path / out, "epochs": 2, "batch_size": 16, "train_count": 60, "threads": 1} | changes
-        network = fit(settings(image_size=8, **chosen)).network
+        network = fit(settings(image_size=16, **chosen)).network
         return b"".join(value.numpy().tobytes() for value in network.state_dict().values())
 
     def noted(self: ClassifierModule, batch: Any, number: int) -> Any:
