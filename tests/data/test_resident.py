@@ -21,8 +21,8 @@ from gradsculpt.errors import ArgumentError
 from gradsculpt.inputs import InputSpace
 
 CPU = torch.device("cpu")
-NO_CUDA = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
-DEVICES = [CPU, pytest.param(torch.device("cuda", 0), marks=NO_CUDA)]
+CUDA = [pytest.mark.cuda, pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")]
+DEVICES = [CPU, pytest.param(torch.device("cuda", 0), marks=CUDA)]
 SPACE = InputSpace((0.4, 0.5, 0.6), (0.2, 0.3, 0.25))
 
 MAPS = ("none", "bytes", "halves")
@@ -166,6 +166,7 @@ def test_input_made_in_inference_mode_leaves_nothing_that_training_cannot_use() 
     assert not x.is_inference()
 
 
+@pytest.mark.cuda
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 @pytest.mark.parametrize("augment", [None, Augment(), Augment(zoom=(0.8, 1.2))])
 def test_no_batch_waits_for_the_device(augment: Augment | None) -> None:
