@@ -1,6 +1,7 @@
 """Code of the user's own is found where Python looks, and called with what it takes."""
 
 import sys
+import textwrap
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,28 @@ def module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
         imported("somebodys", "value", "--x somebodys.value", ArgumentError)
     monkeypatch.syspath_prepend(tmp_path)
     return "somebodys"
+
+
+def test_what_a_module_imports_when_it_is_wanted_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    text = """
+        def __getattr__(name):
+            if name == "value":
+                return print
+            if name == "broken":
+                raise ImportError("not there")
+            raise AttributeError(name)
+
+        def __dir__():
+            return ["value", "broken"]
+    """
+    (tmp_path / "lazily.py").write_text(textwrap.dedent(text))
+    monkeypatch.syspath_prepend(tmp_path)
+    for function in (False, True):
+        assert imported("lazily", "value", "--x", ArgumentError, function=function) is print
+        with pytest.raises(ArgumentError, match=r"--x cannot be imported: lazily raised .*not there"):
+            imported("lazily", "broken", "--x", ArgumentError, function=function)
+    with pytest.raises(ArgumentError, match=r"has no object 'valu'\. Did you mean value"):
+        imported("lazily", "valu", "--x", ArgumentError)
 
 
 def test_an_object_is_found_by_its_name(module: str) -> None:

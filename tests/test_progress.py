@@ -57,6 +57,24 @@ def test_a_log_has_the_last_line_and_names_as_they_are(monkeypatch: pytest.Monke
     assert lines[2] == "scoring [x]: 2 of 2 images"
 
 
+@pytest.mark.parametrize("terminal", [False, True])
+def test_the_end_of_long_work_tells_the_pace_of_each_part(monkeypatch: pytest.MonkeyPatch, terminal: bool) -> None:
+    clock = Clock()
+    monkeypatch.setattr(progress, "Estimate", lambda: Estimate(clock))
+    text = io.StringIO()
+    reporter = Reporter(Console(file=text, width=200, force_terminal=terminal))
+    with reporter.work("reading images") as tell:
+        clock.now += 8
+        tell(50_000, 50_000)
+        tell(1, 4_000)
+        clock.now += 2
+        tell(4_001, 4_001)
+    first, second = "50000 of 50000 images in 8.0 s (6,250 a second)", "4001 of 4001 images in 2.0 s (2,000 a second)"
+    assert text.getvalue().count("a second)") == 2
+    assert f"reading images: {first}\n" in text.getvalue()
+    assert f"reading images: {second}\n" in text.getvalue()
+
+
 def test_nobody_listening_is_no_error(capsys: pytest.CaptureFixture[str]) -> None:
     with Reporter().work("anything") as tell:
         tell(1, None)

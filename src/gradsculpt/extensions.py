@@ -16,6 +16,7 @@ from gradsculpt.errors import GradsculptError, did_you_mean, first_line
 
 _MODULE = re.compile(r"(?<![\w./-])(?:python:([A-Za-z_]\w*)|([A-Za-z_]\w*)(?=\.[A-Za-z_]))")
 _TYPED: ContextVar[frozenset[str]] = ContextVar("typed", default=frozenset())
+_NOTHING = object()
 
 
 @contextmanager
@@ -59,18 +60,19 @@ def imported(module: str, name: str, said: str, error: type[GradsculptError], *,
     try:
         with _here(module):
             home = importlib.import_module(module)
+            value = getattr(home, name, _NOTHING)  # which may import what a module has that is lazy
     except Exception as reason:
         if isinstance(reason, ModuleNotFoundError) and f"{module}.".startswith(f"{reason.name}."):
             raise error(_no_module(str(reason.name), said)) from reason
         raise error(f"{said} cannot be imported: {module} raised {first_line(reason)}. Mend the module.") from reason
-    names = [key for key, value in vars(home).items() if callable(value) or not function]
-    if name not in names:
+    if value is _NOTHING or (function and not callable(value)):
+        names = [key for key in sorted({*vars(home), *dir(home)}) if not function or callable(vars(home).get(key))]
         place = getattr(home, "__file__", "built in")
         what, kind = ("no function", "callable") if function else ("nothing", "object")
         raise error(
             f"{said} names {what}: the module {module} ({place}) has no {kind} {name!r}.{did_you_mean(name, names)}"
         )
-    return getattr(home, name)
+    return value
 
 
 def check_module(target: str, error: type[GradsculptError]) -> None:

@@ -16,6 +16,7 @@ Progress = Callable[[int, int | None], None]
 
 _LOG_SECONDS = 5.0
 _SILENCE_SECONDS = 10.0  # after which a log is told that the work goes on
+_LONG = 1.0  # seconds, of work whose pace is worth telling
 _AT_ONCE = 0.05  # what is done sooner was done before, by a call that was interrupted
 
 
@@ -41,6 +42,10 @@ class Estimate:
         else:
             self._fresh = False
         return self.spent() / max(1, done - self._before) * (total - done)
+
+    def pace(self, done: int) -> float:
+        """Return how many a second were done since the start."""
+        return (done - self._before) / max(self.spent(), 1e-9)
 
 
 class Reporter:
@@ -86,8 +91,9 @@ class Reporter:
     def work(self, what: str, total: int | None = None, unit: str = "images") -> Iterator[Progress]:
         """Yield a function to be told how many are done: it moves a bar, or writes a line now and then and at the end.
 
-        The total is how many there are, where that is known before, in the unit, a plural. In a log, work that has
-        nothing to tell for a while says that it goes on.
+        The end of what took a while tells the pace, on a terminal as well. Where fewer are done than before, other work
+        has begun. The total is how many there are, where that is known before, in the unit, a plural. In a log, work
+        that has nothing to tell for a while says that it goes on.
         """
         estimate, said, columns = Estimate(), time.monotonic(), Bar.get_default_columns()[1:]
         label, at = TextColumn("{task.description}", markup=False), (0, total)
@@ -101,14 +107,19 @@ class Reporter:
             task = bar.add_task(printable(what), total=total)
 
             def tell(done: int, among: int | None = None) -> None:
-                nonlocal said, at
+                nonlocal said, at, estimate
                 among = total if among is None else among
+                if done < at[0]:
+                    estimate = Estimate()
                 at = done, among
                 bar.update(task, completed=done, total=among)
                 left = 0.0 if among is None else estimate.left(done, among)
                 now = time.monotonic()
-                if not self.interactive and (now - said >= _LOG_SECONDS or done == among):
+                long = done == among and estimate.spent() >= _LONG
+                if long or (not self.interactive and (now - said >= _LOG_SECONDS or done == among)):
                     rest = f", about {left:.0f} s left" if among is not None and done < among else ""
+                    if long:
+                        rest = f" in {estimate.spent():.1f} s ({estimate.pace(done):,.0f} a second)"
                     self.say(f"{state()}{rest}")
                     said = now
 

@@ -1,3 +1,5 @@
+import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +10,7 @@ from torch import Tensor
 
 from gradsculpt.data import Augment
 from gradsculpt.data.base import ImageSet
-from gradsculpt.data.batches import Batch, Shuffle, loader
+from gradsculpt.data.batches import Batch, Shuffle, loader, read_ahead
 from gradsculpt.errors import ArgumentError
 from gradsculpt.inputs import InputSpace
 from gradsculpt.objectives import AdversarialTraining
@@ -253,3 +255,64 @@ def test_replays_need_an_order_of_their_own(image_set: ImageSet) -> None:
 def test_batch_size_must_be_positive(image_set: ImageSet) -> None:
     with pytest.raises(ArgumentError, match="batch_size=0"):
         loader(image_set, 0, shuffle=False)
+
+
+def test_reading_ahead_keeps_the_order_and_the_number_ahead() -> None:
+    read = list[int]()
+
+    def items() -> Iterator[int]:
+        for index in range(6):
+            read.append(index)
+            yield index
+
+    coming = read_ahead(items(), prepare=lambda: None, count=2)
+    assert read == []
+    for index in range(6):
+        assert next(coming) == index
+        assert len(read) <= index + 1 + 2
+    assert list(coming) == []
+
+
+def test_what_fails_ahead_fails_in_its_turn() -> None:
+    def items() -> Iterator[int]:
+        yield 1
+        raise ValueError("broken")
+
+    coming = read_ahead(items(), prepare=lambda: None)
+    assert next(coming) == 1
+    with pytest.raises(ValueError, match="broken"):
+        next(coming)
+
+
+def test_a_reader_that_is_left_ends_its_thread() -> None:
+    before = threading.active_count()
+    coming = read_ahead(iter(range(100)), prepare=lambda: None)
+    assert next(coming) == 0
+    coming.close()  # type: ignore[attr-defined]
+    assert threading.active_count() == before
+
+
+@pytest.mark.filterwarnings("ignore:.*pin_memory")
+@pytest.mark.parametrize("replays", [1, 3])
+def test_batches_read_ahead_are_those_of_the_loader(
+    image_set: ImageSet, monkeypatch: pytest.MonkeyPatch, replays: int
+) -> None:
+    devices = list[object]()
+    monkeypatch.setattr(torch.cuda, "set_device", devices.append)
+    device = torch.device("cuda", 1)
+    ahead = loader(image_set, 5, shuffle=True, seed=3, replays=replays, ahead=device)
+    plain = loader(image_set, 5, shuffle=True, seed=3, replays=replays)
+    assert ahead.pin_memory
+    for epoch in range(4):
+        for each in (ahead, plain):
+            each.sampler.set_epoch(epoch)  # type: ignore[attr-defined]
+        torch.manual_seed(epoch)
+        found = [*ahead]
+        after = torch.get_rng_state()
+        torch.manual_seed(epoch)
+        for mine, other in zip(found, plain, strict=True):
+            assert isinstance(mine, Batch)
+            assert torch.equal(mine.images, other.images)
+            assert torch.equal(mine.labels, other.labels)
+        assert torch.equal(torch.get_rng_state(), after)
+    assert devices == [device] * 4

@@ -288,7 +288,7 @@ def test_images_that_the_disk_has_no_room_for_are_refused_before_one_is_decoded(
 ) -> None:
     folder = make_folder({"a": 40, "b": 40})
     monkeypatch.setattr(cache, "free_disk", lambda place: 40 * 16 * 16 * 3)
-    monkeypatch.setattr("gradsculpt.data.folder.decode_with_size", None)
+    monkeypatch.setattr("gradsculpt.data.decoders.decode_with_size", None)
     with pytest.raises(DataError, match=r"would take 0.1 MB in .*, where 0.0 MB are free.*--image-size"):
         load(folder)
     assert not (tmp_path / "cache").exists()

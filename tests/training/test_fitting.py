@@ -9,14 +9,17 @@ from typing import Any
 import pytest
 import torch
 
-from gradsculpt.data import Augment
+from gradsculpt.data import Augment, Batch
+from gradsculpt.data.batches import BatchLoader
 from gradsculpt.data.load import find_source
+from gradsculpt.data.resident import Changed, ResidentLoader
 from gradsculpt.errors import RunError
 from gradsculpt.objectives import AdversarialTraining
 from gradsculpt.penalties import L1
 from gradsculpt.perturbations import Free
-from gradsculpt.training import Optimization, TrainSettings
-from gradsculpt.training.fitting import batches, build_module, build_trainer, quietly
+from gradsculpt.training import Optimization, TrainSettings, fit, fitting
+from gradsculpt.training.fitting import batches, build_module, build_trainer, held_out_batches, quietly
+from gradsculpt.training.module import ClassifierModule
 from tests.training.small import images
 
 
@@ -100,3 +103,61 @@ def test_batches_are_whole_shuffled_and_replayed_as_the_objective_wants() -> Non
     one, two, three, *_ = (batch.images for batch in batches(free, images()))
     assert torch.equal(one, two)
     assert not torch.equal(two, three)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"objective": AdversarialTraining(L1(0.1), Free(3))},
+        {"augment": Augment(zoom=(0.8, 1.2))},
+        {"data": "cells", "train_count": 40},
+    ],
+    ids=str,
+)
+def test_a_training_is_the_same_wherever_its_images_are(
+    changes: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kinds = set[type]()
+
+    def train(out: str) -> bytes:
+        chosen = {"out": tmp_path / out, "epochs": 2, "batch_size": 16, "train_count": 60, "threads": 1} | changes
+        network = fit(settings(image_size=16, **chosen)).network
+        return b"".join(value.numpy().tobytes() for value in network.state_dict().values())
+
+    def noted(self: ClassifierModule, batch: Any, number: int) -> Any:
+        kinds.add(type(batch))
+        return change(self, batch, number)
+
+    change = ClassifierModule.on_after_batch_transfer
+    monkeypatch.setattr(ClassifierModule, "on_after_batch_transfer", noted)
+    expected = train("read")
+    assert kinds == {Batch}
+    monkeypatch.setattr(fitting, "fits", lambda images, device: True)
+    assert train("resident") == expected
+    assert kinds == {Batch, Changed}
+
+
+def test_images_stay_on_a_gpu_that_is_alone_and_has_the_room(monkeypatch: pytest.MonkeyPatch) -> None:
+    notes, device = list[str](), torch.device("cuda", 0)
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (1000, 10**9))
+    whole = batches(settings(), images(15), device, notes.append)
+    assert isinstance(whole, BatchLoader)
+    assert (whole.ahead, whole.pin_memory) == (device, True)
+    assert notes[0].startswith("images (")
+    assert notes[0].endswith(") are sent to cuda:0 batch by batch, where they do not all fit")
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (10**9, 10**9))
+    assert isinstance(batches(settings(devices=2), images(15), device, notes.append), BatchLoader)
+    assert notes[1].endswith("batch by batch")
+    held_out = held_out_batches(settings(devices=2), images(15), device)
+    assert isinstance(held_out, BatchLoader)
+    assert held_out.ahead == device
+    monkeypatch.setattr(fitting, "fits", lambda images, device: True)
+    cpu = torch.device("cpu")
+    assert isinstance(held_out_batches(settings(), images(15), cpu), ResidentLoader)
+    assert isinstance(batches(settings(), images(15), cpu, notes.append), ResidentLoader)
+    assert notes[2].startswith("images stay on cpu (")
+    monkeypatch.undo()
+    plain = batches(settings(), images(15))
+    assert isinstance(plain, BatchLoader)
+    assert (plain.ahead, plain.pin_memory) == (None, False)

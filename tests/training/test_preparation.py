@@ -129,7 +129,7 @@ def test_what_cannot_fit_is_refused_with_the_numbers(
     tmp_path: Path, photos: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(preparation, "free_memory", lambda: 8 * GIB)
-    monkeypatch.setattr("gradsculpt.data.folder.decode_with_size", None)
+    monkeypatch.setattr("gradsculpt.data.decoders.decode_with_size", None)
     out = ["--out", str(tmp_path / "deep" / "run"), "--model", "convnet"]
     assert main(["train", "--data", f"folder:{photos}", "--image-size", "4096", *out]) == 2
     said = capfd.readouterr().err
@@ -169,7 +169,7 @@ def test_a_refused_run_decodes_nothing_and_leaves_nothing(
 ) -> None:
     if torch.cuda.is_available() and "cuda" in words:
         pytest.skip("there is one")
-    monkeypatch.setattr("gradsculpt.data.folder.decode_with_size", None)
+    monkeypatch.setattr("gradsculpt.data.decoders.decode_with_size", None)
     places = ["--cache-dir", str(tmp_path / "cache")] if cached else []
     common = ["--data", f"folder:{photos}", "--out", str(tmp_path / "runs" / "one"), "--image-size", "24", *places]
     assert main(["train", *common, *words]) == 2

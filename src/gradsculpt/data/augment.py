@@ -1,7 +1,7 @@
 """From 8-bit pixels to what a network takes, and random changes of a batch of training images."""
 
 from dataclasses import dataclass
-from functools import partial
+from functools import lru_cache, partial
 
 import numpy as np
 import torch
@@ -44,11 +44,30 @@ def to_input(images: Tensor, space: InputSpace) -> Tensor:
         raise ArgumentError(
             f"images have {counted(channels, 'channels')} but the space has {len(space.mean)}; pass one that fits."
         )
-    # One scale and shift for each value of a whole row: broadcasting over three channels is slow on a CPU.
     rows = images.permute(0, 2, 3, 1).reshape(batch, height, width * channels)
-    mean, std = (torch.tensor(values, device=images.device).repeat(width) for values in (space.mean, space.std))
-    normalized = rows.to(torch.float32, copy=True).mul_(1 / (255 * std)).sub_(mean / std)
-    return normalized.view(batch, height, width, channels).permute(0, 3, 1, 2)
+    scale, shift = _scale_and_shift(space, width, images.device)
+    # Numbers of two types are multiplied in one kernel on a GPU, and slowly on a CPU.
+    scaled = torch.mul(rows, scale) if rows.is_cuda else rows.to(torch.float32, copy=True).mul_(scale)
+    return scaled.sub_(shift).view(batch, height, width, channels).permute(0, 3, 1, 2)
+
+
+@lru_cache(maxsize=64)
+def _scale_and_shift(space: InputSpace, width: int, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Return what rows of 8-bit values are multiplied by and lowered by; kept where it is, as sending it is a wait."""
+    # One for each value of a whole row: broadcasting over three channels is slow on a CPU.
+    with torch.inference_mode(False):
+        mean, std = (torch.tensor(values).repeat(width) for values in (space.mean, space.std))
+        return (1 / (255 * std)).to(device), (mean / std).to(device)
+
+
+def seed_of(seed: int, counter: int, rank: int = 0) -> int:
+    """Return the seed of one stream of random numbers: that of an epoch or a step, of the process of a rank."""
+    return (seed * 1_000_003 + counter * 1_009 + rank) % 2**63
+
+
+def sent(values: Tensor, device: torch.device) -> Tensor:
+    """Return numbers on a device, to which nothing waits for them to be sent."""
+    return values.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else values.to(device)
 
 
 def pixel_statistics(image_set: ImageSet, limit: int = 4096) -> tuple[tuple[float, ...], tuple[float, ...]]:
@@ -112,7 +131,8 @@ class Augment:
         Args:
             images: [N, C, H, W], floating point or uint8; on a CPU, uint8 is twice as fast.
             attention: [N, any number of channels, H, W] of any type, or None.
-            generator: The only source of randomness; the same number of draws is taken from it in any setting.
+            generator: The only source of randomness, of any device; the same number of draws is taken from it in any
+                setting. One of the CPU changes images alike wherever they are.
 
         Returns:
             Images and attention of the shapes and types given; the images in channels_last format.
@@ -123,15 +143,32 @@ class Augment:
                 f"attention has shape {list(attention.shape)} but the images have {list(images.shape)}; "
                 f"pass attention of shape {[batch, 1, height, width]}, or with more channels."
             )
-        unit = torch.rand(4, batch, generator=generator, device=generator.device).to(images.device)
-        mirrored = (unit[0] < 0.5) & self.flip
-        down, right = (_shift(unit[i], round(self.crop * side)) for i, side in ((1, height), (2, width)))
-        if self.zoom == (1.0, 1.0):
+        drawn = sent(self.draw(batch, generator), images.device)
+        mirrored, down, right = self._moves(drawn, height, width)
+        if self.only_moves:
             change = partial(_move, mirrored=mirrored, down=down, right=right)
         else:
             low, high = self.zoom
-            change = partial(_sample, grid=_source_grid(images, mirrored, down, right, low * (high / low) ** unit[3]))
+            change = partial(_sample, grid=_source_grid(images, mirrored, down, right, low * (high / low) ** drawn[3]))
         return change(images), None if attention is None else change(attention)
+
+    @property
+    def only_moves(self) -> bool:
+        """Whether each pixel of a changed image is one of the image."""
+        return self.zoom == (1.0, 1.0)
+
+    def draw(self, batch: int, generator: torch.Generator) -> Tensor:
+        """Return the random numbers [4, batch] in [0, 1) that a batch is changed by, where the generator is."""
+        return torch.rand(4, batch, generator=generator, device=generator.device)
+
+    def sources(self, drawn: Tensor, height: int, width: int) -> tuple[Tensor, Tensor]:
+        """Return which row [N, H] and which column [N, W] of its image each place shows, if nothing is zoomed."""
+        return _sources(*self._moves(drawn, height, width), height, width)
+
+    def _moves(self, drawn: Tensor, height: int, width: int) -> tuple[Tensor, Tensor, Tensor]:
+        """Return which images are mirrored, and how far they are moved."""
+        down, right = (_shift(drawn[i], round(self.crop * side)) for i, side in ((1, height), (2, width)))
+        return (drawn[0] < 0.5) & self.flip, down, right
 
 
 def _shift(unit: Tensor, most: int) -> Tensor:
@@ -144,15 +181,18 @@ def _move(images: Tensor, mirrored: Tensor, down: Tensor, right: Tensor) -> Tens
     if images.dtype == torch.uint8 and images.device.type == "cpu":
         return _move_by_image(images, mirrored, down, right)
     batch, channels, height, width = images.shape
-    device = images.device
-    columns = torch.arange(width, device=device)
-    columns = torch.where(mirrored[:, None], columns.flip(0), columns)
-    rows = _reflect(torch.arange(height, device=device) + down[:, None], height)
-    columns = _reflect(columns + right[:, None], width)
-    samples = torch.arange(batch, device=device)[:, None, None]
+    rows, columns = _sources(mirrored, down, right, height, width)
+    samples = torch.arange(batch, device=images.device)[:, None, None]
     pixels = (samples * height + rows[:, :, None]) * width + columns[:, None, :]
     flat = images.permute(0, 2, 3, 1).reshape(-1, channels)
     return flat.index_select(0, pixels.flatten()).view(batch, height, width, channels).permute(0, 3, 1, 2)
+
+
+def _sources(mirrored: Tensor, down: Tensor, right: Tensor, height: int, width: int) -> tuple[Tensor, Tensor]:
+    columns = torch.arange(width, device=mirrored.device)
+    columns = torch.where(mirrored[:, None], columns.flip(0), columns)
+    rows = torch.arange(height, device=mirrored.device) + down[:, None]
+    return _reflect(rows, height), _reflect(columns + right[:, None], width)
 
 
 def _move_by_image(images: Tensor, mirrored: Tensor, down: Tensor, right: Tensor) -> Tensor:

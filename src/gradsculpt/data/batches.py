@@ -1,10 +1,13 @@
 """Batches of an image set as tensors, in an order that a resumed training repeats."""
 
-from collections.abc import Iterator, Sequence
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 from torch.utils.data import BatchSampler, DataLoader, Dataset, Sampler
@@ -12,6 +15,8 @@ from torch.utils.data import BatchSampler, DataLoader, Dataset, Sampler
 from gradsculpt import checks
 from gradsculpt.data.base import ImageSet
 from gradsculpt.errors import ArgumentError
+
+Item = TypeVar("Item")
 
 
 class Batch(NamedTuple):
@@ -65,9 +70,12 @@ class Shuffle(Sampler[int]):
     def __len__(self) -> int:
         return self.count
 
+    def order(self, epoch: int) -> npt.NDArray[np.int64]:
+        """Return the indices in the order of an epoch."""
+        return np.random.default_rng([self.seed, epoch]).permutation(self.count)
+
     def __iter__(self) -> Iterator[int]:
-        order = np.random.default_rng([self.seed, self.epoch]).permutation(self.count)
-        return iter(order.tolist())
+        return iter(self.order(self.epoch).tolist())
 
 
 class Replay:
@@ -97,6 +105,9 @@ class Replay:
     def __iter__(self) -> Iterator[list[int]]:
         # A generator, as a loader is asked for its batches before it is told the epoch, when a training is resumed.
         sampler: Any = self.batches.sampler
+        if self.replays == 1:
+            yield from self.batches
+            return
         epoch = sampler.epoch
         sampler.set_epoch(epoch // self.replays)
         order = list(self.batches)
@@ -105,41 +116,81 @@ class Replay:
         yield from (order[(first + step) // self.replays] for step in range(len(order)))
 
 
-class ReplayLoader(DataLoader[Any]):
-    """A loader of `Replay`'s batches, with an ordinary sampler that Lightning can share out among processes."""
+class BatchLoader(DataLoader[Any]):
+    """A loader of `Replay`'s batches, with an ordinary sampler that Lightning can share out among processes.
 
-    def __init__(self, *args: Any, replays: int = 1, **options: Any) -> None:
-        self.replays = replays
+    For a GPU, given as `ahead`, a thread reads the batches to come into memory that is copied there without a wait.
+    """
+
+    def __init__(self, *args: Any, replays: int = 1, ahead: torch.device | None = None, **options: Any) -> None:
+        self.replays, self.ahead = replays, ahead
         super().__init__(*args, **options)
 
     @property
     def _index_sampler(self) -> Any:
         return Replay(self.batch_sampler, self.replays)  # type: ignore[arg-type]
 
+    def __iter__(self) -> Any:
+        batches = super().__iter__()
+        return batches if self.ahead is None else read_ahead(batches, partial(torch.cuda.set_device, self.ahead))
+
+
+def read_ahead(items: Iterator[Item], prepare: Callable[[], None], count: int = 2) -> Iterator[Item]:
+    """Yield what an iterator does; a thread, which calls `prepare` first, asks it for so many in advance.
+
+    Example:
+        >>> list(read_ahead(iter("abc"), prepare=lambda: None))
+        ['a', 'b', 'c']
+    """
+    with ThreadPoolExecutor(1, initializer=prepare) as pool:
+        coming = deque(pool.submit(next, items, None) for _ in range(count))
+        try:
+            while (item := coming.popleft().result()) is not None:
+                coming.append(pool.submit(next, items, None))
+                yield item
+        finally:
+            for each in coming:
+                each.cancel()
+
 
 def loader(
-    image_set: ImageSet, batch_size: int, *, shuffle: bool, seed: int = 0, drop_last: bool = False, replays: int = 1
+    image_set: ImageSet,
+    batch_size: int,
+    *,
+    shuffle: bool,
+    seed: int = 0,
+    drop_last: bool = False,
+    replays: int = 1,
+    ahead: torch.device | None = None,
 ) -> DataLoader[Any]:
     """Return a loader of `Batch`es, in the order of the set or else, with `shuffle`, in that of `Shuffle` by the seed.
 
-    With `drop_last` a last batch that is not full is left out; with `replays`, each comes as often as `Replay` says.
+    With `drop_last` a last batch that is not full is left out; with `replays`, each comes as often as `Replay` says;
+    with a CUDA device `ahead`, batches are read in advance into memory from which they are sent there without a wait.
     Raises `ArgumentError` if `batch_size` or `replays` is not positive, or there are replays without `shuffle`.
     """
-    checks.at_least("batch_size", batch_size, 1)
-    checks.at_least("replays", replays, 1)
-    if replays > 1 and not shuffle:
-        raise ArgumentError(
-            f"replays={replays} without shuffle would leave out most of the images of each epoch. Pass shuffle=True."
-        )
-    make = DataLoader if replays == 1 else partial(ReplayLoader, replays=replays)
-    return make(
+    check_order(batch_size, replays, shuffle=shuffle)
+    return BatchLoader(
         ImageSetDataset(image_set),
         batch_size=batch_size,
         sampler=Shuffle(len(image_set), seed) if shuffle else None,
         # The data set has already made a batch of what the loader takes for a list of samples.
         collate_fn=Batch._make,
         drop_last=drop_last,
+        replays=replays,
+        ahead=ahead,
+        pin_memory=ahead is not None,
     )
+
+
+def check_order(batch_size: int, replays: int, *, shuffle: bool) -> None:
+    """Raise `ArgumentError` unless batches can be had in an order."""
+    checks.at_least("batch_size", batch_size, 1)
+    checks.at_least("replays", replays, 1)
+    if replays > 1 and not shuffle:
+        raise ArgumentError(
+            f"replays={replays} without shuffle would leave out most of the images of each epoch. Pass shuffle=True."
+        )
 
 
 def _gather(array: np.ndarray[Any, np.dtype[Any]], chosen: np.ndarray[Any, np.dtype[np.int64]]) -> Tensor:

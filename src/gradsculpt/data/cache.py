@@ -6,8 +6,9 @@ import shutil
 import time
 import uuid
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -27,6 +28,7 @@ _TEMPORARY = ".building-"
 _STALE_SECONDS = 7 * 24 * 3600
 _TRIES, _MOMENT = 50, 0.02
 _AT_ONCE = 256  # images that are decoded before the first of them is written
+_BUFFER = 1 << 20  # bytes that are written at once
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -132,17 +134,31 @@ def _settled(place: Path, key: str) -> Cached | None:
     return None
 
 
-def ordered(function: Callable[[Item], Result], items: Sequence[Item]) -> Iterator[Result]:
-    """Yield `function(item)` for each item in turn, computed by as many threads as have a core each.
+def ordered(function: Callable[[Item], Result], items: Iterable[Item], ahead: int = _AT_ONCE) -> Iterator[Result]:
+    """Yield `function(item)` for each item in turn, computed by `workers()` threads, `ahead` at most in advance.
 
     Example:
         >>> list(ordered(str.upper, ["a", "b"]))
         ['A', 'B']
     """
-    # Chunks bound the results that wait in memory, and what must be finished after a Ctrl-C.
-    with ThreadPoolExecutor(max_workers=min(16, cores().threads)) as pool:
-        for start in range(0, len(items), _AT_ONCE):
-            yield from pool.map(function, items[start : start + _AT_ONCE])
+    # The limit bounds the results that wait in memory, and what must be finished after a Ctrl-C.
+    coming = deque[Future[Result]]()
+    with ThreadPoolExecutor(max_workers=workers()) as pool:
+        try:
+            for item in items:
+                coming.append(pool.submit(function, item))
+                if len(coming) >= ahead:
+                    yield coming.popleft().result()
+            while coming:
+                yield coming.popleft().result()
+        finally:
+            for each in coming:
+                each.cancel()
+
+
+def workers() -> int:
+    """Return how many threads or processes read images: as many as have a core each, up to 16."""
+    return min(16, cores().threads)
 
 
 def _write(folder: Path, rows: Iterator[Row | Skipped]) -> dict[str, Any]:
@@ -151,6 +167,7 @@ def _write(folder: Path, rows: Iterator[Row | Skipped]) -> dict[str, Any]:
     skipped: list[Skipped] = []
     stacks: dict[str, tuple[BinaryIO, tuple[int, ...]]] = {}
     with ExitStack() as files, warnings.catch_warnings():
+        files.callback(getattr(rows, "close", tuple))  # of a generator, or its processes would wait for the next row
         # Pillow warns about odd metadata once a file; what matters is reported through `skipped`.
         warnings.filterwarnings("ignore", module="PIL")
         for row in rows:
@@ -161,7 +178,7 @@ def _write(folder: Path, rows: Iterator[Row | Skipped]) -> dict[str, Any]:
                 if array is None:
                     continue
                 if name not in stacks:
-                    stacks[name] = files.enter_context((folder / f"{name}.npy").open("wb")), array.shape
+                    stacks[name] = files.enter_context((folder / f"{name}.npy").open("wb", _BUFFER)), array.shape
                     _header(*stacks[name], 0)
                 # Not a writable memory map, in which a full disk ends the process instead of raising OSError.
                 stacks[name][0].write(np.ascontiguousarray(array).tobytes())

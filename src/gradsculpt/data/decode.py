@@ -1,15 +1,19 @@
 """One image file, of whatever kind, to an 8-bit RGB square; one map file to 8-bit grey."""
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO
 
 import numpy as np
 import numpy.typing as npt
 from PIL import ExifTags, Image, UnidentifiedImageError
 
-from gradsculpt.data.base import Bytes
 from gradsculpt.errors import DataError, first_line
+
+if TYPE_CHECKING:  # processes that decode have no use for PyTorch, which takes seconds to import
+    from gradsculpt.data.base import Bytes
 
 # Pillow's own threshold for a warning; twice this is an error there. A set of images has no use for either.
 PIXEL_LIMIT = 89_478_485
@@ -19,6 +23,7 @@ _REASONS = {
     Image.DecompressionBombError: f"has more than {PIXEL_LIMIT:,} pixels, too many to decode safely; "
     "make it smaller or remove it.",
 }
+_BUFFER = 1 << 16  # bytes that are read from a file at once
 # Lossy compression tints grey pixels a little.
 _GREY_TOLERANCE = 16
 # What makes an image of each EXIF orientation upright, from 2 on; those from 5 on lie on their side.
@@ -26,7 +31,7 @@ _NAMES = ("FLIP_LEFT_RIGHT", "ROTATE_180", "FLIP_TOP_BOTTOM", "TRANSPOSE", "ROTA
 _TURNS = {orientation: Image.Transpose[name] for orientation, name in enumerate(_NAMES, start=2)}
 
 
-def decode(path: Path, size: int) -> Bytes:
+def decode(path: Path, size: int) -> "Bytes":
     """Read an image file, scale its shorter side to `size` and cut the square in the middle: uint8 [size, size, 3].
 
     The first frame of an animation is taken, transparency is laid on white, the EXIF orientation is applied, and
@@ -37,7 +42,7 @@ def decode(path: Path, size: int) -> Bytes:
     return decode_with_size(path, size)[0]
 
 
-def decode_with_size(path: Path, size: int) -> tuple[Bytes, tuple[int, int]]:
+def decode_with_size(path: Path, size: int) -> "tuple[Bytes, tuple[int, int]]":
     """Return what `decode` does, with the width and height of the whole image as it is displayed."""
     with _opened(path) as image:
         width, height = image.size
@@ -49,7 +54,7 @@ def decode_with_size(path: Path, size: int) -> tuple[Bytes, tuple[int, int]]:
         return np.array(_upright(square, image), dtype=np.uint8), whole
 
 
-def decode_grey(path: Path) -> Bytes:
+def decode_grey(path: Path) -> "Bytes":
     """Read a greyscale map or mask, upright and of its own size: uint8 [height, width].
 
     Values are 0...255, or 0 and 1 for a mask, which become 0 and 255; integers of more bits that exceed 255 are taken
@@ -62,7 +67,7 @@ def decode_grey(path: Path) -> Bytes:
         return np.where(grey > 0, np.uint8(255), grey) if grey.max() == 1 else grey
 
 
-def cut_square(pixels: Bytes, size: int, like: tuple[int, int] | None = None) -> Bytes:
+def cut_square(pixels: "Bytes", size: int, like: tuple[int, int] | None = None) -> "Bytes":
     """Scale and cut an upright image or its map as `decode` does: uint8 [height, width(, 3)] to [size, size(, 3)].
 
     The pixels may be a copy, at any scale, of an image of the width and height `like`.
@@ -81,9 +86,8 @@ def middle_square(width: int, height: int) -> tuple[float, float, int]:
 def _opened(path: Path) -> Iterator[Image.Image]:
     """Open an image; whatever goes wrong until it is closed is a `DataError` that names the file."""
     try:
-        if path.stat().st_size == 0:
-            raise DataError(f"{path} is empty (0 bytes); replace or remove it.")
-        with Image.open(path) as image:
+        # One read for a small file: Pillow alone asks the system for it piece by piece.
+        with path.open("rb", buffering=_BUFFER) as file, _image(path, file) as image:
             if image.width * image.height > PIXEL_LIMIT:
                 raise Image.DecompressionBombError
             yield image
@@ -96,6 +100,12 @@ def _opened(path: Path) -> Iterator[Image.Image]:
         raise DataError(f"{path} {next(reasons, broken)}") from error
 
 
+def _image(path: Path, file: BinaryIO) -> Image.Image:
+    if os.fstat(file.fileno()).st_size == 0:
+        raise DataError(f"{path} is empty (0 bytes); replace or remove it.")
+    return Image.open(file)
+
+
 def _square(image: Image.Image, size: int, like: tuple[int, int]) -> Image.Image:
     """Scale the middle square of an image of the size `like`, which this is, or a scaled copy of it."""
     left, top, side = middle_square(*like)
@@ -106,6 +116,8 @@ def _square(image: Image.Image, size: int, like: tuple[int, int]) -> Image.Image
         (left + side) * image.width / like[0],
         (top + side) * image.height / like[1],
     )
+    if [*image.size, *box] == [size, size, 0, 0, size, size]:
+        return image  # Pillow would copy it
     return image.resize((size, size), Image.Resampling.BICUBIC, box=box)
 
 
@@ -120,10 +132,10 @@ def _rgb(path: Path, image: Image.Image) -> Image.Image:
     if image.has_transparency_data:
         layer = image.convert("RGBA")
         return Image.alpha_composite(Image.new("RGBA", layer.size, "white"), layer).convert("RGB")
-    return image.convert("RGB")
+    return image if image.mode == "RGB" else image.convert("RGB")
 
 
-def _grey(path: Path, image: Image.Image) -> Bytes:
+def _grey(path: Path, image: Image.Image) -> "Bytes":
     if image.mode.startswith(("I", "F")):
         values = np.asarray(image)
         small = image.mode.startswith("I") and values.min() >= 0 and values.max() <= 255
@@ -140,7 +152,7 @@ def _grey(path: Path, image: Image.Image) -> Bytes:
     return np.array(np.rint(colours.mean(axis=2) * opaque / 255), dtype=np.uint8)
 
 
-def _to_8_bits(path: Path, image: Image.Image) -> Bytes:
+def _to_8_bits(path: Path, image: Image.Image) -> "Bytes":
     values = np.asarray(image).astype(np.float64)
     if not np.isfinite(values).all():
         raise DataError(f"{path} has pixels that are not finite numbers; replace or remove it.")

@@ -5,20 +5,23 @@ from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
 
 from gradsculpt.data.attention import AttentionFolder, find_attention
-from gradsculpt.data.base import ImageSet, Request, Skipped, Splits, cut_parts, wanted
-from gradsculpt.data.cache import Cached, Row, cached, ordered
-from gradsculpt.data.decode import decode_with_size
+from gradsculpt.data.base import Bytes, ImageSet, Request, Skipped, Splits, cut_parts, wanted
+from gradsculpt.data.cache import Cached, Row, cached, ordered, workers
+from gradsculpt.data.decoders import Decoders
 from gradsculpt.data.gaze import GazeMaps
 from gradsculpt.data.listing import Listing, find_parts, list_images, some
 from gradsculpt.errors import DataError
 
 # Enough to see that something is wrong with many; the rest need not be decoded for it.
 _MOST_MISFITS = 10
+# Images that are read together, and the bytes of those: enough that handing them over costs little.
+_MOST_TOGETHER, _TOGETHER = 64, 1 << 20
 
 AttentionMaps = AttentionFolder | GazeMaps
 
@@ -155,21 +158,35 @@ def read_images(
 def _rows(
     listing: Listing, names: list[str], attention: AttentionMaps | None, request: Request
 ) -> Iterator[Row | Skipped]:
-    def decoded(index: int) -> Row | Skipped | DataError:
-        file, name = listing.files[index], names[index]
+    decoders = Decoders(len(names), workers())
+
+    def read(places: range) -> list[Row | Skipped | DataError]:
+        found = decoders(listing.files[places.start : places.stop], request.size)
+        return [finished(place, image) for place, image in zip(places, found, strict=True)]
+
+    def finished(place: int, found: tuple[Bytes, tuple[int, int]] | DataError) -> Row | Skipped | DataError:
+        if isinstance(found, DataError):
+            return Skipped(names[place], str(found))
+        image, shape = found
         try:
-            image, shape = decode_with_size(file, request.size)
-        except DataError as error:
-            return Skipped(name, str(error))
-        try:
-            looked = None if attention is None else attention.read(file, request.size, shape)
+            looked = None if attention is None else attention.read(listing.files[place], request.size, shape)
         except DataError as error:
             return error
-        return Row(image, listing.labels[index], name, looked)
+        return Row(image, listing.labels[place], names[place], looked)
 
+    step = min(_MOST_TOGETHER, max(1, _TOGETHER // (3 * request.size**2)))
+    shares = (range(start, min(start + step, len(names))) for start in range(0, len(names), step))
+    with decoders:
+        yield from _judged(chain.from_iterable(ordered(read, shares, 2 * workers())), listing, names, request)
+
+
+def _judged(
+    results: Iterator[Row | Skipped | DataError], listing: Listing, names: list[str], request: Request
+) -> Iterator[Row | Skipped]:
+    """Yield images and what was left out; raise `DataError` if that is too much, or maps do not fit."""
     bad = np.zeros(len(names), dtype=bool)
     misfits: list[DataError] = []
-    for index, result in enumerate(ordered(decoded, range(len(names)))):
+    for index, result in enumerate(results):
         if isinstance(result, DataError):
             misfits.append(result)
             if len(misfits) == _MOST_MISFITS:

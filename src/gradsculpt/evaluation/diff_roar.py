@@ -89,7 +89,7 @@ class Retraining:
         with own_randomness(devices=(f"cuda:{i}" for i in range(torch.cuda.device_count()))), quietly():
             module = build_module(settings, image_set)
             trainer = build_trainer(settings, enable_checkpointing=False)
-            trainer.fit(module, batches(settings, image_set))
+            trainer.fit(module, batches(settings, image_set, trainer.strategy.root_device))
         module.to(trainer.strategy.root_device)
         return finished(module, image_set)
 

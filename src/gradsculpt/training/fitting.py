@@ -3,7 +3,7 @@
 import logging
 import signal
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -12,13 +12,17 @@ from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import Trainer
 from torch.utils.data import DataLoader
 
-from gradsculpt.data import ImageSet, loader, pixel_statistics
+from gradsculpt.data import Augment, ImageSet, loader, pixel_statistics
 from gradsculpt.data.load import find_source
+from gradsculpt.data.resident import ResidentLoader, fits, size_on_device
 from gradsculpt.errors import ArgumentError, RunError
 from gradsculpt.inputs import InputSpace
 from gradsculpt.models import Classifier, build, freeze, started
 from gradsculpt.training.module import ClassifierModule
 from gradsculpt.training.settings import TrainSettings
+from gradsculpt.wording import size_of
+
+Loader = DataLoader[Any] | ResidentLoader
 
 
 def build_module(
@@ -46,7 +50,7 @@ def build_module(
         network,
         settings.objective,
         _space(settings, images, space, tell),
-        settings.augment or find_source(settings.data).augment(),
+        augment_of(settings),
         settings.optimization,
         epochs=settings.epochs,
         seed=settings.seed,
@@ -102,12 +106,51 @@ def build_trainer(settings: TrainSettings, **options: Any) -> Trainer:
         ) from error
 
 
-def batches(settings: TrainSettings, images: ImageSet) -> DataLoader[Any]:
-    """Return the training batches of some images, in the order of the seed."""
+def batches(
+    settings: TrainSettings,
+    images: ImageSet,
+    device: torch.device | None = None,
+    tell: Callable[[str], None] = lambda note: None,
+) -> Loader:
+    """Return the training batches of some images, in the order of the seed.
+
+    Where a single CUDA device trains that has room for them, they stay there, and batches come augmented; `tell` is
+    given where they are.
+    """
     # A last batch of a few images would make the statistics of BatchNorm jump.
     drop_last = len(images) >= 2 * settings.batch_size
-    replays = settings.objective.requirements.replays
-    return loader(images, settings.batch_size, shuffle=True, seed=settings.seed, drop_last=drop_last, replays=replays)
+    order = {"shuffle": True, "seed": settings.seed, "drop_last": drop_last}
+    order["replays"] = settings.objective.requirements.replays
+    return _loader(settings, images, device, tell, order, augment_of(settings))
+
+
+def held_out_batches(settings: TrainSettings, images: ImageSet, device: torch.device | None = None) -> Loader:
+    """Return the batches of images to validate on, in the order of the set; where they are, as of `batches`."""
+    return _loader(settings, images, device, lambda note: None, {"shuffle": False}, None)
+
+
+def augment_of(settings: TrainSettings) -> Augment:
+    """Return how training images are changed: as the settings say, or else as suits the data."""
+    return settings.augment or find_source(settings.data).augment()
+
+
+def _loader(
+    settings: TrainSettings,
+    images: ImageSet,
+    device: torch.device | None,
+    tell: Callable[[str], None],
+    order: Mapping[str, Any],
+    augment: Augment | None,
+) -> Loader:
+    device, size, alone = device or torch.device("cpu"), settings.batch_size, settings.devices * settings.nodes == 1
+    taken = size_of(size_on_device(images))
+    if alone and fits(images, device):
+        tell(f"images stay on {device} ({taken})")
+        return ResidentLoader(images, size, device, augment=augment, **order)
+    if device.type != "cuda":
+        return loader(images, size, **order)
+    tell(f"images ({taken}) are sent to {device} batch by batch" + (", where they do not all fit" if alone else ""))
+    return loader(images, size, ahead=device, **order)
 
 
 def finished(module: ClassifierModule, images: ImageSet) -> Classifier:

@@ -12,6 +12,8 @@ from torch.optim import Optimizer
 
 from gradsculpt.attributions import Gradient, heatmap
 from gradsculpt.data import Augment, Batch, to_float, to_input
+from gradsculpt.data.augment import seed_of
+from gradsculpt.data.resident import Changed
 from gradsculpt.diagnosis import explained
 from gradsculpt.inputs import InputSpace, in_precision_of
 from gradsculpt.isolation import seeded, sow
@@ -120,12 +122,14 @@ class ClassifierModule(LightningModule):
         self._batches = 0
         self._tally.begin()
 
-    def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> tuple[Tensor, Tensor, Tensor | None]:
+    def on_after_batch_transfer(
+        self, batch: Batch | Changed, dataloader_idx: int
+    ) -> tuple[Tensor, Tensor, Tensor | None]:
         """Turn 8-bit images into augmented, normalised network input, the whole batch at once."""
         images, attention = batch.images, batch.attention
-        if self.trainer.training:
-            # Steps that want the same batch get it changed in the same way.
-            generator = self._generator(images.device, self._step // self._objective.requirements.replays)
+        if self.trainer.training and not isinstance(batch, Changed):
+            # Steps that want the same batch get it changed in the same way, wherever it is.
+            generator = self._generator(torch.device("cpu"), self._step // self._objective.requirements.replays)
             # Moving 8-bit pixels is several times cheaper than moving floating-point ones.
             images, attention = self._augment(images, attention, generator)
         if attention is not None:  # 8-bit maps are 0 to 1, others have the values that they have
@@ -257,7 +261,7 @@ class ClassifierModule(LightningModule):
 
     def _stream(self, counter: int) -> int:
         """Return a seed for one epoch or step of this process."""
-        return (self._seed * 1_000_003 + counter * 1_009 + self.global_rank) % 2**63
+        return seed_of(self._seed, counter, self.global_rank)
 
 
 def _put(place: Any, value: Any) -> Any:

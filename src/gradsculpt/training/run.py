@@ -15,7 +15,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer, seed_everythin
 from lightning.pytorch.callbacks import LambdaCallback, RichProgressBar
 from lightning.pytorch.loggers import TensorBoardLogger
 
-from gradsculpt.data import Splits, load_data, loader, outline_of, outlined
+from gradsculpt.data import Splits, load_data, outline_of, outlined
 from gradsculpt.errors import RunError
 from gradsculpt.files import whole
 from gradsculpt.locks import locked
@@ -24,7 +24,7 @@ from gradsculpt.models import Classifier, save
 from gradsculpt.progress import Estimate, Reporter
 from gradsculpt.runs import CHECKPOINTS, CONFIG, LAST
 from gradsculpt.training.distillation import with_teacher
-from gradsculpt.training.fitting import batches, build_module, build_trainer, finished, quietly
+from gradsculpt.training.fitting import batches, build_module, build_trainer, finished, held_out_batches, quietly
 from gradsculpt.training.preparation import nothing_left, prepare
 from gradsculpt.training.resuming import (
     BEST,
@@ -193,10 +193,12 @@ def _train(
     if first:
         _claim(settings, config)
     last = folder / f"{LAST}.ckpt"
-    validation = loader(splits.val, settings.batch_size, shuffle=False)
+    device = trainer.strategy.root_device
+    training = batches(settings, splits.train, device, reporter.say)
+    validation = held_out_batches(settings, splits.val, device)
     start = None if kept is None else last
     with reporter.alive(lambda: _whereabouts(trainer)):
-        trainer.fit(module, batches(settings, splits.train), validation, ckpt_path=start, weights_only=True)
+        trainer.fit(module, training, validation, ckpt_path=start, weights_only=True)
     chosen = last if settings.keeps_last else best.best_model_path or last
     state = torch.load(chosen, map_location="cpu", weights_only=True)["state_dict"]
     module.cpu().load_state_dict(state)
