@@ -91,6 +91,7 @@ OTHERS: dict[str, Any] = {
     "threads": 2,
     "channels_last": False,
     "tensorboard": True,
+    "max_time": "8m",
     "optimizer": "adamw",
     "lr": 0.01,
     "weight_decay": 0.5,
