@@ -27,6 +27,8 @@ from gradsculpt.wording import printable
 WEIGHTS = "model.safetensors"
 FORMAT = 1
 
+_TEXTS = "__metadata__"  # where a file of weights has its text entries
+
 _PATIENCE, _MOMENT = 5, 0.02  # how often files are read that are of two epochs, and after how many seconds
 
 # What a description has to hold, and of which type.
@@ -93,18 +95,21 @@ def describe(
 
 
 def write(
-    folder: str | Path, network: nn.Module, description: Mapping[str, Any], reached: Reached | None = None
+    folder: str | Path,
+    network: nn.Module,
+    description: Mapping[str, Any],
+    reached: Reached | None = None,
+    *,
+    lasting: bool = True,
 ) -> None:
-    """Write the weights of a network, and what `describe` told of it, as `save` does."""
-    from safetensors.torch import save as to_bytes
-
+    """Write the weights of a network, and what `describe` told of it, as `save` does; `lasting` as of `whole`."""
     told = {name: value for name, value in ({} if reached is None else asdict(reached)).items() if value is not None}
     stamp = {name: str(value) for name, value in told.items() if name != "finished"}
-    weights = to_bytes(_storable(network), metadata={"format": "pt", **stamp})
+    weights = _bytes(_storable(network), {"format": "pt", **stamp})
     text = strict_json({**description, **told}, indent=2) + b"\n"
     for path, content in ((Path(folder) / WEIGHTS, weights), (Path(folder) / DESCRIPTION, text)):
         try:
-            with whole(path) as draft:
+            with whole(path, lasting=lasting) as draft:
                 draft.write_bytes(content)
         except OSError as error:
             raise RunError(
@@ -165,6 +170,18 @@ def _storable(network: nn.Module) -> dict[str, Tensor]:
                 "nothing else; keep it out of state_dict(), or turn it into a tensor."
             )
     return {key: value.detach().cpu().clone(memory_format=torch.contiguous_format) for key, value in state.items()}
+
+
+def _bytes(state: dict[str, Tensor], texts: Mapping[str, str]) -> bytes:
+    """Return the content of a file of weights, always the same for the same state and text entries."""
+    from safetensors.torch import save as to_bytes
+
+    content = to_bytes(state)
+    start = 8 + int.from_bytes(content[:8], "little")
+    # The library would write several text entries in the order of a table of hashes, another one each time.
+    header = json.dumps({_TEXTS: dict(texts), **json.loads(content[8:start])}, ensure_ascii=False).encode()
+    header += b" " * (-len(header) % 8)
+    return b"".join((len(header).to_bytes(8, "little"), header, memoryview(content)[start:]))
 
 
 def _versions() -> dict[str, str]:
@@ -263,7 +280,7 @@ def _stamp(content: bytes) -> dict[str, Any]:
     """Return the text entries of a file of weights; nothing if it is damaged."""
     with suppress(ValueError, KeyError, TypeError):
         length = int.from_bytes(content[:8], "little")
-        return dict(json.loads(content[8 : 8 + length])["__metadata__"])
+        return dict(json.loads(content[8 : 8 + length])[_TEXTS])
     return {}
 
 

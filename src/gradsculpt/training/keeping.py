@@ -29,7 +29,7 @@ class WholeCheckpoints(TorchCheckpointIO):
     def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None) -> None:
         """Write a checkpoint."""
         path, moment = Path(path), (checkpoint["epoch"], checkpoint["global_step"])
-        with whole(path) as draft:
+        with whole(path, lasting=False) as draft:
             if self._written is not None and self._written[:2] == moment and self._written[2] != path:
                 shutil.copyfile(self._written[2], draft)
             else:
@@ -79,7 +79,8 @@ class UsableNetwork(Checkpoint):
         extra = {**self._description["extra"], "val_accuracy": score}
         reached = Reached(epoch, settings.epochs, keep, score, finished)
         if is_first_process():
-            write(settings.out, module.network, {**self._description, "extra": extra}, reached)
+            description = {**self._description, "extra": extra}
+            write(settings.out, module.network, description, reached, lasting=finished)
         return reached
 
 

@@ -105,9 +105,9 @@ def fit(settings: TrainSettings, reporter: Reporter | None = None, *, started: f
         by = "" if number == signal.SIGINT else f" by {signal.Signals(number).name}"
         raise Interrupted(f"stopped {course.where}{by}; {left_behind(settings)}", number) from stopped
     except TimeIsUp as stopped:
-        told = f"stopped {course.where}, before its time of {settings.max_time} was over; {left_behind(settings)}"
+        told = f"stopped {course.where}, as its time of {settings.max_time} is nearly over; {left_behind(settings)}"
         if reached(settings.out) is None:
-            raise RunError(f"{told}. Give it a longer --max-time.") from stopped
+            raise RunError(f"{told}. A longer --max-time gets further.") from stopped
         reporter.say(told)
         return load(settings.out)
 
@@ -122,6 +122,7 @@ def _fit(settings: TrainSettings, splits: Splits | None, reporter: Reporter, cou
         kept = resumed(settings) if first or settings.resume else None
         if splits is None:
             splits = _prepared(settings, kept, reporter, course)
+        course.check()
         data = identity(splits)
         check_data(settings, kept, data)
         return _train(settings, splits, data, kept, reporter, course)

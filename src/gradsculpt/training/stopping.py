@@ -14,7 +14,7 @@ from gradsculpt.progress import Progress, seconds
 from gradsculpt.runs import CONFIG
 from gradsculpt.training.settings import TrainSettings
 
-_SHARE, _ENDING = 0.1, 2.0
+_SHARE, _ENDING = 0.1, 5.0
 """What is kept of the time for ending: a share of it, and no more than so many seconds."""
 
 _EPOCHS = 3  # so many of the last ones say how long the next one takes
@@ -82,16 +82,21 @@ class WithinTime(Callback):
         self._course.started(trainer.current_epoch + 1, trainer.max_epochs or 0)
         self._epoch = self._step = self._course.clock()
 
-    def on_train_batch_end(self, trainer: Trainer, *_: Any) -> None:
-        """Stop if another step would be too long."""
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Stop if there is no time for another step."""
         now = self._course.clock()
         took, self._step = now - self._step, now
-        if trainer.is_global_zero and trainer.num_nodes == 1:
-            self._course.check(took)
+        self._check(trainer, took if batch_idx + 1 < trainer.num_training_batches else 0.0)
 
     def on_validation_batch_end(self, trainer: Trainer, *_: Any) -> None:
-        """Stop if another batch would be too long."""
-        self.on_train_batch_end(trainer)
+        """Stop if there is no time left."""
+        self._check(trainer)
+
+    def _check(self, trainer: Trainer, needed: float = 0.0) -> None:
+        if trainer.is_global_zero and trainer.num_nodes == 1:
+            self._course.check(needed)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Stop, when the epoch has been kept, if another one would be too long; all processes at once."""
