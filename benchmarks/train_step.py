@@ -9,20 +9,25 @@ The floor counts passes: cross entropy is a forward pass, one backward pass to t
 weights, 3. Memory is the peak of the tensors that a step makes, gradients included, and is the same on every machine.
 
     python benchmarks/train_step.py [--pairs 20] [--case NAME ...]
+
+On a GPU another table is printed, of the steps that papers train with, in eager mode and as a CUDA graph: times from
+the GPU's own clock, memory from its allocator. Each row takes about so many seconds, and a row that fails says why.
+
+    python benchmarks/train_step.py --device cuda [--seconds 8] [--case NAME ...] [--profile] [--json FILE]
 """
 
 import argparse
-import copy
 import gc
 import statistics
 import time
 import weakref
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple
+from pathlib import Path
+from typing import Any
 
 import torch
-import torch.nn.functional as F
-from torch import Tensor, nn
+from _methods import ALIGNMENT, ELASTIC, Case, Formula, plain_alignment, plain_hessian, plain_penalty, with_stock_layers
+from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
@@ -33,63 +38,11 @@ from gradsculpt.objectives import (
     CrossEntropy,
     GradientPenalty,
     HessianNorm,
-    LocalGradientAlignment,
     Objective,
 )
-from gradsculpt.penalties import L1, ElasticNet, GroupL21, Harmonization, SquaredL2
+from gradsculpt.penalties import L1, GroupL21, Harmonization, SquaredL2
 from gradsculpt.perturbations import Free, Iterative
 
-EPS = 4 / 255 / 0.25
-Formula = Callable[[nn.Module, Tensor, Tensor], Tensor]
-
-
-class Case(NamedTuple):
-    """One line of the table: a step, and what it is measured against."""
-
-    name: str
-    network: str
-    batch: int
-    side: int
-    objective: Objective
-    passes: float
-    published: str = "-"
-    softplus: float | None = None
-    plain: Formula | None = None
-    bf16: bool = False
-
-
-def plain_alignment(network: nn.Module, x: Tensor, y: Tensor) -> Tensor:
-    """Return the loss of local gradient alignment as printed, with the squared distance that its weights assume."""
-    x = x.clone().requires_grad_()
-    logits = network(x)
-    source = torch.autograd.grad(logits[range(len(y)), y].sum(), x, create_graph=True)[0].detach()
-    loss = F.cross_entropy(logits, y)
-    other = (x + EPS * (2 * torch.rand_like(x) - 1)).detach().requires_grad_()
-    near = torch.autograd.grad(network(other)[range(len(y)), y].sum(), other, create_graph=True)[0]
-    distance = (source - near).flatten(1).norm(dim=1).square().mean()
-    cosine = F.cosine_similarity(source.flatten(1), near.flatten(1)).mean()
-    return loss + 0.01 * distance + (1 - cosine) / 2
-
-
-def plain_hessian(network: nn.Module, x: Tensor, y: Tensor) -> Tensor:
-    """Return cross entropy plus the estimated squared norm of the Hessian."""
-    x = x.clone().requires_grad_()
-    logits = network(x)
-    gradient = torch.autograd.grad(logits[range(len(y)), y].sum(), x, create_graph=True)[0]
-    product = torch.autograd.grad((gradient * torch.randn_like(x)).sum(), x, create_graph=True)[0]
-    return F.cross_entropy(logits, y) + 1e-3 * product.flatten(1).square().sum(dim=1).mean()
-
-
-def plain_penalty(network: nn.Module, x: Tensor, y: Tensor) -> Tensor:
-    """Return cross entropy plus the L1 norm of its gradient."""
-    x = x.clone().requires_grad_()
-    losses = F.cross_entropy(network(x), y, reduction="none")
-    gradient = torch.autograd.grad(losses.sum(), x, create_graph=True)[0]
-    return losses.mean() + 0.01 * gradient.abs().flatten(1).sum(dim=1).mean()
-
-
-ELASTIC = ElasticNet(0.01, 0.05)
-ALIGNMENT = LocalGradientAlignment(l2=0.01, cosine=1.0, eps=EPS)
 CASES = (
     *(
         Case(f"one-step, {type(penalty).__name__}", network, batch, side, AdversarialTraining(penalty), 5)
@@ -111,14 +64,25 @@ CASES = (
 
 def main() -> None:
     """Print one line a case."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--pairs", type=int, default=20)
-    parser.add_argument("--case", nargs="*", default=None, help="only cases whose names contain one of these")
+    words = "only cases in whose names one of these is: of the method, or of the network and its batch, as lenet/128"
+    parser.add_argument("--case", "--only", nargs="*", default=None, help=words)
+    parser.add_argument("--device", default=None, help="print the table of a GPU, cuda; with cpu, try the same there")
+    parser.add_argument("--seconds", type=float, default=8.0, help="of each row of a GPU's table")
+    parser.add_argument("--batch", type=int, default=None, help="another batch for each row of a GPU's table")
+    parser.add_argument("--profile", action="store_true", help="also the GPU's busy time and its longest kernels")
+    parser.add_argument("--json", type=Path, default=None, help="also write a GPU's table to this file")
     options = parser.parse_args()
+    if options.device is not None:
+        from _on_device import table  # which need not be there for a CPU's table
+
+        table(options.device, options.case, options.seconds, options.batch, options.profile, options.json)
+        return
     prepare_process()
     print(f"torch {torch.__version__}, {torch.get_num_threads()} threads, {options.pairs} pairs", flush=True)
     for case in CASES:
-        if options.case is None or any(word in f"{case.name} {case.network}" for word in options.case):
+        if case.called(options.case):
             print(line(case, options.pairs), flush=True)
     if options.case is None:
         print(after_a_thousand_steps(), flush=True)
@@ -221,29 +185,6 @@ class Peak(TorchDispatchMode):
 
     def _freed(self, key: int) -> None:
         self._now -= self._alive.pop(key, 0)
-
-
-class PlainBatchNorm(nn.BatchNorm2d):
-    """Batch normalisation out of plain operations: PyTorch's own refuses a third derivative."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Return x normalised by the statistics of the batch."""
-        mean = x.mean((0, 2, 3), keepdim=True)
-        variance = (x - mean).square().mean((0, 2, 3), keepdim=True)
-        scaled = (x - mean) * (variance + self.eps).rsqrt()
-        return scaled * self.weight.view(1, -1, 1, 1) + self.bias.view(1, -1, 1, 1)
-
-
-def with_stock_layers(network: nn.Module, *, third: bool) -> nn.Module:
-    """Return a copy of a network with PyTorch's own Softplus, and normalisation that bears a third derivative."""
-    network = copy.deepcopy(network)
-    for parent in list(network.modules()):
-        for name, child in list(parent.named_children()):
-            if isinstance(child, nn.Softplus):
-                setattr(parent, name, nn.Softplus(child.beta))
-            elif third and isinstance(child, nn.BatchNorm2d):
-                setattr(parent, name, PlainBatchNorm(child.num_features))
-    return network
 
 
 def after_a_thousand_steps() -> str:

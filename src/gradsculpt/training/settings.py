@@ -19,7 +19,7 @@ from gradsculpt.notebook import table
 from gradsculpt.objectives import CrossEntropy, Objective
 from gradsculpt.progress import seconds
 
-MAY_CHANGE = ("epochs", "device", "threads", "data_dir", "cache_dir", "strict", "tensorboard", "max_time")
+MAY_CHANGE = ("epochs", "device", "threads", "data_dir", "cache_dir", "strict", "graphs", "tensorboard", "max_time")
 """The settings that a resumed training may have otherwise, epochs only more of them; all others decide what is learnt.
 
 A folder of images may also have moved: the images are compared. The documentation of `resume` names these too.
@@ -137,11 +137,13 @@ class TrainSettings:
         threads: CPU threads; by default OMP_NUM_THREADS, or one for each core that the machine, the
             affinity of the process and the quota of its container leave.
         channels_last: Memory layout of images and weights; faster for most networks.
+        graphs: Whether training steps are recorded as CUDA graphs and replayed, which spares the host's time: auto, where
+            that is known to be exact; on, wherever it can be done; off.
         tensorboard: Also log for TensorBoard (extra gradsculpt[tensorboard]).
         max_time: Stop in good order before so much time has passed since the command was called, reading images and
             getting ready included: 00:08:00, 1:00:00:00 with days, or 90s, 8m, 1h30m. The run can be used, and resumed.
         resume: Go on where the run in `out` stopped, or start it. Other settings than the run's are refused, but for
-            epochs (more of them), device, threads, data_dir, cache_dir, strict, tensorboard and max_time.
+            epochs (more of them), device, threads, data_dir, cache_dir, strict, graphs, tensorboard and max_time.
     """
 
     out: Path
@@ -174,6 +176,7 @@ class TrainSettings:
     precision: str = "32-true"
     threads: int | None = None
     channels_last: bool = True
+    graphs: Literal["auto", "on", "off"] = "auto"
     tensorboard: bool = False
     max_time: str | None = None
     resume: bool = False
