@@ -39,6 +39,8 @@ SAME_ROW = frozenset(
         ("extensions", "errors"),
         ("locks", "errors"),
         ("runs", "errors"),
+        ("runs", "locks"),
+        ("progress", "errors"),
         ("progress", "wording"),
         ("outputs", "wording"),
         ("inputs", "wording"),

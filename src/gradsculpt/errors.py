@@ -4,6 +4,7 @@ The command line turns every `GradsculptError` into one line on standard error a
 """
 
 import difflib
+import signal
 from collections.abc import Mapping, Sequence
 
 
@@ -37,6 +38,19 @@ class RunError(GradsculptError):
 
 class ConvergenceError(GradsculptError):
     """A numerical solver stopped before it could vouch for its result."""
+
+
+class Interrupted(KeyboardInterrupt):
+    """Work was stopped by a signal; the text, if there is one, says what is there and how to go on.
+
+    Args:
+        told: What is to be said to whoever stopped it.
+        number: The signal.
+    """
+
+    def __init__(self, told: str = "", number: int = signal.SIGINT) -> None:
+        super().__init__(told)
+        self.number = number
 
 
 def did_you_mean(name: str, known: Sequence[str] | Mapping[str, str], most: int = 1) -> str:

@@ -10,10 +10,11 @@ from typing import Any
 
 
 @contextmanager
-def whole(path: Path) -> Iterator[Path]:
+def whole(path: Path, *, lasting: bool = True) -> Iterator[Path]:
     """Yield a draft beside `path`, which takes its name when the block ends and is removed if the block fails.
 
-    Whoever reads `path` meanwhile, or after a crash, finds what was there before. Folders above it are made.
+    Whoever reads `path` meanwhile, or after a crash, finds what was there before. Folders above it are made. One that
+    is not `lasting`, as the next one comes soon, waits for no disk, and may be lost when the machine crashes.
 
     Raises:
         OSError: If the folder cannot be made, or the draft cannot be written or renamed.
@@ -28,9 +29,10 @@ def whole(path: Path) -> Iterator[Path]:
     draft = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
     try:
         yield draft
-        # Or a crash of the machine could leave the new name on an empty file.
-        with draft.open("rb") as stream:
-            os.fsync(stream.fileno())
+        if lasting:
+            # Or a crash of the machine could leave the new name on an empty file.
+            with draft.open("rb") as stream:
+                os.fsync(stream.fileno())
         draft.replace(path)
     finally:
         draft.unlink(missing_ok=True)

@@ -149,8 +149,27 @@ def _may_live(holder: dict[str, object]) -> bool:
     return process != os.getpid()
 
 
+def writer(folder: Path) -> str | None:
+    """Return who writes into a folder, in words, as far as its lock file tells; None if nobody does."""
+    place = folder / LOCK
+    try:
+        descriptor = os.open(place, os.O_RDONLY)
+    except OSError:
+        return None
+    try:
+        holder = _holder(descriptor, patience=1)
+    finally:
+        os.close(descriptor)
+    alive = os.path.realpath(place) in _HELD or (holder and _may_live(holder))
+    return _said(holder) if alive else None
+
+
+def _said(holder: dict[str, object]) -> str:
+    return "{work} by process {process} on {host} since {since}".format_map(holder) if holder else "another process"
+
+
 def _refusal(folder: Path, holder: dict[str, object], place: str = "") -> RunError:
-    said = "{work} by process {process} on {host} since {since}".format_map(holder) if holder else "another process"
+    said = _said(holder)
     gone = f", or, if that process has ended, delete {place}" if place else ""
     return RunError(
         f"{folder} is being written to ({said}), and two writers would mix their files. Wait until it has ended"

@@ -1,5 +1,6 @@
 """How long work tells of itself: a bar on a terminal, plain lines in a log, nothing where nobody listens."""
 
+import re
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -9,6 +10,7 @@ from rich.console import Console
 from rich.progress import Progress as Bar
 from rich.progress import TextColumn
 
+from gradsculpt.errors import ArgumentError
 from gradsculpt.wording import counted, printable
 
 Progress = Callable[[int, int | None], None]
@@ -18,6 +20,34 @@ _LOG_SECONDS = 5.0
 _SILENCE_SECONDS = 10.0  # after which a log is told that the work goes on
 _LONG = 1.0  # seconds, of work whose pace is worth telling
 _AT_ONCE = 0.05  # what is done sooner was done before, by a call that was interrupted
+
+
+_UNITS = {"d": 86400.0, "h": 3600.0, "m": 60.0, "s": 1.0}
+_IN_UNITS = re.compile("".join(rf"(?:([0-9]+(?:\.[0-9]+)?){unit})?" for unit in _UNITS))
+_BY_CLOCK = re.compile(r"(?:([0-9]+):([01]?[0-9]|2[0-3])|([0-9]+)):([0-5][0-9]):([0-5][0-9])")
+
+
+def seconds(text: str) -> float:
+    """Return a time that is given with units or as a clock shows it; raise `ArgumentError` if it is none.
+
+    Example:
+        >>> seconds("90s"), seconds("1h30m"), seconds("00:08:00"), seconds("1:00:00:00")
+        (90.0, 5400.0, 480.0, 86400.0)
+    """
+    plain = "".join(str(text).split()).lower()
+    if clock := _BY_CLOCK.fullmatch(plain):
+        days, of_day, hours, *rest = clock.groups()
+        parts = (days, of_day or hours, *rest)
+    else:
+        units = _IN_UNITS.fullmatch(plain)
+        parts = units.groups() if units else ()
+    total = sum(float(part or 0) * unit for part, unit in zip(parts, _UNITS.values(), strict=False))
+    if not 0 < total < float("inf"):
+        raise ArgumentError(
+            f"{text!r} is no time that work could take; pass hours, minutes and seconds as 00:08:00, days before them "
+            "as 1:00:00:00, or numbers with units as 90s, 8m or 1h30m."
+        )
+    return total
 
 
 class Estimate:

@@ -1,19 +1,79 @@
-"""A run directory seen from outside: what tells one, and a finished one from others."""
+"""A run directory seen from outside: what tells one, how far its training got, and whether it has a network yet."""
 
+import json
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from gradsculpt.errors import RunError
+from gradsculpt.locks import LOCK, writer
 
 CONFIG, DESCRIPTION = "config.yaml", "model.json"
-"""The files that tell a run: what it is trained with, and, once the training has ended, how its network is built."""
+"""The files that tell a run: what it is trained with, and, from its first epoch on, how its network is built."""
 
 CHECKPOINTS, LAST = "checkpoints", "last"
 """The folder of the checkpoints, and the name of the last one."""
+
+_SCORES_LOCK = ".gradsculpt-scores.lock"
+
+
+@dataclass(frozen=True)
+class Reached:
+    """How far the training of a network got.
+
+    Args:
+        epoch: The epoch that the weights are of, from 1.
+        epochs: How many the training has, or was to have.
+        keep: Which epoch's network a run keeps: best or last.
+        val_accuracy: Accuracy on the validation images after that epoch, where it tells anything.
+        finished: Whether the training has ended, so that no later epoch takes the place of this one.
+
+    Example:
+        >>> print(Reached(3, 20, "best", 0.612))
+        epoch 3 of 20, the best so far (validation accuracy 0.612)
+    """
+
+    epoch: int
+    epochs: int
+    keep: str = "best"
+    val_accuracy: float | None = None
+    finished: bool = False
+
+    def __str__(self) -> str:
+        which = {"best": "the best", "last": "the last whole one"}[self.keep] + (
+            "" if self.finished or self.keep == "last" else " so far"
+        )
+        score = "" if self.val_accuracy is None else f" (validation accuracy {self.val_accuracy:.3f})"
+        return f"epoch {self.epoch} of {self.epochs}, {which}{score}"
+
+    @classmethod
+    def read(cls, values: Mapping[str, Any]) -> "Reached | None":
+        """Return what stands in a description, or in the text entries of a file of weights; None if nothing does."""
+        with suppress(KeyError, TypeError, ValueError):
+            score, keep = values.get("val_accuracy"), str(values["keep"])
+            if keep in ("best", "last"):
+                accuracy = None if score is None else float(score)
+                return cls(int(values["epoch"]), int(values["epochs"]), keep, accuracy, values.get("finished") is True)
+        return None
 
 
 def is_run(folder: str | Path) -> bool:
     """Tell a run directory, finished or not."""
     return any((Path(folder) / name).is_file() for name in (CONFIG, DESCRIPTION))
+
+
+def scores_lock(folder: Path) -> str:
+    """Return the name of the lock of scores in a folder: a run has one for them, as it may be trained meanwhile."""
+    return _SCORES_LOCK if is_run(folder) else LOCK
+
+
+def is_finished(folder: Path) -> bool:
+    """Tell whether the training of a run has ended; older runs have a description only then, and it says nothing."""
+    with suppress(OSError, ValueError, AttributeError):
+        return bool(json.loads((folder / DESCRIPTION).read_text(encoding="utf-8")).get("finished", True))
+    return False
 
 
 def check_free(folder: Path) -> None:
@@ -23,14 +83,20 @@ def check_free(folder: Path) -> None:
         raise RunError(f"{folder} already holds a run, which would be overwritten. {mend}")
 
 
-def check_finished(folder: Path) -> None:
-    """Raise `RunError` unless a folder is the directory of a finished training."""
+def check_trained(folder: Path) -> None:
+    """Raise `RunError` unless a folder is the directory of a training of which one epoch at least is whole."""
     if folder.is_file():
         raise RunError(f"{folder} is a file; pass the run directory that it lies in.")
     if not folder.is_dir():
         raise RunError(f"there is no run directory {folder}; pass the --out of a `gradsculpt train`.")
-    if not (folder / DESCRIPTION).is_file():
+    if (folder / DESCRIPTION).is_file():
+        return
+    if by := writer(folder):
         raise RunError(
-            f"{folder} has no {DESCRIPTION}, so its training did not finish (or it is no run directory). "
-            f"Go on with it by `gradsculpt train --out {folder} --resume`."
+            f"{folder} has no {DESCRIPTION} yet, as its first epoch has not ended ({by}), so there is no network to "
+            "look at. Wait until it has: the training says how long an epoch takes."
         )
+    raise RunError(
+        f"{folder} has no {DESCRIPTION}, so its training did not finish an epoch (or it is no run directory). "
+        f"Go on with it by `gradsculpt train --out {folder} --resume`."
+    )

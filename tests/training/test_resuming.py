@@ -92,6 +92,7 @@ OTHERS: dict[str, Any] = {
     "channels_last": False,
     "graphs": "off",
     "tensorboard": True,
+    "max_time": "8m",
     "optimizer": "adamw",
     "lr": 0.01,
     "weight_decay": 0.5,

@@ -73,7 +73,7 @@ def _attack(options: dict[str, Any], words: Sequence[str], reporter: Reporter) -
 
     if options["model"] and options["network"]:
         options["images"], options["network"] = [options["network"], *options["images"]], None
-    network = named_network(options)
+    network = named_network(options, reporter)
     method = attribution(options["method"], options["output"], network.bounds)
     if options["steps"] is not None and is_typed(options["attack"], "steps"):
         raise ArgumentError("--steps and the steps in --attack say the same thing twice; leave one of them away.")

@@ -54,7 +54,7 @@ def compare(options: Options, reporter: Reporter, note: str = "") -> list[Scorec
     from gradsculpt.cli.showing import samples, view, write_page
 
     page = options["out"]
-    networks = named_networks(options["networks"], options)
+    networks = named_networks(options["networks"], options, reporter)
     check_options(options, networks)
     folder = scores_folder(page)
     with locked(folder, "compare", reporter.say):

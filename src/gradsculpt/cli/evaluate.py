@@ -14,7 +14,7 @@ from gradsculpt.cli.scoring import FILE, VALUES, add_protocol, check_options, ch
 from gradsculpt.errors import ArgumentError
 from gradsculpt.locks import locked
 from gradsculpt.progress import Reporter
-from gradsculpt.runs import is_run
+from gradsculpt.runs import is_run, scores_lock
 
 _TOLD = (
     "Score a network's accuracy, and the sparsity, robustness, fidelity and truth of its maps. An evaluation that was "
@@ -54,10 +54,10 @@ def run(words: Sequence[str], reporter: Reporter) -> None:
     from gradsculpt.report import table
 
     prepare()
-    network = named_network(options)
+    network = named_network(options, reporter)
     check_options(options, [network])
     folder = _folder(network, options["out"], page)
-    with locked(folder, "evaluate", reporter.say):
+    with locked(folder, "evaluate", reporter.say, scores_lock(folder)):
         (scored,) = scored_images([network], options, reporter, folder, partial(check_options, options, [network]))
         card = score(network, scored, options, reporter, folder)
         if page is not None:

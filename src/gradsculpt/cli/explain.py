@@ -69,7 +69,7 @@ def _explain(options: Options, words: Sequence[str], reporter: Reporter) -> None
     if options["signed"] and options["absolute"]:
         raise ArgumentError("--signed and --absolute exclude each other; pass one, or none for --absolute.")
     names, paths = networks_and_images(options)
-    networks = named_networks(names, options)
+    networks = named_networks(names, options, reporter)
     methods = [
         {canonical(text): attribution(text, options["output"], network.bounds) for text in options["method"]}
         for network in networks

@@ -52,7 +52,7 @@ def _picture(options: Options, reporter: Reporter) -> None:
     from gradsculpt.visualize import Ascent, class_features, colour_matrix, contact_sheet, plain
 
     ascent = Ascent(**{name: options[name] for name in Ascent.__dataclass_fields__})
-    network = named_network(options)
+    network = named_network(options, reporter)
     classes = network.classifier.classes
     wanted = options["classes"] or classes[:_MOST]
     chosen = list(dict.fromkeys(class_index(name, classes, "--classes") for name in wanted))

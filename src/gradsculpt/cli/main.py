@@ -1,6 +1,7 @@
 """The `gradsculpt` command: finds the subcommand, and turns every failure into one line."""
 
 import importlib
+import signal
 import sys
 import traceback
 from typing import NamedTuple
@@ -35,11 +36,12 @@ COMMANDS = {
     "completion": Command("gradsculpt.cli.completion", "print the script that completes commands in bash, zsh or fish"),
 }
 
-INTERRUPTED = 130
+_SIGNALLED = 128
+INTERRUPTED = _SIGNALLED + signal.SIGINT
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run one command and return its exit status: 0, 2 for bad input, 130 when interrupted."""
+    """Run one command and return its exit status: 0, 2 for bad input, 128 and its number when a signal stopped it."""
     words = list(sys.argv[1:] if arguments is None else arguments)
     debug = "--debug" in words
     words = [word for word in words if word != "--debug"]
@@ -58,7 +60,7 @@ def main(arguments: list[str] | None = None) -> int:
         name, *options = (words[1], "--help") if words[0] == "help" else words
         module = importlib.import_module(_find(name).module)
         process = importlib.import_module("gradsculpt.cli.process")
-        with typed(options):
+        with typed(options), process.stoppable():
             module.run(options, process.reporter())
     except GradsculptError as error:
         if debug:
@@ -67,9 +69,10 @@ def main(arguments: list[str] | None = None) -> int:
 
         sys.stderr.write(f"gradsculpt: {printable(' '.join(str(error).split()))}\n")
         return 2
-    except KeyboardInterrupt:
-        sys.stderr.write(f"gradsculpt: interrupted. {_find(words[0]).interrupted}\n")
-        return INTERRUPTED
+    except KeyboardInterrupt as stopped:
+        told = str(stopped) or f"interrupted. {_find(words[0]).interrupted}"
+        sys.stderr.write(f"gradsculpt: {told}\n")
+        return _SIGNALLED + getattr(stopped, "number", signal.SIGINT)
     except BrokenPipeError:
         return 0
     return 0

@@ -16,7 +16,7 @@ from gradsculpt.cli.settings import read_settings
 from gradsculpt.cli.sources import value
 from gradsculpt.errors import ArgumentError, RunError, did_you_mean
 from gradsculpt.progress import Reporter
-from gradsculpt.runs import CONFIG, check_finished, is_run
+from gradsculpt.runs import CONFIG, check_trained, is_run
 from gradsculpt.wording import counted, printable
 
 if TYPE_CHECKING:
@@ -68,7 +68,7 @@ class NamedNetwork:
 
 @dataclass(frozen=True)
 class Run(NamedNetwork):
-    """The network of a finished training, with the run directory and what it was trained with."""
+    """The network of a training, of which one epoch at least is whole, with the run directory and its settings."""
 
     path: Path
     settings: TrainSettings
@@ -100,7 +100,7 @@ class Run(NamedNetwork):
 
 
 def open_run(path: Path, device: str = "cpu") -> Run:
-    """Open a finished run, on a device; raise as `load` and `find_device` do."""
+    """Open a run, finished or not, on a device; raise as `load` and `find_device` do."""
     from gradsculpt.models import load
     from gradsculpt.training.resuming import run_config
 
@@ -189,7 +189,7 @@ def _apart(name: str) -> tuple[str, str | None]:
 
 
 def check_named(names: Iterable[str | None], data: str | None = None, weights: Iterable[str] | None = None) -> None:
-    """Raise an error if a word names no network and no finished run, or data or weights are not there.
+    """Raise an error if a word names no network and no run that has one, or data or weights are not there.
 
     Nothing is imported.
     """
@@ -204,7 +204,7 @@ def check_named(names: Iterable[str | None], data: str | None = None, weights: I
             known.check_model_there(network)
             known.check_weights_there(own)
         elif is_run(name):
-            check_finished(Path(name))
+            check_trained(Path(name))
     if data is not None:
         known.check_data(data, "--data")
         known.check_data_there(data)
@@ -217,7 +217,7 @@ def _check_there(name: str) -> None:
     if (other := known.other_than_a_run(name)) is not None:
         raise RunError(other)
     if Path(name).exists():
-        check_finished(Path(name))
+        check_trained(Path(name))
     names = {key: f"torchvision:{key}" for key in known.torchvision_names()}
     names |= {key: f"pretrained:{key}" for key, _ in value("gradsculpt.models.PRETRAINED")}
     raise RunError(
@@ -237,7 +237,8 @@ def open_classifier(
 ) -> NamedNetwork:
     """Open the network of a run, or one by name; the arguments are the options of `add_network_options`.
 
-    Options that do not suit are an `ArgumentError`, an unfinished run a `RunError`, other failures a `ModelError`.
+    Options that do not suit are an `ArgumentError`, a run without a network a `RunError`, other failures a
+    `ModelError`.
     """
     _check_there(name)
     name, own = _apart(name)
@@ -272,8 +273,11 @@ def open_classifier(
     return open_run(Path(name), device)
 
 
-def named_network(options: Options) -> NamedNetwork:
-    """Open the one network that a command names, by `network` or `model`, with the options of networks by name."""
+def named_network(options: Options, reporter: Reporter | None = None) -> NamedNetwork:
+    """Open the one network that a command names, by `network` or `model`, with the options of networks by name.
+
+    It is told if its training is unfinished.
+    """
     names = [name for name in (options["network"], options["model"]) if name is not None]
     if len(names) != 1:
         told = f"two networks are named, {' and '.join(names)}" if names else "no network is named"
@@ -281,11 +285,16 @@ def named_network(options: Options) -> NamedNetwork:
     weights = options["weights"] or [None]
     if len(weights) > 1:
         raise ArgumentError(f"there are {len(weights)} --weights for one network; pass one.")
-    return open_classifier(names[0], weights=weights[0], **_input_settings(options), device=options["device"])
+    network = open_classifier(names[0], weights=weights[0], **_input_settings(options), device=options["device"])
+    _tell_of_unfinished([network], reporter or Reporter())
+    return network
 
 
-def named_networks(names: Sequence[str], options: Options) -> list[NamedNetwork]:
-    """Open networks, and give those of one name different ones; weights go to those that take any, in their order."""
+def named_networks(names: Sequence[str], options: Options, reporter: Reporter | None = None) -> list[NamedNetwork]:
+    """Open networks, and give those of one name different ones; weights go to those that take any, in their order.
+
+    It is told of each whose training is unfinished.
+    """
     for name in names:
         _check_there(name)
     wanting = [name for name in names if _by_name(name, _WEIGHTLESS) and _apart(name)[1] is None]
@@ -303,8 +312,16 @@ def named_networks(names: Sequence[str], options: Options) -> list[NamedNetwork]
     for name in names:
         given = {"weights": next(weights, None) if name in wanting else None, **(settings if name in takes else {})}
         opened.append(open_classifier(name, **given, device=options["device"]))
+    _tell_of_unfinished(opened, reporter or Reporter())
     unlike = numbered(network.name for network in opened)
     return [replace(network, name=name) for network, name in zip(opened, unlike, strict=True)]
+
+
+def _tell_of_unfinished(networks: Iterable[NamedNetwork], reporter: Reporter) -> None:
+    for network in networks:
+        reached = network.classifier.reached
+        if isinstance(network, Run) and reached is not None and not reached.finished:
+            reporter.say(f"note: {network.path} is unfinished: this is {reached}")
 
 
 def _input_settings(options: Options) -> dict[str, Any]:

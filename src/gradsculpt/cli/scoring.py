@@ -160,11 +160,14 @@ def score(
     """
     from gradsculpt.cli.cards import PRINTS, find, keep, prints, put, repeatable
     from gradsculpt.evaluation import Scorecard, evaluate
+    from gradsculpt.evaluation.scoring import TRAINED, trained
 
     protocol = read_protocol(options, network, labelled=scored.labelled)
     digests = prints(network.classifier, scored, protocol)
-    settings = {**scored.settings, PRINTS: digests}
-    settings["notes"] = [*protocol.settings()["notes"], *scored.notes(network.name)]
+    reached = network.classifier.reached
+    unfinished = [f"{network.name} is unfinished: {reached}."] if reached and not reached.finished else []
+    settings = {**scored.settings, PRINTS: digests, **trained(network.classifier)}
+    settings["notes"] = [*unfinished, *protocol.settings()["notes"], *scored.notes(network.name)]
     places = [folder, *([network.path] if isinstance(network, Run) else []), *others]
     there = find(digests, places) if repeatable(network.classifier, protocol) else None
     aside = keep(folder, digests)
@@ -174,7 +177,8 @@ def score(
         reporter.say(f"{network.name}: the scores of these weights, images and settings are used again, from {there}")
         put(there, folder)
         card = Scorecard.load(folder / FILE)
-        card = Scorecard(network.name, {**card.settings, **settings}, card.entries, card.curves)
+        before = {name: each for name, each in card.settings.items() if name != TRAINED}
+        card = Scorecard(network.name, {**before, **settings}, card.entries, card.curves)
     else:
         count = len(scored.images)
         with reporter.work(f"scoring {network.name}", count) as tell:

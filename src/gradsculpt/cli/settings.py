@@ -37,7 +37,7 @@ _GROUPS = {
         "out device threads",
         "data_dir cache_dir devices nodes precision channels_last graphs tensorboard",
     ),
-    "going on": ("resume", ""),
+    "going on": ("resume max_time", ""),
 }
 """The headings of the help: the settings under each that are common, and those that are rare."""
 
@@ -45,7 +45,7 @@ _EXAMPLES = (
     "gradsculpt train --data folder:photos --recipe elastic-net --model resnet34 --out runs/en",
     "gradsculpt train --data cells --objective 'gradientpenalty(l1(0.01))' --epochs 5 --out runs/l1",
     "gradsculpt train --recipe elastic-net --objective.penalty.l1 0.03 --out runs/stronger",
-    "gradsculpt train --resume --epochs 40 --out runs/en",
+    "gradsculpt train --resume --epochs 40 --max-time 08:00:00 --out runs/en",
 )
 
 _NAMED = {"data": known.check_data, "model": known.check_model}

@@ -1,5 +1,6 @@
 """`gradsculpt train`."""
 
+import time
 from collections.abc import Sequence
 
 from gradsculpt.cli.process import prepare
@@ -9,9 +10,10 @@ from gradsculpt.progress import Reporter
 
 def run(words: Sequence[str], reporter: Reporter) -> None:
     """Train a classifier and leave a run directory."""
+    started = time.monotonic()
     settings = read_settings(words, new=True)
     from gradsculpt.training import fit
 
     prepare()
-    fit(settings, reporter)
+    fit(settings, reporter, started=started)
     reporter.say(f"The run is in {settings.out}. Next: gradsculpt evaluate {settings.out}")

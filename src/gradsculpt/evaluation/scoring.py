@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,11 @@ from gradsculpt.inputs import InputSpace
 from gradsculpt.locks import locked
 from gradsculpt.metrics import Score
 from gradsculpt.progress import Progress
+from gradsculpt.runs import Reached, scores_lock
 from gradsculpt.wording import counted
+
+TRAINED = "trained"
+"""What a scorecard's settings say of the training: of which epoch the weights are, and whether it has ended."""
 
 _BLANK = Header(
     "maps",
@@ -96,11 +100,17 @@ def evaluate(
     protocol = protocol or Protocol()
     if limit is not None:
         checks.at_least("limit", limit, 1)
-    noted = {**protocol.settings(), **dict(settings or {})}
+    noted = {**protocol.settings(), **trained(classifier), **dict(settings or {})}
     units = Units.of(classifier, space, normalized)
     folder = None if folder is None else Path(folder)
-    with locked(folder, "evaluate") if folder else nullcontext():
+    with locked(folder, "evaluate", name=scores_lock(folder)) if folder else nullcontext():
         return _scored(classifier, data, protocol, space, units, name, noted, limit, names, folder, progress)
+
+
+def trained(classifier: nn.Module) -> dict[str, Any]:
+    """Return what a scorecard notes of how far the training of a classifier got; nothing where that is not known."""
+    reached = getattr(classifier, "reached", None)
+    return {TRAINED: asdict(reached)} if isinstance(reached, Reached) else {}
 
 
 def _scored(

@@ -1,10 +1,12 @@
-"""Checkpoints of finished classifiers: safetensors for the weights, JSON for everything else, no pickle."""
+"""Classifiers in files, of finished trainings or not: safetensors for the weights, JSON for all else, no pickle."""
 
 import json
 import platform
 import subprocess
+import time
 from collections.abc import Mapping
 from contextlib import suppress
+from dataclasses import asdict
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -19,11 +21,15 @@ from gradsculpt.isolation import own_randomness
 from gradsculpt.models.classifier import Classifier, found_device
 from gradsculpt.models.networks import build as build_network
 from gradsculpt.models.states import fill
-from gradsculpt.runs import DESCRIPTION, check_finished
+from gradsculpt.runs import DESCRIPTION, Reached, check_trained
 from gradsculpt.wording import printable
 
 WEIGHTS = "model.safetensors"
 FORMAT = 1
+
+_TEXTS = "__metadata__"  # where a file of weights has its text entries
+
+_PATIENCE, _MOMENT = 5, 0.02  # how often files are read that are of two epochs, and after how many seconds
 
 # What a description has to hold, and of which type.
 _BUILD = {"model": str, "softplus": int | float | None, "num_classes": int, "image_size": int}
@@ -31,11 +37,17 @@ _LISTS = {"classes": str, "mean": int | float, "std": int | float}
 
 
 def save(
-    folder: str | Path, classifier: Classifier, *, build: Mapping[str, Any], extra: Mapping[str, Any] | None = None
+    folder: str | Path,
+    classifier: Classifier,
+    *,
+    build: Mapping[str, Any],
+    extra: Mapping[str, Any] | None = None,
+    reached: Reached | None = None,
 ) -> None:
     """Write a classifier to `model.safetensors` and `model.json` in a folder, which is made if need be.
 
-    Each file appears whole or not at all, the description last: where it is, there are weights.
+    Each file appears whole or not at all, the description last: where it is, there are weights. Both say which epoch
+    they are of, so that `load` never takes one for the other's.
 
     Args:
         folder: The run directory.
@@ -43,14 +55,23 @@ def save(
         build: How `gradsculpt.models.build` made the network: `model` (its name), `softplus`, `num_classes` and
             `image_size`.
         extra: More to note in `model.json` under "extra", the recipe for instance; what JSON cannot hold becomes text.
+        reached: How far its training got; None where that is not known.
 
     Raises:
         ArgumentError: If `build` lacks an entry or contradicts the classifier.
         ModelError: If the network holds state that safetensors cannot store.
         RunError: If the files cannot be written.
     """
-    from safetensors.torch import save as to_bytes
+    write(folder, classifier.network, describe(classifier, build=build, extra=extra), reached)
 
+
+def describe(
+    classifier: Classifier, *, build: Mapping[str, Any], extra: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
+    """Return what `model.json` holds of a classifier, but for how far its training got; as `save`, or `ArgumentError`.
+
+    It asks for the versions and the revision of what is used, which takes some milliseconds.
+    """
     if missing := sorted(set(_BUILD) - set(build)):
         raise ArgumentError(
             f"build lacks {', '.join(missing)}, without which nobody could load the run; "
@@ -61,7 +82,7 @@ def save(
             f"the classifier has {len(classifier.classes)} classes and image size {classifier.image_size}, but build "
             f"says {build['num_classes']} and {build['image_size']}; pass the arguments that made the network."
         )
-    description = {
+    return {
         "format": FORMAT,
         "build": dict(build),
         "classes": classifier.classes,
@@ -71,11 +92,24 @@ def save(
         "git_revision": _git_revision(),
         "extra": dict(extra or {}),
     }
-    weights = to_bytes(_storable(classifier.network), metadata={"format": "pt"})
-    text = strict_json(description, indent=2) + b"\n"
+
+
+def write(
+    folder: str | Path,
+    network: nn.Module,
+    description: Mapping[str, Any],
+    reached: Reached | None = None,
+    *,
+    lasting: bool = True,
+) -> None:
+    """Write the weights of a network, and what `describe` told of it, as `save` does; `lasting` as of `whole`."""
+    told = {name: value for name, value in ({} if reached is None else asdict(reached)).items() if value is not None}
+    stamp = {name: str(value) for name, value in told.items() if name != "finished"}
+    weights = _bytes(_storable(network), {"format": "pt", **stamp})
+    text = strict_json({**description, **told}, indent=2) + b"\n"
     for path, content in ((Path(folder) / WEIGHTS, weights), (Path(folder) / DESCRIPTION, text)):
         try:
-            with whole(path) as draft:
+            with whole(path, lasting=lasting) as draft:
                 draft.write_bytes(content)
         except OSError as error:
             raise RunError(
@@ -96,16 +130,19 @@ def load(run: str | Path, device: str | int | torch.device = "cpu") -> Classifie
         device: Where the network shall be: "cpu", "cuda", "cuda:1", a number of PyTorch's or one of its devices; "auto"
             takes the first accelerator, or else the CPU.
 
+    A training may be going on in the run, or have been stopped: its network is then that of the best epoch so far, or
+    of the last whole one if it keeps that, and the classifier's `reached` says of which.
+
     Returns:
         The classifier; PyTorch's random state is as before.
 
     Raises:
         ArgumentError: If the device cannot be had.
-        RunError: If the run is missing or unfinished, or a file of it is damaged.
+        RunError: If the run is missing, none of its epochs is whole yet, or a file of it is damaged.
         ModelError: If the network cannot be built here, or the weights do not fit it.
     """
     folder, place = Path(run), found_device(device)
-    description, weights = described(folder), _read_weights(folder / WEIGHTS)
+    description, weights, reached = opened(folder)
     options = {key: description["build"][key] for key in _BUILD}
     name = options.pop("model")
     try:
@@ -120,7 +157,7 @@ def load(run: str | Path, device: str | int | torch.device = "cpu") -> Classifie
     )
     fill(network, weights, what=f"the weights do not fit the network {name} of {folder}", remedy=remedy)
     classes = tuple(map(printable, description["classes"]))
-    return Classifier(network, space, classes, options["image_size"]).eval().to(place)
+    return Classifier(network, space, classes, options["image_size"], reached).eval().to(place)
 
 
 def _storable(network: nn.Module) -> dict[str, Tensor]:
@@ -133,6 +170,18 @@ def _storable(network: nn.Module) -> dict[str, Tensor]:
                 "nothing else; keep it out of state_dict(), or turn it into a tensor."
             )
     return {key: value.detach().cpu().clone(memory_format=torch.contiguous_format) for key, value in state.items()}
+
+
+def _bytes(state: dict[str, Tensor], texts: Mapping[str, str]) -> bytes:
+    """Return the content of a file of weights, always the same for the same state and text entries."""
+    from safetensors.torch import save as to_bytes
+
+    content = to_bytes(state)
+    start = 8 + int.from_bytes(content[:8], "little")
+    # The library would write several text entries in the order of a table of hashes, another one each time.
+    header = json.dumps({_TEXTS: dict(texts), **json.loads(content[8:start])}, ensure_ascii=False).encode()
+    header += b" " * (-len(header) % 8)
+    return b"".join((len(header).to_bytes(8, "little"), header, memoryview(content)[start:]))
 
 
 def _versions() -> dict[str, str]:
@@ -152,9 +201,35 @@ def _git_revision() -> str | None:
     return answer.stdout.strip() if answer.returncode == 0 else None
 
 
-def described(folder: Path) -> dict[str, Any]:
-    """Return what the description of a run directory holds; raise `RunError` if it is missing or cannot be used."""
-    check_finished(folder)
+def opened(folder: Path) -> tuple[dict[str, Any], dict[str, Tensor], Reached | None]:
+    """Return the description and the weights of a run directory, and which epoch they are of, where that is known.
+
+    While they are read, a training may put those of another epoch in their place, one file after the other, and it may
+    have been killed between the two. The weights themselves say which epoch they are of; no other entry of the
+    description changes from epoch to epoch that decides what the network is. Raises `RunError` if a file is missing or
+    cannot be used.
+    """
+    check_trained(folder)
+    for patience in reversed(range(_PATIENCE)):
+        content = _content(folder / WEIGHTS)
+        description = _description(folder)
+        stamp, said = Reached.read(_stamp(content)), Reached.read(description)
+        if (stamp and stamp.epoch) == (said and said.epoch):
+            return description, _weights(content, folder / WEIGHTS), stamp and said
+        if patience:
+            time.sleep(_MOMENT)
+    return description, _weights(content, folder / WEIGHTS), stamp
+
+
+def reached(folder: Path) -> Reached | None:
+    """Return how far the network of a run directory got; None if it has none, or it is not known."""
+    try:
+        return opened(folder)[2]
+    except RunError:
+        return None
+
+
+def _description(folder: Path) -> dict[str, Any]:
     path = folder / DESCRIPTION
     try:
         description = json.loads(path.read_text(encoding="utf-8"))
@@ -192,16 +267,35 @@ def _problem(description: Any) -> str | None:
     return None
 
 
-def _read_weights(path: Path) -> dict[str, Tensor]:
-    from safetensors import SafetensorError
-    from safetensors.torch import load as from_bytes
-
+def _content(path: Path) -> bytes:
     if not path.is_file():
         raise RunError(f"{path} is missing, so there are no weights to load; copy the whole run directory.")
     try:
-        return from_bytes(path.read_bytes())  # by its path, only one in UTF-8 could be read
-    except (SafetensorError, OSError, ValueError, KeyError) as error:
-        raise RunError(
-            f"{path} is damaged ({first_line(error)}), so its weights cannot be trusted. Copy the file again "
-            "from where the run was made, or train again."
-        ) from error
+        return path.read_bytes()
+    except OSError as error:
+        raise _damaged(path, error) from error
+
+
+def _stamp(content: bytes) -> dict[str, Any]:
+    """Return the text entries of a file of weights; nothing if it is damaged."""
+    with suppress(ValueError, KeyError, TypeError):
+        length = int.from_bytes(content[:8], "little")
+        return dict(json.loads(content[8 : 8 + length])[_TEXTS])
+    return {}
+
+
+def _weights(content: bytes, path: Path) -> dict[str, Tensor]:
+    from safetensors import SafetensorError
+    from safetensors.torch import load as from_bytes
+
+    try:
+        return from_bytes(content)  # by its path, only one in UTF-8 could be read
+    except (SafetensorError, ValueError, KeyError) as error:
+        raise _damaged(path, error) from error
+
+
+def _damaged(path: Path, error: Exception) -> RunError:
+    return RunError(
+        f"{path} is damaged ({first_line(error)}), so its weights cannot be trusted. Copy the file again "
+        "from where the run was made, or train again."
+    )

@@ -13,6 +13,7 @@ from gradsculpt.inputs import InputSpace, as_images
 from gradsculpt.isolation import own_randomness, undisturbed
 from gradsculpt.notebook import table
 from gradsculpt.outputs import logits_at, logits_of, two_sided
+from gradsculpt.runs import Reached
 
 _SHOWN = 8
 
@@ -28,6 +29,7 @@ class Classifier(nn.Module):
         space: How images in [0, 1] are normalised.
         classes: The K class names, in the order of the logits.
         image_size: Height and width of the images that the network was built for.
+        reached: How far its training got; None where that is not known.
 
     Shape: images [N, C, H, W] in [0, 1] to logits [N, K]; to [N, 1] of a network with a single logit, which is that of
         the second of two classes.
@@ -41,12 +43,20 @@ class Classifier(nn.Module):
         torch.Size([5, 2])
     """
 
-    def __init__(self, network: nn.Module, space: InputSpace, classes: Sequence[str], image_size: int) -> None:
+    def __init__(
+        self,
+        network: nn.Module,
+        space: InputSpace,
+        classes: Sequence[str],
+        image_size: int,
+        reached: Reached | None = None,
+    ) -> None:
         super().__init__()
         self.network = network
         self.space = space
         self.classes = tuple(classes)
         self.image_size = image_size
+        self.reached = reached
 
     def _repr_html_(self) -> str:
         shown = ", ".join(self.classes[:_SHOWN]) + (", ..." if len(self.classes) > _SHOWN else "")
@@ -55,6 +65,7 @@ class Classifier(nn.Module):
             ("classes", f"{len(self.classes)}: {shown}" if self.classes else "not named"),
             ("images", f"[0, 1], of {self.image_size} x {self.image_size} pixels when it was built"),
             ("normalised by", f"mean {_rounded(self.space.mean)}, standard deviation {_rounded(self.space.std)}"),
+            ("trained", "not known" if self.reached is None else str(self.reached)),
             ("where and how", f"{self.device}, {'training' if self.training else 'evaluation'} mode"),
         )
         return table(type(self).__name__, rows)

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from gradsculpt.errors import ModelError, did_you_mean
 from gradsculpt.inputs import InputSpace
 from gradsculpt.isolation import own_randomness
-from gradsculpt.models.checkpoint import WEIGHTS, described
+from gradsculpt.models.checkpoint import opened
 from gradsculpt.models.networks import build, construct
 from gradsculpt.models.published import habits_of, published_state
 from gradsculpt.models.states import fill, read_state
@@ -121,12 +121,13 @@ def _source(name: str, weights: str | Path) -> _Source:
         return _Source(state, habits.space, imagenet_classes(), habits.terms)
     path = Path(weights)
     if path.is_dir():
-        description = described(path)
+        description, state, reached = opened(path)
         model = description["build"]["model"]
         if model != name:
             raise ModelError(f"{path} is a run of the network {model}, and its weights fit no {name}; name that one.")
         space = InputSpace(mean=description["mean"], std=description["std"])
-        return _Source(read_state(path / WEIGHTS), space, tuple(description["classes"]))
+        unfinished = f"the weights are of an unfinished training: {reached}" if reached and not reached.finished else ""
+        return _Source(state, space, tuple(description["classes"]), unfinished)
     habits = habits_of(name)
     return _Source(read_state(path), habits.space if habits.terms else None, None)
 

@@ -172,7 +172,7 @@ def _how(settings: Mapping[str, Any]) -> list[tuple[str, str]]:
     parts = [f"{part} {version(part)}" for part in ("gradsculpt", "torch", "torchvision")]
     versions = ", ".join([*parts, f"Python {platform.python_version()}"])
     told = [("Page made on", date.today().isoformat()), ("Versions", versions)]
-    hidden = ("told", "notes", "groups")
+    hidden = ("told", "notes", "groups", "trained")
     told += [(key.replace("_", " ").capitalize(), _put(value)) for key, value in settings.items() if key not in hidden]
     groups = settings.get("groups", {})
     if isinstance(groups, Mapping):

@@ -18,7 +18,7 @@ from gradsculpt.models import Classifier, load
 from gradsculpt.numerics import unit_peak
 from gradsculpt.objectives import Objective
 from gradsculpt.progress import Progress, Reporter
-from gradsculpt.runs import DESCRIPTION
+from gradsculpt.runs import is_finished
 from gradsculpt.training.fitting import build_trainer
 from gradsculpt.training.resuming import check_data, identity, resumed
 from gradsculpt.training.settings import TrainSettings
@@ -29,11 +29,17 @@ Fit = Callable[[TrainSettings, Splits, Reporter], Classifier]
 TEACHER = "teacher"
 
 
-def with_teacher(settings: TrainSettings, splits: Splits, reporter: Reporter, fit: Fit) -> tuple[Splits, Objective]:
+def with_teacher(
+    settings: TrainSettings,
+    splits: Splits,
+    reporter: Reporter,
+    fit: Fit,
+    watched: Callable[[Progress], Progress] = lambda tell: tell,
+) -> tuple[Splits, Objective]:
     """Train the teacher that an objective wants, if it wants one, and let it explain the training images.
 
     The teacher's run is the folder `teacher` inside the whole one; `fit` leaves it. A stage that was finished before is
-    not repeated when a run is resumed.
+    not repeated when a run is resumed. Who is told of the work may be watched.
 
     Returns:
         The data, whose training images are accompanied by their explanations, and the objective with its teacher.
@@ -48,7 +54,7 @@ def with_teacher(settings: TrainSettings, splits: Splits, reporter: Reporter, fi
         )
     epochs = specification.epochs or settings.epochs
     alone = replace(settings, out=folder, recipe=None, objective=specification.teacher, epochs=epochs)
-    if settings.resume and (folder / DESCRIPTION).is_file():
+    if settings.resume and is_finished(folder):
         check_data(alone, resumed(alone), identity(splits))
         teacher = load(folder)
     else:
@@ -57,7 +63,7 @@ def with_teacher(settings: TrainSettings, splits: Splits, reporter: Reporter, fi
     reporter.say("second stage: its explanations of the training images")
     teacher.to(build_trainer(settings).strategy.root_device)
     with reporter.work("explaining images", len(splits.train)) as tell:
-        maps = explanations(teacher, splits.train, settings, progress=tell)
+        maps = explanations(teacher, splits.train, settings, progress=watched(tell))
     reporter.say("third stage: the network itself")
     train = replace(splits.train, attention=maps)
 

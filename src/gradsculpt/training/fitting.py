@@ -10,12 +10,13 @@ from typing import Any
 import torch
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import Trainer
+from lightning.pytorch.utilities.exceptions import SIGTERMException
 from torch.utils.data import DataLoader
 
 from gradsculpt.data import Augment, ImageSet, loader, pixel_statistics
 from gradsculpt.data.load import find_source
 from gradsculpt.data.resident import ResidentLoader, fits, size_on_device
-from gradsculpt.errors import ArgumentError, RunError
+from gradsculpt.errors import ArgumentError, Interrupted, RunError
 from gradsculpt.inputs import InputSpace
 from gradsculpt.models import Classifier, build, freeze, started
 from gradsculpt.training.module import ClassifierModule
@@ -160,7 +161,7 @@ def finished(module: ClassifierModule, images: ImageSet) -> Classifier:
 
 @contextmanager
 def quietly() -> Iterator[None]:
-    """Keep Lightning from telling about itself inside the block, and from ending the process at Ctrl-C."""
+    """Keep Lightning from telling about itself inside the block, and from ending the process at a signal."""
     logs = [logging.getLogger(name) for name in ("lightning.pytorch", "lightning.fabric")]
     levels = [log.level for log in logs]
     for log in logs:
@@ -170,9 +171,12 @@ def quietly() -> Iterator[None]:
             warnings.filterwarnings("ignore", module="lightning")
             yield
     except SystemExit as stopped:
-        # Lightning ends the process at Ctrl-C, and leaves the signal switched off.
+        # Lightning ends the process at a signal, and leaves that of Ctrl-C switched off.
         signal.signal(signal.SIGINT, signal.default_int_handler)
-        raise KeyboardInterrupt from stopped
+        if isinstance(stopped, SIGTERMException):
+            raise Interrupted(number=signal.SIGTERM) from stopped
+        raised = stopped.__context__
+        raise (raised if isinstance(raised, KeyboardInterrupt) else KeyboardInterrupt()) from stopped
     finally:
         for log, level in zip(logs, levels, strict=True):
             log.setLevel(level)

@@ -10,7 +10,7 @@ import torch
 from gradsculpt.data import Outline
 from gradsculpt.errors import DataError, GradsculptError, RunError
 from gradsculpt.machine import cores, free_memory, resident_memory
-from gradsculpt.progress import Reporter
+from gradsculpt.progress import Reporter, seconds
 from gradsculpt.runs import CHECKPOINTS, CONFIG
 from gradsculpt.training.demand import Demand, Trial, tried, untouched_randomness
 from gradsculpt.training.fitting import build_trainer
@@ -103,6 +103,11 @@ def _announce(
         epoch = steps * step + batches * prediction
         where = counted(settings.threads or cores().threads, "threads") if device.type == "cpu" else str(device)
         reporter.say(f"about {_lasting(settings.epochs * epoch)} on {where}, {_lasting(epoch)} an epoch; {memory}")
+        if settings.max_time is not None and settings.epochs * epoch > seconds(settings.max_time):
+            reporter.say(
+                f"note: that is longer than --max-time {settings.max_time}, so it will stop before its last epoch; "
+                "called again with --resume, it goes on"
+            )
     else:
         reporter.say(f"about {memory}{' a process' if processes > 1 else ''}")
     reporter.say(*(f"note: {note}" for note in _advice(settings, trial, train / outline.classes, total)))

@@ -1,11 +1,12 @@
 """The run directory: what a training leaves behind and reports, and how it is started, resumed and finished."""
 
-import csv
 import math
+import signal
 import time
 from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,16 +16,19 @@ from lightning.pytorch import Callback, LightningModule, Trainer, seed_everythin
 from lightning.pytorch.callbacks import LambdaCallback, RichProgressBar
 from lightning.pytorch.loggers import TensorBoardLogger
 
-from gradsculpt.data import Splits, load_data, outline_of, outlined
-from gradsculpt.errors import RunError
+from gradsculpt.data import ImageSet, Splits, load_data, outline_of, outlined
+from gradsculpt.errors import Interrupted, RunError
 from gradsculpt.files import whole
 from gradsculpt.locks import locked
 from gradsculpt.machine import cores, is_first_process
-from gradsculpt.models import Classifier, save
-from gradsculpt.progress import Estimate, Reporter
+from gradsculpt.models import Classifier, load
+from gradsculpt.models.checkpoint import describe, reached
+from gradsculpt.progress import Estimate, Progress, Reporter
 from gradsculpt.runs import CHECKPOINTS, CONFIG, LAST
 from gradsculpt.training.distillation import with_teacher
 from gradsculpt.training.fitting import batches, build_module, build_trainer, finished, held_out_batches, quietly
+from gradsculpt.training.keeping import MetricsTable, UsableNetwork, WholeCheckpoints
+from gradsculpt.training.module import ClassifierModule
 from gradsculpt.training.preparation import nothing_left, prepare
 from gradsculpt.training.resuming import (
     BEST,
@@ -39,42 +43,10 @@ from gradsculpt.training.resuming import (
     resumed,
 )
 from gradsculpt.training.settings import TrainSettings
+from gradsculpt.training.stopping import Course, TimeIsUp, WithinTime, alone_at_the_end, left_behind
 from gradsculpt.wording import counted
 
 _SCORES = "scorecard.json"
-
-
-class MetricsTable(Callback):
-    """Writes one row an epoch to a CSV file; a resumed run keeps the rows of the epochs it keeps."""
-
-    def __init__(self, path: Path) -> None:
-        self._path, self._started = path, 0.0
-        self._rows: list[dict[str, str]] = []
-
-    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Read the rows of the epochs before this one."""
-        if self._path.exists():
-            with self._path.open(newline="", encoding="utf-8") as file:
-                self._rows = [row for row in csv.DictReader(file) if int(row["epoch"]) <= trainer.current_epoch]
-
-    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Start the epoch's clock."""
-        self._started = time.monotonic()
-
-    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Add the epoch's row and write the table."""
-        if not trainer.is_global_zero:
-            return
-        row = {"epoch": str(trainer.current_epoch + 1), "step": str(trainer.global_step)}
-        row["learning_rate"] = f"{trainer.optimizers[0].param_groups[0]['lr']:.6g}"
-        row |= {name: f"{float(value):.6g}" for name, value in sorted(trainer.callback_metrics.items())}
-        row["seconds"] = f"{time.monotonic() - self._started:.2f}"
-        self._rows.append(row)
-        columns = list(dict.fromkeys(name for row in self._rows for name in row))
-        with whole(self._path) as draft, draft.open("w", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, columns)
-            writer.writeheader()
-            writer.writerows(self._rows)
 
 
 class EpochLines(Callback):
@@ -97,30 +69,50 @@ class EpochLines(Callback):
         self._reporter.say(f"epoch {done}/{total}  {values}  {spent:.0f} s, about {left:.0f} s left")
 
 
-def fit(settings: TrainSettings, reporter: Reporter | None = None) -> Classifier:
+def fit(settings: TrainSettings, reporter: Reporter | None = None, *, started: float | None = None) -> Classifier:
     """Train a classifier and leave a run directory.
 
     With several devices, the command that called this is run once for each of them; the first process alone writes
     the run and speaks.
 
-    config.yaml is written from the settings. The reporter is silenced in every process but the first.
+    config.yaml is written from the settings. The reporter is silenced in every process but the first. From the end of
+    the first epoch on, the network of the best epoch so far is in the run, and `load` opens it.
+
+    Args:
+        settings: What is trained, how and where.
+        reporter: Where it tells how it goes.
+        started: When the time of `max_time` began, by `time.monotonic()`; now, if None.
 
     Returns:
         The classifier with the weights of the epoch that was best on the validation images; of the last epoch if labels
-        are shuffled.
+        are shuffled. Its `reached` says whether the training ended or its time did.
 
     Raises:
-        GradsculptError: If the folder is in the way, or data, network or objective cannot be used or written down.
-        KeyboardInterrupt: If the user stopped the training; the last whole epoch is kept.
+        GradsculptError: If the folder is in the way, data, network or objective cannot be used or written down, or the
+            time was over before an epoch was whole.
+        Interrupted: If the training was stopped by Ctrl-C or a signal; it says which epoch is kept. It is a
+            `KeyboardInterrupt`.
     """
     reporter = reporter or Reporter()
     reporter.console.quiet |= not is_first_process()
     torch.set_num_threads(settings.threads or cores().threads)
-    with quietly():
-        return _fit(settings, None, reporter)
+    course = Course(settings.max_time, started)
+    try:
+        with quietly():
+            return _fit(settings, None, reporter, course)
+    except KeyboardInterrupt as stopped:
+        number = getattr(stopped, "number", signal.SIGINT)
+        by = "" if number == signal.SIGINT else f" by {signal.Signals(number).name}"
+        raise Interrupted(f"stopped {course.where}{by}; {left_behind(settings)}", number) from stopped
+    except TimeIsUp as stopped:
+        told = f"stopped {course.where}, as its time of {settings.max_time} is nearly over; {left_behind(settings)}"
+        if reached(settings.out) is None:
+            raise RunError(f"{told}. A longer --max-time gets further.") from stopped
+        reporter.say(told)
+        return load(settings.out)
 
 
-def _fit(settings: TrainSettings, splits: Splits | None, reporter: Reporter) -> Classifier:
+def _fit(settings: TrainSettings, splits: Splits | None, reporter: Reporter, course: Course) -> Classifier:
     """Train on data that may be open already, as those of a teacher's run are."""
     settings.config()  # what cannot be written down is refused at once
     first = is_first_process()
@@ -129,18 +121,19 @@ def _fit(settings: TrainSettings, splits: Splits | None, reporter: Reporter) -> 
     with locked(settings.out, "train", reporter.say) if first else nullcontext(), nothing_left(settings):
         kept = resumed(settings) if first or settings.resume else None
         if splits is None:
-            splits = _prepared(settings, kept, reporter)
+            splits = _prepared(settings, kept, reporter, course)
+        course.check()
         data = identity(splits)
         check_data(settings, kept, data)
-        return _train(settings, splits, data, kept, reporter)
+        return _train(settings, splits, data, kept, reporter, course)
 
 
-def _prepared(settings: TrainSettings, kept: Kept | None, reporter: Reporter) -> Splits:
+def _prepared(settings: TrainSettings, kept: Kept | None, reporter: Reporter, course: Course) -> Splits:
     """Return the data, after saying what is going to be done, and refusing what cannot be, as early as possible."""
     _logger(settings)
     known = outlined(settings.data, **_selection(settings))
     prepare(settings, known, reporter)
-    splits = _data(settings, kept, reporter)
+    splits = _data(settings, kept, reporter, course)
     if known is None:
         prepare(settings, outline_of(splits), reporter)
     return splits
@@ -151,12 +144,12 @@ def _selection(settings: TrainSettings) -> dict[str, Any]:
     return {name: getattr(settings, name) for name in ("image_size", "val_fraction", "seed", "train_count")}
 
 
-def _data(settings: TrainSettings, kept: Kept | None, reporter: Reporter) -> Splits:
+def _data(settings: TrainSettings, kept: Kept | None, reporter: Reporter, course: Course) -> Splits:
     """Return the data; decode none into a run that goes on until they are known to be those that it was trained on."""
     if kept is None:
-        return open_data(settings, reporter)
+        return open_data(settings, reporter, course.watched)
     with cache_aside(settings) as aside:
-        splits = open_data(aside, reporter)
+        splits = open_data(aside, reporter, course.watched)
         if all(each.is_symlink() for each in (aside.cache_dir or Path()).iterdir()):
             return splits
         check_data(settings, kept, identity(splits))
@@ -169,13 +162,14 @@ def _train(
     data: Mapping[str, Any],
     kept: Kept | None,
     reporter: Reporter,
+    course: Course,
 ) -> Classifier:
     """Train, from a checkpoint if there is one, on data that suit it."""
     first, config = is_first_process(), settings.config()
     if first and settings.objective.requirements.teacher is not None:
         build_trainer(settings)  # or it would be refused only after the teacher
         _claim(settings, config)  # now, so that a run can be resumed whose teacher was interrupted
-    splits, objective = with_teacher(settings, splits, reporter, _fit)
+    splits, objective = with_teacher(settings, splits, reporter, partial(_teach, course), course.watched)
     seed_everything(settings.seed, verbose=False)
     module = build_module(
         replace(settings, objective=objective), splits.train, lambda note: reporter.say(f"note: {note}")
@@ -186,36 +180,47 @@ def _train(
     best = CheckpointInRun(folder, filename=BEST, monitor="val_accuracy", mode="max", enable_version_counter=False)
     # With save_last in the above, "last" would be the last epoch that was the best so far.
     latest = CheckpointInRun(folder, filename=LAST, enable_version_counter=False)
-    callbacks = [best, latest, Origin(config, data), MetricsTable(settings.out / METRICS)]
+    usable = UsableNetwork(settings, best, _description(settings, module, splits.train))
+    callbacks = [best, latest, usable, Origin(config, data), MetricsTable(settings.out / METRICS), WithinTime(course)]
     bar, logger = reporter.interactive, _logger(settings)
     callbacks += _callbacks(settings, reporter)
-    trainer = build_trainer(settings, callbacks=callbacks, enable_progress_bar=bar, logger=logger)
+    trainer = build_trainer(
+        settings, callbacks=callbacks, enable_progress_bar=bar, logger=logger, plugins=[WholeCheckpoints()]
+    )
     if first:
         _claim(settings, config)
-    last = folder / f"{LAST}.ckpt"
+        if kept is not None:  # whatever an older version, or one that was killed, has left there
+            usable.take(module)
+    start = None if kept is None else folder / f"{LAST}.ckpt"
     device = trainer.strategy.root_device
     training = batches(settings, splits.train, device, reporter.say)
     validation = held_out_batches(settings, splits.val, device)
-    start = None if kept is None else last
-    with reporter.alive(lambda: _whereabouts(trainer)):
+    with reporter.alive(lambda: _whereabouts(trainer)), alone_at_the_end(trainer):
         trainer.fit(module, training, validation, ckpt_path=start, weights_only=True)
-    chosen = last if settings.keeps_last else best.best_model_path or last
-    state = torch.load(chosen, map_location="cpu", weights_only=True)["state_dict"]
-    module.cpu().load_state_dict(state)
-    classifier = finished(module, splits.train)
-    if first:
-        build = {"model": settings.model, "softplus": settings.softplus}
-        build |= {"num_classes": len(classifier.classes), "image_size": classifier.image_size}
-        score = None if settings.shuffle_labels else _accuracy(settings, best)
-        extra = {"recipe": settings.recipe, "objective": repr(settings.objective), "val_accuracy": score}
-        save(settings.out, classifier, build=build, extra=extra)
-        if kept is not None and (settings.out / _SCORES).exists():
-            reporter.say(f"note: {settings.out / _SCORES} is of the network before it was trained further")
+    if trainer.current_epoch < settings.epochs:
+        course.where = f"after epoch {trainer.current_epoch} of {settings.epochs}{course.stage}"
+        raise TimeIsUp
+    classifier = finished(module.cpu(), splits.train)
+    classifier.reached = usable.take(module, finished=True)
+    if first and kept is not None and (settings.out / _SCORES).exists():
+        reporter.say(f"note: {settings.out / _SCORES} is of the network before it was trained further")
     return classifier
 
 
-def open_data(settings: TrainSettings, reporter: Reporter | None = None) -> Splits:
-    """Return the data of a run: the same split each time, decoded once."""
+def _teach(course: Course, settings: TrainSettings, splits: Splits, reporter: Reporter) -> Classifier:
+    """Train the teacher of a run, in the time that is left to the whole."""
+    course.stage = " of its teacher"
+    teacher = _fit(settings, splits, reporter, course)
+    course.stage, course.where = "", "while its teacher explained the images"
+    return teacher
+
+
+def open_data(
+    settings: TrainSettings,
+    reporter: Reporter | None = None,
+    watched: Callable[[Progress], Progress] = lambda tell: tell,
+) -> Splits:
+    """Return the data of a run: the same split each time, decoded once; who is told of the work may be watched."""
     reporter = reporter or Reporter()
     with reporter.work("reading images") as tell:
         splits = load_data(
@@ -225,7 +230,7 @@ def open_data(settings: TrainSettings, reporter: Reporter | None = None) -> Spli
             **_selection(settings),
             shuffle_labels=settings.shuffle_labels,
             strict=settings.strict,
-            progress=tell,
+            progress=watched(tell),
         )
     counts = f"{len(splits.train)} train, {len(splits.val)} val, {counted(len(splits.test), 'test images')}"
     reporter.say(f"{settings.data}: {counts} of {counted(len(splits.train.classes), 'classes')}")
@@ -236,13 +241,13 @@ def open_data(settings: TrainSettings, reporter: Reporter | None = None) -> Spli
     return splits
 
 
-def _accuracy(settings: TrainSettings, best: CheckpointInRun) -> float | None:
-    """Return the accuracy on the validation images of the epoch that is kept."""
-    if not settings.keeps_last:
-        return None if best.best_model_score is None else float(best.best_model_score)
-    with (settings.out / METRICS).open(newline="", encoding="utf-8") as file:
-        last = [row.get("val_accuracy") for row in csv.DictReader(file)][-1]
-    return float(last) if last else None
+def _description(settings: TrainSettings, module: ClassifierModule, images: ImageSet) -> dict[str, Any]:
+    """Return what the run says of its network in every epoch."""
+    classifier = Classifier(module.network, module.space, images.classes, images.images.shape[1])
+    build = {"model": settings.model, "softplus": settings.softplus}
+    build |= {"num_classes": len(classifier.classes), "image_size": classifier.image_size}
+    extra = {"recipe": settings.recipe, "objective": repr(settings.objective)}
+    return describe(classifier, build=build, extra=extra)
 
 
 def _whereabouts(trainer: Trainer) -> str:

@@ -17,8 +17,9 @@ from gradsculpt.errors import ArgumentError
 from gradsculpt.inputs import InputSpace
 from gradsculpt.notebook import table
 from gradsculpt.objectives import CrossEntropy, Objective
+from gradsculpt.progress import seconds
 
-MAY_CHANGE = ("epochs", "device", "threads", "data_dir", "cache_dir", "strict", "graphs", "tensorboard")
+MAY_CHANGE = ("epochs", "device", "threads", "data_dir", "cache_dir", "strict", "graphs", "tensorboard", "max_time")
 """The settings that a resumed training may have otherwise, epochs only more of them; all others decide what is learnt.
 
 A folder of images may also have moved: the images are compared. The documentation of `resume` names these too.
@@ -94,7 +95,7 @@ _SCHEDULES: dict[str, Callable[[Optimization, Optimizer, int], LRScheduler]] = {
 
 @dataclass(frozen=True)
 class TrainSettings:
-    """What `gradsculpt train` takes, and, but for `out` and `resume`, what a run's config.yaml holds.
+    """What `gradsculpt train` takes, and, but for `out`, `resume` and `max_time`, what a run's config.yaml holds.
 
     Args:
         out: Folder of the run; everything is written inside it.
@@ -139,8 +140,10 @@ class TrainSettings:
         graphs: Whether training steps are recorded as CUDA graphs and replayed, which spares the host's time: auto, where
             that is known to be exact; on, wherever it can be done; off.
         tensorboard: Also log for TensorBoard (extra gradsculpt[tensorboard]).
+        max_time: Stop in good order before so much time has passed since the command was called, reading images and
+            getting ready included: 00:08:00, 1:00:00:00 with days, or 90s, 8m, 1h30m. The run can be used, and resumed.
         resume: Go on where the run in `out` stopped, or start it. Other settings than the run's are refused, but for
-            epochs (more of them), device, threads, data_dir, cache_dir, strict, graphs and tensorboard.
+            epochs (more of them), device, threads, data_dir, cache_dir, strict, graphs, tensorboard and max_time.
     """
 
     out: Path
@@ -175,6 +178,7 @@ class TrainSettings:
     channels_last: bool = True
     graphs: Literal["auto", "on", "off"] = "auto"
     tensorboard: bool = False
+    max_time: str | None = None
     resume: bool = False
 
     def __post_init__(self) -> None:
@@ -183,6 +187,8 @@ class TrainSettings:
         for name in ("clip", "softplus"):
             checks.positive(name, 1.0 if getattr(self, name) is None else getattr(self, name))
         checks.within("val_fraction", self.val_fraction, 0.0, 1.0)
+        if self.max_time is not None:
+            seconds(self.max_time)
         if self.weights is None and self.model.startswith("pretrained:"):
             object.__setattr__(self, "weights", "default")
         if self.freeze and self.weights is None:
@@ -219,7 +225,10 @@ class TrainSettings:
         # A run that is moved or copied would look for these where it was, and has its own where it is.
         inside = [name for name in ("data_dir", "cache_dir") if _is_in_run(flat.get(name), self.out, name)]
         flat = {name: value for name, value in flat.items() if name not in inside}
-        return {name: written(flat[name], name) for name in flat if name not in ("out", "resume", "optimization")}
+        return {name: written(flat[name], name) for name in flat if name not in _OF_A_CALL}
+
+
+_OF_A_CALL = ("out", "resume", "max_time", "optimization")  # the last one stands there by what is in it
 
 
 def _is_in_run(path: Path | None, out: Path, name: str) -> bool:
