@@ -68,6 +68,7 @@ part() {
   rm -f "$WORK/running/$name"
   echo "$name,$status,$((SECONDS - started)),$limit" >> "$WORK/parts.csv"
   echo "$(date +%T) $name ended with status $status after $((SECONDS - started)) s"
+  report > /dev/null  # so that there is one even if all of this is killed
 }
 
 # skipped NAME REASON: notes a part that cannot be run here.
@@ -103,7 +104,8 @@ paper() {
 # Small numbers where it is only tried whether all of it works.
 if [ -n "$SMOKE" ]; then
   CIFAR=digits IMAGENETTE=digits
-  FEW=(--image-size 32 --train-count 64 --epochs 2)
+  export OMP_NUM_THREADS=1
+  FEW=(--image-size 32 --train-count 64 --epochs 2 --threads 1)
   TABLE=(--batch 2 --seconds 0.1 --case lenet) PARITY=(--family penalties perturbations metrics) QUICK=(--groups accuracy sparsity --limit 16)
   EPOCHS=("${FEW[@]}") LENET=("${FEW[@]}") IMAGES=("${FEW[@]}" --model lenet) TESTS=(tests/test_benchmarks.py)
 else
@@ -116,7 +118,6 @@ fi
 
 if wanted table; then
   part table 200 "$PYTHON" benchmarks/train_step.py --device "$DEVICE" --json "$WORK/json/steps.json" "${TABLE[@]}"
-  report > /dev/null
 fi
 
 if wanted throughput; then
@@ -132,7 +133,6 @@ if wanted throughput; then
   else
     skipped throughput "there are no images of CIFAR-10 in --data"
   fi
-  report > /dev/null
 fi
 
 if wanted parity; then
