@@ -14,10 +14,12 @@ from _methods import ALIGNMENT, ELASTIC, Case, Formula, plain_alignment, plain_h
 from torch import Tensor
 
 from gradsculpt import prepare_process
+from gradsculpt.isolation import seeded, sow
 from gradsculpt.models import build
 from gradsculpt.objectives import AdversarialTraining, CrossEntropy, HessianNorm, Objective
 from gradsculpt.penalties import L1
 from gradsculpt.perturbations import Iterative
+from gradsculpt.training.graphs import recorder
 
 CASES = (
     Case("one-step elastic net", "lenet", 128, 32, AdversarialTraining(ELASTIC), 5),
@@ -151,14 +153,13 @@ class Step:
 
     def captured(self) -> "Step":
         """Have the step taken by a CUDA graph."""
-        from gradsculpt.training.graphs import recorder
-
         beside = torch.cuda.Stream(self._device)
         beside.wait_stream(torch.cuda.current_stream(self._device))
         with torch.cuda.stream(beside):
             for _ in range(WARM_UP):
                 self._eager()
         torch.cuda.current_stream(self._device).wait_stream(beside)
+        sow(0, [str(self._device)])
         self.take = recorder(self._device, (self._generator,))(self._eager)
         return self
 
@@ -170,7 +171,8 @@ class Step:
     def _evaluated(self) -> Tensor:
         if not isinstance(self._loss, Objective):
             return self._loss(self._network, self._x, self._y)
-        return self._loss(self._network, self._x, self._y, generator=self._generator).loss
+        with seeded(0, [str(self._device)] if self._device.type == "cuda" else []):  # as `train` has it
+            return self._loss(self._network, self._x, self._y, generator=self._generator).loss
 
     def peak(self) -> int:
         """Return the most bytes that a step holds on a GPU beyond what is there before it."""

@@ -61,6 +61,7 @@ SAME_ROW = frozenset(
         ("kernels", "dispatch"),
         ("kernels", "errors"),
         ("kernels", "isolation"),
+        ("kernels", "numerics"),
         ("perturbations", "penalties"),  # a perturbation is sought for a penalty
         ("attacks", "metrics"),  # an attack is judged by a metric
         ("training", "data"),

@@ -96,6 +96,11 @@ def test_a_difference_is_by_the_size_of_the_reference(a: list[float], b: list[fl
     assert load("_alike").difference(torch.tensor(a), torch.tensor(b)) == pytest.approx(expected, rel=1e-5)
 
 
+def fused(like: Tensor, p: float = 0.5) -> Tensor:
+    """Drop as a GPU does."""
+    return torch.native_dropout(like, p, True)[0]
+
+
 DRAWS = {
     "normal": lambda like: torch.empty_like(like).normal_(),
     "uniform": lambda like: torch.empty_like(like).uniform_(-1, 1, generator=torch.Generator().manual_seed(3)),
@@ -104,7 +109,7 @@ DRAWS = {
     "randn like": torch.randn_like,
     "dropout": lambda like: F.dropout(like, 0.4, training=True),
     "module": lambda like: nn.Dropout2d(0.4)(like),
-    "fused dropout": lambda like: torch.native_dropout(like, 0.4, True)[0],
+    "fused dropout": lambda like: fused(like),
     "channels last": lambda like: F.dropout(like.contiguous(memory_format=torch.channels_last), 0.4),
     "leaky": lambda like: F.rrelu(like - 2, training=True),
     "whole": lambda like: torch.randint(5, like.shape, device=like.device).to(like),

@@ -2,7 +2,7 @@
 
 import inspect
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, MutableMapping, Sequence
 from contextlib import suppress
 from dataclasses import fields
 from functools import cache
@@ -13,12 +13,15 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
+from torch.utils.weak import WeakIdKeyDictionary
 
 from gradsculpt.errors import ArgumentError
 from gradsculpt.wording import counted
 
 Labels = Tensor | npt.NDArray[np.integer] | Sequence[int] | int
 """One class index for each image, or a single one for all of them."""
+
+Values = npt.NDArray[Any]
 
 _ENDLESS, _LONG = 2**63, 80
 _SAID: dict[Any, str] = {
@@ -167,7 +170,7 @@ def same_shape(first: str, a: Tensor, second: str, b: Tensor) -> None:
         raise ArgumentError(f"{shapes}; pass tensors of one shape.")
 
 
-def labels(y: Labels, batch: int, classes: int | None = None) -> Tensor:
+def labels(y: Labels, batch: int, classes: int | None = None, *, waiting: bool = True) -> Tensor:
     """Return class indices as a tensor [N] of int64; raise `ArgumentError` unless there is one for each image.
 
     Args:
@@ -175,6 +178,8 @@ def labels(y: Labels, batch: int, classes: int | None = None) -> Tensor:
             the class of every image.
         batch: The number N of images, at least 1.
         classes: The number of outputs of the model, if known.
+        waiting: Whether to wait for the values of labels on an accelerator. Without, they are taken as they are:
+            PyTorch's own kernels then end the process at one that no class has.
 
     Example:
         >>> labels([1, 0], batch=2), labels(2, batch=2)
@@ -192,12 +197,39 @@ def labels(y: Labels, batch: int, classes: int | None = None) -> Tensor:
         raise ArgumentError(f"{fact}; pass one integer for each image, shape [{batch}].")
     with torch.inference_mode(False):  # autograd could not record what was made in it
         indices = indices.clone().long() if indices.is_inference() else indices.long()
-    low, high = int(indices.min()), int(indices.max())
+    values = at_hand(indices)
+    if values is None:
+        if not waiting:
+            return indices
+        values = indices.cpu().numpy()
+    low, high = int(values.min()), int(values.max())
     if low < 0 or (classes is not None and high >= classes):
         known = "which no class has" if classes is None else f"but the model has {counted(classes, 'outputs')}"
         fitting = "from 0 on" if classes is None else f"from 0 to {classes - 1}"
         raise ArgumentError(f"class indices run from {low} to {high} {known}; pass indices {fitting}.")
     return indices
+
+
+def at_hand(t: Tensor) -> Values | None:
+    """Return the values of a tensor in the host's memory; None of one on an accelerator, for which to ask is to wait."""
+    if t.device.type != "cpu":
+        return None
+    t = t.detach()
+    return (t.float() if t.dtype is torch.bfloat16 else t).numpy()
+
+
+def placed(value: Tensor, like: Tensor) -> Tensor:
+    """Return a setting on the device and in the precision of images; it goes to another device once, as that waits."""
+    if value.device == like.device:
+        return value.to(like.dtype)
+    key = (value._version, like.device, like.dtype)
+    kept = _elsewhere.get(value)
+    if kept is None or kept[0] != key:
+        kept = _elsewhere[value] = key, value.to(like)
+    return kept[1]
+
+
+_elsewhere: MutableMapping[Tensor, tuple[Any, Tensor]] = WeakIdKeyDictionary()
 
 
 def not_empty(name: str, count: int) -> None:
@@ -208,7 +240,7 @@ def not_empty(name: str, count: int) -> None:
 
 def broadcast(name: str, value: float | Tensor, x: Tensor) -> Tensor:
     """Return `value` shaped like the images x; raise `ArgumentError` if it does not broadcast to them."""
-    value = torch.as_tensor(value, dtype=x.dtype, device=x.device)
+    value = placed(value, x) if isinstance(value, Tensor) else x.new_full((), value)
     try:
         return value.expand_as(x)
     except RuntimeError as error:
@@ -218,12 +250,23 @@ def broadcast(name: str, value: float | Tensor, x: Tensor) -> Tensor:
         ) from error
 
 
-def _finite(name: str, value: float | Tensor, suits: Callable[[Tensor], Tensor], which: str) -> None:
+_found_fit: MutableMapping[Tensor, tuple[int, str]] = WeakIdKeyDictionary()
+"""Tensors on accelerators that were looked at: settings are copied at every step, and to look again would wait."""
+
+
+def _finite(name: str, value: float | Tensor, suits: Callable[[Values], Any], which: str) -> None:
     # In float64, as 1e-50 is positive and 1e50 finite.
-    number = isinstance(value, Tensor) or _fits(value, float)
-    entries = value if isinstance(value, Tensor) else torch.tensor(value if number else torch.nan, dtype=torch.float64)
-    if entries.numel() == 0 or not bool((torch.isfinite(entries) & suits(entries)).all()):
+    if isinstance(value, Tensor):
+        if (entries := at_hand(value)) is None:
+            if _found_fit.get(value) == (value._version, which):
+                return
+            entries = value.detach().float().cpu().numpy()
+    else:
+        entries = np.asarray(value if _fits(value, float) else np.nan, dtype=np.float64)
+    if entries.size == 0 or not bool((np.isfinite(entries) & suits(entries)).all()):
         raise ArgumentError(f"{name}={told(value)} is out of range; pass a finite value {which}.")
+    if isinstance(value, Tensor) and value.device.type != "cpu":
+        _found_fit[value] = value._version, which
 
 
 def _hints(settings: Any) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 from torch.autograd.graph import GradientEdge
 
+from gradsculpt.checks import at_hand
 from gradsculpt.diagnosis import explained, refuse_dead_ends, refuse_severed
 from gradsculpt.graph import history
 from gradsculpt.kernels import Reading, primitive, twice_differentiable
@@ -53,9 +54,10 @@ def input_gradient(
             if not flat:
                 refuse_severed(function, point)
             gradient = torch.zeros_like(point)
-        # A rectifier takes NaN for what it cuts off, so that the gradient would be 0; asking an accelerator takes long.
+        # A rectifier takes NaN for what it cuts off, so that the gradient would be 0.
         broken = ~values.detach().isfinite()
-        if broken.shape == point.shape[:1] and (broken.device.type != "cpu" or bool(broken.any())):
+        known = at_hand(broken)
+        if broken.shape == point.shape[:1] and (known is None or known.any()):
             gradient = gradient.masked_fill(broken.view(-1, *[1] * (gradient.ndim - 1)), torch.nan)
     return (values, gradient) if create_graph else (values.detach(), gradient)
 
@@ -210,8 +212,11 @@ class _Backpropagated(Function):
         gradients, ctx.gradients = ctx.gradients, None
         if gradients is None:
             raise RuntimeError("this loss was propagated back already, and its graph is gone; evaluate it again.")
-        if not bool(g == 1):
-            gradients = tuple(None if gradient is None else gradient * g for gradient in gradients)
+        factor = at_hand(g)
+        there = [gradient for gradient in gradients if gradient is not None]
+        if there and (factor is None or factor != 1):
+            scaled = iter(torch._foreach_mul(there, g))
+            gradients = tuple(None if gradient is None else next(scaled) for gradient in gradients)
         return None, None, *gradients
 
 

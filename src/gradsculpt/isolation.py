@@ -13,7 +13,12 @@ RandomState = dict[str, Tensor]
 
 
 def random_state(devices: Iterable[str] | None = None) -> RandomState:
-    """Return the state of PyTorch's random generators, of the CPU and of some or all CUDA devices."""
+    """Return the state of PyTorch's random generators, of the CPU and of some or all CUDA devices.
+
+    Within `seeded` it is empty: the seed tells the state, which is not read.
+    """
+    if _turn.seed() is not None:
+        return {}
     if devices is None:
         devices = [f"cuda:{i}" for i in range(torch.cuda.device_count())] if torch.cuda.is_available() else []
     return {"cpu": torch.get_rng_state(), **{device: torch.cuda.get_rng_state(device) for device in devices}}
@@ -62,6 +67,17 @@ def own_randomness(*, seed: int | None = None, devices: Iterable[str] = ()) -> I
         yield
 
 
+@contextmanager
+def seeded(seed: int, devices: Iterable[str] = ()) -> Iterator[None]:
+    """Begin with a random state that a seed gives, and have every `undisturbed` block begin and end with it.
+
+    No state is read then, which a CUDA graph could not do while it is captured, and a block costs less. For passes of
+    which each draws alike, as those of a training step; what the random state was is lost.
+    """
+    with _turn.sown(seed, tuple(devices)):
+        yield
+
+
 class _Turn:
     """Who may change the random state, which all threads share: one block alone, or any number that should not."""
 
@@ -69,10 +85,37 @@ class _Turn:
         self._lock, self._brief = threading.RLock(), threading.Lock()
         self._owner: int | None = None
         self._before: RandomState = {}
+        self._seed: int | None = None
+        self._devices: tuple[str, ...] = ()
+
+    def seed(self) -> int | None:
+        """Return the seed of the block of `sown` that this thread is in, if it is in one."""
+        return self._seed if self._owner == threading.get_ident() else None
+
+    @contextmanager
+    def sown(self, seed: int, devices: Sequence[str]) -> Iterator[None]:
+        """Wait until no other thread is alone, and be it with the states that a seed gives."""
+        with self._lock:
+            with self._brief:
+                outer = self._owner, self._before, self._seed, self._devices
+                self._owner, self._before, self._seed, self._devices = threading.get_ident(), {}, seed, tuple(devices)
+                sow(seed, devices)
+            try:
+                yield
+            finally:
+                with self._brief:
+                    self._owner, self._before, self._seed, self._devices = outer
 
     @contextmanager
     def alone(self, devices: Sequence[str]) -> Iterator[None]:
         """Wait until no other thread is alone, and put the random state back at the end; blocks of a thread nest."""
+        if (seed := self.seed()) is not None:
+            sow(seed, self._devices)
+            try:
+                yield
+            finally:
+                sow(seed, self._devices)
+            return
         with self._lock:
             with self._brief:
                 before, outermost = random_state(devices), self._owner is None
@@ -107,6 +150,13 @@ class _Turn:
 _turn = _Turn()
 
 
+def sow(seed: int, devices: Iterable[str]) -> None:
+    """Set the generators of the CPU and of CUDA devices; while a CUDA graph is captured, to the seed that they have."""
+    torch.default_generator.manual_seed(seed)
+    for device in devices:
+        torch.cuda.default_generators[torch.device(device).index or 0].manual_seed(seed)
+
+
 def _set(states: RandomState) -> None:
     for device, state in states.items():
         torch.set_rng_state(state) if device == "cpu" else torch.cuda.set_rng_state(state, device)
@@ -118,8 +168,13 @@ def _replaced(modules: Sequence[nn.Module]) -> Iterator[None]:
     originals = [(module, name, buffer) for module in modules for name, buffer in _buffers(module)]
     try:
         with torch.inference_mode(False):  # or no backward pass could go through the copies
-            for module, name, buffer in originals:
-                setattr(module, name, buffer.clone())
+            buffers = [buffer for _, _, buffer in originals]
+            copies = [torch.empty_like(buffer) for buffer in buffers]
+            if buffers:
+                with torch.no_grad():
+                    torch._foreach_copy_(copies, buffers)  # at once: an accelerator takes as long for each as for all
+            for (module, name, _), copy in zip(originals, copies, strict=True):
+                setattr(module, name, copy)
         yield
     finally:
         for module, name, buffer in originals:

@@ -1,5 +1,6 @@
 """Trainings of a few steps, as `gradsculpt train` sets them up."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +46,8 @@ def train(
     lr: float = 0.1,
     resume: Path | None = None,
     keep: Path | None = None,
+    optimization: Optimization | None = None,
+    tell: Callable[[str], None] = lambda note: None,
     **settings: Any,
 ) -> dict[str, float]:
     """Train a network in place with plain gradient descent, in the order of the images, and return what was logged.
@@ -53,7 +56,7 @@ def train(
     """
     defaults: dict[str, Any] = {"epochs": 1, "batch_size": 4, "device": "cpu", "threads": 1}
     plain = Optimization("sgd", lr=lr, momentum=0.0, weight_decay=0.0, schedule="constant")
-    chosen = TrainSettings(out, objective=objective, optimization=plain, **defaults | settings)
+    chosen = TrainSettings(out, objective=objective, optimization=optimization or plain, **defaults | settings)
     module = ClassifierModule(
         model,
         objective,
@@ -62,6 +65,8 @@ def train(
         chosen.optimization,
         epochs=chosen.epochs,
         channels_last=chosen.channels_last,
+        graphs=chosen.graphs,
+        tell=tell,
     )
     trainer = build_trainer(chosen, enable_checkpointing=False)  # two processes may train by themselves side by side
     trainer.fit(module, loader(images(), chosen.batch_size, shuffle=False), ckpt_path=resume, weights_only=True)

@@ -90,6 +90,7 @@ OTHERS: dict[str, Any] = {
     "precision": "bf16-mixed",
     "threads": 2,
     "channels_last": False,
+    "graphs": "off",
     "tensorboard": True,
     "optimizer": "adamw",
     "lr": 0.01,

@@ -7,9 +7,9 @@ from torch import Tensor
 from torch.autograd import Function
 
 from gradsculpt.dispatch import Call
+from gradsculpt.kernels import gpu
 from gradsculpt.kernels.convolution import Reading
 
-_forward = torch.ops.aten.native_batch_norm.default
 _backward = torch.ops.aten.native_batch_norm_backward.default
 
 
@@ -30,23 +30,42 @@ class _Normalise(Function):
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, settings: tuple[Any, ...], reading: Reading) -> Any:
-        result, ctx.mean, ctx.r = _forward(x, weight, bias, *settings)
+        running_mean, running_var, training, momentum, eps = settings
+        # PyTorch chooses between its own and that of the device's maker, as it does everywhere.
+        result, ctx.mean, ctx.r, *_ = torch._batch_norm_impl_index(
+            x, weight, bias, running_mean, running_var, training, momentum, eps, torch.backends.cudnn.enabled
+        )
         ctx.save_for_backward(x, weight)
-        ctx.eps, ctx.reading = settings[-1], reading
+        ctx.eps, ctx.reading = eps, reading
         return result
 
     @staticmethod
     def backward(ctx: Any, g: Tensor) -> tuple[Tensor | None, ...]:
         x, weight = ctx.saved_tensors
         weighted = any(ctx.needs_input_grad[1:3]) and not ctx.reading.inputs_only
+        on_gpu = _on_gpu(g, x, weight)
         if not torch.is_grad_enabled():
+            if on_gpu is not None:
+                return *on_gpu.gradients(g, x, weight, ctx.mean, ctx.r, weighted), None, None
             wanted = [True, weighted, weighted]
             return *_backward(g, x, weight, None, None, ctx.mean, ctx.r, True, ctx.eps, wanted), None, None
-        gx = _Gradient.apply(g, x, weight, ctx.mean, ctx.r, ctx.eps, ctx.reading.order)
+        if on_gpu is not None:
+            gx = on_gpu.Gradient.apply(g, x, weight, ctx.mean, ctx.r, ctx.eps)
+        else:
+            gx = _Gradient.apply(g, x, weight, ctx.mean, ctx.r, ctx.eps, ctx.reading.order)
         if not weighted:
             return gx, None, None, None, None
         normalised, _ = _normalised(x, ctx.eps)
         return gx, _sum(g * normalised), _sum(g), None, None
+
+
+def _on_gpu(*tensors: Tensor) -> Any:
+    """Return the kernels of a GPU, if they can compute with these tensors."""
+    if not gpu.runs(*tensors):
+        return None
+    from gradsculpt.kernels.gpu import batch_norm
+
+    return batch_norm
 
 
 class _Gradient(Function):
@@ -55,8 +74,10 @@ class _Gradient(Function):
     @staticmethod
     def forward(ctx: Any, g: Tensor, x: Tensor, weight: Tensor, mean: Tensor, r: Tensor, eps: float, order: int) -> Any:
         gx, along, _ = _backward(g, x, weight, None, None, mean, r, True, eps, [True, True, True])
-        # A second derivative can do without g, a sixth of what would be kept in memory.
-        ctx.whole = "zero" if bool((weight == 0).any()) else "order" if order > 2 else None
+        # A second derivative can do without g, a sixth of what would be kept in memory, where no weight is 0. Only the
+        # CPU is asked for them: another device would have to be waited for.
+        zeros = weight.device.type != "cpu" or 0.0 in weight.tolist()
+        ctx.whole = "zero" if zeros else "order" if order > 2 else None
         ctx.save_for_backward(x, weight, gx, *([g] if ctx.whole else []))
         ctx.mean, ctx.r, ctx.along, ctx.eps, ctx.order = mean, r, along, eps, order
         return gx

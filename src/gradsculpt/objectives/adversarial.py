@@ -76,7 +76,7 @@ class AdversarialTraining(DataTerm):
             perturbed = passes.x + delta
             if self.bounds is not None:
                 low, high = resolved(self.bounds)
-                perturbed = perturbed.clamp(low.to(perturbed), high.to(perturbed))
+                perturbed = perturbed.clamp(*(checks.placed(end, perturbed) for end in (low, high)))
         if self.perturbation.needs_backward:
             state = {**state, "inputs": perturbed.requires_grad_()}
         return passes.logits(perturbed), state

@@ -5,7 +5,8 @@ from typing import ClassVar, Literal, cast
 
 from torch import Tensor
 
-from gradsculpt.numerics import cosine, dot, length, unit
+from gradsculpt.kernels import compared
+from gradsculpt.numerics import unit
 from gradsculpt.objectives.passes import Passes
 from gradsculpt.objectives.schedules import Setting, Weight, check_weights, resolved
 from gradsculpt.objectives.second_order import SecondOrder
@@ -69,11 +70,10 @@ class LocalGradientAlignment(SecondOrder):
         """Return the weighted criteria."""
         source = passes.clean_logit_gradient if self.detach_source else passes.logit_gradient(passes.clean)
         other = passes.logit_gradient(passes.record(passes.x + self._delta(passes, source.detach()), order=2))
-        difference = source - other
-        distance = dot(difference, difference) if self.squared else length(difference)
+        distance, cosine = compared(source, other, squared=self.squared)
         return {
             "l2_alignment": resolved(self.l2) * distance.mean(),
-            "cosine_alignment": resolved(self.cosine) * ((1 - cosine(source, other)) / 2).mean(),
+            "cosine_alignment": resolved(self.cosine) * ((1 - cosine) / 2).mean(),
         }
 
     def _delta(self, passes: Passes, source: Tensor) -> Tensor:

@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, cast
 
@@ -89,6 +89,14 @@ class Objective(ABC):  # noqa: B024 - its kinds, not it, have abstract methods
                 names[name] += 1
                 terms[name if names[name] == 1 else f"{name}_{names[name]}"] = factor * value
         return Losses(cast(Tensor, sum(terms.values())), logits.detach(), terms, state)
+
+    def phase(self, moment: Moment) -> Hashable | None:
+        """Return what a step depends on: moments of equal phases have equal objectives. None if each has its own."""
+        if _defines_later(type(self), "at", "phase"):
+            return None  # one's own `at`, of which no more is known
+        parts = [value for value in vars(self).values() if isinstance(value, Setting)]
+        phases = tuple(part.phase(moment) for part in (*parts, *self.members))
+        return None if None in phases else phases
 
     def at(self, moment: Moment) -> "Objective":
         """Return the objective with every schedule and every size in pixel levels replaced by its value."""
@@ -320,6 +328,12 @@ class Sum(Objective):
     def members(self) -> tuple[Objective, ...]:
         """The objectives."""
         return tuple(self.objectives)
+
+
+def _defines_later(kind: type, first: str, second: str) -> bool:
+    """Tell whether a class has its first method from a more special class than its second."""
+    order = [[name in vars(each) for each in kind.__mro__].index(True) for name in (first, second)]
+    return order[0] < order[1]
 
 
 def _sorted(parts: tuple[Part, ...]) -> tuple[DataTerm | None, list[tuple[float, Regulariser]]]:

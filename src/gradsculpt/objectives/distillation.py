@@ -1,6 +1,7 @@
 """Explanation distillation: a teacher's explanation says along which directions a prediction may change."""
 
 from dataclasses import dataclass, field, replace
+from functools import cache
 from typing import ClassVar, cast
 
 import torch
@@ -109,7 +110,7 @@ class _WithTeacher(ExplanationDistillation):
         """Return the weighted divergence."""
         maps = self._maps(passes)
         size = checks.broadcast("eps", cast(Size, resolved(self.eps)), maps)
-        positions = torch.tensor(self.positions, dtype=maps.dtype, device=maps.device)
+        positions = checks.placed(_in_order(self.positions), maps)
         drawn = torch.randint(len(positions), (len(maps), 1, 1, 1), generator=passes.generator, device=maps.device)
         along = passes.x.detach() + positions[drawn] * size * maps
         across = _without(size * passes.uniform(), maps)
@@ -129,6 +130,11 @@ class _WithTeacher(ExplanationDistillation):
             )
         checks.same_shape("attention", passes.attention, "x", passes.x)
         return unit_peak(passes.attention.detach().to(passes.x))
+
+
+@cache
+def _in_order(positions: tuple[float, ...]) -> Tensor:
+    return torch.tensor(positions)  # once, as it is brought to the device of the images once
 
 
 def _without(noise: Tensor, maps: Tensor) -> Tensor:

@@ -30,6 +30,10 @@ class Losses:
     state: State = field(default_factory=dict)
 
 
+_NO_CLASS = -(2**62)
+"""The class of images that do not count: none is, where -100, PyTorch's own, would be taken for one in silence."""
+
+
 class Passes:
     """One batch on its way through a network; what several terms of a loss read is computed once.
 
@@ -53,8 +57,10 @@ class Passes:
     ) -> None:
         checks.images("x", x)
         self.model, self.x, self.attention = model, differentiable(x), attention
-        self.y = checks.labels(y, len(x)).to(x.device)
-        self._classes = int(self.y.max()) + 1
+        labels = checks.labels(y, len(x), waiting=False)
+        values = checks.at_hand(labels)
+        self._classes = 0 if values is None else int(values.max()) + 1
+        self.y = labels.to(x.device)
         self._generator, self._recorded = generator, recorded
         self.training: Recording | None = None
 
@@ -98,7 +104,7 @@ class Passes:
 
     def losses(self, logits: Tensor) -> Tensor:
         """Return the cross entropy of each image, [N]."""
-        return F.cross_entropy(two_sided(logits), self.y, reduction="none")
+        return F.cross_entropy(two_sided(logits), self.y, reduction="none", ignore_index=_NO_CLASS)
 
     def loss_gradient(self, inputs: Tensor) -> tuple[Tensor, Tensor]:
         """Return the cross entropy of each image [N] and its gradient at `inputs`, without a graph."""

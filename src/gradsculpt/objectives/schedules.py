@@ -1,7 +1,9 @@
 """Numbers of an objective that are only known during training: schedules, and sizes in pixel levels."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Hashable
 from dataclasses import dataclass
+from functools import cache
 from typing import ClassVar, TypeVar
 
 from torch import Tensor
@@ -40,6 +42,10 @@ class Setting(ABC):
     def at(self, moment: Moment) -> Size | tuple[Tensor, Tensor]:
         """Return the value at that moment."""
 
+    def phase(self, moment: Moment) -> Hashable | None:
+        """Return what is equal at two moments only if their values are; None, by default, if each has its own."""
+        return None
+
 
 Number = TypeVar("Number", bound=float | Tensor | tuple[Tensor, Tensor])
 Weight = float | Setting
@@ -71,6 +77,10 @@ class Ramp(Setting):
         checks.each_at_least(self, start=0, stop=0, begin=0, end=0)
         checks.at_least("end", self.end, self.begin)
 
+    def phase(self, moment: Moment) -> Hashable | None:
+        """Return the value before the ramp and after it, and None on it."""
+        return None if self.begin <= moment.epoch < self.end else self.at(moment)
+
     def at(self, moment: Moment) -> float:
         """Return the value after that many epochs."""
         if not self.begin <= moment.epoch < self.end:
@@ -84,8 +94,18 @@ def warmup(epochs: float, value: float = 1.0) -> Ramp:
     return Ramp(0.0, value, 0.0, epochs)
 
 
+class _Constant(Setting):
+    """What the space of the network's inputs decides, once."""
+
+    needs_space: ClassVar[bool] = True
+
+    def phase(self, moment: Moment) -> Hashable:
+        """Return one phase for all moments."""
+        return True
+
+
 @dataclass(frozen=True)
-class Pixels(Setting):
+class Pixels(_Constant):
     """A size in 8-bit pixel levels, 255 from black to white, whatever the network's input space makes of it.
 
     Raises: ArgumentError if the size is negative; in use, if the moment names no space.
@@ -97,29 +117,30 @@ class Pixels(Setting):
     """
 
     levels: float
-    needs_space: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         checks.each_at_least(self, levels=0)
 
     def at(self, moment: Moment) -> Size:
         """Return the size in model units, one for each channel, [1, C, 1, 1]."""
-        return _space_for(self, moment, "pass space.pixels(levels / 255) instead").pixels(self.levels / 255)
+        return _pixels(_space_for(self, moment, "pass space.pixels(levels / 255) instead"), self.levels / 255)
 
 
 @dataclass(frozen=True)
-class PixelBounds(Setting):
+class PixelBounds(_Constant):
     """From black to white, whatever the network's input space makes of them: `bounds=PixelBounds()`.
 
     Raises: ArgumentError in use, if the moment names no space.
     Source: Madry et al., ICLR 2018, section 2: perturbed images stay images.
     """
 
-    needs_space: ClassVar[bool] = True
-
     def at(self, moment: Moment) -> tuple[Tensor, Tensor]:
         """Return the bounds in model units, one for each channel, [1, C, 1, 1]."""
-        return _space_for(self, moment, "pass bounds=space.bounds").bounds
+        return _bounds(_space_for(self, moment, "pass bounds=space.bounds"))
+
+
+# One tensor for all steps, as it is brought to the device of the images once.
+_pixels, _bounds = cache(InputSpace.pixels), cache(InputSpace.bounds.fget)  # type: ignore[arg-type]
 
 
 def _space_for(setting: Setting, moment: Moment, instead: str) -> InputSpace:

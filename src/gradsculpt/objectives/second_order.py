@@ -1,6 +1,7 @@
 """Regularisers that differentiate twice: what they have in common, the gradient penalty and the Hessian norm."""
 
 from abc import abstractmethod
+from collections.abc import Hashable
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
@@ -34,6 +35,11 @@ class SecondOrder(Regulariser):
     def __post_init__(self) -> None:
         checks.each_at_least(self, every=1)
         checks.share("share", self.share)
+
+    def phase(self, moment: Moment) -> Hashable | None:
+        """Return the phase of the settings, and whether the step is one of those at which it counts."""
+        settings = super().phase(moment)
+        return None if settings is None else (moment.step % self.every == 0, settings)
 
     def at(self, moment: Moment) -> Objective:
         """Return the regulariser with its settings resolved; between its steps, it counts nothing."""

@@ -69,24 +69,27 @@ class Harmonization(Penalty):
         return 2 * self._weights(g) * (g if self.positive else unit(g))
 
     def prox(self, v: Tensor, step: Size) -> Tensor:
-        """Return v / (1 + 2 step weight A~); refuse steps so long that h* plus the quadratic has no minimum."""
+        """Return v / (1 + 2 step weight A~); refuse steps so long that h* plus the quadratic has no minimum.
+
+        On an accelerator, where to look at all entries would be to wait, what cannot be had is NaN.
+        """
         denominator = 1 + 2 * stride(step, v) * self._weights(v)
-        if bool((denominator <= 0).any()):
+        if (unfit := checks.at_hand(denominator <= 0)) is not None and unfit.any():
             raise ArgumentError(
                 f"step={step!r} is too long for a penalty with negative weights: the proximal map does not exist. "
                 "Take a shorter step or pass positive=True."
             )
-        return v / denominator
+        return v / torch.where(denominator > 0, denominator, torch.nan)
 
     def conjugate_prox(self, v: Tensor, step: Size) -> Tensor:
-        """Return the proximal map of h; refuse negative entries of A~, where h is infinite everywhere."""
+        """Return the proximal map of h; refuse negative entries of A~, where h is infinite everywhere; see `prox`."""
         step, weights = stride(step, v), self._weights(v)
-        if bool((weights < 0).any()):
+        if (unfit := checks.at_hand(weights < 0)) is not None and unfit.any():
             raise ArgumentError(
                 "this penalty has negative weights, so its conjugate is infinite and has no proximal map. "
                 "Pass positive=True, or seek the perturbation with OneStep, which needs none."
             )
-        return 2 * weights / (step + 2 * weights) * v
+        return torch.where(weights < 0, torch.nan, 2 * weights / (step + 2 * weights)) * v
 
     def _weights(self, like: Tensor) -> Tensor:
         if self.attention is None:
@@ -95,7 +98,7 @@ class Harmonization(Penalty):
                 "have; a folder of images has if maps, masks or boxes lie in its attention/, as "
                 "attention/train/cat/x.png for train/cat/x.jpg), or bind them with penalty.given(attention)."
             )
-        attention = self.attention.to(like)
+        attention = checks.placed(self.attention, like)
         # A map without its channel dimension would broadcast too, as channels of one image.
         sizes = zip(attention.shape, like.shape, strict=False)
         if attention.ndim != like.ndim or any(a not in (1, b) for a, b in sizes):

@@ -148,13 +148,12 @@ class ScaledPenalty(Penalty):
 
     def prox(self, v: Tensor, step: Size) -> Tensor:
         """Return the proximal map of the penalty with a step c times as long."""
-        checks.positive("step", step)
+        step = stride(step, v)
         return self.penalty.prox(v, self.factor * step) if self.factor else v.clone()
 
     def conjugate_prox(self, v: Tensor, step: Size) -> Tensor:
         """Return c times the proximal map of h at v / c with step / c."""
-        checks.positive("step", step)
-        c = self.factor
+        step, c = stride(step, v), self.factor
         return c * self.penalty.conjugate_prox(v / c, step / c) if c else 0.0 * v
 
     def ascent(self, g: Tensor) -> Tensor:
@@ -181,12 +180,18 @@ def matching(size: Size, like: Tensor) -> Size:
             f"a size of shape {list(size.shape)} does not broadcast to maps of shape {list(like.shape)}; pass a "
             "number, or one a channel as [1, C, 1, 1]."
         )
-    return size.to(like)
+    return checks.placed(size, like)
 
 
 def stride(step: Size, like: Tensor) -> Size:
-    """Return the step of a proximal map, which has to be positive, as it matches the map."""
-    checks.positive("step", step)
+    """Return the step of a proximal map, which has to be positive, as it matches the map.
+
+    Of a tensor on an accelerator, for which it would have to wait, entries that are not positive become NaN instead.
+    """
+    if isinstance(step, Tensor) and checks.at_hand(step) is None:
+        step = torch.where(step > 0, step, torch.nan)
+    else:
+        checks.positive("step", step)
     return matching(step, like)
 
 

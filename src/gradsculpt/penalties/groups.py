@@ -64,7 +64,7 @@ class GroupL21(Penalty):
 
     def conjugate_prox(self, v: Tensor, step: Size) -> Tensor:
         """Return the projection: every group of v scaled down to the L2 norm weight where it is longer."""
-        checks.positive("step", step)
+        stride(step, v)  # which has to be positive, and does not matter otherwise
         norms = self._spread(self.norms(v), v)
         return torch.where(norms > self.weight, self.weight * (v / norms), v)
 

@@ -52,7 +52,10 @@ class _Entrywise(Penalty):
 
     def ascent(self, g: Tensor) -> Tensor:
         """Return g scaled to unit L2 norm for each sample; with l2 = 0, where perturbations fill a box, its sign."""
-        return unit(g) if bool(torch.as_tensor(self._sizes()[1]).any()) else g.sign()
+        l2 = self._sizes()[1]
+        if not isinstance(l2, Tensor):
+            return unit(g) if l2 else g.sign()
+        return torch.where((l2 != 0).any().to(g.device), unit(g), g.sign())
 
     def _weights(self, like: Tensor) -> tuple[Size, Size]:
         l1, l2 = self._sizes()

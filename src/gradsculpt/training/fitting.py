@@ -51,6 +51,8 @@ def build_module(
         epochs=settings.epochs,
         seed=settings.seed,
         channels_last=settings.channels_last,
+        graphs=settings.graphs,
+        tell=tell,
     )
 
 

@@ -1,27 +1,37 @@
 """The Lightning module: batches and an objective in, a trained network out. It names no penalty."""
 
-from typing import Any
+import time
+from collections.abc import Callable, Hashable
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
 from lightning.pytorch import LightningModule
 from torch import Tensor, distributed, nn
+from torch.optim import Optimizer
 
 from gradsculpt.attributions import Gradient, heatmap
 from gradsculpt.data import Augment, Batch, to_float, to_input
 from gradsculpt.diagnosis import explained
-from gradsculpt.errors import RunError
 from gradsculpt.inputs import InputSpace, in_precision_of
+from gradsculpt.isolation import seeded, sow
 from gradsculpt.metrics import gini
 from gradsculpt.objectives import Moment, Objective, State
 from gradsculpt.outputs import logits_at, predicted, two_sided
+from gradsculpt.training.graphs import Graphs, Inputs, made_recordable, obstacle, recorder, records
 from gradsculpt.training.settings import Optimization
+from gradsculpt.training.tally import LOSS, Tally
 
 _MAPS_A_VALIDATION = 128
+_SECONDS = 1.0
+"""How often a device is asked whether all is finite."""
 
 
 class ClassifierModule(LightningModule):
     """Trains a network with any objective.
+
+    No step waits for the device: whether its loss is finite is asked once a second and at the end of an epoch. On CUDA
+    whole steps may be recorded as graphs, and replayed.
 
     Logs, for every epoch: `train_loss` and its terms, `train_accuracy` (on the inputs that the objective trained on),
     `val_accuracy` and `val_cross_entropy` on clean images, and `val_gini`, the sparsity of the gradient maps of the
@@ -43,6 +53,8 @@ class ClassifierModule(LightningModule):
         epochs: int,
         seed: int = 0,
         channels_last: bool = True,
+        graphs: Literal["auto", "on", "off"] = "off",
+        tell: Callable[[str], None] = lambda note: None,
     ) -> None:
         super().__init__()
         self._layout = torch.channels_last if channels_last else torch.contiguous_format
@@ -52,7 +64,11 @@ class ClassifierModule(LightningModule):
         self._optimization, self._epochs, self._seed = optimization, epochs, seed
         self._gradient = Gradient()
         self._state = objective.initial_state()
-        self._batches = 0
+        self._batches, self._asked = 0, 0.0
+        self._tally, self._noise = Tally(torch.device("cpu")), torch.Generator()
+        self._graphs_wanted, self._tell = graphs, tell
+        self._graphs: Graphs | None = None
+        self._objectives: dict[Hashable, Objective] = {}
 
     def configure_optimizers(self) -> Any:
         """Build the optimiser and the schedule, stepped once an epoch."""
@@ -72,6 +88,28 @@ class ClassifierModule(LightningModule):
         if self.global_rank < len(states) and states[self.global_rank].keys() == self._state.keys():
             self._state = states[self.global_rank]
 
+    def on_train_start(self) -> None:
+        """Find out whether steps are recorded, and prepare the optimiser for the device that it is on now."""
+        optimizer, device = self._optimizer, self.device
+        self._tally, self._noise = Tally(device), torch.Generator(device)
+        wanted = self._graphs_wanted
+        why = wanted != "off" and obstacle(self.trainer, self.network, self._objective, trusting=wanted == "on")
+        recorded = wanted != "off" and not why
+        made_recordable(optimizer, device, recorded=recorded)
+        if recorded:
+            self._graphs = Graphs(
+                self._whole_step,
+                self._sow,
+                recorder(device, [self._noise]),
+                network=self.network,
+                optimizer=optimizer,
+                kept=lambda: [*self._tally.tensors, *(t for t in self._state.values() if isinstance(t, Tensor))],
+                loss=lambda: self._tally.total(LOSS),
+                tell=self._tell,
+            )
+        elif why and (records(device) or wanted == "on"):
+            self._tell(f"note: steps are taken one by one, and not as a CUDA graph: {why}")
+
     def on_train_epoch_start(self) -> None:
         """Derive the epoch's randomness from the seed and the epoch alone."""
         torch.manual_seed(self._stream(self.current_epoch))
@@ -80,6 +118,7 @@ class ClassifierModule(LightningModule):
             if own and not any(parameter.requires_grad for parameter in own):
                 layer.eval()  # or the running statistics of a frozen normalisation would move
         self._batches = 0
+        self._tally.begin()
 
     def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> tuple[Tensor, Tensor, Tensor | None]:
         """Turn 8-bit images into augmented, normalised network input, the whole batch at once."""
@@ -94,25 +133,76 @@ class ClassifierModule(LightningModule):
         x = in_precision_of(self.network, to_input(images, self.space))
         return x.contiguous(memory_format=self._layout), batch.labels, attention
 
-    def training_step(self, batch: tuple[Tensor, Tensor, Tensor | None], batch_idx: int) -> Tensor:
-        """Evaluate the objective on a batch; raise `RunError` if a term of the loss is not finite."""
-        x, y, attention = batch
-        step = self._step
-        objective = self._objective.at(Moment(step / self._steps_an_epoch, step, self.space))
-        generator = self._generator(x.device, -1 - step)
-        losses = objective(self.network, x, y, attention, generator=generator, state=self._state)
-        self._state = losses.state
+    def training_step(self, batch: tuple[Tensor, Tensor, Tensor | None], batch_idx: int) -> Tensor | None:
+        """Evaluate the objective on a batch; where steps are recorded, take the whole step, and return nothing."""
+        moment = Moment(self._step / self._steps_an_epoch, self._step, self.space)
+        phase = self._objective.phase(moment)
+        objective = self._objectives.get(phase) or self._objective.at(moment)
+        if phase is not None:
+            self._objectives[phase] = objective
+        loss = None
+        if self._graphs is None:
+            self._sow()
+            loss = self._losses(batch, objective)
+        else:
+            self._graphs.take(batch, objective, phase)
         self._batches += 1
-        if not bool(losses.loss.isfinite()):
-            bad = [name for name, term in losses.terms.items() if not bool(term.isfinite())]
-            raise RunError(
-                f"the loss became {losses.loss.item()} in epoch {self.current_epoch + 1} through {', '.join(bad)}; "
-                "training cannot go on. Lower --lr or the weight of the penalty."
-            )
-        row = {"train_loss": losses.loss.detach(), "train_accuracy": (predicted(losses.logits) == y).float().mean()}
-        row |= {f"train_{name}": term.detach() for name, term in losses.terms.items()}
-        self.log_dict(row, on_step=False, on_epoch=True, batch_size=len(y), sync_dist=True)
+        if self.device.type == "cpu" or time.monotonic() - self._asked > _SECONDS:
+            self._check()
+        return loss
+
+    def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
+        """Log what the steps of the epoch have added up to."""
+        if self.trainer.is_last_batch:
+            self._check()
+            means = {f"train_{name}": mean for name, mean in self._tally.means().items()}
+            self.log_dict(means, on_step=False, on_epoch=True, batch_size=1, sync_dist=True)
+
+    def optimizer_step(
+        self, epoch: int, batch_idx: int, optimizer: Any, optimizer_closure: Callable[[], Any] | None = None
+    ) -> None:
+        """Take an optimiser step, unless the training step has taken it."""
+        if self._graphs is None or optimizer_closure is None:
+            super().optimizer_step(epoch, batch_idx, optimizer, optimizer_closure)
+        else:
+            optimizer_closure()
+
+    def optimizer_zero_grad(self, epoch: int, batch_idx: int, optimizer: Optimizer) -> None:
+        """Forget the gradients, unless they are those of a recorded step."""
+        if self._graphs is None:
+            super().optimizer_zero_grad(epoch, batch_idx, optimizer)
+
+    def _whole_step(self, batch: Inputs, objective: Objective) -> None:
+        """Take a step with everything that belongs to it, on tensors that stay in place."""
+        optimizer, before = self._optimizer, self._state
+        optimizer.zero_grad(set_to_none=True)
+        loss = self._losses(batch, objective)
+        with torch.autocast(loss.device.type, enabled=False):
+            self.backward(loss)
+            if (most := self.trainer.gradient_clip_val) is not None:
+                nn.utils.clip_grad_norm_([p for group in optimizer.param_groups for p in group["params"]], most)
+            optimizer.step()
+        # What is carried to the next step is kept in place, as a recording reads it there.
+        self._state = {name: _put(before.get(name), value) for name, value in objective.learnt(self._state).items()}
+
+    def _losses(self, batch: Inputs, objective: Objective) -> Tensor:
+        """Return the loss of a batch, once its terms are noted."""
+        x, y, attention = batch
+        with seeded(self._seed_of_masks, self._accelerators):
+            losses = objective(self.network, x, y, attention, generator=self._noise, state=self._state)
+        self._state = losses.state
+        values = {LOSS: losses.loss, "accuracy": (predicted(losses.logits) == y).float().mean(), **losses.terms}
+        self._tally.add(values, len(y))
         return losses.loss
+
+    def _sow(self) -> None:
+        """Derive the randomness of a step from the seed and the step alone."""
+        self._noise.manual_seed(self._stream(-1 - self._step))
+        sow(self._seed_of_masks, self._accelerators)
+
+    def _check(self) -> None:
+        self._tally.check(self.current_epoch + 1)
+        self._asked = time.monotonic()
 
     def backward(self, loss: Tensor, *args: Any, **kwargs: Any) -> None:
         """Propagate the loss back; raise `ModelError` where PyTorch cannot."""
@@ -140,6 +230,20 @@ class ClassifierModule(LightningModule):
         self.log("val_accuracy", right / count, prog_bar=True, sync_dist=True)
 
     @property
+    def _optimizer(self) -> Optimizer:
+        optimizer: Any = self.optimizers(use_pl_optimizer=False)
+        return optimizer  # type: ignore[no-any-return]
+
+    @property
+    def _accelerators(self) -> list[str]:
+        return [str(self.device)] if self.device.type == "cuda" else []
+
+    @property
+    def _seed_of_masks(self) -> int:
+        """The seed of what networks draw by themselves, other than that of the objective's noise."""
+        return self._stream(-1 - self._step) ^ (1 << 62)
+
+    @property
     def _steps_an_epoch(self) -> int:
         return int(self.trainer.num_training_batches)
 
@@ -154,6 +258,13 @@ class ClassifierModule(LightningModule):
     def _stream(self, counter: int) -> int:
         """Return a seed for one epoch or step of this process."""
         return (self._seed * 1_000_003 + counter * 1_009 + self.global_rank) % 2**63
+
+
+def _put(place: Any, value: Any) -> Any:
+    """Return a value in the place of an older one like it, if there is such a place."""
+    if isinstance(place, Tensor) and (place.shape, place.dtype, place.device) == (value.shape, value.dtype, value.device):
+        return place.copy_(value)
+    return value
 
 
 def _of_every_process(state: State) -> list[State]:

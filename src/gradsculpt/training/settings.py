@@ -18,7 +18,7 @@ from gradsculpt.inputs import InputSpace
 from gradsculpt.notebook import table
 from gradsculpt.objectives import CrossEntropy, Objective
 
-MAY_CHANGE = ("epochs", "device", "threads", "data_dir", "cache_dir", "strict", "tensorboard")
+MAY_CHANGE = ("epochs", "device", "threads", "data_dir", "cache_dir", "strict", "graphs", "tensorboard")
 """The settings that a resumed training may have otherwise, epochs only more of them; all others decide what is learnt.
 
 A folder of images may also have moved: the images are compared. The documentation of `resume` names these too.
@@ -136,9 +136,11 @@ class TrainSettings:
         threads: CPU threads; by default OMP_NUM_THREADS, or one for each core that the machine, the
             affinity of the process and the quota of its container leave.
         channels_last: Memory layout of images and weights; faster for most networks.
+        graphs: Whether training steps are recorded as CUDA graphs and replayed, which spares the host's time: auto, where
+            that is known to be exact; on, wherever it can be done; off.
         tensorboard: Also log for TensorBoard (extra gradsculpt[tensorboard]).
         resume: Go on where the run in `out` stopped, or start it. Other settings than the run's are refused, but for
-            epochs (more of them), device, threads, data_dir, cache_dir, strict and tensorboard.
+            epochs (more of them), device, threads, data_dir, cache_dir, strict, graphs and tensorboard.
     """
 
     out: Path
@@ -171,6 +173,7 @@ class TrainSettings:
     precision: str = "32-true"
     threads: int | None = None
     channels_last: bool = True
+    graphs: Literal["auto", "on", "off"] = "auto"
     tensorboard: bool = False
     resume: bool = False
 

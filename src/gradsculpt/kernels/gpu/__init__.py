@@ -1,0 +1,50 @@
+"""Pieces that are one kernel each on a GPU, written in Triton; the plain form of each is used elsewhere.
+
+The modules beside this one import Triton, and are imported only where `runs` says that it is of use.
+"""
+
+import os
+import warnings
+from functools import cache
+from importlib.util import find_spec
+
+import torch
+from torch import Tensor
+
+_STORED = (torch.float32, torch.bfloat16, torch.float16)
+_INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"
+"""Whether Triton is told to run its kernels in Python, on tensors of the CPU as well: to test them without a GPU."""
+
+
+def runs(*tensors: Tensor | None) -> bool:
+    """Tell whether these tensors, all of one device, are what the kernels here can compute with.
+
+    They can with entries of up to 32 bits on a GPU that Triton is installed for. Everything is computed in float32.
+    """
+    present = [t for t in tensors if t is not None]
+    return all(_suits(t) for t in present) and _works(present[0].device)
+
+
+def _suits(t: Tensor) -> bool:
+    plain = type(t) in (Tensor, torch.nn.Parameter) and not torch._C._functorch.is_functorch_wrapped_tensor(t)
+    return plain and (t.is_cuda or _INTERPRETED) and t.dtype in _STORED and t.numel() > 0 and t.layout is torch.strided
+
+
+@cache
+def _works(device: torch.device) -> bool:
+    """Tell whether a kernel can be compiled and started, which takes a compiler and a driver that Triton knows."""
+    if not _INTERPRETED and find_spec("triton") is None:
+        return False
+    try:
+        from gradsculpt.kernels.gpu import curve
+
+        curve.value(torch.zeros(1, device=device), 1.0)
+    except Exception as error:  # whatever goes wrong in a compiler: the plain form still works
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        warnings.warn(
+            f"Triton cannot run on {device} ({reason}), so that second derivatives take longer than they could. "
+            "A C compiler and the Triton that came with this PyTorch are what it needs.",
+            stacklevel=2,
+        )
+        return False
+    return True

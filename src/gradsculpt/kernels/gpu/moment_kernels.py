@@ -1,0 +1,333 @@
+"""The kernels of `moments`: sums over channels, the numbers that they give, and maps made of maps by such numbers.
+
+What is called ax here is <a, x>, and so on. The numbers of a batch are rows, each [C]: first those of a map,
+then of the next one.
+"""
+
+import triton
+import triton.language as tl
+
+
+@triton.jit
+def _get(source, at, there):
+    return tl.load(source + at, mask=there, other=0.0).to(tl.float32)
+
+
+@triton.jit
+def _offsets(m, c, count, channels, area, step_c, step_p, wide: tl.constexpr):
+    n = m // area
+    p = m - n * area
+    if wide:
+        n = n.to(tl.int64)
+        p = p.to(tl.int64)
+        c = c.to(tl.int64)
+    at = (n * (channels * area) + p * step_p)[:, None] + (c * step_c)[None, :]
+    return at, (m < count)[:, None] & (c < channels)[None, :]
+
+
+@triton.jit
+def sums(
+    x_at,
+    g_at,
+    v_at,
+    a_at,
+    b_at,
+    mean_at,
+    of_g,
+    of_v,
+    to,
+    count,
+    channels,
+    area,
+    step_c,
+    step_p,
+    chunk,
+    kinds: tl.constexpr,
+    wide: tl.constexpr,
+    rows: tl.constexpr,
+    columns: tl.constexpr,
+):
+    """Write sums of a, a x', a g', a v', and of the same of b, over a part of each channel."""
+    c = tl.program_id(0) * columns + tl.arange(0, columns)
+    split = tl.program_id(1)
+    if wide:
+        split = split.to(tl.int64)
+    end = tl.minimum(split * chunk + chunk, count)
+    mean_x = _get(mean_at, c, c < channels)[None, :]
+    if g_at is not None:
+        mean_g = _get(of_g, c, c < channels)[None, :]
+    if v_at is not None:
+        mean_v = _get(of_v, c, c < channels)[None, :]
+    a_sum = tl.zeros([rows, columns], tl.float32)
+    ax, ag, av = a_sum, a_sum, a_sum
+    b_sum, bx, bg, bv = a_sum, a_sum, a_sum, a_sum
+    for start in range(split * chunk, end, rows):
+        at, there = _offsets(start + tl.arange(0, rows), c, end, channels, area, step_c, step_p, wide)
+        x = _get(x_at, at, there) - mean_x
+        if g_at is not None:
+            g = _get(g_at, at, there) - mean_g
+        if v_at is not None:
+            v = _get(v_at, at, there) - mean_v
+        if a_at is not None:
+            a = _get(a_at, at, there)
+            a_sum += a
+            ax += a * x
+            if g_at is not None:
+                ag += a * g
+            if v_at is not None:
+                av += a * v
+        if b_at is not None:
+            b = _get(b_at, at, there)
+            b_sum += b
+            bx += b * x
+            if g_at is not None:
+                bg += b * g
+            if v_at is not None:
+                bv += b * v
+    to += split * kinds * channels + c
+    inside = c < channels
+    tl.store(to, tl.sum(a_sum, 0), mask=inside)
+    tl.store(to + channels, tl.sum(ax, 0), mask=inside)
+    if kinds > 2:
+        tl.store(to + 2 * channels, tl.sum(ag, 0), mask=inside)
+    if kinds > 3:
+        tl.store(to + 3 * channels, tl.sum(av, 0), mask=inside)
+        tl.store(to + 4 * channels, tl.sum(b_sum, 0), mask=inside)
+        tl.store(to + 5 * channels, tl.sum(bx, 0), mask=inside)
+        tl.store(to + 6 * channels, tl.sum(bg, 0), mask=inside)
+        tl.store(to + 7 * channels, tl.sum(bv, 0), mask=inside)
+
+
+@triton.jit
+def _mean(partial, kind: tl.constexpr, c, splits, channels, count, kinds: tl.constexpr, width: tl.constexpr):
+    """Return the sum of the parts of a channel, over its count."""
+    total = tl.zeros([32, width], tl.float32)
+    for start in range(0, splits, 32):
+        split = start + tl.arange(0, 32)
+        there = (split < splits)[:, None] & (c < channels)[None, :]
+        total += _get(partial, ((split * kinds + kind) * channels)[:, None] + c[None, :], there)
+    return tl.sum(total, 0) / count
+
+
+@triton.jit
+def _put(to, row: tl.constexpr, c, channels, numbers):
+    tl.store(to + row * channels + c, numbers, mask=c < channels)
+
+
+@triton.jit
+def _put_output(to, output: tl.constexpr, c, channels, x, g, v, a, b):
+    _put(to, output * 5, c, channels, x)
+    _put(to, output * 5 + 1, c, channels, g)
+    _put(to, output * 5 + 2, c, channels, v)
+    _put(to, output * 5 + 3, c, channels, a)
+    _put(to, output * 5 + 4, c, channels, b)
+
+
+@triton.jit
+def first_numbers(
+    partial,
+    weight_at,
+    mean_at,
+    r_at,
+    statistics_to,
+    on_weight_to,
+    to,
+    means_to,
+    splits,
+    channels,
+    count,
+    kinds: tl.constexpr,
+    width: tl.constexpr,
+):
+    """Write the mean of g and gx, the gradient of the weight, and what that of x is made of."""
+    c = tl.program_id(0) * width + tl.arange(0, width)
+    there = c < channels
+    w, r = _get(weight_at, c, there), _get(r_at, c, there)
+    mean_g = _mean(partial, 0, c, splits, channels, count, kinds, width)
+    gx = _mean(partial, 1, c, splits, channels, count, kinds, width)
+    _put(statistics_to, 0, c, channels, mean_g)
+    _put(statistics_to, 1, c, channels, gx)
+    _put(on_weight_to, 0, c, channels, count * r * gx)
+    _put(means_to, 0, c, channels, _get(mean_at, c, there))
+    _put(means_to, 1, c, channels, mean_g)
+    zero = tl.zeros([width], tl.float32)
+    _put_output(to, 0, c, channels, -w * r * r * r * gx, w * r, zero, zero, zero)
+
+
+@triton.jit
+def second_numbers(
+    partial,
+    weight_at,
+    mean_at,
+    r_at,
+    of_g,
+    statistics_to,
+    on_weight_to,
+    to,
+    means_to,
+    splits,
+    channels,
+    count,
+    kinds: tl.constexpr,
+    width: tl.constexpr,
+):
+    """Write the mean of v, vx and vg, the derivative of S by the weight, and what those by g and x are made of."""
+    c = tl.program_id(0) * width + tl.arange(0, width)
+    there = c < channels
+    w, r = _get(weight_at, c, there), _get(r_at, c, there)
+    r3 = r * r * r
+    gx = _get(of_g, channels + c, there)
+    mean_v = _mean(partial, 0, c, splits, channels, count, kinds, width)
+    vx = _mean(partial, 1, c, splits, channels, count, kinds, width)
+    vg = _mean(partial, 2, c, splits, channels, count, kinds, width)
+    _put(statistics_to, 0, c, channels, mean_v)
+    _put(statistics_to, 1, c, channels, vx)
+    _put(statistics_to, 2, c, channels, vg)
+    _put(on_weight_to, 0, c, channels, count * (r * vg - r3 * gx * vx))
+    _put(means_to, 0, c, channels, _get(mean_at, c, there))
+    _put(means_to, 1, c, channels, _get(of_g, c, there))
+    _put(means_to, 2, c, channels, mean_v)
+    zero = tl.zeros([width], tl.float32)
+    _put_output(to, 0, c, channels, -w * r3 * vx, zero, w * r, zero, zero)
+    alpha = r3 * (3 * r * r * gx * vx - vg)
+    _put_output(to, 1, c, channels, w * alpha, -w * r3 * vx, -w * r3 * gx, zero, zero)
+
+
+@triton.jit
+def third_numbers(
+    partial,
+    weight_at,
+    mean_at,
+    r_at,
+    of_g,
+    of_v,
+    c_at,
+    on_weight_to,
+    to,
+    means_to,
+    splits,
+    channels,
+    count,
+    kinds: tl.constexpr,
+    width: tl.constexpr,
+):
+    """Write the third derivative by the weight, and what those by v, g and x are made of."""
+    c = tl.program_id(0) * width + tl.arange(0, width)
+    there = c < channels
+    w, r = _get(weight_at, c, there), _get(r_at, c, there)
+    r2 = r * r
+    r3 = r2 * r
+    gx = _get(of_g, channels + c, there)
+    vx, vg = _get(of_v, channels + c, there), _get(of_v, 2 * channels + c, there)
+    ax = _mean(partial, 1, c, splits, channels, count, kinds, width)
+    av = _mean(partial, 3, c, splits, channels, count, kinds, width)
+    bx = _mean(partial, 5, c, splits, channels, count, kinds, width)
+    bg = _mean(partial, 6, c, splits, channels, count, kinds, width)
+    bv = _mean(partial, 7, c, splits, channels, count, kinds, width)
+    _put(means_to, 0, c, channels, _get(mean_at, c, there))
+    _put(means_to, 1, c, channels, _get(of_g, c, there))
+    _put(means_to, 2, c, channels, _get(of_v, c, there))
+    _put(means_to, 3, c, channels, _mean(partial, 0, c, splits, channels, count, kinds, width))
+    _put(means_to, 4, c, channels, _mean(partial, 4, c, splits, channels, count, kinds, width))
+    k = tl.zeros([width], tl.float32)
+    if c_at is not None:
+        k = _get(c_at, c, there)
+    alpha = r3 * (3 * r2 * gx * vx - vg)
+    # The derivatives of T / M, whose weight is 1 in what it is linear in.
+    by_weight = r * av - r3 * (vx * ax + vx * bg + gx * bv) + alpha * bx
+    by_vx = w * r3 * (3 * r2 * gx * bx - ax - bg) - k * r3 * gx
+    by_gx = w * r3 * (3 * r2 * vx * bx - bv) - k * r3 * vx
+    by_vg = k * r - w * r3 * bx
+    by_r = w * (av - 3 * r2 * (vx * ax + vg * bx + vx * bg + gx * bv) + 15 * r2 * r2 * gx * vx * bx)
+    by_r += k * (vg - 3 * r2 * gx * vx)
+    _put(on_weight_to, 0, c, channels, count * by_weight)
+    zero = tl.zeros([width], tl.float32)
+    _put_output(to, 0, c, channels, by_vx, by_vg, zero, w * r, -w * r3 * gx)
+    _put_output(to, 1, c, channels, by_gx, zero, by_vg, zero, -w * r3 * vx)
+    _put_output(to, 2, c, channels, -r3 * by_r, by_gx, by_vx, -w * r3 * vx, w * alpha)
+
+
+@triton.jit
+def _added(total, entries, coefficients, row: tl.constexpr, c, channels):
+    return total + entries * _get(coefficients, row * channels + c, c < channels)[None, :]
+
+
+@triton.jit
+def _put_map(
+    to,
+    output: tl.constexpr,
+    at,
+    there,
+    c,
+    channels,
+    coefficients,
+    x,
+    g,
+    v,
+    a,
+    b,
+    with_v: tl.constexpr,
+    with_a: tl.constexpr,
+    with_b: tl.constexpr,
+):
+    total = _added(tl.zeros_like(x), x, coefficients, output * 5, c, channels)
+    total = _added(total, g, coefficients, output * 5 + 1, c, channels)
+    if with_v:
+        total = _added(total, v, coefficients, output * 5 + 2, c, channels)
+    if with_a:
+        total = _added(total, a, coefficients, output * 5 + 3, c, channels)
+    if with_b:
+        total = _added(total, b, coefficients, output * 5 + 4, c, channels)
+    tl.store(to + at, total.to(to.dtype.element_ty), mask=there)
+
+
+@triton.jit
+def _centred(source, at, there, means, row: tl.constexpr, c, channels):
+    return _get(source, at, there) - _get(means, row * channels + c, c < channels)[None, :]
+
+
+@triton.jit
+def combined(
+    x_at,
+    g_at,
+    v_at,
+    a_at,
+    b_at,
+    coefficients,
+    means,
+    one_to,
+    two_to,
+    three_to,
+    count,
+    channels,
+    area,
+    step_c,
+    step_p,
+    wide: tl.constexpr,
+    rows: tl.constexpr,
+    columns: tl.constexpr,
+):
+    """Write up to three maps, each a sum of multiples of x', g', v', a', b'."""
+    c = tl.program_id(1) * columns + tl.arange(0, columns)
+    block = tl.program_id(0)
+    if wide:
+        block = block.to(tl.int64)
+    m = block * rows + tl.arange(0, rows)
+    at, there = _offsets(m, c, count, channels, area, step_c, step_p, wide)
+    x = _centred(x_at, at, there, means, 0, c, channels)
+    g = _centred(g_at, at, there, means, 1, c, channels)
+    v, a, b = g, g, g
+    if v_at is not None:
+        v = _centred(v_at, at, there, means, 2, c, channels)
+    if a_at is not None:
+        a = _centred(a_at, at, there, means, 3, c, channels)
+    if b_at is not None:
+        b = _centred(b_at, at, there, means, 4, c, channels)
+    with_v: tl.constexpr = v_at is not None
+    with_a: tl.constexpr = a_at is not None
+    with_b: tl.constexpr = b_at is not None
+    _put_map(one_to, 0, at, there, c, channels, coefficients, x, g, v, a, b, with_v, with_a, with_b)
+    if two_to is not None:
+        _put_map(two_to, 1, at, there, c, channels, coefficients, x, g, v, a, b, with_v, with_a, with_b)
+    if three_to is not None:
+        _put_map(three_to, 2, at, there, c, channels, coefficients, x, g, v, a, b, with_v, with_a, with_b)

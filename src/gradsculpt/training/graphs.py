@@ -1,0 +1,295 @@
+"""Whole training steps as CUDA graphs: recorded once, and replayed without the host, which is slower than the device."""
+
+import math
+from collections import Counter
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import is_dataclass
+from typing import Any
+
+import torch
+from lightning.pytorch import Trainer
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from gradsculpt.errors import first_line
+from gradsculpt.objectives import Objective
+
+Inputs = tuple[Tensor, Tensor, Tensor | None]
+"""Images, labels and attention of a batch."""
+
+Step = Callable[[Inputs, Objective], None]
+"""A whole step: forward and backward passes, the optimiser, and what is noted, in place on tensors that stay."""
+
+Recorder = Callable[[Callable[[], None]], Callable[[], None]]
+"""Makes a function that does to the same tensors what another does, which it calls once at most."""
+
+_WARM = 3  # steps that are taken as they are before one is recorded, so that everything is there that they make
+_LOSS, _GRADIENT = 1e-3, 2e-2
+"""How far a replayed step may differ from the step that was recorded, relative to its numbers."""
+_KNOWN = ("gradsculpt", "torch", "torchvision", "timm")
+
+
+ON = ("cuda",)
+"""The types of devices on which steps can be recorded."""
+
+
+def records(device: torch.device) -> bool:
+    """Tell whether steps can be recorded on a device."""
+    return device.type in ON
+
+
+def obstacle(
+    trainer: Trainer, network: nn.Module, objective: Objective, *, trusting: bool
+) -> str | None:
+    """Return why the steps of a training cannot be recorded, or are not known to be the same then; None if they can.
+
+    Args:
+        trainer: The trainer of the training.
+        network, objective: What is trained with what.
+        trusting: Whether code that is not of this package and of libraries that are known counts as fit: what it
+            decides by Python, at each step anew, a recording would repeat as it was the first time.
+    """
+    device, plugin = trainer.strategy.root_device, trainer.precision_plugin
+    known = trusting or not (strange := [*_strange(network), *_strange(objective)])
+    hooked = not trusting and next((name for name, each in network.named_modules() if _hooks(each)), None)
+    reasons = {
+        f"on {device} there are none": not records(device),
+        "gradients of several processes are averaged": trainer.world_size > 1,
+        f"--accumulate {trainer.accumulate_grad_batches} needs steps of several kinds": (
+            trainer.accumulate_grad_batches > 1
+        ),
+        f"--precision {plugin.precision} waits for each step to find the scale of the next": (
+            getattr(plugin, "scaler", None) is not None
+        ),
+        "" if known else f"{strange[0]} is code that is not known; --graphs on trusts it": not known,
+        f"the hooks of {hooked or 'the network'} may do at each step what is not known; --graphs on trusts them": (
+            isinstance(hooked, str)
+        ),
+    }
+    return next((reason for reason, holds in reasons.items() if holds), None)
+
+
+def _strange(part: object) -> list[str]:
+    """Return the classes of a network's or an objective's parts that no library that is known has."""
+    parts: Iterable[Any] = part.modules() if isinstance(part, nn.Module) else _nested(part)
+    kinds = dict.fromkeys(type(each) for each in parts)
+    return [kind.__name__ for kind in kinds if kind.__module__.partition(".")[0] not in _KNOWN]
+
+
+def _nested(part: object) -> Iterator[object]:
+    """Yield an objective with everything in it that has settings of its own."""
+    if is_dataclass(part):
+        yield part
+        for value in vars(part).values():
+            yield from _nested(value)
+    elif isinstance(part, tuple):
+        for value in part:
+            yield from _nested(value)
+
+
+def _hooks(module: nn.Module) -> bool:
+    return bool(module._forward_hooks or module._forward_pre_hooks or module._backward_hooks)
+
+
+def made_recordable(optimizer: Optimizer, device: torch.device, *, recorded: bool) -> None:
+    """Have an optimiser count its steps on the device, and do all in one kernel; on CPUs as it does by default.
+
+    A checkpoint hands on how it was on the device where it was written.
+    """
+    fused = device.type == "cuda" or recorded
+    for group in optimizer.param_groups:
+        group["fused"] = fused or None
+        if "capturable" in group:
+            group["capturable"] = recorded and device.type == "cuda"
+    for parameter, state in optimizer.state.items():
+        if isinstance(steps := state.get("step"), Tensor):
+            state["step"] = steps.to(parameter.device if fused else "cpu")
+
+
+def recorder(device: torch.device, generators: Iterable[torch.Generator]) -> Recorder:
+    """Return what records a function as a CUDA graph, in which these generators go on from the seeds that they have.
+
+    Source: PyTorch's notes on CUDA graphs, "whole network capture", here with the optimiser in the graph.
+    """
+
+    def record(function: Callable[[], None]) -> Callable[[], None]:
+        graph, stream = torch.cuda.CUDAGraph(), torch.cuda.current_stream(device)
+        for generator in generators:
+            graph.register_generator_state(generator)
+        try:
+            # Other threads, such as one that reads ahead, may go on with what is forbidden to this one.
+            with torch.cuda.graph(graph, capture_error_mode="thread_local"):
+                function()
+        finally:
+            torch.cuda.set_stream(stream)  # which a capture that failed leaves at its own
+        replay: Callable[[], None] = graph.replay
+        return replay
+
+    return record
+
+
+class Graphs:
+    """Takes training steps: each kind of step a few times as it is, then from a recording.
+
+    What a recording does is compared with the step itself once, from the same state: loss and gradients have to agree.
+    A kind that cannot be recorded, or does not agree, is taken as it is from then on, with one line that says why.
+
+    Args:
+        step: Takes one step.
+        sow: Gives all random generators the seed of the step that is to be taken.
+        record: Makes the recordings.
+        network, optimizer: What the step changes, with `kept`: further tensors.
+        loss: Returns the sum of the losses of all steps so far, by which a recording is judged.
+        tell: Is given the lines.
+    """
+
+    def __init__(
+        self,
+        step: Step,
+        sow: Callable[[], None],
+        record: Recorder,
+        *,
+        network: nn.Module,
+        optimizer: Optimizer,
+        kept: Callable[[], Sequence[Tensor]],
+        loss: Callable[[], Tensor],
+        tell: Callable[[str], None],
+    ) -> None:
+        self._step, self._sow, self._record, self._tell = step, sow, record, tell
+        self._network, self._optimizer, self._kept, self._loss = network, optimizer, kept, loss
+        self._seen, self._refused = Counter[Hashable](), set[Hashable]()
+        self._replays: dict[Hashable, Callable[[], None]] = {}
+        self._inputs: dict[Hashable, Inputs] = {}
+        self._rates = [torch.zeros((), device=group["params"][0].device) for group in optimizer.param_groups]
+
+    @property
+    def recorded(self) -> int:
+        """How many kinds of steps are replayed."""
+        return len(self._replays)
+
+    def take(self, inputs: Inputs, objective: Objective, phase: Hashable | None) -> None:
+        """Take a step.
+
+        Args:
+            inputs: The batch.
+            objective: What is minimised, resolved for the moment.
+            phase: What the moment decides; None if steps like this one do not come again.
+        """
+        shapes = tuple(map(_shape, inputs))
+        kind = (phase, shapes, tuple(map(_shape, self._kept())))
+        if phase is None or kind in self._refused or self._seen[kind] < _WARM:
+            if phase is None:
+                self._refuse(None, "a weight of the objective changes at each step")
+            self._seen[kind] += 1
+            self._sow()
+            with _aside(inputs[0].device):
+                self._step(inputs, objective)
+            return
+        static = self._inputs.setdefault(shapes, tuple(t if t is None else t.clone() for t in inputs))  # type: ignore[arg-type]
+        for place, value in zip(static, inputs, strict=True):
+            if place is not None and value is not None:
+                place.copy_(value)
+        for rate, group in zip(self._rates, self._optimizer.param_groups, strict=True):
+            rate.fill_(group["lr"])
+        self._sow()
+        if kind in self._replays:
+            self._replays[kind]()
+        else:
+            self._begin(kind, static, objective)
+
+    def _begin(self, kind: Hashable, inputs: Inputs, objective: Objective) -> None:
+        """Record a step, and take it once."""
+        try:
+            replay = self._recorded(inputs, objective)
+        except Exception as error:
+            # PyTorch refuses what it cannot record by errors of many kinds; the step itself raises what it has to.
+            why = f"one cannot be recorded ({first_line(error)})"
+        else:
+            if (why := self._difference(replay, inputs, objective)) is None:
+                self._replays[kind] = replay
+                return
+        self._refuse(kind, why)
+        self._sow()
+        self._step(inputs, objective)
+
+    def _refuse(self, kind: Hashable, why: str) -> None:
+        if kind not in self._refused:
+            self._refused.add(kind)
+            self._tell(f"note: steps are taken one by one, and not as a CUDA graph: {why}")
+
+    def _recorded(self, inputs: Inputs, objective: Objective) -> Callable[[], None]:
+        groups, kept = self._optimizer.param_groups, self._kept()
+        rates = [group["lr"] for group in groups]
+        try:
+            for rate, group in zip(self._rates, groups, strict=True):
+                group["lr"] = rate
+            replay = self._record(lambda: self._step(inputs, objective))
+        finally:
+            for number, group in zip(rates, groups, strict=True):
+                group["lr"] = number
+        if any(a is not b for a, b in zip(kept, self._kept(), strict=True)):
+            raise ValueError("what is carried from step to step changes its shape")
+        return replay
+
+    def _difference(self, replay: Callable[[], None], inputs: Inputs, objective: Objective) -> str | None:
+        """Take a step as it is, undo it, and take it from the recording; say how the two differ, if they do.
+
+        Where they do, the second is undone as well.
+        """
+        replayed = self._gradients()
+        before, base = [tensor.clone() for tensor in self._changed], self._loss().clone()
+        self._sow()
+        self._step(inputs, objective)
+        stepped, loss = self._gradients(), self._loss() - base
+        self._restore(before)
+        self._sow()
+        replay()
+        apart, found = _distance(replayed, stepped), self._loss() - base
+        # The gradients of a recording stay its own.
+        self._optimizer.zero_grad(set_to_none=True)
+        if bool(torch.isclose(found, loss, rtol=_LOSS, equal_nan=True)) and not apart > _GRADIENT:
+            return None
+        why = f"what was recorded differs (loss by {float(found - loss):.2g}, gradients by {apart:.1%})"
+        self._restore(before)
+        return why
+
+    def _gradients(self) -> list[Tensor | None]:
+        return [parameter.grad for group in self._optimizer.param_groups for parameter in group["params"]]
+
+    @property
+    def _changed(self) -> list[Tensor]:
+        """All that a step changes."""
+        averages = [value for state in self._optimizer.state.values() for value in state.values()]
+        tensors = [*self._network.parameters(), *self._network.buffers(), *averages, *self._kept()]
+        return [tensor.detach() for tensor in tensors if isinstance(tensor, Tensor)]
+
+    def _restore(self, before: Sequence[Tensor]) -> None:
+        for tensor, value in zip(self._changed, before, strict=True):
+            tensor.copy_(value)
+
+
+@contextmanager
+def _aside(device: torch.device) -> Iterator[None]:
+    """Use a stream other than the default one, on which nothing that is recorded may ever have waited."""
+    if device.type != "cuda":
+        yield
+        return
+    here, aside = torch.cuda.current_stream(device), torch.cuda.Stream(device)
+    aside.wait_stream(here)
+    with torch.cuda.stream(aside):
+        yield
+    here.wait_stream(aside)
+
+
+def _shape(t: Tensor | None) -> Hashable:
+    return None if t is None else (t.shape, t.dtype, t.stride(), t.device)
+
+
+def _distance(a: Sequence[Tensor | None], b: Sequence[Tensor | None]) -> float:
+    """Return the L2 norm of the difference of two lists of tensors, relative to that of the second."""
+    if [t is None for t in a] != [t is None for t in b]:
+        return math.inf
+    pairs = [(s.double(), t.double()) for s, t in zip(a, b, strict=True) if s is not None and t is not None]
+    apart, size = (sum(float(t.square().sum()) for t in each) for each in ([s - t for s, t in pairs], [t for _, t in pairs]))
+    return math.sqrt(apart / size) if size else math.sqrt(apart)

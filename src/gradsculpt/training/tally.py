@@ -1,0 +1,89 @@
+"""What is noted of the training steps of an epoch, on their device: means, and whether a number was not finite."""
+
+import math
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+from gradsculpt.checks import at_hand
+from gradsculpt.errors import RunError
+
+
+class Tally:
+    """Sums over the steps of an epoch. Steps only add to it; to read it is to wait for the device.
+
+    It works in place on tensors that stay where they are, so that a CUDA graph can add to it.
+
+    Args:
+        device: Where the steps are taken.
+    """
+
+    def __init__(self, device: torch.device) -> None:
+        self._device = device
+        self._rows: dict[tuple[str, ...], tuple[Tensor, Tensor]] = {}
+        self._images, self._steps = torch.zeros((), device=device), torch.zeros((), device=device)
+
+    def begin(self) -> None:
+        """Forget the epoch before."""
+        for tensor in self.tensors:
+            tensor.zero_()
+
+    @property
+    def tensors(self) -> list[Tensor]:
+        """All that is kept."""
+        return [self._images, self._steps, *(tensor for row in self._rows.values() for tensor in row)]
+
+    def add(self, values: Mapping[str, Tensor], images: int) -> None:
+        """Add the values of a step, each a mean over so many images; no value has to be waited for."""
+        names = tuple(values)
+        if names not in self._rows:
+            empty = torch.zeros(len(names), device=self._device)
+            self._rows[names] = empty, empty.clone()
+        sums, first = self._rows[names]
+        with torch.no_grad():
+            row = torch.stack([value.detach().to(sums.dtype) for value in values.values()])
+            self._steps.add_(1)
+            self._images.add_(images)
+            sums.add_(row * images)
+            # The number of the first step at which a value was not finite, 0 for none.
+            first.copy_(torch.where((first == 0) & ~row.isfinite(), self._steps, first))
+
+    def total(self, name: str) -> Tensor:
+        """Return the sum of a value over all images, without waiting; 0 if there is none of that name."""
+        rows = (dict(zip(names, sums.unbind(), strict=True)) for names, (sums, _) in self._rows.items())
+        return sum((row[name] for row in rows if name in row), torch.zeros((), device=self._device))
+
+    def means(self) -> dict[str, Tensor]:
+        """Return the mean of each value over all images, without waiting."""
+        return {
+            name: total / self._images
+            for names, (sums, _) in self._rows.items()
+            for name, total in zip(names, sums.unbind(), strict=True)
+        }
+
+    def check(self, epoch: int) -> None:
+        """Raise `RunError` if a value was not finite; waits for the device."""
+        broken = {
+            name: (int(step), float(total))
+            for names, row in self._rows.items()
+            for name, total, step in zip(names, *map(_read, row), strict=True)
+            if step
+        }
+        if not broken:
+            return
+        when = min(step for step, _ in broken.values())
+        through = [name for name, (step, _) in broken.items() if step == when and name != LOSS]
+        value = broken.get(LOSS, (when, math.nan))[1]
+        raise RunError(
+            f"the loss became {value} in epoch {epoch} through {', '.join(through) or 'their sum'}; that was in step "
+            f"{when} of the epoch, and training cannot go on. Lower --lr or the weight of the penalty."
+        )
+
+
+LOSS = "loss"
+
+
+def _read(t: Tensor) -> list[float]:
+    values = at_hand(t)
+    return [float(value) for value in (t.cpu().numpy() if values is None else values)]

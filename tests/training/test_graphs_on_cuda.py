@@ -1,0 +1,99 @@
+"""Recorded steps on a GPU against the same steps taken one by one: 48 steps of every recipe."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from tests.test_recipes import RECIPES
+from tests.training import small
+from tests.training.test_graphs import OTHERS, of_kind, unnoisy, with_dropout
+from torch import Tensor, nn
+
+from gradsculpt.objectives import AdversarialTraining, CrossEntropy, HessianNorm, LocalGradientAlignment, Objective
+from gradsculpt.penalties import L1, ElasticNet
+from gradsculpt.perturbations import Free
+from gradsculpt.training import Optimization, graphs, module
+
+pytestmark = [pytest.mark.cuda, pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")]
+
+
+@pytest.fixture
+def made(monkeypatch: pytest.MonkeyPatch) -> list[graphs.Graphs]:
+    made: list[graphs.Graphs] = []
+
+    class Noted(graphs.Graphs):
+        def __init__(self, *args: Any, **kwargs: Any) -> None:
+            super().__init__(*args, **kwargs)
+            made.append(self)
+
+    monkeypatch.setattr(module, "Graphs", Noted)
+    return made
+
+
+def compare(
+    made: list[graphs.Graphs],
+    out: Path,
+    objective: Objective,
+    make: Callable[[], nn.Module] = unnoisy,
+    *,
+    wanted: str = "auto",
+    **settings: Any,
+) -> tuple[int, list[str]]:
+    told: list[str] = []
+    logged, networks = [], []
+    settings = {"epochs": 12, "device": "cuda", "threads": None, **settings}
+    for how in ("off", wanted):
+        networks.append(make())
+        logged.append(small.train(out / how, objective, networks[-1], graphs=how, tell=told.append, **settings))
+    for name, value in logged[0].items():
+        assert logged[1][name] == pytest.approx(value, rel=2e-3, abs=1e-5), name
+    torch.testing.assert_close(small.weights(networks[1]), small.weights(networks[0]), rtol=5e-3, atol=1e-3)
+    return (made[0].recorded if made else 0), told
+
+
+@pytest.mark.parametrize("name", [name for name in RECIPES if not RECIPES[name][0].requirements.teacher])
+def test_every_recipe(name: str, made: list[graphs.Graphs], tmp_path: Path) -> None:
+    recorded, told = compare(made, tmp_path, RECIPES[name][0], lr=0.01)
+    assert (recorded >= 1, told) == (True, [])
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_whatever_belongs_to_a_step(name: str, made: list[graphs.Graphs], tmp_path: Path) -> None:
+    objective, settings, kinds = OTHERS[name]
+    recorded, told = compare(made, tmp_path, objective, **{**settings, "epochs": 8})
+    assert (recorded, told) == (kinds, [])
+
+
+@pytest.mark.parametrize(
+    "objective",
+    [CrossEntropy(), AdversarialTraining(L1(0.05)), LocalGradientAlignment(l2=0.01, cosine=1.0, eps=0.1)],
+    ids=lambda each: type(each).__name__,
+)
+def test_dropout(objective: Objective, made: list[graphs.Graphs], tmp_path: Path) -> None:
+    assert compare(made, tmp_path, objective, with_dropout) == (1, [])
+
+
+class _Asks(nn.Sequential):
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x) if x.sum() > -1e9 else x  # type: ignore[no-any-return]
+
+
+def test_after_a_recording_that_failed_all_goes_on(made: list[graphs.Graphs], tmp_path: Path) -> None:
+    recorded, (line,) = compare(made, tmp_path, AdversarialTraining(L1(0.05)), of_kind(_Asks), wanted="on")
+    assert recorded == 0
+    assert "cannot be recorded" in line
+    torch.randn(3, device="cuda")
+    assert compare(made, tmp_path / "next", HessianNorm(0.01))[1] == []
+
+
+def test_a_resumed_training_repeats_the_uninterrupted_one(made: list[graphs.Graphs], tmp_path: Path) -> None:
+    objective = AdversarialTraining(ElasticNet(0.01, 0.1), Free(2))
+    settings: dict[str, Any] = {"optimization": Optimization("adam", 0.01, schedule="constant"), "device": "cuda"}
+    whole, rest = with_dropout(), with_dropout()
+    small.train(tmp_path / "whole", objective, whole, epochs=6, graphs="auto", **settings)
+    small.train(tmp_path / "part", objective, with_dropout(), epochs=3, keep=tmp_path / "half.ckpt", **settings)
+    small.train(tmp_path / "part", objective, rest, epochs=6, resume=tmp_path / "half.ckpt", graphs="auto", **settings)
+    assert all(each.recorded for each in made)
+    torch.testing.assert_close(small.weights(rest), small.weights(whole), rtol=5e-3, atol=1e-3)
