@@ -43,10 +43,12 @@ export PYTHONPATH="$PWD/src:$PWD${PYTHONPATH:+:$PYTHONPATH}" PYTHONUNBUFFERED=1
 DEVICE=$([ -n "$SMOKE" ] && echo cpu || echo cuda)
 END=$((MINUTES * 60))
 : > "$WORK/parts.csv"
+rm -f "$WORK/stopped"
 
 report() { "$PYTHON" benchmarks/_gpu_report.py --work "$WORK" --out "$OUT" --device "$DEVICE"; }
 stopped() {
   trap - INT TERM
+  touch "$WORK/stopped"
   for file in "$WORK"/running/*; do [ -f "$file" ] && kill "$(cat "$file")"; done
   wait
   report
@@ -61,6 +63,7 @@ left() { local seconds=$((END - SECONDS - $1)); echo $((seconds > 20 ? seconds :
 part() {
   local name=$1 limit=$2 started=$SECONDS status=0
   shift 2
+  [ -f "$WORK/stopped" ] && return
   echo "$(date +%T) $name: $*"
   timeout --kill-after=15 "$limit" "$@" > "$WORK/logs/$name.log" 2>&1 &
   echo $! > "$WORK/running/$name"
@@ -95,9 +98,9 @@ train() {
 paper() {
   local name=$1 set=$2 seconds
   shift 2
-  seconds=$(left 75)
-  train "$name" "$(left 50)" "$set" --max-time "$(printf '%02d:%02d:%02d' $((seconds / 3600)) $((seconds / 60 % 60)) $((seconds % 60)))" "$@"
-  part "$name-evaluate" "$(left 15)" "$PYTHON" -m gradsculpt evaluate "$WORK/runs/$name" --data "$set" --device "$DEVICE" \
+  seconds=$(left 105)
+  train "$name" "$(left 80)" "$set" --max-time "$(printf '%02d:%02d:%02d' $((seconds / 3600)) $((seconds / 60 % 60)) $((seconds % 60)))" "$@"
+  part "$name-evaluate" "$(left 10)" "$PYTHON" -m gradsculpt evaluate "$WORK/runs/$name" --data "$set" --device "$DEVICE" \
     --cache-dir "$WORK/cache" "${QUICK[@]}"
 }
 
@@ -111,7 +114,7 @@ if [ -n "$SMOKE" ]; then
 else
   CIFAR=$(folder cifar10 cifar10-32) && CIFAR=${CIFAR:+folder:$CIFAR}
   IMAGENETTE=$(folder imagenette imagenette-96) && IMAGENETTE=${IMAGENETTE:+folder:$IMAGENETTE}
-  TABLE=() PARITY=() QUICK=(--quick) TESTS=()
+  TABLE=(--seconds 6) PARITY=() QUICK=(--quick) TESTS=(-k "not a_gpu_computes_what_the_cpu_computes")
   EPOCHS=(--image-size 32 --epochs 4) LENET=(--image-size 32)
   IMAGES=(--image-size 96 --model torchvision:resnet18 --epochs 20 --batch-size 128)
 fi

@@ -205,7 +205,7 @@ def test_the_report_tells_what_there_is_and_how_every_part_ended(tmp_path: Path)
     ]
     subprocess.run(command, check=True, capture_output=True)
     text = (out / "README.md").read_text(encoding="utf-8")
-    assert "| standard | off | 3 | 9 | 4.5 | 10000 | 7.5 | 6000 |" in text
+    assert "| standard | off | 3 | 9 | 4.5 | 22.5 | 10000 | 7.5 | 6000 |" in text
     assert "| lenet-standard | 3 | 5 | 0.5 | - | 0.625 | - | - | - | - |" in text
     assert "| table | ended well | 12 | 200 | - |" in text
     assert "| parity | stopped at its limit | 60 | 60 | the last / line |" in text
@@ -254,20 +254,19 @@ def test_a_part_that_fails_takes_no_other_with_it(tmp_path: Path) -> None:
     assert "## How the parts ended" in output
 
 
-def test_measurements_that_are_stopped_write_what_there_is(tmp_path: Path) -> None:
-    process = gpu_command(tmp_path, "echo begun; sleep 60", "--parts", "parity tests")
-    logs = tmp_path / "work/logs"
-    while not all(
-        (logs / f"{part}.log").is_file() and (logs / f"{part}.log").stat().st_size for part in ("parity", "tests")
-    ):
+def test_measurements_that_are_stopped_write_what_there_is_and_begin_nothing_more(tmp_path: Path) -> None:
+    process = gpu_command(tmp_path, "echo begun; sleep 60", "--parts", "tests paper-lenet")
+    parts = ("tests", "paper-lenet-standard", "paper-lenet-l2-cosine")
+    logs = [tmp_path / f"work/logs/{part}.log" for part in parts]
+    while not all(log.is_file() and log.stat().st_size for log in logs):
         time.sleep(0.05)
     process.terminate()
     output, _ = process.communicate(timeout=30)
     assert process.returncode == 1, output
-    assert told(tmp_path) == dict.fromkeys(("parity", "tests"), "failed with status 143: begun")
+    assert told(tmp_path) == dict.fromkeys(parts, "failed with status 143: begun")
 
 
-def test_a_set_that_is_not_there_is_told_and_the_script_knows_its_arguments(tmp_path: Path) -> None:
+def test_an_argument_that_is_not_known_is_refused() -> None:
     refused = subprocess.run(["bash", str(FOLDER / "gpu.sh"), "--what"], capture_output=True, text=True)
     assert refused.returncode == 2
     assert refused.stderr.startswith("unknown argument --what")
