@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_flatten, tree_map, tree_map_only
+from torch.utils._pytree import tree_leaves, tree_map_only
 
 T = TypeVar("T")
 
@@ -42,7 +42,7 @@ class Place:
     dtype: torch.dtype
 
     def __call__(self, value: T) -> T:
-        """Return a tensor, a copy of a network, or a structure of tensors, here; whole numbers stay whole."""
+        """Return a tensor, a copy of a network, or a structure of them, here; whole numbers stay whole."""
         if isinstance(value, nn.Module):
             return copy.deepcopy(value).to(self.device, self.dtype)
         return tree_map_only(Tensor, self._moved, value)
@@ -71,7 +71,7 @@ class SameNoise(TorchDispatchMode):
         kwargs = dict(kwargs or {})
         if func.overloadpacket.__name__ not in _DRAWING:
             return func(*args, **kwargs)
-        tensors = [leaf for leaf in tree_flatten(args)[0] if isinstance(leaf, Tensor)]
+        tensors = [leaf for leaf in tree_leaves(args) if isinstance(leaf, Tensor)]
         device = tensors[0].device if tensors else torch.device(kwargs.get("device") or "cpu")
         dtype = tensors[0].dtype if tensors else kwargs.get("dtype") or torch.get_default_dtype()
         there, here = Place(torch.device("cpu"), torch.float64), Place(device, dtype)
@@ -80,7 +80,8 @@ class SameNoise(TorchDispatchMode):
         if dtype.is_floating_point:
             kwargs |= dict.fromkeys(kwargs.keys() & {"dtype"}, there.dtype)
         self._calls += 1
-        given = tree_map(lambda leaf: leaf.clone() if isinstance(leaf, Tensor) else leaf, there(list(args)))
+        # In one order of entries, whatever memory format a device has left them in.
+        given = tree_map_only(Tensor, lambda t: t.clone(memory_format=torch.contiguous_format), there(list(args)))
         before = torch.get_rng_state()
         torch.default_generator.manual_seed(self._calls)
         drawn = func(*given, **kwargs)

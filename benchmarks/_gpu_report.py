@@ -127,6 +127,7 @@ def throughput_of(work: Path) -> Iterator[Row]:
             "epochs": len(seconds),
             "first epoch, s": seconds[0] if seconds else None,
             "later epochs, s": later,
+            "300 epochs, min": 300 * later / 60 if later else None,
             "images a second": round(count / later) if count and later else None,
             "decoding, s": float(decoding[1].replace(",", "")) if decoding else None,
             "decoded a second": int(decoding[2].replace(",", "")) if decoding else None,

@@ -169,8 +169,16 @@ def attacks() -> Iterator[tuple[str, Computation]]:
 def metrics() -> Iterator[tuple[str, Computation]]:
     """Yield the scores of every metric, of maps and of models."""
 
+    def moved(model: Any, place: Place) -> Any:
+        def function(x: Tensor) -> Tensor:
+            with Moved(place):
+                return model(x)
+
+        return place(model) if isinstance(model, nn.Module) else function
+
     def compute(each: Any, arguments: dict[str, Any], place: Place) -> Outputs:
-        result = each(**place(arguments) | ({"model": place(arguments["model"])} if "model" in arguments else {}))
+        given = place(arguments)
+        result = each(**given | {name: moved(model, place) for name, model in given.items() if name == "model"})
         return result if isinstance(result, dict) else {each.name: result}
 
     for each in test_metric_laws.ON_MAPS:

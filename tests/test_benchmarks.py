@@ -3,11 +3,13 @@
 import csv
 import importlib
 import json
+import os
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import torch
@@ -94,6 +96,11 @@ def test_a_difference_is_by_the_size_of_the_reference(a: list[float], b: list[fl
     assert load("_alike").difference(torch.tensor(a), torch.tensor(b)) == pytest.approx(expected, rel=1e-5)
 
 
+def fused(like: Tensor, p: float = 0.5) -> Tensor:
+    """Drop as a GPU does."""
+    return torch.native_dropout(like, p, True)[0]
+
+
 DRAWS = {
     "normal": lambda like: torch.empty_like(like).normal_(),
     "uniform": lambda like: torch.empty_like(like).uniform_(-1, 1, generator=torch.Generator().manual_seed(3)),
@@ -102,7 +109,8 @@ DRAWS = {
     "randn like": torch.randn_like,
     "dropout": lambda like: F.dropout(like, 0.4, training=True),
     "module": lambda like: nn.Dropout2d(0.4)(like),
-    "fused dropout": lambda like: torch.native_dropout(like, 0.4, True)[0],
+    "fused dropout": fused,
+    "channels last": lambda like: F.dropout(like.contiguous(memory_format=torch.channels_last), 0.4),
     "leaky": lambda like: F.rrelu(like - 2, training=True),
     "whole": lambda like: torch.randint(5, like.shape, device=like.device).to(like),
     "gumbel": lambda like: F.gumbel_softmax(like, dim=1),
@@ -122,6 +130,18 @@ def test_two_places_draw_the_same_numbers_call_by_call(draw: Any) -> None:
     torch.testing.assert_close(first.double(), other, rtol=1e-5, atol=1e-6)
     assert not torch.equal(first, second)
     assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_dropout_is_the_same_by_the_operations_of_a_cpu_and_of_a_gpu_in_any_memory_format() -> None:
+    x, results, draws = torch.randn(2, 3, 4, 5), [], cast(Any, (F.dropout, fused))
+    for layout in (torch.contiguous_format, torch.channels_last):
+        like = x.contiguous(memory_format=layout)
+        for draw in draws:
+            with load("_alike").SameNoise():
+                results.append(draw(like))
+    for result in results:
+        torch.testing.assert_close(result, results[0], rtol=1e-6, atol=0)
+    assert 0 < int((results[0] == 0).sum()) < x.numel()
 
 
 def test_a_step_on_a_device_is_timed_and_one_that_fails_says_why() -> None:
@@ -185,7 +205,7 @@ def test_the_report_tells_what_there_is_and_how_every_part_ended(tmp_path: Path)
     ]
     subprocess.run(command, check=True, capture_output=True)
     text = (out / "README.md").read_text(encoding="utf-8")
-    assert "| standard | off | 3 | 9 | 4.5 | 10000 | 7.5 | 6000 |" in text
+    assert "| standard | off | 3 | 9 | 4.5 | 22.5 | 10000 | 7.5 | 6000 |" in text
     assert "| lenet-standard | 3 | 5 | 0.5 | - | 0.625 | - | - | - | - |" in text
     assert "| table | ended well | 12 | 200 | - |" in text
     assert "| parity | stopped at its limit | 60 | 60 | the last / line |" in text
@@ -193,3 +213,60 @@ def test_the_report_tells_what_there_is_and_how_every_part_ended(tmp_path: Path)
     assert "| other | failed with status 3 |" in text
     with (out / "throughput.csv").open(encoding="utf-8") as file:
         assert next(csv.DictReader(file))["later epochs, s"] == "4.5"
+
+
+PRETENDING = """#!/usr/bin/env bash
+case "$1" in
+  *_gpu_report.py) exec {python} "$@" ;;
+  *) {rest} ;;
+esac
+"""
+
+
+def gpu_command(tmp_path: Path, rest: str, *words: str) -> subprocess.Popen[str]:
+    """Begin the measurements with a Python that only writes the report, and does something else for all other parts."""
+    python = tmp_path / "python"
+    python.write_text(PRETENDING.format(python=sys.executable, rest=rest))
+    python.chmod(0o755)
+    command = ["bash", str(FOLDER / "gpu.sh"), "--smoke", "--work", str(tmp_path / "work"), *words]
+    environment = {**os.environ, "PYTHON": str(python)}
+    return subprocess.Popen(command, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+
+
+def told(tmp_path: Path) -> dict[str, str]:
+    """Return how each part ended, and the last line of its log."""
+    with (tmp_path / "work/report/parts.csv").open(encoding="utf-8") as file:
+        return {row["part"]: f"{row['ending']}: {row['last line']}" for row in csv.DictReader(file)}
+
+
+def test_a_part_that_fails_takes_no_other_with_it(tmp_path: Path) -> None:
+    process = gpu_command(tmp_path, "echo no such device; exit 3")
+    output, _ = process.communicate(timeout=60)
+    assert process.returncode == 0, output
+    papers = [
+        f"paper-{name}{end}"
+        for name in ("lenet-standard", "lenet-l2-cosine", "imagenette-standard", "imagenette-elastic-net")
+        for end in ("", "-evaluate")
+    ]
+    throughput = ["throughput-standard-graphs-off", "throughput-l2-cosine-graphs-off"]
+    parts = {"table", "parity", "tests", *throughput, *papers}
+    assert told(tmp_path) == dict.fromkeys(parts, "failed with status 3: no such device")
+    assert "## How the parts ended" in output
+
+
+def test_measurements_that_are_stopped_write_what_there_is_and_begin_nothing_more(tmp_path: Path) -> None:
+    process = gpu_command(tmp_path, "echo begun; sleep 60", "--parts", "tests paper-lenet")
+    parts = ("tests", "paper-lenet-standard", "paper-lenet-l2-cosine")
+    logs = [tmp_path / f"work/logs/{part}.log" for part in parts]
+    while not all(log.is_file() and log.stat().st_size for log in logs):
+        time.sleep(0.05)
+    process.terminate()
+    output, _ = process.communicate(timeout=30)
+    assert process.returncode == 1, output
+    assert told(tmp_path) == dict.fromkeys(parts, "failed with status 143: begun")
+
+
+def test_an_argument_that_is_not_known_is_refused() -> None:
+    refused = subprocess.run(["bash", str(FOLDER / "gpu.sh"), "--what"], capture_output=True, text=True)
+    assert refused.returncode == 2
+    assert refused.stderr.startswith("unknown argument --what")
