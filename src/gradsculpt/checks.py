@@ -211,7 +211,7 @@ def labels(y: Labels, batch: int, classes: int | None = None, *, waiting: bool =
 
 
 def at_hand(t: Tensor) -> Values | None:
-    """Return the values of a tensor in the host's memory; None of one on an accelerator, for which to ask is to wait."""
+    """Return the values of a tensor in the host's memory; None of one on an accelerator, where to ask is to wait."""
     if t.device.type != "cpu":
         return None
     t = t.detach()

@@ -22,6 +22,9 @@ class WaitError(Exception):
 class NeverWaits(TorchDispatchMode):
     """Fails at what would wait for the device, if there were one."""
 
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         name, kwargs = func.overloadpacket.__name__, kwargs or {}
         masks = name in ("index", "index_put", "index_put_") and any(
@@ -40,7 +43,7 @@ class NeverWaits(TorchDispatchMode):
 
 class _Tape(NeverWaits):
     def __init__(self) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
+        super().__init__()
         self.entries: list[Callable[[], None]] = []
 
     def called(self, func: Any, args: Any, kwargs: Any) -> Any:
@@ -65,8 +68,13 @@ def recorder(device: torch.device, generators: Iterable[torch.Generator]) -> Any
         tape, kept = _Tape(), Kept()
         with pytest.MonkeyPatch.context() as patched:
             # As on an accelerator, seeds within a graph are those that its generators are given before each replay.
-            rewound = isolation.sow
-            patched.setattr(isolation, "sow", lambda seed, devices: (tape.entries.append(_rewind), rewound(seed, devices)))
+            sow = isolation.sow
+
+            def noted(seed: int, devices: Iterable[str]) -> None:
+                tape.entries.append(_rewind)
+                sow(seed, devices)
+
+            patched.setattr(isolation, "sow", noted)
             for name in ("get_rng_state", "set_rng_state"):
                 patched.setattr(torch, name, _refused)
             try:

@@ -6,11 +6,8 @@ from typing import Any
 
 import pytest
 import torch
-from tests.test_recipes import RECIPES
-from tests.training import small, tape
 from torch import Tensor, nn
 
-from gradsculpt.errors import GradsculptError
 from gradsculpt.objectives import (
     AdversarialTraining,
     CrossEntropy,
@@ -23,6 +20,8 @@ from gradsculpt.objectives import (
 from gradsculpt.penalties import L1, ElasticNet
 from gradsculpt.perturbations import Free
 from gradsculpt.training import Optimization, graphs, module
+from tests.test_recipes import RECIPES
+from tests.training import small, tape
 
 ALIGNMENT = LocalGradientAlignment(l2=0.01, cosine=1.0, eps=0.1)
 
@@ -45,7 +44,7 @@ def taped(monkeypatch: pytest.MonkeyPatch) -> list[graphs.Graphs]:
 
 def unnoisy() -> Any:
     """Return a network without a bias before batch normalisation, whose gradient is 0, but for rounding errors."""
-    network = small.network()
+    network: Any = small.network()
     network[0].bias = None
     return network
 
@@ -63,7 +62,9 @@ def both(
     told: list[str] = []
     networks, logged = [make(), make()], []
     for network, how in zip(networks, ("off", wanted), strict=True):
-        logged.append(small.train(out / how, objective, network, graphs=how, tell=told.append, **{"epochs": 3, **settings}))
+        logged.append(
+            small.train(out / how, objective, network, graphs=how, tell=told.append, **{"epochs": 3, **settings})
+        )
     assert logged[0].keys() == logged[1].keys()
     for name, value in logged[0].items():
         assert logged[1][name] == pytest.approx(value, rel=1e-4, abs=1e-6), name
@@ -88,7 +89,11 @@ OTHERS: dict[str, tuple[Objective, dict[str, Any], int]] = {
     "momentum and weight decay": (ALIGNMENT, {"optimization": Optimization("sgd", 0.05)}, 1),
     "adam": (HessianNorm(0.01), {"optimization": Optimization("adam", 0.01)}, 1),
     "adamw, warm-up, cosine": (CrossEntropy(), {"optimization": Optimization("adamw", 0.01, warmup=1), "epochs": 4}, 1),
-    "step schedule": (CrossEntropy(), {"optimization": Optimization("sgd", 0.1, schedule="step", milestones=(1, 2))}, 1),
+    "step schedule": (
+        CrossEntropy(),
+        {"optimization": Optimization("sgd", 0.1, schedule="step", milestones=(1, 2))},
+        1,
+    ),
     "clipping": (HessianNorm(1.0), {"clip": 0.01}, 1),
     "every second step": (GradientPenalty(L1(0.1), every=2), {"epochs": 4}, 2),
     "share": (GradientPenalty(L1(0.1), share=0.5), {}, 1),
@@ -123,7 +128,7 @@ def test_a_weight_on_its_way_is_taken_step_by_step_and_told_once(taped: list[gra
 
 class _Asks(nn.Sequential):
     def forward(self, x: Tensor) -> Tensor:
-        return super().forward(x) if x.sum() > -1e9 else x  # type: ignore[no-any-return]
+        return super().forward(x) if x.sum() > -1e9 else x  # type: ignore[no-any-return,no-untyped-call]
 
 
 class _Counts(nn.Sequential):
@@ -131,12 +136,12 @@ class _Counts(nn.Sequential):
 
     def forward(self, x: Tensor) -> Tensor:
         self.calls += 1
-        return super().forward(x) * (1 + self.calls % 5)  # type: ignore[no-any-return]
+        return super().forward(x) * (1 + self.calls % 5)  # type: ignore[no-any-return,no-untyped-call]
 
 
 class _Python(nn.Sequential):
     def forward(self, x: Tensor) -> Tensor:
-        return super().forward(x) * (1 + random.random())  # type: ignore[no-any-return]
+        return super().forward(x) * (1 + random.random())  # type: ignore[no-any-return,no-untyped-call]
 
 
 def of_kind(kind: type[nn.Sequential]) -> Callable[[], nn.Module]:
@@ -151,7 +156,8 @@ def hooked() -> nn.Module:
 
 def test_unknown_code_is_recorded_only_if_it_is_trusted(taped: list[graphs.Graphs], tmp_path: Path) -> None:
     assert both(taped, tmp_path, CrossEntropy(), of_kind(_Asks))[1] == [
-        "note: steps are taken one by one, and not as a CUDA graph: _Asks is code that is not known; --graphs on trusts it"
+        "note: steps are taken one by one, and not as a CUDA graph: _Asks is code that is not known; --graphs on "
+        "trusts it"
     ]
     assert "hooks" in both(taped, tmp_path, CrossEntropy(), hooked)[1][0]
     assert taped == []
@@ -180,10 +186,17 @@ def test_what_cannot_be_one_graph_is_said(taped: list[graphs.Graphs], tmp_path: 
 
 @pytest.mark.parametrize(
     ("changed", "word"),
-    [({"world_size": 2}, "several processes"), ({"precision_plugin": SimpleNamespace(scaler=1, precision="16-mixed")}, "scale")],
+    [
+        ({"world_size": 2}, "several processes"),
+        ({"precision_plugin": SimpleNamespace(scaler=1, precision="16-mixed")}, "scale"),
+    ],
 )
 def test_what_no_device_here_has_is_said_too(changed: dict[str, Any], word: str, taped: list[graphs.Graphs]) -> None:
-    usual: dict[str, Any] = {"world_size": 1, "precision_plugin": SimpleNamespace(precision="32"), "accumulate_grad_batches": 1}
+    usual: dict[str, Any] = {
+        "world_size": 1,
+        "precision_plugin": SimpleNamespace(precision="32"),
+        "accumulate_grad_batches": 1,
+    }
     trainer: Any = SimpleNamespace(strategy=SimpleNamespace(root_device=torch.device("cpu")), **usual | changed)
     assert word in str(graphs.obstacle(trainer, small.network(), CrossEntropy(), trusting=True))
 

@@ -6,15 +6,15 @@ from typing import Any
 
 import pytest
 import torch
-from tests.test_recipes import RECIPES
-from tests.training import small
-from tests.training.test_graphs import OTHERS, of_kind, unnoisy, with_dropout
 from torch import Tensor, nn
 
 from gradsculpt.objectives import AdversarialTraining, CrossEntropy, HessianNorm, LocalGradientAlignment, Objective
 from gradsculpt.penalties import L1, ElasticNet
 from gradsculpt.perturbations import Free
 from gradsculpt.training import Optimization, graphs, module
+from tests.test_recipes import RECIPES
+from tests.training import small
+from tests.training.test_graphs import OTHERS, of_kind, unnoisy, with_dropout
 
 pytestmark = [pytest.mark.cuda, pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")]
 
@@ -77,7 +77,7 @@ def test_dropout(objective: Objective, made: list[graphs.Graphs], tmp_path: Path
 
 class _Asks(nn.Sequential):
     def forward(self, x: Tensor) -> Tensor:
-        return super().forward(x) if x.sum() > -1e9 else x  # type: ignore[no-any-return]
+        return super().forward(x) if x.sum() > -1e9 else x  # type: ignore[no-any-return,no-untyped-call]
 
 
 def test_after_a_recording_that_failed_all_goes_on(made: list[graphs.Graphs], tmp_path: Path) -> None:

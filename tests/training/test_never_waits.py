@@ -6,10 +6,6 @@ from typing import Any
 
 import pytest
 import torch
-from tests.test_recipes import RECIPES
-from tests.training import small
-from tests.training.tape import NeverWaits, WaitError
-from tests.training.test_graphs import with_dropout
 from torch import Tensor, nn
 
 from gradsculpt.data import Augment
@@ -31,6 +27,10 @@ from gradsculpt.objectives.alignment import Drawn
 from gradsculpt.penalties import L1, ElasticNet, GroupL21, Harmonization, Penalty, SquaredL2
 from gradsculpt.perturbations import Free, Iterative, Momentum, Noise, OneStep, Perturbation
 from gradsculpt.training import ClassifierModule, Optimization, graphs
+from tests.test_recipes import RECIPES
+from tests.training import small
+from tests.training.tape import NeverWaits, WaitError
+from tests.training.test_graphs import with_dropout
 
 SPACE = InputSpace((0.5,) * 3, (0.25,) * 3)
 SIZE = torch.full((1, 3, 1, 1), 0.05)
@@ -117,7 +117,11 @@ def test_no_step_of_a_recipe_waits(name: str, alone: None) -> None:
 def test_a_student_does_not_wait_for_its_teacher(alone: None) -> None:
     objective = RECIPES["atex"][0].with_teacher(small.network().eval())
     module: Any = ClassifierModule(small.network(), objective, SPACE, Augment(), Optimization(), epochs=2)
-    batch = torch.randn(4, 3, small.SIDE, small.SIDE), torch.tensor([0, 1, 2, 0]), torch.rand(4, 3, small.SIDE, small.SIDE)
+    batch = (
+        torch.randn(4, 3, small.SIDE, small.SIDE),
+        torch.tensor([0, 1, 2, 0]),
+        torch.rand(4, 3, small.SIDE, small.SIDE),
+    )
     module.training_step(batch, 0).backward()
     with never():
         module.training_step(batch, 1).backward()
@@ -125,18 +129,18 @@ def test_a_student_does_not_wait_for_its_teacher(alone: None) -> None:
 
 class _Asks(nn.Sequential):
     def forward(self, x: Tensor) -> Tensor:
-        return super().forward(x) if x.sum() > -1e9 else x  # type: ignore[no-any-return]
+        return super().forward(x) if x.sum() > -1e9 else x  # type: ignore[no-any-return,no-untyped-call]
 
 
 class _Draws(nn.Sequential):
     def forward(self, x: Tensor) -> Tensor:
         torch.get_rng_state()
-        return super().forward(x)  # type: ignore[no-any-return]
+        return super().forward(x)  # type: ignore[no-any-return,no-untyped-call]
 
 
 class _Tells(nn.Sequential):
     def forward(self, x: Tensor) -> Tensor:
-        return super().forward(x + torch.tensor([0.0]))  # type: ignore[no-any-return]
+        return super().forward(x + torch.tensor([0.0]))  # type: ignore[no-any-return,no-untyped-call]
 
 
 @pytest.mark.parametrize("kind", [_Asks, _Draws, _Tells])

@@ -94,8 +94,8 @@ class Objective(ABC):  # noqa: B024 - its kinds, not it, have abstract methods
         """Return what a step depends on: moments of equal phases have equal objectives. None if each has its own."""
         if _defines_later(type(self), "at", "phase"):
             return None  # one's own `at`, of which no more is known
-        parts = [value for value in vars(self).values() if isinstance(value, Setting)]
-        phases = tuple(part.phase(moment) for part in (*parts, *self.members))
+        settings = [value.phase(moment) for value in vars(self).values() if isinstance(value, Setting)]
+        phases = (*settings, *(member.phase(moment) for member in self.members))
         return None if None in phases else phases
 
     def at(self, moment: Moment) -> "Objective":

@@ -139,8 +139,14 @@ class PixelBounds(_Constant):
         return _bounds(_space_for(self, moment, "pass bounds=space.bounds"))
 
 
-# One tensor for all steps, as it is brought to the device of the images once.
-_pixels, _bounds = cache(InputSpace.pixels), cache(InputSpace.bounds.fget)  # type: ignore[arg-type]
+@cache
+def _pixels(space: InputSpace, eps: float) -> Tensor:
+    return space.pixels(eps)  # one tensor for all steps, as it is brought to the device of the images once
+
+
+@cache
+def _bounds(space: InputSpace) -> tuple[Tensor, Tensor]:
+    return space.bounds
 
 
 def _space_for(setting: Setting, moment: Moment, instead: str) -> InputSpace:

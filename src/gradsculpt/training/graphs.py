@@ -1,4 +1,4 @@
-"""Whole training steps as CUDA graphs: recorded once, and replayed without the host, which is slower than the device."""
+"""Whole training steps as CUDA graphs: recorded once, and replayed without the host, which is slower."""
 
 import math
 from collections import Counter
@@ -48,7 +48,8 @@ def obstacle(trainer: Trainer, network: nn.Module, objective: Objective, *, trus
 
     Args:
         trainer: The trainer of the training.
-        network, objective: What is trained with what.
+        network: What is trained.
+        objective: What it is trained with.
         trusting: Whether code that is not of this package and of libraries that are known counts as fit: what it
             decides by Python, at each step anew, a recording would repeat as it was the first time.
     """
@@ -223,7 +224,7 @@ class Graphs:
         Where that cannot be done, or the two differ, it stays the step as it is.
         """
         before, base = [tensor.clone() for tensor in self._changed], self._loss().clone()
-        why, waits, sown = None, None, times_sown(str(inputs[0].device))
+        waits, sown = None, times_sown(str(inputs[0].device))
         with _told_of_waits(inputs[0].device):
             try:
                 self._step(inputs, objective)

@@ -137,8 +137,8 @@ class TrainSettings:
         threads: CPU threads; by default OMP_NUM_THREADS, or one for each core that the machine, the
             affinity of the process and the quota of its container leave.
         channels_last: Memory layout of images and weights; faster for most networks.
-        graphs: Whether training steps are recorded as CUDA graphs and replayed, which spares the host's time: auto, where
-            that is known to be exact; on, wherever it can be done; off.
+        graphs: Whether training steps are recorded as CUDA graphs and replayed, which spares the host's time: auto,
+            where that is known to be exact; on, wherever it can be done; off.
         tensorboard: Also log for TensorBoard (extra gradsculpt[tensorboard]).
         max_time: Stop in good order before so much time has passed since the command was called, reading images and
             getting ready included: 00:08:00, 1:00:00:00 with days, or 90s, 8m, 1h30m. The run can be used, and resumed.
