@@ -17,7 +17,7 @@ SOURCE = Path(gradsculpt.__file__).parent
 ROWS: tuple[frozenset[str], ...] = tuple(
     frozenset(row.split())
     for row in (
-        "errors extensions checks inputs files locks machine runs wording numerics process progress fingerprint "
+        "errors extensions devices checks inputs files locks machine runs wording numerics process progress fingerprint "
         "configuration graph eager dispatch kernels diagnosis gradients outputs isolation lettering drawing notebook",
         "penalties perturbations",
         "attributions objectives",
@@ -32,6 +32,7 @@ ROWS: tuple[frozenset[str], ...] = tuple(
 
 SAME_ROW = frozenset(
     {
+        ("checks", "devices"),
         ("checks", "errors"),
         ("configuration", "errors"),
         ("drawing", "lettering"),
@@ -48,7 +49,7 @@ SAME_ROW = frozenset(
         ("inputs", "errors"),
         ("inputs", "checks"),
         ("gradients", "errors"),
-        ("gradients", "checks"),
+        ("gradients", "devices"),
         ("gradients", "dispatch"),
         ("gradients", "kernels"),
         ("gradients", "diagnosis"),

@@ -15,13 +15,12 @@ import torch
 from torch import Tensor
 from torch.utils.weak import WeakIdKeyDictionary
 
+from gradsculpt.devices import Values, at_hand, placed
 from gradsculpt.errors import ArgumentError
 from gradsculpt.wording import counted
 
 Labels = Tensor | npt.NDArray[np.integer] | Sequence[int] | int
 """One class index for each image, or a single one for all of them."""
-
-Values = npt.NDArray[Any]
 
 _ENDLESS, _LONG = 2**63, 80
 _SAID: dict[Any, str] = {
@@ -208,28 +207,6 @@ def labels(y: Labels, batch: int, classes: int | None = None, *, waiting: bool =
         fitting = "from 0 on" if classes is None else f"from 0 to {classes - 1}"
         raise ArgumentError(f"class indices run from {low} to {high} {known}; pass indices {fitting}.")
     return indices
-
-
-def at_hand(t: Tensor) -> Values | None:
-    """Return the values of a tensor in the host's memory; None of one on an accelerator, where to ask is to wait."""
-    if t.device.type != "cpu":
-        return None
-    t = t.detach()
-    return (t.float() if t.dtype is torch.bfloat16 else t).numpy()
-
-
-def placed(value: Tensor, like: Tensor) -> Tensor:
-    """Return a setting on the device and in the precision of images; it goes to another device once, as that waits."""
-    if value.device == like.device:
-        return value.to(like.dtype)
-    key = (value._version, like.device, like.dtype)
-    kept = _elsewhere.get(value)
-    if kept is None or kept[0] != key:
-        kept = _elsewhere[value] = key, value.to(like)
-    return kept[1]
-
-
-_elsewhere: MutableMapping[Tensor, tuple[Any, Tensor]] = WeakIdKeyDictionary()
 
 
 def not_empty(name: str, count: int) -> None:

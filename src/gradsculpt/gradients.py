@@ -10,7 +10,7 @@ from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 from torch.autograd.graph import GradientEdge
 
-from gradsculpt.checks import at_hand
+from gradsculpt.devices import at_hand
 from gradsculpt.diagnosis import explained, refuse_dead_ends, refuse_severed
 from gradsculpt.graph import history
 from gradsculpt.kernels import Reading, primitive, twice_differentiable

@@ -128,7 +128,7 @@ def test_a_weight_on_its_way_is_taken_step_by_step_and_told_once(taped: list[gra
 
 class _Asks(nn.Sequential):
     def forward(self, x: Tensor) -> Tensor:
-        return super().forward(x) if x.sum() > -1e9 else x  # type: ignore[no-any-return,no-untyped-call]
+        return super().forward(x) if x.sum() > -1e9 else x  # type: ignore[no-untyped-call]
 
 
 class _Counts(nn.Sequential):
@@ -136,12 +136,12 @@ class _Counts(nn.Sequential):
 
     def forward(self, x: Tensor) -> Tensor:
         self.calls += 1
-        return super().forward(x) * (1 + self.calls % 5)  # type: ignore[no-any-return,no-untyped-call]
+        return super().forward(x) * (1 + self.calls % 5)  # type: ignore[no-untyped-call]
 
 
 class _Python(nn.Sequential):
     def forward(self, x: Tensor) -> Tensor:
-        return super().forward(x) * (1 + random.random())  # type: ignore[no-any-return,no-untyped-call]
+        return super().forward(x) * (1 + random.random())  # type: ignore[no-untyped-call]
 
 
 def of_kind(kind: type[nn.Sequential]) -> Callable[[], nn.Module]:

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from gradsculpt import checks
+from gradsculpt.devices import placed
 from gradsculpt.errors import ArgumentError
 from gradsculpt.isolation import undisturbed
 from gradsculpt.objectives.base import DataTerm, Requirements
@@ -76,7 +77,7 @@ class AdversarialTraining(DataTerm):
             perturbed = passes.x + delta
             if self.bounds is not None:
                 low, high = resolved(self.bounds)
-                perturbed = perturbed.clamp(*(checks.placed(end, perturbed) for end in (low, high)))
+                perturbed = perturbed.clamp(*(placed(end, perturbed) for end in (low, high)))
         if self.perturbation.needs_backward:
             state = {**state, "inputs": perturbed.requires_grad_()}
         return passes.logits(perturbed), state

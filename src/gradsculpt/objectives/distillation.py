@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from gradsculpt import checks
+from gradsculpt.devices import placed
 from gradsculpt.errors import ArgumentError
 from gradsculpt.gradients import Model
 from gradsculpt.inputs import in_precision_of
@@ -110,7 +111,7 @@ class _WithTeacher(ExplanationDistillation):
         """Return the weighted divergence."""
         maps = self._maps(passes)
         size = checks.broadcast("eps", cast(Size, resolved(self.eps)), maps)
-        positions = checks.placed(_in_order(self.positions), maps)
+        positions = placed(_in_order(self.positions), maps)
         drawn = torch.randint(len(positions), (len(maps), 1, 1, 1), generator=passes.generator, device=maps.device)
         along = passes.x.detach() + positions[drawn] * size * maps
         across = _without(size * passes.uniform(), maps)

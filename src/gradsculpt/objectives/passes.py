@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from gradsculpt import checks
+from gradsculpt.devices import at_hand
 from gradsculpt.gradients import Model, Recording, differentiable, input_gradient
 from gradsculpt.outputs import class_logits, logits_at, two_sided
 from gradsculpt.perturbations import State
@@ -58,7 +59,7 @@ class Passes:
         checks.images("x", x)
         self.model, self.x, self.attention = model, differentiable(x), attention
         labels = checks.labels(y, len(x), waiting=False)
-        values = checks.at_hand(labels)
+        values = at_hand(labels)
         self._classes = 0 if values is None else int(values.max()) + 1
         self.y = labels.to(x.device)
         self._generator, self._recorded = generator, recorded

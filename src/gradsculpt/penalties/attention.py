@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from gradsculpt import checks
+from gradsculpt.devices import at_hand, placed
 from gradsculpt.errors import ArgumentError
 from gradsculpt.numerics import in_range, per_sample, unit, wide
 from gradsculpt.penalties.base import Penalty, Size, stride
@@ -74,7 +75,7 @@ class Harmonization(Penalty):
         On an accelerator, where to look at all entries would be to wait, what cannot be had is NaN.
         """
         denominator = 1 + 2 * stride(step, v) * self._weights(v)
-        if (unfit := checks.at_hand(denominator <= 0)) is not None and unfit.any():
+        if (unfit := at_hand(denominator <= 0)) is not None and unfit.any():
             raise ArgumentError(
                 f"step={step!r} is too long for a penalty with negative weights: the proximal map does not exist. "
                 "Take a shorter step or pass positive=True."
@@ -84,7 +85,7 @@ class Harmonization(Penalty):
     def conjugate_prox(self, v: Tensor, step: Size) -> Tensor:
         """Return the proximal map of h; refuse negative entries of A~, where h is infinite everywhere; see `prox`."""
         step, weights = stride(step, v), self._weights(v)
-        if (unfit := checks.at_hand(weights < 0)) is not None and unfit.any():
+        if (unfit := at_hand(weights < 0)) is not None and unfit.any():
             raise ArgumentError(
                 "this penalty has negative weights, so its conjugate is infinite and has no proximal map. "
                 "Pass positive=True, or seek the perturbation with OneStep, which needs none."
@@ -98,7 +99,7 @@ class Harmonization(Penalty):
                 "have; a folder of images has if maps, masks or boxes lie in its attention/, as "
                 "attention/train/cat/x.png for train/cat/x.jpg), or bind them with penalty.given(attention)."
             )
-        attention = checks.placed(self.attention, like)
+        attention = placed(self.attention, like)
         # A map without its channel dimension would broadcast too, as channels of one image.
         sizes = zip(attention.shape, like.shape, strict=False)
         if attention.ndim != like.ndim or any(a not in (1, b) for a, b in sizes):

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from gradsculpt import checks
+from gradsculpt.devices import at_hand, placed
 from gradsculpt.errors import ArgumentError
 from gradsculpt.numerics import in_range, per_sample, unit, wide
 
@@ -180,7 +181,7 @@ def matching(size: Size, like: Tensor) -> Size:
             f"a size of shape {list(size.shape)} does not broadcast to maps of shape {list(like.shape)}; pass a "
             "number, or one a channel as [1, C, 1, 1]."
         )
-    return checks.placed(size, like)
+    return placed(size, like)
 
 
 def stride(step: Size, like: Tensor) -> Size:
@@ -188,7 +189,7 @@ def stride(step: Size, like: Tensor) -> Size:
 
     Of a tensor on an accelerator, for which it would have to wait, entries that are not positive become NaN instead.
     """
-    if isinstance(step, Tensor) and checks.at_hand(step) is None:
+    if isinstance(step, Tensor) and at_hand(step) is None:
         step = torch.where(step > 0, step, torch.nan)
     else:
         checks.positive("step", step)

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from gradsculpt.checks import at_hand
+from gradsculpt.devices import at_hand
 from gradsculpt.errors import RunError
 
 
