@@ -216,13 +216,15 @@ class ClassifierModule(LightningModule):
     def on_validation_epoch_start(self) -> None:
         """Begin to count the images, and those that are classified rightly."""
         self._counts = torch.zeros(2, dtype=torch.long, device=self.device)
+        self._lost = torch.zeros((), device=self.device)
 
     def validation_step(self, batch: tuple[Tensor, Tensor, Tensor | None], batch_idx: int) -> None:
         """Count, measure the cross entropy and, on the first batch, the sparsity of the gradient maps."""
         x, y, _ = batch
         logits = two_sided(logits_at(self.network, x))
-        self._counts += torch.stack([(logits.argmax(dim=1) == y).sum(), y.new_tensor(len(y))])
-        self.log("val_cross_entropy", F.cross_entropy(logits, y), batch_size=len(y), sync_dist=True)
+        right = (logits.argmax(dim=1) == y).sum()
+        self._counts += torch.stack([right, torch.full_like(right, len(y))])
+        self._lost += F.cross_entropy(logits, y, reduction="sum")
         if batch_idx == 0:
             few = slice(_MAPS_A_VALIDATION)
             maps = heatmap(self._gradient(self.network, x[few], y[few]), clip=100.0)
@@ -232,6 +234,7 @@ class ClassifierModule(LightningModule):
         """Log the accuracy in all processes together; from counts, so that equal ones are equal to the last digit."""
         right, count = self.trainer.strategy.reduce(self._counts, reduce_op="sum")
         self.log("val_accuracy", right / count, prog_bar=True, sync_dist=True)
+        self.log("val_cross_entropy", self.trainer.strategy.reduce(self._lost, reduce_op="sum") / count, sync_dist=True)
 
     @property
     def _optimizer(self) -> Optimizer:
