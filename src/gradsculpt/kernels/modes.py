@@ -85,9 +85,9 @@ def _on_gpu(call: Call, name: str) -> Any:
     z = call["input"]
     if not gpu.runs(z):
         return NotImplemented
-    from gradsculpt.kernels.gpu.activation import activation
+    from gradsculpt.kernels.gpu.activation import activation, overwritten
 
-    return activation(z if call.overwritten is None else z.clone(), name)
+    return activation(z, name) if call.overwritten is None else overwritten(z, name)
 
 
 def softplus_for_relu(beta: float) -> Dispatch:

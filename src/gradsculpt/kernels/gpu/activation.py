@@ -9,11 +9,19 @@ from torch.autograd import Function
 
 from gradsculpt.kernels.gpu import curve
 from gradsculpt.kernels.gpu.curve import Kind
+from gradsculpt.kernels.gpu.layout import dense
 
 
 def activation(z: Tensor, name: str, beta: float = 1.0) -> Any:
     """Return softplus, silu or gelu of every entry, differentiable to any order."""
-    return _Activation.apply(z, Kind(name, beta))[0]
+    return _Activation.apply(z, Kind(name, beta), False)[0]
+
+
+def overwritten(z: Tensor, name: str) -> Any:
+    """Return the same, written over z; `NotImplemented` if z shows a part of something else, or has gaps."""
+    if z._is_view() or dense(z) is not z:
+        return NotImplemented
+    return _Activation.apply(z, Kind(name), True)[0]
 
 
 class _Activation(Function):
@@ -25,23 +33,26 @@ class _Activation(Function):
     """
 
     @staticmethod
-    def forward(ctx: Any, z: Tensor, kind: Kind) -> tuple[Tensor, Tensor, Tensor]:
+    def forward(ctx: Any, z: Tensor, kind: Kind, overwrite: bool) -> tuple[Tensor, Tensor, Tensor]:
         slope, same = (z.new_empty(()).expand(z.shape) for _ in range(2))
-        ctx.save_for_backward(z, slope, same)
+        kept = z.clone() if overwrite else z
+        ctx.save_for_backward(kept, slope, same)
         ctx.kind = kind
         ctx.set_materialize_grads(False)
-        return curve.value(z, kind), slope, same
+        if overwrite:
+            ctx.mark_dirty(z)
+        return curve.value(kept, kind, z if overwrite else torch.empty_like(dense(z))), slope, same
 
     @staticmethod
-    def backward(ctx: Any, g: Tensor | None, c: Tensor | None, more: Tensor | None) -> tuple[Tensor | None, None]:
+    def backward(ctx: Any, g: Tensor | None, c: Tensor | None, more: Tensor | None) -> tuple[Tensor | None, None, None]:
         z, slope, same = ctx.saved_tensors
         if g is None and c is None:
-            return more, None
+            return more, None, None
         if not torch.is_grad_enabled():
-            return curve.bent(z, g, c, more, ctx.kind), None
+            return curve.bent(z, g, c, more, ctx.kind), None, None
         if c is None and more is None:
-            return _Straight.apply(g, z.detach(), slope, same, ctx.kind), None
-        return _Bent.apply(g, c, more, z.detach(), slope, same, ctx.kind), None
+            return _Straight.apply(g, z.detach(), slope, same, ctx.kind), None, None
+        return _Bent.apply(g, c, more, z.detach(), slope, same, ctx.kind), None, None
 
 
 class _Straight(Function):

@@ -28,12 +28,10 @@ class Kind(NamedTuple):
     beta: float = 1.0
 
 
-def value(z: Tensor, kind: Kind) -> Tensor:
-    """Return f, in the layout of z."""
-    z = dense(z)
-    result = torch.empty_like(z)
-    _launch(_value, kind, z, result)
-    return result
+def value(z: Tensor, kind: Kind, to: Tensor) -> Tensor:
+    """Write f to a tensor that is dense, and return it."""
+    _launch(_value, kind, beside(z, to), to)
+    return to
 
 
 def bent(z: Tensor, g: Tensor | None, c: Tensor | None, more: Tensor | None, kind: Kind) -> Tensor:
