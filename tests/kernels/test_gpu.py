@@ -76,15 +76,47 @@ def laid_out(layout: torch.memory_format, t: Tensor) -> Tensor:
     return t.contiguous(memory_format=layout) if t.ndim == 4 else t
 
 
+ACTIVATIONS: dict[str, tuple[Callable[[Tensor], Tensor], Callable[[Tensor], Tensor]]] = {
+    "softplus": (lambda z: F.softplus(z, 3.0), lambda z: (1 + (3 * z).exp()).log() / 3),
+    "silu": (F.silu, lambda z: z / (1 + (-z).exp())),
+    "silu in place": (lambda z: F.silu(1 * z, inplace=True), lambda z: z / (1 + (-z).exp())),
+    "gelu": (F.gelu, lambda z: z * (1 + (z / 2**0.5).erf()) / 2),
+}
+
+
 @computed
-@orders
-def test_softplus(shape: tuple[int, ...], layout: torch.memory_format, order: int) -> None:
+@pytest.mark.parametrize("name", ACTIVATIONS)
+@pytest.mark.parametrize(("shape", "layout", "order"), [ORDERS[0], ORDERS[2], *ORDERS[-7::3], ORDERS[-1]], ids=str)
+def test_activations(name: str, shape: tuple[int, ...], layout: torch.memory_format, order: int) -> None:
     def ours(z: Tensor) -> list[Tensor]:
         with twice_differentiable(Reading()):
-            return [F.softplus(z, 3.0)]
+            result = ACTIVATIONS[name][0](z)
+        assert "_Activation" in type(result.grad_fn).__name__
+        return [result]
 
     z = laid_out(layout, 2 * random(*shape, seed=1))
-    agrees(ours, lambda z: [(1 + (3 * z).exp()).log() / 3], [z], order)
+    agrees(ours, lambda z: [ACTIVATIONS[name][1](z)], [z], order)
+
+
+@computed
+def test_what_is_overwritten_is_overwritten() -> None:
+    z = random(2, 3, 4, 5, seed=1).float().to(DEVICE).requires_grad_()
+    with twice_differentiable(Reading()):
+        whole, part = 1 * z, 1 * z
+        assert F.silu(whole, inplace=True) is whole
+        F.silu(part[:, 1], inplace=True)  # shows a part of another tensor, which has to change as well
+    expected = torch.stack([z[:, 0], F.silu(z[:, 1]), z[:, 2]], 1)
+    for found, plain in ((whole, F.silu(z)), (part, expected)):
+        torch.testing.assert_close(found, plain)
+        torch.testing.assert_close(*(torch.autograd.grad(t.square().sum(), z)[0] for t in (found, plain)))
+
+
+@computed
+def test_the_other_gelu_is_left_alone() -> None:
+    z = random(3, 4, seed=1).float().to(DEVICE).requires_grad_()
+    with twice_differentiable(Reading()):
+        found = F.gelu(z, approximate="tanh")
+    torch.testing.assert_close(found, F.gelu(z, approximate="tanh"))
 
 
 @computed
@@ -113,7 +145,7 @@ NORMS: dict[str, Callable[..., Tensor]] = {
 }
 
 
-def plain_norm(x: Tensor, w: Tensor, b: Tensor, kind: str = "all") -> Tensor:
+def plain_norm(x: Tensor, w: Tensor, b: Tensor, *, kind: str = "all") -> Tensor:
     one = (1, -1, *[1] * (x.ndim - 2))
     y = primitives.standardised(x, (0, *range(2, x.ndim)), 1e-3)
     y = y * w.view(one) if kind != "bare" else y + 0 * w.sum()

@@ -125,7 +125,7 @@ class Dispatch(TorchFunctionMode):
         if target is None:
             return answer
         if not self._substitute or target._is_view():
-            return target.copy_(answer)
+            return answer if answer is target else target.copy_(answer)
         if answer is not target:  # as of dropout in evaluation mode
             self._answers[id(target)] = (target, answer)
         return answer

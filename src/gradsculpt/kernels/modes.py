@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from gradsculpt.dispatch import Call, Dispatch
-from gradsculpt.kernels import normalisation, primitives
+from gradsculpt.kernels import gpu, normalisation, primitives
 from gradsculpt.kernels.attention import attention
 from gradsculpt.kernels.batch_norm import batch_norm
 from gradsculpt.kernels.convolution import Reading, conv2d
@@ -61,6 +61,8 @@ def twice_differentiable(reading: Reading) -> Dispatch:
             **_PRIMITIVE,
             "conv2d": partial(conv2d, reading),
             "softplus": lambda call: softplus(call["input"], call["beta"]),
+            "silu": _silu,
+            "gelu": _gelu,
             "batch_norm": partial(batch_norm, reading),
             "layer_norm": normalisation.layer_norm,
             "instance_norm": normalisation.instance_norm,
@@ -68,6 +70,24 @@ def twice_differentiable(reading: Reading) -> Dispatch:
             "flatten": flatten,
         }
     )
+
+
+def _silu(call: Call) -> Any:
+    return _on_gpu(call, "silu")
+
+
+def _gelu(call: Call) -> Any:
+    return _on_gpu(call, "gelu") if call["approximate"] in (None, "none") else NotImplemented
+
+
+def _on_gpu(call: Call, name: str) -> Any:
+    """Return an activation by the kernels of a GPU, where they run: PyTorch's second derivative is many operations."""
+    z = call["input"]
+    if not gpu.runs(z):
+        return NotImplemented
+    from gradsculpt.kernels.gpu.activation import activation, overwritten
+
+    return activation(z, name) if call.overwritten is None else overwritten(z, name)
 
 
 def softplus_for_relu(beta: float) -> Dispatch:

@@ -52,9 +52,9 @@ def softplus(z: Tensor, beta: float) -> Any:
     if has_torch_function_unary(z):  # or it would be hidden from modes that look for activations
         return handle_torch_function(softplus, (z,), z, beta)
     if gpu.runs(z):
-        from gradsculpt.kernels.gpu import softplus as fused
+        from gradsculpt.kernels.gpu.activation import activation
 
-        return fused.softplus(z, beta)
+        return activation(z, "softplus", beta)
     return _Softplus.apply(z, beta)[0]
 
 

@@ -38,7 +38,8 @@ def _works(device: torch.device) -> bool:
     try:
         from gradsculpt.kernels.gpu import curve
 
-        curve.value(torch.zeros(1, device=device), 1.0)
+        one = torch.zeros(1, device=device)
+        curve.value(one, curve.Kind("softplus"), one)
     except Exception as error:  # whatever goes wrong in a compiler: the plain form still works
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         warnings.warn(
