@@ -108,7 +108,7 @@ def _decoded(file: Path, size: int) -> "tuple[Bytes, tuple[int, int]] | DataErro
 
 def _started() -> "subprocess.Popen[bytes]":
     pipe, nowhere = subprocess.PIPE, subprocess.DEVNULL
-    command = [sys.executable, "-c", _START.format(path=sys.path)]
+    command = [sys.executable or "", "-c", _START.format(path=sys.path)]
     one = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
     return subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=nowhere, env={**os.environ, **one})
 
