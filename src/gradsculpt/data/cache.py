@@ -134,7 +134,9 @@ def _settled(place: Path, key: str) -> Cached | None:
     return None
 
 
-def ordered(function: Callable[[Item], Result], items: Iterable[Item], ahead: int = _AT_ONCE) -> Generator[Result, None, None]:
+def ordered(
+    function: Callable[[Item], Result], items: Iterable[Item], ahead: int = _AT_ONCE
+) -> Generator[Result, None, None]:
     """Yield `function(item)` for each item in turn, computed by `workers()` threads, `ahead` at most in advance.
 
     Example:
