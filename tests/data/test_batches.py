@@ -204,7 +204,7 @@ class Augmented(ClassifierModule):
 
     seen: list[Tensor]
 
-    def training_step(self, batch: tuple[Tensor, Tensor, Tensor | None], batch_idx: int) -> Tensor:
+    def training_step(self, batch: tuple[Tensor, Tensor, Tensor | None], batch_idx: int) -> Tensor | None:
         self.seen.append(batch[0].clone())
         return super().training_step(batch, batch_idx)
 

@@ -184,3 +184,35 @@ def test_a_full_disk_is_an_error_and_no_crash(tmp_path: Path, monkeypatch: pytes
     with pytest.raises(DataError, match="No space left"):
         read(tmp_path, Source(300))
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("ahead", [1, 2, 7, 1000])
+def test_results_come_in_order_and_no_more_are_begun_than_may_wait(ahead: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OMP_NUM_THREADS", "3")
+    begun = list[int]()
+
+    def slow(item: int) -> int:
+        begun.append(item)
+        time.sleep(0.001 * (item % 3))
+        return item * item
+
+    for index, result in enumerate(cache.ordered(slow, range(30), ahead)):
+        assert result == index * index
+        assert len(begun) <= index + ahead
+    assert sorted(begun) == list(range(30))
+
+
+def test_a_reader_that_is_left_finishes_what_is_begun_and_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OMP_NUM_THREADS", "2")
+    begun, before, hold = list[int](), threading.active_count(), threading.Event()
+
+    def slow(item: int) -> int:
+        begun.append(item)
+        hold.wait(0 if item == 0 else 0.05)
+        return item
+
+    results = cache.ordered(slow, range(200), 100)
+    assert next(results) == 0
+    results.close()
+    assert threading.active_count() == before
+    assert len(begun) < 100

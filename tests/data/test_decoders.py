@@ -119,9 +119,9 @@ def test_the_work_of_a_killed_process_is_done_all_the_same(
             check(decode, files, 16)
 
 
-@pytest.mark.parametrize("command", ["/nowhere/python", "/bin/false"])
+@pytest.mark.parametrize("command", ["/nowhere/python", "/bin/false", "", None])
 def test_without_an_interpreter_the_thread_decodes(
-    command: str, files: list[Path], started: list["subprocess.Popen[bytes]"], monkeypatch: pytest.MonkeyPatch
+    command: str | None, files: list[Path], started: list["subprocess.Popen[bytes]"], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sys, "executable", command)
     with Decoders(MANY, 2) as decode:

@@ -183,6 +183,31 @@ def test_no_batch_waits_for_the_device(augment: Augment | None) -> None:
         torch.cuda.set_sync_debug_mode("default")
 
 
+@pytest.mark.cuda
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize("zoom", [(1.0, 1.0), (0.8, 1.2)])
+def test_batches_read_ahead_are_sent_without_a_wait(zoom: tuple[float, float]) -> None:
+    device, images, augment = torch.device("cuda", 0), image_set(400, 16, 16, "bytes"), Augment(zoom=zoom)
+    batches = loader(images, 32, shuffle=True, ahead=device)
+
+    def sent_and_changed(batch: Batch) -> Tensor:
+        assert batch.images.is_pinned()
+        here, maps = (None if t is None else t.to(device, non_blocking=True) for t in (batch.images, batch.attention))
+        assert here is not None
+        changed, _ = augment(here, maps, torch.Generator().manual_seed(1))
+        return to_input(changed, SPACE)
+
+    for batch in batches:
+        sent_and_changed(batch)
+    torch.cuda.synchronize()
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        for batch in batches:
+            sent_and_changed(batch)
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+
+
 class NoWaiting(TorchDispatchMode):
     """Refuses what has to wait for a device, if the tensors are on one."""
 

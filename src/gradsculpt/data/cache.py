@@ -7,7 +7,7 @@ import time
 import uuid
 import warnings
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, suppress
 from dataclasses import asdict, dataclass
@@ -134,7 +134,9 @@ def _settled(place: Path, key: str) -> Cached | None:
     return None
 
 
-def ordered(function: Callable[[Item], Result], items: Iterable[Item], ahead: int = _AT_ONCE) -> Iterator[Result]:
+def ordered(
+    function: Callable[[Item], Result], items: Iterable[Item], ahead: int = _AT_ONCE
+) -> Generator[Result, None, None]:
     """Yield `function(item)` for each item in turn, computed by `workers()` threads, `ahead` at most in advance.
 
     Example:

@@ -42,10 +42,7 @@ class Decoders:
 
     def __init__(self, files: int, processes: int) -> None:
         self._idle: queue.SimpleQueue[subprocess.Popen[bytes]] = queue.SimpleQueue()
-        if files >= _FEW and processes > 1:
-            for _ in range(processes):
-                with suppress(OSError):  # no more processes may be had, or there is no interpreter of its own
-                    self._idle.put(_started())
+        self._count = processes if files >= _FEW and processes > 1 else 0
 
     def __call__(self, files: Sequence[Path], size: int) -> "list[tuple[Bytes, tuple[int, int]] | DataError]":
         """Return what `decode_with_size` returns or raises for each file."""
@@ -67,6 +64,9 @@ class Decoders:
         ]
 
     def __enter__(self) -> "Decoders":
+        with suppress(OSError):  # no more processes may be had, or there is no interpreter of its own
+            for _ in range(self._count):
+                self._idle.put(_started())
         return self
 
     def __exit__(
@@ -108,7 +108,7 @@ def _decoded(file: Path, size: int) -> "tuple[Bytes, tuple[int, int]] | DataErro
 
 def _started() -> "subprocess.Popen[bytes]":
     pipe, nowhere = subprocess.PIPE, subprocess.DEVNULL
-    command = [sys.executable, "-c", _START.format(path=sys.path)]
+    command = [sys.executable or "", "-c", _START.format(path=sys.path)]
     one = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
     return subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=nowhere, env={**os.environ, **one})
 

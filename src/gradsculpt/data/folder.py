@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import chain
@@ -176,8 +176,9 @@ def _rows(
 
     step = min(_MOST_TOGETHER, max(1, _TOGETHER // (3 * request.size**2)))
     shares = (range(start, min(start + step, len(names))) for start in range(0, len(names), step))
-    with decoders:
-        yield from _judged(chain.from_iterable(ordered(read, shares, 2 * workers())), listing, names, request)
+    # Threads end before the processes that work for them, however this ends.
+    with decoders, closing(ordered(read, shares, 2 * workers())) as results:
+        yield from _judged(chain.from_iterable(results), listing, names, request)
 
 
 def _judged(
