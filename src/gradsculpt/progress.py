@@ -27,7 +27,7 @@ _IN_UNITS = re.compile("".join(rf"(?:([0-9]+(?:\.[0-9]+)?){unit})?" for unit in 
 _BY_CLOCK = re.compile(r"(?:([0-9]+):([01]?[0-9]|2[0-3])|([0-9]+)):([0-5][0-9]):([0-5][0-9])")
 
 
-def seconds(text: str) -> float:
+def seconds(text: str, name: str = "time") -> float:
     """Return a time that is given with units or as a clock shows it; raise `ArgumentError` if it is none.
 
     Example:
@@ -44,8 +44,8 @@ def seconds(text: str) -> float:
     total = sum(float(part or 0) * unit for part, unit in zip(parts, _UNITS.values(), strict=False))
     if not 0 < total < float("inf"):
         raise ArgumentError(
-            f"{text!r} is no time that work could take; pass hours, minutes and seconds as 00:08:00, days before them "
-            "as 1:00:00:00, or numbers with units as 90s, 8m or 1h30m."
+            f"{name}={text} is no time that work could take; pass hours, minutes and seconds as 00:08:00, days before "
+            "them as 1:00:00:00, or numbers with units as 90s, 8m or 1h30m."
         )
     return total
 

@@ -344,3 +344,67 @@ def test_nothing_but_the_clock_is_asked_between_steps(monkeypatch: pytest.Monkey
 def test_a_training_that_does_not_fit_its_time_is_announced(tmp_path: Path, capfd: Any) -> None:
     assert train(tmp_path / "run", *FLAGS, "--epochs", "100000", "--max-time", "1s") in (0, 2)
     assert "note: that is longer than --max-time 1s, so it will stop before its last epoch" in capfd.readouterr().err
+
+
+NO_TIMES = ["8", "480", "-5m", "0s", "8:00", "1:60:00", "00:00:60", "1:24:00:00", "soon", "5m3h", "1w", "inf", "٣m"]
+
+
+@pytest.mark.parametrize("text", NO_TIMES)
+def test_what_is_no_time_is_an_error_of_one_line(text: str, tmp_path: Path, capfd: Any) -> None:
+    assert train(tmp_path / "run", *FLAGS, f"--max-time={text}") == 2
+    (line,) = capfd.readouterr().err.splitlines()
+    assert f"max_time={text} is no time" in line
+    assert "as 00:08:00" in line
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_file_of_settings_may_name_the_time(tmp_path: Path, capfd: Any) -> None:
+    (tmp_path / "own.yaml").write_text("max_time: 00:08:00\n")
+    words = ["--config", str(tmp_path / "own.yaml"), "--out", str(tmp_path / "run")]
+    assert read_settings(words).max_time == "00:08:00"
+    assert "max_time" not in read_settings(words).config()
+    (tmp_path / "own.yaml").write_text("max_time: 1:08:00\n")  # which YAML takes for a number
+    assert train(tmp_path / "run", *words[:2]) == 2
+    (line,) = capfd.readouterr().err.splitlines()
+    assert "own.yaml, line 1: max_time" in line
+
+
+def test_an_epoch_that_is_kept_twice_is_taken_from_the_device_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    taken, saved = list[str](), torch.save
+
+    def save(content: Any, place: Any, *given: Any, **named: Any) -> None:
+        taken.append(Path(place).name)
+        saved(content, place, *given, **named)
+
+    monkeypatch.setattr(torch, "save", save)
+    scripted(monkeypatch, 0.25, 0.5, 0.5)
+    out = tmp_path / "run"
+    assert train(out, *FLAGS, "--epochs", "2") == 0
+    assert [name.split(".")[1] for name in taken] == ["best", "best"]
+    best, last = (out / "checkpoints" / f"{name}.ckpt" for name in ("best", "last"))
+    assert best.read_bytes() == last.read_bytes()
+    assert not best.samefile(last)
+    assert train(out, "--resume", "--epochs", "3") == 0
+    assert [name.split(".")[1] for name in taken[2:]] == ["last"]
+    assert best.read_bytes() != last.read_bytes()
+
+
+def test_a_checkpoint_is_replaced_in_one_move(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    out, saved = tmp_path / "run", torch.save
+    scripted(monkeypatch, 0.25, 0.5)
+
+    def cut_off(content: Any, place: Any, *given: Any, **named: Any) -> None:
+        saved(content, place, *given, **named)
+        if content["epoch"] == 1:
+            place.write_bytes(place.read_bytes()[:100])
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(torch, "save", cut_off)
+        assert train(out, *FLAGS, "--epochs", "2") == 130
+    assert sorted(path.name for path in (out / "checkpoints").iterdir()) == ["best.ckpt", "last.ckpt"]
+    assert load(out).reached == Reached(1, 2, "best", 0.25)
+    assert train(out, "--resume") == 0
+    assert load(out).reached == Reached(2, 2, "best", 0.5, finished=True)

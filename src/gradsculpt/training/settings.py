@@ -140,8 +140,8 @@ class TrainSettings:
         graphs: Whether training steps are recorded as CUDA graphs and replayed, which spares the host's time: auto,
             where that is known to be exact; on, wherever it can be done; off.
         tensorboard: Also log for TensorBoard (extra gradsculpt[tensorboard]).
-        max_time: Stop in good order before so much time has passed since the command was called, reading images and
-            getting ready included: 00:08:00, 1:00:00:00 with days, or 90s, 8m, 1h30m. The run can be used, and resumed.
+        max_time: Stop in good order in this time, that of getting ready included: 00:08:00, 1:00:00:00 with days, or
+            90s, 8m, 1h30m. It counts from when the command is called. The run can be used, and resumed.
         resume: Go on where the run in `out` stopped, or start it. Other settings than the run's are refused, but for
             epochs (more of them), device, threads, data_dir, cache_dir, strict, graphs, tensorboard and max_time.
     """
@@ -188,7 +188,7 @@ class TrainSettings:
             checks.positive(name, 1.0 if getattr(self, name) is None else getattr(self, name))
         checks.within("val_fraction", self.val_fraction, 0.0, 1.0)
         if self.max_time is not None:
-            seconds(self.max_time)
+            seconds(self.max_time, "max_time")
         if self.weights is None and self.model.startswith("pretrained:"):
             object.__setattr__(self, "weights", "default")
         if self.freeze and self.weights is None:
