@@ -7,8 +7,8 @@
 #   - an NVIDIA GPU, 8 cores or more, 12 GB of GPU memory, 16 GB of memory, 3 GB of disk in --work;
 #   - Python (PYTHON, by default .venv/bin/python or else python3) that can import what this project depends on; the
 #     project itself is taken from src/. The parts `parity` and `tests` also want pytest, hypothesis and timm;
-#   - --data: a folder that holds cifar10/ and imagenette/, each with train/ and test/ inside and a folder a class there;
-#     or the packs cifar10-32/ and imagenette-96/ with unpack.py beside them, which are unpacked into --work.
+#   - --data: a folder that holds cifar10/ and imagenette/, each with train/ and test/ (or val/) inside and in these a
+#     folder a class; or the packs cifar10-32/ and imagenette-96/ with unpack.py beside them, which are unpacked into --work.
 #     Without one of them, the parts that train on it say so and the others go on. Nothing is downloaded.
 #
 # What it does, each part with a log and a time limit of its own, so that a failure loses nothing else:

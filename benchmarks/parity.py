@@ -218,7 +218,7 @@ FAMILIES: dict[str, Family] = {
     "penalties": Family(penalties, 1e-4),
     "perturbations": Family(perturbations, 1e-2),
     "objectives": Family(objectives, 1e-3),
-    "shipped networks": Family(shipped, 1e-2),
+    "shipped networks": Family(shipped, 3e-2),
     "attributions": Family(attributions, 1e-2),
     "attacks": Family(attacks, 1e-2),
     "metrics": Family(metrics, 1e-3),
