@@ -64,6 +64,7 @@ def sums(
     for start in range(split * chunk, end, rows):
         at, there = _offsets(start + tl.arange(0, rows), c, end, channels, area, step_c, step_p, wide)
         x = _get(x_at, at, there) - mean_x
+        g, v = x, x  # whose sums are not asked for where they are missing
         if g_at is not None:
             g = _get(g_at, at, there) - mean_g
         if v_at is not None:
@@ -72,18 +73,14 @@ def sums(
             a = _get(a_at, at, there)
             a_sum += a
             ax += a * x
-            if g_at is not None:
-                ag += a * g
-            if v_at is not None:
-                av += a * v
+            ag += a * g
+            av += a * v
         if b_at is not None:
             b = _get(b_at, at, there)
             b_sum += b
             bx += b * x
-            if g_at is not None:
-                bg += b * g
-            if v_at is not None:
-                bv += b * v
+            bg += b * g
+            bv += b * v
     to += split * kinds * channels + c
     inside = c < channels
     tl.store(to, tl.sum(a_sum, 0), mask=inside)
