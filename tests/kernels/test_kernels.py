@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from gradsculpt.gradients import Recording
-from gradsculpt.kernels import Reading, Softplus, twice_differentiable
+from gradsculpt.kernels import Reading, Softplus, compared, twice_differentiable
 
 F64 = torch.float64
 
@@ -166,6 +166,26 @@ def test_reading_input_gradients_computes_no_gradient_of_weights() -> None:
         gradient.square().sum().backward()
     # The first layer's weights twice, by the gradient and by the value it was read at; its input never.
     assert sorted(masks) == [[False, True, False], [False, True, True]]
+
+
+def test_no_kernel_asks_a_tensor_for_its_values() -> None:
+    from torch.utils._python_dispatch import TorchDispatchMode
+
+    class Refuse(TorchDispatchMode):
+        def __torch_dispatch__(self, func, types, args=(), kwargs=None):  # type: ignore[no-untyped-def]
+            assert func.overloadpacket._qualified_op_name.split("::")[1] not in ("_local_scalar_dense", "is_nonzero")
+            return func(*args, **(kwargs or {}))
+
+    model, x = network(), randn(2, 3, 6, 6)
+    with torch.no_grad():
+        next(model[1].parameters())[0] = 0
+    with Refuse(), warnings.catch_warnings():  # type: ignore[no-untyped-call]
+        warnings.simplefilter("ignore")  # of denormal numbers
+        recording = Recording(model, x)
+        gradient = recording.gradient(recording.output[:, 0], create_graph=True)
+        distance, cosine = compared(gradient, x, squared=False)
+        product = recording.hessian_product(gradient, torch.ones_like(gradient))
+        (distance.sum() + cosine.sum() + product.square().sum()).backward()
 
 
 def test_a_pass_recorded_for_two_derivatives_refuses_the_third() -> None:

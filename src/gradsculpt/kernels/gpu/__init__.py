@@ -17,12 +17,13 @@ _INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"
 
 
 def runs(*tensors: Tensor | None) -> bool:
-    """Tell whether these tensors, all of one device, are what the kernels here can compute with.
+    """Tell whether these tensors are what the kernels here can compute with.
 
-    They can with entries of up to 32 bits on a GPU that Triton is installed for. Everything is computed in float32.
+    They are if all lie on one GPU, that Triton is installed for, and their entries have up to 32 bits. Everything is
+    computed in float32.
     """
     present = [t for t in tensors if t is not None]
-    return all(_suits(t) for t in present) and _works(present[0].device)
+    return all(_suits(t) for t in present) and len({t.device for t in present}) == 1 and _works(present[0].device)
 
 
 def _suits(t: Tensor) -> bool:

@@ -14,6 +14,11 @@ def _get(source, at, there):
 
 
 @triton.jit
+def _put(to, row: tl.constexpr, c, channels, numbers):
+    tl.store(to + row * channels + c, numbers, mask=c < channels)
+
+
+@triton.jit
 def _offsets(m, c, count, channels, area, step_c, step_p, wide: tl.constexpr):
     n = m // area
     p = m - n * area
@@ -23,6 +28,22 @@ def _offsets(m, c, count, channels, area, step_c, step_p, wide: tl.constexpr):
         c = c.to(tl.int64)
     at = (n * (channels * area) + p * step_p)[:, None] + (c * step_c)[None, :]
     return at, (m < count)[:, None] & (c < channels)[None, :]
+
+
+@triton.jit
+def _grown(u_at, at, there, x, g, v, u_sum, ux, ug, uv):
+    u = _get(u_at, at, there)
+    return u_sum + u, ux + u * x, ug + u * g, uv + u * v
+
+
+@triton.jit
+def _put_sums(to, c, channels, u_sum, ux, ug, uv, count: tl.constexpr):
+    _put(to, 0, c, channels, tl.sum(u_sum, 0))
+    _put(to, 1, c, channels, tl.sum(ux, 0))
+    if count > 2:
+        _put(to, 2, c, channels, tl.sum(ug, 0))
+    if count > 3:
+        _put(to, 3, c, channels, tl.sum(uv, 0))
 
 
 @triton.jit
@@ -64,38 +85,19 @@ def sums(
     for start in range(split * chunk, end, rows):
         at, there = _offsets(start + tl.arange(0, rows), c, end, channels, area, step_c, step_p, wide)
         x = _get(x_at, at, there) - mean_x
+        g, v = x, x  # whose sums are not asked for where they are missing
         if g_at is not None:
             g = _get(g_at, at, there) - mean_g
         if v_at is not None:
             v = _get(v_at, at, there) - mean_v
         if a_at is not None:
-            a = _get(a_at, at, there)
-            a_sum += a
-            ax += a * x
-            if g_at is not None:
-                ag += a * g
-            if v_at is not None:
-                av += a * v
+            a_sum, ax, ag, av = _grown(a_at, at, there, x, g, v, a_sum, ax, ag, av)
         if b_at is not None:
-            b = _get(b_at, at, there)
-            b_sum += b
-            bx += b * x
-            if g_at is not None:
-                bg += b * g
-            if v_at is not None:
-                bv += b * v
-    to += split * kinds * channels + c
-    inside = c < channels
-    tl.store(to, tl.sum(a_sum, 0), mask=inside)
-    tl.store(to + channels, tl.sum(ax, 0), mask=inside)
-    if kinds > 2:
-        tl.store(to + 2 * channels, tl.sum(ag, 0), mask=inside)
-    if kinds > 3:
-        tl.store(to + 3 * channels, tl.sum(av, 0), mask=inside)
-        tl.store(to + 4 * channels, tl.sum(b_sum, 0), mask=inside)
-        tl.store(to + 5 * channels, tl.sum(bx, 0), mask=inside)
-        tl.store(to + 6 * channels, tl.sum(bg, 0), mask=inside)
-        tl.store(to + 7 * channels, tl.sum(bv, 0), mask=inside)
+            b_sum, bx, bg, bv = _grown(b_at, at, there, x, g, v, b_sum, bx, bg, bv)
+    to += split * kinds * channels
+    _put_sums(to, c, channels, a_sum, ax, ag, av, kinds)
+    if kinds > 4:
+        _put_sums(to + 4 * channels, c, channels, b_sum, bx, bg, bv, kinds)
 
 
 @triton.jit
@@ -107,11 +109,6 @@ def _mean(partial, kind: tl.constexpr, c, splits, channels, count, kinds: tl.con
         there = (split < splits)[:, None] & (c < channels)[None, :]
         total += _get(partial, ((split * kinds + kind) * channels)[:, None] + c[None, :], there)
     return tl.sum(total, 0) / count
-
-
-@triton.jit
-def _put(to, row: tl.constexpr, c, channels, numbers):
-    tl.store(to + row * channels + c, numbers, mask=c < channels)
 
 
 @triton.jit
