@@ -54,7 +54,7 @@ class Course:
     def watched(self, tell: Progress) -> Progress:
         """Return what tells of work, and looks at the time whenever it does."""
 
-        def told(done: int, among: int | None) -> None:
+        def told(done: int, among: int | None = None) -> None:
             tell(done, among)
             self.check()
 
