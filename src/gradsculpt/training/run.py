@@ -181,7 +181,7 @@ def _train(
     # With save_last in the above, "last" would be the last epoch that was the best so far.
     latest = CheckpointInRun(folder, filename=LAST, enable_version_counter=False)
     usable = UsableNetwork(settings, best, _description(settings, module, splits.train))
-    callbacks = [best, latest, usable, Origin(config, data), MetricsTable(settings.out / METRICS), WithinTime(course)]
+    callbacks = [WithinTime(course), best, latest, usable, Origin(config, data), MetricsTable(settings.out / METRICS)]
     bar, logger = reporter.interactive, _logger(settings)
     callbacks += _callbacks(settings, reporter)
     trainer = build_trainer(

@@ -71,16 +71,22 @@ class WithinTime(Callback):
     It stops at the end of an epoch if the next one would not fit, by the times of those before, and in the middle of
     one if it takes longer than that. Only the clock is asked, never the device. Processes on several machines stop at
     the ends of epochs alone, as one that stopped in the middle would leave those of the others waiting.
+
+    It comes before what reads metrics: these are gathered from all processes when one of them first asks.
     """
 
     def __init__(self, course: Course) -> None:
         self._course, self._took = course, list[float]()
         self._epoch = self._step = course.clock()
 
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Note when the first epoch began."""
+        self._epoch = self._course.clock()
+
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Note the epoch, and when it began."""
+        """Note which epoch has begun."""
         self._course.started(trainer.current_epoch + 1, trainer.max_epochs or 0)
-        self._epoch = self._step = self._course.clock()
+        self._step = self._course.clock()
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -100,7 +106,9 @@ class WithinTime(Callback):
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Stop, when the epoch has been kept, if another one would be too long; all processes at once."""
-        self._took.append(self._course.clock() - self._epoch)
+        now = self._course.clock()
+        self._took.append(now - self._epoch)
+        self._epoch = now  # what is kept of an epoch is written in the time of the next one
         # The first one is longer: what is used for the first time gets ready in it.
         needed = max(self._took[1:][-_EPOCHS:] or self._took)
         last = trainer.current_epoch + 1 == trainer.max_epochs
