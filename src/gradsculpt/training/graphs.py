@@ -43,9 +43,7 @@ def records(device: torch.device) -> bool:
     return device.type in ON
 
 
-def obstacle(
-    trainer: Trainer, network: nn.Module, objective: Objective, *, trusting: bool
-) -> str | None:
+def obstacle(trainer: Trainer, network: nn.Module, objective: Objective, *, trusting: bool) -> str | None:
     """Return why the steps of a training cannot be recorded, or are not known to be the same then; None if they can.
 
     Args:
@@ -330,5 +328,7 @@ def _distance(a: Sequence[Tensor | None], b: Sequence[Tensor | None]) -> float:
     if [t is None for t in a] != [t is None for t in b]:
         return math.inf
     pairs = [(s.double(), t.double()) for s, t in zip(a, b, strict=True) if s is not None and t is not None]
-    apart, size = (sum(float(t.square().sum()) for t in each) for each in ([s - t for s, t in pairs], [t for _, t in pairs]))
+    apart, size = (
+        sum(float(t.square().sum()) for t in each) for each in ([s - t for s, t in pairs], [t for _, t in pairs])
+    )
     return math.sqrt(apart / size) if size else math.sqrt(apart)

@@ -269,7 +269,11 @@ class ClassifierModule(LightningModule):
 
 def _put(place: Any, value: Any) -> Any:
     """Return a value in the place of an older one like it, if there is such a place."""
-    if isinstance(place, Tensor) and (place.shape, place.dtype, place.device) == (value.shape, value.dtype, value.device):
+    if isinstance(place, Tensor) and (place.shape, place.dtype, place.device) == (
+        value.shape,
+        value.dtype,
+        value.device,
+    ):
         return place.copy_(value)
     return value
 
