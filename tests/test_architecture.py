@@ -17,8 +17,8 @@ SOURCE = Path(gradsculpt.__file__).parent
 ROWS: tuple[frozenset[str], ...] = tuple(
     frozenset(row.split())
     for row in (
-        "errors extensions devices checks inputs files locks machine runs wording numerics process progress fingerprint "
-        "configuration graph eager dispatch kernels diagnosis gradients outputs isolation lettering drawing notebook",
+        "errors extensions devices checks inputs files locks machine runs wording numerics process progress "
+        "fingerprint configuration graph eager dispatch kernels diagnosis gradients outputs isolation lettering drawing notebook",
         "penalties perturbations",
         "attributions objectives",
         "attacks metrics",

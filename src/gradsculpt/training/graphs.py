@@ -328,7 +328,6 @@ def _distance(a: Sequence[Tensor | None], b: Sequence[Tensor | None]) -> float:
     if [t is None for t in a] != [t is None for t in b]:
         return math.inf
     pairs = [(s.double(), t.double()) for s, t in zip(a, b, strict=True) if s is not None and t is not None]
-    apart, size = (
-        sum(float(t.square().sum()) for t in each) for each in ([s - t for s, t in pairs], [t for _, t in pairs])
-    )
+    apart = sum(float((s - t).square().sum()) for s, t in pairs)
+    size = sum(float(t.square().sum()) for _, t in pairs)
     return math.sqrt(apart / size) if size else math.sqrt(apart)

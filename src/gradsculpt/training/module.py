@@ -269,13 +269,8 @@ class ClassifierModule(LightningModule):
 
 def _put(place: Any, value: Any) -> Any:
     """Return a value in the place of an older one like it, if there is such a place."""
-    if isinstance(place, Tensor) and (place.shape, place.dtype, place.device) == (
-        value.shape,
-        value.dtype,
-        value.device,
-    ):
-        return place.copy_(value)
-    return value
+    alike = isinstance(place, Tensor) and place.shape == value.shape and place.dtype == value.dtype
+    return place.copy_(value) if alike and place.device == value.device else value
 
 
 def _of_every_process(state: State) -> list[State]:
