@@ -162,3 +162,13 @@ def test_moments_of_one_phase_have_one_objective(objective: Objective) -> None:
 
 def test_whether_a_device_records_is_one_question() -> None:
     assert [graphs.records(torch.device(kind)) for kind in ("cpu", "cuda", "mps")] == [False, True, False]
+
+
+@pytest.mark.parametrize("objective", OBJECTIVES, ids=lambda each: str(each)[:90])
+def test_neither_does_an_objective_by_itself(objective: Objective) -> None:
+    network, x, y = with_dropout(), torch.randn(4, 3, small.SIDE, small.SIDE), torch.tensor([0, 1, 2, 0])
+    attention, resolved = torch.rand(4, 1, small.SIDE, small.SIDE), objective.at(Moment(1.0, 2, SPACE))
+    with NeverWaits():
+        first = resolved(network, x, y, attention, state=objective.initial_state())
+        first.loss.backward()
+        resolved(network, x, y, attention, state=first.state).loss.backward()

@@ -117,7 +117,7 @@ class Passes:
     @cached_property
     def generator(self) -> torch.Generator:
         """The source of randomness of this step, on the device of x."""
-        return self._generator or torch.Generator(self.x.device).manual_seed(int(torch.randint(2**62, ())))
+        return self._generator or torch.Generator(self.x.device).manual_seed(int(torch.randint(2**62, ()).numpy()))
 
     def uniform(self) -> Tensor:
         """Return noise between -1 and 1, shaped like x."""

@@ -14,6 +14,7 @@ from gradsculpt.progress import Reporter, seconds
 from gradsculpt.runs import CHECKPOINTS, CONFIG
 from gradsculpt.training.demand import Demand, Trial, tried, untouched_randomness
 from gradsculpt.training.fitting import build_trainer
+from gradsculpt.training.graphs import records
 from gradsculpt.training.resuming import METRICS
 from gradsculpt.training.settings import TrainSettings
 from gradsculpt.wording import counted, size_of
@@ -102,8 +103,10 @@ def _announce(
         batches = (val + 3 * min(val, _MAPS, settings.batch_size)) / demand.batch
         epoch = steps * step + batches * prediction
         where = counted(settings.threads or cores().threads, "threads") if device.type == "cpu" else str(device)
-        reporter.say(f"about {_lasting(settings.epochs * epoch)} on {where}, {_lasting(epoch)} an epoch; {memory}")
-        if settings.max_time is not None and settings.epochs * epoch > seconds(settings.max_time):
+        # From recordings, which are not tried here, steps are shorter.
+        about = "at most" if settings.graphs != "off" and records(device) else "about"
+        reporter.say(f"{about} {_lasting(settings.epochs * epoch)} on {where}, {_lasting(epoch)} an epoch; {memory}")
+        if about == "about" and settings.max_time and settings.epochs * epoch > seconds(settings.max_time):
             reporter.say(
                 f"note: that is longer than --max-time {settings.max_time}, so it will stop before its last epoch; "
                 "called again with --resume, it goes on"
