@@ -14,7 +14,7 @@ from _methods import ALIGNMENT, ELASTIC, Case, Formula, plain_alignment, plain_h
 from torch import Tensor
 
 from gradsculpt import prepare_process
-from gradsculpt.isolation import seeded, sow
+from gradsculpt.isolation import seeded, sow, times_sown
 from gradsculpt.models import build
 from gradsculpt.objectives import AdversarialTraining, CrossEntropy, HessianNorm, Objective
 from gradsculpt.penalties import L1
@@ -157,10 +157,12 @@ class Step:
         beside.wait_stream(torch.cuda.current_stream(self._device))
         with torch.cuda.stream(beside):
             for _ in range(WARM_UP):
+                before = times_sown(str(self._device))
                 self._eager()
         torch.cuda.current_stream(self._device).wait_stream(beside)
+        sown = times_sown(str(self._device)) - before
         sow(0, [str(self._device)])
-        self.take = recorder(self._device, (self._generator,))(self._eager, 0)
+        self.take = recorder(self._device, (self._generator,))(self._eager, sown)
         return self
 
     def _eager(self) -> None:

@@ -267,6 +267,7 @@ class Graphs:
         groups, kept = self._optimizer.param_groups, self._kept()
         rates = [group["lr"] for group in groups]
         self._sow()
+        torch.clear_autocast_cache()  # or weights would stay what they are now, in another precision
         try:
             for rate, group in zip(self._rates, groups, strict=True):
                 group["lr"] = rate
