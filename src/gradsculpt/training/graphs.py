@@ -261,7 +261,7 @@ class Graphs:
     def _refuse(self, kind: Hashable, why: str) -> None:
         if kind not in self._refused:
             self._refused.add(kind)
-            self._tell(f"note: steps are taken one by one, and not as a CUDA graph: {why}")
+            self._tell(f"steps are taken one by one, and not as a CUDA graph: {why}")
 
     def _recorded(self, inputs: Inputs, objective: Objective, sown: int) -> Callable[[], None]:
         groups, kept = self._optimizer.param_groups, self._kept()
