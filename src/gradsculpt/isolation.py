@@ -214,16 +214,11 @@ def _replaced(modules: Sequence[nn.Module]) -> Iterator[None]:
                 with torch.no_grad():
                     torch._foreach_copy_(copies, buffers)  # at once: an accelerator takes as long for each as for all
             for (module, name, _), copy in zip(originals, copies, strict=True):
-                counter = name == "num_batches_tracked" and getattr(module, "momentum", None) is not None
-                setattr(module, name, None if counter and type(module) in _BATCH_NORM else copy)
+                setattr(module, name, copy)
         yield
     finally:
         for module, name, buffer in originals:
             setattr(module, name, buffer)
-
-
-_BATCH_NORM = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
-"""Whose counter is only counted up, where there is one: once for each of them, which on accelerators adds up."""
 
 
 class _Kept:
