@@ -156,7 +156,7 @@ def hooked() -> nn.Module:
 
 def test_unknown_code_is_recorded_only_if_it_is_trusted(taped: list[graphs.Graphs], tmp_path: Path) -> None:
     assert both(taped, tmp_path, CrossEntropy(), of_kind(_Asks))[1] == [
-        "steps are taken one by one, and not as a CUDA graph: _Asks is code that is not known; --graphs on trusts it"
+        "steps are taken one by one, and not as CUDA graphs: _Asks is code that is not known; --graphs on trusts it"
     ]
     assert "hooks" in both(taped, tmp_path, CrossEntropy(), hooked)[1][0]
     assert taped == []

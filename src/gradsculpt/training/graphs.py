@@ -200,7 +200,7 @@ class Graphs:
         kind = (phase, shapes, tuple(map(_shape, self._kept())))
         if phase is None or kind in self._refused or self._seen[kind] < _WARM:
             if phase is None:
-                self._refuse(None, "a weight of the objective changes at each step")
+                self._refuse(None, "as long as a weight of the objective changes at each step")
             self._seen[kind] += 1
             self._sow()
             with _aside(inputs[0].device):
@@ -261,7 +261,7 @@ class Graphs:
     def _refuse(self, kind: Hashable, why: str) -> None:
         if kind not in self._refused:
             self._refused.add(kind)
-            self._tell(f"steps are taken one by one, and not as a CUDA graph: {why}")
+            self._tell(f"steps are taken one by one, and not as CUDA graphs: {why}")
 
     def _recorded(self, inputs: Inputs, objective: Objective, sown: int) -> Callable[[], None]:
         groups, kept = self._optimizer.param_groups, self._kept()

@@ -110,7 +110,7 @@ class ClassifierModule(LightningModule):
                 tell=self._tell,
             )
         elif why and (records(device) or wanted == "on"):
-            self._tell(f"steps are taken one by one, and not as a CUDA graph: {why}")
+            self._tell(f"steps are taken one by one, and not as CUDA graphs: {why}")
 
     def on_train_epoch_start(self) -> None:
         """Derive the epoch's randomness from the seed and the epoch alone."""
