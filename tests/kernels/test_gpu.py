@@ -4,7 +4,9 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from importlib.util import find_spec
+from typing import Any
 
 import pytest
 import torch
@@ -251,6 +253,78 @@ def test_what_lies_otherwise_in_memory_is_copied(shape: tuple[int, ...], layout:
     for other in results[1:]:
         for a, b in zip(results[0], other, strict=True):
             torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-5)
+
+
+POOLS: list[tuple[tuple[int, ...], dict[str, Any]]] = [
+    ((2, 3, 6, 8), {"kernel_size": 2}),
+    ((2, 3, 7, 9), {"kernel_size": 3, "stride": 2, "padding": 1}),
+    ((1, 5, 7, 6), {"kernel_size": 3, "stride": 2, "ceil_mode": True}),
+    ((2, 2, 9, 8), {"kernel_size": (3, 2), "stride": (1, 2), "padding": (1, 0), "dilation": (2, 3)}),
+    ((2, 1, 5, 5), {"kernel_size": [2, 3], "stride": [3, 1], "padding": [1, 1], "ceil_mode": True}),
+    ((3, 4, 1, 1), {"kernel_size": 1}),
+    ((1, 2, 20, 16), {"kernel_size": 16, "stride": 4}),
+    ((1, 3, 40, 41), {"kernel_size": 2, "stride": 1}),
+]
+pools = pytest.mark.parametrize("layout", [torch.contiguous_format, LAST], ids=str)
+
+
+@computed
+@pools
+@pytest.mark.parametrize(("shape", "how"), POOLS, ids=str)
+def test_max_pooling(shape: tuple[int, ...], how: dict[str, Any], layout: torch.memory_format) -> None:
+    def ours(x: Tensor) -> list[Tensor]:
+        with twice_differentiable(Reading()):
+            result = F.max_pool2d(x, **how)
+        assert result.is_contiguous(memory_format=layout)
+        assert result.grad_fn.saved_tensors[0].dtype is torch.uint8  # type: ignore[union-attr]
+        return [result]
+
+    agrees(ours, lambda x: [F.max_pool2d(x, **how)], [laid_out(layout, random(*shape, seed=1))], 1 if shape[2] == 20 else 3)
+
+
+@computed
+@pools
+def test_max_pooling_of_equal_entries_infinities_and_nan(layout: torch.memory_format) -> None:
+    numbers = torch.tensor([0.0, 1.0, torch.nan, torch.inf, -torch.inf, -torch.inf, -torch.inf])
+    which = torch.randint(7, (3, 5, 9, 8), generator=torch.Generator().manual_seed(0))
+    which[0], which[1] = which[0] % 2, 4
+    x = laid_out(layout, numbers[which])
+    for kind in ({"kernel_size": 2}, {"kernel_size": 3, "stride": 2, "padding": 1, "ceil_mode": True}):
+        found = []
+        for t, mode in ((x.to(DEVICE), twice_differentiable(Reading())), (x, nullcontext())):
+            leaf = t.clone().requires_grad_()
+            with mode:
+                y = F.max_pool2d(leaf, **kind)  # type: ignore[arg-type]
+            g = torch.arange(1.0, y.numel() + 1).view(y.shape).to(y.device)
+            found.append([y.detach().cpu(), torch.autograd.grad(y, leaf, g)[0].cpu()])
+        for a, b in zip(*found, strict=True):
+            torch.testing.assert_close(a, b, rtol=0, atol=0, equal_nan=True)
+
+
+@computed
+def test_what_max_pooling_refuses_and_leaves() -> None:
+    x = random(1, 1, 18, 17, seed=1).float().to(DEVICE).requires_grad_()
+    with twice_differentiable(Reading()):
+        with pytest.raises(RuntimeError, match="pad should be at most half of"):
+            F.max_pool2d(x, 2, padding=2)
+        large = F.max_pool2d(x, (16, 17))
+        holes = F.max_pool2d(x[..., :1, :1], 2, stride=1, padding=1, dilation=2)  # of which no window meets the map
+    assert torch.equal(large, F.max_pool2d(x, (16, 17)))
+    assert bool(holes.isneginf().all())
+    g = torch.ones_like(holes, requires_grad=True)
+    (first,) = torch.autograd.grad(holes, x, g, create_graph=True)
+    assert not bool(first.any())
+    assert not bool(torch.autograd.grad(first, g, torch.ones_like(x))[0].any())
+
+
+@computed
+def test_max_pooling_keeps_how_a_part_of_maps_lies_in_memory() -> None:
+    x = random(2, 8, 6, 6, seed=1).float().to(DEVICE).contiguous(memory_format=LAST).requires_grad_()
+    with twice_differentiable(Reading()):
+        found = F.max_pool2d(x[:, :3], 2)
+    assert found.is_contiguous(memory_format=LAST)
+    for a, b in zip(*((t, torch.autograd.grad(t.square().sum(), x)[0]) for t in (found, F.max_pool2d(x[:, :3], 2))), strict=True):
+        torch.testing.assert_close(a, b, rtol=0, atol=0)
 
 
 class Residual(nn.Module):

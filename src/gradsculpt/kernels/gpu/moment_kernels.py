@@ -39,7 +39,8 @@ def _grown(u_at, at, there, x, g, v, u_sum, ux, ug, uv):
 @triton.jit
 def _put_sums(to, c, channels, u_sum, ux, ug, uv, count: tl.constexpr):
     _put(to, 0, c, channels, tl.sum(u_sum, 0))
-    _put(to, 1, c, channels, tl.sum(ux, 0))
+    if count > 1:
+        _put(to, 1, c, channels, tl.sum(ux, 0))
     if count > 2:
         _put(to, 2, c, channels, tl.sum(ug, 0))
     if count > 3:
@@ -68,13 +69,14 @@ def sums(
     rows: tl.constexpr,
     columns: tl.constexpr,
 ):
-    """Write sums of a, a x', a g', a v', and of the same of b, over a part of each channel."""
+    """Write sums of a, a x', a g', a v', and of the same of b, as far as they are, over a part of each channel."""
     c = tl.program_id(0) * columns + tl.arange(0, columns)
     split = tl.program_id(1)
     if wide:
         split = split.to(tl.int64)
     end = tl.minimum(split * chunk + chunk, count)
-    mean_x = _get(mean_at, c, c < channels)[None, :]
+    if x_at is not None:
+        mean_x = _get(mean_at, c, c < channels)[None, :]
     if g_at is not None:
         mean_g = _get(of_g, c, c < channels)[None, :]
     if v_at is not None:
@@ -84,7 +86,9 @@ def sums(
     b_sum, bx, bg, bv = a_sum, a_sum, a_sum, a_sum
     for start in range(split * chunk, end, rows):
         at, there = _offsets(start + tl.arange(0, rows), c, end, channels, area, step_c, step_p, wide)
-        x = _get(x_at, at, there) - mean_x
+        x = tl.zeros([rows, columns], tl.float32)
+        if x_at is not None:
+            x = _get(x_at, at, there) - mean_x
         g, v = x, x  # whose sums are not asked for where they are missing
         if g_at is not None:
             g = _get(g_at, at, there) - mean_g
@@ -109,6 +113,13 @@ def _mean(partial, kind: tl.constexpr, c, splits, channels, count, kinds: tl.con
         there = (split < splits)[:, None] & (c < channels)[None, :]
         total += _get(partial, ((split * kinds + kind) * channels)[:, None] + c[None, :], there)
     return tl.sum(total, 0) / count
+
+
+@triton.jit
+def totals(partial, to, splits, channels, count, kinds: tl.constexpr, width: tl.constexpr):
+    """Write the sums of whole channels."""
+    c = tl.program_id(0) * width + tl.arange(0, width)
+    _put(to, 0, c, channels, _mean(partial, 0, c, splits, channels, 1.0, kinds, width))
 
 
 @triton.jit
