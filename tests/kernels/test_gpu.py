@@ -5,6 +5,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
+from functools import partial
 from importlib.util import find_spec
 from typing import Any
 
@@ -12,8 +13,19 @@ import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
-from gradsculpt.kernels import Reading, Softplus, compared, comparison, gpu, primitives, twice_differentiable
+from gradsculpt.kernels import (
+    Reading,
+    Softplus,
+    compared,
+    comparison,
+    convolution,
+    gpu,
+    primitives,
+    quick_step,
+    twice_differentiable,
+)
 from gradsculpt.objectives import CrossEntropy, HessianNorm, LocalGradientAlignment, Objective
 
 INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"
@@ -276,10 +288,12 @@ def test_max_pooling(shape: tuple[int, ...], how: dict[str, Any], layout: torch.
         with twice_differentiable(Reading()):
             result = F.max_pool2d(x, **how)
         assert result.is_contiguous(memory_format=layout)
-        assert result.grad_fn.saved_tensors[0].dtype is torch.uint8  # type: ignore[union-attr]
+        assert result.grad_fn.saved_tensors[0].dtype is torch.uint8
         return [result]
 
-    agrees(ours, lambda x: [F.max_pool2d(x, **how)], [laid_out(layout, random(*shape, seed=1))], 1 if shape[2] == 20 else 3)
+    agrees(
+        ours, lambda x: [F.max_pool2d(x, **how)], [laid_out(layout, random(*shape, seed=1))], 1 if shape[2] == 20 else 3
+    )
 
 
 @computed
@@ -289,12 +303,13 @@ def test_max_pooling_of_equal_entries_infinities_and_nan(layout: torch.memory_fo
     which = torch.randint(7, (3, 5, 9, 8), generator=torch.Generator().manual_seed(0))
     which[0], which[1] = which[0] % 2, 4
     x = laid_out(layout, numbers[which])
-    for kind in ({"kernel_size": 2}, {"kernel_size": 3, "stride": 2, "padding": 1, "ceil_mode": True}):
+    kinds: list[dict[str, Any]] = [{"kernel_size": 2}, {"kernel_size": 3, "stride": 2, "padding": 1, "ceil_mode": True}]
+    for kind in kinds:
         found = []
         for t, mode in ((x.to(DEVICE), twice_differentiable(Reading())), (x, nullcontext())):
             leaf = t.clone().requires_grad_()
             with mode:
-                y = F.max_pool2d(leaf, **kind)  # type: ignore[arg-type]
+                y = F.max_pool2d(leaf, **kind)
             g = torch.arange(1.0, y.numel() + 1).view(y.shape).to(y.device)
             found.append([y.detach().cpu(), torch.autograd.grad(y, leaf, g)[0].cpu()])
         for a, b in zip(*found, strict=True):
@@ -323,8 +338,97 @@ def test_max_pooling_keeps_how_a_part_of_maps_lies_in_memory() -> None:
     with twice_differentiable(Reading()):
         found = F.max_pool2d(x[:, :3], 2)
     assert found.is_contiguous(memory_format=LAST)
-    for a, b in zip(*((t, torch.autograd.grad(t.square().sum(), x)[0]) for t in (found, F.max_pool2d(x[:, :3], 2))), strict=True):
+    for a, b in zip(
+        *((t, torch.autograd.grad(t.square().sum(), x)[0]) for t in (found, F.max_pool2d(x[:, :3], 2))), strict=True
+    ):
         torch.testing.assert_close(a, b, rtol=0, atol=0)
+
+
+@computed
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize(("shape", "layout"), [each for each in SHAPES if len(each[0]) == 4], ids=str)
+def test_sums_of_channels(shape: tuple[int, ...], layout: torch.memory_format, dtype: torch.dtype) -> None:
+    from gradsculpt.kernels.gpu import moments
+
+    maps = laid_out(layout, random(*shape, seed=1) + 1).to(dtype)
+    for given in (maps, maps[:, :, :1].expand(shape)):
+        found, expected = moments.totals(given.to(DEVICE)), given.double().sum((0, 2, 3))
+        assert found.dtype is dtype
+        torch.testing.assert_close(found.double().cpu(), expected, rtol=2 * torch.finfo(dtype).eps, atol=1e-5)
+
+
+def first_order(trained: Callable[[str], bool], *, checkpointed: bool = False, **kinds: Any) -> list[list[Tensor]]:
+    """Return the gradients of a network under plain functions, and in the mode of recorded steps."""
+    torch.manual_seed(0)
+    network = nn.Sequential(
+        nn.Conv2d(3, 4, 3, padding=1), nn.MaxPool2d(2), nn.Conv2d(4, 6, 3, bias=False), nn.Conv2d(6, 5, 2, 2, groups=1)
+    ).to(DEVICE)
+    x = random(2, 3, 10, 8, seed=1).float().to(DEVICE).requires_grad_(trained("x"))
+    results = []
+    for mode in (nullcontext(), quick_step()):
+        parameters = [p.requires_grad_(trained(name)) for name, p in network.named_parameters()]
+        with mode, torch.autocast(DEVICE, **kinds) if kinds else nullcontext():
+            run = partial(checkpoint, network, use_reentrant=False) if checkpointed else network
+            loss = run(x).float().square().sum()
+        wanted = [t for t in (*parameters, x) if t.requires_grad]
+        results.append([loss.detach(), *torch.autograd.grad(loss, wanted)])
+    return results
+
+
+TRAINED: dict[str, Callable[[str], bool]] = {
+    "all": lambda name: True,
+    "parameters": lambda name: name != "x",
+    "inputs": lambda name: name == "x",
+    "biases": lambda name: "bias" in name,
+    "no biases": lambda name: "bias" not in name,
+}
+
+
+@computed
+@pytest.mark.parametrize("trained", TRAINED)
+def test_recorded_steps_are_those_of_plain_functions(trained: str) -> None:
+    for a, b in zip(*first_order(TRAINED[trained]), strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-5, atol=1e-5)
+    for a, b in zip(*first_order(TRAINED[trained], dtype=torch.bfloat16), strict=True):
+        torch.testing.assert_close(a, b, rtol=2e-2, atol=2e-2 * float(b.abs().max()))
+
+
+@computed
+def test_what_is_computed_anew_is_left_alone() -> None:
+    for a, b in zip(*first_order(TRAINED["all"], checkpointed=True), strict=True):
+        torch.testing.assert_close(a, b, rtol=0, atol=0)
+
+
+@computed
+def test_sums_of_gradients_are_those_of_biases_alone_that_are_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    sums: list[Tensor] = []
+
+    def noted(g: Tensor) -> Tensor:
+        sums.append(g.sum((0, 2, 3)))
+        return sums[-1]
+
+    monkeypatch.setattr(convolution, "channel_sums", noted)
+    conv, x = nn.Conv2d(3, 4, 3).to(DEVICE), torch.ones(1, 3, 5, 5, device=DEVICE, requires_grad=True)
+    with quick_step():
+        y = conv(x)
+    torch.autograd.grad(y.sum(), x, retain_graph=True)
+    assert not sums
+    torch.autograd.grad(y.sum(), list(conv.parameters())[1], retain_graph=True)
+    y.sum().backward()
+    assert len(sums) == 2
+
+
+@computed
+def test_further_derivatives_in_recorded_steps() -> None:
+    conv, x = nn.Conv2d(3, 4, 3).to(DEVICE), random(2, 3, 6, 6, seed=1).float().to(DEVICE).requires_grad_()
+    results = []
+    for mode in (nullcontext(), quick_step()):
+        with mode:
+            y = F.max_pool2d(conv(x), 2).square()
+        (g,) = torch.autograd.grad(y.square().sum(), x, create_graph=True)
+        results.append(torch.autograd.grad(g.square().sum(), [x, *conv.parameters()]))
+    for a, b in zip(*results, strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-4)
 
 
 class Residual(nn.Module):

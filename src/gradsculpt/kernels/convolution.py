@@ -46,6 +46,17 @@ def conv2d(reading: Reading, call: Call) -> Any:
     return _Convolve.apply(x, weight, bias, walk, reading, x is reading.point)
 
 
+def conv2d_of_step(call: Call) -> Any:
+    """Return the convolution as PyTorch computes it; the gradient of its bias is summed by the kernels of a GPU."""
+    x, bias = call["input"], call["bias"]
+    trained = bias is not None and bias.requires_grad and torch.is_grad_enabled()
+    if not trained or x.ndim != 4 or not gpu.runs(x, bias):
+        return NotImplemented
+    result = call.given(bias=None)()
+    # A node of its own, of which the engine knows whether it will be reached.
+    return _Biased.apply(result, bias.view_as(bias).to(result.dtype))
+
+
 def pair(value: Any) -> tuple[int, int]:
     """Return a number for H and one for W, which PyTorch's functions take as one if they are the same."""
     first, *rest = (value,) if isinstance(value, int) else value
@@ -72,6 +83,20 @@ class _Convolve(Function):
         gx = _InputGradient.apply(g, weight, x.detach(), *ctx.how) if wanted[0] else None
         gw = _WeightGradient.apply(x, g, weight, *ctx.how) if wanted[1] else None
         return gx, gw, channel_sums(g) if wanted[2] else None, None, None, None
+
+
+class _Biased(Function):
+    """Maps [N, C, H, W] to which a bias [C] is added in place."""
+
+    @staticmethod
+    def forward(ctx: Any, y: Tensor, bias: Tensor) -> Tensor:
+        ctx.mark_dirty(y)
+        return y.add_(bias.view(-1, 1, 1))
+
+    @staticmethod
+    def backward(ctx: Any, g: Tensor) -> tuple[Tensor, Tensor | None]:
+        wanted = torch._C._will_engine_execute_node(ctx.next_functions[1][0])
+        return g, channel_sums(g) if wanted else None
 
 
 class _InputGradient(Function):

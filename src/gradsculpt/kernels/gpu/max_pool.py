@@ -31,7 +31,7 @@ class Pool(NamedTuple):
     @property
     def _sizes(self) -> dict[str, Any]:
         """What the kernels are made for, as entries of maps are [outer, H, W, inner]."""
-        n, c, height, width = self.shape
+        _, c, height, width = self.shape
         (kh, kw), (sh, sw), (ph, pw), (dh, dw) = self.window
         numbers = {"height": height, "width": width, "rows": self.pooled[2], "columns": self.pooled[3]}
         numbers |= {"kh": kh, "kw": kw, "sh": sh, "sw": sw, "ph": ph, "pw": pw, "dh": dh, "dw": dw}
@@ -88,7 +88,7 @@ def _split(
     wide: tl.constexpr,
     block: tl.constexpr,
 ):
-    """Return offsets of entries of maps [outer, height, width, inner], whether they are there, and their four numbers."""
+    """Return offsets of entries of maps [outer, height, width, inner], whether they are there, and where in each."""
     first = tl.program_id(0)
     if wide:
         first = first.to(tl.int64)
