@@ -6,6 +6,7 @@ import multiprocessing
 import statistics
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from torch import Tensor
 
 from gradsculpt import prepare_process
 from gradsculpt.isolation import seeded, sow
+from gradsculpt.kernels import quick_step
 from gradsculpt.models import build
 from gradsculpt.objectives import AdversarialTraining, CrossEntropy, HessianNorm, Objective
 from gradsculpt.penalties import L1
@@ -157,11 +159,15 @@ class Step:
         beside.wait_stream(torch.cuda.current_stream(self._device))
         with torch.cuda.stream(beside):
             for _ in range(WARM_UP):
-                self._eager()
+                self._recorded()
         torch.cuda.current_stream(self._device).wait_stream(beside)
         sow(0, [str(self._device)])
-        self.take = recorder(self._device, (self._generator,))(self._eager, 0)
+        self.take = recorder(self._device, (self._generator,))(self._recorded, 0)
         return self
+
+    def _recorded(self) -> None:
+        with quick_step() if isinstance(self._loss, Objective) else nullcontext():  # as `train` has it
+            self._eager()
 
     def _eager(self) -> None:
         self._optimizer.zero_grad(set_to_none=True)

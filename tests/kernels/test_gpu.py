@@ -26,7 +26,8 @@ from gradsculpt.kernels import (
     quick_step,
     twice_differentiable,
 )
-from gradsculpt.objectives import CrossEntropy, HessianNorm, LocalGradientAlignment, Objective
+from gradsculpt.objectives import AdversarialTraining, CrossEntropy, HessianNorm, LocalGradientAlignment, Objective
+from gradsculpt.penalties import ElasticNet
 
 INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"
 DEVICE = "cpu" if INTERPRETED else "cuda"
@@ -444,6 +445,8 @@ class Residual(nn.Module):
 
 
 OBJECTIVES: dict[str, Objective] = {
+    "cross entropy": CrossEntropy(),
+    "adversarial": AdversarialTraining(ElasticNet(0.01, 0.01)),
     "alignment": CrossEntropy() + LocalGradientAlignment(l2=0.1, cosine=1.0, eps=0.1),
     "alignment of both": CrossEntropy()
     + LocalGradientAlignment(l2=0.1, cosine=1.0, eps=0.1, detach_source=False, squared=False, noise="gradient"),
@@ -460,14 +463,17 @@ def test_a_training_step_is_that_of_plain_functions(objective: str, monkeypatch:
     x = random(4, 3, 8, 8, seed=1).float().to(DEVICE).contiguous(memory_format=LAST)
     y = torch.tensor([0, 1, 2, 0], device=DEVICE)
     results = []
-    for kernels in (True, False):
-        monkeypatch.setattr(gpu, "runs", gpu.runs if kernels else lambda *tensors: False)
+    runs = gpu.runs
+    for kernels, mode in ((False, nullcontext()), (True, nullcontext()), (True, quick_step())):
+        monkeypatch.setattr(gpu, "runs", runs if kernels else lambda *tensors: False)
         network.zero_grad()
-        losses = OBJECTIVES[objective](network, x, y, generator=torch.Generator(DEVICE).manual_seed(3))
-        losses.loss.backward()
+        with mode:
+            losses = OBJECTIVES[objective](network, x, y, generator=torch.Generator(DEVICE).manual_seed(3))
+            losses.loss.backward()
         results.append([losses.loss.detach(), *(p.grad for p in network.parameters())])
-    for a, b in zip(*results, strict=True):
-        torch.testing.assert_close(a, b, rtol=2e-3, atol=2e-5)
+    for found in results[1:]:
+        for a, b in zip(found, results[0], strict=True):
+            torch.testing.assert_close(a, b, rtol=2e-3, atol=2e-5)
 
 
 def test_without_a_gpu_nothing_imports_triton() -> None:

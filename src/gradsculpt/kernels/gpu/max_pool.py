@@ -7,7 +7,9 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-_BLOCK = 512
+_ENTRIES, _CHANNELS = 1024, 64
+"""Entries of a tile, and channels of it at most."""
+
 _PLACES = 256
 """How many entries a window may have, so that one byte tells them apart."""
 
@@ -30,14 +32,16 @@ class Pool(NamedTuple):
 
     @property
     def _sizes(self) -> dict[str, Any]:
-        """What the kernels are made for, as entries of maps are [outer, H, W, inner]."""
+        """What the kernels are made for, as entries of maps are [outer, H, W, inner]; a tile is of pixels and inner."""
         _, c, height, width = self.shape
         (kh, kw), (sh, sw), (ph, pw), (dh, dw) = self.window
         numbers = {"height": height, "width": width, "rows": self.pooled[2], "columns": self.pooled[3]}
         numbers |= {"kh": kh, "kw": kw, "sh": sh, "sw": sw, "ph": ph, "pw": pw, "dh": dh, "dw": dw}
         most = max(self.shape.numel(), self.pooled.numel())
         inner = c if self.layout is torch.channels_last else 1
-        return numbers | {"inner": inner, "wide": most > 2**31 - _BLOCK, "block": _BLOCK}
+        across = min(_CHANNELS, triton.next_power_of_2(inner))
+        tile = {"wide": most > 2**31 - _ENTRIES * inner, "along": _ENTRIES // across, "across": across}
+        return numbers | {"inner": inner} | tile
 
     def maxima(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Return the largest entry of each window, and which one that is: the first of equal ones, the last NaN."""
@@ -64,9 +68,11 @@ class Pool(NamedTuple):
         return torch.empty(shape, dtype=dtype or like.dtype, device=like.device, memory_format=self.layout)
 
     def _launch(self, kernel: Any, written: Tensor, *maps: Tensor) -> None:
-        count = written.numel()
+        sizes = self._sizes
+        pixels = written.numel() // sizes["inner"]
+        grid = (triton.cdiv(pixels, sizes["along"]), triton.cdiv(sizes["inner"], sizes["across"]))
         with torch.cuda.device_of(written):
-            kernel[(triton.cdiv(count, _BLOCK),)](*maps, count, **self._sizes)
+            kernel[grid](*maps, pixels, **sizes)
 
 
 def pool(
@@ -81,22 +87,28 @@ def pool(
 
 @triton.jit
 def _split(
-    count,
+    pixels,
     height: tl.constexpr,
     width: tl.constexpr,
     inner: tl.constexpr,
     wide: tl.constexpr,
-    block: tl.constexpr,
+    along: tl.constexpr,
+    across: tl.constexpr,
 ):
-    """Return offsets of entries of maps [outer, height, width, inner], whether they are there, and where in each."""
+    """Return offsets of entries of maps [outer, height, width, inner], whether they are there, and where in each.
+
+    Numbers of pixels are computed once for all that lies between.
+    """
     first = tl.program_id(0)
     if wide:
         first = first.to(tl.int64)
-    at = first * block + tl.arange(0, block)
-    pixel = at // inner
+    pixel = first * along + tl.arange(0, along)
+    c = (tl.program_id(1) * across + tl.arange(0, across))[None, :]
     row = pixel // width
     outer = row // height
-    return at, at < count, outer, row - outer * height, pixel - row * width, at - pixel * inner
+    h, w = row - outer * height, pixel - row * width
+    there = (pixel < pixels)[:, None] & (c < inner)
+    return pixel[:, None] * inner + c, there, outer[:, None], h[:, None], w[:, None], c
 
 
 @triton.jit
@@ -104,7 +116,7 @@ def _maxima(
     x_at,
     value_to,
     places_to,
-    count,
+    pixels,
     height: tl.constexpr,
     width: tl.constexpr,
     rows: tl.constexpr,
@@ -119,13 +131,15 @@ def _maxima(
     dw: tl.constexpr,
     inner: tl.constexpr,
     wide: tl.constexpr,
-    block: tl.constexpr,
+    along: tl.constexpr,
+    across: tl.constexpr,
 ):
-    at, there, outer, row, column, c = _split(count, rows, columns, inner, wide, block)
+    at, there, outer, row, column, c = _split(pixels, rows, columns, inner, wide, along, across)
     top, left = row * sh - ph, column * sw - pw
-    best = tl.full([block], float("-inf"), tl.float32)
+    best = tl.full([along, across], float("-inf"), tl.float32)
     # The first entry within the map, should none be larger than another.
     place = (tl.maximum(-top, 0) + dh - 1) // dh * kw + (tl.maximum(-left, 0) + dw - 1) // dw
+    place = place.to(tl.int32) + tl.zeros([along, across], tl.int32)
     for i in range(kh):
         h = top + i * dh
         for j in tl.static_range(kw):
@@ -145,7 +159,7 @@ def _scattered(
     g_at,
     places_at,
     to,
-    count,
+    pixels,
     height: tl.constexpr,
     width: tl.constexpr,
     rows: tl.constexpr,
@@ -160,12 +174,13 @@ def _scattered(
     dw: tl.constexpr,
     inner: tl.constexpr,
     wide: tl.constexpr,
-    block: tl.constexpr,
+    along: tl.constexpr,
+    across: tl.constexpr,
 ):
     # Each entry asks the windows that reach it, so that none is written twice: no zeros first, and one order of sums.
-    at, there, outer, h, w, c = _split(count, height, width, inner, wide, block)
+    at, there, outer, h, w, c = _split(pixels, height, width, inner, wide, along, across)
     last, end = (h + ph) // sh, (w + pw) // sw
-    total = tl.zeros([block], tl.float32)
+    total = tl.zeros([along, across], tl.float32)
     for m in range((kh - 1) * dh // sh + 1):
         row = last - m
         i = h + ph - row * sh
@@ -177,7 +192,9 @@ def _scattered(
             source = ((outer * rows + row) * columns + column) * inner + c
             place = tl.load(places_at + source, mask=here, other=0).to(tl.int32)
             chosen = here & (place == i // dh * kw + j // dw)
-            total += tl.load(g_at + source, mask=chosen, other=0.0).to(tl.float32)
+            # What neighbours read at once is one load, and most of it is wanted.
+            g = tl.load(g_at + source, mask=here, other=0.0).to(tl.float32)
+            total += tl.where(chosen, g, 0.0)
     tl.store(to + at, total.to(to.dtype.element_ty), mask=there)
 
 
@@ -186,7 +203,7 @@ def _picked(
     v_at,
     places_at,
     to,
-    count,
+    pixels,
     height: tl.constexpr,
     width: tl.constexpr,
     rows: tl.constexpr,
@@ -201,9 +218,10 @@ def _picked(
     dw: tl.constexpr,
     inner: tl.constexpr,
     wide: tl.constexpr,
-    block: tl.constexpr,
+    along: tl.constexpr,
+    across: tl.constexpr,
 ):
-    at, there, outer, row, column, c = _split(count, rows, columns, inner, wide, block)
+    at, there, outer, row, column, c = _split(pixels, rows, columns, inner, wide, along, across)
     place = tl.load(places_at + at, mask=there, other=0).to(tl.int32)
     h, w = row * sh - ph + place // kw * dh, column * sw - pw + place % kw * dw
     # A window with holes may miss the map.

@@ -44,8 +44,12 @@ class Moments(NamedTuple):
 def totals(t: Tensor) -> Tensor:
     """Return the sum of each channel, [C]."""
     t = dense(t)
-    walk, result = _Walk(t), t.new_empty(t.shape[1])
-    walk.combine(kernels.totals, walk.partial(None, None, None, None, t, None), 1, result)
+    walk = _Walk(t)
+    partial = walk.partial(None, None, None, None, t, None)
+    if len(partial) == 1:
+        return partial.view(-1).to(t.dtype)
+    result = t.new_empty(t.shape[1])
+    walk.combine(kernels.totals, partial, 1, result)
     return result
 
 
@@ -143,7 +147,8 @@ class _Walk:
     ) -> Tensor:
         """Return sums over parts of each channel: of a, a x', a g', a v', and of the same of b, as far as they are."""
         rows = (1 + sum(t is not None for t in (x, g, v))) * (1 + (v is not None))
-        splits = max(1, min(_SPLITS, _PROGRAMS // self._blocks, triton.cdiv(self.count, self._rows)))
+        more = 4 if rows == 1 else 1  # which leaves room for more programs at once
+        splits = max(1, min(more * _SPLITS, more * _PROGRAMS // self._blocks, triton.cdiv(self.count, self._rows)))
         chunk = triton.cdiv(triton.cdiv(self.count, splits), self._rows) * self._rows
         splits = triton.cdiv(self.count, chunk)
         partial = torch.empty(splits, rows, self.channels, device=self._x.device)

@@ -32,9 +32,9 @@ def offsets(m, c, count, channels, area, step_c, step_p, wide: tl.constexpr):
 @triton.jit
 def mean(partial, kind: tl.constexpr, c, splits, channels, count, kinds: tl.constexpr, width: tl.constexpr):
     """Return the sum of the parts of a channel, over its count."""
-    total = tl.zeros([32, width], tl.float32)
-    for start in range(0, splits, 32):
-        split = start + tl.arange(0, 32)
+    total = tl.zeros([128, width], tl.float32)
+    for start in range(0, splits, 128):
+        split = start + tl.arange(0, 128)
         there = (split < splits)[:, None] & (c < channels)[None, :]
         total += get(partial, ((split * kinds + kind) * channels)[:, None] + c[None, :], there)
     return tl.sum(total, 0) / count
