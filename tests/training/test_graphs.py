@@ -258,5 +258,5 @@ def test_compiled_networks_are_known() -> None:
     whole.compile(backend="eager")
     assert graphs._is_compiled(whole)
     holder = nn.Module()
-    holder.part = torch.compile(part, backend="eager")
+    vars(holder)["_modules"]["part"] = torch.compile(part, backend="eager")
     assert graphs._is_compiled(holder)
