@@ -6,6 +6,7 @@ import multiprocessing
 import statistics
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,12 @@ from _methods import ALIGNMENT, ELASTIC, Case, Formula, plain_alignment, plain_h
 from torch import Tensor
 
 from gradsculpt import prepare_process
+<<<<<<< HEAD
 from gradsculpt.isolation import seeded, sow, times_sown
+=======
+from gradsculpt.isolation import seeded, sow
+from gradsculpt.kernels import quick_step
+>>>>>>> K2
 from gradsculpt.models import build
 from gradsculpt.objectives import AdversarialTraining, CrossEntropy, HessianNorm, Objective
 from gradsculpt.penalties import L1
@@ -157,13 +163,25 @@ class Step:
         beside.wait_stream(torch.cuda.current_stream(self._device))
         with torch.cuda.stream(beside):
             for _ in range(WARM_UP):
+<<<<<<< HEAD
                 before = times_sown(str(self._device))
                 self._eager()
+=======
+                self._recorded()
+>>>>>>> K2
         torch.cuda.current_stream(self._device).wait_stream(beside)
         sown = times_sown(str(self._device)) - before
         sow(0, [str(self._device)])
+<<<<<<< HEAD
         self.take = recorder(self._device, (self._generator,))(self._eager, sown)
+=======
+        self.take = recorder(self._device, (self._generator,))(self._recorded, 0)
+>>>>>>> K2
         return self
+
+    def _recorded(self) -> None:
+        with quick_step() if isinstance(self._loss, Objective) else nullcontext():  # as `train` has it
+            self._eager()
 
     def _eager(self) -> None:
         self._optimizer.zero_grad(set_to_none=True)

@@ -4,15 +4,30 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
+from functools import partial
 from importlib.util import find_spec
+from typing import Any
 
 import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
-from gradsculpt.kernels import Reading, Softplus, compared, comparison, gpu, primitives, twice_differentiable
-from gradsculpt.objectives import CrossEntropy, HessianNorm, LocalGradientAlignment, Objective
+from gradsculpt.kernels import (
+    Reading,
+    Softplus,
+    compared,
+    comparison,
+    convolution,
+    gpu,
+    primitives,
+    quick_step,
+    twice_differentiable,
+)
+from gradsculpt.objectives import AdversarialTraining, CrossEntropy, HessianNorm, LocalGradientAlignment, Objective
+from gradsculpt.penalties import ElasticNet
 
 INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"
 DEVICE = "cpu" if INTERPRETED else "cuda"
@@ -253,6 +268,170 @@ def test_what_lies_otherwise_in_memory_is_copied(shape: tuple[int, ...], layout:
             torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-5)
 
 
+POOLS: list[tuple[tuple[int, ...], dict[str, Any]]] = [
+    ((2, 3, 6, 8), {"kernel_size": 2}),
+    ((2, 3, 7, 9), {"kernel_size": 3, "stride": 2, "padding": 1}),
+    ((1, 5, 7, 6), {"kernel_size": 3, "stride": 2, "ceil_mode": True}),
+    ((2, 2, 9, 8), {"kernel_size": (3, 2), "stride": (1, 2), "padding": (1, 0), "dilation": (2, 3)}),
+    ((2, 1, 5, 5), {"kernel_size": [2, 3], "stride": [3, 1], "padding": [1, 1], "ceil_mode": True}),
+    ((3, 4, 1, 1), {"kernel_size": 1}),
+    ((1, 2, 20, 16), {"kernel_size": 16, "stride": 4}),
+    ((1, 3, 40, 41), {"kernel_size": 2, "stride": 1}),
+]
+pools = pytest.mark.parametrize("layout", [torch.contiguous_format, LAST], ids=str)
+
+
+@computed
+@pools
+@pytest.mark.parametrize(("shape", "how"), POOLS, ids=str)
+def test_max_pooling(shape: tuple[int, ...], how: dict[str, Any], layout: torch.memory_format) -> None:
+    def ours(x: Tensor) -> list[Tensor]:
+        with twice_differentiable(Reading()):
+            result = F.max_pool2d(x, **how)
+        assert result.is_contiguous(memory_format=layout)
+        assert result.grad_fn.saved_tensors[0].dtype is torch.uint8
+        return [result]
+
+    agrees(
+        ours, lambda x: [F.max_pool2d(x, **how)], [laid_out(layout, random(*shape, seed=1))], 1 if shape[2] == 20 else 3
+    )
+
+
+@computed
+@pools
+def test_max_pooling_of_equal_entries_infinities_and_nan(layout: torch.memory_format) -> None:
+    numbers = torch.tensor([0.0, 1.0, torch.nan, torch.inf, -torch.inf, -torch.inf, -torch.inf])
+    which = torch.randint(7, (3, 5, 9, 8), generator=torch.Generator().manual_seed(0))
+    which[0], which[1] = which[0] % 2, 4
+    x = laid_out(layout, numbers[which])
+    kinds: list[dict[str, Any]] = [{"kernel_size": 2}, {"kernel_size": 3, "stride": 2, "padding": 1, "ceil_mode": True}]
+    for kind in kinds:
+        found = []
+        for t, mode in ((x.to(DEVICE), twice_differentiable(Reading())), (x, nullcontext())):
+            leaf = t.clone().requires_grad_()
+            with mode:
+                y = F.max_pool2d(leaf, **kind)
+            g = torch.arange(1.0, y.numel() + 1).view(y.shape).to(y.device)
+            found.append([y.detach().cpu(), torch.autograd.grad(y, leaf, g)[0].cpu()])
+        for a, b in zip(*found, strict=True):
+            torch.testing.assert_close(a, b, rtol=0, atol=0, equal_nan=True)
+
+
+@computed
+def test_what_max_pooling_refuses_and_leaves() -> None:
+    x = random(1, 1, 18, 17, seed=1).float().to(DEVICE).requires_grad_()
+    with twice_differentiable(Reading()):
+        with pytest.raises(RuntimeError, match="pad should be at most half of"):
+            F.max_pool2d(x, 2, padding=2)
+        large = F.max_pool2d(x, (16, 17))
+        holes = F.max_pool2d(x[..., :1, :1], 2, stride=1, padding=1, dilation=2)  # of which no window meets the map
+    assert torch.equal(large, F.max_pool2d(x, (16, 17)))
+    assert bool(holes.isneginf().all())
+    g = torch.ones_like(holes, requires_grad=True)
+    (first,) = torch.autograd.grad(holes, x, g, create_graph=True)
+    assert not bool(first.any())
+    assert not bool(torch.autograd.grad(first, g, torch.ones_like(x))[0].any())
+
+
+@computed
+def test_max_pooling_keeps_how_a_part_of_maps_lies_in_memory() -> None:
+    x = random(2, 8, 6, 6, seed=1).float().to(DEVICE).contiguous(memory_format=LAST).requires_grad_()
+    with twice_differentiable(Reading()):
+        found = F.max_pool2d(x[:, :3], 2)
+    assert found.is_contiguous(memory_format=LAST)
+    for a, b in zip(
+        *((t, torch.autograd.grad(t.square().sum(), x)[0]) for t in (found, F.max_pool2d(x[:, :3], 2))), strict=True
+    ):
+        torch.testing.assert_close(a, b, rtol=0, atol=0)
+
+
+@computed
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize(("shape", "layout"), [each for each in SHAPES if len(each[0]) == 4], ids=str)
+def test_sums_of_channels(shape: tuple[int, ...], layout: torch.memory_format, dtype: torch.dtype) -> None:
+    from gradsculpt.kernels.gpu import moments
+
+    maps = laid_out(layout, random(*shape, seed=1) + 1).to(dtype)
+    for given in (maps, maps[:, :, :1].expand(shape)):
+        found, expected = moments.totals(given.to(DEVICE)), given.double().sum((0, 2, 3))
+        assert found.dtype is dtype
+        torch.testing.assert_close(found.double().cpu(), expected, rtol=2 * torch.finfo(dtype).eps, atol=1e-5)
+
+
+def first_order(trained: Callable[[str], bool], *, checkpointed: bool = False, **kinds: Any) -> list[list[Tensor]]:
+    """Return the gradients of a network under plain functions, and in the mode of recorded steps."""
+    torch.manual_seed(0)
+    network = nn.Sequential(
+        nn.Conv2d(3, 4, 3, padding=1), nn.MaxPool2d(2), nn.Conv2d(4, 6, 3, bias=False), nn.Conv2d(6, 5, 2, 2, groups=1)
+    ).to(DEVICE)
+    x = random(2, 3, 10, 8, seed=1).float().to(DEVICE).requires_grad_(trained("x"))
+    results = []
+    for mode in (nullcontext(), quick_step()):
+        parameters = [p.requires_grad_(trained(name)) for name, p in network.named_parameters()]
+        with mode, torch.autocast(DEVICE, **kinds) if kinds else nullcontext():
+            run = partial(checkpoint, network, use_reentrant=False) if checkpointed else network
+            loss = run(x).float().square().sum()
+        wanted = [t for t in (*parameters, x) if t.requires_grad]
+        results.append([loss.detach(), *torch.autograd.grad(loss, wanted)])
+    return results
+
+
+TRAINED: dict[str, Callable[[str], bool]] = {
+    "all": lambda name: True,
+    "parameters": lambda name: name != "x",
+    "inputs": lambda name: name == "x",
+    "biases": lambda name: "bias" in name,
+    "no biases": lambda name: "bias" not in name,
+}
+
+
+@computed
+@pytest.mark.parametrize("trained", TRAINED)
+def test_recorded_steps_are_those_of_plain_functions(trained: str) -> None:
+    for a, b in zip(*first_order(TRAINED[trained]), strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-5, atol=1e-5)
+    for a, b in zip(*first_order(TRAINED[trained], dtype=torch.bfloat16), strict=True):
+        torch.testing.assert_close(a, b, rtol=2e-2, atol=2e-2 * float(b.abs().max()))
+
+
+@computed
+def test_what_is_computed_anew_is_left_alone() -> None:
+    for a, b in zip(*first_order(TRAINED["all"], checkpointed=True), strict=True):
+        torch.testing.assert_close(a, b, rtol=0, atol=0)
+
+
+@computed
+def test_sums_of_gradients_are_those_of_biases_alone_that_are_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    sums: list[Tensor] = []
+
+    def noted(g: Tensor) -> Tensor:
+        sums.append(g.sum((0, 2, 3)))
+        return sums[-1]
+
+    monkeypatch.setattr(convolution, "channel_sums", noted)
+    conv, x = nn.Conv2d(3, 4, 3).to(DEVICE), torch.ones(1, 3, 5, 5, device=DEVICE, requires_grad=True)
+    with quick_step():
+        y = conv(x)
+    torch.autograd.grad(y.sum(), x, retain_graph=True)
+    assert not sums
+    torch.autograd.grad(y.sum(), list(conv.parameters())[1], retain_graph=True)
+    y.sum().backward()
+    assert len(sums) == 2
+
+
+@computed
+def test_further_derivatives_in_recorded_steps() -> None:
+    conv, x = nn.Conv2d(3, 4, 3).to(DEVICE), random(2, 3, 6, 6, seed=1).float().to(DEVICE).requires_grad_()
+    results = []
+    for mode in (nullcontext(), quick_step()):
+        with mode:
+            y = F.max_pool2d(conv(x), 2).square()
+        (g,) = torch.autograd.grad(y.square().sum(), x, create_graph=True)
+        results.append(torch.autograd.grad(g.square().sum(), [x, *conv.parameters()]))
+    for a, b in zip(*results, strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-4)
+
+
 class Residual(nn.Module):
     def __init__(self) -> None:
         super().__init__()
@@ -266,6 +445,8 @@ class Residual(nn.Module):
 
 
 OBJECTIVES: dict[str, Objective] = {
+    "cross entropy": CrossEntropy(),
+    "adversarial": AdversarialTraining(ElasticNet(0.01, 0.01)),
     "alignment": CrossEntropy() + LocalGradientAlignment(l2=0.1, cosine=1.0, eps=0.1),
     "alignment of both": CrossEntropy()
     + LocalGradientAlignment(l2=0.1, cosine=1.0, eps=0.1, detach_source=False, squared=False, noise="gradient"),
@@ -282,14 +463,17 @@ def test_a_training_step_is_that_of_plain_functions(objective: str, monkeypatch:
     x = random(4, 3, 8, 8, seed=1).float().to(DEVICE).contiguous(memory_format=LAST)
     y = torch.tensor([0, 1, 2, 0], device=DEVICE)
     results = []
-    for kernels in (True, False):
-        monkeypatch.setattr(gpu, "runs", gpu.runs if kernels else lambda *tensors: False)
+    runs = gpu.runs
+    for kernels, mode in ((False, nullcontext()), (True, nullcontext()), (True, quick_step())):
+        monkeypatch.setattr(gpu, "runs", runs if kernels else lambda *tensors: False)
         network.zero_grad()
-        losses = OBJECTIVES[objective](network, x, y, generator=torch.Generator(DEVICE).manual_seed(3))
-        losses.loss.backward()
+        with mode:
+            losses = OBJECTIVES[objective](network, x, y, generator=torch.Generator(DEVICE).manual_seed(3))
+            losses.loss.backward()
         results.append([losses.loss.detach(), *(p.grad for p in network.parameters())])
-    for a, b in zip(*results, strict=True):
-        torch.testing.assert_close(a, b, rtol=2e-3, atol=2e-5)
+    for found in results[1:]:
+        for a, b in zip(found, results[0], strict=True):
+            torch.testing.assert_close(a, b, rtol=2e-3, atol=2e-5)
 
 
 def test_without_a_gpu_nothing_imports_triton() -> None:

@@ -1,5 +1,6 @@
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -230,3 +231,31 @@ def test_a_training_goes_on_with_and_without_recordings(taped: list[graphs.Graph
         results.append(small.weights(network))
     for each in results[1:]:
         torch.testing.assert_close(each, results[0], rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("compiled", [False, True])
+def test_what_is_recorded_is_computed_for_the_device_alone_and_tried_before(
+    compiled: bool, taped: list[graphs.Graphs], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    entered: list[int] = []
+
+    @contextmanager
+    def noted() -> Iterator[None]:
+        entered.append(taped[0].recorded)
+        yield
+
+    monkeypatch.setattr(graphs, "quick_step", noted)
+    monkeypatch.setattr(graphs, "_is_compiled", lambda network: compiled)
+    small.train(tmp_path, CrossEntropy(), small.network(), graphs="on", epochs=3)
+    assert taped[0].recorded == 1
+    assert entered == ([] if compiled else [0, 0])  # the last step before, and the recording
+
+
+def test_compiled_networks_are_known() -> None:
+    whole, part = nn.Linear(2, 2), nn.Sequential(nn.Linear(2, 2))
+    assert not graphs._is_compiled(part)
+    whole.compile(backend="eager")
+    assert graphs._is_compiled(whole)
+    holder = nn.Module()
+    vars(holder)["_modules"]["part"] = torch.compile(part, backend="eager")
+    assert graphs._is_compiled(holder)

@@ -68,6 +68,7 @@ class Dispatch(TorchFunctionMode):
         substitute: What to do where a network overwrites a tensor by a call that was answered. False copies the answer
             into the tensor. True leaves the tensor as it was, as a derivative may need it, and hands out the answer
             wherever the network names the tensor from then on; `current` does the same for what leaves the block.
+        recomputes: Whether activations may be computed anew on the way back, perhaps after the block, without answers.
 
     Example:
         >>> import torch
@@ -78,21 +79,26 @@ class Dispatch(TorchFunctionMode):
     """
 
     def __init__(
-        self, handlers: Mapping[Key, Handler], otherwise: Handler | None = None, *, substitute: bool = False
+        self,
+        handlers: Mapping[Key, Handler],
+        otherwise: Handler | None = None,
+        *,
+        substitute: bool = False,
+        recomputes: bool = False,
     ) -> None:
         super().__init__()
         kinds = {name: each for kind, each in handlers.items() if isinstance(kind, Kind) for name in of_kind(kind)}
         self._handlers = kinds | {name: each for name, each in handlers.items() if isinstance(name, str)}
-        self._otherwise, self._substitute = otherwise, substitute
+        self._otherwise, self._substitute, self._recomputes = otherwise, substitute, recomputes
         self._blocks: list[ExitStack] = []
         self._answers: dict[int, tuple[Tensor, Tensor]] = {}
 
     def __enter__(self) -> "Dispatch":
-        """Start to answer calls; activations that would be computed anew later, without answers, are refused."""
+        """Start to answer calls; activations that would be computed anew later, without answers, may be refused."""
         block = ExitStack()
         self._blocks.append(block)  # modes nest, and one may be entered again within itself
         block.enter_context(_uncompiled())
-        if torch.is_grad_enabled():
+        if torch.is_grad_enabled() and not self._recomputes:
             with suppress(RuntimeError):  # of hooks that were there before, and do not recompute
                 block.enter_context(torch.autograd.graph.disable_saved_tensors_hooks(RECOMPUTES))
         return super().__enter__()  # type: ignore[no-untyped-call,no-any-return]

@@ -3,7 +3,7 @@
 from gradsculpt.kernels.comparison import compared
 from gradsculpt.kernels.convolution import Reading
 from gradsculpt.kernels.fusion import fused
-from gradsculpt.kernels.modes import noted_relu, primitive, softplus_for_relu, twice_differentiable
+from gradsculpt.kernels.modes import noted_relu, primitive, quick_step, softplus_for_relu, twice_differentiable
 from gradsculpt.kernels.softplus import Softplus
 
 __all__ = [
@@ -13,6 +13,7 @@ __all__ = [
     "fused",
     "noted_relu",
     "primitive",
+    "quick_step",
     "softplus_for_relu",
     "twice_differentiable",
 ]

@@ -8,6 +8,7 @@ from torch import Tensor
 from torch.autograd import Function
 
 from gradsculpt.dispatch import Call
+from gradsculpt.kernels import gpu
 
 _Walk = tuple[Any, ...]
 """How a convolution walks over its input: stride, padding, dilation, transposed, output padding, groups."""
@@ -41,11 +42,23 @@ def conv2d(reading: Reading, call: Call) -> Any:
     if torch.is_autocast_enabled(kind):  # which does not see into the kernels
         dtype = torch.get_autocast_dtype(kind)
         x, weight, bias = x.to(dtype), weight.to(dtype), None if bias is None else bias.to(dtype)
-    walk = (*(_pair(call[name]) for name in ("stride", "padding", "dilation")), False, (0, 0), call["groups"])
+    walk = (*(pair(call[name]) for name in ("stride", "padding", "dilation")), False, (0, 0), call["groups"])
     return _Convolve.apply(x, weight, bias, walk, reading, x is reading.point)
 
 
-def _pair(value: Any) -> tuple[int, int]:
+def conv2d_of_step(call: Call) -> Any:
+    """Return the convolution as PyTorch computes it; the gradient of its bias is summed by the kernels of a GPU."""
+    x, bias = call["input"], call["bias"]
+    trained = bias is not None and bias.requires_grad and torch.is_grad_enabled()
+    if not trained or x.ndim != 4 or not gpu.runs(x, bias):
+        return NotImplemented
+    result = call.given(bias=None)()
+    # A node of its own, of which the engine knows whether it will be reached.
+    return _Biased.apply(result, bias.view_as(bias).to(result.dtype))
+
+
+def pair(value: Any) -> tuple[int, int]:
+    """Return a number for H and one for W, which PyTorch's functions take as one if they are the same."""
     first, *rest = (value,) if isinstance(value, int) else value
     return int(first), int(rest[0] if rest else first)
 
@@ -69,7 +82,21 @@ class _Convolve(Function):
             return *_gradients(g, x, weight, ctx.how[0], wanted), None, None, None
         gx = _InputGradient.apply(g, weight, x.detach(), *ctx.how) if wanted[0] else None
         gw = _WeightGradient.apply(x, g, weight, *ctx.how) if wanted[1] else None
-        return gx, gw, g.sum((0, 2, 3)) if wanted[2] else None, None, None, None
+        return gx, gw, channel_sums(g) if wanted[2] else None, None, None, None
+
+
+class _Biased(Function):
+    """Maps [N, C, H, W] to which a bias [C] is added in place."""
+
+    @staticmethod
+    def forward(ctx: Any, y: Tensor, bias: Tensor) -> Tensor:
+        ctx.mark_dirty(y)
+        return y.add_(bias.view(-1, 1, 1))
+
+    @staticmethod
+    def backward(ctx: Any, g: Tensor) -> tuple[Tensor, Tensor | None]:
+        wanted = torch._C._will_engine_execute_node(ctx.next_functions[1][0])
+        return g, channel_sums(g) if wanted else None
 
 
 class _InputGradient(Function):
@@ -113,7 +140,21 @@ class _WeightGradient(Function):
 
 def _gradients(g: Tensor, x: Tensor, weight: Tensor, walk: _Walk, wanted: tuple[bool, ...]) -> Any:
     """Return those wanted of the gradients of input, weight and bias."""
-    return torch.ops.aten.convolution_backward.default(g, x, weight, [weight.shape[0]], *walk, wanted)
+    summed = wanted[2] and gpu.runs(g)
+    asked = (*wanted[:2], wanted[2] and not summed)
+    on_x, on_weight, on_bias = torch.ops.aten.convolution_backward.default(
+        g, x, weight, [weight.shape[0]], *walk, asked
+    )
+    return on_x, on_weight, channel_sums(g) if summed else on_bias
+
+
+def channel_sums(g: Tensor) -> Tensor:
+    """Return the sum of each channel of maps [N, C, H, W]: the gradient of a bias."""
+    if torch.is_grad_enabled() or not gpu.runs(g):
+        return g.sum((0, 2, 3))
+    from gradsculpt.kernels.gpu import moments
+
+    return moments.totals(g)
 
 
 def _wanted(ctx: Any, count: int) -> tuple[bool, ...]:

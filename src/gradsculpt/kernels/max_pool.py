@@ -1,18 +1,17 @@
 """Max pooling whose second derivative keeps the memory format, and flattening whose first one does."""
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 from torch.autograd import Function
 
 from gradsculpt.dispatch import Call
+from gradsculpt.kernels import gpu
+from gradsculpt.kernels.convolution import pair
 
 _forward = torch.ops.aten.max_pool2d_with_indices.default
 _backward = torch.ops.aten.max_pool2d_with_indices_backward.default
-
-_Like = tuple[torch.Size, torch.memory_format]
-"""Shape and memory format of a map; the map itself would be kept in memory for nothing else."""
 
 
 def max_pool2d(call: Call) -> Any:
@@ -20,7 +19,13 @@ def max_pool2d(call: Call) -> Any:
     x, size = call["input"], call["kernel_size"]
     if x.ndim != 4 or call["return_indices"]:
         return NotImplemented
-    return _MaxPool.apply(x, (size, call["stride"] or size, call["padding"], call["dilation"], call["ceil_mode"]))
+    sizes = (size, call["stride"] or size, call["padding"], call["dilation"])
+    like, fused = (x.shape, _layout(x)), None
+    if gpu.runs(x):
+        from gradsculpt.kernels.gpu import max_pool
+
+        fused = max_pool.pool(*like, tuple(map(pair, sizes)), call["ceil_mode"])
+    return _MaxPool.apply(x, fused or _Pool(*like, (*sizes, call["ceil_mode"])))
 
 
 def flatten(call: Call) -> Any:
@@ -32,50 +37,31 @@ def flatten(call: Call) -> Any:
     x = call["input"]
     if x.ndim != 4:
         return NotImplemented
-    if x.requires_grad and torch.is_grad_enabled() and _like(x)[1] is torch.channels_last:
+    if x.requires_grad and torch.is_grad_enabled() and _layout(x) is torch.channels_last:
         x = x.view_as(x)
         x.register_hook(lambda g: g.contiguous(memory_format=torch.channels_last))
     return x.flatten(call["start_dim"], call["end_dim"])
 
 
-class _MaxPool(Function):
-    """Picks entries of x by windows: kernel size, stride, padding, dilation, and whether they may hang over the end."""
+class _Pool(NamedTuple):
+    """How maps of a shape and a memory format are pooled, by the indices of the maxima in a map.
 
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, window: tuple[Any, ...]) -> Any:
-        result, indices = _forward(x, *window)
-        ctx.save_for_backward(indices)
-        ctx.how = _like(x), window
-        return result
+    Its window is size, stride, padding, dilation, and whether it may hang over the end. The map itself would be kept in
+    memory for nothing but its shape.
+    """
 
-    @staticmethod
-    def backward(ctx: Any, g: Tensor) -> tuple[Tensor, None]:
-        return _Scatter.apply(g, *ctx.saved_tensors, *ctx.how), None
+    shape: torch.Size
+    layout: torch.memory_format
+    window: tuple[Any, ...]
 
+    def maxima(self, x: Tensor) -> Any:
+        return _forward(x, *self.window)
 
-class _Scatter(Function):
-    """Puts entries back to where they were picked, and adds up what meets."""
+    def scattered(self, g: Tensor, indices: Tensor) -> Any:
+        x = torch.empty(self.shape, dtype=g.dtype, device=g.device, memory_format=self.layout)
+        return _backward(g, x, *self.window, indices)
 
-    @staticmethod
-    def forward(ctx: Any, g: Tensor, indices: Tensor, like: _Like, window: tuple[Any, ...]) -> Any:
-        ctx.save_for_backward(indices)
-        ctx.how = like, window
-        shape, layout = like
-        x = torch.empty(shape, dtype=g.dtype, device=g.device, memory_format=layout)
-        return _backward(g, x, *window, indices)
-
-    @staticmethod
-    def backward(ctx: Any, v: Tensor) -> tuple[Tensor | None, ...]:
-        return _Pick.apply(v, *ctx.saved_tensors, *ctx.how), None, None, None
-
-
-class _Pick(Function):
-    """Picks the entries at given indices."""
-
-    @staticmethod
-    def forward(ctx: Any, v: Tensor, indices: Tensor, like: _Like, window: tuple[Any, ...]) -> Tensor:
-        ctx.save_for_backward(indices)
-        ctx.how = like, window
+    def picked(self, v: Tensor, indices: Tensor) -> Tensor:
         if indices.is_contiguous():
             return v.flatten(2).gather(2, indices.flatten(2)).view_as(indices)
         n, c, h, w = indices.shape
@@ -83,11 +69,50 @@ class _Pick(Function):
         picked = rows.gather(1, indices.permute(0, 2, 3, 1).reshape(n, -1, c))
         return picked.view(n, h, w, c).permute(0, 3, 1, 2)
 
+
+class _MaxPool(Function):
+    """Picks the largest entry of x in each window."""
+
     @staticmethod
-    def backward(ctx: Any, g: Tensor) -> tuple[Tensor | None, ...]:
-        return _Scatter.apply(g, *ctx.saved_tensors, *ctx.how), None, None, None
+    def forward(ctx: Any, x: Tensor, how: Any) -> Any:
+        result, places = how.maxima(x)
+        ctx.save_for_backward(places)
+        ctx.how = how
+        return result
+
+    @staticmethod
+    def backward(ctx: Any, g: Tensor) -> tuple[Tensor, None]:
+        return _Scatter.apply(g, *ctx.saved_tensors, ctx.how), None
 
 
-def _like(x: Tensor) -> _Like:
-    channels_last = x.is_contiguous(memory_format=torch.channels_last) and not x.is_contiguous()
-    return x.shape, torch.channels_last if channels_last else torch.contiguous_format
+class _Scatter(Function):
+    """Puts entries back to where they were picked, and adds up what meets."""
+
+    @staticmethod
+    def forward(ctx: Any, g: Tensor, places: Tensor, how: Any) -> Any:
+        ctx.save_for_backward(places)
+        ctx.how = how
+        return how.scattered(g, places)
+
+    @staticmethod
+    def backward(ctx: Any, v: Tensor) -> tuple[Tensor, None, None]:
+        return _Pick.apply(v, *ctx.saved_tensors, ctx.how), None, None
+
+
+class _Pick(Function):
+    """Picks the entries at given places."""
+
+    @staticmethod
+    def forward(ctx: Any, v: Tensor, places: Tensor, how: Any) -> Any:
+        ctx.save_for_backward(places)
+        ctx.how = how
+        return how.picked(v, places)
+
+    @staticmethod
+    def backward(ctx: Any, g: Tensor) -> tuple[Tensor, None, None]:
+        return _Scatter.apply(g, *ctx.saved_tensors, ctx.how), None, None
+
+
+def _layout(x: Tensor) -> torch.memory_format:
+    """Return the memory format of maps, or that of the maps they are a part of."""
+    return torch.channels_last if x.stride(1) == 1 and not x.is_contiguous() else torch.contiguous_format

@@ -7,11 +7,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from gradsculpt.dispatch import Call, Dispatch
+from gradsculpt.dispatch import Call, Dispatch, Handler
 from gradsculpt.kernels import gpu, normalisation, primitives
 from gradsculpt.kernels.attention import attention
 from gradsculpt.kernels.batch_norm import batch_norm
-from gradsculpt.kernels.convolution import Reading, conv2d
+from gradsculpt.kernels.convolution import Reading, conv2d, conv2d_of_step
 from gradsculpt.kernels.max_pool import flatten, max_pool2d
 from gradsculpt.kernels.softplus import softplus
 
@@ -70,6 +70,26 @@ def twice_differentiable(reading: Reading) -> Dispatch:
             "flatten": flatten,
         }
     )
+
+
+def quick_step() -> Dispatch:
+    """Return a mode for whole training steps that are recorded, so that what it costs the host is of no account.
+
+    What is never differentiated twice is computed by PyTorch's own functions. Here max pooling and the gradients of
+    biases of convolutions, which take it several times as long as memory does, are computed by the kernels of a GPU,
+    where they run. Values and derivatives are the same to rounding error.
+    """
+    return Dispatch({"conv2d": _kept(conv2d_of_step), "max_pool2d": _kept(_max_pool2d_of_step)}, recomputes=True)
+
+
+def _kept(handler: Handler) -> Handler:
+    """Return a handler that leaves alone what is computed anew on the way back, where no mode may be on."""
+    hooks = torch._C._autograd._top_saved_tensors_default_hooks
+    return lambda call: handler(call) if hooks(False) is None else NotImplemented
+
+
+def _max_pool2d_of_step(call: Call) -> Any:
+    return max_pool2d(call) if gpu.runs(call["input"]) else NotImplemented
 
 
 def _silu(call: Call) -> Any:

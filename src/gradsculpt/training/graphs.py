@@ -14,6 +14,7 @@ from torch.optim import Optimizer
 
 from gradsculpt.errors import first_line
 from gradsculpt.isolation import default_generator, sown_in_graph, times_sown
+from gradsculpt.kernels import quick_step
 from gradsculpt.objectives import Objective
 
 Inputs = tuple[Tensor, Tensor, Tensor | None]
@@ -178,6 +179,7 @@ class Graphs:
     ) -> None:
         self._step, self._sow, self._record, self._tell = step, sow, record, tell
         self._network, self._optimizer, self._kept, self._loss = network, optimizer, kept, loss
+        self._quick = nullcontext if _is_compiled(network) else quick_step
         self._seen, self._refused = Counter[Hashable](), set[Hashable]()
         self._replays: dict[Hashable, Callable[[], None]] = {}
         self._inputs: dict[Hashable, Inputs] = {}
@@ -203,7 +205,8 @@ class Graphs:
                 self._refuse(None, "as long as a weight of the objective changes at each step")
             self._seen[kind] += 1
             self._sow()
-            with _aside(inputs[0].device):
+            # The last step before a recording is taken in its way: what it needs is compiled, which cannot be recorded.
+            with _aside(inputs[0].device), self._quick() if self._seen[kind] == _WARM else nullcontext():
                 self._step(inputs, objective)
             return
         static = self._inputs.setdefault(shapes, tuple(t if t is None else t.clone() for t in inputs))  # type: ignore[arg-type]
@@ -271,13 +274,17 @@ class Graphs:
         try:
             for rate, group in zip(self._rates, groups, strict=True):
                 group["lr"] = rate
-            replay = self._record(lambda: self._step(inputs, objective), sown)
+            replay = self._record(lambda: self._quickly(inputs, objective), sown)
         finally:
             for number, group in zip(rates, groups, strict=True):
                 group["lr"] = number
         if any(a is not b for a, b in zip(kept, self._kept(), strict=True)):
             raise ValueError("what is carried from step to step changes its shape")
         return replay
+
+    def _quickly(self, inputs: Inputs, objective: Objective) -> None:
+        with self._quick():
+            self._step(inputs, objective)
 
     def _gradients(self) -> list[Tensor | None]:
         return [parameter.grad for group in self._optimizer.param_groups for parameter in group["params"]]
@@ -318,6 +325,11 @@ def _aside(device: torch.device) -> Iterator[None]:
     with torch.cuda.stream(aside):
         yield
     here.wait_stream(aside)
+
+
+def _is_compiled(network: nn.Module) -> bool:
+    """Tell whether `torch.compile` has made a part of it into functions that no mode sees."""
+    return any(hasattr(each, "_orig_mod") or each._compiled_call_impl is not None for each in network.modules())
 
 
 def _shape(t: Tensor | None) -> Hashable:

@@ -7,43 +7,40 @@ then of the next one.
 import triton
 import triton.language as tl
 
-
-@triton.jit
-def _get(source, at, there):
-    return tl.load(source + at, mask=there, other=0.0).to(tl.float32)
+from gradsculpt.kernels.gpu.tiles import get, mean, offsets, put
 
 
 @triton.jit
-def _put(to, row: tl.constexpr, c, channels, numbers):
-    tl.store(to + row * channels + c, numbers, mask=c < channels)
+def _means(source, c, channels):
+    result = tl.zeros(c.shape, tl.float32)
+    if source is not None:
+        result = get(source, c, c < channels)
+    return result[None, :]
 
 
 @triton.jit
-def _offsets(m, c, count, channels, area, step_c, step_p, wide: tl.constexpr):
-    n = m // area
-    p = m - n * area
-    if wide:
-        n = n.to(tl.int64)
-        p = p.to(tl.int64)
-        c = c.to(tl.int64)
-    at = (n * (channels * area) + p * step_p)[:, None] + (c * step_c)[None, :]
-    return at, (m < count)[:, None] & (c < channels)[None, :]
+def _less(source, mean, at, there):
+    result = tl.zeros(at.shape, tl.float32)  # whose sums are not asked for
+    if source is not None:
+        result = get(source, at, there) - mean
+    return result
 
 
 @triton.jit
 def _grown(u_at, at, there, x, g, v, u_sum, ux, ug, uv):
-    u = _get(u_at, at, there)
+    u = get(u_at, at, there)
     return u_sum + u, ux + u * x, ug + u * g, uv + u * v
 
 
 @triton.jit
 def _put_sums(to, c, channels, u_sum, ux, ug, uv, count: tl.constexpr):
-    _put(to, 0, c, channels, tl.sum(u_sum, 0))
-    _put(to, 1, c, channels, tl.sum(ux, 0))
+    put(to, 0, c, channels, tl.sum(u_sum, 0))
+    if count > 1:
+        put(to, 1, c, channels, tl.sum(ux, 0))
     if count > 2:
-        _put(to, 2, c, channels, tl.sum(ug, 0))
+        put(to, 2, c, channels, tl.sum(ug, 0))
     if count > 3:
-        _put(to, 3, c, channels, tl.sum(uv, 0))
+        put(to, 3, c, channels, tl.sum(uv, 0))
 
 
 @triton.jit
@@ -68,28 +65,21 @@ def sums(
     rows: tl.constexpr,
     columns: tl.constexpr,
 ):
-    """Write sums of a, a x', a g', a v', and of the same of b, over a part of each channel."""
+    """Write sums of a, a x', a g', a v', and of the same of b, as far as they are, over a part of each channel."""
     c = tl.program_id(0) * columns + tl.arange(0, columns)
     split = tl.program_id(1)
     if wide:
         split = split.to(tl.int64)
     end = tl.minimum(split * chunk + chunk, count)
-    mean_x = _get(mean_at, c, c < channels)[None, :]
-    if g_at is not None:
-        mean_g = _get(of_g, c, c < channels)[None, :]
-    if v_at is not None:
-        mean_v = _get(of_v, c, c < channels)[None, :]
+    mean_x, mean_g, mean_v = _means(mean_at, c, channels), _means(of_g, c, channels), _means(of_v, c, channels)
     a_sum = tl.zeros([rows, columns], tl.float32)
     ax, ag, av = a_sum, a_sum, a_sum
     b_sum, bx, bg, bv = a_sum, a_sum, a_sum, a_sum
     for start in range(split * chunk, end, rows):
-        at, there = _offsets(start + tl.arange(0, rows), c, end, channels, area, step_c, step_p, wide)
-        x = _get(x_at, at, there) - mean_x
-        g, v = x, x  # whose sums are not asked for where they are missing
-        if g_at is not None:
-            g = _get(g_at, at, there) - mean_g
-        if v_at is not None:
-            v = _get(v_at, at, there) - mean_v
+        at, there = offsets(start + tl.arange(0, rows), c, end, channels, area, step_c, step_p, wide)
+        x = _less(x_at, mean_x, at, there)
+        g = _less(g_at, mean_g, at, there)
+        v = _less(v_at, mean_v, at, there)
         if a_at is not None:
             a_sum, ax, ag, av = _grown(a_at, at, there, x, g, v, a_sum, ax, ag, av)
         if b_at is not None:
@@ -101,23 +91,19 @@ def sums(
 
 
 @triton.jit
-def _mean(partial, kind: tl.constexpr, c, splits, channels, count, kinds: tl.constexpr, width: tl.constexpr):
-    """Return the sum of the parts of a channel, over its count."""
-    total = tl.zeros([32, width], tl.float32)
-    for start in range(0, splits, 32):
-        split = start + tl.arange(0, 32)
-        there = (split < splits)[:, None] & (c < channels)[None, :]
-        total += _get(partial, ((split * kinds + kind) * channels)[:, None] + c[None, :], there)
-    return tl.sum(total, 0) / count
+def totals(partial, to, splits, channels, count, kinds: tl.constexpr, width: tl.constexpr):
+    """Write the sums of whole channels."""
+    c = tl.program_id(0) * width + tl.arange(0, width)
+    put(to, 0, c, channels, mean(partial, 0, c, splits, channels, 1.0, kinds, width))
 
 
 @triton.jit
 def _put_output(to, output: tl.constexpr, c, channels, x, g, v, a, b):
-    _put(to, output * 5, c, channels, x)
-    _put(to, output * 5 + 1, c, channels, g)
-    _put(to, output * 5 + 2, c, channels, v)
-    _put(to, output * 5 + 3, c, channels, a)
-    _put(to, output * 5 + 4, c, channels, b)
+    put(to, output * 5, c, channels, x)
+    put(to, output * 5 + 1, c, channels, g)
+    put(to, output * 5 + 2, c, channels, v)
+    put(to, output * 5 + 3, c, channels, a)
+    put(to, output * 5 + 4, c, channels, b)
 
 
 @triton.jit
@@ -140,15 +126,15 @@ def first_numbers(
     """Write the mean of g and gx, the gradients of weight and bias, and what that of x is made of."""
     c = tl.program_id(0) * width + tl.arange(0, width)
     there = c < channels
-    w, r = _get(weight_at, c, there), _get(r_at, c, there)
-    mean_g = _mean(partial, 0, c, splits, channels, count, kinds, width)
-    gx = _mean(partial, 1, c, splits, channels, count, kinds, width)
-    _put(statistics_to, 0, c, channels, mean_g)
-    _put(statistics_to, 1, c, channels, gx)
-    _put(on_weight_to, 0, c, channels, count * r * gx)
-    _put(on_bias_to, 0, c, channels, count * mean_g)
-    _put(means_to, 0, c, channels, _get(mean_at, c, there))
-    _put(means_to, 1, c, channels, mean_g)
+    w, r = get(weight_at, c, there), get(r_at, c, there)
+    mean_g = mean(partial, 0, c, splits, channels, count, kinds, width)
+    gx = mean(partial, 1, c, splits, channels, count, kinds, width)
+    put(statistics_to, 0, c, channels, mean_g)
+    put(statistics_to, 1, c, channels, gx)
+    put(on_weight_to, 0, c, channels, count * r * gx)
+    put(on_bias_to, 0, c, channels, count * mean_g)
+    put(means_to, 0, c, channels, get(mean_at, c, there))
+    put(means_to, 1, c, channels, mean_g)
     zero = tl.zeros([width], tl.float32)
     _put_output(to, 0, c, channels, -w * r * r * r * gx, w * r, zero, zero, zero)
 
@@ -173,19 +159,19 @@ def second_numbers(
     """Write the mean of v, vx and vg, the derivative of S by the weight, and what those by g and x are made of."""
     c = tl.program_id(0) * width + tl.arange(0, width)
     there = c < channels
-    w, r = _get(weight_at, c, there), _get(r_at, c, there)
+    w, r = get(weight_at, c, there), get(r_at, c, there)
     r3 = r * r * r
-    gx = _get(of_g, channels + c, there)
-    mean_v = _mean(partial, 0, c, splits, channels, count, kinds, width)
-    vx = _mean(partial, 1, c, splits, channels, count, kinds, width)
-    vg = _mean(partial, 2, c, splits, channels, count, kinds, width)
-    _put(statistics_to, 0, c, channels, mean_v)
-    _put(statistics_to, 1, c, channels, vx)
-    _put(statistics_to, 2, c, channels, vg)
-    _put(on_weight_to, 0, c, channels, count * (r * vg - r3 * gx * vx))
-    _put(means_to, 0, c, channels, _get(mean_at, c, there))
-    _put(means_to, 1, c, channels, _get(of_g, c, there))
-    _put(means_to, 2, c, channels, mean_v)
+    gx = get(of_g, channels + c, there)
+    mean_v = mean(partial, 0, c, splits, channels, count, kinds, width)
+    vx = mean(partial, 1, c, splits, channels, count, kinds, width)
+    vg = mean(partial, 2, c, splits, channels, count, kinds, width)
+    put(statistics_to, 0, c, channels, mean_v)
+    put(statistics_to, 1, c, channels, vx)
+    put(statistics_to, 2, c, channels, vg)
+    put(on_weight_to, 0, c, channels, count * (r * vg - r3 * gx * vx))
+    put(means_to, 0, c, channels, get(mean_at, c, there))
+    put(means_to, 1, c, channels, get(of_g, c, there))
+    put(means_to, 2, c, channels, mean_v)
     zero = tl.zeros([width], tl.float32)
     _put_output(to, 0, c, channels, -w * r3 * vx, zero, w * r, zero, zero)
     alpha = r3 * (3 * r * r * gx * vx - vg)
@@ -213,24 +199,24 @@ def third_numbers(
     """Write the third derivative by the weight, and what those by v, g and x are made of."""
     c = tl.program_id(0) * width + tl.arange(0, width)
     there = c < channels
-    w, r = _get(weight_at, c, there), _get(r_at, c, there)
+    w, r = get(weight_at, c, there), get(r_at, c, there)
     r2 = r * r
     r3 = r2 * r
-    gx = _get(of_g, channels + c, there)
-    vx, vg = _get(of_v, channels + c, there), _get(of_v, 2 * channels + c, there)
-    ax = _mean(partial, 1, c, splits, channels, count, kinds, width)
-    av = _mean(partial, 3, c, splits, channels, count, kinds, width)
-    bx = _mean(partial, 5, c, splits, channels, count, kinds, width)
-    bg = _mean(partial, 6, c, splits, channels, count, kinds, width)
-    bv = _mean(partial, 7, c, splits, channels, count, kinds, width)
-    _put(means_to, 0, c, channels, _get(mean_at, c, there))
-    _put(means_to, 1, c, channels, _get(of_g, c, there))
-    _put(means_to, 2, c, channels, _get(of_v, c, there))
-    _put(means_to, 3, c, channels, _mean(partial, 0, c, splits, channels, count, kinds, width))
-    _put(means_to, 4, c, channels, _mean(partial, 4, c, splits, channels, count, kinds, width))
+    gx = get(of_g, channels + c, there)
+    vx, vg = get(of_v, channels + c, there), get(of_v, 2 * channels + c, there)
+    ax = mean(partial, 1, c, splits, channels, count, kinds, width)
+    av = mean(partial, 3, c, splits, channels, count, kinds, width)
+    bx = mean(partial, 5, c, splits, channels, count, kinds, width)
+    bg = mean(partial, 6, c, splits, channels, count, kinds, width)
+    bv = mean(partial, 7, c, splits, channels, count, kinds, width)
+    put(means_to, 0, c, channels, get(mean_at, c, there))
+    put(means_to, 1, c, channels, get(of_g, c, there))
+    put(means_to, 2, c, channels, get(of_v, c, there))
+    put(means_to, 3, c, channels, mean(partial, 0, c, splits, channels, count, kinds, width))
+    put(means_to, 4, c, channels, mean(partial, 4, c, splits, channels, count, kinds, width))
     k = tl.zeros([width], tl.float32)
     if c_at is not None:
-        k = _get(c_at, c, there)
+        k = get(c_at, c, there)
     alpha = r3 * (3 * r2 * gx * vx - vg)
     # The derivatives of T / M, whose weight is 1 in what it is linear in.
     by_weight = r * av - r3 * (vx * ax + vx * bg + gx * bv) + alpha * bx
@@ -239,7 +225,7 @@ def third_numbers(
     by_vg = k * r - w * r3 * bx
     by_r = w * (av - 3 * r2 * (vx * ax + vg * bx + vx * bg + gx * bv) + 15 * r2 * r2 * gx * vx * bx)
     by_r += k * (vg - 3 * r2 * gx * vx)
-    _put(on_weight_to, 0, c, channels, count * by_weight)
+    put(on_weight_to, 0, c, channels, count * by_weight)
     zero = tl.zeros([width], tl.float32)
     _put_output(to, 0, c, channels, by_vx, by_vg, zero, w * r, -w * r3 * gx)
     _put_output(to, 1, c, channels, by_gx, zero, by_vg, zero, -w * r3 * vx)
@@ -248,7 +234,7 @@ def third_numbers(
 
 @triton.jit
 def _added(total, entries, coefficients, row: tl.constexpr, c, channels):
-    return total + entries * _get(coefficients, row * channels + c, c < channels)[None, :]
+    return total + entries * get(coefficients, row * channels + c, c < channels)[None, :]
 
 
 @triton.jit
@@ -283,7 +269,7 @@ def _put_map(
 
 @triton.jit
 def _centred(source, at, there, means, row: tl.constexpr, c, channels):
-    return _get(source, at, there) - _get(means, row * channels + c, c < channels)[None, :]
+    return get(source, at, there) - get(means, row * channels + c, c < channels)[None, :]
 
 
 @triton.jit
@@ -314,7 +300,7 @@ def combined(
     if wide:
         block = block.to(tl.int64)
     m = block * rows + tl.arange(0, rows)
-    at, there = _offsets(m, c, count, channels, area, step_c, step_p, wide)
+    at, there = offsets(m, c, count, channels, area, step_c, step_p, wide)
     x = _centred(x_at, at, there, means, 0, c, channels)
     g = _centred(g_at, at, there, means, 1, c, channels)
     v, a, b = g, g, g
@@ -330,7 +316,7 @@ def combined(
     none = tl.zeros_like(x)
     more = none
     if more_at is not None:
-        more = _get(more_at, at, there)
+        more = get(more_at, at, there)
     _put_map(one_to, 0, at, there, c, channels, coefficients, x, g, v, a, b, more, with_v, with_a, with_b)
     if two_to is not None:
         _put_map(two_to, 1, at, there, c, channels, coefficients, x, g, v, a, b, none, with_v, with_a, with_b)

@@ -41,6 +41,18 @@ class Moments(NamedTuple):
     v: Tensor | None = None
 
 
+def totals(t: Tensor) -> Tensor:
+    """Return the sum of each channel, [C]."""
+    t = dense(t)
+    walk = _Walk(t)
+    partial = walk.partial(None, None, None, None, t, None)
+    if len(partial) == 1:
+        return partial.view(-1).to(t.dtype)
+    result = t.new_empty(t.shape[1])
+    walk.combine(kernels.totals, partial, 1, result)
+    return result
+
+
 def first(
     x: Tensor, g: Tensor, weight: Tensor, known: Moments, more: Tensor | None
 ) -> tuple[Tensor, Tensor, Tensor, Moments]:
@@ -125,17 +137,25 @@ class _Walk:
         return rows[: outputs * 5], rows[outputs * 5 :]
 
     def partial(
-        self, known: Moments, x: Tensor, g: Tensor | None, v: Tensor | None, a: Tensor | None, b: Tensor | None
+        self,
+        known: Moments | None,
+        x: Tensor | None,
+        g: Tensor | None,
+        v: Tensor | None,
+        a: Tensor | None,
+        b: Tensor | None,
     ) -> Tensor:
         """Return sums over parts of each channel: of a, a x', a g', a v', and of the same of b, as far as they are."""
-        rows = (2 + (g is not None) + (v is not None)) * (1 + (v is not None))
-        splits = max(1, min(_SPLITS, _PROGRAMS // self._blocks, triton.cdiv(self.count, self._rows)))
+        rows = (1 + sum(t is not None for t in (x, g, v))) * (1 + (v is not None))
+        more = 4 if rows == 1 else 1  # which leaves room for more programs at once
+        splits = max(1, min(more * _SPLITS, more * _PROGRAMS // self._blocks, triton.cdiv(self.count, self._rows)))
         chunk = triton.cdiv(triton.cdiv(self.count, splits), self._rows) * self._rows
         splits = triton.cdiv(self.count, chunk)
-        partial = torch.empty(splits, rows, self.channels, device=x.device)
-        with torch.cuda.device_of(x):
+        partial = torch.empty(splits, rows, self.channels, device=self._x.device)
+        mean, of_g, of_v = (None, None, None) if known is None else (known.x[0], known.g, known.v)
+        with torch.cuda.device_of(partial):
             kernels.sums[(self._blocks, splits)](
-                *(x, g, v, a, b, known.x[0], known.g, known.v, partial, self.count, self.channels, self.area),
+                *(x, g, v, a, b, mean, of_g, of_v, partial, self.count, self.channels, self.area),
                 *(*self._steps, chunk),
                 kinds=rows,
                 **self._tile(),
