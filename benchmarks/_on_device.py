@@ -163,20 +163,12 @@ class Step:
         beside.wait_stream(torch.cuda.current_stream(self._device))
         with torch.cuda.stream(beside):
             for _ in range(WARM_UP):
-<<<<<<< HEAD
                 before = times_sown(str(self._device))
-                self._eager()
-=======
                 self._recorded()
->>>>>>> K2
         torch.cuda.current_stream(self._device).wait_stream(beside)
         sown = times_sown(str(self._device)) - before
         sow(0, [str(self._device)])
-<<<<<<< HEAD
-        self.take = recorder(self._device, (self._generator,))(self._eager, sown)
-=======
-        self.take = recorder(self._device, (self._generator,))(self._recorded, 0)
->>>>>>> K2
+        self.take = recorder(self._device, (self._generator,))(self._recorded, sown)
         return self
 
     def _recorded(self) -> None:
