@@ -15,12 +15,8 @@ from _methods import ALIGNMENT, ELASTIC, Case, Formula, plain_alignment, plain_h
 from torch import Tensor
 
 from gradsculpt import prepare_process
-<<<<<<< HEAD
 from gradsculpt.isolation import seeded, sow, times_sown
-=======
-from gradsculpt.isolation import seeded, sow
 from gradsculpt.kernels import quick_step
->>>>>>> K2
 from gradsculpt.models import build
 from gradsculpt.objectives import AdversarialTraining, CrossEntropy, HessianNorm, Objective
 from gradsculpt.penalties import L1
