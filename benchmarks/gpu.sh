@@ -2,6 +2,7 @@
 # Measures everything that needs a GPU, in one call of about ten minutes, and writes a table.
 #
 #     benchmarks/gpu.sh --data DIR [--out results/gpu] [--work DIR] [--minutes 10] [--parts "NAME ..."] [--smoke]
+#         [--seconds 6]    (of each row of the table)
 #
 # What it needs:
 #   - an NVIDIA GPU, 8 cores or more, 12 GB of GPU memory, 16 GB of memory, 3 GB of disk in --work;
@@ -14,6 +15,7 @@
 # What it does, each part with a log and a time limit of its own, so that a failure loses nothing else:
 #   table             benchmarks/train_step.py: a step's time and memory, eager and as a graph; alone on the card
 #   throughput        `gradsculpt train` on CIFAR-10 with LeNet: decoding, and seconds an epoch; one after the other
+#                     (or one of them, such as throughput-l2-cosine-graphs-on)
 #   parity            benchmarks/parity.py: every family beside the CPU        } these side by side,
 #   tests             pytest -m cuda                                           } for what is left of --minutes
 #   paper-lenet       LeNet on CIFAR-10, l2 + cosine beside cross entropy      }
@@ -23,13 +25,14 @@
 set -u
 cd "$(dirname "$0")/.." || exit 2
 
-DATA="" OUT="" WORK="" MINUTES=10 PARTS="table throughput parity tests paper-lenet paper-imagenette" SMOKE=""
+DATA="" OUT="" WORK="" MINUTES=10 ROW=6 PARTS="table throughput parity tests paper-lenet paper-imagenette" SMOKE=""
 while [ $# -gt 0 ]; do
   case "$1" in
     --data) DATA=$2; shift 2 ;;
     --out) OUT=$2; shift 2 ;;
     --work) WORK=$2; shift 2 ;;
     --minutes) MINUTES=$2; shift 2 ;;
+    --seconds) ROW=$2; shift 2 ;;
     --parts) PARTS=$2; shift 2 ;;
     --smoke) SMOKE=1; shift ;;
     *) echo "unknown argument $1; the beginning of $0 says which there are." >&2; exit 2 ;;
@@ -114,7 +117,7 @@ if [ -n "$SMOKE" ]; then
 else
   CIFAR=$(folder cifar10 cifar10-32) && CIFAR=${CIFAR:+folder:$CIFAR}
   IMAGENETTE=$(folder imagenette imagenette-96) && IMAGENETTE=${IMAGENETTE:+folder:$IMAGENETTE}
-  TABLE=(--seconds 6) PARITY=() QUICK=(--quick) TESTS=(-k "not a_gpu_computes_what_the_cpu_computes")
+  TABLE=(--seconds "$ROW") PARITY=() QUICK=(--quick) TESTS=(-k "not a_gpu_computes_what_the_cpu_computes")
   EPOCHS=(--image-size 32 --epochs 4) LENET=(--image-size 32)
   IMAGES=(--image-size 96 --model torchvision:resnet18 --epochs 20 --batch-size 128)
 fi
@@ -123,12 +126,13 @@ if wanted table; then
   part table 200 "$PYTHON" benchmarks/train_step.py --device "$DEVICE" --json "$WORK/json/steps.json" "${TABLE[@]}"
 fi
 
-if wanted throughput; then
+if wanted throughput || [[ " $PARTS" = *" throughput-"* ]]; then
   if [ -n "$CIFAR" ]; then
     # The first one decodes, and says how many images a second.
     for graphs in off on; do
       [ -n "$SMOKE" ] && [ $graphs = on ] && continue
       for method in standard l2-cosine; do
+        wanted throughput || wanted "throughput-$method-graphs-$graphs" || continue
         [ $method = standard ] && words=(--objective CrossEntropy) || words=()
         train "throughput-$method-graphs-$graphs" 75 "$CIFAR" --recipe aga-l2-cos "${words[@]}" "${EPOCHS[@]}" --graphs $graphs
       done

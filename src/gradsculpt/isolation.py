@@ -157,12 +157,12 @@ def sow(seed: int, devices: Iterable[str]) -> None:
     for device in devices:
         _Sown.times += 1
         generator = default_generator(device)
-        if (states := _Sown.states.get(device)) is not None:
-            generator.graphsafe_set_state(next(states))
-            continue
-        if generator.get_offset():
-            _Sown.drawn.add(device)
-        generator.manual_seed(seed)
+        if (states := _Sown.states.get(device)) is None:
+            if generator.get_offset():
+                _Sown.drawn.add(device)
+            generator.manual_seed(seed)
+        elif (state := next(states, None)) is not None:
+            generator.graphsafe_set_state(state)
 
 
 class _Sown:
@@ -188,7 +188,7 @@ def sown_in_graph(device: str, states: Iterable[torch.Generator]) -> Iterator[No
     """While a CUDA graph is captured, have each `sow` take one of these states, which the graph has to know.
 
     A graph gives its generators one seed a replay, and there is no way back within it: to draw the same twice, it takes
-    two generators of one seed.
+    two generators of one seed. Where nothing is drawn from the generator of the device, it takes none.
     """
     _Sown.states[device] = iter(states)
     try:
@@ -209,16 +209,22 @@ def _replaced(modules: Sequence[nn.Module]) -> Iterator[None]:
     try:
         with torch.inference_mode(False):  # or no backward pass could go through the copies
             buffers = [buffer for _, _, buffer in originals]
+            recording = any(buffer.is_cuda for buffer in buffers) and torch.cuda.is_current_stream_capturing()
             copies = [torch.empty_like(buffer) for buffer in buffers]
             if buffers:
                 with torch.no_grad():
                     torch._foreach_copy_(copies, buffers)  # at once: an accelerator takes as long for each as for all
             for (module, name, _), copy in zip(originals, copies, strict=True):
-                setattr(module, name, copy)
+                # What only counts batches up costs a CUDA graph a kernel each, and nobody is there to read it.
+                counter = recording and name == "num_batches_tracked" and type(module) in _BATCH_NORM
+                setattr(module, name, None if counter and module.momentum is not None else copy)
         yield
     finally:
         for module, name, buffer in originals:
             setattr(module, name, buffer)
+
+
+_BATCH_NORM = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
 
 
 class _Kept:

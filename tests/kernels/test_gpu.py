@@ -31,6 +31,7 @@ from gradsculpt.penalties import ElasticNet
 
 INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"
 DEVICE = "cpu" if INTERPRETED else "cuda"
+SLACK = 1 if INTERPRETED else 5  # a GPU's exponentials and roots are approximate
 there = pytest.mark.skipif(find_spec("triton") is None, reason="needs Triton")
 computed = there if INTERPRETED else pytest.mark.cuda
 LAST = torch.channels_last
@@ -84,7 +85,8 @@ def agrees(ours: Number, plain: Number, points: Sequence[Tensor], order: int) ->
     found, expected = tower(ours, points, order, exact=False), tower(plain, points, order, exact=True)
     for i, (a, b) in enumerate(zip(found, expected, strict=True)):
         # Each is a sum of terms that are no larger than the largest entry by more than a few times.
-        torch.testing.assert_close(a.double().cpu(), b, rtol=2e-5, atol=2e-6 * float(b.abs().max()) + 1e-12, msg=str(i))
+        atol = SLACK * (2e-6 * float(b.abs().max()) + 1e-12)
+        torch.testing.assert_close(a.double().cpu(), b, rtol=2e-5 * SLACK, atol=atol, msg=str(i))
 
 
 def laid_out(layout: torch.memory_format, t: Tensor) -> Tensor:
@@ -194,7 +196,7 @@ def test_batch_normalisation_of_maps_far_from_zero() -> None:
         for f, exact in ((ours, False), (lambda *t: [plain_norm(*t)], True))
     )
     for a, b in zip(found, expected, strict=True):
-        assert float((a.double().cpu() - b).abs().max()) < 2e-3 * float(b.abs().max())
+        assert float((a.double().cpu() - b).abs().max()) < 2e-3 * SLACK * float(b.abs().max())
 
 
 @computed

@@ -1,6 +1,7 @@
 """Whole training steps as CUDA graphs: recorded once, and replayed without the host, which is slower."""
 
 import math
+import warnings
 from collections import Counter
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
@@ -129,7 +130,7 @@ def recorder(device: torch.device, generators: Iterable[torch.Generator]) -> Rec
             # Other threads, such as one that reads ahead, may go on with what is forbidden to this one.
             with (
                 torch.cuda.graph(graph, capture_error_mode="thread_local"),
-                sown_in_graph(str(device), states) if states else nullcontext(),
+                sown_in_graph(str(device), states),
             ):
                 function()
         except BaseException:
@@ -304,14 +305,17 @@ class Graphs:
 @contextmanager
 def _told_of_waits(device: torch.device) -> Iterator[None]:
     """Have what waits for a CUDA device fail, before it spoils a recording, and with it whatever comes after."""
-    mode = torch.cuda.get_sync_debug_mode() if device.type == "cuda" else 0
-    if device.type == "cuda":
+    if device.type != "cuda":
+        yield
+        return
+    mode = torch.cuda.get_sync_debug_mode()
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Synchronization debug mode is a prototype")
         torch.cuda.set_sync_debug_mode("error")
     try:
         yield
     finally:
-        if device.type == "cuda":
-            torch.cuda.set_sync_debug_mode(mode)
+        torch.cuda.set_sync_debug_mode(mode)
 
 
 @contextmanager
