@@ -1,7 +1,7 @@
 """The forward passes of one training step, which its terms share, and what comes of them."""
 
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 
 import torch
 import torch.nn.functional as F
@@ -33,6 +33,15 @@ class Losses:
 
 _NO_CLASS = -(2**62)
 """The class of images that do not count: none is, where -100, PyTorch's own, would be taken for one in silence."""
+
+
+def _logits(model: Model, y: Tensor, classes: int, inputs: Tensor) -> Tensor:
+    """Return the logits of images, of which there must be enough for the classes that there are."""
+    logits = logits_at(model, inputs)
+    count = two_sided(logits).shape[1]
+    if count < classes:
+        checks.labels(y, len(y), count)
+    return logits
 
 
 class Passes:
@@ -67,15 +76,14 @@ class Passes:
 
     def logits(self, inputs: Tensor) -> Tensor:
         """Return the logits [N, K] of images; raise `ArgumentError` if there are classes that the model has not."""
-        logits = logits_at(self.model, inputs)
-        count = two_sided(logits).shape[1]
-        if count < self._classes:
-            checks.labels(self.y, len(self.y), count)
-        return logits
+        return _logits(self.model, self.y, self._classes, inputs)
 
     def record(self, inputs: Tensor, *, tracked: bool = True, order: int = 3) -> Recording:
         """Return a pass at images whose output is their logits; the arguments are those of `Recording`."""
-        return Recording(self.logits, inputs, tracked=tracked, order=order)
+        # Not by a method of its own: passes that are referred to by what they hold would stay until they are looked for,
+        # and with them the graph of their network.
+        function = partial(_logits, self.model, self.y, self._classes)
+        return Recording(function, inputs, tracked=tracked, order=order)
 
     @cached_property
     def clean(self) -> Recording:

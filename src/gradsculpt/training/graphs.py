@@ -1,5 +1,6 @@
 """Whole training steps as CUDA graphs: recorded once, and replayed without the host, which is slower."""
 
+import gc
 import math
 import warnings
 from collections import Counter
@@ -229,7 +230,7 @@ class Graphs:
         """
         before, base = [tensor.clone() for tensor in self._changed], self._loss().clone()
         waits, sown = None, times_sown(str(inputs[0].device))
-        with _told_of_waits(inputs[0].device):
+        with _told_of_waits(inputs[0].device), _aside(inputs[0].device):
             try:
                 self._step(inputs, objective)
             except RuntimeError as error:
@@ -271,6 +272,7 @@ class Graphs:
         groups, kept = self._optimizer.param_groups, self._kept()
         rates = [group["lr"] for group in groups]
         self._sow()
+        gc.collect()  # a graph of an earlier step that is still there would be reached on the stream of that step
         torch.clear_autocast_cache()  # or weights would stay what they are now, in another precision
         try:
             for rate, group in zip(self._rates, groups, strict=True):
