@@ -44,6 +44,7 @@ from gradsculpt.attacks import Attack
 from gradsculpt.attributions import Attribution
 from gradsculpt.gradients import input_gradient
 from gradsculpt.inputs import InputSpace
+from gradsculpt.kernels import gpu
 from gradsculpt.models import build
 from gradsculpt.objectives import AdversarialTraining, HessianNorm, LocalGradientAlignment, Moment, Objective
 from gradsculpt.penalties import L1, ElasticNet, GroupL21, Penalty, SquaredL2
@@ -197,15 +198,16 @@ def kernels() -> Iterator[tuple[str, Computation]]:
     def compute(name: str, mode: str, place: Place) -> Outputs:
         layer, points = LAYERS[name]
         leaves = [place(point.detach()).requires_grad_() for point in points]
-        with MODES[mode](), Moved(place):
-            value = layer(*leaves)
-        outputs, number = {"value": value.detach()}, (0.4 * value + 0.3 * value.square()).sin()
-        for order in (1, 2, 3):
-            number = (number * weights(number, order).to(number)).sum()
-            slopes = torch.autograd.grad(number, leaves, create_graph=order < 3, materialize_grads=True)
-            outputs[f"order {order}"] = number = torch.cat([slope.flatten() for slope in slopes])
-            if not number.requires_grad:
-                break
+        with gpu.used():
+            with MODES[mode](), Moved(place):
+                value = layer(*leaves)
+            outputs, number = {"value": value.detach()}, (0.4 * value + 0.3 * value.square()).sin()
+            for order in (1, 2, 3):
+                number = (number * weights(number, order).to(number)).sum()
+                slopes = torch.autograd.grad(number, leaves, create_graph=order < 3, materialize_grads=True)
+                outputs[f"order {order}"] = number = torch.cat([slope.flatten() for slope in slopes])
+                if not number.requires_grad:
+                    break
         return outputs
 
     recurrent = ("RNN", "LSTM", "GRU")  # cuDNN differentiates them once and no more

@@ -3,7 +3,7 @@
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
 from functools import partial
 from importlib.util import find_spec
@@ -50,6 +50,12 @@ SHAPES: list[tuple[tuple[int, ...], torch.memory_format]] = [
 ORDERS = [(*SHAPES[1], 1), *((*each, 2) for each in SHAPES[:2]), *((*each, 3) for each in SHAPES[1:]), (*SHAPES[0], 4)]
 orders = pytest.mark.parametrize(("shape", "layout", "order"), ORDERS, ids=str)
 Number = Callable[..., Sequence[Tensor]]
+
+
+@pytest.fixture(autouse=True)
+def _used() -> Iterator[None]:
+    with gpu.used():
+        yield
 
 
 def test_every_kernel_where_there_is_no_gpu() -> None:
@@ -476,6 +482,17 @@ def test_a_training_step_is_that_of_plain_functions(objective: str, monkeypatch:
     for found in results[1:]:
         for a, b in zip(found, results[0], strict=True):
             torch.testing.assert_close(a, b, rtol=2e-3, atol=2e-5)
+
+
+def test_steps_that_are_taken_one_by_one_are_left_to_pytorch(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gpu, "_suits", lambda t: True)
+    monkeypatch.setattr(gpu, "_works", lambda device: True)
+    assert gpu.runs(torch.zeros(1))
+    monkeypatch.setattr(gpu._Use, "blocks", 0)
+    assert not gpu.runs(torch.zeros(1))
+    with quick_step(modes=False):
+        assert gpu.runs(torch.zeros(1))
+    assert not gpu.runs(torch.zeros(1))
 
 
 def test_without_a_gpu_nothing_imports_triton() -> None:

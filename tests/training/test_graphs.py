@@ -20,7 +20,7 @@ from gradsculpt.objectives import (
 )
 from gradsculpt.penalties import L1, ElasticNet
 from gradsculpt.perturbations import Free
-from gradsculpt.training import Optimization, graphs, module
+from gradsculpt.training import Optimization, graphs, module, recordable
 from tests.test_recipes import RECIPES
 from tests.training import small, tape
 
@@ -37,7 +37,7 @@ def taped(monkeypatch: pytest.MonkeyPatch) -> list[graphs.Graphs]:
             super().__init__(*args, **kwargs)
             made.append(self)
 
-    monkeypatch.setattr(graphs, "ON", ("cpu", "cuda"))
+    monkeypatch.setattr(recordable, "ON", ("cpu", "cuda"))
     monkeypatch.setattr(module, "recorder", tape.recorder)
     monkeypatch.setattr(module, "Graphs", Noted)
     return made
@@ -198,7 +198,7 @@ def test_what_no_device_here_has_is_said_too(changed: dict[str, Any], word: str,
         "accumulate_grad_batches": 1,
     }
     trainer: Any = SimpleNamespace(strategy=SimpleNamespace(root_device=torch.device("cpu")), **usual | changed)
-    assert word in str(graphs.obstacle(trainer, small.network(), CrossEntropy(), trusting=True))
+    assert word in str(recordable.obstacle(trainer, small.network(), CrossEntropy(), trusting=True))
 
 
 def test_without_an_accelerator_steps_are_taken_one_by_one_in_silence(tmp_path: Path) -> None:
@@ -237,18 +237,18 @@ def test_a_training_goes_on_with_and_without_recordings(taped: list[graphs.Graph
 def test_what_is_recorded_is_computed_for_the_device_alone_and_tried_before(
     compiled: bool, taped: list[graphs.Graphs], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    entered: list[int] = []
+    entered: list[tuple[int, bool]] = []
 
     @contextmanager
-    def noted() -> Iterator[None]:
-        entered.append(taped[0].recorded)
+    def noted(*, modes: bool) -> Iterator[None]:
+        entered.append((taped[0].recorded, modes))
         yield
 
     monkeypatch.setattr(graphs, "quick_step", noted)
     monkeypatch.setattr(graphs, "_is_compiled", lambda network: compiled)
     small.train(tmp_path, CrossEntropy(), small.network(), graphs="on", epochs=3)
     assert taped[0].recorded == 1
-    assert entered == ([] if compiled else [0, 0])  # the last step before, and the recording
+    assert entered == [(0, not compiled)] * 2  # the last step before, and the recording
 
 
 def test_compiled_networks_are_known() -> None:

@@ -26,7 +26,7 @@ from gradsculpt.objectives import (
 from gradsculpt.objectives.alignment import Drawn
 from gradsculpt.penalties import L1, ElasticNet, GroupL21, Harmonization, Penalty, SquaredL2
 from gradsculpt.perturbations import Free, Iterative, Momentum, Noise, OneStep, Perturbation
-from gradsculpt.training import ClassifierModule, Optimization, graphs
+from gradsculpt.training import ClassifierModule, Optimization, recordable
 from tests.test_recipes import RECIPES
 from tests.training import small
 from tests.training.tape import NeverWaits, WaitError
@@ -161,7 +161,7 @@ def test_moments_of_one_phase_have_one_objective(objective: Objective) -> None:
 
 
 def test_whether_a_device_records_is_one_question() -> None:
-    assert [graphs.records(torch.device(kind)) for kind in ("cpu", "cuda", "mps")] == [False, True, False]
+    assert [recordable.records(torch.device(kind)) for kind in ("cpu", "cuda", "mps")] == [False, True, False]
 
 
 @pytest.mark.parametrize("objective", OBJECTIVES, ids=lambda each: str(each)[:90])

@@ -1,6 +1,7 @@
 """Modes that compute a network's functions otherwise while a forward pass runs, without a copy of it."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, nullcontext
 from functools import partial
 from typing import Any
 
@@ -72,14 +73,20 @@ def twice_differentiable(reading: Reading) -> Dispatch:
     )
 
 
-def quick_step() -> Dispatch:
-    """Return a mode for whole training steps that are recorded, so that what it costs the host is of no account.
+@contextmanager
+def quick_step(*, modes: bool = True) -> Iterator[None]:
+    """Use the kernels of a GPU, in training steps that are recorded, so that what they cost the host does not matter.
 
-    What is never differentiated twice is computed by PyTorch's own functions. Here max pooling and the gradients of
-    biases of convolutions, which take it several times as long as memory does, are computed by the kernels of a GPU,
-    where they run. Values and derivatives are the same to rounding error.
+    What is never differentiated twice is computed by PyTorch's own functions, but for max pooling and the gradients of
+    biases of convolutions, which take it several times as long as memory does. Values and derivatives are the same to
+    rounding error.
+
+    Args:
+        modes: Whether these two are answered for; not in networks with compiled parts, which no mode sees.
     """
-    return Dispatch({"conv2d": _kept(conv2d_of_step), "max_pool2d": _kept(_max_pool2d_of_step)}, recomputes=True)
+    handlers = {"conv2d": _kept(conv2d_of_step), "max_pool2d": _kept(_max_pool2d_of_step)}
+    with gpu.used(), Dispatch(handlers, recomputes=True) if modes else nullcontext():
+        yield
 
 
 def _kept(handler: Handler) -> Handler:

@@ -80,8 +80,8 @@ class Passes:
 
     def record(self, inputs: Tensor, *, tracked: bool = True, order: int = 3) -> Recording:
         """Return a pass at images whose output is their logits; the arguments are those of `Recording`."""
-        # Not by a method of its own: passes that are referred to by what they hold would stay until they are looked for,
-        # and with them the graph of their network.
+        # Not by a method of its own: passes that are referred to by what they hold would stay until cycles are looked
+        # for, and with them the graph of their network.
         function = partial(_logits, self.model, self.y, self._classes)
         return Recording(function, inputs, tracked=tracked, order=order)
 

@@ -20,7 +20,8 @@ from gradsculpt.isolation import seeded, sow
 from gradsculpt.metrics import gini
 from gradsculpt.objectives import Moment, Objective, State
 from gradsculpt.outputs import logits_at, predicted, two_sided
-from gradsculpt.training.graphs import Graphs, Inputs, made_recordable, obstacle, recorder, records
+from gradsculpt.training.graphs import Graphs, Inputs, recorder
+from gradsculpt.training.recordable import made_recordable, obstacle, records
 from gradsculpt.training.settings import Optimization
 from gradsculpt.training.tally import LOSS, Tally
 

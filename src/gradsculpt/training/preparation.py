@@ -14,7 +14,7 @@ from gradsculpt.progress import Reporter, seconds
 from gradsculpt.runs import CHECKPOINTS, CONFIG
 from gradsculpt.training.demand import Demand, Trial, tried, untouched_randomness
 from gradsculpt.training.fitting import build_trainer
-from gradsculpt.training.graphs import records
+from gradsculpt.training.recordable import records
 from gradsculpt.training.resuming import METRICS
 from gradsculpt.training.settings import TrainSettings
 from gradsculpt.wording import counted, size_of

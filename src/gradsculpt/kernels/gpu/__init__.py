@@ -4,7 +4,10 @@ The modules beside this one import Triton, and are imported only where `runs` sa
 """
 
 import os
+import threading
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 from importlib.util import find_spec
 
@@ -16,12 +19,36 @@ _INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"
 """Whether Triton is told to run its kernels in Python, on tensors of the CPU as well: to test them without a GPU."""
 
 
+class _Use:
+    """In how many blocks the kernels are used, in all threads: gradients are computed in threads of the engine."""
+
+    lock, blocks = threading.Lock(), 0
+
+
+@contextmanager
+def used() -> Iterator[None]:
+    """Have the kernels here compute what they can.
+
+    For steps that are recorded: a launch of theirs costs the host several times what one of PyTorch's own does, and
+    steps that are taken one by one, which wait for the host, would take longer by them.
+    """
+    with _Use.lock:
+        _Use.blocks += 1
+    try:
+        yield
+    finally:
+        with _Use.lock:
+            _Use.blocks -= 1
+
+
 def runs(*tensors: Tensor | None) -> bool:
-    """Tell whether these tensors are what the kernels here can compute with.
+    """Tell whether the kernels here are used, and these tensors are what they can compute with.
 
     They are if all lie on one GPU, that Triton is installed for, and their entries have up to 32 bits. Everything is
     computed in float32.
     """
+    if not _Use.blocks:
+        return False
     present = [t for t in tensors if t is not None]
     return all(_suits(t) for t in present) and len({t.device for t in present}) == 1 and _works(present[0].device)
 
