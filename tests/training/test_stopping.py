@@ -1,6 +1,7 @@
 """A training that ends before its last epoch: by a signal or its time limit, in any of its stages."""
 
 import csv
+import errno
 import json
 import os
 import shutil
@@ -10,6 +11,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from unittest.mock import ANY
 
 import pytest
 import torch
@@ -21,7 +23,7 @@ from gradsculpt.cli.settings import read_settings
 from gradsculpt.errors import Interrupted
 from gradsculpt.models import load
 from gradsculpt.runs import Reached, is_finished
-from gradsculpt.training import fit
+from gradsculpt.training import fit, keeping
 from gradsculpt.training.module import ClassifierModule
 from gradsculpt.training.stopping import Course, TimeIsUp, WithinTime
 
@@ -183,6 +185,41 @@ def test_a_training_that_was_stopped_while_it_wrote_its_first_epoch_goes_on(
     assert f"`gradsculpt train --out {out} --resume` goes on" in capfd.readouterr().err
     assert train(out, "--resume") == 0
     assert same(out, run_of_one)
+
+
+@pytest.mark.parametrize("name", ["config.yaml", "metrics.csv", "best.ckpt", "last.ckpt", "model.safetensors"])
+@pytest.mark.parametrize("epoch", [1, 2])
+def test_a_full_disk_is_one_line_and_the_training_goes_on_when_there_is_room(
+    name: str, epoch: int, run_of_one: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: Any
+) -> None:
+    out, move = tmp_path / "run", Path.replace
+    if epoch == 2:
+        shutil.copytree(run_of_one, out)
+
+    def moved(self: Path, target: Path) -> Path:
+        if target.name == name:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return move(self, target)
+
+    words = ["--resume", *(FLAGS if epoch == 1 else []), "--epochs", str(epoch)]
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "replace", moved)
+        assert train(out, *words) == 2
+    said = capfd.readouterr().err.splitlines()[-1]
+    assert said.startswith("gradsculpt: ")
+    assert f"{name} cannot be written (No space left on device), so the " in said
+    assert list(tmp_path.glob("run/**/.*")) == []
+    if epoch == 2:
+        assert load(out).reached is not None
+    assert train(out, *words) == 0
+    assert load(out).reached == Reached(epoch, epoch, "best", ANY, finished=True) or epoch == 2
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="a device that is always full is one of Linux")
+def test_a_disk_that_fills_up_while_pytorch_writes_is_told_as_such() -> None:
+    with pytest.raises(OSError, match="No space left") as raised:
+        keeping._save({"weights": torch.zeros(100_000)}, Path("/dev/full"))
+    assert raised.value.errno == errno.ENOSPC
 
 
 def test_a_best_checkpoint_of_a_later_epoch_alone_is_not_gone_on_from(

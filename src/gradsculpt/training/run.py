@@ -18,7 +18,7 @@ from lightning.pytorch.loggers import TensorBoardLogger
 
 from gradsculpt.data import ImageSet, Splits, load_data, outline_of, outlined
 from gradsculpt.errors import Interrupted, RunError
-from gradsculpt.files import sweep, whole
+from gradsculpt.files import sweep
 from gradsculpt.locks import locked
 from gradsculpt.machine import cores, is_first_process
 from gradsculpt.models import Classifier, load
@@ -27,7 +27,7 @@ from gradsculpt.progress import Estimate, Progress, Reporter
 from gradsculpt.runs import CHECKPOINTS, CONFIG, DESCRIPTION, LAST
 from gradsculpt.training.distillation import with_teacher
 from gradsculpt.training.fitting import batches, build_module, build_trainer, finished, held_out_batches, quietly
-from gradsculpt.training.keeping import MetricsTable, UsableNetwork, WholeCheckpoints
+from gradsculpt.training.keeping import MetricsTable, NotKept, UsableNetwork, WholeCheckpoints, in_run
 from gradsculpt.training.module import ClassifierModule
 from gradsculpt.training.preparation import nothing_left, prepare
 from gradsculpt.training.resuming import (
@@ -114,6 +114,11 @@ def fit(settings: TrainSettings, reporter: Reporter | None = None, *, started: f
             raise RunError(f"{told}. A longer --max-time gets further.") from stopped
         reporter.say(told)
         return network
+    except NotKept as error:
+        raise RunError(
+            f"{error}, so the training stopped {course.where}. Make room there, or let it be written to; "
+            f"{left_behind(settings)}."
+        ) from error
 
 
 def _fit(settings: TrainSettings, splits: Splits | None, reporter: Reporter, course: Course) -> Classifier:
@@ -267,7 +272,7 @@ def _whereabouts(trainer: Trainer) -> str:
 
 def _claim(settings: TrainSettings, config: Mapping[str, Any]) -> None:
     """Make the folder of the run, with what its training can be started from again."""
-    with whole(settings.out / CONFIG) as draft:
+    with in_run(settings.out / CONFIG) as draft:
         draft.write_text(yaml.safe_dump(config, sort_keys=False), encoding="utf-8")
 
 
