@@ -22,18 +22,18 @@ from gradsculpt.training.resuming import BEST, METRICS, CheckpointInRun
 from gradsculpt.training.settings import TrainSettings
 
 
-class NotKept(RunError):
+class NotKeptError(RunError):
     """A file of the run cannot be written, for want of room most likely."""
 
 
 @contextmanager
 def in_run(path: Path, *, lasting: bool = True) -> Iterator[Path]:
-    """Yield a draft of a file of the run, as `whole`; raise `NotKept` if it cannot be written."""
+    """Yield a draft of a file of the run, as `whole`; raise `NotKeptError` if it cannot be written."""
     try:
         with whole(path, lasting=lasting) as draft:
             yield draft
     except OSError as error:
-        raise NotKept(f"{path} cannot be written ({error.strerror or error})") from error
+        raise NotKeptError(f"{path} cannot be written ({error.strerror or error})") from error
 
 
 class WholeCheckpoints(TorchCheckpointIO):

@@ -27,7 +27,7 @@ from gradsculpt.progress import Estimate, Progress, Reporter
 from gradsculpt.runs import CHECKPOINTS, CONFIG, DESCRIPTION, LAST
 from gradsculpt.training.distillation import with_teacher
 from gradsculpt.training.fitting import batches, build_module, build_trainer, finished, held_out_batches, quietly
-from gradsculpt.training.keeping import MetricsTable, NotKept, UsableNetwork, WholeCheckpoints, in_run
+from gradsculpt.training.keeping import MetricsTable, NotKeptError, UsableNetwork, WholeCheckpoints, in_run
 from gradsculpt.training.module import ClassifierModule
 from gradsculpt.training.preparation import nothing_left, prepare
 from gradsculpt.training.resuming import (
@@ -114,7 +114,7 @@ def fit(settings: TrainSettings, reporter: Reporter | None = None, *, started: f
             raise RunError(f"{told}. A longer --max-time gets further.") from stopped
         reporter.say(told)
         return network
-    except NotKept as error:
+    except NotKeptError as error:
         raise RunError(
             f"{error}, so the training stopped {course.where}. Make room there, or let it be written to; "
             f"{left_behind(settings)}."
