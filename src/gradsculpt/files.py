@@ -3,8 +3,9 @@
 import json
 import math
 import os
+import re
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +37,24 @@ def whole(path: Path, *, lasting: bool = True) -> Iterator[Path]:
         draft.replace(path)
     finally:
         draft.unlink(missing_ok=True)
+
+
+def sweep(path: Path) -> None:
+    """Remove the drafts of a file whose writers were killed; for one who has the lock that all its writers take.
+
+    Example:
+        >>> from tempfile import TemporaryDirectory
+        >>> with TemporaryDirectory() as folder:
+        ...     _ = (Path(folder) / ".note.123.txt").write_text("half of")
+        ...     sweep(Path(folder) / "note.txt")
+        ...     list(Path(folder).iterdir())
+        []
+    """
+    named = re.compile(rf"\.{re.escape(path.stem)}\.[0-9]+{re.escape(path.suffix)}")
+    with suppress(OSError):
+        for draft in path.parent.iterdir():
+            if named.fullmatch(draft.name):
+                draft.unlink()
 
 
 def strict_json(value: Any, indent: int | None = None) -> bytes:

@@ -1,18 +1,21 @@
 """A training that ends before its last epoch: by a signal or its time limit, in any of its stages."""
 
 import csv
+import errno
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from unittest.mock import ANY
 
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from gradsculpt.cli.main import main
@@ -20,7 +23,7 @@ from gradsculpt.cli.settings import read_settings
 from gradsculpt.errors import Interrupted
 from gradsculpt.models import load
 from gradsculpt.runs import Reached, is_finished
-from gradsculpt.training import fit
+from gradsculpt.training import fit, keeping
 from gradsculpt.training.module import ClassifierModule
 from gradsculpt.training.stopping import Course, TimeIsUp, WithinTime
 
@@ -70,6 +73,14 @@ def during(monkeypatch: pytest.MonkeyPatch, epoch: int, work: Callable[[], Any],
         return trained(self, batch, batch_idx)
 
     monkeypatch.setattr(ClassifierModule, "training_step", stepped)
+
+
+@pytest.fixture(scope="module")
+def run_of_one(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A training of one epoch."""
+    out = tmp_path_factory.mktemp("stopping") / "one"
+    assert train(out, *FLAGS, "--epochs", "1") == 0
+    return out
 
 
 @pytest.fixture(scope="module")
@@ -142,6 +153,105 @@ def test_a_training_that_was_killed_can_be_used_and_goes_on(tmp_path: Path) -> N
     assert train(tmp_path / "whole", *words) == 0
     assert train(out, "--resume") == 0
     assert same(out, tmp_path / "whole")
+
+
+def test_the_drafts_of_a_training_that_was_killed_do_not_stay(run_of_one: Path, tmp_path: Path) -> None:
+    out = shutil.copytree(run_of_one, tmp_path / "run")
+    left = [out / f".{name}" for name in ("config.7.yaml", "metrics.7.csv", "model.7.json", "model.7.safetensors")]
+    left += [out / "checkpoints" / f".{name}.7.ckpt" for name in ("best", "last")]
+    others = [out / ".scorecard.7.json", out / "checkpoints" / ".mine.ckpt"]
+    for path in (*left, *others):
+        path.write_bytes(b"half of")
+    assert train(out, "--resume") == 0
+    assert [path for path in left if path.exists()] == []
+    assert all(path.exists() for path in others)
+
+
+@pytest.mark.parametrize("written", ["best", "metrics", "last", "model"])
+def test_a_training_that_was_stopped_while_it_wrote_its_first_epoch_goes_on(
+    written: str, run_of_one: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: Any
+) -> None:
+    out, move = tmp_path / "run", Path.replace
+
+    def moved(self: Path, target: Path) -> Path:
+        place = move(self, target)
+        if target.name.startswith(written):
+            raise KeyboardInterrupt
+        return place
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "replace", moved)
+        assert train(out, *FLAGS, "--epochs", "1") == 130
+    assert f"`gradsculpt train --out {out} --resume` goes on" in capfd.readouterr().err
+    assert train(out, "--resume") == 0
+    assert same(out, run_of_one)
+
+
+@pytest.mark.parametrize("name", ["config.yaml", "metrics.csv", "best.ckpt", "last.ckpt", "model.safetensors"])
+@pytest.mark.parametrize("epoch", [1, 2])
+def test_a_full_disk_is_one_line_and_the_training_goes_on_when_there_is_room(
+    name: str, epoch: int, run_of_one: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: Any
+) -> None:
+    out, move = tmp_path / "run", Path.replace
+    if epoch == 2:
+        shutil.copytree(run_of_one, out)
+
+    def moved(self: Path, target: Path) -> Path:
+        if target.name == name:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return move(self, target)
+
+    words = ["--resume", *(FLAGS if epoch == 1 else []), "--epochs", str(epoch)]
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "replace", moved)
+        assert train(out, *words) == 2
+    said = capfd.readouterr().err.splitlines()[-1]
+    assert said.startswith("gradsculpt: ")
+    assert f"{name} cannot be written (No space left on device), so the " in said
+    assert list(tmp_path.glob("run/**/.*")) == []
+    if epoch == 2:
+        assert load(out).reached is not None
+    assert train(out, *words) == 0
+    assert load(out).reached == Reached(epoch, epoch, "best", ANY, finished=True) or epoch == 2
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="a device that is always full is one of Linux")
+def test_a_disk_that_fills_up_while_pytorch_writes_is_told_as_such() -> None:
+    with pytest.raises(OSError, match="No space left") as raised:
+        keeping._save({"weights": torch.zeros(100_000)}, Path("/dev/full"))
+    assert raised.value.errno == errno.ENOSPC
+
+
+def test_a_best_checkpoint_of_a_later_epoch_alone_is_not_gone_on_from(
+    run_of_one: Path, tmp_path: Path, capfd: Any
+) -> None:
+    out = shutil.copytree(run_of_one, tmp_path / "run")
+    best = out / "checkpoints" / "best.ckpt"
+    torch.save({**torch.load(best, weights_only=True), "epoch": 3}, best)
+    for name in ("checkpoints/last.ckpt", "model.json"):
+        (out / name).unlink()
+    assert train(out, "--resume") == 2
+    assert "last.ckpt is missing" in capfd.readouterr().err
+
+
+@pytest.mark.parametrize("how", ["signal", "time"])
+def test_an_older_run_that_is_stopped_before_it_goes_on_still_has_its_network(
+    how: str, run_of_one: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: Any
+) -> None:
+    out = shutil.copytree(run_of_one, tmp_path / "run")
+    older = json.loads((out / "model.json").read_text())
+    for name in ("epoch", "epochs", "keep", "val_accuracy", "finished"):
+        del older[name]
+    (out / "model.json").write_text(json.dumps(older))
+    save_file(weights(out), out / "model.safetensors")
+
+    def stop(*_: Any) -> None:
+        raise KeyboardInterrupt if how == "signal" else TimeIsUp
+
+    monkeypatch.setattr("gradsculpt.training.run.open_data", stop)
+    assert train(out, "--resume", "--epochs", "2", "--max-time", "1h") == (130 if how == "signal" else 0)
+    assert "; the network that was there before can be used as it is, and" in capfd.readouterr().err
+    assert load(out).reached is None
 
 
 def test_before_the_first_epoch_has_ended_it_is_said_that_there_is_no_network(

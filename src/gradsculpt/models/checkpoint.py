@@ -221,14 +221,6 @@ def opened(folder: Path) -> tuple[dict[str, Any], dict[str, Tensor], Reached | N
     return description, _weights(content, folder / WEIGHTS), stamp
 
 
-def reached(folder: Path) -> Reached | None:
-    """Return how far the network of a run directory got; None if it has none, or it is not known."""
-    try:
-        return opened(folder)[2]
-    except RunError:
-        return None
-
-
 def _description(folder: Path) -> dict[str, Any]:
     path = folder / DESCRIPTION
     try:

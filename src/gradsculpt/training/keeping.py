@@ -3,7 +3,8 @@
 import csv
 import shutil
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +13,27 @@ from lightning.fabric.plugins import TorchCheckpointIO
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint
 
+from gradsculpt.errors import RunError, first_line
 from gradsculpt.files import whole
 from gradsculpt.machine import is_first_process
 from gradsculpt.models.checkpoint import write
 from gradsculpt.runs import CHECKPOINTS, LAST, Reached
 from gradsculpt.training.resuming import BEST, METRICS, CheckpointInRun
 from gradsculpt.training.settings import TrainSettings
+
+
+class NotKeptError(RunError):
+    """A file of the run cannot be written, for want of room most likely."""
+
+
+@contextmanager
+def in_run(path: Path, *, lasting: bool = True) -> Iterator[Path]:
+    """Yield a draft of a file of the run, as `whole`; raise `NotKeptError` if it cannot be written."""
+    try:
+        with whole(path, lasting=lasting) as draft:
+            yield draft
+    except OSError as error:
+        raise NotKeptError(f"{path} cannot be written ({error.strerror or error})") from error
 
 
 class WholeCheckpoints(TorchCheckpointIO):
@@ -29,12 +45,24 @@ class WholeCheckpoints(TorchCheckpointIO):
     def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None) -> None:
         """Write a checkpoint."""
         path, moment = Path(path), (checkpoint["epoch"], checkpoint["global_step"])
-        with whole(path, lasting=False) as draft:
+        with in_run(path, lasting=False) as draft:
             if self._written is not None and self._written[:2] == moment and self._written[2] != path:
                 shutil.copyfile(self._written[2], draft)
             else:
-                torch.save(checkpoint, draft)
+                _save(checkpoint, draft)
         self._written = (*moment, path)
+
+
+def _save(content: Any, path: Path) -> None:
+    """Write by PyTorch, whose error of a full disk speaks of positions in its archive alone."""
+    try:
+        with path.open("wb") as stream:
+            torch.save(content, stream)
+    except RuntimeError as error:
+        reason = error.__context__
+        while reason is not None and not isinstance(reason, OSError):
+            reason = reason.__context__
+        raise reason or OSError(f"PyTorch says: {first_line(error)}") from error
 
 
 class UsableNetwork(Checkpoint):
@@ -121,7 +149,7 @@ class MetricsTable(Callback):
         row["seconds"] = f"{time.monotonic() - self._started:.2f}"
         self._rows.append(row)
         columns = list(dict.fromkeys(name for row in self._rows for name in row))
-        with whole(self._path) as draft, draft.open("w", newline="", encoding="utf-8") as file:
+        with in_run(self._path) as draft, draft.open("w", newline="", encoding="utf-8") as file:
             writer = csv.DictWriter(file, columns)
             writer.writeheader()
             writer.writerows(self._rows)

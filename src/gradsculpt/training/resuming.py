@@ -165,8 +165,12 @@ def _classes(out: Path, kept: Kept | None) -> dict[str, Any]:
 
 
 def _has_trained(out: Path) -> bool:
-    """Tell whether a checkpoint must have been written: the training had ended, or its second epoch had."""
-    if (out / DESCRIPTION).exists() or (out / CHECKPOINTS / f"{BEST}.ckpt").exists():
+    """Tell whether a last checkpoint must have been written: all that the first epoch leaves, or more, was there.
+
+    A training that was stopped while it wrote that may have the best checkpoint of its first epoch, and no last one.
+    """
+    best = out / CHECKPOINTS / f"{BEST}.ckpt"
+    if (out / DESCRIPTION).exists() or (best.exists() and _content(best)["epoch"] > 0):
         return True
     with suppress(OSError, csv.Error), (out / METRICS).open(newline="", encoding="utf-8") as file:
         return len(list(csv.DictReader(file))) > 1
@@ -187,6 +191,13 @@ def run_config(path: Path) -> Mapping[str, Any]:
 
 
 def _checkpoint(path: Path) -> Kept:
+    content = _content(path)
+    origin = content.get(_ORIGIN, {})
+    return Kept(_shapes(content["state_dict"]), origin.get("settings"), origin.get("data"))
+
+
+def _content(path: Path) -> dict[str, Any]:
+    """Return what a checkpoint holds; raise `RunError` if it is missing or damaged."""
     mend = "Copy it again from where the run was made, or pass another --out to train anew."
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
@@ -197,8 +208,7 @@ def _checkpoint(path: Path) -> Kept:
     if not isinstance(content, dict) or (lacking := [name for name in _NEEDED if name not in content]):
         fact = f"it lacks {lacking[0]}" if isinstance(content, dict) else "it holds no dictionary"
         raise RunError(f"{path} is damaged ({fact}), so the training cannot go on. {mend}")
-    origin = content.get(_ORIGIN, {})
-    return Kept(_shapes(content["state_dict"]), origin.get("settings"), origin.get("data"))
+    return content
 
 
 def _refuse_changes(settings: TrainSettings, begun: Mapping[str, Any], *, comparable: bool) -> None:

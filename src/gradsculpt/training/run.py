@@ -18,16 +18,16 @@ from lightning.pytorch.loggers import TensorBoardLogger
 
 from gradsculpt.data import ImageSet, Splits, load_data, outline_of, outlined
 from gradsculpt.errors import Interrupted, RunError
-from gradsculpt.files import whole
+from gradsculpt.files import sweep
 from gradsculpt.locks import locked
 from gradsculpt.machine import cores, is_first_process
 from gradsculpt.models import Classifier, load
-from gradsculpt.models.checkpoint import describe, reached
+from gradsculpt.models.checkpoint import WEIGHTS, describe
 from gradsculpt.progress import Estimate, Progress, Reporter
-from gradsculpt.runs import CHECKPOINTS, CONFIG, LAST
+from gradsculpt.runs import CHECKPOINTS, CONFIG, DESCRIPTION, LAST
 from gradsculpt.training.distillation import with_teacher
 from gradsculpt.training.fitting import batches, build_module, build_trainer, finished, held_out_batches, quietly
-from gradsculpt.training.keeping import MetricsTable, UsableNetwork, WholeCheckpoints
+from gradsculpt.training.keeping import MetricsTable, NotKeptError, UsableNetwork, WholeCheckpoints, in_run
 from gradsculpt.training.module import ClassifierModule
 from gradsculpt.training.preparation import nothing_left, prepare
 from gradsculpt.training.resuming import (
@@ -47,6 +47,8 @@ from gradsculpt.training.stopping import Course, TimeIsUp, WithinTime, alone_at_
 from gradsculpt.wording import counted
 
 _SCORES = "scorecard.json"
+
+_WRITTEN = (CONFIG, METRICS, WEIGHTS, DESCRIPTION, *(f"{CHECKPOINTS}/{name}.ckpt" for name in (BEST, LAST)))
 
 
 class EpochLines(Callback):
@@ -106,10 +108,17 @@ def fit(settings: TrainSettings, reporter: Reporter | None = None, *, started: f
         raise Interrupted(f"stopped {course.where}{by}; {left_behind(settings)}", number) from stopped
     except TimeIsUp as stopped:
         told = f"stopped {course.where}, as its time of {settings.max_time} is nearly over; {left_behind(settings)}"
-        if reached(settings.out) is None:
+        try:
+            network = load(settings.out)
+        except RunError:
             raise RunError(f"{told}. A longer --max-time gets further.") from stopped
         reporter.say(told)
-        return load(settings.out)
+        return network
+    except NotKeptError as error:
+        raise RunError(
+            f"{error}, so the training stopped {course.where}. Make room there, or let it be written to; "
+            f"{left_behind(settings)}."
+        ) from error
 
 
 def _fit(settings: TrainSettings, splits: Splits | None, reporter: Reporter, course: Course) -> Classifier:
@@ -120,6 +129,9 @@ def _fit(settings: TrainSettings, splits: Splits | None, reporter: Reporter, cou
         resumed(settings)  # what is refused leaves no trace, not even that of the lock
     with locked(settings.out, "train", reporter.say) if first else nullcontext(), nothing_left(settings):
         kept = resumed(settings) if first or settings.resume else None
+        if first:
+            for name in _WRITTEN:
+                sweep(settings.out / name)
         if splits is None:
             splits = _prepared(settings, kept, reporter, course)
         course.check()
@@ -260,7 +272,7 @@ def _whereabouts(trainer: Trainer) -> str:
 
 def _claim(settings: TrainSettings, config: Mapping[str, Any]) -> None:
     """Make the folder of the run, with what its training can be started from again."""
-    with whole(settings.out / CONFIG) as draft:
+    with in_run(settings.out / CONFIG) as draft:
         draft.write_text(yaml.safe_dump(config, sort_keys=False), encoding="utf-8")
 
 

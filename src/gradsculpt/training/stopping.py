@@ -4,12 +4,13 @@ import shlex
 import signal
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 
-from gradsculpt.models.checkpoint import reached
+from gradsculpt.errors import RunError
+from gradsculpt.models.checkpoint import opened
 from gradsculpt.progress import Progress, seconds
 from gradsculpt.runs import CONFIG
 from gradsculpt.training.settings import TrainSettings
@@ -129,7 +130,9 @@ def alone_at_the_end(trainer: Trainer) -> Iterator[None]:
 def left_behind(settings: TrainSettings) -> str:
     """Say what a training that was stopped has left in its folder, and how it goes on."""
     again = f"`gradsculpt train --out {shlex.quote(str(settings.out))} --resume`"
-    if (network := reached(settings.out)) is not None:
+    with suppress(RunError):
+        if (network := opened(settings.out)[2]) is None:  # an older version wrote it
+            return f"the network that was there before can be used as it is, and {again} goes on"
         which = "the last whole one" if network.keep == "last" else "the best so far"
         return f"epoch {network.epoch} ({which}) can be used as it is, and {again} goes on"
     going_on = f"{again} goes on" if (settings.out / CONFIG).is_file() else "the same command starts it anew"
