@@ -27,6 +27,9 @@ cd "$(dirname "$0")/.." || exit 2
 
 DATA="" OUT="" WORK="" MINUTES=10 ROW=6 PARTS="table throughput parity tests paper-lenet paper-imagenette" SMOKE=""
 while [ $# -gt 0 ]; do
+  case "$1" in --data|--out|--work|--minutes|--seconds|--parts)
+    [ $# -gt 1 ] || { echo "$1 wants a value after it." >&2; exit 2; } ;;
+  esac
   case "$1" in
     --data) DATA=$2; shift 2 ;;
     --out) OUT=$2; shift 2 ;;
@@ -38,10 +41,16 @@ while [ $# -gt 0 ]; do
     *) echo "unknown argument $1; the beginning of $0 says which there are." >&2; exit 2 ;;
   esac
 done
+case "$MINUTES" in ''|*[!0-9]*) echo "--minutes $MINUTES is no whole number of minutes." >&2; exit 2 ;; esac
+[ -z "$DATA" ] || [ -d "$DATA" ] || { echo "--data $DATA is no folder." >&2; exit 2; }
+[ -n "${PYTHON:-}" ] || PYTHON=$([ -x .venv/bin/python ] && echo .venv/bin/python || echo python3)
+if [ -z "$SMOKE" ] && ! "$PYTHON" -c 'import sys, torch; sys.exit(not torch.cuda.is_available())'; then
+  echo "PyTorch finds no CUDA device here, and nothing was measured; --smoke tries all of it on a CPU." >&2
+  exit 2
+fi
 [ -n "$WORK" ] || WORK=$(mktemp -d)
 [ -n "$OUT" ] || OUT=$([ -n "$SMOKE" ] && echo "$WORK/report" || echo results/gpu)
 mkdir -p "$WORK/logs" "$WORK/json" "$WORK/running" "$OUT"
-[ -n "${PYTHON:-}" ] || PYTHON=$([ -x .venv/bin/python ] && echo .venv/bin/python || echo python3)
 export PYTHONPATH="$PWD/src:$PWD${PYTHONPATH:+:$PYTHONPATH}" PYTHONUNBUFFERED=1
 DEVICE=$([ -n "$SMOKE" ] && echo cpu || echo cuda)
 END=$((MINUTES * 60))

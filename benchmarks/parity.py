@@ -274,6 +274,8 @@ def main() -> int:
     parser.add_argument("--json", type=Path, default=None, help="also write what came out to this file")
     parser.add_argument("--all", action="store_true", help="name every member that is beyond the tolerance")
     options = parser.parse_args()
+    if options.device not in ("cpu", "cuda") or (options.device == "cuda" and not torch.cuda.is_available()):
+        parser.error(f"--device {options.device} is not here; it is cuda, where PyTorch finds one, or cpu.")
     warnings.filterwarnings("ignore")
     device = torch.device(options.device)
     precise = torch.float64 if device.type == "cpu" else torch.float32

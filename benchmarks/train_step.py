@@ -74,6 +74,8 @@ def main() -> None:
     parser.add_argument("--profile", action="store_true", help="also the GPU's busy time and its longest kernels")
     parser.add_argument("--json", type=Path, default=None, help="also write a GPU's table to this file")
     options = parser.parse_args()
+    if options.device not in (None, "cpu", "cuda") or (options.device == "cuda" and not torch.cuda.is_available()):
+        parser.error(f"--device {options.device} is not here; it is cuda, where PyTorch finds one, or cpu.")
     if options.device is not None:
         from _on_device import table  # which need not be there for a CPU's table
 

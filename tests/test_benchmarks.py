@@ -266,6 +266,22 @@ def test_measurements_that_are_stopped_write_what_there_is_and_begin_nothing_mor
     assert told(tmp_path) == dict.fromkeys(parts, "failed with status 143: begun")
 
 
+@pytest.mark.parametrize(
+    "words",
+    [("gpu.sh", "--data"), ("gpu.sh", "--data", "/not/there"), ("gpu.sh", "--minutes", "x"), ("gpu.sh",)]
+    + [(f"{name}.py", "--device", device) for name in ("train_step", "parity") for device in ("cuda", "abacus")],
+)
+def test_what_cannot_be_measured_is_one_line(words: tuple[str, ...], tmp_path: Path) -> None:
+    runner = "bash" if words[0] == "gpu.sh" else sys.executable
+    environment = {**os.environ, "CUDA_VISIBLE_DEVICES": "", "PYTHON": sys.executable}
+    out = ["--out", str(tmp_path / "out")] if words == ("gpu.sh",) else []
+    command = [runner, str(FOLDER / words[0]), *words[1:], *out]
+    refused = subprocess.run(command, capture_output=True, text=True, env=environment)
+    assert refused.returncode == 2
+    assert "Traceback" not in refused.stderr
+    assert not (tmp_path / "out").exists()
+
+
 def test_an_argument_that_is_not_known_is_refused() -> None:
     refused = subprocess.run(["bash", str(FOLDER / "gpu.sh"), "--what"], capture_output=True, text=True)
     assert refused.returncode == 2

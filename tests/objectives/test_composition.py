@@ -1,7 +1,7 @@
 """Objectives that are added and scaled: what their sum is, and that it costs and changes no more than it must."""
 
 import copy
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from itertools import permutations
 from pathlib import Path
 
@@ -25,8 +25,10 @@ from gradsculpt.objectives import (
     MaxEntropy,
     Moment,
     Objective,
+    Passes,
     Pixels,
     Ramp,
+    Regulariser,
     Scaled,
     Sum,
     warmup,
@@ -486,3 +488,18 @@ def test_a_term_that_is_not_finite_is_told_from_those_that_are() -> None:
 
     terms = (MaxEntropy(1.0) + LocalGradientAlignment(1.0, 1.0, 0.0))(model, x, y).terms
     assert [name for name, term in terms.items() if not term.isfinite()] == ["l2_alignment", "cosine_alignment"]
+
+
+@dataclass(frozen=True)
+class _Returns(Regulariser):
+    value: object
+    names = ("own",)
+
+    def terms(self, passes: Passes) -> dict[str, Tensor]:
+        return {"own": self.value}  # type: ignore[dict-item]
+
+
+@pytest.mark.parametrize(("value", "said"), [(torch.ones(2), r"shape \[2\]"), (0.5, "float")])
+def test_a_term_that_is_no_scalar_tensor_is_refused(value: object, said: str) -> None:
+    with pytest.raises(ArgumentError, match=f"_Returns returned .*{said} as its term 'own'"):
+        _Returns(value)(nn.Flatten(), torch.ones(2, 2, 1, 1), torch.tensor([0, 1]))

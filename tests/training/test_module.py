@@ -1,7 +1,7 @@
 """The Lightning module and the optimiser settings."""
 
 import math
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ from gradsculpt.data import Augment, Batch, ImageSet, loader
 from gradsculpt.errors import ArgumentError, RunError
 from gradsculpt.evaluation import Retraining
 from gradsculpt.inputs import InputSpace
-from gradsculpt.objectives import AdversarialTraining, CrossEntropy, Losses, Objective, Passes, State
+from gradsculpt.objectives import AdversarialTraining, CrossEntropy, Losses, Objective, Passes, Regulariser, State
 from gradsculpt.penalties import L1
 from gradsculpt.perturbations import Free
 from gradsculpt.training import ClassifierModule, Optimization, TrainSettings
@@ -297,3 +297,19 @@ def test_a_checkpoint_from_before_still_resumes(alone: pytest.MonkeyPatch) -> No
         assert _taken_up(CrossEntropy(), empty) == {}
     alone.setattr(ClassifierModule, "global_rank", 1)
     assert _taken_up(FREE, {"carried": [_delta(0.25)]})["delta"].numel() == 0
+
+
+@dataclass(frozen=True)
+class _Called(Regulariser):
+    name: str
+
+    def terms(self, passes: Passes) -> dict[str, Tensor]:
+        return {self.name: passes.clean.output.mean()}
+
+
+@pytest.mark.parametrize("name", ["loss", "accuracy"])
+def test_a_term_that_would_hide_a_column_of_the_metrics_is_refused(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ClassifierModule, "_seed_of_masks", 0)
+    module = _module(_Called(name))
+    with pytest.raises(ArgumentError, match=f"is called '{name}'"):
+        module._losses((torch.ones(2, 3, 8, 8), torch.tensor([0, 1]), None), _Called(name))

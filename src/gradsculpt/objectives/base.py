@@ -13,7 +13,7 @@ from gradsculpt import checks
 from gradsculpt.errors import ArgumentError
 from gradsculpt.gradients import Model, backpropagated
 from gradsculpt.isolation import random_state, undisturbed
-from gradsculpt.objectives.passes import Losses, Passes
+from gradsculpt.objectives.passes import Losses, Passes, check_term
 from gradsculpt.objectives.schedules import Moment, Setting, Weight, check_weights, resolved
 from gradsculpt.penalties import Penalty
 from gradsculpt.perturbations import State
@@ -86,6 +86,7 @@ class Objective(ABC):  # noqa: B024 - its kinds, not it, have abstract methods
             with undisturbed(model if factor else None, random=random):
                 values = term.terms(passes) if factor else dict.fromkeys(term.names, loss.detach().new_zeros(()))
             for name, value in values.items():
+                check_term(term, name, value)
                 names[name] += 1
                 terms[name if names[name] == 1 else f"{name}_{names[name]}"] = factor * value
         return Losses(cast(Tensor, sum(terms.values())), logits.detach(), terms, state)

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from gradsculpt import checks
 from gradsculpt.devices import at_hand
+from gradsculpt.errors import ArgumentError
 from gradsculpt.gradients import Model, Recording, differentiable, input_gradient
 from gradsculpt.outputs import class_logits, logits_at, two_sided
 from gradsculpt.perturbations import State
@@ -134,3 +135,12 @@ class Passes:
     def gaussian(self) -> Tensor:
         """Return standard normal noise, shaped like x."""
         return torch.empty_like(self.x, requires_grad=False).normal_(generator=self.generator)
+
+
+def check_term(of: object, name: str, value: object) -> None:
+    """Raise `ArgumentError` if what a regulariser returned as one of its terms is no scalar tensor."""
+    if not isinstance(value, Tensor) or value.ndim:
+        got = f"a tensor of shape {list(value.shape)}" if isinstance(value, Tensor) else type(value).__name__
+        raise ArgumentError(
+            f"{type(of).__name__} returned {got} as its term {name!r}; return a mean over the batch, a scalar tensor."
+        )

@@ -15,6 +15,7 @@ from gradsculpt.data import Augment, Batch, to_float, to_input
 from gradsculpt.data.augment import seed_of
 from gradsculpt.data.resident import Changed
 from gradsculpt.diagnosis import explained
+from gradsculpt.errors import ArgumentError
 from gradsculpt.inputs import InputSpace, in_precision_of
 from gradsculpt.isolation import seeded, sow
 from gradsculpt.metrics import gini
@@ -196,6 +197,10 @@ class ClassifierModule(LightningModule):
         with seeded(self._seed_of_masks, self._accelerators):
             losses = objective(self.network, x, y, attention, generator=self._noise, state=self._state)
         self._state = losses.state
+        if taken := losses.terms.keys() & {LOSS, "accuracy"}:
+            raise ArgumentError(
+                f"a term of the objective is called {min(taken)!r}, as a column of the metrics is; name it otherwise."
+            )
         values = {LOSS: losses.loss, "accuracy": (predicted(losses.logits) == y).float().mean(), **losses.terms}
         self._tally.add(values, len(y))
         return losses.loss
