@@ -6,13 +6,13 @@ from typing import Any
 
 import pytest
 import torch
-from tests.training import small
-from tests.training.test_graphs import with_dropout
-from tests.training.test_never_waits import OBJECTIVES, SPACE
 
 from gradsculpt.gradients import Recording
 from gradsculpt.objectives import CrossEntropy, Moment, Objective
 from gradsculpt.objectives.passes import Passes
+from tests.training import small
+from tests.training.test_graphs import with_dropout
+from tests.training.test_never_waits import OBJECTIVES, SPACE
 
 
 @pytest.mark.parametrize("objective", [CrossEntropy(), *OBJECTIVES], ids=lambda each: str(each)[:90])

@@ -24,7 +24,7 @@ from gradsculpt.outputs import logits_at, predicted, two_sided
 from gradsculpt.training.graphs import Graphs, Inputs, recorder
 from gradsculpt.training.recordable import made_recordable, obstacle, records
 from gradsculpt.training.settings import Optimization
-from gradsculpt.training.tally import LOSS, Tally
+from gradsculpt.training.tally import LOSS, Tally, check_weights
 
 _MAPS_A_VALIDATION = 128
 _SECONDS = 1.0
@@ -161,6 +161,7 @@ class ClassifierModule(LightningModule):
         """Log what the steps of the epoch have added up to."""
         if self.trainer.is_last_batch:
             self._check()
+            check_weights(self.network, self.current_epoch + 1)
             means = {f"train_{name}": mean for name, mean in self._tally.means().items()}
             self.log_dict(means, on_step=False, on_epoch=True, batch_size=1, sync_dist=True)
 

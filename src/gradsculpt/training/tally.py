@@ -4,7 +4,7 @@ import math
 from collections.abc import Mapping
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from gradsculpt.devices import at_hand
 from gradsculpt.errors import RunError
@@ -82,6 +82,20 @@ class Tally:
 
 
 LOSS = "loss"
+
+
+def check_weights(network: nn.Module, epoch: int) -> None:
+    """Raise `RunError` if a weight is not finite, as gradients can be where the loss is; waits for the device."""
+    weights = {name: weight.detach() for name, weight in network.named_parameters() if weight.numel()}
+    if not weights:
+        return
+    largest = torch.stack([norm.float() for norm in torch._foreach_norm(list(weights.values()), math.inf)])
+    broken = [name for name, size in zip(weights, _read(largest), strict=True) if not math.isfinite(size)]
+    if broken:
+        raise RunError(
+            f"the weights {broken[0]} became NaN or infinite in epoch {epoch} through their gradients, while the loss "
+            "was finite; training cannot go on. Lower --lr or the weight of the penalty, or pass --clip."
+        )
 
 
 def _read(t: Tensor) -> list[float]:
