@@ -490,7 +490,7 @@ def test_an_epoch_that_is_kept_twice_is_taken_from_the_device_once(
     taken, saved = list[str](), torch.save
 
     def save(content: Any, place: Any, *given: Any, **named: Any) -> None:
-        taken.append(Path(place).name)
+        taken.append(Path(place.name).name)
         saved(content, place, *given, **named)
 
     monkeypatch.setattr(torch, "save", save)
@@ -513,7 +513,7 @@ def test_a_checkpoint_is_replaced_in_one_move(tmp_path: Path, monkeypatch: pytes
     def cut_off(content: Any, place: Any, *given: Any, **named: Any) -> None:
         saved(content, place, *given, **named)
         if content["epoch"] == 1:
-            place.write_bytes(place.read_bytes()[:100])
+            place.truncate(100)
             raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
