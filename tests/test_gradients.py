@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from gradsculpt.gradients import input_gradient
-from gradsculpt.isolation import undisturbed
+from gradsculpt.isolation import random_state, seeded, undisturbed
 from tests.networks import batch, network, same_state, state
 
 
@@ -188,3 +188,23 @@ def test_where_a_value_is_not_finite_there_is_no_gradient() -> None:
     assert gradient[1:].isnan().all()
     _, gradient = input_gradient(lambda t: t[0].square().sum(), x[:1])  # one value for all
     assert gradient.tolist() == [[2.0, 4.0]]
+
+
+def test_within_a_seed_every_block_begins_and_ends_with_it() -> None:
+    model = network(dropout=0.5)
+    with seeded(3):
+        drawn = [torch.rand(4)]
+        with undisturbed(model):
+            drawn.append(torch.rand(4))
+        drawn.append(torch.rand(4))
+        with undisturbed(model, random=random_state()), undisturbed(model.eval()):
+            drawn.append(torch.rand(4))
+    with pytest.raises(ValueError, match="stop"), seeded(3), undisturbed(model.train()):
+        raise ValueError("stop")
+    with seeded(3):
+        drawn.append(torch.rand(4))
+    assert all(torch.equal(each, drawn[0]) for each in drawn)
+    state = torch.get_rng_state()
+    with undisturbed(model):  # without a seed, the state is put back
+        torch.rand(4)
+    assert torch.equal(torch.get_rng_state(), state)
