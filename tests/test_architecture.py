@@ -62,6 +62,7 @@ SAME_ROW = frozenset(
         ("outputs", "errors"),
         ("outputs", "diagnosis"),
         ("outputs", "gradients"),
+        ("kernels", "devices"),
         ("kernels", "dispatch"),
         ("kernels", "errors"),
         ("kernels", "isolation"),

@@ -6,6 +6,7 @@ from typing import Any
 import numpy.typing as npt
 import torch
 from torch import Tensor
+from torch._functorch.pyfunctorch import temporarily_clear_interpreter_stack
 from torch.utils.weak import WeakIdKeyDictionary
 
 Values = npt.NDArray[Any]
@@ -15,7 +16,12 @@ def at_hand(t: Tensor) -> Values | None:
     """Return the values of a tensor in the host's memory; None of one on an accelerator, where to ask is to wait."""
     if t.device.type != "cpu":
         return None
-    t = t.detach()
+    if torch._C._functorch.peek_interpreter_stack() is not None:  # inside torch.func.grad, vmap and their like
+        while torch._C._functorch.is_functorch_wrapped_tensor(t):
+            t = torch._C._functorch.get_unwrapped(t)
+        with temporarily_clear_interpreter_stack():
+            return at_hand(t)
+    t = t.detach().resolve_conj().resolve_neg()
     return (t.float() if t.dtype is torch.bfloat16 else t).numpy()
 
 

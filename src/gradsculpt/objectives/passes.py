@@ -2,13 +2,14 @@
 
 from dataclasses import dataclass, field
 from functools import cached_property, partial
+from typing import cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from gradsculpt import checks
-from gradsculpt.devices import at_hand
+from gradsculpt.devices import Values, at_hand
 from gradsculpt.errors import ArgumentError
 from gradsculpt.gradients import Model, Recording, differentiable, input_gradient
 from gradsculpt.outputs import class_logits, logits_at, two_sided
@@ -126,7 +127,10 @@ class Passes:
     @cached_property
     def generator(self) -> torch.Generator:
         """The source of randomness of this step, on the device of x."""
-        return self._generator or torch.Generator(self.x.device).manual_seed(int(torch.randint(2**62, ()).numpy()))
+        if self._generator is not None:
+            return self._generator
+        drawn = cast(Values, at_hand(torch.randint(2**62, (), device="cpu")))
+        return torch.Generator(self.x.device).manual_seed(int(drawn))
 
     def uniform(self) -> Tensor:
         """Return noise between -1 and 1, shaped like x."""

@@ -43,6 +43,7 @@ def recorder(device: torch.device, generators: Iterable[torch.Generator]) -> Rec
     """
 
     def record(function: Callable[[], None], sown: int) -> Callable[[], None]:
+        """Capture the function, and return what replays it; a capture that fails leaves nothing behind."""
         graph, stream, own = torch.cuda.CUDAGraph(), torch.cuda.current_stream(device), default_generator(str(device))
         before, spare = own.graphsafe_get_state(), [own.clone_state(), *(each.clone_state() for each in generators)]
         states = [own.clone_state() for _ in range(sown)]
