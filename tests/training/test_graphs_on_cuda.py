@@ -1,6 +1,6 @@
 """Recorded steps on a GPU against the same steps taken one by one: 48 steps of every recipe."""
 
-from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,46 +11,21 @@ from torch import Tensor, nn
 from gradsculpt.objectives import AdversarialTraining, CrossEntropy, HessianNorm, LocalGradientAlignment, Objective
 from gradsculpt.penalties import L1, ElasticNet
 from gradsculpt.perturbations import Free
-from gradsculpt.training import Optimization, graphs, module
+from gradsculpt.training import Optimization, graphs
 from tests.test_recipes import RECIPES
 from tests.training import small
-from tests.training.test_graphs import OTHERS, of_kind, unnoisy, with_dropout
+from tests.training.test_graphs import OTHERS, both, noted, of_kind, with_dropout
 
 pytestmark = [pytest.mark.cuda, pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")]
 
 
+# 12 epochs of 4 steps; what a GPU computes in another order rounds otherwise, and 48 steps make more of it.
+compare = partial(both, epochs=12, device="cuda", threads=None, rtol=5e-3, atol=1e-3)
+
+
 @pytest.fixture
 def made(monkeypatch: pytest.MonkeyPatch) -> list[graphs.Graphs]:
-    made: list[graphs.Graphs] = []
-
-    class Noted(graphs.Graphs):
-        def __init__(self, *args: Any, **kwargs: Any) -> None:
-            super().__init__(*args, **kwargs)
-            made.append(self)
-
-    monkeypatch.setattr(module, "Graphs", Noted)
-    return made
-
-
-def compare(
-    made: list[graphs.Graphs],
-    out: Path,
-    objective: Objective,
-    make: Callable[[], nn.Module] = unnoisy,
-    *,
-    wanted: str = "auto",
-    **settings: Any,
-) -> tuple[int, list[str]]:
-    told: list[str] = []
-    logged, networks = [], []
-    settings = {"epochs": 12, "device": "cuda", "threads": None, **settings}
-    for how in ("off", wanted):
-        networks.append(make())
-        logged.append(small.train(out / how, objective, networks[-1], graphs=how, tell=told.append, **settings))
-    for name, value in logged[0].items():
-        assert logged[1][name] == pytest.approx(value, rel=2e-3, abs=1e-5), name
-    torch.testing.assert_close(small.weights(networks[1]), small.weights(networks[0]), rtol=5e-3, atol=1e-3)
-    return (made[0].recorded if made else 0), told
+    return noted(monkeypatch)
 
 
 @pytest.mark.parametrize("name", [name for name in RECIPES if not RECIPES[name][0].requirements.teacher])
