@@ -96,7 +96,7 @@ def command_of(job: Job) -> list[str]:
 
 
 def _as_the_set(name: str, settings: Mapping[str, Any]) -> list[str]:
-    """Return what a folder has to be told to be taken as a set is: side and changes of images that are the set's own."""
+    """Return what a folder has to be told to be taken as a set is: side and changes of images of the set itself."""
     from gradsculpt.data.load import find_source
 
     source, words = find_source(name), list[str]()
