@@ -15,7 +15,7 @@ ROWS = ("low", "middle", "high", "absent")
 
 
 class Given:
-    """Values of twenty images by row: noise that all rows share, which pairs cancel, and a level of its own for each."""
+    """Values of twenty images by row: noise that all rows share, which pairs cancel, and a level of its own."""
 
     def __init__(self, better: str, levels: Mapping[str, float], own_noise: float = 0.01) -> None:
         generator = torch.Generator().manual_seed(0)
