@@ -15,7 +15,7 @@ from gradsculpt.wording import counted
 
 PAGE, TABLE, NUMBERS = "README.md", "table.md", "table.csv"
 
-_DOTS, _LEAST_DOTS = 130, 60
+_LEAST_DOTS = 60
 _BYTES = 300_000
 """A figure is to be no larger, as results are kept beside code."""
 
@@ -35,7 +35,8 @@ def write(results: StoredResults, folder: Path, command: str, say: Callable[[str
             say(f"figure {name}: left out, as {error}")
             continue
         path = folder / f"{name}.png"
-        for dots in range(_DOTS, _LEAST_DOTS - 1, -10):
+        # At its own dots an inch, as pictures are laid out in pixels.
+        for dots in range(max(int(drawing.dpi), _LEAST_DOTS), _LEAST_DOTS - 1, -10):
             with whole(path) as draft:
                 drawing.savefig(draft, dpi=dots)
             if path.stat().st_size <= _BYTES:
