@@ -43,9 +43,9 @@ class RelEx(Attribution):
     Source: Lim et al., CVPR 2021 (Building reliable explanations of unreliable neural networks), with the settings of
         its code, which are those of MoreauGrad (ICCV 2023) too.
     Deviation: The code takes 50 copies a step (`samples=50`) for six times the time: on the digits, the masks of 8 have
-        a mean cosine of .97 with those of 400 copies, and the masks of 50 one of .98. It measures the noise by the range
-        of the batch. On [0, 1], |m|_1 is the sum, with derivative 1 at 0 too, where the code has 0. With `create_graph`,
-        the steps themselves are differentiated, which holds the graphs of all.
+        a mean cosine of .97 with those of 400 copies, and the masks of 50 one of .98. It measures the noise by the
+        range of the batch. On [0, 1], |m|_1 is the sum, with derivative 1 at 0 too, where the code has 0. With
+        `create_graph`, the steps themselves are differentiated, which holds the graphs of all.
 
     Example:
         >>> model = lambda x: x.flatten(1) @ torch.tensor([[0.0, 9.0], [0.0, 0.0], [0.0, 9.0], [0.0, -9.0]])
