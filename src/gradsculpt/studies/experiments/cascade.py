@@ -109,7 +109,12 @@ def _curve(score: Score, result: Randomization, seed: int) -> Curve:
     """Return means over the images at each stage, with their bootstrap intervals."""
     scale = 100 if score.unit == "fraction" else 1
     entries = [entry("experiment", score, scale * values, seed) for values in result[score.name]]
-    titles = {"ssim": "SSIM", "spearman": "Rank correlation", "topk_intersection": "Top pixels kept", "blank": "Blank"}
+    titles = {
+        "ssim": "SSIM",
+        "spearman": "Rank correlation",
+        "topk_intersection": "Top pixels kept",
+        "blank": "Blank pixels",
+    }
     mean, low, high = (tuple(getattr(each, end) for each in entries) for end in ("mean", "low", "high"))
     label = f"{titles[score.name]} (%)" if scale != 1 else f"{titles[score.name]} with the trained map"
     caption = "A curve that falls is better: a map that stays while what was learnt is taken away does not show it."

@@ -94,7 +94,7 @@ class Stability(Experiment):
                 x = classifier.space.normalize(to_float(batch.images.to(classifier.device)))
                 classes = batch.labels.to(x.device) if self.target == "true" else None
                 maps.append(attribute(classifier.network, x, classes).detach().float().cpu())
-                tell(sum(map(len, maps)))
+                tell(sum(map(len, maps)), len(images))
         return torch.cat(maps)
 
 
