@@ -132,3 +132,10 @@ WRONG += [{"sparsity": float("nan")}]
 def test_bad_settings_are_named(wrong: dict[str, Any]) -> None:
     with pytest.raises(ArgumentError, match=f"^{next(iter(wrong))}="):
         RelEx(**wrong)
+
+
+def test_what_all_logits_have_in_common_does_not_matter() -> None:
+    model, (x, y) = network().eval(), batch(2)
+    for shift in (-5000.0, 5000.0):
+        shifted = RelEx(steps=4)(lambda t, by=shift: model(t) + by, x, y)
+        torch.testing.assert_close(shifted, RelEx(steps=4)(model, x, y), rtol=1e-6, atol=1e-8)

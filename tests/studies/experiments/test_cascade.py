@@ -63,6 +63,8 @@ def test_the_output_comes_first_and_a_network_is_no_better_than_its_weights(
     assert named.index(stages[0]) > named.index(stages[1])
     assert card["ssim"].mean < 0.9
     assert card["ssim"].images == len(each.data().test)
+    Cascade(images=20, stages=2, rows=5).run(each)
+    assert len(set(Scorecard.load(tmp_path / "out").settings["notes"]["rows"])) == 5
 
 
 def test_settings() -> None:
