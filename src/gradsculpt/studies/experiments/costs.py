@@ -26,7 +26,6 @@ from gradsculpt.studies.experiments.training_step import TrainingStep
 
 RECIPES = Path(__file__).parents[2] / "recipes"
 
-_TIMES = "x"
 _OURS, _BASE, _PLAIN = "ours", "cross entropy", "plain"
 _SPACE = InputSpace(mean=(0.5,) * 3, std=(0.25,) * 3)
 """Sizes in pixel levels need one; costs do not depend on it."""
@@ -43,7 +42,7 @@ class Costs(Experiment):
     Keeps, as multiples of cross entropy's: `time`, a value a round; `memory`, the peak of what a step holds beyond
     weights and optimiser; `floor`, the multiplications that the step makes, which is the least time that it could take;
     and `plain_time` and `plain_memory` of the published formula written down with PyTorch's own functions, where there
-    is one here. Also `step_time`, the milliseconds of a step of cross entropy.
+    is one here, with `speedup`, how many times as long that takes as ours. Also `step_time`, the milliseconds of a step of cross entropy.
 
     Args:
         recipe: Shipped recipe whose objective and activation are measured; of several joined by +, later ones count.
@@ -97,8 +96,10 @@ class Costs(Experiment):
             if name in steps:
                 columns[time] = _in_rounds([_ratio(each[name], each[_BASE]) for each in times])
                 columns[held] = {"step": memory[name] / memory[_BASE]}
+        if _PLAIN in steps:
+            columns[_SPEEDUP] = _in_rounds([_ratio(each[_PLAIN], each[_OURS]) for each in times])
         columns[_STEP] = _in_rounds([1e3 * statistics.median(each[_BASE]) for each in times])
-        given.keep(columns, device=given.device, **{name: value for name, value in vars(self).items()})
+        given.keep(columns, device=given.device, **vars(self))
 
     def _timed(self, steps: dict[str, TrainingStep], given: Given) -> list[dict[str, list[float]]]:
         """Return the seconds of steps by kind, for each round."""
@@ -170,7 +171,7 @@ def _in_rounds(values: list[float]) -> dict[str, float]:
 
 
 def _multiple(name: str, meaning: str) -> Score:
-    return Score(name, 0.0, math.inf, "lower", _TIMES, meaning)
+    return Score(name, 0.0, math.inf, "lower", "x", meaning)
 
 
 _SCORES = {
@@ -184,4 +185,5 @@ _SCORES = {
     ),
 }
 _FLOOR = _multiple("floor", "How many times as many multiplications as one of cross entropy a training step makes.")
+_SPEEDUP = Score("speedup", 0.0, math.inf, "higher", "x", "How many times as long the plain step takes as ours.")
 _STEP = Score("step_time", 0.0, math.inf, "lower", "ms", "How long a step of cross entropy takes.")

@@ -21,6 +21,9 @@ from gradsculpt.studies.experiments.base import Experiment, Given, Takes
 _EDGE = 0.75
 """How far beyond the points the level curves are drawn."""
 
+_SHOWN = 4
+"""So many pairs are drawn."""
+
 _SCORES = (
     Score(
         "l2_distance", 0.0, math.inf, "lower", meaning="How far apart the gradients of two points near each other are."
@@ -45,8 +48,9 @@ class Toy(Experiment):
     compared pair by pair. The gradient is that of the one logit, as in the figure.
 
     Keeps a value a pair of the l2 distance, the cosine distance (1 - cos) / 2 and the norm of the gradients, and the
-    accuracy, a value a point; and for a figure the arrays `x` [G] and `y` [G] of a grid with the `logit` [G, G] there
-    (rows are y), the `points` [P, 2] with their `labels` [P], and `pairs` [Q, 2, 2] with their `gradients` [Q, 2, 2].
+    accuracy, a value a point; and for a figure the arrays `x` [G] and `y` [G] of a grid with the logits `values`
+    [1, G, G] there (rows are y), the `points` [P, 2] with their `classes` [P], and `arrows` [1, K, 4] of the first
+    pairs: where each gradient is, and what it is. A caption tells the mean l2 distance and cosine of all pairs.
 
     Args:
         softplus: Beta of the activation; None for a ReLU.
@@ -113,13 +117,12 @@ class Toy(Experiment):
             right = (predicted(network(_images(points))) == labels).double()
         accuracy = Score("accuracy", 0.0, 1.0, "higher", "fraction", "Share of the points that are told apart.")
         columns[accuracy] = {f"point {i}": value for i, value in enumerate(right.tolist())}
-        arrays = self._grid(network, points) | {
-            "points": points,
-            "labels": labels,
-            "pairs": pairs,
-            "gradients": torch.stack([first, second], dim=1),
-        }
-        given.keep(columns, arrays={name: each.numpy() for name, each in arrays.items()}, eps=self.eps)
+        shown = torch.cat([pairs, torch.stack([first, second], dim=1)], dim=2)[:_SHOWN]
+        arrays = self._grid(network, points) | {"points": points, "classes": labels}
+        arrays["arrows"] = shown.flatten(0, 1)[None]
+        caption = f"l2 {values[0].mean():.2f}, cosine {1 - 2 * cosine.mean():.3f}"
+        kept = {name: each.numpy() for name, each in arrays.items()}
+        given.keep(columns, arrays=kept, panels=[str(self.objective)], captions=[caption])
 
     def _network(self) -> nn.Sequential:
         activation = nn.ReLU() if self.softplus is None else nn.Softplus(self.softplus)
@@ -141,7 +144,7 @@ class Toy(Experiment):
         places = torch.stack(torch.meshgrid(x, y, indexing="xy"), dim=-1)
         with torch.no_grad():
             logit = network(_images(places.flatten(0, 1)))
-        return {"x": x, "y": y, "logit": logit.view(self.grid, self.grid)}
+        return {"x": x, "y": y, "values": logit.view(1, self.grid, self.grid)}
 
 
 def half_circles(count: int, noise: float, drawn: Generator) -> tuple[Tensor, Tensor]:
