@@ -3,9 +3,17 @@
 from gradsculpt.studies.experiments.base import Experiment, Given
 from gradsculpt.studies.experiments.costs import Costs
 from gradsculpt.studies.experiments.duality import Duality
+from gradsculpt.studies.experiments.features import Features
 from gradsculpt.studies.experiments.first_order import FirstOrder
+from gradsculpt.studies.experiments.insertions import Insertions
+from gradsculpt.studies.experiments.maps import AttackedMaps, Maps
+from gradsculpt.studies.experiments.steadiness import Steadiness
 from gradsculpt.studies.experiments.toy import Toy
 
-EXPERIMENTS: tuple[type[Experiment], ...] = (Costs, Duality, FirstOrder, Toy)
+EXPERIMENTS: tuple[type[Experiment], ...] = (
+    *(AttackedMaps, Costs, Duality, Features, FirstOrder, Insertions, Maps),
+    *(Steadiness, Toy),
+)
 
-__all__ = ["EXPERIMENTS", "Costs", "Duality", "Experiment", "FirstOrder", "Given", "Toy"]
+__all__ = ["EXPERIMENTS", "AttackedMaps", "Costs", "Duality", "Experiment", "Features", "FirstOrder", "Given"]
+__all__ += ["Insertions", "Maps", "Steadiness", "Toy"]
