@@ -41,8 +41,9 @@ class Costs(Experiment):
 
     Keeps, as multiples of cross entropy's: `time`, a value a round; `memory`, the peak of what a step holds beyond
     weights and optimiser; `floor`, the multiplications that the step makes, which is the least time that it could take;
-    and `plain_time` and `plain_memory` of the published formula written down with PyTorch's own functions, where there
-    is one here, with `speedup`, how many times as long that takes as ours. Also `step_time`, the milliseconds of a step of cross entropy.
+    and, where there is one here, `plain_time` and `plain_memory` of the published formula written down with PyTorch's
+    own functions, with `speedup`, how many times as long that takes as ours. Also `step_time`, the milliseconds of a
+    step of cross entropy.
 
     Args:
         recipe: Shipped recipe whose objective and activation are measured; of several joined by +, later ones count.

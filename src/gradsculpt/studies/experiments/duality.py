@@ -1,4 +1,4 @@
-"""The duality of adversarial training, in numbers: what is maximised by hand is what the penalties say in closed form."""
+"""The duality of adversarial training, in numbers: suprema by search beside what penalties say in closed form."""
 
 import math
 from abc import ABC, abstractmethod

@@ -30,8 +30,9 @@ class FirstOrder(Experiment):
     noise, where lambda is the largest magnitude of an eigenvalue of the Hessian that power iteration finds at places
     between the image and the perturbed one.
 
-    Keeps `network_share` and `quadratic_share`, the largest error in units of the bound, a value an image; `network_holds`
-    and `quadratic_holds`, the share of images at which the bound holds at every eps; and the curves of errors and bounds over eps.
+    Keeps `network_share` and `quadratic_share`, the largest error in units of the bound, a value an image;
+    `network_holds` and `quadratic_holds`, the share of images at which the bound holds at every eps; and the curves of
+    errors and bounds over eps.
 
     Args:
         eps: L2 lengths of the perturbation, in units of the input.
