@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import sys
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, redirect_stdout, suppress
 from pathlib import Path
@@ -96,7 +95,7 @@ def command_of(job: Job) -> list[str]:
 
 
 def _as_the_set(name: str, settings: Mapping[str, Any]) -> list[str]:
-    """Return what a folder has to be told to be taken as a set is: side and changes of images that are the set's own."""
+    """Return what a folder has to be told to be taken as a set is: side and changes of images of the set itself."""
     from gradsculpt.data.load import find_source
 
     source, words = find_source(name), list[str]()
@@ -150,4 +149,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()
