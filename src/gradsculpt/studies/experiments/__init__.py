@@ -1,19 +1,32 @@
 """Work of studies that no command does: on trained networks, or on none."""
 
 from gradsculpt.studies.experiments.base import Experiment, Given
+from gradsculpt.studies.experiments.cascade import Cascade
 from gradsculpt.studies.experiments.costs import Costs
+from gradsculpt.studies.experiments.diff_roar import DiffRoar
 from gradsculpt.studies.experiments.duality import Duality
 from gradsculpt.studies.experiments.features import Features
 from gradsculpt.studies.experiments.first_order import FirstOrder
 from gradsculpt.studies.experiments.insertions import Insertions
 from gradsculpt.studies.experiments.maps import AttackedMaps, Maps
+from gradsculpt.studies.experiments.stability import Stability
 from gradsculpt.studies.experiments.steadiness import Steadiness
 from gradsculpt.studies.experiments.toy import Toy
 
 EXPERIMENTS: tuple[type[Experiment], ...] = (
-    *(AttackedMaps, Costs, Duality, Features, FirstOrder, Insertions, Maps),
-    *(Steadiness, Toy),
+    AttackedMaps,
+    Cascade,
+    Costs,
+    DiffRoar,
+    Duality,
+    Features,
+    FirstOrder,
+    Insertions,
+    Maps,
+    Stability,
+    Steadiness,
+    Toy,
 )
 
-__all__ = ["EXPERIMENTS", "AttackedMaps", "Costs", "Duality", "Experiment", "Features", "FirstOrder", "Given"]
-__all__ += ["Insertions", "Maps", "Steadiness", "Toy"]
+__all__ = ["EXPERIMENTS", "AttackedMaps", "Cascade", "Costs", "DiffRoar", "Duality", "Experiment", "Features"]
+__all__ += ["FirstOrder", "Given", "Insertions", "Maps", "Stability", "Steadiness", "Toy"]

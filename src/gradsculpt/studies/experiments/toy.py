@@ -21,8 +21,8 @@ from gradsculpt.studies.experiments.base import Experiment, Given, Takes
 _EDGE = 0.75
 """How far beyond the points the level curves are drawn."""
 
-_SHOWN = 4
-"""So many pairs are drawn."""
+_SHOWN, _ARROW = 4, 0.04
+"""So many pairs are drawn, their gradients so many times as long."""
 
 _SCORES = (
     Score(
@@ -50,7 +50,7 @@ class Toy(Experiment):
     Keeps a value a pair of the l2 distance, the cosine distance (1 - cos) / 2 and the norm of the gradients, and the
     accuracy, a value a point; and for a figure the arrays `x` [G] and `y` [G] of a grid with the logits `values`
     [1, G, G] there (rows are y), the `points` [P, 2] with their `classes` [P], and `arrows` [1, K, 4] of the first
-    pairs: where each gradient is, and what it is. A caption tells the mean l2 distance and cosine of all pairs.
+    pairs: where each gradient is, and an arrow along it. A caption tells the mean l2 distance and cosine of all pairs.
 
     Args:
         softplus: Beta of the activation; None for a ReLU.
@@ -117,7 +117,7 @@ class Toy(Experiment):
             right = (predicted(network(_images(points))) == labels).double()
         accuracy = Score("accuracy", 0.0, 1.0, "higher", "fraction", "Share of the points that are told apart.")
         columns[accuracy] = {f"point {i}": value for i, value in enumerate(right.tolist())}
-        shown = torch.cat([pairs, torch.stack([first, second], dim=1)], dim=2)[:_SHOWN]
+        shown = torch.cat([pairs, _ARROW * torch.stack([first, second], dim=1)], dim=2)[:_SHOWN]
         arrays = self._grid(network, points) | {"points": points, "classes": labels}
         arrays["arrows"] = shown.flatten(0, 1)[None]
         caption = f"l2 {values[0].mean():.2f}, cosine {1 - 2 * cosine.mean():.3f}"
