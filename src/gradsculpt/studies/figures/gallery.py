@@ -4,7 +4,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-
 from gradsculpt import checks
 from gradsculpt.drawing import Drawing
 from gradsculpt.errors import ArgumentError, did_you_mean
