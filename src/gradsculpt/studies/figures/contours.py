@@ -54,7 +54,7 @@ class Contours(Figure):
 
     def draw(self, results: Results) -> Drawing:
         """Return the figure."""
-        shown = self._panels(results, None) or [panel for row in results.rows for panel in self._panels(results, row)]
+        shown = [panel for row in self._rows(results) for panel in self._panels(results, row)]
         if not shown:
             raise ArgumentError(
                 f"{self.measure} has no level curves, so there is nothing to draw; run it, or name another."
@@ -64,12 +64,14 @@ class Contours(Figure):
             self._draw(axis, panel)
         return light(figure)
 
+    def _rows(self, results: Results) -> "list[str | None]":
+        """Return the rows of which it was run; None stands for the whole study."""
+        if results.cards(None, self.measure):
+            return [None]
+        return [row for row in results.rows if results.cards(row, self.measure)]
+
     def _panels(self, results: Results, row: str | None) -> "list[_Panel]":
-        """Return what is there of a row; of the whole study, None."""
-        try:
-            arrays, notes = results.arrays(self.measure, row), results.notes(self.measure, row)
-        except ArgumentError:
-            return []  # it was not run
+        arrays, notes = results.arrays(self.measure, row), results.notes(self.measure, row)
         if not {"x", "y", "values"} <= set(arrays):
             return []
         names = list(notes.get("panels", ()))
