@@ -48,14 +48,14 @@ def test_what_is_kept_are_the_gradients_of_the_network_that_is_drawn(tmp_path: P
         i, j = np.abs(y - place_y).argmin(), np.abs(x - place_x).argmin()
         slope_x = (values[i, j + 1] - values[i, j - 1]) / (x[j + 1] - x[j - 1])
         slope_y = (values[i + 1, j] - values[i - 1, j]) / (y[i + 1] - y[i - 1])
-        np.testing.assert_allclose([right, up], 0.04 * np.array([slope_x, slope_y]), rtol=0.1, atol=2e-3)
+        np.testing.assert_allclose([right, up], 0.03 * np.array([slope_x, slope_y]), rtol=0.1, atol=2e-3)
     assert card["l2_distance"].images == card["cosine_distance"].images == 6
     assert card["accuracy"].images == 40
 
 
 def test_the_distances_are_those_of_the_gradients(tmp_path: Path) -> None:
     card, arrays = kept(tmp_path / "a", pairs=4)
-    gradients = torch.from_numpy(arrays["arrows"][0][:, 2:]).view(4, 2, 2) / 0.04
+    gradients = torch.from_numpy(arrays["arrows"][0][:, 2:]).view(4, 2, 2) / 0.03
     first, second = gradients.unbind(1)
     assert card["l2_distance"].mean == pytest.approx(float((first - second).norm(dim=1).mean()), rel=1e-4)
     cosine = torch.nn.functional.cosine_similarity(first, second)
