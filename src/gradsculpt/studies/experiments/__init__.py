@@ -2,13 +2,31 @@
 
 from gradsculpt.studies.experiments.base import Experiment, Given
 from gradsculpt.studies.experiments.cascade import Cascade
+from gradsculpt.studies.experiments.costs import Costs
 from gradsculpt.studies.experiments.diff_roar import DiffRoar
+from gradsculpt.studies.experiments.duality import Duality
 from gradsculpt.studies.experiments.features import Features
+from gradsculpt.studies.experiments.first_order import FirstOrder
 from gradsculpt.studies.experiments.insertions import Insertions
 from gradsculpt.studies.experiments.maps import AttackedMaps, Maps
 from gradsculpt.studies.experiments.stability import Stability
+from gradsculpt.studies.experiments.steadiness import Steadiness
+from gradsculpt.studies.experiments.toy import Toy
 
-EXPERIMENTS: tuple[type[Experiment], ...] = (AttackedMaps, Cascade, DiffRoar, Features, Insertions, Maps, Stability)
+EXPERIMENTS: tuple[type[Experiment], ...] = (
+    AttackedMaps,
+    Cascade,
+    Costs,
+    DiffRoar,
+    Duality,
+    Features,
+    FirstOrder,
+    Insertions,
+    Maps,
+    Stability,
+    Steadiness,
+    Toy,
+)
 
-__all__ = ["EXPERIMENTS", "AttackedMaps", "Cascade", "DiffRoar", "Experiment", "Features", "Given", "Insertions"]
-__all__ += ["Maps", "Stability"]
+__all__ = ["AttackedMaps", "Cascade", "Costs", "DiffRoar", "Duality", "EXPERIMENTS", "Experiment", "Features"]
+__all__ += ["FirstOrder", "Given", "Insertions", "Maps", "Stability", "Steadiness", "Toy"]
