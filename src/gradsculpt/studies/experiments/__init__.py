@@ -1,7 +1,10 @@
 """Work of studies that no command does: on trained networks, or on none."""
 
 from gradsculpt.studies.experiments.base import Experiment, Given
+from gradsculpt.studies.experiments.features import Features
+from gradsculpt.studies.experiments.insertions import Insertions
+from gradsculpt.studies.experiments.maps import AttackedMaps, Maps
 
-EXPERIMENTS: tuple[type[Experiment], ...] = ()
+EXPERIMENTS: tuple[type[Experiment], ...] = (AttackedMaps, Features, Insertions, Maps)
 
-__all__ = ["EXPERIMENTS", "Experiment", "Given"]
+__all__ = ["EXPERIMENTS", "AttackedMaps", "Experiment", "Features", "Given", "Insertions", "Maps"]
