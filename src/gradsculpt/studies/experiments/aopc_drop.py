@@ -75,7 +75,7 @@ class AopcDrop(OnTests):
                 tell(len(names))
         base, mine = (torch.cat(areas[text], dim=1) for text in (self.base, self.method))
         columns, notes = _columns(self.steps, base, mine), {}
-        if (lost := [count for count, area in zip(self.steps, base, strict=True) if not float(area.mean()) > 0]):
+        if lost := [count for count, area in zip(self.steps, base, strict=True) if not float(area.mean()) > 0]:
             notes["without"] = f"the mean area of {self.base} is not positive at {lost}, so no share of it can be lost"
             given.reporter.say(f"{notes['without']}; drops at these are left out.")
         given.keep(

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 import torch
 
 from gradsculpt.metrics import Score
-from gradsculpt.numerics import lengths
+from gradsculpt.numerics import length
+from gradsculpt.outputs import logits_at, predicted
 from gradsculpt.studies.experiments.base import Given
 from gradsculpt.studies.experiments.chosen import told
 from gradsculpt.studies.experiments.tested import OnTests
@@ -47,9 +48,9 @@ class MapLength(OnTests):
             for batch in self.batches(given, classifier):
                 names += batch.names
                 with told(f"{self.method} cannot explain the network"):
-                    sizes.append(lengths(attribution(classifier.network, batch.x, batch.y)).double().cpu())
+                    sizes.append(length(attribution(classifier.network, batch.x, batch.y)).double().cpu())
                 with torch.no_grad():
-                    answers.append(classifier.network(batch.x).argmax(dim=1).cpu())
+                    answers.append(predicted(logits_at(classifier.network, batch.x)).cpu())
                 tell(len(names))
         answer = torch.cat(answers)
         same = (answer == answer.mode().values).double()
