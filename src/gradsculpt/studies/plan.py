@@ -70,8 +70,7 @@ def plan(study: Study, words: Words, rows: Sequence[str] = ()) -> Plan:
     for name, measure in study.measures.items():
         for place, task in _measurements(study, name, measure, chosen, trainings, words):
             measurements[place] = task
-    used = {key: task for key, task in trainings.items()}
-    return Plan(study, used, measurements)
+    return Plan(study, trainings, measurements)
 
 
 def _training(study: Study, name: str, seed: int, words: Words) -> Task:
