@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import sys
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, redirect_stdout, suppress
 from pathlib import Path
@@ -96,7 +95,7 @@ def command_of(job: Job) -> list[str]:
 
 
 def _as_the_set(name: str, settings: Mapping[str, Any]) -> list[str]:
-    """Return what a folder has to be told to be taken as a set is: side and changes of images that are the set's own."""
+    """Return what a folder has to be told to be taken as a set is: side and changes of images of the set itself."""
     from gradsculpt.data.load import find_source
 
     source, words = find_source(name), list[str]()
@@ -120,6 +119,7 @@ def _without(words: Sequence[str], option: str) -> list[str]:
 def _experiment(job: Job, store: Store, folder: Path, reporter: Reporter) -> None:
     from gradsculpt.cli.process import find_device
     from gradsculpt.cli.settings import read_settings
+    from gradsculpt.cli.sized import attack_for, attribution_for
     from gradsculpt.extensions import imported
     from gradsculpt.studies.experiments import Given
 
@@ -131,7 +131,8 @@ def _experiment(job: Job, store: Store, folder: Path, reporter: Reporter) -> Non
         places = ["--cache-dir", str(store.root / CACHE / "runs")]
         return read_settings(["--config", str(run / "config.yaml"), "--out", str(run), *places])
 
-    given = Given(folder, runs, job.seed, str(find_device(job.machine.device)), reporter, settings)
+    device = str(find_device(job.machine.device))
+    given = Given(folder, runs, job.seed, device, reporter, settings, attribution_for, attack_for)
     try:
         made = cls(**job.settings)
     except TypeError as error:
@@ -148,4 +149,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

@@ -59,7 +59,7 @@ def plan(study: Study, words: Words, rows: Sequence[str] = ()) -> Plan:
             told = f"is not run at scale {study.scale}" if row in study.rows else "is no row of the study"
             raise ArgumentError(f"{row!r} {told}.{hint} At this scale {study.name} has {', '.join(known)}.")
     chosen = [name for name in known if not rows or name in rows]
-    networks = dict.fromkeys(row.network for name in chosen if (row := study.rows[name]).network is not None)
+    networks = dict.fromkeys(study.rows[name].network for name in chosen)
     trainings = {
         (name, seed): _training(study, name, seed, words)
         for name in networks
@@ -96,7 +96,10 @@ def _measurements(
         return Task(kind, plain, (*code, *more), networks, f"{name}: {label}", typed)
 
     if takes == "nothing":
-        return [((name, None, None), task(measure.settings, {}, study.name))]
+        if not any(name in row.settings for row in study.rows.values()):
+            return [((name, None, None), task(measure.settings, {}, study.name))]
+        own = {row: study.rows[row].settings[name] for row in rows if name in study.rows[row].settings}
+        return [((name, row, None), task({**measure.settings, **each}, {}, row)) for row, each in own.items()]
     of = {row: study.rows[row] for row in rows if _is_of(study.rows[row], measure)}
     if takes == "networks":
         names = dict.fromkeys(row.network for row in of.values())
