@@ -140,11 +140,11 @@ _said: dict[str, Any] = {}
 _resolved: dict[tuple[str, ...], TrainSettings] = {}
 
 
-def words(command: str, own: Mapping[str, Any]) -> Any:
+def words(command: str, settings: Mapping[str, Any]) -> Any:
     """Return what `words_of` does, once for all studies that say the same."""
-    key = f"{command} {sorted(own.items())}"
+    key = f"{command} {sorted(settings.items())}"
     if key not in _said:
-        _said[key] = words_of(command, own)
+        _said[key] = words_of(command, settings)
     return _said[key]
 
 

@@ -94,8 +94,9 @@ def test_the_gradient_loses_nothing_of_itself(network: nn.Module, tmp_path: Path
 
 
 def test_where_there_is_nothing_to_lose_no_share_of_it_is_told(tmp_path: Path) -> None:
-    flat = nn.Sequential(nn.Flatten(), nn.Linear(300, 3))
-    nn.init.zeros_(flat[1].weight)
+    head = nn.Linear(300, 3)
+    nn.init.zeros_(head.weight)
+    flat = nn.Sequential(nn.Flatten(), head)
     AopcDrop("sparsifiedgradient", steps=(3,)).run(standing(tmp_path, flat, TESTED))
     card = Scorecard.load(tmp_path)
     assert list(card.entries) == ["aopc_3"]

@@ -35,8 +35,9 @@ def test_lengths_are_of_each_map_and_answers_are_counted(tmp_path: Path) -> None
 
 
 def test_a_network_that_says_one_thing_has_blank_maps(tmp_path: Path) -> None:
-    flat = nn.Sequential(nn.Flatten(), nn.Linear(300, 3))
-    nn.init.zeros_(flat[1].weight)
+    head = nn.Linear(300, 3)
+    nn.init.zeros_(head.weight)
+    flat = nn.Sequential(nn.Flatten(), head)
     MapLength(images=5).run(standing(tmp_path, flat, photos(11)))
     card = Scorecard.load(tmp_path)
     assert (card["map_length"].mean, card["same_answer"].mean, card["map_length"].images) == (0, 1, 5)

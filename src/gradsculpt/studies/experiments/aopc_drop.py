@@ -12,7 +12,7 @@ from gradsculpt.metrics import Score
 from gradsculpt.metrics.fidelity import morf_curve
 from gradsculpt.studies.experiments.base import Given
 from gradsculpt.studies.experiments.chosen import told
-from gradsculpt.studies.experiments.tested import OnTests
+from gradsculpt.studies.experiments.tested import OnTests, scored
 
 _KEPT = Score(
     "fidelity_kept",
@@ -61,25 +61,28 @@ class AopcDrop(OnTests):
 
     def run(self, given: Given) -> None:
         """Perturb the images in the order of both maps, and keep the areas."""
-        names, classifier = list[str](), given.classifier()
+        tested, classifier, done = self.tested(given), given.classifier(), 0
         texts = dict.fromkeys((self.base, self.method))
         areas: dict[str, list[Tensor]] = {text: [] for text in texts}
-        with given.reporter.work("perturbing", self.images) as tell:
-            for batch in self.batches(given, classifier):
-                names += batch.names
+        with given.reporter.work("perturbing", len(tested)) as tell:
+            for batch in scored(tested, classifier):
                 for text in texts:
                     with told(f"{text} cannot explain the network"):
                         maps = given.attribution(text, classifier)(classifier.network, batch.x, batch.y)
                     curve = morf_curve(classifier.network, batch.x, batch.y, maps, max(self.steps))
                     areas[text].append(_areas(curve, self.steps))
-                tell(len(names))
+                done += len(batch.names)
+                tell(done, len(tested))
         base, mine = (torch.cat(areas[text], dim=1) for text in (self.base, self.method))
-        columns, notes = _columns(self.steps, base, mine), {}
-        if lost := [count for count, area in zip(self.steps, base, strict=True) if not float(area.mean()) > 0]:
-            notes["without"] = f"the mean area of {self.base} is not positive at {lost}, so no share of it can be lost"
-            given.reporter.say(f"{notes['without']}; drops at these are left out.")
+        lost = [count for count, area in zip(self.steps, base, strict=True) if not float(area.mean()) > 0]
+        without = ""
+        if lost:
+            without = f"the mean area of {self.base} is not positive at {lost}, so no share of it can be lost"
+            given.reporter.say(f"{without}; drops at these are left out.")
+        columns = _columns(self.steps, base, mine)
         given.keep(
-            {score: dict(zip(names, values.tolist(), strict=True)) for score, values in columns.items()}, **notes
+            {score: dict(zip(tested.names, values.tolist(), strict=True)) for score, values in columns.items()},
+            without=without,
         )
 
 

@@ -10,7 +10,7 @@ from gradsculpt.numerics import length
 from gradsculpt.outputs import logits_at, predicted
 from gradsculpt.studies.experiments.base import Given
 from gradsculpt.studies.experiments.chosen import told
-from gradsculpt.studies.experiments.tested import OnTests
+from gradsculpt.studies.experiments.tested import OnTests, scored
 
 _LENGTH = Score("map_length", 0.0, float("inf"), None, meaning="How strong the map is: 0 for one that is blank.")
 _SAME = Score(
@@ -41,18 +41,18 @@ class MapLength(OnTests):
 
     def run(self, given: Given) -> None:
         """Compute the maps, and keep their lengths."""
-        names, classifier = list[str](), given.classifier()
+        tested, classifier, done = self.tested(given), given.classifier(), 0
         attribution = given.attribution(self.method, classifier)
         sizes, answers = [], []
-        with given.reporter.work("measuring maps", self.images) as tell:
-            for batch in self.batches(given, classifier):
-                names += batch.names
+        with given.reporter.work("measuring maps", len(tested)) as tell:
+            for batch in scored(tested, classifier):
                 with told(f"{self.method} cannot explain the network"):
                     sizes.append(length(attribution(classifier.network, batch.x, batch.y)).double().cpu())
                 with torch.no_grad():
                     answers.append(predicted(logits_at(classifier.network, batch.x)).cpu())
-                tell(len(names))
+                done += len(batch.names)
+                tell(done, len(tested))
         answer = torch.cat(answers)
         same = (answer == answer.mode().values).double()
         columns = {_LENGTH: torch.cat(sizes), _SAME: same}
-        given.keep({score: dict(zip(names, values.tolist(), strict=True)) for score, values in columns.items()})
+        given.keep({score: dict(zip(tested.names, values.tolist(), strict=True)) for score, values in columns.items()})

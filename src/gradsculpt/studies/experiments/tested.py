@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from gradsculpt import checks
-from gradsculpt.data import loader, to_float
+from gradsculpt.data import ImageSet, loader, to_float
 from gradsculpt.studies.experiments.base import Experiment, Given
 from gradsculpt.studies.experiments.chosen import drawn
 
@@ -41,12 +41,16 @@ class OnTests(Experiment):
         checks.declared(self)
         checks.each_at_least(self, images=1)
 
-    def batches(self, given: Given, classifier: "Classifier") -> Iterator[Scored]:
-        """Yield the images, in an order and in batches that do not depend on the device."""
+    def tested(self, given: Given) -> ImageSet:
+        """Return the images, the same ones in the same order whatever the device."""
         data = given.data().test
-        chosen = data.subset(np.array(drawn(data.labels, min(self.images, len(data)), given.seed), dtype=np.int64))
-        size, start = max(1, _ENTRIES // int(np.prod(chosen.images.shape[1:]))), 0
-        for batch in loader(chosen, size, shuffle=False):
-            x = classifier.space.normalize(to_float(batch.images.to(classifier.device)))
-            yield Scored(chosen.names[start : start + len(x)], x, batch.labels.to(x.device))
-            start += len(x)
+        return data.subset(np.array(drawn(data.labels, min(self.images, len(data)), given.seed), dtype=np.int64))
+
+
+def scored(images: ImageSet, classifier: "Classifier") -> Iterator[Scored]:
+    """Yield images in batches, as a classifier's network takes them."""
+    size, start = max(1, _ENTRIES // int(np.prod(images.images.shape[1:]))), 0
+    for batch in loader(images, size, shuffle=False):
+        x = classifier.space.normalize(to_float(batch.images.to(classifier.device)))
+        yield Scored(images.names[start : start + len(x)], x, batch.labels.to(x.device))
+        start += len(x)
