@@ -19,7 +19,7 @@ from gradsculpt.studies.experiments.base import Experiment, Given
 
 _LEVELS = "half-width of the noise (8-bit levels)"
 _CAPTION = (
-    "The lower the steadier; where the two curves of a network run side by side, the bound says how steady it is."
+    "The lower the steadier; where both curves of a network run side by side, the bound says how steady it is."
 )
 
 HELD = Score(
@@ -70,7 +70,7 @@ class UpperBounds(Experiment):
         object.__setattr__(self, "levels", tuple(self.levels))
         if not self.levels:
             raise ArgumentError(
-                "levels is empty, so there would be nothing to draw; pass half-widths, such as [4, 16]."
+                "levels is empty, so nothing would be measured; pass half-widths such as [4, 16]."
             )
         for level in self.levels:
             checks.within("levels in 8-bit levels", level, 0.0, 255.0)
