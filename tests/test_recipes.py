@@ -16,6 +16,7 @@ from torch import Tensor
 
 import gradsculpt
 from gradsculpt.cli.settings import read_settings
+from gradsculpt.data import Augment
 from gradsculpt.errors import ArgumentError
 from gradsculpt.objectives import (
     AdversarialTraining,
@@ -63,6 +64,10 @@ CIFAR10 = ((0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010))
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 
 
+PADDED = Augment(flip=True, crop=4 / 32, padding="zeros")
+"""RandomCrop(32, padding=4) and RandomHorizontalFlip of LGA's scripts for CIFAR-10."""
+
+
 def scripts(
     optimizer: str,
     decay: float,
@@ -70,6 +75,7 @@ def scripts(
     epochs: int,
     batch: int = 128,
     statistics: tuple[tuple[float, ...], tuple[float, ...]] = CIFAR10,
+    augment: Augment | None = PADDED,
 ) -> dict[str, Any]:
     """The trainings of LGA's scripts: a tenth of the rate at each milestone, Softplus with beta 3, a clip of .5."""
     return {
@@ -78,6 +84,7 @@ def scripts(
         "batch_size": batch,
         "clip": 0.5,
         "statistics": statistics,
+        "augment": augment,
         "optimization": Optimization(
             optimizer,  # type: ignore[arg-type]
             lr=1e-3,
@@ -93,7 +100,7 @@ def scripts(
 
 LENET = scripts("adam", 4e-5, (100, 150), 300)  # CIFAR-10
 RESNET18 = scripts("adamw", 1e-2, (100, 150), 200)  # CIFAR-10
-IMAGENET100 = scripts("adamw", 1e-2, (40, 60, 80), 90, statistics=IMAGENET)  # ResNet-18
+IMAGENET100 = scripts("adamw", 1e-2, (40, 60, 80), 90, statistics=IMAGENET, augment=None)  # ResNet-18
 
 
 def adversarial(penalty: Any, perturbation: Perturbation | None = None) -> AdversarialTraining:

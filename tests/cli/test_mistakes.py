@@ -354,8 +354,8 @@ def test_what_is_right_is_taken(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("words", "name", "expected"),
     [
-        ("--augment.flip false", "augment", "Augment(flip=False, crop=0.125, zoom=(1.0, 1.0))"),
-        ("--augment {flip:~false}", "augment", "Augment(flip=False, crop=0.125, zoom=(1.0, 1.0))"),
+        ("--augment.flip false", "augment", "Augment(flip=False, crop=0.125, padding='reflect', zoom=(1.0, 1.0))"),
+        ("--augment {flip:~false}", "augment", "Augment(flip=False, crop=0.125, padding='reflect', zoom=(1.0, 1.0))"),
         ("--softplus none", "softplus", "None"),
         ("--softplus null", "softplus", "None"),
         ("--softplus 3", "softplus", "3.0"),

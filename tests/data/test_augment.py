@@ -24,11 +24,17 @@ def numbered(batch: int, height: int, width: int, channels: int = 3) -> Tensor:
     return torch.arange(count, dtype=torch.float64).reshape(batch, channels, height, width)
 
 
-def explanations(image: np.ndarray, changed: np.ndarray, pad: int) -> list[tuple[bool, int, int]]:
+PADDINGS: dict[str, Any] = {"reflect": {"mode": "reflect"}, "zeros": {"mode": "constant", "constant_values": 0}}
+"""What NumPy calls them."""
+
+
+def explanations(
+    image: np.ndarray, changed: np.ndarray, pad: int, padding: str = "reflect"
+) -> list[tuple[bool, int, int]]:
     """All (mirrored, down, right) of which `changed` is the crop of the padded image: plain and slow."""
     height, width = image.shape[1:]
     found = []
-    padded = np.pad(image, ((0, 0), (pad, pad), (pad, pad)), mode="reflect")
+    padded = np.pad(image, ((0, 0), (pad, pad), (pad, pad)), **PADDINGS[padding])
     for down in range(2 * pad + 1):
         for right in range(2 * pad + 1):
             crop = padded[:, down : down + height, right : right + width]
@@ -37,17 +43,21 @@ def explanations(image: np.ndarray, changed: np.ndarray, pad: int) -> list[tuple
     return found
 
 
+@pytest.mark.parametrize("dtype", [torch.float64, torch.uint8])
 @given(
     flip=st.booleans(),
     crop=st.sampled_from([0.0, 0.125, 0.3, 0.5]),
+    padding=st.sampled_from(["reflect", "zeros"]),
     side=st.integers(1, 9),
     seed=st.integers(0, 99),
 )
-def test_each_image_is_a_mirrored_crop_of_the_padded_image(flip: bool, crop: float, side: int, seed: int) -> None:
-    images = numbered(3, side, side)
-    changed, _ = Augment(flip=flip, crop=crop)(images, None, generator(seed))
+def test_each_image_is_a_mirrored_crop_of_the_padded_image(
+    dtype: torch.dtype, flip: bool, crop: float, padding: Any, side: int, seed: int
+) -> None:
+    images = (1 + numbered(3, side, side) % 251).to(dtype)
+    changed, _ = Augment(flip=flip, crop=crop, padding=padding)(images, None, generator(seed))
     for image, after in zip(images.numpy(), changed.numpy(), strict=True):
-        found = explanations(image, after, round(crop * side))
+        found = explanations(image, after, round(crop * side), padding)
         assert found
         assert flip or any(not mirrored for mirrored, _, _ in found)
 
@@ -90,6 +100,24 @@ def test_the_draws_of_a_seed_stay_what_they_were() -> None:
             [(True, 1, 3)],
             [(False, 2, 4)],
         ]
+
+
+@pytest.mark.parametrize("zoom", [(1.0, 1.0), (1.0, 1.0 + 1e-9)])
+@pytest.mark.parametrize("dtype", [torch.float64, torch.uint8])
+def test_black_moves_in_with_maps_and_where_the_image_would_be_reflected(
+    dtype: torch.dtype, zoom: tuple[float, float]
+) -> None:
+    """The same draws show the same part of the image, and zeros where it ends, as in torchvision's padded crops."""
+    images = (1 + torch.rand(40, 3, 16, 12, generator=generator()) * 250).to(dtype)
+    white = torch.full_like(images[:, :1], 200)
+    black, inside = Augment(crop=0.25, padding="zeros", zoom=zoom)(images, white, generator(3))
+    reflected, _ = Augment(crop=0.25, zoom=zoom)(images, None, generator(3))
+    assert inside is not None
+    torch.testing.assert_close(black.double(), torch.where(inside > 100, reflected, 0).double(), rtol=0, atol=1e-4)
+    rows, columns = ((inside[:, 0] > 100).double().amax(dim=d).sum(dim=1) for d in (2, 1))
+    assert (rows.min(), rows.max(), columns.min(), columns.max()) == (12, 16, 9, 12)
+    # Where black is, is nothing but a frame: what is shown is a whole rectangle.
+    assert torch.equal((inside[:, 0] > 100).sum(dim=(1, 2)).double(), rows * columns)
 
 
 def test_no_change_is_no_change() -> None:
@@ -135,9 +163,12 @@ def test_whole_number_attention_keeps_its_type_when_zoomed() -> None:
 @pytest.mark.parametrize("zoom", [(1.0, 1.0), (0.8, 1.2)])
 @pytest.mark.parametrize("shape", [(16, 16), (6, 30), (1, 1), (2, 3)])
 @pytest.mark.parametrize("crop", [0.0, 0.25, 0.5])
-def test_bytes_are_changed_as_floats_are(zoom: tuple[float, float], shape: tuple[int, int], crop: float) -> None:
+@pytest.mark.parametrize("padding", ["reflect", "zeros"])
+def test_bytes_are_changed_as_floats_are(
+    zoom: tuple[float, float], shape: tuple[int, int], crop: float, padding: Any
+) -> None:
     images = (torch.rand(9, 3, *shape, generator=generator()) * 255).byte()
-    augment = Augment(crop=crop, zoom=zoom)
+    augment = Augment(crop=crop, zoom=zoom, padding=padding)
     early, early_attention = augment(images, images[:, 1:2], generator(1))
     late, late_attention = augment(images.float(), images[:, 1:2].float(), generator(1))
     assert early_attention is not None
@@ -206,12 +237,11 @@ def test_the_generator_alone_decides(zoom: tuple[float, float]) -> None:
 def test_any_setting_draws_as_much() -> None:
     images = torch.rand(6, 3, 16, 16)
     states = []
-    for augment in (NOTHING, Augment(), Augment(zoom=(0.5, 2.0))):
+    for augment in (NOTHING, Augment(), Augment(padding="zeros"), Augment(zoom=(0.5, 2.0))):
         source = generator()
         augment(images, None, source)
         states.append(source.get_state())
-    assert torch.equal(states[0], states[1])
-    assert torch.equal(states[0], states[2])
+    assert all(torch.equal(states[0], state) for state in states)
 
 
 @pytest.mark.parametrize("zoom", [(1.0, 1.0), (0.8, 1.2)])
@@ -246,7 +276,9 @@ def test_to_input(memory_format: torch.memory_format) -> None:
         to_input(images[:, :1], InputSpace(tuple(mean), tuple(std)))
 
 
-@pytest.mark.parametrize("arguments", [{"crop": 0.6}, {"crop": -0.1}, {"zoom": (2.0, 1.0)}, {"zoom": (0.0, 1.0)}])
+@pytest.mark.parametrize(
+    "arguments", [{"crop": 0.6}, {"crop": -0.1}, {"zoom": (2.0, 1.0)}, {"zoom": (0.0, 1.0)}, {"padding": "edge"}]
+)
 def test_values_out_of_range(arguments: dict[str, Any]) -> None:
     with pytest.raises(ArgumentError, match=next(iter(arguments))):
         Augment(**arguments)

@@ -26,6 +26,7 @@ DEVICES = [CPU, pytest.param(torch.device("cuda", 0), marks=CUDA)]
 SPACE = InputSpace((0.4, 0.5, 0.6), (0.2, 0.3, 0.25))
 
 MAPS = ("none", "bytes", "halves")
+AUGMENTS = [None, Augment(), Augment(padding="zeros"), Augment(zoom=(0.8, 1.2))]
 
 
 def values(*shape: int) -> np.ndarray:
@@ -85,6 +86,7 @@ def check(images: ImageSet, augment: Augment | None, device: torch.device, epoch
 @given(
     flip=st.booleans(),
     crop=st.sampled_from([0.0, 0.125, 0.5]),
+    padding=st.sampled_from(["reflect", "zeros"]),
     shape=st.sampled_from([(8, 8), (1, 1), (5, 7), (9, 2)]),
     maps=st.sampled_from(MAPS),
     size=st.integers(1, 14),
@@ -96,6 +98,7 @@ def test_batches_are_those_of_the_loader_changed_as_on_the_cpu(
     device: torch.device,
     flip: bool,
     crop: float,
+    padding: Any,
     shape: tuple[int, int],
     maps: str,
     size: int,
@@ -103,7 +106,7 @@ def test_batches_are_those_of_the_loader_changed_as_on_the_cpu(
     drop_last: bool,
     block: int,
 ) -> None:
-    images, augment = image_set(12, *shape, maps), Augment(flip=flip, crop=crop)
+    images, augment = image_set(12, *shape, maps), Augment(flip=flip, crop=crop, padding=padding)
     options = {"batch_size": size, "shuffle": True, "seed": 3, "drop_last": drop_last, "replays": replays}
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(resident, "_BLOCK", block)
@@ -168,7 +171,7 @@ def test_input_made_in_inference_mode_leaves_nothing_that_training_cannot_use() 
 
 @pytest.mark.cuda
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
-@pytest.mark.parametrize("augment", [None, Augment(), Augment(zoom=(0.8, 1.2))])
+@pytest.mark.parametrize("augment", AUGMENTS)
 def test_no_batch_waits_for_the_device(augment: Augment | None) -> None:
     device, images = torch.device("cuda", 0), image_set(400, 16, 16, "bytes")
     ours = ResidentLoader(images, 32, device, shuffle=True, augment=augment)
@@ -221,7 +224,7 @@ class NoWaiting(TorchDispatchMode):
 
 
 @pytest.mark.parametrize("maps", MAPS)
-@pytest.mark.parametrize("augment", [None, Augment(), Augment(zoom=(0.8, 1.2))])
+@pytest.mark.parametrize("augment", AUGMENTS)
 def test_no_batch_asks_the_device_for_a_number(augment: Augment | None, maps: str) -> None:
     ours = ResidentLoader(image_set(12, 6, 6, maps), 4, CPU, shuffle=True, augment=augment)
     with NoWaiting():  # type: ignore[no-untyped-call]

@@ -88,6 +88,19 @@ def read_settings(words: Sequence[str], *, new: bool = False) -> "TrainSettings"
     return settings
 
 
+def resolved_settings(words: Sequence[str]) -> dict[str, Any]:
+    """Return what a command line says in plain data, by setting, without `out`: parts as `{class_path, init_args}`.
+
+    Two command lines of one training give the same, whatever recipes and files they name, as far as they say the same;
+    defaults that are not told are left out. Nothing is imported; mistakes are an `ArgumentError`.
+    """
+    given = train_parser().read(words)
+    contents = [documents.read(path) for path in given["config"] or ()]
+    files = [*_recipes(given["recipe"], contents), *(given["config"] or ())]
+    state = _check(files, given, words)
+    return {name: each for name, each in state.items() if name not in ("recipe", "out")}
+
+
 def train_parser() -> Parser:
     """Return the options of a training."""
     parser = command_parser("train", "Train a classifier and leave a run directory.", _EXAMPLES)

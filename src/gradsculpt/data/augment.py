@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from functools import lru_cache, partial
+from typing import Literal
 
 import numpy as np
 import torch
@@ -17,6 +18,8 @@ from gradsculpt.wording import counted
 _AT_ONCE = 256
 # Half a step of 8-bit pixels: a channel that never changes would otherwise be divided by zero.
 _LEAST_STD = 0.5 / 255
+# A row or column of no image: times any width, plus any place in a set, it stays below 0 and within 64 bits.
+_ABSENT = -(1 << 44)
 
 
 def to_float(images: Tensor) -> Tensor:
@@ -103,8 +106,10 @@ class Augment:
 
     Args:
         flip: Mirror left and right, for half of the images.
-        crop: Greatest shift, as a share of the side: shifts are whole pixels, alike in all directions, and what
-            moves in is the image reflected at its border. The same as a random crop after padding by reflection.
+        crop: Greatest shift, as a share of the side: shifts are whole pixels, alike in all directions. The same as a
+            random crop after padding.
+        padding: What moves in at the border: "reflect" for the image reflected there, "zeros" for black, that is 0
+            before any normalisation, and for no attention.
         zoom: Range of the magnification, log-uniform; (1, 1) for none. Above 1 the middle fills the image.
 
     Example:
@@ -115,6 +120,7 @@ class Augment:
 
     flip: bool = True
     crop: float = 0.125
+    padding: Literal["reflect", "zeros"] = "reflect"
     zoom: tuple[float, float] = (1.0, 1.0)
 
     def __post_init__(self) -> None:
@@ -129,7 +135,7 @@ class Augment:
         """Return changed copies; raise `ArgumentError` if height and width of images and attention differ.
 
         Args:
-            images: [N, C, H, W], floating point or uint8; on a CPU, uint8 is twice as fast.
+            images: [N, C, H, W], floating point or uint8, whose black is 0; on a CPU, uint8 is twice as fast.
             attention: [N, any number of channels, H, W] of any type, or None.
             generator: The only source of randomness, of any device; the same number of draws is taken from it in any
                 setting. One of the CPU changes images alike wherever they are.
@@ -146,15 +152,16 @@ class Augment:
         drawn = sent(self.draw(batch, generator), images.device)
         mirrored, down, right = self._moves(drawn, height, width)
         if self.only_moves:
-            change = partial(_move, mirrored=mirrored, down=down, right=right)
+            change = partial(_move, mirrored=mirrored, down=down, right=right, padding=self.padding)
         else:
             low, high = self.zoom
-            change = partial(_sample, grid=_source_grid(images, mirrored, down, right, low * (high / low) ** drawn[3]))
+            grid = _source_grid(images, mirrored, down, right, low * (high / low) ** drawn[3])
+            change = partial(_sample, grid=grid, padding=self.padding)
         return change(images), None if attention is None else change(attention)
 
     @property
     def only_moves(self) -> bool:
-        """Whether each pixel of a changed image is one of the image."""
+        """Whether each pixel of a changed image is one of the image, or of the padding."""
         return self.zoom == (1.0, 1.0)
 
     def draw(self, batch: int, generator: torch.Generator) -> Tensor:
@@ -162,8 +169,12 @@ class Augment:
         return torch.rand(4, batch, generator=generator, device=generator.device)
 
     def sources(self, drawn: Tensor, height: int, width: int) -> tuple[Tensor, Tensor]:
-        """Return which row [N, H] and which column [N, W] of its image each place shows, if nothing is zoomed."""
-        return _sources(*self._moves(drawn, height, width), height, width)
+        """Return which row [N, H] and which column [N, W] of its image each place shows, if nothing is zoomed.
+
+        Returns:
+            Where black has moved in, the row or the column is so far below 0 that each pixel counted from it is too.
+        """
+        return _sources(*self._moves(drawn, height, width), height, width, self.padding)
 
     def _moves(self, drawn: Tensor, height: int, width: int) -> tuple[Tensor, Tensor, Tensor]:
         """Return which images are mirrored, and how far they are moved."""
@@ -176,33 +187,45 @@ def _shift(unit: Tensor, most: int) -> Tensor:
     return (unit * (2 * most + 1)).long().clamp_(max=2 * most) - most
 
 
-def _move(images: Tensor, mirrored: Tensor, down: Tensor, right: Tensor) -> Tensor:
+def gathered(flat: Tensor, pixels: Tensor, padding: str) -> Tensor:
+    """Return images [N, C, H, W] in channels_last format, put together from pixels [P, C].
+
+    `pixels` [N, H, W] counts them through; where zeros are the padding, what is below 0 is black.
+    """
+    chosen = pixels.flatten()
+    found = flat.index_select(0, chosen.clamp(min=0) if padding == "zeros" else chosen)
+    found = found.view(*pixels.shape, flat.shape[1]).permute(0, 3, 1, 2)
+    # Reflected images are spared the two passes.
+    return found.masked_fill_(pixels[:, None] < 0, 0) if padding == "zeros" else found
+
+
+def _move(images: Tensor, mirrored: Tensor, down: Tensor, right: Tensor, padding: str) -> Tensor:
     """Mirror and shift each image by whole pixels: exact, and several times faster than sampling a grid."""
     if images.dtype == torch.uint8 and images.device.type == "cpu":
-        return _move_by_image(images, mirrored, down, right)
+        return _move_by_image(images, mirrored, down, right, padding)
     batch, channels, height, width = images.shape
-    rows, columns = _sources(mirrored, down, right, height, width)
+    rows, columns = _sources(mirrored, down, right, height, width, padding)
     samples = torch.arange(batch, device=images.device)[:, None, None]
     pixels = (samples * height + rows[:, :, None]) * width + columns[:, None, :]
-    flat = images.permute(0, 2, 3, 1).reshape(-1, channels)
-    return flat.index_select(0, pixels.flatten()).view(batch, height, width, channels).permute(0, 3, 1, 2)
+    return gathered(images.permute(0, 2, 3, 1).reshape(-1, channels), pixels, padding)
 
 
-def _sources(mirrored: Tensor, down: Tensor, right: Tensor, height: int, width: int) -> tuple[Tensor, Tensor]:
+def _sources(
+    mirrored: Tensor, down: Tensor, right: Tensor, height: int, width: int, padding: str
+) -> tuple[Tensor, Tensor]:
     columns = torch.arange(width, device=mirrored.device)
     columns = torch.where(mirrored[:, None], columns.flip(0), columns)
     rows = torch.arange(height, device=mirrored.device) + down[:, None]
-    return _reflect(rows, height), _reflect(columns + right[:, None], width)
+    inside = _INSIDE[padding]
+    return inside(rows, height), inside(columns + right[:, None], width)
 
 
-def _move_by_image(images: Tensor, mirrored: Tensor, down: Tensor, right: Tensor) -> Tensor:
+def _move_by_image(images: Tensor, mirrored: Tensor, down: Tensor, right: Tensor, padding: str) -> Tensor:
     """Cut each image out of the padded batch, whole rows at a time."""
     pixels = images.permute(0, 2, 3, 1)
     height, width = images.shape[2:]
     pad_y, pad_x = (int(shift.abs().max()) if len(shift) else 0 for shift in (down, right))
-    tall = pixels.index_select(1, _reflect(torch.arange(-pad_y, height + pad_y), height))
-    sides = tall[:, :, 1 : pad_x + 1], tall[:, :, width - 1 - pad_x : width - 1]
-    padded = torch.cat([sides[0].flip(2), tall, sides[1].flip(2)], dim=2)
+    padded = _PADDED[padding](pixels, pad_y, pad_x)
     moved = torch.empty(pixels.shape, dtype=images.dtype)
     # Views and copies of single images cost a few microseconds each, far less than the gather saves.
     for index, (mirror, y, x) in enumerate(zip(mirrored.tolist(), down.tolist(), right.tolist(), strict=True)):
@@ -211,9 +234,29 @@ def _move_by_image(images: Tensor, mirrored: Tensor, down: Tensor, right: Tensor
     return moved.permute(0, 3, 1, 2)
 
 
+def _padded_by_reflection(pixels: Tensor, pad_y: int, pad_x: int) -> Tensor:
+    height, width = pixels.shape[1:3]
+    tall = pixels.index_select(1, _reflect(torch.arange(-pad_y, height + pad_y), height))
+    sides = tall[:, :, 1 : pad_x + 1], tall[:, :, width - 1 - pad_x : width - 1]
+    return torch.cat([sides[0].flip(2), tall, sides[1].flip(2)], dim=2)
+
+
+def _padded_by_zeros(pixels: Tensor, pad_y: int, pad_x: int) -> Tensor:
+    return functional.pad(pixels, (0, 0, pad_x, pad_x, pad_y, pad_y))
+
+
 def _reflect(index: Tensor, count: int) -> Tensor:
     index = index.abs()
     return torch.where(index >= count, 2 * (count - 1) - index, index)
+
+
+def _absent(index: Tensor, count: int) -> Tensor:
+    return torch.where((index < 0) | (index >= count), _ABSENT, index)
+
+
+_INSIDE = {"reflect": _reflect, "zeros": _absent}
+_PADDED = {"reflect": _padded_by_reflection, "zeros": _padded_by_zeros}
+_OF_SAMPLING = {"reflect": "reflection", "zeros": "zeros"}
 
 
 def _source_grid(images: Tensor, mirrored: Tensor, down: Tensor, right: Tensor, zoom: Tensor) -> Tensor:
@@ -228,9 +271,10 @@ def _source_grid(images: Tensor, mirrored: Tensor, down: Tensor, right: Tensor, 
     return functional.affine_grid(affine, [batch, 1, height, width], align_corners=False)
 
 
-def _sample(images: Tensor, grid: Tensor) -> Tensor:
+def _sample(images: Tensor, grid: Tensor, padding: str) -> Tensor:
     # The grid has the type of the images, which maps need not share.
-    sampled = functional.grid_sample(images.to(grid.dtype), grid, padding_mode="reflection", align_corners=False)
+    mode = _OF_SAMPLING[padding]
+    sampled = functional.grid_sample(images.to(grid.dtype), grid, padding_mode=mode, align_corners=False)
     if not images.is_floating_point():
         sampled.round_()
     return sampled.to(images.dtype).contiguous(memory_format=torch.channels_last)

@@ -9,7 +9,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from gradsculpt.data.augment import Augment, seed_of, sent
+from gradsculpt.data.augment import Augment, gathered, seed_of, sent
 from gradsculpt.data.base import ImageSet
 from gradsculpt.data.batches import Batch, Shuffle, check_order
 from gradsculpt.errors import ArgumentError
@@ -103,7 +103,7 @@ class ResidentLoader:
         for each in slices:
             # Each pixel is moved once, from its place in the set to that in the batch.
             pixels = rows[each, :, None] + columns[each, None, :]
-            images, attention = self._gathered(pixels)
+            images, attention = self._gathered(pixels, self.augment.padding)
             yield Changed(images, labels[each], attention)
 
     def _batch(self, chosen: Tensor | slice) -> Batch:
@@ -116,14 +116,11 @@ class ResidentLoader:
         attention = None if maps is None else picked(maps).permute(0, 3, 1, 2)
         return Batch(picked(self._images).permute(0, 3, 1, 2), picked(self._labels), attention)
 
-    def _gathered(self, pixels: Tensor) -> tuple[Tensor, Tensor | None]:
+    def _gathered(self, pixels: Tensor, padding: str) -> tuple[Tensor, Tensor | None]:
         """Return images and maps put together from the pixels [N, H, W] of the whole set, counted through."""
-
-        def gathered(array: Tensor) -> Tensor:
-            rows = array.flatten(0, 2).index_select(0, pixels.flatten())
-            return rows.view(*pixels.shape, -1).permute(0, 3, 1, 2)
-
-        return gathered(self._images), None if self._attention is None else gathered(self._attention)
+        images, maps = self._images.flatten(0, 2), self._attention
+        attention = None if maps is None else gathered(maps.flatten(0, 2), pixels, padding)
+        return gathered(images, pixels, padding), attention
 
 
 def size_on_device(image_set: ImageSet) -> int:

@@ -1,0 +1,138 @@
+"""Doing the tasks of studies and sweeps: as the commands that they are, or as experiments."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Mapping, Sequence
+from contextlib import redirect_stdout, suppress
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from gradsculpt.errors import ArgumentError
+from gradsculpt.progress import Reporter
+from gradsculpt.studies.engine.job import Job
+from gradsculpt.studies.engine.store import CACHE, LOG, RUN, Store
+from gradsculpt.studies.engine.workers import serve
+
+_TOKEN_FAMILIES = ("attributions", "attacks", "metrics", "objectives", "penalties", "perturbations")
+_DATA = "data"
+
+
+def words_of(command: str, settings: Mapping[str, Any]) -> tuple[tuple[str, ...], dict[str, Any], tuple[str, ...]]:
+    """Return the words of a command, its settings in plain data, and the code that they name; see `studies.plan`."""
+    from gradsculpt.studies.engine.versions import offered
+
+    typed = tuple(word for name, value in settings.items() for word in _option(command, name, value))
+    plain = dict(settings)
+    if command == "train":
+        from gradsculpt.cli.settings import resolved_settings
+
+        plain = resolved_settings([*typed, "--out", "run"])
+        plain = {name: value for name, value in plain.items() if name not in ("threads", "device", "graphs")}
+    return typed, plain, offered(plain, _TOKEN_FAMILIES)
+
+
+def _option(command: str, name: str, value: Any) -> list[str]:
+    """Return a setting as it is typed."""
+    option = f"--{name.replace('_', '-')}"
+    if isinstance(value, bool) and command != "train":
+        return [option] if value else []
+    if isinstance(value, list | tuple) and command != "train":
+        return [option, *map(str, value)]
+    if isinstance(value, list | tuple | dict | bool) or value is None:
+        import json
+
+        return [option, json.dumps(value)]
+    return [option, str(value)]
+
+
+def perform(job: Job, reporter: Reporter) -> None:
+    """Do a task in its folder, where its log lies too; raise a `GradsculptError` where it cannot be done."""
+    store = Store(Path(job.machine.root))
+    if store.done(job.key) is not None:
+        return
+    told = {name: getattr(job, name) for name in ("kind", "name", "settings", "networks")}
+    with store.work(job.key, {**told, "command": " ".join(command_of(job))}) as folder:
+        with (folder / LOG).open("a", encoding="utf-8", errors="backslashreplace") as log, redirect_stdout(log):
+            console = Console(file=log, soft_wrap=True, width=160)
+            from gradsculpt.cli.process import prepare
+
+            prepare()
+            if (words := command_of(job)) and words[0] != "experiment":
+                from gradsculpt.cli.main import COMMANDS
+
+                importlib.import_module(COMMANDS[words[0]].module).run(words[1:], Reporter(console))
+            else:
+                _experiment(job, store, folder, Reporter(console))
+
+
+def command_of(job: Job) -> list[str]:
+    """Return the words that do a task on its machine, without the program's own name."""
+    store, machine = Store(Path(job.machine.root)), job.machine
+    folder = store.folder(job.key)
+    data = f"{job.settings.get(_DATA, 'cells')}".partition(":")[0]
+    places = ["--cache-dir", str(store.root / CACHE / f"{data}-{job.seed}"), "--device", machine.device]
+    if machine.data_dir is not None:
+        places += ["--data-dir", machine.data_dir]
+    if job.kind == "train":
+        copied = machine.data.get(str(job.data))
+        theirs = ["--data", copied] if copied is not None else []
+        return [
+            "train",
+            *_without(job.words, "--data" if theirs else ""),
+            *theirs,
+            "--out",
+            str(folder / RUN),
+            "--resume",
+            *places,
+        ]
+    if "." in job.kind:
+        return ["experiment", job.kind]
+    return [job.kind, str(store.run(job.networks["network"])), *job.words, "--out", str(folder), *places]
+
+
+def _without(words: Sequence[str], option: str) -> list[str]:
+    """Return words without an option and the one value after it."""
+    kept, skipped = list[str](), False
+    for word in words:
+        if not skipped and word != option:
+            kept.append(word)
+        skipped = word == option and not skipped
+    return kept
+
+
+def _experiment(job: Job, store: Store, folder: Path, reporter: Reporter) -> None:
+    from gradsculpt.cli.process import find_device
+    from gradsculpt.cli.settings import read_settings
+    from gradsculpt.extensions import imported
+    from gradsculpt.studies.experiments import Given
+
+    module, _, name = job.kind.rpartition(".")
+    cls = imported(module, name, job.kind, ArgumentError)
+    runs = {label: store.run(key) for label, key in job.networks.items()}
+
+    def settings(run: Path) -> Any:
+        places = ["--cache-dir", str(store.root / CACHE / "runs")]
+        return read_settings(["--config", str(run / "config.yaml"), "--out", str(run), *places])
+
+    given = Given(folder, runs, job.seed, str(find_device(job.machine.device)), reporter, settings)
+    try:
+        made = cls(**job.settings)
+    except TypeError as error:
+        raise ArgumentError(f"{name} cannot be made from {dict(job.settings)} ({error}); mend the study.") from error
+    made.run(given)
+
+
+def main() -> None:
+    """Do the jobs that come on standard input (see `studies.engine.workers.serve`)."""
+    from gradsculpt.cli.process import stoppable
+
+    with suppress(KeyboardInterrupt), stoppable():
+        serve(perform)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,156 @@
+"""What a paper says, tested: every sentence comes down to differences of a score between two rows, or to a number."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, NamedTuple, Protocol
+
+import torch
+
+from gradsculpt.errors import ArgumentError, did_you_mean
+from gradsculpt.evaluation import Entry
+from gradsculpt.evaluation.results import entry
+
+Verdict = Literal["yes", "no", "open", "not run"]
+
+_KEYS = ("says", "score", "rising", "above", "below", "rows", "best", "within", "of", "least", "row")
+
+
+class Scores(Protocol):
+    """Scores by row: in full, and of every item, one a seed."""
+
+    @property
+    def rows(self) -> Sequence[str]:
+        """The rows that were run."""
+
+    def entries(self, row: str, score: str) -> list[Entry]:
+        """Return a score of a row in full."""
+
+    def values(self, row: str, score: str) -> list[dict[str, float]]:
+        """Return a score of every item of a row."""
+
+
+class Difference(NamedTuple):
+    """How much better one row is than another, or than a number, with its 95% interval."""
+
+    what: str
+    mean: float
+    low: float
+    high: float
+    least: float = 0.0
+
+    @property
+    def verdict(self) -> Verdict:
+        """Yes where all of the interval is above the least, no where all of it is below, and else open."""
+        if self.low > self.least or (self.low == self.high == self.mean >= self.least and self.mean > 0):
+            return "yes"
+        return "no" if self.high < self.least or self.low == self.high else "open"
+
+    def __str__(self) -> str:
+        return f"{self.what} {self.mean:+.3g} [{self.low:+.3g}, {self.high:+.3g}]"
+
+
+@dataclass(frozen=True)
+class Tested:
+    """A claim, and what became of it.
+
+    Args:
+        says: The claim in words.
+        verdict: yes if every difference that it makes is; no if one is not; open if the images do not tell; not run if
+            a row is missing.
+        differences: What was compared.
+    """
+
+    says: str
+    verdict: Verdict
+    differences: tuple[Difference, ...]
+
+    def __str__(self) -> str:
+        told = "; ".join(map(str, self.differences))
+        return f"{self.verdict}: {self.says}" + (f" ({told})" if told else "")
+
+
+def tested(claim: Mapping[str, Any], results: Scores, rows: Sequence[str]) -> Tested:
+    """Test a claim of a study on what was measured.
+
+    Differences are paired: of the same images (or other items) and the same seeds, by the bootstrap over images. With
+    several seeds, they are of all images of all seeds. Better is what the score says is better.
+
+    Args:
+        claim: As the file of the study has it.
+        results: What was measured.
+        rows: All rows of the study.
+
+    Raises:
+        ArgumentError: If the claim is none, or names a row that the study does not have.
+    """
+    _check(claim, rows)
+    score = str(claim["score"])
+    pairs = list(_pairs(claim, [row for row in rows if row in results.rows]))
+    wanted = {row for pair in pairs for row in pair[:2] if row is not None} | set(_named(claim))
+    if not pairs or any(row not in results.rows or not results.entries(row, score) for row in wanted):
+        return Tested(str(claim["says"]), "not run", ())
+    differences = tuple(_difference(results, score, *pair) for pair in pairs)
+    verdicts = {each.verdict for each in differences}
+    verdict: Verdict = "no" if "no" in verdicts else "open" if "open" in verdicts else "yes"
+    return Tested(str(claim["says"]), verdict, differences)
+
+
+def _named(claim: Mapping[str, Any]) -> list[str]:
+    """Return the rows that a claim names, all of which have to be there."""
+    single = [claim[key] for key in ("above", "below", "of", "best", "row") if claim.get(key) is not None]
+    return [*single, *claim.get("rising", ()), *claim.get("rows", ())]
+
+
+def _check(claim: Mapping[str, Any], rows: Sequence[str]) -> None:
+    for key in claim:
+        if key not in _KEYS:
+            raise ArgumentError(f"claims: {key} is no part of a claim.{did_you_mean(str(key), _KEYS)}")
+    forms = [key for key in ("rising", "above", "below", "best", "within", "least") if key in claim]
+    if not claim.get("says") or not claim.get("score") or len(forms) != 1:
+        raise ArgumentError(
+            f"claims: {dict(claim)} says nothing that can be tested; write says, score, and one of rising, above, below, "
+            "best, within (with of) and least (with row)."
+        )
+    for row in _named(claim):
+        if row not in rows:
+            raise ArgumentError(f"claims: {claim['says']}: there is no row {row!r}.{did_you_mean(str(row), rows)}")
+
+
+def _pairs(claim: Mapping[str, Any], rows: Sequence[str]) -> Iterator[tuple[str, str | None, float, bool]]:
+    """Yield what has to be better than what, or than no row, by at least how much, and whether values count as such."""
+    if "rising" in claim:
+        for before, after in zip(claim["rising"], claim["rising"][1:], strict=False):
+            yield after, before, 0.0, True
+    elif "above" in claim or "below" in claim:
+        base = claim.get("above", claim.get("below"))
+        for row in claim.get("rows") or [row for row in rows if row != base]:
+            yield (row, base, 0.0, True) if "above" in claim else (base, row, 0.0, True)
+    elif "best" in claim:
+        for row in claim.get("rows") or [row for row in rows if row != claim["best"]]:
+            yield claim["best"], row, 0.0, False
+    elif "within" in claim:
+        for row in claim.get("rows") or [row for row in rows if row != claim["of"]]:
+            yield row, claim["of"], -float(claim["within"]), False
+    else:
+        for row in claim.get("rows") or [claim["row"]]:
+            yield row, None, float(claim["least"]), True
+
+
+def _difference(results: Scores, score: str, row: str, base: str | None, least: float, plain: bool) -> Difference:
+    """Return how much better a row is than another; `plain` numbers are compared as they are, whatever is better."""
+    mine, first = results.values(row, score), results.entries(row, score)[0]
+    sign = -1.0 if first.score.better == "lower" and not plain else 1.0
+    if base is None:
+        values = [value for each in mine for value in each.values()]
+        return _summary(f"{row}:", values or [first.mean], least, first)
+    theirs = results.values(base, score)
+    pairs = [sign * (a[item] - b[item]) for a, b in zip(mine, theirs, strict=False) for item in a if item in b]
+    if not pairs:  # a score of all images at once has no value of its own for each
+        means = [sum(e.mean for e in results.entries(r, score)) / len(results.entries(r, score)) for r in (row, base)]
+        pairs = [sign * (means[0] - means[1])]
+    return _summary(f"{row} - {base}:" if sign > 0 else f"{base} - {row}:", pairs, least, first)
+
+
+def _summary(what: str, values: Sequence[float], least: float, like: Entry) -> Difference:
+    told = entry(like.group, like.score, torch.tensor(values), 0)
+    return Difference(what, told.mean, told.low, told.high, least)

@@ -1,0 +1,134 @@
+"""Doing tasks: what is done is skipped, each comes after those that it needs, and what fails holds up only its own."""
+
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+
+from gradsculpt.progress import Reporter
+from gradsculpt.studies.engine.job import Ended, Executor, Job
+from gradsculpt.studies.engine.store import Store
+from gradsculpt.studies.engine.task import Task
+from gradsculpt.wording import counted
+
+_MOMENT = 1.0  # seconds between two looks at what others are doing
+
+
+@dataclass
+class Progress:
+    """How far tasks are, by key.
+
+    Args:
+        done: Those that are done, with the seconds that each took, 0 where it had been done before.
+        failed: Those that failed, with why; and those that could not begin, as one that they need failed.
+        running: Those that are being done, with when they began.
+        elsewhere: Those that another process is doing.
+    """
+
+    done: dict[str, float] = field(default_factory=dict)
+    failed: dict[str, str] = field(default_factory=dict)
+    running: dict[str, float] = field(default_factory=dict)
+    elsewhere: set[str] = field(default_factory=set)
+
+
+def perform_all(
+    tasks: Mapping[str, Task],
+    store: Store,
+    executor: Executor,
+    job_of: Callable[[Task], Job],
+    reporter: Reporter,
+    *,
+    retries: int = 2,
+) -> Progress:
+    """Do tasks, each after those that it needs, and return how far they got.
+
+    Args:
+        tasks: By key, each after those that it needs.
+        store: Where results are.
+        executor: Who does them.
+        job_of: Makes a job of a task.
+        reporter: Told of each start and end.
+        retries: How often a task is tried again whose process was lost.
+    """
+    progress, tries = Progress(), dict.fromkeys(tasks, 0)
+    waiting = dict(tasks)
+    for key in [key for key in tasks if store.done(key) is not None]:
+        progress.done[key] = 0.0
+        del waiting[key]
+    if progress.done:
+        reporter.say(f"{counted(len(progress.done), 'tasks')} of {len(tasks)} were done before")
+    try:
+        while waiting or progress.running:
+            _drop(waiting, progress, tasks, reporter)
+            for task in _ready(waiting, progress):
+                if not executor.free():
+                    break
+                key = task.key
+                if store.done(key) is not None:  # by another process meanwhile
+                    progress.done[key] = 0.0
+                    progress.elsewhere.discard(key)
+                    del waiting[key]
+                    continue
+                if (by := store.writer(key)) is not None:
+                    if key not in progress.elsewhere:
+                        progress.elsewhere.add(key)
+                        reporter.say(f"{_told(task)}: {by} is doing it")
+                    continue
+                progress.elsewhere.discard(key)
+                del waiting[key]
+                progress.running[key] = time.monotonic()
+                reporter.say(f"{_told(task)}: begun")
+                executor.submit(job_of(task))
+            for each in executor.wait(_MOMENT):
+                _end(each, tasks, waiting, progress, tries, retries, reporter)
+            if not progress.running and progress.elsewhere:
+                time.sleep(_MOMENT)
+    finally:
+        executor.close()
+    return progress
+
+
+def _ready(waiting: Mapping[str, Task], progress: Progress) -> Iterator[Task]:
+    for task in list(waiting.values()):
+        if all(each.key in progress.done for each in task.networks.values()):
+            yield task
+
+
+def _drop(waiting: dict[str, Task], progress: Progress, tasks: Mapping[str, Task], reporter: Reporter) -> None:
+    """Give up the tasks that need one that failed."""
+    for key, task in list(waiting.items()):
+        if broken := [each for each in task.networks.values() if each.key in progress.failed]:
+            progress.failed[key] = f"it needs {broken[0].name}, which failed"
+            reporter.say(f"{_told(task)}: left out, as {progress.failed[key]}")
+            del waiting[key]
+
+
+def _end(
+    ended: Ended,
+    tasks: Mapping[str, Task],
+    waiting: dict[str, Task],
+    progress: Progress,
+    tries: dict[str, int],
+    retries: int,
+    reporter: Reporter,
+) -> None:
+    """Note how a task ended; one that was lost is tried again, and one that another process does is waited for."""
+    key = ended.key
+    seconds = time.monotonic() - progress.running.pop(key)
+    if ended.busy:
+        waiting[key] = tasks[key]
+        return
+    if ended.lost and tries[key] < retries:
+        tries[key] += 1
+        waiting[key] = tasks[key]
+        reporter.say(f"{_told(tasks[key])}: {ended.error}; tried again, {tries[key]} of {retries} times")
+    elif ended.error is not None:
+        progress.failed[key] = ended.error
+        reporter.say(f"{_told(tasks[key])}: failed, {ended.error}")
+    else:
+        progress.done[key] = seconds
+        of = f"{len(progress.done)} of {len(tasks)}"
+        reporter.say(f"{_told(tasks[key])}: done in {seconds:.1f} s ({of})")
+
+
+def _told(task: Task) -> str:
+    return f"{task.kind.rpartition('.')[2].lower()} {task.name}"

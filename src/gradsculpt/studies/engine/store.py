@@ -1,0 +1,123 @@
+"""Results on disk: a folder a task, which counts once it says that it is done."""
+
+import json
+import platform
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from gradsculpt.errors import RunError
+from gradsculpt.files import strict_json, sweep, whole
+from gradsculpt.locks import LOCK, locked, writer
+from gradsculpt.machine import cores
+
+TASKS, CACHE, RUN = "tasks", "cache", "run"
+"""In the folder of all results: that of tasks, and that of decoded images; and in the folder of a training, its run."""
+
+LOG = "log.txt"
+
+_DONE, _FAILED, _TOLD, _SPENT = "done.json", "failed.json", "task.json", "spent.json"
+
+
+class BusyError(RunError):
+    """Another process is doing the task."""
+
+
+@dataclass(frozen=True)
+class Store:
+    """The results of tasks by key, in a folder that any number of processes and machines may share.
+
+    Args:
+        root: The folder of all results.
+    """
+
+    root: Path
+
+    def folder(self, key: str) -> Path:
+        """Return the folder of a task, whether it is there or not."""
+        return self.root / TASKS / key
+
+    def run(self, key: str) -> Path:
+        """Return the run directory of a training."""
+        return self.folder(key) / RUN
+
+    def done(self, key: str) -> Mapping[str, Any] | None:
+        """Return what is noted of a task that is done: seconds and machine; None if it is not, or damaged."""
+        content = _read(self.folder(key) / _DONE)
+        return content if content is not None and content.get("key") == key else None
+
+    def failed(self, key: str) -> str | None:
+        """Return why a task failed when it was last tried; None if it did not."""
+        content = _read(self.folder(key) / _FAILED)
+        return None if content is None else str(content.get("error"))
+
+    def writer(self, key: str) -> str | None:
+        """Return who works on a task at the moment, in words; None if nobody does."""
+        return writer(self.folder(key))
+
+    @contextmanager
+    def work(self, key: str, told: Mapping[str, Any]) -> Iterator[Path]:
+        """Yield the folder of a task to work in, which nobody else works in; it is done when the block ends.
+
+        What an earlier, interrupted try left there is there still. If the block fails, why is noted. `told` is what the
+        task is, for whoever looks into the folder.
+
+        Raises:
+            BusyError: If another process works on it.
+            RunError: If the folder cannot be written to.
+        """
+        folder = self.folder(key)
+        with ExitStack() as stack:
+            try:
+                stack.enter_context(locked(folder, "study", lambda line: None, LOCK))
+            except RunError as error:
+                raise BusyError(str(error)) if writer(folder) else error from error
+            for name in (_DONE, _FAILED, _TOLD, _SPENT):
+                sweep(folder / name)
+            _write(folder / _TOLD, {"key": key, **told})
+            started, before = time.monotonic(), (_read(folder / _SPENT) or {}).get("seconds", 0.0)
+            try:
+                yield folder
+            except BaseException as error:
+                with suppress(RunError):
+                    _write(folder / _SPENT, {"seconds": before + time.monotonic() - started})
+                    if isinstance(error, Exception):
+                        _write(folder / _FAILED, {"error": str(error) or type(error).__name__})
+                raise
+            seconds = before + time.monotonic() - started
+            _write(folder / _DONE, {"key": key, "seconds": round(seconds, 2), "machine": _machine()})
+            for name in (_FAILED, _SPENT):
+                (folder / name).unlink(missing_ok=True)
+
+
+def _machine() -> dict[str, Any]:
+    """Return the kind of machine that this is, and the versions that results may depend on."""
+    from importlib.metadata import version
+
+    gpu = None
+    if (torch := sys.modules.get("torch")) is not None and torch.cuda.is_available():
+        gpu = torch.cuda.get_device_name()
+    kind = {"processor": platform.processor() or platform.machine(), "threads": cores().threads, "gpu": gpu}
+    return {**kind, "python": platform.python_version(), "torch": version("torch"), "gradsculpt": version("gradsculpt")}
+
+
+def _read(path: Path) -> dict[str, Any] | None:
+    with suppress(OSError, ValueError):
+        content = json.loads(path.read_text(encoding="utf-8"))
+        return content if isinstance(content, dict) else None
+    return None
+
+
+def _write(path: Path, content: Mapping[str, Any]) -> None:
+    try:
+        with whole(path) as draft:
+            draft.write_bytes(strict_json(content, indent=2) + b"\n")
+    except OSError as error:
+        raise RunError(
+            f"{path} cannot be written ({error.strerror or error}), so the result would be lost; make room there, or "
+            "pass another --out."
+        ) from error

@@ -1,0 +1,274 @@
+"""A study: what is trained, measured and shown, as its file says, at one of four scales."""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from gradsculpt.errors import ArgumentError, did_you_mean, first_line
+
+SCALES = ("smoke", "cpu", "gpu", "paper")
+SHIPPED = Path(__file__).with_name("shipped")
+
+_NAME = re.compile(r"[a-z0-9][a-z0-9-]*")
+_PARTS = {
+    "title": str,
+    "source": str,
+    "question": str,
+    "train": dict,
+    "networks": dict,
+    "seeds": list,
+    "measure": dict,
+    "rows": dict,
+    "table": dict,
+    "claims": list,
+    "figures": dict,
+    "only": list,
+    "departs": dict,
+}
+_OF = "of"
+
+
+@dataclass(frozen=True)
+class Measure:
+    """Something that is measured: a command or an experiment, with its settings, and of which networks."""
+
+    kind: str
+    settings: Mapping[str, Any]
+    networks: tuple[str, ...] | None
+
+
+@dataclass(frozen=True)
+class Row:
+    """A row of the table: a network, and what is set otherwise for it, by measure."""
+
+    network: str | None
+    settings: Mapping[str, Mapping[str, Any]]
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column of the table: a score of a measure, times a scale, and what was published, by row."""
+
+    measure: str
+    score: str
+    scale: float = 1.0
+    published: Mapping[str, float | str] = field(default_factory=dict)
+
+    @property
+    def path(self) -> str:
+        """The score as figures and claims name it."""
+        return f"{self.measure}.{self.score}"
+
+
+@dataclass(frozen=True)
+class Study:
+    """A study at a scale.
+
+    Args:
+        name: Its name, that of its file.
+        scale: The scale.
+        content: The parts of the file, with what is otherwise at this scale.
+    """
+
+    name: str
+    scale: str
+    content: Mapping[str, Any]
+
+    @property
+    def title(self) -> str:
+        """What it is about, in a line."""
+        return str(self.content["title"])
+
+    @property
+    def source(self) -> str:
+        """Where the published numbers and settings stand."""
+        return str(self.content["source"])
+
+    @property
+    def seeds(self) -> tuple[int, ...]:
+        """The seeds that every network is trained with."""
+        return tuple(self.content.get("seeds", (0,)))
+
+    @property
+    def networks(self) -> dict[str, dict[str, Any]]:
+        """What each network is trained with: the settings of all, and its own over them; recipes are joined."""
+        common: Mapping[str, Any] = self.content.get("train", {})
+        return {name: _joined(common, own or {}) for name, own in self.content.get("networks", {}).items()}
+
+    @property
+    def measures(self) -> dict[str, Measure]:
+        """What is measured, by name."""
+        return {name: _measure(name, each, self) for name, each in self.content.get("measure", {}).items()}
+
+    @property
+    def rows(self) -> dict[str, Row]:
+        """All rows of the table, those that are not run at this scale too."""
+        given: Mapping[str, Any] = self.content.get("rows") or {name: {"network": name} for name in self.networks}
+        return {name: _row(each or {}) for name, each in given.items()}
+
+    @property
+    def run_rows(self) -> tuple[str, ...]:
+        """The rows that are run at this scale."""
+        only = self.content.get("only")
+        return tuple(name for name in self.rows if only is None or name in only)
+
+    @property
+    def columns(self) -> dict[str, Column]:
+        """The columns of the table, by heading."""
+        return {heading: _column(heading, each) for heading, each in self.content.get("table", {}).items()}
+
+    @property
+    def claims(self) -> list[dict[str, Any]]:
+        """What the source says, to be tested."""
+        return list(self.content.get("claims", ()))
+
+    @property
+    def figures(self) -> dict[str, dict[str, Any]]:
+        """What is drawn, by name: a figure by its class, and its settings."""
+        return dict(self.content.get("figures", {}))
+
+    @property
+    def departures(self) -> list[str]:
+        """Where it departs from the source, in sentences."""
+        told: Mapping[str, Sequence[str]] = self.content.get("departs", {})
+        return [*told.get("all", ()), *told.get(self.scale, ())]
+
+
+def names() -> list[str]:
+    """Return the names of the studies that come with the package."""
+    return sorted(file.stem for file in SHIPPED.glob("*.yaml"))
+
+
+def read(name: str, scale: str = "paper") -> Study:
+    """Return a study by name, or from a file of your own, at a scale; raise `ArgumentError` if it is none."""
+    if scale not in SCALES:
+        raise ArgumentError(f"--scale {scale} is not known; choose from {', '.join(SCALES)}.")
+    own = Path(name)
+    path = own if own.suffix in (".yaml", ".yml") else SHIPPED / f"{name}.yaml"
+    if path is not own and name not in names():
+        raise ArgumentError(
+            f"there is no study {name!r}.{did_you_mean(name, names())} gradsculpt study list names them."
+        )
+    content = _read(path)
+    scales = content.pop("scales", None) or {}
+    if not isinstance(scales, dict) or not all(isinstance(each, dict | None) for each in scales.values()):
+        raise ArgumentError(f"{path}: scales is no mapping of smoke, cpu, gpu and paper to what is otherwise there.")
+    if unknown := scales.keys() - set(SCALES):
+        raise ArgumentError(f"{path}: scales has {min(unknown)}, which is none; the scales are {', '.join(SCALES)}.")
+    content = merged(content, scales.get(scale) or {})
+    _check(content, str(path))
+    stem = path.stem
+    if not _NAME.fullmatch(stem):
+        raise ArgumentError(f"{path} cannot be a study's name; call it by small letters, digits and dashes.")
+    study = Study(stem, scale, content)
+    _check_names(study, str(path))
+    return study
+
+
+def merged(old: Any, new: Any) -> Any:
+    """Return what a scale makes of a part of a file: mappings are merged, None removes, all else replaces.
+
+    Example:
+        >>> merged({"a": {"b": 1, "c": 2}, "d": 3}, {"a": {"b": None, "e": 4}})
+        {'a': {'c': 2, 'e': 4}, 'd': 3}
+    """
+    if not (isinstance(old, Mapping) and isinstance(new, Mapping)):
+        return new
+    both = {**old, **{key: merged(old.get(key), value) for key, value in new.items()}}
+    return {key: value for key, value in both.items() if not (key in new and value is None)}
+
+
+def _read(path: Path) -> dict[str, Any]:
+    import yaml
+
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ArgumentError(f"{path} cannot be read ({error.strerror or error}); pass the file of a study.") from error
+    except (ValueError, yaml.YAMLError, RecursionError) as error:
+        told = " ".join(str(error).split())
+        raise ArgumentError(f"{path} is no YAML of a study ({told or first_line(error)}); mend it there.") from error
+    if not isinstance(content, dict):
+        raise ArgumentError(f"{path} holds no study; a study has a title, a source and what is measured.")
+    return content
+
+
+def _check(content: Mapping[str, Any], place: str) -> None:
+    for key, value in content.items():
+        if key not in _PARTS:
+            hint = did_you_mean(str(key), list(_PARTS))
+            raise ArgumentError(
+                f"{place}: {key} is no part of a study.{hint} The parts are {', '.join(_PARTS)}, scales."
+            )
+        if not isinstance(value, _PARTS[key]):
+            kind = {dict: "a mapping", list: "a list", str: "a text"}[_PARTS[key]]
+            raise ArgumentError(f"{place}: {key} is {value!r}; write {kind}.")
+    for key in ("title", "source"):
+        if not content.get(key):
+            raise ArgumentError(f"{place} has no {key}; say what is reproduced, and where that stands.")
+    seeds = content.get("seeds", [0])
+    if not seeds or not all(isinstance(seed, int) and not isinstance(seed, bool) and seed >= 0 for seed in seeds):
+        raise ArgumentError(f"{place}: seeds is {seeds!r}; write whole numbers from 0 on, such as [0, 1, 2].")
+
+
+def _check_names(study: Study, place: str) -> None:
+    """Raise `ArgumentError` where a part names a network, a row or a measure that is not there."""
+    measures, networks, rows = study.measures, study.networks, study.rows
+
+    def check(what: str, name: Any, known: Sequence[str] | Mapping[str, Any], where: str) -> None:
+        if name not in known:
+            hint = did_you_mean(str(name), [str(each) for each in known])
+            raise ArgumentError(
+                f"{place}: {where} names the {what} {name!r}, which the study does not have.{hint} "
+                f"It has {', '.join(map(str, known)) or 'none'}."
+            )
+
+    for name, measure in measures.items():
+        for network in measure.networks or ():
+            check("network", network, networks, f"measure.{name}.of")
+    for name, row in rows.items():
+        if row.network is not None:
+            check("network", row.network, networks, f"rows.{name}")
+        for measure_name in row.settings:
+            check("measure", measure_name, measures, f"rows.{name}")
+    for name in study.content.get("only") or ():
+        check("row", name, rows, "only")
+    for heading, column in study.columns.items():
+        check("measure", column.measure, measures, f"table.{heading}")
+        for name in column.published:
+            check("row", name, rows, f"table.{heading}.published")
+
+
+def _joined(common: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
+    recipes = [each["recipe"] for each in (own, common) if each.get("recipe")]
+    both = {key: value for key, value in {**common, **own}.items() if value is not None}
+    return {**both, "recipe": "+".join(recipes)} if recipes else both
+
+
+def _measure(name: str, content: Any, study: Study) -> Measure:
+    kinds = [key for key in content if key != _OF] if isinstance(content, dict) else []
+    if len(kinds) != 1:
+        raise ArgumentError(
+            f"{study.name}: measure.{name} is to name one command or experiment with its settings, as "
+            "`evaluate: {limit: 100}`, and besides that only `of: [networks]`."
+        )
+    of = content.get(_OF)
+    return Measure(str(kinds[0]), dict(content[kinds[0]] or {}), None if of is None else tuple(of))
+
+
+def _row(content: Mapping[str, Any]) -> Row:
+    settings = {name: dict(each or {}) for name, each in content.items() if name != "network"}
+    return Row(content.get("network"), settings)
+
+
+def _column(heading: str, content: Any) -> Column:
+    given = {"score": content} if isinstance(content, str) else dict(content)
+    measure, dot, score = str(given.get("score", "")).partition(".")
+    if not (dot and measure and score) or given.keys() - {"score", "scale", "published"}:
+        raise ArgumentError(
+            f"table.{heading} is {content!r}; write {{score: MEASURE.SCORE, scale: 100, published: {{ROW: number}}}}, "
+            "of which the last two may be left out."
+        )
+    return Column(measure, score, float(given.get("scale", 1.0)), dict(given.get("published") or {}))
