@@ -35,10 +35,10 @@ class GuidedBackprop(Attribution):
     guards a quotient.
 
     Args:
-        gate: What a rectifier passes of relu(g): step, all of it through units that are on; or slope, as much as its
-            own slope is at z, which for Softplus is sigmoid(beta z). They differ where a rectifier is no ReLU. By steps,
-            the map of a smooth network does not change with the image but where a unit goes on or off, so no gradient
-            leads an attack on it.
+        gate: What a rectifier passes of relu(g): step, all of it through units that are on; or slope, relu(g) times its
+            own slope at z, which for Softplus is sigmoid(beta z). They differ where a rectifier is no ReLU. By steps,
+            the map of a smooth network changes with the image only where a unit goes on or off, so no gradient leads an
+            attack on it.
 
     Raises:
         ModelError: If the network has no rectifier; if it has a kink that cannot be read as one, such as
@@ -46,8 +46,8 @@ class GuidedBackprop(Attribution):
         ArgumentError: If x is no floating-point batch or a target is out of range.
 
     Source: Springenberg et al. 2015 (Striving for simplicity); Joo et al., AAAI 2023 (local gradient alignment).
-    Deviation: On smooth networks captum returns the plain gradient; the released code of local gradient alignment, and
-        so its table, has slopes in the place of the steps of the paper, and leaves out the scale of batch normalisation.
+    Deviation: On smooth networks captum returns the plain gradient; the released code of local gradient alignment
+        has slopes in the place of the steps of the paper, and leaves out the scale of batch normalisation.
 
     Example:
         >>> x = torch.tensor([[[[2.0, -1.0, 3.0]]]])
