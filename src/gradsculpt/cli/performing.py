@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import importlib
-import sys
 from collections.abc import Mapping, Sequence
-from contextlib import redirect_stdout, suppress
+from contextlib import ExitStack, redirect_stdout, suppress
 from pathlib import Path
 from typing import Any
 
@@ -55,7 +54,8 @@ def perform(job: Job, reporter: Reporter) -> None:
     if store.done(job.key) is not None:
         return
     told = {name: getattr(job, name) for name in ("kind", "name", "settings", "networks")}
-    with store.work(job.key, {**told, "command": " ".join(command_of(job))}) as folder:
+    with ExitStack() as stack:
+        folder = stack.enter_context(store.work(job.key, {**told, "command": " ".join(command_of(job))}))
         with (folder / LOG).open("a", encoding="utf-8", errors="backslashreplace") as log, redirect_stdout(log):
             console = Console(file=log, soft_wrap=True, width=160)
             from gradsculpt.cli.process import prepare
@@ -79,7 +79,7 @@ def command_of(job: Job) -> list[str]:
         places += ["--data-dir", machine.data_dir]
     if job.kind == "train":
         copied = machine.data.get(str(job.data))
-        theirs = ["--data", copied] if copied is not None else []
+        theirs = [] if copied is None else ["--data", copied, *_as_the_set(str(job.data), job.settings)]
         return [
             "train",
             *_without(job.words, "--data" if theirs else ""),
@@ -92,6 +92,18 @@ def command_of(job: Job) -> list[str]:
     if "." in job.kind:
         return ["experiment", job.kind]
     return [job.kind, str(store.run(job.networks["network"])), *job.words, "--out", str(folder), *places]
+
+
+def _as_the_set(name: str, settings: Mapping[str, Any]) -> list[str]:
+    """Return what a folder has to be told to be taken as a set is: side and changes of images of the set itself."""
+    from gradsculpt.data.load import find_source
+
+    source, words = find_source(name), list[str]()
+    if "image_size" not in settings and source.image_size is not None:
+        words += ["--image-size", str(source.image_size)]
+    if "augment" not in settings:
+        words += [f"--augment.flip={str(source.flip).lower()}", f"--augment.crop={source.crop}"]
+    return words
 
 
 def _without(words: Sequence[str], option: str) -> list[str]:
@@ -135,4 +147,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

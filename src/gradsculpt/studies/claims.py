@@ -108,8 +108,8 @@ def _check(claim: Mapping[str, Any], rows: Sequence[str]) -> None:
     forms = [key for key in ("rising", "above", "below", "best", "within", "least") if key in claim]
     if not claim.get("says") or not claim.get("score") or len(forms) != 1:
         raise ArgumentError(
-            f"claims: {dict(claim)} says nothing that can be tested; write says, score, and one of rising, above, below, "
-            "best, within (with of) and least (with row)."
+            f"claims: {dict(claim)} says nothing that can be tested; write says, score, and one of rising, above, "
+            "below, best, within (with of) and least (with row)."
         )
     for row in _named(claim):
         if row not in rows:

@@ -120,8 +120,8 @@ def _made(results: StoredResults) -> str:
     done = sum(results.store.done(key) is not None for key in tasks)
     seeds = ", ".join(map(str, study.seeds))
     return (
-        f"Seeds {seeds}; {done} of {len(tasks)} tasks done, in {results.seconds() / 60:.1f} minutes of one worker in all, "
-        f"some of which other studies share. Machine: {machines or 'none yet'}."
+        f"Seeds {seeds}; {done} of {len(tasks)} tasks done, in {results.seconds() / 60:.1f} minutes of one worker in "
+        f"all, some of which other studies share. Machine: {machines or 'none yet'}."
     )
 
 

@@ -59,7 +59,7 @@ def plan(study: Study, words: Words, rows: Sequence[str] = ()) -> Plan:
             told = f"is not run at scale {study.scale}" if row in study.rows else "is no row of the study"
             raise ArgumentError(f"{row!r} {told}.{hint} At this scale {study.name} has {', '.join(known)}.")
     chosen = [name for name in known if not rows or name in rows]
-    networks = dict.fromkeys(row.network for name in chosen if (row := study.rows[name]).network is not None)
+    networks = dict.fromkeys(study.rows[name].network for name in chosen)
     trainings = {
         (name, seed): _training(study, name, seed, words)
         for name in networks
@@ -70,8 +70,7 @@ def plan(study: Study, words: Words, rows: Sequence[str] = ()) -> Plan:
     for name, measure in study.measures.items():
         for place, task in _measurements(study, name, measure, chosen, trainings, words):
             measurements[place] = task
-    used = {key: task for key, task in trainings.items()}
-    return Plan(study, used, measurements)
+    return Plan(study, trainings, measurements)
 
 
 def _training(study: Study, name: str, seed: int, words: Words) -> Task:

@@ -264,7 +264,7 @@ def _row(content: Mapping[str, Any]) -> Row:
 
 
 def _column(heading: str, content: Any) -> Column:
-    given = {"score": content} if isinstance(content, str) else dict(content)
+    given: dict[str, Any] = {"score": content} if isinstance(content, str) else dict(content)
     measure, dot, score = str(given.get("score", "")).partition(".")
     if not (dot and measure and score) or given.keys() - {"score", "scale", "published"}:
         raise ArgumentError(
