@@ -65,7 +65,7 @@ def _parser() -> Parser:
     parser.add_argument("--scale", type=str, choices=SCALES, default="smoke", help=f"{scale}paper: as published.")
     only = "Run these rows alone."
     parser.add_argument("--only", type=str, nargs="+", default=[], help=only)
-    add_task_options(parser)
+    add_task_options(parser, "studies", "Folder of all results; what is done is found there again, by whatever study.")
     add_data_copies(parser)
     return parser
 

@@ -24,12 +24,11 @@ if TYPE_CHECKING:
 WORKER = "gradsculpt.cli.performing"
 
 
-def add_task_options(parser: Parser) -> None:
-    """Add the options of doing tasks: where results go, and who does them."""
+def add_task_options(parser: Parser, folder: str, told: str) -> None:
+    """Add the options of doing tasks: where results go, by default a folder of which is told, and who does them."""
     where = "where, and on what"
-    out = "Folder of all results; what is done is found there again, by whatever study."
-    parser.add_argument("--out", type=Path, default=Path("studies"), group=where, help=out)
-    told = "Processes on this machine that do tasks side by side; default: this process does one after the other."
+    parser.add_argument("--out", type=Path, default=Path(folder), group=where, help=told)
+    told = "Processes that do tasks side by side; by default one after the other."
     parser.add_argument("--workers", type=int | None, limit=at_least(1), group=where, help=told)
     ray = "Do the tasks on a Ray cluster: its address, auto for the one that runs here, or local to start one "
     ray += "(extra gradsculpt[ray]). OUT has to be a folder that all its machines share."

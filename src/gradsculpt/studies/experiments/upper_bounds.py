@@ -18,9 +18,7 @@ from gradsculpt.metrics import Neighbourhood, Score, spearman, upper_bound
 from gradsculpt.studies.experiments.base import Experiment, Given
 
 _LEVELS = "half-width of the noise (8-bit levels)"
-_CAPTION = (
-    "The lower the steadier; where both curves of a network run side by side, the bound says how steady it is."
-)
+_CAPTION = "The lower the steadier; where both curves of a network run side by side, the bound says how steady it is."
 
 HELD = Score(
     "bound_held",
@@ -69,9 +67,7 @@ class UpperBounds(Experiment):
         checks.each_at_least(self, images=2, draws=1, probes=1, batch_size=1)
         object.__setattr__(self, "levels", tuple(self.levels))
         if not self.levels:
-            raise ArgumentError(
-                "levels is empty, so nothing would be measured; pass half-widths such as [4, 16]."
-            )
+            raise ArgumentError("levels is empty, so nothing would be measured; pass half-widths such as [4, 16].")
         for level in self.levels:
             checks.within("levels in 8-bit levels", level, 0.0, 255.0)
 
