@@ -27,9 +27,9 @@ if TYPE_CHECKING:
     from gradsculpt.studies.sweep import Choice, Judged, Rule, Setting
 
 _TOLD = (
-    "Train a recipe under many settings, and choose by the validation images: the best of one score, with another one "
-    "near that of a baseline. By default, as local gradient alignment chose its weights: the steadiest maps (RPS) within "
-    "a point of the accuracy of cross entropy alone. OUT gets a table, a plot and the settings chosen."
+    "Train a recipe under many settings, and choose by the validation images: the best of one score, with another "
+    "one near that of a baseline. By default, as local gradient alignment chose its weights: the steadiest maps (RPS) "
+    "within a point of the accuracy of cross entropy alone. OUT gets a table, a plot and the settings chosen."
 )
 _EXAMPLES = (
     "gradsculpt sweep --recipe aga-l2-cos --grid objective.l2=.001,.01,.1 objective.cosine=.1,1",
@@ -324,7 +324,7 @@ class _Sweep:
         self._reporter.say(f"Written to {written[-1]}")
 
     def _keep(self, choice: Choice, results: StoredResults, out: Path) -> None:
-        """Write the settings that were chosen as a file for `train --config`, or take those of an earlier choice away."""
+        """Write the settings that were chosen as a file for `train --config`; there may be some of an earlier choice."""
         from gradsculpt.files import whole
 
         best = out / _BEST
