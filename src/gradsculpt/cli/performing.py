@@ -119,6 +119,7 @@ def _without(words: Sequence[str], option: str) -> list[str]:
 def _experiment(job: Job, store: Store, folder: Path, reporter: Reporter) -> None:
     from gradsculpt.cli.process import find_device
     from gradsculpt.cli.settings import read_settings
+    from gradsculpt.cli.sized import attack_for, attribution_for
     from gradsculpt.extensions import imported
     from gradsculpt.studies.experiments import Given
 
@@ -130,7 +131,8 @@ def _experiment(job: Job, store: Store, folder: Path, reporter: Reporter) -> Non
         places = ["--cache-dir", str(store.root / CACHE / "runs")]
         return read_settings(["--config", str(run / "config.yaml"), "--out", str(run), *places])
 
-    given = Given(folder, runs, job.seed, str(find_device(job.machine.device)), reporter, settings)
+    device = str(find_device(job.machine.device))
+    given = Given(folder, runs, job.seed, device, reporter, settings, attribution_for, attack_for)
     try:
         made = cls(**job.settings)
     except TypeError as error:

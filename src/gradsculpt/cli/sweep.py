@@ -324,7 +324,7 @@ class _Sweep:
         self._reporter.say(f"Written to {written[-1]}")
 
     def _keep(self, choice: Choice, results: StoredResults, out: Path) -> None:
-        """Write the settings that were chosen as a file for `train --config`; there may be some of an earlier choice."""
+        """Write the settings that were chosen as a file for `train --config`, in the place of an earlier choice."""
         from gradsculpt.files import whole
 
         best = out / _BEST

@@ -199,8 +199,8 @@ def check_scores(entries: Iterable[str], rule: Rule) -> None:
     for name in (rule.best, rule.of):
         if name not in known:
             raise ArgumentError(
-                f"{name} is not measured.{did_you_mean(name, known)} Measured are {', '.join(known)}; --groups says what "
-                "is."
+                f"{name} is not measured.{did_you_mean(name, known)} Measured are {', '.join(known)}; --groups tells "
+                "others."
             )
 
 
