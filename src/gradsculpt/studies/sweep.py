@@ -139,7 +139,7 @@ def sweep_study(
         "table": {_plain(name): {"score": f"{MEASURE}.{name}"} for name in scores},
         "figures": {"pareto": {"scatter": {"x": f"{MEASURE}.{rule.of}", "y": f"{MEASURE}.{rule.best}", "front": True}}},
     }
-    return Study("sweep", "paper", content)
+    return Study("sweep", "", content)
 
 
 def judge(results: Scores, rule: Rule, row: str) -> Judged | None:
