@@ -122,7 +122,7 @@ def test_a_score_without_a_better_side_has_no_best() -> None:
 
 def test_scores_that_are_not_measured_are_named_with_those_that_are() -> None:
     check_scores(["accuracy", "rps_cosine_16"], Rule())
-    with pytest.raises(ArgumentError, match="rps_cosine_8 is not measured.*mean rps_cosine_16"):
+    with pytest.raises(ArgumentError, match=r"rps_cosine_8 is not measured.*mean rps_cosine_16"):
         check_scores(["accuracy", "rps_cosine_16"], Rule(best="rps_cosine_8"))
 
 
