@@ -13,7 +13,7 @@ from gradsculpt.evaluation import Scorecard
 from gradsculpt.studies.engine.store import TASKS
 from gradsculpt.studies.sweep import BASELINE, Judged
 
-SMALL = "--data cells --model convnet --image-size 32 --epochs 1 --train-count 60 --batch-size 32".split()
+SMALL = ["--data", "cells", "--model", "convnet", "--image-size", "32", "--epochs", "1", "--train-count", "60"]
 
 
 def told(words: list[str], capfd: pytest.CaptureFixture[str]) -> str:
