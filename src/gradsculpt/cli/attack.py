@@ -158,8 +158,8 @@ def _add(
         rows.append(row | {name: "" if math.isnan(v) else f"{v:.4f}" for name, v in scores[i].items()})
     folder.index(rows)
     folder.label([image.title for image in images])
-    folder.show("image", clean, [each.predicted for each in said["before"]])
-    folder.show("attacked image", attacked, [each.predicted for each in said["after"]])
+    folder.show("image", clean, [each.called for each in said["before"]])
+    folder.show("attacked image", attacked, [each.called for each in said["after"]])
     folder.show("map", before, [str(each) for each in said["before"]])
     kept = [f"SSIM {each['ssim']:.2f}, top {k:.0%} kept {each['topk']:.0%}" for each in scores]
     folder.show("map of the attacked image", after, kept)
