@@ -23,7 +23,7 @@ def test_classes_take_turns_and_more_images_hold_fewer(seed: int) -> None:
         assert before < set(places)
         assert list(labels) == sorted(labels)
         counts = [int((labels == label).sum()) for label in range(3)]
-        full = [int((LABELS == label).sum()) for label in range(3)]
+        full = np.bincount(LABELS).tolist()
         most = max(counts)
         assert all(number in (most, most - 1) or number == of for number, of in zip(counts, full, strict=True))
         before = set(places)
@@ -49,7 +49,7 @@ def test_all_networks_see_the_same_images_whatever_the_order_of_their_data(tmp_p
 
 def test_images_that_are_not_there_are_named(tmp_path: Path) -> None:
     given = by_hand(tmp_path, {"one": images(), "other": images(order=[0, 1])})
-    with pytest.raises(ArgumentError, match="test images of one have none of the name j1, .* Did you mean i1"):
+    with pytest.raises(ArgumentError, match=r"test images of one have none of the name j1, .* Did you mean i1"):
         Maps(images=("j1",)).run(given)
-    with pytest.raises(DataError, match="test images of other have none of the name .*, which the first network's"):
+    with pytest.raises(DataError, match=r"test images of other have none of the name .*, which the first network's"):
         Maps(count=5).run(given)

@@ -67,7 +67,7 @@ def test_features_are_pictures_of_classes(tmp_path: Path) -> None:
 
 
 def test_features_that_cannot_be_had() -> None:
-    with pytest.raises(ArgumentError, match="ascent has no setting stepss; .* Did you mean steps"):
+    with pytest.raises(ArgumentError, match=r"ascent has no setting stepss; .* Did you mean steps"):
         Features(ascent={"stepss": 3})
     with pytest.raises(ArgumentError, match="steps"):
         Features(ascent={"steps": -1})

@@ -87,7 +87,7 @@ def test_attacked_images_stay_near_and_figures_are_of_the_maps_that_are_kept(tmp
 
 def test_what_cannot_be_explained_or_attacked_is_told_by_network_and_method(tmp_path: Path) -> None:
     given = by_hand(tmp_path)
-    with pytest.raises(ModelError, match="gradcam cannot explain standard: "):
+    with pytest.raises(ModelError, match="gradcam:layer=nothing cannot explain standard: "):
         Maps(("gradcam:layer=nothing",), count=2).run(given)
     with pytest.raises(ModelError, match="maps of standard by gradcam:layer=nothing cannot be attacked: "):
         AttackedMaps(("gradcam:layer=nothing",), count=2).run(given)

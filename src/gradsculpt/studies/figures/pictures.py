@@ -6,9 +6,9 @@ from typing import Any
 from gradsculpt import checks
 from gradsculpt.drawing import Drawing
 from gradsculpt.errors import ArgumentError
+from gradsculpt.models.imagenet import in_words
 from gradsculpt.studies.figures.axes import rows_of
 from gradsculpt.studies.figures.base import Figure, Results
-from gradsculpt.studies.figures.gallery import words
 from gradsculpt.studies.figures.sheet import Cell, sheet
 
 
@@ -56,12 +56,12 @@ class Pictures(Figure):
                 ]
                 maps = maps or any(cell is not None and cell.content.ndim == 2 for cell in row)
                 cells.append(row)
-                labels.append("\n".join(words(part) for part in (source or "", *str(label).split("\n")) if part))
+                labels.append("\n".join(in_words(part) for part in (source or "", *str(label).split("\n")) if part))
         if not cells:
             raise ArgumentError(
                 f"{self.measure} has no pictures, so there is nothing to draw; run it, or name another."
             )
-        return sheet(cells, [words(heading) for heading in headings], labels, self.note, bar=False if maps else None)
+        return sheet(cells, [in_words(heading) for heading in headings], labels, self.note, bar=False if maps else None)
 
     def _cell(self, picture: Any, notes: Any, row: int, column: int) -> Cell:
         captions = notes.get("captions") or []

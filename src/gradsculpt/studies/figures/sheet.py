@@ -5,6 +5,7 @@ All is laid out in pixels, so that a pixel of a map is a square of whole pixels 
 
 import textwrap
 import zlib
+from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -166,8 +167,7 @@ def _sides(
     while (side := side * _STEP) > _SMALLEST:
         sides.append(int(side))
     fitting = [side for side in sides if side * len(headings) <= _WIDEST]
-    light = (i for i, side in enumerate(fitting) if _weight(cells, side) <= left)
-    yield from [*fitting, _SMALLEST][next(light, len(fitting)) :]
+    yield from [*fitting, _SMALLEST][bisect_left(fitting, True, key=lambda side: _weight(cells, side) <= left) :]
 
 
 def _weight(cells: Sequence[Cell], side: int) -> int:
