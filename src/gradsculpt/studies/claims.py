@@ -41,9 +41,9 @@ class Difference(NamedTuple):
     @property
     def verdict(self) -> Verdict:
         """Yes where all of the interval is above the least, no where all of it is below, and else open."""
-        if self.low > self.least or (self.low == self.high == self.mean >= self.least and self.mean > 0):
-            return "yes"
-        return "no" if self.high < self.least or self.low == self.high else "open"
+        if self.low == self.high:  # a single value, or the same for all items
+            return "yes" if self.mean > self.least else "no"
+        return "yes" if self.low > self.least else "no" if self.high < self.least else "open"
 
     def __str__(self) -> str:
         return f"{self.what} {self.mean:+.3g} [{self.low:+.3g}, {self.high:+.3g}]"
@@ -69,7 +69,7 @@ class Tested:
         return f"{self.verdict}: {self.says}" + (f" ({told})" if told else "")
 
 
-def tested(claim: Mapping[str, Any], results: Scores, rows: Sequence[str]) -> Tested:
+def judged(claim: Mapping[str, Any], results: Scores, rows: Sequence[str]) -> Tested:
     """Test a claim of a study on what was measured.
 
     Differences are paired: of the same images (or other items) and the same seeds, by the bootstrap over images. With
