@@ -30,8 +30,9 @@ def test_curves_are_of_insertion_and_pictures_are_filled_up(tmp_path: Path) -> N
         attacked = card.curves[f"{name} (adv-insertion)"]
         assert (attacked.mean[0], attacked.mean[-1]) == pytest.approx((curve.mean[0], curve.mean[-1]), abs=1e-4)
     assert notes["columns"] == ["image", "0% of the pixels", "50% of the pixels", "100% of the pixels"]
-    first, second = (row.partition("\n")[0] for row in (notes["rows"][0], notes["rows"][4]))
-    assert notes["rows"][:4] == [f"{first}\n{name}{end}" for name in given.runs for end in ("", ", attacked")]
+    first, second = notes["images"]
+    true = CLASSES[data.labels[data.names.index(first)]]
+    assert notes["rows"][:4] == [f"{true}\n{name}{end}" for name in given.runs for end in ("", ", attacked")]
     for i in range(8):
         image, empty, half, whole = arrays[f"pictures {i}"].astype(int)
         assert np.abs(image - data.images[data.names.index(first if i < 4 else second)]).max() == 0

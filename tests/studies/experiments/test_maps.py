@@ -46,6 +46,16 @@ def test_maps_are_those_of_the_attributions_up_to_scale(tmp_path: Path, signed: 
             np.testing.assert_allclose(arrays[f"maps {i}"][m].astype(np.float32), expected.numpy(), atol=2e-3)
 
 
+def test_methods_go_by_the_names_that_they_are_given(tmp_path: Path) -> None:
+    given = by_hand(tmp_path)
+    kept = []
+    for methods in ({"ours": "smoothgrad:samples=2", "plain": "gradient"}, ["smoothgrad:samples=2", "gradient"]):
+        Maps(methods, count=2).run(given)  # type: ignore[arg-type]
+        kept.append((given.notes["methods"], given.arrays()["maps 1"]))
+    assert [names for names, _ in kept] == [["ours", "plain"], ["smoothgrad:samples=2", "gradient"]]
+    np.testing.assert_array_equal(kept[0][1], kept[1][1])
+
+
 def test_truth_is_kept_where_there_is_one(tmp_path: Path) -> None:
     given = by_hand(tmp_path, {"one": images(truth=True)})
     Maps(count=3).run(given)
@@ -96,10 +106,15 @@ def test_what_cannot_be_explained_or_attacked_is_told_by_network_and_method(tmp_
             kind(())
         with pytest.raises(ArgumentError, match="count"):
             kind(count=0)
+        with pytest.raises(ArgumentError, match="names one twice"):
+            kind(("gradient", "gradient"))
+        with pytest.raises(ArgumentError, match="methods has ours=3; pass an attribution"):
+            kind({"ours": 3})
     with pytest.raises(ArgumentError, match="target='both'"):
         Maps(target="both")  # type: ignore[arg-type]
 
 
 def test_parts_are_named_for_those_who_look_at_them_first() -> None:
     assert Maps(("gradient", "relex")).parts() == {"Attribution": ("gradient", "relex")}
+    assert Maps({"ours": "relex", "plain": "gradient"}).parts() == {"Attribution": ("relex", "gradient")}
     assert AttackedMaps(attack="topk:eps=2").parts() == {"Attribution": ("gradient",), "Attack": ("topk:eps=2",)}

@@ -93,6 +93,13 @@ def test_columns_are_networks_and_methods(networks: int, methods: int, headings:
     assert sum("way:k=1" in text and not text.startswith("Each") for text in seen) == (2 if rows == 4 else 0)
 
 
+def test_a_map_of_zeros_is_said_to_be_one() -> None:
+    results = maps(["one"], ["gradient", "relex"], 2, 6)
+    results.arrays("maps")["maps 0"][0, 1] = 0
+    seen = texts(Gallery("maps").draw(results))
+    assert sum("zero everywhere" in text for text in seen) == 1
+
+
 def test_some_are_shown_in_the_order_that_is_asked_for() -> None:
     results = maps(["one", "other", "third"], ["gradient", "relex"], 4, 6)
     figure = Gallery("maps", ("third", "one", "not run"), ("relex",), count=1).draw(results)

@@ -88,9 +88,9 @@ class Insertions(OnImages):
                     pictures[n, network, after] = np.stack([shown.pixels[n], *(each[n] for each in images)])
         order = sorted(pictures, key=lambda key: key[0])  # an image's rows together, of the networks in their order
         headings = ["image", *(f"{100 * share:g}% of the pixels" for share in self.shares)]
-        rows = [f"{names[n]}\n{network}{after}" for n, network, after in order]
+        rows = [f"{shown.classes[int(shown.labels[n])]}\n{network}{after}" for n, network, after in order]
         arrays = {f"pictures {i}": pictures[key] for i, key in enumerate(order)}
-        given.keep({}, curves, arrays, rows=rows, columns=headings, method=self.method)
+        given.keep({}, curves, arrays, rows=rows, columns=headings, images=list(names), method=self.method)
 
     def _maps(
         self, given: Given, network: str, classifier: "Classifier", view: "View", rows: slice

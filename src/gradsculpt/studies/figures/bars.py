@@ -53,7 +53,7 @@ class Bars(Figure):
             for place, value in enumerate(table[score]):
                 if value is None or not math.isfinite(value.mean):
                     continue
-                axis.barh(place, value.mean, height=0.7, color=COLOURS[0] if place else COLOURS[-1], alpha=0.55)
+                axis.barh(place, value.mean, height=0.7, color=COLOURS[0], alpha=0.55)
                 axis.plot([value.low, value.high], [place, place], color="black", linewidth=1.2)
                 end = max(value.mean, value.high, 0.0)
                 axis.annotate(

@@ -4,6 +4,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from gradsculpt import checks
 from gradsculpt.drawing import Drawing
 from gradsculpt.errors import ArgumentError, did_you_mean
@@ -101,10 +103,11 @@ class _Content:
         if stage == "attacked":
             alike = f"SSIM {said['ssim'][m][n]:.2f}\ntop {self._notes['k']:.0%}: {said['topk'][m][n]:.0%}"
             return Cell(content, self.signed, self._clip, alike)
+        blank = [] if np.any(content) else ["zero everywhere"]
         if not named:
-            return Cell(content, self.signed, self._clip)
+            return Cell(content, self.signed, self._clip, "\n".join(blank))
         predicted = said["predicted"][n]
-        caption = f"{in_words(predicted)}\n{said['probability'][n]:.0%}"
+        caption = "\n".join([in_words(predicted), f"{said['probability'][n]:.0%}", *blank])
         return Cell(content, self.signed, self._clip, caption, marked=predicted != self._notes["true"][n])
 
     def label(self, stage: str, n: int, method: str, *, first: bool) -> str:
