@@ -163,6 +163,7 @@ def test_lines_of_one_title_share_a_panel_and_names() -> None:
     assert [len(axis.lines) for axis in figure.axes] == [2, 2]
     assert [text.get_text() for text in figure.legends[0].get_texts()] == ["a", "b"]
     assert figure.axes[0].get_xscale() == "symlog"
+    assert [label.get_text() for label in figure.axes[0].get_xticklabels()] == ["0", "1", "2"]
 
 
 def test_sixty_four_rows_look_different() -> None:

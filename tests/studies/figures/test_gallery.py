@@ -132,7 +132,7 @@ def test_truth_has_a_column_and_signs_have_a_bar() -> None:
 
 def test_pictures_of_rows_follow_each_other() -> None:
     strip = np.random.default_rng(0).integers(0, 256, (2, 6, 6, 3), dtype=np.uint8)
-    notes = {"rows": ["n01440764"], "columns": ["image", "map"], "captions": [["", "97%"]]}
+    notes = {"rows": ["n01440764"], "columns": ["image", "map"], "captions": [["", "97%"]], "note": "read it so"}
     results = StandIn(
         kept={("strip", row): {"pictures 0": strip} for row in ("a", "b", "c")},
         noted={("strip", row): notes for row in ("a", "b", "c")},
@@ -140,6 +140,7 @@ def test_pictures_of_rows_follow_each_other() -> None:
     seen = texts(Pictures("strip", ("c", "a")).draw(results))
     assert [text for text in seen if text.endswith("tench")] == ["c\ntench", "a\ntench"]
     assert seen.count("97%") == 2
+    assert "read it so" in seen
     results.noted["strip", "c"] = notes | {"columns": ["image", "other"]}  # type: ignore[index]
     with pytest.raises(ArgumentError, match="pictures of c are image, other, and those before image, map"):
         Pictures("strip").draw(results)

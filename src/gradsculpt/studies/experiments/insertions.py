@@ -90,7 +90,9 @@ class Insertions(OnImages):
         headings = ["image", *(f"{100 * share:g}% of the pixels" for share in self.shares)]
         rows = [f"{shown.classes[int(shown.labels[n])]}\n{network}{after}" for n, network, after in order]
         arrays = {f"pictures {i}": pictures[key] for i, key in enumerate(order)}
-        given.keep({}, curves, arrays, rows=rows, columns=headings, images=list(names), method=self.method)
+        note = f"The first pixels in the order of maps: {self.method}."
+        note += "" if self.attack is None else f" Attacked: in the order of maps of images under {self.attack}."
+        given.keep({}, curves, arrays, note=note, rows=rows, columns=headings, images=list(names), method=self.method)
 
     def _maps(
         self, given: Given, network: str, classifier: "Classifier", view: "View", rows: slice

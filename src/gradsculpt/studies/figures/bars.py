@@ -67,6 +67,7 @@ class Bars(Figure):
             axis.set_yticks(range(len(rows)), labels, fontsize=SMALL, parse_math=False)
             axis.set_ylim(len(rows) - 0.4, -0.6)
             axis.tick_params(axis="x", labelsize=SMALL)
+            axis.xaxis.get_offset_text().set_fontsize(SMALL)  # a power of ten, where numbers are tiny
             axis.axvline(0, color="grey", linewidth=0.8)
             axis.grid(axis="x", alpha=0.3)
             title(axis, results.heading(score))
