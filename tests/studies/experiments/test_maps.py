@@ -109,7 +109,7 @@ def test_what_cannot_be_explained_or_attacked_is_told_by_network_and_method(tmp_
         with pytest.raises(ArgumentError, match="names one twice"):
             kind(("gradient", "gradient"))
         with pytest.raises(ArgumentError, match="methods has ours=3; pass an attribution"):
-            kind({"ours": 3})
+            kind({"ours": 3})  # type: ignore[dict-item]
     with pytest.raises(ArgumentError, match="target='both'"):
         Maps(target="both")  # type: ignore[arg-type]
 

@@ -41,7 +41,7 @@ def texts(figure: Any) -> list[str]:
 def drawable(count: int = 5) -> dict[type[Figure], tuple[Figure, StandIn]]:
     """Return of each kind of figure one with results for it, of so many rows."""
     scores, names = scored(count), list(scored(count).values)
-    curves = {(row, "fidelity"): [{"insertion": curve("Insertion", 0.1, 0.2, 0.3)}] for row in names}
+    curves: Any = {(row, "fidelity"): [{"insertion": curve("Insertion", 0.1, 0.2, 0.3)}] for row in names}
     kept: dict[str, Any] = {"x": np.arange(5), "y": np.arange(4), "values": RANDOM.random((1, 4, 5))}
     kept |= {"points": RANDOM.random((6, 2)), "classes": np.arange(6) % 2, "arrows": RANDOM.random((1, 2, 4))}
     plane = StandIn(
@@ -102,8 +102,9 @@ def test_bars_keep_places_for_what_was_not_measured() -> None:
     results.values["standard"].pop("spots")  # type: ignore[attr-defined]
     figure = Bars(("scores.gini", "scores.spots", "scores.nothing")).draw(results)
     ginis, spots = figure.axes
-    assert [round(bar.get_width(), 3) for bar in ginis.patches] == [0.3, 0.32, 0.34]
-    assert [round(bar.get_y() + bar.get_height() / 2) for bar in spots.patches] == [1, 2]
+    bars: Any = [list(axis.patches) for axis in (ginis, spots)]
+    assert [round(bar.get_width(), 3) for bar in bars[0]] == [0.3, 0.32, 0.34]
+    assert [round(bar.get_y() + bar.get_height() / 2) for bar in bars[1]] == [1, 2]
     assert [label.get_text() for label in ginis.get_yticklabels()] == list(ROWS[:3])
     assert {"0.3", "0.32", "0.34", "8", "7"} <= set(texts(figure))
     with pytest.raises(ArgumentError, match="scores names none"):
@@ -127,7 +128,7 @@ def test_a_scatter_joins_the_front_and_needs_a_direction() -> None:
         values={"a": {"gini": 0.2, "spots": 1}, "b": {"gini": 0.5, "spots": 3}, "c": {"gini": 0.3, "spots": 4}}
     )
     (axis,) = Scatter("scores.gini", "scores.spots", front=True).draw(results).axes
-    joined = [line.get_xydata().tolist() for line in axis.lines if line.get_linestyle() == "--"]
+    joined = [np.asarray(line.get_xydata()).tolist() for line in axis.lines if line.get_linestyle() == "--"]
     assert joined == [[[0.2, 1.0], [0.5, 3.0]]]
     three = Scatter("scores.gini", "scores.spots", "scores.share").draw(scored())
     assert len(three.axes) == 3
@@ -141,7 +142,7 @@ def test_curves_pool_seeds_and_have_a_line_a_row() -> None:
     seeds = [{"insertion": curve("Insertion", 0.0, 0.2, 0.6)}, {"insertion": curve("Insertion", 0.2, 0.4, 0.4)}]
     results = StandIn(curves={("standard", "m"): seeds, ("L1", "m"): seeds[:1], ("other", "m"): []})
     drawn = Curves("m").draw(results)
-    lines = [list(line.get_ydata()) for line in drawn.axes[0].lines]
+    lines = [np.asarray(line.get_ydata()).tolist() for line in drawn.axes[0].lines]
     assert lines == [pytest.approx([0.1, 0.3, 0.5]), pytest.approx([0.0, 0.2, 0.6])]
     cards = results.cards("standard", "m")
     both = pooled(cards, "insertion")

@@ -79,7 +79,7 @@ class Insertions(OnImages):
                 for batch in few(many.images01):
                     for kind, trace in self._curves(given, network, classifier, many, batch).items():
                         traces.setdefault(kind, []).append(trace)
-                    tell(min(batch.stop, len(many.names)))
+                    tell(min(batch.stop, len(many.names)), len(many.names))
             for kind, parts in traces.items():
                 curves[f"{network} ({kind})"] = self._curve(kind, torch.cat(parts), given.seed)
             for kind, images in self._pictures(given, network, classifier, shown).items():

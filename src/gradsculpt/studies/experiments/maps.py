@@ -58,7 +58,8 @@ class Maps(OnImages):
         """Keep the maps."""
         arrays, notes = dict[str, Any](), dict[str, Any]()
         kept: dict[str, Any] = {"methods": list(named(self.methods)), "signed": self.signed, "networks": notes}
-        with given.reporter.work("maps", len(given.runs) * len(self.methods), "maps of all images") as tell:
+        total = len(given.runs) * len(self.methods)
+        with given.reporter.work("maps", total, "maps of all images") as tell:
             for i, (name, classifier, view) in enumerate(self.views(given)):
                 arrays, kept = view.arrays() | arrays, view.notes() | kept
                 notes[name] = said(classifier, view)
@@ -66,7 +67,7 @@ class Maps(OnImages):
                 for method in named(self.methods).values():
                     attribute = given.attribution(method, classifier)
                     maps.append(self._maps(f"{method} cannot explain {name}", attribute, classifier, view))
-                    tell(i * len(self.methods) + len(maps))
+                    tell(i * len(self.methods) + len(maps), total)
                 arrays[f"maps {i}"] = np.stack(maps)
         given.keep({}, arrays=arrays, **kept)
 
@@ -117,7 +118,8 @@ class AttackedMaps(OnImages):
         arrays, notes = dict[str, Any](), dict[str, Any]()
         kept: dict[str, Any] = {"methods": list(named(self.methods)), "networks": notes, "signed": False}
         kept |= {"attack": self.attack, "k": self.k}
-        with given.reporter.work("attacked maps", len(given.runs) * len(self.methods), "maps of all images") as tell:
+        total = len(given.runs) * len(self.methods)
+        with given.reporter.work("attacked maps", total, "maps of all images") as tell:
             for i, (name, classifier, view) in enumerate(self.views(given)):
                 arrays, kept = view.arrays() | arrays, view.notes() | kept
                 notes[name], attack = said(classifier, view), given.attack(self.attack, classifier)
@@ -130,7 +132,7 @@ class AttackedMaps(OnImages):
                         results[key].append(value)
                     for key, values in alike.items():
                         notes[name].setdefault(key, []).append(values)
-                    tell(i * len(self.methods) + len(results["maps"]))
+                    tell(i * len(self.methods) + len(results["maps"]), total)
                 arrays |= {f"{key} {i}": np.stack(values) for key, values in results.items()}
         given.keep({}, arrays=arrays, **kept)
 

@@ -126,14 +126,13 @@ def _figure(
 def drawn(cell: Cell, side: int) -> "npt.NDArray[np.uint8]":
     """Return the pixels of a cell, [side, side, 3], in few enough colours to be kept in few bytes."""
     if cell.content.ndim == 3:
-        picture: npt.NDArray[np.uint8] = np.stack(
-            [_sized(channel, side) for channel in np.moveaxis(cell.content, 2, 0)]
-        )
-        reduced = np.moveaxis(picture, 0, 2).round().astype(np.uint8) & _PHOTO
-        return reduced | reduced >> 6  # black stays black and white stays white
+        channels = [_sized(channel, side) for channel in np.moveaxis(cell.content, 2, 0)]
+        reduced = np.stack(channels, axis=2).round().astype(np.uint8) & np.uint8(_PHOTO)
+        picture: npt.NDArray[np.uint8] = reduced | reduced >> np.uint8(6)  # black stays black and white stays white
+        return picture
     shown = torch.from_numpy(_sized(cell.content, side).copy())[None]
-    values = (signed_heatmap if cell.signed else heatmap)(shown, cell.clip)[0].numpy()
-    return coloured((values * (_LEVELS - 1)).round() / (_LEVELS - 1), cell.signed)
+    values = (signed_heatmap if cell.signed else heatmap)(shown, cell.clip)[0] * (_LEVELS - 1)
+    return coloured((values.round() / (_LEVELS - 1)).numpy(), cell.signed)
 
 
 def _sized(values: "npt.NDArray[Any]", side: int) -> "npt.NDArray[np.float32]":
