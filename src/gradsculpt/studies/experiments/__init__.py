@@ -34,6 +34,6 @@ EXPERIMENTS: tuple[type[Experiment], ...] = (
     UpperBounds,
 )
 
-__all__ = ["AopcDrop", "AttackedMaps", "Cascade", "Costs", "DiffRoar", "Duality", "EXPERIMENTS", "Experiment"]
+__all__ = ["EXPERIMENTS", "AopcDrop", "AttackedMaps", "Cascade", "Costs", "DiffRoar", "Duality", "Experiment"]
 __all__ += ["Features", "FirstOrder", "Given", "Insertions", "MapLength", "Maps", "Stability", "Steadiness"]
 __all__ += ["Toy", "UpperBounds"]
