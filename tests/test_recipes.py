@@ -52,6 +52,7 @@ UNTOUCHED: dict[str, Any] = {
     "val_fraction": 0.1,
     "train_count": None,
     "keep": "best",
+    "swap": 0,
     "shuffle_labels": False,
     "augment": None,
     "seed": 0,

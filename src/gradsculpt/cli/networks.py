@@ -95,7 +95,7 @@ class Run(NamedNetwork):
         settings = replace(self.settings, **places, image_size=image_size or self.classifier.image_size)
         settings = replace(settings, strict=settings.strict or options.get("strict", False))
         if options["data"] not in (None, settings.data):
-            settings = replace(settings, data=options["data"], train_count=None, shuffle_labels=False)
+            settings = replace(settings, data=options["data"], train_count=None, swap=0, shuffle_labels=False)
         return open_data(settings, reporter)
 
 

@@ -95,6 +95,10 @@ def _run(chosen: Sequence[Study], options: Options, reporter: Reporter, words: S
         for name, content in each.study.figures.items():
             pages.figure_of(name, content)
     reporter.say(f"{counted(len(chosen), 'studies')} at scale {options['scale']}: {counted(len(tasks), 'tasks')}")
+    sets = {task.data for task in tasks.values() if task.data is not None}
+    for name in sorted(copies(options["data"]).keys() - sets):
+        told = f"what is trained at scale {options['scale']} takes {', '.join(sorted(sets)) or 'no images'}"
+        reporter.say(f"--data {name} is not used: {told}; name that set, or another scale.")
     try:
         perform_tasks(tasks, options, reporter)
     finally:

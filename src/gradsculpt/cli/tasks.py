@@ -139,7 +139,7 @@ def _executor(options: Options) -> Executor:
             raise ArgumentError("--ray and --workers exclude each other; pass one.")
         from gradsculpt.studies.engine.on_ray import OnRay
 
-        return OnRay(options["ray"], "gradsculpt.cli.performing.perform")
+        return OnRay(options["ray"], WORKER)
     if options["workers"] is not None:
         from gradsculpt.studies.engine.workers import Workers
 
