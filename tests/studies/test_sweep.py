@@ -57,7 +57,10 @@ def test_the_default_rule_is_the_papers() -> None:
     )
     choice = choose(results, Rule(), ["weak", "right", "strong"])
     assert choice.row == "right"
-    assert judge(results, Rule(), "strong") == (0.95, pytest.approx(-0.018))
+    strong = judge(results, Rule(), "strong")
+    assert strong is not None
+    assert strong.value == 0.95
+    assert strong.margin == pytest.approx(-0.018)
     assert "0.895" in choice.told
     assert "0.76" in choice.told
     assert "2 are allowed" in choice.told

@@ -18,7 +18,7 @@ from gradsculpt.wording import counted
 
 if TYPE_CHECKING:
     from gradsculpt.studies.engine.job import Executor, Job
-    from gradsculpt.studies.engine.schedule import Progress
+    from gradsculpt.studies.engine.status import Progress
     from gradsculpt.studies.engine.task import Task
 
 WORKER = "gradsculpt.cli.performing"
