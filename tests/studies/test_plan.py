@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from gradsculpt.cli.performing import command_of
-from gradsculpt.cli.study import Spelling
+from gradsculpt.cli.tasks import Spelling
 from gradsculpt.errors import ArgumentError
 from gradsculpt.studies import study as studies
 from gradsculpt.studies.engine.job import Job, Machine

@@ -123,7 +123,6 @@ def _is_of(row: Row, measure: Measure) -> bool:
 
 _COMMANDS: Mapping[str, tuple[str, ...]] = {
     "evaluate": ("gradsculpt.evaluation.evaluate",),
-    "features": ("gradsculpt.visualize.features",),
 }
 """The commands that measure something of one network, and the code of their results."""
 

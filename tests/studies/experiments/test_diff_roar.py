@@ -18,7 +18,7 @@ from gradsculpt.training import Optimization, TrainSettings
 from tests.studies.experiments.test_stability import values
 from tests.studies.experiments.trained import given, named_by, settings_of
 
-SHORT = {"epochs": 2, "lr": 0.01}
+SHORT = {"epochs": 1, "lr": 0.01}
 
 
 def test_it_is_the_difference_of_retrainings_on_the_networks_own_images(runs: dict[str, Path], tmp_path: Path) -> None:
@@ -42,7 +42,7 @@ def test_it_is_the_difference_of_retrainings_on_the_networks_own_images(runs: di
     assert curve.mean == pytest.approx([50 * sum(differences[:2]), 50 * sum(differences[2:])], abs=1e-4)
     assert curve.low == pytest.approx([100 * min(differences[:2]), 100 * min(differences[2:])], abs=1e-4)
     assert curve.high == pytest.approx([100 * max(differences[:2]), 100 * max(differences[2:])], abs=1e-4)
-    assert card.settings["notes"] == {"model": "lenet", "epochs": 2, "train": 200, "test": len(data.test)}
+    assert card.settings["notes"] == {"model": "lenet", "epochs": 1, "train": 100, "test": len(data.test)}
     before = (tmp_path / "out" / TABLE).read_bytes()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Retraining, "__call__", lambda *_: pytest.fail("retrained once more"))

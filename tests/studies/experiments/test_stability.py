@@ -33,11 +33,12 @@ def test_scores_are_those_of_each_pair_image_by_image(runs: dict[str, Path], tmp
     Stability(images=12, k=0.3, target=target, batch_size=5).run(each)
     found = values(tmp_path / "out")
     assert len(found) == 12
+    networks = {seed: each.classifier(seed) for seed in runs}
+    data = {seed: each.data(seed) for seed in runs}
     for name, scores in found.items():
         maps = []
-        for seed in runs:
-            classifier = each.classifier(seed)
-            images01, y = images_of(each.data(seed), [name])
+        for seed, classifier in networks.items():
+            images01, y = images_of(data[seed], [name])
             classes = y if target == "true" else classifier.probabilities(images01).argmax(dim=1)
             maps.append(Gradient()(classifier.network, classifier.space.normalize(images01), classes))
         pairs = [stability(maps[i], maps[j], 0.3) for i, j in ((0, 1), (0, 2), (1, 2))]
@@ -59,13 +60,14 @@ def test_images_are_common_to_all_trainings_and_learnt_by_none(runs: dict[str, P
     notes = Scorecard.load(tmp_path / "out").settings["notes"]
     learnt = [set(splits.train.names) for splits in data.values()]
     assert notes["train_differs"] == max(len(a - b) for a in learnt for b in learnt)
-    assert (notes["images"], notes["train"], notes["seeds"]) == (len(tested), 200, ["0", "1", "2"])
+    assert (notes["images"], notes["train"], notes["seeds"]) == (len(tested), 100, ["0", "1", "2"])
 
 
 def test_a_training_compared_with_itself_is_stable(runs: dict[str, Path], tmp_path: Path) -> None:
     Stability(images=6).run(given(tmp_path / "out", {"0": runs["0"], "7": runs["0"]}))
     card = Scorecard.load(tmp_path / "out")
-    assert (card["ssim"].mean, card["topk_dice"].mean) == (pytest.approx(1.0), 1.0)
+    assert card["ssim"].mean == pytest.approx(1.0)
+    assert card["topk_dice"].mean == 1.0
     assert card.settings["notes"]["train_differs"] == 0
 
 

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 import torch
 from rich.console import Console
 from torch import Tensor
@@ -12,18 +13,19 @@ from torch import Tensor
 from gradsculpt.cli.parts import attribution
 from gradsculpt.cli.settings import read_settings
 from gradsculpt.data import Splits, to_float
+from gradsculpt.errors import ArgumentError
 from gradsculpt.models import Classifier
 from gradsculpt.progress import Reporter
 from gradsculpt.studies.experiments import Given
 from gradsculpt.training import TrainSettings, fit
 
 QUIET = Reporter(Console(quiet=True))
-_WORDS = ["--data", "digits", "--image-size", "8", "--model", "lenet", "--softplus", "3", "--threads", "1"]
+_WORDS = ["--data", "digits", "--image-size", "8", "--model", "lenet", "--threads", "1"]
 
 
 def train(folder: Path, *words: str) -> Path:
     """Train a small network on a few digits, and return its run directory."""
-    fit(read_settings([*_WORDS, "--epochs", "1", "--train-count", "200", *words, "--out", str(folder)]), QUIET)
+    fit(read_settings([*_WORDS, "--epochs", "1", "--train-count", "100", *words, "--out", str(folder)]), QUIET)
     return folder
 
 
@@ -51,9 +53,7 @@ def images_of(splits: Splits, names: list[str]) -> tuple[Tensor, Tensor]:
 
 def named_by(wrong: dict[str, Any], make: Callable[..., Any]) -> str:
     """Return the message of the error that wrong settings raise; it has to be one line that begins with the setting."""
-    try:
+    with pytest.raises(ArgumentError) as raised:
         make(**wrong)
-    except ValueError as error:
-        assert "\n" not in str(error)
-        return str(error)
-    raise AssertionError(f"{wrong} was accepted")
+    assert "\n" not in str(raised.value)
+    return str(raised.value)

@@ -74,6 +74,7 @@ class Given:
     def keep(
         self,
         columns: Mapping[Score, Mapping[str, float]],
+        /,
         curves: Mapping[str, Curve] | None = None,
         arrays: "Mapping[str, npt.NDArray[np.generic]] | None" = None,
         **notes: Any,
