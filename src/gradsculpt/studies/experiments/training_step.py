@@ -48,7 +48,8 @@ class TrainingStep:
         self._optimizer.zero_grad(set_to_none=True)
         gc.collect()
         if self._device.type != "cuda":
-            with Peak() as peak:
+            peak = Peak()
+            with peak:
                 self._loss().backward()
             return peak.most
         self._wait()
@@ -56,12 +57,14 @@ class TrainingStep:
         before = torch.cuda.memory_allocated(self._device)
         self._loss().backward()
         self._wait()
-        return torch.cuda.max_memory_allocated(self._device) - before
+        most: int = torch.cuda.max_memory_allocated(self._device)
+        return most - before
 
     def work(self) -> int:
         """Return the floating-point operations of convolutions and matrix products in a step."""
         self._optimizer.zero_grad(set_to_none=True)
-        with Work() as work:
+        work = Work()
+        with work:
             self._loss().backward()
         return work.total
 
@@ -78,9 +81,10 @@ class Peak(TorchDispatchMode):
     """
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self._alive: dict[int, int] = {}
-        self._now = self.most = 0
+        self._now: int = 0
+        self.most: int = 0
 
     def __torch_dispatch__(
         self,
@@ -116,8 +120,8 @@ class Work(TorchDispatchMode):
     """
 
     def __init__(self) -> None:
-        super().__init__()
-        self.total = 0
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.total: int = 0
 
     def __torch_dispatch__(
         self,
