@@ -23,8 +23,9 @@ from gradsculpt.objectives import (
 from gradsculpt.penalties import L1, ElasticNet, Harmonization
 from gradsculpt.perturbations import Iterative
 from gradsculpt.studies.experiments.costs import RECIPES, Costs, recipe_settings
+from gradsculpt.studies.experiments.counting import Peak
 from gradsculpt.studies.experiments.plain import plain, with_stock_layers
-from gradsculpt.studies.experiments.training_step import Peak, TrainingStep
+from gradsculpt.studies.experiments.training_step import TrainingStep
 from tests.studies.experiments.trained import given, named_by
 
 SMALL: dict[str, Any] = {"model": "lenet", "batch_size": 1, "image_size": 8, "rounds": 2, "pairs": 1}
