@@ -118,9 +118,12 @@ def test_a_page_shows_wordnet_numbers_in_words(tmp_path: Path, monkeypatch: pyte
         picture(tmp_path / "photos" / number / "1.png", 1)
     make_run(tmp_path / "run", tmp_path / "photos", ("n01440764", "n02102040"))
     sheets = list[Any]()
-    monkeypatch.setattr(
-        "gradsculpt.report.page.contact_sheet", lambda *given, **rest: sheets.append((given, rest)) or b""
-    )
+
+    def sheet(*given: Any, **rest: Any) -> bytes:
+        sheets.append((given, rest))
+        return b""
+
+    monkeypatch.setattr("gradsculpt.report.page.contact_sheet", sheet)
     words = ["evaluate", str(tmp_path / "run"), "--data", f"folder:{tmp_path / 'photos'}", "--split", "all", *SMALL[2:]]
     assert main([*words, "--html", str(tmp_path / "page.html")]) == 0
     assert sorted(sheets[0][0][2]) == ["English springer", "tench"]
