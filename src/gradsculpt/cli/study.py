@@ -104,7 +104,7 @@ def _run(chosen: Sequence[Study], options: Options, reporter: Reporter, words: S
     finally:
         for study in chosen:
             results = StoredResults(plans[study.name], Store(options["out"].absolute()))
-            if results.rows or not study.rows:
+            if results.rows or not study.run_rows:
                 folder = options["out"] / study.name / study.scale
                 command = f"gradsculpt study run {study.name} --scale {study.scale}"
                 written = pages.write(results, folder, command, reporter.say)
