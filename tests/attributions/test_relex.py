@@ -132,3 +132,13 @@ WRONG += [{"sparsity": float("nan")}]
 def test_bad_settings_are_named(wrong: dict[str, Any]) -> None:
     with pytest.raises(ArgumentError, match=f"^{next(iter(wrong))}="):
         RelEx(**wrong)
+
+
+def test_what_all_logits_have_in_common_does_not_matter() -> None:
+    model, (x, y) = network().eval(), batch(2)
+    expected, last = RelEx(steps=4)(model, x, y), model[-1]
+    assert isinstance(last, nn.Linear)
+    for shift in (-5000.0, 10000.0):
+        with torch.no_grad():
+            last.bias.add_(shift)
+        torch.testing.assert_close(RelEx(steps=4)(model, x, y), expected, rtol=1e-6, atol=1e-8)

@@ -113,7 +113,12 @@ def test_wordnet_numbers_are_shown_in_words_and_kept_where_they_are_read(
         Image.open(place / "one.png").save(folder / "1.png")
     (tmp_path / "run" / "config.yaml").write_text(f"data: folder:{tmp_path / 'set'}\n")
     drawn = list[Any]()
-    monkeypatch.setattr("gradsculpt.visualize.contact_sheet", lambda *sheet, **options: drawn.append(options) or b"")
+
+    def sheet(*given: object, **options: Any) -> bytes:
+        drawn.append(options)
+        return b""
+
+    monkeypatch.setattr("gradsculpt.visualize.contact_sheet", sheet)
     words = [str(tmp_path / "run"), "--target", "English Springer Spaniel", "--out"]
     assert main(["explain", *words, str(tmp_path / "maps"), "--data", f"folder:{tmp_path / 'set'}"]) == 0
     assert {(row["true"], row["target"]) for row in rows(tmp_path / "maps")} == {(each, numbers[2]) for each in numbers}

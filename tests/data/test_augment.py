@@ -130,7 +130,7 @@ def test_black_moves_in_with_maps_and_where_the_image_would_be_reflected(
     assert inside is not None
     torch.testing.assert_close(black.double(), torch.where(inside > 100, reflected, 0).double(), rtol=0, atol=1e-4)
     rows, columns = ((inside[:, 0] > 100).double().amax(dim=d).sum(dim=1) for d in (2, 1))
-    assert (rows.min(), rows.max(), columns.min(), columns.max()) == (12, 16, 9, 12)
+    assert [side.item() for side in (rows.min(), rows.max(), columns.min(), columns.max())] == [12, 16, 9, 12]
     # Where black is, is nothing but a frame: what is shown is a whole rectangle.
     assert torch.equal((inside[:, 0] > 100).sum(dim=(1, 2)).double(), rows * columns)
 
@@ -178,7 +178,7 @@ def test_whole_number_attention_keeps_its_type_when_zoomed() -> None:
 @pytest.mark.parametrize(
     "augment",
     [
-        *(Augment(crop=crop, padding=pad) for crop in (0.0, 0.25, 0.5) for pad in ("reflect", "zeros")),  # type: ignore[arg-type]
+        *(Augment(crop=crop, padding=pad) for crop in (0.0, 0.25, 0.5) for pad in ("reflect", "zeros")),
         *(Augment(crop=crop, zoom=(0.8, 1.2)) for crop in (0.0, 0.25, 0.5)),
         *ALL,
     ],
@@ -284,8 +284,10 @@ def test_resized_crops_are_distributed_as_those_of_torchvision() -> None:
     torch.manual_seed(0)
     get = RandomResizedCrop.get_params
     theirs = torch.tensor([get(coordinates[0], [0.08, 1.0], [3 / 4, 4 / 3]) for _ in range(count)], dtype=torch.float64)
-    for of in (lambda t: t, lambda t: t[:, 2] * t[:, 3] / side**2, lambda t: (t[:, 3] / t[:, 2]).log()):
-        found, expected = of(ours), of(theirs)
+    measured = [
+        torch.cat([t, t[:, 2:3] * t[:, 3:] / side**2, (t[:, 3:] / t[:, 2:3]).log()], dim=1) for t in (ours, theirs)
+    ]
+    for found, expected in zip(*(each.T[..., None] for each in measured), strict=True):
         # Three standard errors of the difference of two means, and as much for the spread.
         assert ((found.mean(0) - expected.mean(0)).abs() < 3 * expected.std(0) * (2 / count) ** 0.5).all()
         torch.testing.assert_close(found.std(0), expected.std(0), rtol=0.06, atol=0)

@@ -143,11 +143,11 @@ def test_swapped_images(load: "partial[Splits]", name: str, options: dict[str, i
     assert after_it.val.names == plain.val.names
     everything: dict[str, tuple[ImageSet, int]]
     everything = {n: (p, i) for p in (plain.train, plain.test) for i, n in enumerate(p.names)}
-    for before, after, other in ((plain.train, after_it.train, plain.test), (plain.test, after_it.test, plain.train)):
+    for before, after, rest in ((plain.train, after_it.train, plain.test), (plain.test, after_it.test, plain.train)):
         assert len(after) == len(before)
         moved = [i for i in range(len(after)) if after.names[i] != before.names[i]]
         assert len(moved) == 30
-        assert {after.names[i] for i in moved} < set(other.names)
+        assert {after.names[i] for i in moved} < set(rest.names)
         rows = np.arange(len(after))
         for images in (after.images[rows], after.images[:], [after.images[i] for i in rows]):
             for i in rows:

@@ -93,3 +93,46 @@ def test_what_is_no_claim_is_refused(claim: dict[str, object]) -> None:
     """Rather than counted as one that holds."""
     with pytest.raises(ArgumentError):
         judged(claim, Given("higher", LEVELS), ROWS)
+
+
+class TwoScores(Given):
+    """Another score beside the first, the same for every image."""
+
+    def __init__(self, levels: Mapping[str, float], accuracy: Mapping[str, float]) -> None:
+        super().__init__("higher", levels)
+        self._accuracy = accuracy
+
+    def entries(self, row: str, score: str) -> list[Entry]:
+        if score != "scores.accuracy":
+            return super().entries(row, score)
+        told = Score("accuracy", 0.0, 1.0, "higher")
+        return [Entry("g", told, self._accuracy[row], self._accuracy[row], self._accuracy[row], 20)]
+
+    def values(self, row: str, score: str) -> list[dict[str, float]]:
+        return [{"0": self._accuracy[row]}] if score == "scores.accuracy" else super().values(row, score)
+
+
+@pytest.mark.parametrize(
+    ("best", "accuracy", "verdict"),
+    [
+        ("middle", {"low": 0.9, "middle": 0.89, "high": 0.8}, "yes"),  # high is better, and not allowed
+        ("middle", {"low": 0.9, "middle": 0.89, "high": 0.89}, "no"),
+        ("high", {"low": 0.9, "middle": 0.89, "high": 0.89}, "yes"),
+        ("high", {"low": 0.9, "middle": 0.89, "high": 0.88}, "no"),  # not allowed itself
+    ],
+)
+def test_the_best_of_those_that_are_allowed(best: str, accuracy: dict[str, float], verdict: str) -> None:
+    """The choice by a rule: the best of one score among the rows that are near one of them in another."""
+    among = {"score": "scores.accuracy", "within": 0.01, "of": "low"}
+    claim = {"says": "chosen", "score": "scores.gini", "best": best, "among": among}
+    assert judged(claim, TwoScores(LEVELS, accuracy), ROWS).verdict == verdict
+
+
+@pytest.mark.parametrize("among", ["low", {}, {"score": "scores.accuracy", "of": "low"}])
+def test_a_restriction_that_says_nothing_is_refused(among: object) -> None:
+    claim = {"says": "chosen", "score": "scores.gini", "best": "high", "among": among}
+    with pytest.raises(ArgumentError, match="among is"):
+        judged(claim, Given("higher", LEVELS), ROWS)
+    missing = {"score": "scores.accuracy", "within": 0.01, "of": "nobody"}
+    with pytest.raises(ArgumentError, match="no row 'nobody'"):
+        judged({**claim, "among": missing}, Given("higher", LEVELS), ROWS)

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from gradsculpt.cli.performing import command_of
-from gradsculpt.cli.study import Spelling
+from gradsculpt.cli.tasks import Spelling
 from gradsculpt.errors import ArgumentError
 from gradsculpt.studies import study as studies
 from gradsculpt.studies.engine.job import Job, Machine
@@ -117,3 +117,15 @@ def test_a_row_that_is_not_run_at_a_scale_has_no_task(tmp_path: Path) -> None:
     made = planned(tmp_path, only=["smooth"])
     assert [row for _, row, _ in made.measurements] == ["smooth"]
     assert list(made.study.rows) == ["plain", "smooth"]
+
+
+def test_an_experiment_without_networks_is_one_task_or_one_for_each_row_that_sets_something(tmp_path: Path) -> None:
+    measure = {"plane": {"toy": {"steps": 9}}}
+    alone = {"networks": {}, "measure": measure, "table": {}, "scales": {}}
+    made = planned(tmp_path, **alone, rows={})
+    assert list(made.measurements) == [("plane", None, None)]
+    rows = {"a": {"plane": {"softplus": None}}, "b": {"plane": {"l2": 0.1}}, "c": {}}
+    made = planned(tmp_path, **alone, rows=rows, only=["a", "c"])
+    assert list(made.measurements) == [("plane", "a", None)]
+    assert next(iter(made.measurements.values())).settings == {"steps": 9, "softplus": None}
+    assert not made.trainings

@@ -21,6 +21,7 @@ _EXTRAS = {
     "timm": ("timm", "networks timm:NAME", "gradsculpt[timm]"),
     "tensorboard": ("tensorboard", "train --tensorboard", "gradsculpt[tensorboard]"),
     "pandas": ("pandas", "Scorecard.to_pandas()", "gradsculpt[pandas]"),
+    "optuna": ("optuna", "sweep --search", "gradsculpt[sweep]"),
     "efficientnet_lite_pytorch": (
         "efficientnet-lite-pytorch",
         "pretrained:efficientnet-lite0",

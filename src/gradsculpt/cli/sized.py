@@ -28,17 +28,24 @@ def attack_for(text: str, classifier: "Classifier") -> "Attack":
 
     Raises: ArgumentError if there is no such attack, or the text tells no eps, or none from 0 to 255.
     """
+    levels = levels_of(text)
+    name, arguments = taken_apart(text)
+    rest = ",".join(value if key is None else f"{key}={value}" for key, value in arguments if key != "eps")
+    attack = attack_of(f"{name}:{rest}" if rest else name, steps=None, bounds=bounds_of(classifier))
+    return sized(attack, levels, classifier, len(classifier.space.mean) * classifier.image_size**2)
+
+
+def levels_of(text: str) -> float:
+    """Return the eps that the text of an attack tells; raise `ArgumentError` if it tells none from 0 to 255."""
     name, arguments = taken_apart(text)
     told = [value for key, value in arguments if key == "eps"]
-    rest = ",".join(value if key is None else f"{key}={value}" for key, value in arguments if key != "eps")
     levels = -1.0
     with suppress(ValueError):
         levels = float(told[0]) if len(told) == 1 else levels
     if not 0 <= levels <= LEVELS:
         fact = f"has eps={told[0]}" if told else "does not say how far images may be moved"
         raise ArgumentError(f"the attack {text} {fact}; write {name}:eps=4, in 8-bit levels from 0 to {LEVELS}.")
-    attack = attack_of(f"{name}:{rest}" if rest else name, steps=None, bounds=bounds_of(classifier))
-    return sized(attack, levels, classifier, len(classifier.space.mean) * classifier.image_size**2)
+    return levels
 
 
 def sized(attack: "Attack", levels: float, classifier: "Classifier", entries: int) -> "Attack":

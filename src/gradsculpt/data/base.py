@@ -206,11 +206,11 @@ class _Joined:
     """Two arrays one after the other, read only when indexed by numbers of rows."""
 
     def __init__(self, first: Any, second: Any) -> None:
-        self._parts = first, second
-        self.shape, self.dtype = (len(first) + len(second), *first.shape[1:]), first.dtype
+        self._parts, self._length = (first, second), len(first) + len(second)
+        self.shape, self.dtype = (self._length, *first.shape[1:]), first.dtype
 
     def __len__(self) -> int:
-        return self.shape[0]
+        return self._length
 
     def __getitem__(self, key: int | npt.NDArray[np.int64]) -> Any:
         first, second = self._parts

@@ -79,7 +79,7 @@ def figure_of(name: str, content: Mapping[str, Any]) -> Figure:
 
 def _page(results: StoredResults, drawn: Mapping[str, Path], claims: list[Tested], command: str) -> str:
     study = results.plan.study
-    parts = [f"# {study.title}", f"{study.source}, at scale {study.scale}."]
+    parts = [f"# {study.title}", study.source + (f", at scale {study.scale}." if study.scale else ".")]
     if question := study.content.get("question"):
         parts.append(str(question))
     if study.columns:

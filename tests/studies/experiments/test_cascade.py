@@ -30,7 +30,7 @@ def test_scores_curves_and_pictures_are_those_of_the_cascade(
     x = classifier.space.normalize(images01)
     cascade = randomization(classifier.network, SmoothGrad(2), x, asked, 3, k=0.3, keep=3)
     assert list(found) == notes["images"]
-    assert len(set(notes["images"])) == 9
+    assert len(set(notes["images"])) == len(set(y.tolist())) == 9
     for name in ("ssim", "spearman", "topk_intersection", "blank"):
         expected = cascade[name].mean(dim=0)
         torch.testing.assert_close(torch.tensor([found[i][name] for i in found]), expected, rtol=1e-4, atol=1e-5)
@@ -63,6 +63,8 @@ def test_the_output_comes_first_and_a_network_is_no_better_than_its_weights(
     assert named.index(stages[0]) > named.index(stages[1])
     assert card["ssim"].mean < 0.9
     assert card["ssim"].images == len(each.data().test)
+    Cascade(images=20, stages=2, rows=5).run(each)
+    assert len(set(Scorecard.load(tmp_path / "out").settings["notes"]["rows"])) == 5
 
 
 def test_settings() -> None:

@@ -20,7 +20,7 @@ SCORES = {score.name: score for score in (GINI, SPOTS, SHARE)}
 
 @dataclass
 class StandIn:
-    """What a figure is drawn from: values of the measure `scores` by row, cards by measure and row, arrays and notes."""
+    """What a figure is drawn from: values of the measure `scores` by row, curves, arrays and notes."""
 
     values: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     curves: Mapping[tuple[str | None, str], Sequence[Mapping[str, Curve]]] = field(default_factory=dict)

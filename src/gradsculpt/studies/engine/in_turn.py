@@ -1,10 +1,13 @@
 """One job after the other, in this process."""
 
+import platform
 from collections.abc import Sequence
 
 from gradsculpt.errors import GradsculptError
 from gradsculpt.progress import Reporter
 from gradsculpt.studies.engine.job import Ended, Job, Perform
+from gradsculpt.studies.engine.store import BusyError
+from gradsculpt.studies.engine.versions import version
 
 
 class InTurn:
@@ -36,10 +39,17 @@ class InTurn:
 
 
 def ended(job: Job, perform: Perform, reporter: Reporter) -> Ended:
-    """Do a job and return how it ended; what stops the process is raised."""
-    from gradsculpt.studies.engine.store import BusyError
+    """Do a job and return how it ended; what stops the process is raised.
 
+    A process whose code is not that of whoever made the job does not do it, as its result would count as another's.
+    """
     try:
+        if job.version is not None and (here := version(job.code)) != job.version:
+            return Ended(
+                job.key,
+                f"the code that does it is of version {here} on {platform.node()}, and {job.version} was asked for, so "
+                "that its result would be another's; call the command again, and install the same code on all machines",
+            )
         perform(job, reporter)
     except BusyError as error:
         return Ended(job.key, str(error), busy=True)

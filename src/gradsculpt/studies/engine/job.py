@@ -32,7 +32,7 @@ class Machine:
 
 @dataclass(frozen=True)
 class Job:
-    """A task as plain data, with the networks that it is given by their keys."""
+    """A task as plain data, with the networks that it is given by their keys, and the version of its code."""
 
     key: str
     kind: str
@@ -43,14 +43,27 @@ class Job:
     networks: Mapping[str, str]
     seed: int
     machine: Machine
+    code: tuple[str, ...] = ()
+    version: str | None = None
 
     @classmethod
     def of(cls, task: Task, machine: Machine) -> "Job":
         """Return the job of a task on a machine."""
         networks = {name: each.key for name, each in task.networks.items()}
         seed = task.settings.get("seed", 0)
+        code = tuple(task.code)
         return cls(
-            task.key, task.kind, task.name, task.settings, tuple(task.words), task.data, networks, int(seed), machine
+            task.key,
+            task.kind,
+            task.name,
+            task.settings,
+            tuple(task.words),
+            task.data,
+            networks,
+            int(seed),
+            machine,
+            code,
+            task.version,
         )
 
     def text(self) -> str:
@@ -63,8 +76,8 @@ class Job:
         content = json.loads(text)
         machine = content.pop("machine")
         needs = Needs(**machine.pop("needs"))
-        words = tuple(content.pop("words"))
-        return cls(**content, words=words, machine=Machine(**machine, needs=needs))
+        words, code = (tuple(content.pop(name)) for name in ("words", "code"))
+        return cls(**content, words=words, code=code, machine=Machine(**machine, needs=needs))
 
 
 @dataclass(frozen=True)

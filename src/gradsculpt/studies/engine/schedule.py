@@ -2,32 +2,15 @@
 
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
 
 from gradsculpt.progress import Reporter
 from gradsculpt.studies.engine.job import Ended, Executor, Job
+from gradsculpt.studies.engine.status import Progress, Status, spoken, told_of, watched
 from gradsculpt.studies.engine.store import Store
 from gradsculpt.studies.engine.task import Task
 from gradsculpt.wording import counted
 
 _MOMENT = 1.0  # seconds between two looks at what others are doing
-
-
-@dataclass
-class Progress:
-    """How far tasks are, by key.
-
-    Args:
-        done: Those that are done, with the seconds that each took, 0 where it had been done before.
-        failed: Those that failed, with why; and those that could not begin, as one that they need failed.
-        running: Those that are being done, with when they began.
-        elsewhere: Those that another process is doing.
-    """
-
-    done: dict[str, float] = field(default_factory=dict)
-    failed: dict[str, str] = field(default_factory=dict)
-    running: dict[str, float] = field(default_factory=dict)
-    elsewhere: set[str] = field(default_factory=set)
 
 
 def perform_all(
@@ -56,35 +39,42 @@ def perform_all(
         del waiting[key]
     if progress.done:
         reporter.say(f"{counted(len(progress.done), 'tasks')} of {len(tasks)} were done before")
-    try:
-        while waiting or progress.running:
-            _drop(waiting, progress, tasks, reporter)
-            for task in _ready(waiting, progress):
-                if not executor.free():
-                    break
-                key = task.key
-                if store.done(key) is not None:  # by another process meanwhile
-                    progress.done[key] = 0.0
-                    progress.elsewhere.discard(key)
-                    del waiting[key]
-                    continue
-                if (by := store.writer(key)) is not None:
-                    if key not in progress.elsewhere:
-                        progress.elsewhere.add(key)
-                        reporter.say(f"{_told(task)}: {by} is doing it")
-                    continue
-                progress.elsewhere.discard(key)
-                del waiting[key]
-                progress.running[key] = time.monotonic()
-                reporter.say(f"{_told(task)}: begun")
-                executor.submit(job_of(task))
-            for each in executor.wait(_MOMENT):
-                _end(each, tasks, waiting, progress, tries, retries, reporter)
-            if not progress.running and progress.elsewhere:
-                time.sleep(_MOMENT)
-    finally:
-        executor.close()
+    with watched(Status(tasks, progress, store, time.monotonic()), reporter):
+        try:
+            while waiting or progress.running:
+                _drop(waiting, progress, tasks, reporter)
+                for task in _ready(waiting, progress):
+                    if not executor.free():
+                        break
+                    if _is_open(task, waiting, progress, store, reporter):
+                        progress.running[task.key] = time.monotonic()
+                        reporter.say(f"{told_of(task)}: begun")
+                        executor.submit(job_of(task))
+                for each in executor.wait(_MOMENT):
+                    _end(each, tasks, waiting, progress, tries, retries, reporter)
+                if not progress.running and progress.elsewhere:
+                    time.sleep(_MOMENT)
+        finally:
+            executor.close()
     return progress
+
+
+def _is_open(task: Task, waiting: dict[str, Task], progress: Progress, store: Store, reporter: Reporter) -> bool:
+    """Tell whether a task is to be done now, and by us, for which it is taken from those that wait."""
+    key = task.key
+    if store.done(key) is not None:  # by another process meanwhile
+        progress.done[key] = 0.0
+        progress.elsewhere.discard(key)
+        del waiting[key]
+        return False
+    if (by := store.writer(key)) is not None:
+        if key not in progress.elsewhere:
+            progress.elsewhere.add(key)
+            reporter.say(f"{told_of(task)}: {by} is doing it")
+        return False
+    progress.elsewhere.discard(key)
+    del waiting[key]
+    return True
 
 
 def _ready(waiting: Mapping[str, Task], progress: Progress) -> Iterator[Task]:
@@ -98,7 +88,7 @@ def _drop(waiting: dict[str, Task], progress: Progress, tasks: Mapping[str, Task
     for key, task in list(waiting.items()):
         if broken := [each for each in task.networks.values() if each.key in progress.failed]:
             progress.failed[key] = f"it needs {broken[0].name}, which failed"
-            reporter.say(f"{_told(task)}: left out, as {progress.failed[key]}")
+            reporter.say(f"{told_of(task)}: left out, as {progress.failed[key]}")
             del waiting[key]
 
 
@@ -120,15 +110,11 @@ def _end(
     if ended.lost and tries[key] < retries:
         tries[key] += 1
         waiting[key] = tasks[key]
-        reporter.say(f"{_told(tasks[key])}: {ended.error}; tried again, {tries[key]} of {retries} times")
+        reporter.say(f"{told_of(tasks[key])}: {ended.error}; tried again, {tries[key]} of {retries} times")
     elif ended.error is not None:
         progress.failed[key] = ended.error
-        reporter.say(f"{_told(tasks[key])}: failed, {ended.error}")
+        reporter.say(f"{told_of(tasks[key])}: failed, {ended.error}")
     else:
         progress.done[key] = seconds
         of = f"{len(progress.done)} of {len(tasks)}"
-        reporter.say(f"{_told(tasks[key])}: done in {seconds:.1f} s ({of})")
-
-
-def _told(task: Task) -> str:
-    return f"{task.kind.rpartition('.')[2].lower()} {task.name}"
+        reporter.say(f"{told_of(tasks[key])}: done in {spoken(seconds)} ({of})")

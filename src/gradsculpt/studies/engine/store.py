@@ -3,8 +3,9 @@
 import json
 import platform
 import sys
+import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,11 +21,13 @@ TASKS, CACHE, RUN = "tasks", "cache", "run"
 
 LOG = "log.txt"
 
-_DONE, _FAILED, _TOLD, _SPENT = "done.json", "failed.json", "task.json", "spent.json"
+_DONE, _FAILED, _TOLD = "done.json", "failed.json", "task.json"
+_SPENT = "seconds_spent"
+_BEAT = 20.0  # seconds between two notes of the time that was spent, of which a killed process loses the last
 
 
 class BusyError(RunError):
-    """Another process is doing the task."""
+    """Another process is doing the task, or has just done it."""
 
 
 @dataclass(frozen=True)
@@ -57,17 +60,23 @@ class Store:
 
     def writer(self, key: str) -> str | None:
         """Return who works on a task at the moment, in words; None if nobody does."""
-        return writer(self.folder(key))
+        told = writer(self.folder(key))
+        if told is not None:
+            # It may have been killed, on another machine, or its number may be another process's by now: whoever is
+            # alive has the lock.
+            with suppress(RunError), locked(self.folder(key), "study", lambda line: None, LOCK):
+                return None
+        return told
 
     @contextmanager
     def work(self, key: str, told: Mapping[str, Any]) -> Iterator[Path]:
         """Yield the folder of a task to work in, which nobody else works in; it is done when the block ends.
 
-        What an earlier, interrupted try left there is there still. If the block fails, why is noted. `told` is what the
-        task is, for whoever looks into the folder.
+        What an earlier, interrupted try left there is there still, and the time that it took counts. If the block fails,
+        why is noted. `told` is what the task is, for whoever looks into the folder.
 
         Raises:
-            BusyError: If another process works on it.
+            BusyError: If another process works on it, or has done it meanwhile.
             RunError: If the folder cannot be written to.
         """
         folder = self.folder(key)
@@ -76,33 +85,69 @@ class Store:
                 stack.enter_context(locked(folder, "study", lambda line: None, LOCK))
             except RunError as error:
                 raise BusyError(str(error)) if writer(folder) else error from error
-            for name in (_DONE, _FAILED, _TOLD, _SPENT):
+            if self.done(key) is not None:
+                raise BusyError(f"{folder} was done by another process meanwhile; read it there.")
+            for name in (_DONE, _FAILED, _TOLD):
                 sweep(folder / name)
-            _write(folder / _TOLD, {"key": key, **told})
-            started, before = time.monotonic(), (_read(folder / _SPENT) or {}).get("seconds", 0.0)
+            before = float((_read(folder / _TOLD) or {}).get(_SPENT, 0.0))
+            with suppress(OSError):
+                (folder / _FAILED).unlink(missing_ok=True)
             try:
-                yield folder
-            except BaseException as error:
+                with _timed(folder / _TOLD, {"key": key, **told}, before) as spent:
+                    yield folder
+            except Exception as error:
                 with suppress(RunError):
-                    _write(folder / _SPENT, {"seconds": before + time.monotonic() - started})
-                    if isinstance(error, Exception):
-                        _write(folder / _FAILED, {"error": str(error) or type(error).__name__})
+                    _write(folder / _FAILED, {"error": str(error) or type(error).__name__})
                 raise
-            seconds = before + time.monotonic() - started
-            _write(folder / _DONE, {"key": key, "seconds": round(seconds, 2), "machine": _machine()})
-            for name in (_FAILED, _SPENT):
-                (folder / name).unlink(missing_ok=True)
+            _write(folder / _DONE, {"key": key, "seconds": round(spent(), 2), "machine": _machine()})
+
+
+@contextmanager
+def _timed(path: Path, told: Mapping[str, Any], before: float) -> Iterator[Callable[[], float]]:
+    """Keep a file that tells of a task and of the time that it took so far; yield a function that returns this time."""
+    started, ended = time.monotonic(), threading.Event()
+
+    def spent() -> float:
+        return before + time.monotonic() - started
+
+    def note() -> None:
+        _write(path, {**told, _SPENT: round(spent(), 2)})
+
+    def beat() -> None:
+        while not ended.wait(_BEAT):
+            with suppress(RunError):
+                note()
+
+    note()
+    thread = threading.Thread(target=beat, daemon=True)
+    thread.start()
+    try:
+        yield spent
+    finally:
+        ended.set()
+        thread.join()
+        with suppress(RunError):
+            note()
 
 
 def _machine() -> dict[str, Any]:
     """Return the kind of machine that this is, and the versions that results may depend on."""
-    from importlib.metadata import version
-
     gpu = None
     if (torch := sys.modules.get("torch")) is not None and torch.cuda.is_available():
         gpu = torch.cuda.get_device_name()
     kind = {"processor": platform.processor() or platform.machine(), "threads": cores().threads, "gpu": gpu}
-    return {**kind, "python": platform.python_version(), "torch": version("torch"), "gradsculpt": version("gradsculpt")}
+    packages = {name: _version(name) for name in ("torch", "gradsculpt")}
+    return {**kind, "python": platform.python_version(), **packages}
+
+
+def _version(package: str) -> str | None:
+    """Return the version of a package; None if it was not installed, as where a cluster sends it along."""
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
 
 
 def _read(path: Path) -> dict[str, Any] | None:

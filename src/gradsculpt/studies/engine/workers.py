@@ -49,6 +49,9 @@ class Workers:
 
     def submit(self, job: Job) -> None:
         """Hand a job to a worker that has nothing to do."""
+        for dead in [each for each in self._workers if each.job is None and each.process.poll() is not None]:
+            self._bury(dead)
+            self._workers.remove(dead)
         worker = next((each for each in self._workers if each.job is None), None) or self._start()
         worker.job = job
         if job.machine.minutes is not None:
@@ -83,7 +86,7 @@ class Workers:
         path = os.pathsep.join(dict.fromkeys(place for place in sys.path if place))
         environment = {**os.environ, "OMP_NUM_THREADS": str(self._threads), "PYTHONPATH": path}
         process = subprocess.Popen(
-            [sys.executable, "-m", self._module],
+            [sys.executable, "-P", "-m", self._module],  # a module in the current folder is nobody's own
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,

@@ -14,6 +14,7 @@ from gradsculpt.studies.experiments.maps import AttackedMaps, Maps
 from gradsculpt.studies.experiments.stability import Stability
 from gradsculpt.studies.experiments.steadiness import Steadiness
 from gradsculpt.studies.experiments.toy import Toy
+from gradsculpt.studies.experiments.upper_bounds import UpperBounds
 
 EXPERIMENTS: tuple[type[Experiment], ...] = (
     AopcDrop,
@@ -30,7 +31,9 @@ EXPERIMENTS: tuple[type[Experiment], ...] = (
     Stability,
     Steadiness,
     Toy,
+    UpperBounds,
 )
 
 __all__ = ["EXPERIMENTS", "AopcDrop", "AttackedMaps", "Cascade", "Costs", "DiffRoar", "Duality", "Experiment"]
-__all__ += ["Features", "FirstOrder", "Given", "Insertions", "MapLength", "Maps", "Stability", "Steadiness", "Toy"]
+__all__ += ["Features", "FirstOrder", "Given", "Insertions", "MapLength", "Maps", "Stability", "Steadiness"]
+__all__ += ["Toy", "UpperBounds"]

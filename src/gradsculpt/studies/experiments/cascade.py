@@ -13,6 +13,7 @@ from gradsculpt.evaluation import SANITY_SCORES, Curve, Randomization, randomiza
 from gradsculpt.evaluation.results import entry
 from gradsculpt.metrics import Score
 from gradsculpt.studies.experiments.base import Experiment, Given, Takes
+from gradsculpt.studies.experiments.chosen import drawn
 from gradsculpt.visualize import colour, plain
 from gradsculpt.visualize.cascade import spaced
 
@@ -33,12 +34,12 @@ class Cascade(Experiment):
     S, 3]: the image, its map, and its map at stages from the output to the input, each coloured by its own scale.
 
     Args:
-        images: How many test images are looked at, at most, drawn at random.
+        images: How many test images are looked at, at most: each class has as many, up to one.
         method: The attribution, as a text.
         target: The class whose maps are read: the true one, or the one that the network predicts before.
         stages: Into how many stages modules are merged; None takes each by itself.
         k: Share of the non-zero pixels that are the top.
-        rows: How many of them are shown.
+        rows: How many of them are shown, of as many classes as there are.
         columns: How many stages are shown, at most, evenly spaced, the last among them.
         batch_size: Images a pass.
 
@@ -69,8 +70,7 @@ class Cascade(Experiment):
     def run(self, given: Given) -> None:
         """Draw weights anew, and keep what becomes of the maps."""
         classifier, tested = given.classifier(), given.data().test
-        chosen = np.random.default_rng([given.seed, 0, 6]).permutation(len(tested))[: self.images]
-        tested = tested.subset(chosen.astype(np.int64))
+        tested = tested.subset(self._chosen(tested.labels, given.seed))
         pixels = torch.from_numpy(np.asarray(tested.images[:])).permute(0, 3, 1, 2)
         images01 = to_float(pixels.to(classifier.device))
         with given.reporter.work("weights drawn anew", self.stages, "stages") as tell:
@@ -99,12 +99,22 @@ class Cascade(Experiment):
             images=list(tested.names),
         )
 
+    def _chosen(self, labels: "npt.NDArray[np.int64]", seed: int) -> "npt.NDArray[np.int64]":
+        """Return which images are looked at, those that are shown in front."""
+        several, few = (drawn(labels, min(count, len(labels)), seed) for count in (self.images, self.rows))
+        return np.array(list(dict.fromkeys([*few, *several]))[: self.images], dtype=np.int64)
+
 
 def _curve(score: Score, result: Randomization, seed: int) -> Curve:
     """Return means over the images at each stage, with their bootstrap intervals."""
     scale = 100 if score.unit == "fraction" else 1
     entries = [entry("experiment", score, scale * values, seed) for values in result[score.name]]
-    titles = {"ssim": "SSIM", "spearman": "Rank correlation", "topk_intersection": "Top pixels kept", "blank": "Blank"}
+    titles = {
+        "ssim": "SSIM",
+        "spearman": "Rank correlation",
+        "topk_intersection": "Top pixels kept",
+        "blank": "Blank pixels",
+    }
     mean, low, high = (tuple(getattr(each, end) for each in entries) for end in ("mean", "low", "high"))
     label = f"{titles[score.name]} (%)" if scale != 1 else f"{titles[score.name]} with the trained map"
     caption = "A curve that falls is better: a map that stays while what was learnt is taken away does not show it."

@@ -66,7 +66,8 @@ class Features(Experiment):
             probabilities = classifier.probabilities(images)
             arrays[f"pictures {i}"] = np.stack(plain(images))
             captions.append([f"{float(row[place]):.0%}" for row, place in zip(probabilities, places, strict=True)])
-        given.keep({}, arrays=arrays, rows=list(given.runs), columns=names, captions=captions)
+        note = f"The image that raises the {ascent.output} of a class; under it the probability of the class."
+        given.keep({}, arrays=arrays, rows=list(given.runs), columns=names, captions=captions, note=note)
 
     def _ascent(self, seed: int) -> Ascent:
         known = Ascent.__dataclass_fields__

@@ -79,7 +79,7 @@ class Insertions(OnImages):
                 for batch in few(many.images01):
                     for kind, trace in self._curves(given, network, classifier, many, batch).items():
                         traces.setdefault(kind, []).append(trace)
-                    tell(min(batch.stop, len(many.names)))
+                    tell(min(batch.stop, len(many.names)), len(many.names))
             for kind, parts in traces.items():
                 curves[f"{network} ({kind})"] = self._curve(kind, torch.cat(parts), given.seed)
             for kind, images in self._pictures(given, network, classifier, shown).items():
@@ -88,9 +88,11 @@ class Insertions(OnImages):
                     pictures[n, network, after] = np.stack([shown.pixels[n], *(each[n] for each in images)])
         order = sorted(pictures, key=lambda key: key[0])  # an image's rows together, of the networks in their order
         headings = ["image", *(f"{100 * share:g}% of the pixels" for share in self.shares)]
-        rows = [f"{names[n]}\n{network}{after}" for n, network, after in order]
+        rows = [f"{shown.classes[int(shown.labels[n])]}\n{network}{after}" for n, network, after in order]
         arrays = {f"pictures {i}": pictures[key] for i, key in enumerate(order)}
-        given.keep({}, curves, arrays, rows=rows, columns=headings, method=self.method)
+        note = f"The first pixels in the order of maps: {self.method}."
+        note += "" if self.attack is None else f" Attacked: in the order of maps of images under {self.attack}."
+        given.keep({}, curves, arrays, note=note, rows=rows, columns=headings, images=list(names), method=self.method)
 
     def _maps(
         self, given: Given, network: str, classifier: "Classifier", view: "View", rows: slice

@@ -35,7 +35,7 @@ class Maps(OnImages):
     them; and as notes what was shown, and what each network says of it.
 
     Args:
-        methods: Attributions as texts.
+        methods: Attributions as texts, or by the names that they shall have in the figure.
         signed: Keep sums of channels with their signs, in place of sums of magnitudes.
 
     The other arguments are those of `OnImages`.
@@ -43,30 +43,31 @@ class Maps(OnImages):
     Source: Gong et al., CVPR 2024, Fig. 2, 4, 7, 8, 10, 12 to 14; the gallery of MoreauGrad (Zhang and Farnia, 2023).
     """
 
-    methods: tuple[str, ...] = ("gradient",)
+    methods: tuple[str, ...] | Mapping[str, str] = ("gradient",)
     signed: bool = False
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        some("methods", self.methods)
+        named(self.methods)
 
     def parts(self) -> Mapping[str, Sequence[str]]:
         """Return the methods."""
-        return {"Attribution": self.methods}
+        return {"Attribution": tuple(named(self.methods).values())}
 
     def run(self, given: Given) -> None:
         """Keep the maps."""
         arrays, notes = dict[str, Any](), dict[str, Any]()
-        kept: dict[str, Any] = {"methods": list(self.methods), "signed": self.signed, "networks": notes}
-        with given.reporter.work("maps", len(given.runs) * len(self.methods), "maps of all images") as tell:
+        kept: dict[str, Any] = {"methods": list(named(self.methods)), "signed": self.signed, "networks": notes}
+        total = len(given.runs) * len(self.methods)
+        with given.reporter.work("maps", total, "maps of all images") as tell:
             for i, (name, classifier, view) in enumerate(self.views(given)):
                 arrays, kept = view.arrays() | arrays, view.notes() | kept
                 notes[name] = said(classifier, view)
                 maps = []
-                for method in self.methods:
+                for method in named(self.methods).values():
                     attribute = given.attribution(method, classifier)
                     maps.append(self._maps(f"{method} cannot explain {name}", attribute, classifier, view))
-                    tell(i * len(self.methods) + len(maps))
+                    tell(i * len(self.methods) + len(maps), total)
                 arrays[f"maps {i}"] = np.stack(maps)
         given.keep({}, arrays=arrays, **kept)
 
@@ -90,7 +91,7 @@ class AttackedMaps(OnImages):
     `topk`, the share that is kept of the largest pixels.
 
     Args:
-        methods: Attributions as texts.
+        methods: Attributions as texts, or by the names that they shall have in the figure.
         attack: An attack as a text, its eps in 8-bit levels: targeted:eps=4, or topk:eps=2,steps=50.
         k: Share of the non-zero pixels that are the largest.
 
@@ -99,30 +100,31 @@ class AttackedMaps(OnImages):
     Source: Gong et al., CVPR 2024, Fig. 16; Joo et al., AAAI 2023, Fig. 3(a).
     """
 
-    methods: tuple[str, ...] = ("gradient",)
+    methods: tuple[str, ...] | Mapping[str, str] = ("gradient",)
     attack: str = "targeted:eps=4"
     k: float = 0.4
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        some("methods", self.methods)
+        named(self.methods)
         checks.share("k", self.k)
 
     def parts(self) -> Mapping[str, Sequence[str]]:
         """Return the methods and the attack."""
-        return {"Attribution": self.methods, "Attack": (self.attack,)}
+        return {"Attribution": tuple(named(self.methods).values()), "Attack": (self.attack,)}
 
     def run(self, given: Given) -> None:
         """Attack, and keep the maps."""
         arrays, notes = dict[str, Any](), dict[str, Any]()
-        kept: dict[str, Any] = {"methods": list(self.methods), "signed": False, "attack": self.attack, "k": self.k}
-        kept["networks"] = notes
-        with given.reporter.work("attacked maps", len(given.runs) * len(self.methods), "maps of all images") as tell:
+        kept: dict[str, Any] = {"methods": list(named(self.methods)), "networks": notes, "signed": False}
+        kept |= {"attack": self.attack, "k": self.k}
+        total = len(given.runs) * len(self.methods)
+        with given.reporter.work("attacked maps", total, "maps of all images") as tell:
             for i, (name, classifier, view) in enumerate(self.views(given)):
                 arrays, kept = view.arrays() | arrays, view.notes() | kept
                 notes[name], attack = said(classifier, view), given.attack(self.attack, classifier)
                 results: dict[str, list[Any]] = {key: [] for key in ("maps", "attacked", "changed")}
-                for method in self.methods:
+                for method in named(self.methods).values():
                     fact = f"the maps of {name} by {method} cannot be attacked"
                     attribute = given.attribution(method, classifier)
                     parts, alike = self._attacked(fact, attribute, attack, classifier, view)
@@ -130,7 +132,7 @@ class AttackedMaps(OnImages):
                         results[key].append(value)
                     for key, values in alike.items():
                         notes[name].setdefault(key, []).append(values)
-                    tell(i * len(self.methods) + len(results["maps"]))
+                    tell(i * len(self.methods) + len(results["maps"]), total)
                 arrays |= {f"{key} {i}": np.stack(values) for key, values in results.items()}
         given.keep({}, arrays=arrays, **kept)
 
@@ -154,10 +156,24 @@ class AttackedMaps(OnImages):
         return {key: np.concatenate(parts) for key, parts in arrays.items()}, alike
 
 
-def some(name: str, texts: Sequence[str]) -> None:
-    """Raise `ArgumentError` if there are no texts."""
-    if not texts:
-        raise ArgumentError(f"{name} names none, so nothing can be shown; pass one at least, such as gradient.")
+def named(methods: Sequence[str] | Mapping[str, str]) -> dict[str, str]:
+    """Return attributions as texts by the names that they shall have, which are the texts if there are no others.
+
+    Raises: ArgumentError if there are none, one stands there twice, or a text is none.
+
+    Example:
+        >>> named(("gradient",)), named({"ours": "moreaugrad"})
+        ({'gradient': 'gradient'}, {'ours': 'moreaugrad'})
+    """
+    by_name = dict(methods) if isinstance(methods, Mapping) else {text: text for text in methods}
+    if not by_name:
+        raise ArgumentError("methods names none, so nothing can be shown; pass one at least, such as gradient.")
+    if len(by_name) < len(methods):
+        raise ArgumentError(f"methods={checks.told(methods)} names one twice; leave it out, or give it another name.")
+    for name, text in by_name.items():
+        if not isinstance(text, str):
+            raise ArgumentError(f"methods has {name}={checks.told(text)}; pass an attribution as a text for each name.")
+    return by_name
 
 
 def picture(maps: "Tensor", *, signed: bool = False) -> "npt.NDArray[np.float16]":

@@ -94,7 +94,7 @@ class Stability(Experiment):
                 x = classifier.space.normalize(to_float(batch.images.to(classifier.device)))
                 classes = batch.labels.to(x.device) if self.target == "true" else None
                 maps.append(attribute(classifier.network, x, classes).detach().float().cpu())
-                tell(sum(map(len, maps)))
+                tell(sum(map(len, maps)), len(images))
         return torch.cat(maps)
 
 
@@ -103,12 +103,13 @@ def common(sets: Mapping[str, ImageSet], count: int, seed: int) -> list[str]:
 
     Raises: DataError if there are none.
     """
-    shared = set.intersection(*(set(images.names) for images in sets.values()))
+    first, *others = (images.names for images in sets.values())
+    shared = set(first).intersection(*others)
     if not shared:
         raise DataError(
             f"the trainings of the seeds {', '.join(sets)} have no test image in common, so their maps cannot be "
             "compared; let them swap fewer images with the test images."
         )
-    names = [name for name in next(iter(sets.values())).names if name in shared]
+    names = [name for name in first if name in shared]
     chosen = np.random.default_rng([seed, 0, 5]).permutation(len(names))[:count]
     return [names[i] for i in np.sort(chosen)]

@@ -21,7 +21,7 @@ from gradsculpt.studies.experiments.base import Experiment, Given, Takes
 _EDGE = 0.75
 """How far beyond the points the level curves are drawn."""
 
-_SHOWN, _ARROW = 4, 0.04
+_SHOWN, _ARROW = 4, 0.03
 """So many pairs are drawn, their gradients so many times as long."""
 
 _SCORES = (

@@ -53,7 +53,7 @@ class Bars(Figure):
             for place, value in enumerate(table[score]):
                 if value is None or not math.isfinite(value.mean):
                     continue
-                axis.barh(place, value.mean, height=0.7, color=COLOURS[0] if place else COLOURS[-1], alpha=0.55)
+                axis.barh(place, value.mean, height=0.7, color=COLOURS[0], alpha=0.55)
                 axis.plot([value.low, value.high], [place, place], color="black", linewidth=1.2)
                 end = max(value.mean, value.high, 0.0)
                 axis.annotate(
@@ -67,6 +67,7 @@ class Bars(Figure):
             axis.set_yticks(range(len(rows)), labels, fontsize=SMALL, parse_math=False)
             axis.set_ylim(len(rows) - 0.4, -0.6)
             axis.tick_params(axis="x", labelsize=SMALL)
+            axis.xaxis.get_offset_text().set_fontsize(SMALL)  # a power of ten, where numbers are tiny
             axis.axvline(0, color="grey", linewidth=0.8)
             axis.grid(axis="x", alpha=0.3)
             title(axis, results.heading(score))

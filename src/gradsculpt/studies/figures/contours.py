@@ -82,7 +82,9 @@ class Contours(Figure):
     def _draw(self, axis: "Axes", panel: "_Panel") -> None:
         arrays, notes = panel.arrays, panel.notes
         values = np.asarray(arrays["values"][panel.index], dtype=np.float64)
-        axis.contourf(arrays["x"], arrays["y"], values, self.levels, cmap="RdBu_r", alpha=0.35)
+        # Where values have both signs, white is 0.
+        ends = {"vmin": -np.abs(values).max(), "vmax": np.abs(values).max()} if values.min() < 0 < values.max() else {}
+        axis.contourf(arrays["x"], arrays["y"], values, self.levels, cmap="RdBu_r", alpha=0.35, **ends)
         axis.contour(arrays["x"], arrays["y"], values, self.levels, colors="black", linewidths=0.6)
         if "points" in arrays:
             _points(axis, arrays["points"], arrays.get("classes"))

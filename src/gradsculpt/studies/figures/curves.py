@@ -10,7 +10,7 @@ from gradsculpt.drawing import Drawing
 from gradsculpt.errors import ArgumentError, did_you_mean
 from gradsculpt.evaluation import Curve, Scorecard
 from gradsculpt.evaluation.results import lines
-from gradsculpt.studies.figures.axes import named, panels, rows_of, title
+from gradsculpt.studies.figures.axes import SMALL, named, panels, rows_of, title
 from gradsculpt.studies.figures.base import Figure, Results
 from gradsculpt.studies.figures.compact import light
 
@@ -122,9 +122,14 @@ def _drawn(groups: Sequence[Mapping[str, Curve | None]], log: Scale) -> Drawing:
         handles = dict(zip(there, drawn, strict=True)) | handles
         curves = [curve for curve in group.values() if curve is not None]
         if log in ("x", "both") and not isinstance(curves[0].x[0], str):
-            _logarithmic(axis.set_xscale, [float(x) for curve in curves for x in curve.x])
+            settings = sorted({float(x) for curve in curves for x in curve.x})
+            _logarithmic(axis.set_xscale, settings)
+            if len(settings) <= _FEW:  # powers of ten alone would name few of them, or none
+                axis.set_xticks(settings, [f"{x:g}" for x in settings])
+                axis.set_xticks([], minor=True)
         if log in ("y", "both"):
             _logarithmic(axis.set_yscale, [y for curve in curves for y in curve.mean])
+            axis.tick_params(axis="y", which="both", labelsize=SMALL)
         title(axis, curves[0].title)
     order = list(dict.fromkeys(name for group in groups for name in group))
     named(figure, {name: handles[name] for name in order if name in handles})

@@ -4,9 +4,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from gradsculpt import checks
 from gradsculpt.drawing import Drawing
 from gradsculpt.errors import ArgumentError, did_you_mean
+from gradsculpt.models.imagenet import in_words
 from gradsculpt.studies.figures.base import Figure, Results
 from gradsculpt.studies.figures.sheet import Cell, sheet
 
@@ -100,15 +103,16 @@ class _Content:
         if stage == "attacked":
             alike = f"SSIM {said['ssim'][m][n]:.2f}\ntop {self._notes['k']:.0%}: {said['topk'][m][n]:.0%}"
             return Cell(content, self.signed, self._clip, alike)
+        blank = [] if np.any(content) else ["zero everywhere"]
         if not named:
-            return Cell(content, self.signed, self._clip)
+            return Cell(content, self.signed, self._clip, "\n".join(blank))
         predicted = said["predicted"][n]
-        caption = f"{words(predicted)}\n{said['probability'][n]:.0%}"
+        caption = "\n".join([in_words(predicted), f"{said['probability'][n]:.0%}", *blank])
         return Cell(content, self.signed, self._clip, caption, marked=predicted != self._notes["true"][n])
 
     def label(self, stage: str, n: int, method: str, *, first: bool) -> str:
         """Return what stands beside a row: the true class, or that it is of the attack; and the method of its maps."""
-        what = words(self._notes["true"][n]) if stage == "maps" else "attacked"
+        what = in_words(self._notes["true"][n]) if stage == "maps" else "attacked"
         return "\n".join(filter(None, [what if first else "", method]))
 
     def note(self, methods: Sequence[str], clip: float) -> str:
@@ -124,13 +128,6 @@ class _Content:
                 f"a map how alike it is to the clean one, and the share of its top {self._notes['k']:.0%} that is kept."
             )
         return text
-
-
-def words(name: str) -> str:
-    """Return a class in words: of a WordNet number the first of its names."""
-    from gradsculpt.models.imagenet import wordnet
-
-    return wordnet().get(name, (name,))[0]
 
 
 def chosen(what: str, wanted: Sequence[str], there: Sequence[str], *, all_of_them: bool) -> list[str]:

@@ -6,9 +6,9 @@ from typing import Any
 from gradsculpt import checks
 from gradsculpt.drawing import Drawing
 from gradsculpt.errors import ArgumentError
+from gradsculpt.models.imagenet import in_words
 from gradsculpt.studies.figures.axes import rows_of
 from gradsculpt.studies.figures.base import Figure, Results
-from gradsculpt.studies.figures.gallery import words
 from gradsculpt.studies.figures.sheet import Cell, sheet
 
 
@@ -23,7 +23,7 @@ class Pictures(Figure):
     Args:
         measure: The experiment.
         rows: Rows of the study to be shown, of an experiment on one network; none for all.
-        note: A sentence at the foot.
+        note: A sentence at the foot; none for the `note` of the experiment.
 
     Raises: ArgumentError, when drawn, if it was not run, or rows have different columns.
     """
@@ -40,11 +40,12 @@ class Pictures(Figure):
         sources: list[str | None] = [None]
         if not results.arrays(self.measure):
             sources = [row for row in rows_of(results, self.rows) if results.arrays(self.measure, row)]
-        cells, labels, headings, maps = list[list[Cell | None]](), list[str](), list[str](), False
+        cells, labels, headings = list[list[Cell | None]](), list[str](), list[str]()
+        maps, note = False, self.note
         for source in sources:
             notes, arrays = results.notes(self.measure, source), results.arrays(self.measure, source)
             columns = list(notes.get("columns", ()))
-            headings = headings or columns
+            headings, note = headings or columns, note or str(notes.get("note", ""))
             if columns != headings:
                 raise ArgumentError(
                     f"the pictures of {source} are {', '.join(columns)}, and those before {', '.join(headings)}, so "
@@ -56,12 +57,12 @@ class Pictures(Figure):
                 ]
                 maps = maps or any(cell is not None and cell.content.ndim == 2 for cell in row)
                 cells.append(row)
-                labels.append("\n".join(words(part) for part in (source or "", *str(label).split("\n")) if part))
+                labels.append("\n".join(in_words(part) for part in (source or "", *str(label).split("\n")) if part))
         if not cells:
             raise ArgumentError(
                 f"{self.measure} has no pictures, so there is nothing to draw; run it, or name another."
             )
-        return sheet(cells, [words(heading) for heading in headings], labels, self.note, bar=False if maps else None)
+        return sheet(cells, [in_words(heading) for heading in headings], labels, note, bar=False if maps else None)
 
     def _cell(self, picture: Any, notes: Any, row: int, column: int) -> Cell:
         captions = notes.get("captions") or []

@@ -70,7 +70,8 @@ class Scatter(Figure):
                 axis.plot(*zip(*ends, strict=True), color="grey", linewidth=1.0, linestyle="--", zorder=0)
             elif self.front:
                 places = [(points[row][first].mean, points[row][second].mean) for row in best]
-                axis.scatter(*zip(*places, strict=True), s=130, facecolors="none", edgecolors="black", linewidths=0.9)
+                x, y = zip(*places, strict=True)
+                axis.scatter(x, y, s=130, facecolors="none", edgecolors="black", linewidths=0.9)
         named(figure, handles, beside=len(pairs) == 1)
         if self.front:
             mark = "joined" if len(scores) == 2 else "ringed"

@@ -5,6 +5,7 @@ All is laid out in pixels, so that a pixel of a map is a square of whole pixels 
 
 import textwrap
 import zlib
+from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -125,14 +126,13 @@ def _figure(
 def drawn(cell: Cell, side: int) -> "npt.NDArray[np.uint8]":
     """Return the pixels of a cell, [side, side, 3], in few enough colours to be kept in few bytes."""
     if cell.content.ndim == 3:
-        picture: npt.NDArray[np.uint8] = np.stack(
-            [_sized(channel, side) for channel in np.moveaxis(cell.content, 2, 0)]
-        )
-        reduced = np.moveaxis(picture, 0, 2).round().astype(np.uint8) & _PHOTO
-        return reduced | reduced >> 6  # black stays black and white stays white
+        channels = [_sized(channel, side) for channel in np.moveaxis(cell.content, 2, 0)]
+        reduced = np.stack(channels, axis=2).round().astype(np.uint8) & np.uint8(_PHOTO)
+        picture: npt.NDArray[np.uint8] = reduced | reduced >> np.uint8(6)  # black stays black and white stays white
+        return picture
     shown = torch.from_numpy(_sized(cell.content, side).copy())[None]
-    values = (signed_heatmap if cell.signed else heatmap)(shown, cell.clip)[0].numpy()
-    return coloured((values * (_LEVELS - 1)).round() / (_LEVELS - 1), cell.signed)
+    values = (signed_heatmap if cell.signed else heatmap)(shown, cell.clip)[0] * (_LEVELS - 1)
+    return coloured((values.round() / (_LEVELS - 1)).numpy(), cell.signed)
 
 
 def _sized(values: "npt.NDArray[Any]", side: int) -> "npt.NDArray[np.float32]":
@@ -166,8 +166,7 @@ def _sides(
     while (side := side * _STEP) > _SMALLEST:
         sides.append(int(side))
     fitting = [side for side in sides if side * len(headings) <= _WIDEST]
-    light = (i for i, side in enumerate(fitting) if _weight(cells, side) <= left)
-    yield from [*fitting, _SMALLEST][next(light, len(fitting)) :]
+    yield from [*fitting, _SMALLEST][bisect_left(fitting, True, key=lambda side: _weight(cells, side) <= left) :]
 
 
 def _weight(cells: Sequence[Cell], side: int) -> int:
