@@ -75,10 +75,10 @@ def top_eigenvalue(
     Returns:
         top_eigenvalue; spectral_norm, its magnitude; and residual: |H v - theta v| of the unit vector v and the value
         theta that were found, or the excess over |theta| that the other end of the spectrum may have, if that is more,
-        over |theta|. Within this share, theta is an eigenvalue: the largest, unless one still larger has hardly a part in the random first vector
-        (where many are alike, a share of a few per cent is no proof yet). The error itself is of the order of the
-        residual squared where no other eigenvalue is near. NaN without a finite output. Neither sign nor size is better
-        by itself: the eigenvalue grows with the scale of a network.
+        over |theta|. Within this share, theta is an eigenvalue: the largest, unless one still larger has hardly a part
+        in the random first vector (where many are alike, a share of a few per cent is no proof yet). The error itself
+        is of the order of the residual squared where no other eigenvalue is near. NaN without a finite output. Neither
+        sign nor size is better by itself: the eigenvalue grows with the scale of a network.
 
     Raises:
         ArgumentError: If a number is out of range, a name is unknown, or x or y is no batch of images and classes.
