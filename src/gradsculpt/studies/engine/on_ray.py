@@ -20,7 +20,11 @@ from gradsculpt.studies.engine.workers import Workers
 _MOMENT = 1.0  # seconds between two looks at a process
 _ANSWER = 5.0  # seconds that a cluster has for answering at all
 _GRACE = 25.0  # seconds that jobs have for stopping in good order; their own processes have less
-_CLIENT = "ray://"
+_CLIENT, _TOKEN = "ray://", "~/.ray/auth_token"
+_SETTINGS = b"\x04"
+_HELLO = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + b"\0\0\0" + _SETTINGS + b"\0" * 5
+"""How a call to a Ray cluster begins: HTTP/2, with no settings of ours; it answers with its own settings."""
+
 _OPTIONS = {
     "RAY_USAGE_STATS_ENABLED": "0",  # nothing is sent home
     "RAY_py_gcs_connect_timeout_s": "10",
@@ -45,10 +49,9 @@ class OnRay:
     """
 
     def __init__(self, address: str, module: str) -> None:
-        self._ray, self._address, self._module = _ray(), address, module
         _answering(address)
+        self._ray, self._address, self._module = _ray(), address, module
         logging.getLogger("ray").setLevel(logging.ERROR)
-        os.environ.update({name: value for name, value in _OPTIONS.items() if name not in os.environ})
         package = str(Path(__file__).parents[2])
         more: dict[str, Any] = {"include_dashboard": False} if address == "local" else {}
         try:
@@ -61,11 +64,7 @@ class OnRay:
                     **more,
                 )
         except Exception as error:
-            place = "be started here" if address == "local" else f"be reached at {address}"
-            raise RunError(
-                f"a Ray cluster cannot {place} ({first_line(error).rstrip('.')}), so nothing was begun; start one with "
-                "ray start --head, or pass --workers for the cores of this machine."
-            ) from error
+            raise _unreached(address, error) from error
         self._remote = self._ray.remote(_done_by_a_process)
         self._running: dict[Any, Job] = {}
         self._told: list[Ended] = []
@@ -145,7 +144,10 @@ def _done_by_a_process(module: str, text: str, places: Sequence[str]) -> str:
 
 
 def _ray() -> Any:
-    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"  # which Ray reads as it is imported
+    for name, value in _OPTIONS.items():  # which Ray reads as it is imported
+        os.environ.setdefault(name, value)
+    if "RAY_AUTH_TOKEN" in os.environ or Path(os.environ.get("RAY_AUTH_TOKEN_PATH", _TOKEN)).expanduser().is_file():
+        os.environ.setdefault("RAY_AUTH_MODE", "token")
     try:
         import ray
         import ray.exceptions
@@ -168,12 +170,37 @@ def _answering(address: str) -> None:
             "on this machine, or local to start one."
         )
     try:
-        socket.create_connection((host.strip("[]"), int(port)), _ANSWER).close()
+        with socket.create_connection((host.strip("[]"), int(port)), _ANSWER) as connection:
+            connection.settimeout(_ANSWER)
+            connection.sendall(_HELLO)
+            greeted = os.environ.get("RAY_USE_TLS", "0") not in ("", "0") or connection.recv(9)[3:4] == _SETTINGS
     except OSError as error:
         raise RunError(
             f"nobody answers at {address} ({error.strerror or error}), so nothing was begun; start a cluster with "
             "ray start --head, which tells its address, or pass local."
         ) from error
+    if not greeted:
+        raise RunError(
+            f"what answers at {address} is no Ray cluster, so nothing was begun; pass the address that ray start "
+            "--head tells."
+        )
+
+
+def _unreached(address: str, error: Exception) -> RunError:
+    causes, cause = list[BaseException](), error.__cause__ or error.__context__
+    while cause is not None and cause not in causes:
+        causes.append(cause)
+        cause = cause.__cause__ or cause.__context__
+    if any("InvalidAuthToken" in str(each) or "Unauthenticated" in str(each) for each in (error, *causes)):
+        return RunError(
+            f"the Ray cluster at {address} wants a token that it was not given, so nothing was begun; set "
+            f"RAY_AUTH_TOKEN, or copy {_TOKEN} from its first machine."
+        )
+    place = "be started here" if address == "local" else f"be reached at {address}"
+    return RunError(
+        f"a Ray cluster cannot {place} ({first_line(error).rstrip('.')}), so nothing was begun; start one with "
+        "ray start --head, or pass --workers for the cores of this machine."
+    )
 
 
 def _places() -> list[str]:

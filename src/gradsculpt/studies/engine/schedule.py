@@ -50,9 +50,10 @@ def perform_all(
                         progress.running[task.key] = time.monotonic()
                         reporter.say(f"{told_of(task)}: begun")
                         executor.submit(job_of(task))
-                for each in executor.wait(_MOMENT):
+                told = executor.wait(_MOMENT)
+                for each in told:
                     _end(each, tasks, waiting, progress, tries, retries, reporter)
-                if not progress.running and progress.elsewhere:
+                if not told and not progress.running and progress.elsewhere:
                     time.sleep(_MOMENT)
         finally:
             executor.close()

@@ -85,7 +85,7 @@ class Status:
 
     def table(self) -> Table:
         """Return it as a table, of one row a kind, and one a task that is being done."""
-        table = Table("", *_STATES, "time", title_justify="left", title=f"{spoken(time.monotonic() - self.started)}")
+        table = Table("", *_STATES, "time", title_justify="left", title=f"After {spoken(time.monotonic() - self.started)}")
         for kind, counts in self.counts().items():
             table.add_row(kind, *(str(counts[state] or "-") for state in _STATES), spoken(self.seconds(kind)))
         for name, by in self.workers():

@@ -59,7 +59,7 @@ class Store:
         return None if content is None else str(content.get("error"))
 
     def writer(self, key: str) -> str | None:
-        """Return who works on a task at the moment, in words; None if nobody does."""
+        """Return who works on a task at the moment, in words; None if nobody does but this very thread."""
         told = writer(self.folder(key))
         if told is not None:
             # It may have been killed, on another machine, or its number may be another process's by now: whoever is
