@@ -81,7 +81,7 @@ def _threads(value: int, tries: int) -> None:
         raise ArgumentError(f"{os.environ.get('OMP_NUM_THREADS')} threads")
 
 
-ACTS = {
+ACTS: Mapping[str, Callable[[Any, int], object]] = {
     "threads": _threads,
     "number": lambda value, tries: None,
     "sleep": lambda value, tries: time.sleep(value),

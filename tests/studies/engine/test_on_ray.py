@@ -21,7 +21,7 @@ from gradsculpt.studies.engine import on_ray
 from gradsculpt.studies.engine.job import Job, Machine
 from gradsculpt.studies.engine.on_ray import OnRay
 from gradsculpt.studies.engine.store import Store
-from gradsculpt.studies.engine.task import Needs
+from gradsculpt.studies.engine.task import Needs, Task
 from tests.studies.engine.performing import (
     MODULE,
     PATIENCE,
@@ -42,7 +42,7 @@ from gradsculpt.studies.engine.job import Job, Machine
 from gradsculpt.studies.engine.on_ray import OnRay
 from gradsculpt.studies.engine.schedule import perform_all
 from gradsculpt.studies.engine.store import Store
-from gradsculpt.studies.engine.task import Needs, in_turn
+from gradsculpt.studies.engine.task import Needs, Task, in_turn
 from tests.studies.engine.test_on_ray import MODULE, given
 
 def job_of(task):
@@ -55,7 +55,7 @@ print(json.dumps([list(progress.done), progress.failed]))
 """
 
 
-def given():  # type: ignore[no-untyped-def]
+def given() -> list[Task]:
     """Return the tasks of the test on a cluster, by name in what follows."""
     killed, dies = task("killed", {"hang_once": PATIENCE}), task("dies", {"die": 1})
     small = task("small", {"threads": 1}, dies)

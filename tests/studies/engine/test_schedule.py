@@ -3,7 +3,7 @@
 import io
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pytest
@@ -47,7 +47,7 @@ class Losing:
         self.closed = True
 
 
-def names(keys: Sequence[str] | dict[str, object], *tasks: Task) -> list[str]:
+def names(keys: Mapping[str, object], *tasks: Task) -> list[str]:
     return sorted(each.name for each in tasks if each.key in keys)
 
 
@@ -130,7 +130,7 @@ def test_code_of_another_version_does_nothing(tmp_path: Path, monkeypatch: pytes
     assert a.version  # as it was asked for
     monkeypatch.setattr(in_turns, "version", lambda names: "0123456789abcdef")
     progress = do([a], tmp_path)
-    assert f"is of version 0123456789abcdef on " in progress.failed[a.key]
+    assert "is of version 0123456789abcdef on " in progress.failed[a.key]
     assert a.version in progress.failed[a.key]
     assert lines(tmp_path, a, "begun") == []
 
@@ -142,7 +142,7 @@ def test_a_log_is_told_how_far_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyP
     text = said(console)
     assert "s: 1 running, 2 waiting" in text
     assert "act a: 0." in text
-    assert f"study by process" in text
+    assert "study by process" in text
     row = next(line for line in text.splitlines() if line.startswith("│ act"))
     assert row.split()[1::2][:5] == ["act", "2", "-", "-", "1"]
 

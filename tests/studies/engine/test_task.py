@@ -8,7 +8,7 @@ import pytest
 
 from gradsculpt.studies.engine.task import Task, in_turn
 
-SETTINGS: Mapping[str, Any] = {"epochs": 3, "penalty": {"l1": 0.5, "l2": 1}, "sizes": [1, 2], "flip": True}
+SETTINGS: dict[str, Any] = {"epochs": 3, "penalty": {"l1": 0.5, "l2": 1}, "sizes": [1, 2], "flip": True}
 
 
 def key(settings: Mapping[str, Any] = SETTINGS, **rest: Any) -> str:

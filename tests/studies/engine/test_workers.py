@@ -99,7 +99,9 @@ def test_a_worker_that_died_while_it_had_nothing_to_do_costs_no_try(tmp_path: Pa
         one = task(f"{number}", {"number": number})
         assert workers.free()
         workers.submit(Job.of(one, Machine(str(tmp_path))))
-        until(lambda: [told.append(each.error) for each in workers.wait(1)])
+        while not (ends := workers.wait(PATIENCE)):
+            pass
+        told += [each.error for each in ends]
         process = int(lines(tmp_path, one, "begun")[0])
         os.kill(process, signal.SIGKILL)
         until(lambda process=process: not alive(process))  # type: ignore[misc]

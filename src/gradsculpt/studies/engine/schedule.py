@@ -35,6 +35,7 @@ def perform_all(
     progress, tries = Progress(), dict.fromkeys(tasks, 0)
     waiting = dict(tasks)
     for key in [key for key in tasks if store.done(key) is not None]:
+        store.writer(key)  # a lock that was left in the last moment of one that was killed goes with this
         progress.done[key] = 0.0
         del waiting[key]
     if progress.done:
