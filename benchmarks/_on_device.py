@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from _methods import ALIGNMENT, ELASTIC, Case, Formula, plain_alignment, plain_hessian, with_stock_layers
+from _methods import ALIGNMENT, ELASTIC, Case
 from torch import Tensor
 
 from gradsculpt import prepare_process
@@ -21,15 +21,16 @@ from gradsculpt.models import build
 from gradsculpt.objectives import AdversarialTraining, CrossEntropy, HessianNorm, Objective
 from gradsculpt.penalties import L1
 from gradsculpt.perturbations import Iterative
+from gradsculpt.studies.experiments.plain import Formula, with_stock_layers
 from gradsculpt.training.graphs import recorder
 
 CASES = (
     Case("one-step elastic net", "lenet", 128, 32, AdversarialTraining(ELASTIC), 5),
-    Case("l2 + cosine", "lenet", 128, 32, ALIGNMENT, 10, "2.75", 3.0, plain_alignment),
-    Case("Hessian", "lenet", 128, 32, HessianNorm(1e-3), 12, "4.25", 3.0, plain_hessian),
-    Case("l2 + cosine", "resnet18-cifar", 128, 32, ALIGNMENT, 10, "4.10", 3.0, plain_alignment),
-    Case("Hessian", "resnet18-cifar", 128, 32, HessianNorm(1e-4), 12, "8.95", 3.0, plain_hessian),
-    Case("l2 + cosine", "torchvision:resnet18", 64, 224, ALIGNMENT, 10, "4.94", 3.0, plain_alignment),
+    Case("l2 + cosine", "lenet", 128, 32, ALIGNMENT, 10, "2.75", 3.0),
+    Case("Hessian", "lenet", 128, 32, HessianNorm(1e-3), 12, "4.25", 3.0),
+    Case("l2 + cosine", "resnet18-cifar", 128, 32, ALIGNMENT, 10, "4.10", 3.0),
+    Case("Hessian", "resnet18-cifar", 128, 32, HessianNorm(1e-4), 12, "8.95", 3.0),
+    Case("l2 + cosine", "torchvision:resnet18", 64, 224, ALIGNMENT, 10, "4.94", 3.0),
     Case("one-step elastic net", "efficientnet_b0", 16, 224, AdversarialTraining(ELASTIC), 5),
     Case("one-step elastic net", "efficientnet_b0", 64, 224, AdversarialTraining(ELASTIC), 5),
     Case("7-step L1", "efficientnet_b0", 64, 224, AdversarialTraining(L1(0.01), Iterative(7)), 19),
@@ -140,7 +141,7 @@ class Step:
         ours = isinstance(loss, Objective)
         network = build(case.network, num_classes=10, image_size=case.side, softplus=case.softplus)
         if not ours:
-            network = with_stock_layers(network, third=loss is plain_hessian)
+            network = with_stock_layers(network, third=isinstance(case.objective, HessianNorm))
         layout = torch.channels_last if ours else torch.contiguous_format
         self._network = network.to(device, memory_format=layout)
         x = torch.randn(case.batch, 3, case.side, case.side)

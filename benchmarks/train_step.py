@@ -20,16 +20,11 @@ import argparse
 import gc
 import statistics
 import time
-import weakref
-from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import torch
-from _methods import ALIGNMENT, ELASTIC, Case, Formula, plain_alignment, plain_hessian, plain_penalty, with_stock_layers
+from _methods import ALIGNMENT, ELASTIC, Case
 from torch import Tensor
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
 
 from gradsculpt import prepare_process
 from gradsculpt.models import build
@@ -42,6 +37,8 @@ from gradsculpt.objectives import (
 )
 from gradsculpt.penalties import L1, GroupL21, Harmonization, SquaredL2
 from gradsculpt.perturbations import Free, Iterative
+from gradsculpt.studies.experiments.plain import Formula, with_stock_layers
+from gradsculpt.studies.experiments.training_step import Peak
 
 CASES = (
     *(
@@ -52,12 +49,12 @@ CASES = (
     Case("7-step, elastic net", "lenet", 128, 32, AdversarialTraining(ELASTIC, Iterative(7)), 19),
     Case("7-step, L1", "lenet", 128, 32, AdversarialTraining(L1(0.01), Iterative(7)), 19),
     Case("free, 4 replays", "lenet", 128, 32, AdversarialTraining(L1(0.01), Free(4)), 3),
-    Case("penalty, L1", "lenet", 128, 32, GradientPenalty(L1(0.01)), 8, plain=plain_penalty),
-    Case("l2 + cosine", "lenet", 128, 32, ALIGNMENT, 10, "2.75x", 3.0, plain_alignment),
-    Case("l2 + cosine", "resnet18-cifar", 32, 32, ALIGNMENT, 10, "4.10x", 3.0, plain_alignment),
-    Case("l2 + cosine, bf16", "lenet", 128, 32, ALIGNMENT, 10, "2.75x", 3.0, plain_alignment, bf16=True),
-    Case("Hessian", "lenet", 128, 32, HessianNorm(1e-3), 12, "4.25x", 3.0, plain_hessian),
-    Case("Hessian", "resnet18-cifar", 32, 32, HessianNorm(1e-4), 12, "8.95x", 3.0, plain_hessian),
+    Case("penalty, L1", "lenet", 128, 32, GradientPenalty(L1(0.01)), 8),
+    Case("l2 + cosine", "lenet", 128, 32, ALIGNMENT, 10, "2.75x", 3.0),
+    Case("l2 + cosine", "resnet18-cifar", 32, 32, ALIGNMENT, 10, "4.10x", 3.0),
+    Case("l2 + cosine, bf16", "lenet", 128, 32, ALIGNMENT, 10, "2.75x", 3.0, bf16=True),
+    Case("Hessian", "lenet", 128, 32, HessianNorm(1e-3), 12, "4.25x", 3.0),
+    Case("Hessian", "resnet18-cifar", 32, 32, HessianNorm(1e-4), 12, "8.95x", 3.0),
 )
 """The passes of seven steps are those of the published count: eight input gradients, 16, and a training step."""
 
@@ -125,7 +122,7 @@ class Step:
         self._y, self._attention = torch.randint(0, 10, (case.batch,)), torch.rand(case.batch, 1, case.side, case.side)
         ours = isinstance(loss, Objective)
         if not ours:
-            network = with_stock_layers(network, third=loss is plain_hessian)
+            network = with_stock_layers(network, third=isinstance(case.objective, HessianNorm))
         layout = torch.channels_last if ours else torch.contiguous_format
         self._network = network.to(memory_format=layout)
         self._x = x.contiguous(memory_format=layout)
@@ -155,38 +152,6 @@ class Step:
         with Peak() as peak:
             self.loss().backward()
         return peak.most
-
-
-class Peak(TorchDispatchMode):
-    """Counts the bytes of all tensors that are made, and alive, inside it."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._alive: dict[int, int] = {}
-        self._now = self.most = 0
-
-    def __torch_dispatch__(
-        self,
-        func: Callable[..., Any],
-        types: Sequence[type],
-        args: Sequence[Any] = (),
-        kwargs: Mapping[str, Any] | None = None,
-    ) -> Any:
-        """Call the operation and add what it made."""
-        result = func(*args, **(kwargs or {}))
-        for tensor in tree_leaves(result):
-            if isinstance(tensor, Tensor):
-                storage = tensor.untyped_storage()
-                key = storage._cdata
-                if key not in self._alive:
-                    self._alive[key] = storage.nbytes()
-                    self._now += storage.nbytes()
-                    self.most = max(self.most, self._now)
-                    weakref.finalize(storage, self._freed, key)
-        return result
-
-    def _freed(self, key: int) -> None:
-        self._now -= self._alive.pop(key, 0)
 
 
 def after_a_thousand_steps() -> str:

@@ -158,7 +158,8 @@ def test_a_step_on_a_device_is_timed_and_one_that_fails_says_why() -> None:
     def broken(*_: Any) -> Tensor:
         raise RuntimeError("out of\nmemory")
 
-    row = steps.measure(case._replace(plain=broken), cpu, 0.0, False)
+    failing = type("Failing", (type(case),), {"plain": broken})(*case)
+    row = steps.measure(failing, cpu, 0.0, False)
     assert row["failures"] == {"plain, eager": "RuntimeError: out of memory"}
     assert list(row["modes"]["eager"]) == ["cross entropy", "ours"]
     told = steps.text({"network": "n", "batch": 2, "side": 32, "method": "m", "floor": 1.0, "published": "-", **row})

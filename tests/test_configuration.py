@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from gradsculpt.cli.known import RECIPES
 from gradsculpt.cli.settings import read_settings
-from gradsculpt.configuration import written
+from gradsculpt.configuration import made, written
 from gradsculpt.data import Augment
 from gradsculpt.errors import ArgumentError
 from gradsculpt.objectives import (
@@ -182,3 +182,25 @@ def test_what_could_not_be_made_again_is_refused(value: Any, said: str) -> None:
     assert "cannot be written to a configuration file" in message
     assert said in message
     assert "\n" not in message
+
+
+@pytest.mark.parametrize(
+    "part", [GroupL21(0.1, patch=4), L1(0.5) * 2.0, AdversarialTraining(ElasticNet(0.1, 0.2)), None, "l1", 3]
+)
+def test_what_is_written_is_made_again(part: Any) -> None:
+    assert repr(made(written({"part": [part]}))) == repr({"part": [part]})
+
+
+@pytest.mark.parametrize(
+    ("plain", "said"),
+    [
+        ({"class_path": "gradsculpt.penalties.L3"}, "no callable 'L3'"),
+        ({"class_path": "nowhere.L1"}, "nowhere"),
+        ({"class_path": "gradsculpt.penalties.L1", "init_args": {"wait": 1}}, "cannot be made of"),
+        ({"class_path": "gradsculpt.penalties.L1", "init_args": {"weight": -1}}, "weight"),
+    ],
+)
+def test_what_cannot_be_made_is_told_in_a_line(plain: dict[str, Any], said: str) -> None:
+    with pytest.raises(ArgumentError, match=said) as raised:
+        made({"objective": plain}, "it")
+    assert "\n" not in str(raised.value)

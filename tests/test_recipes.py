@@ -52,6 +52,7 @@ UNTOUCHED: dict[str, Any] = {
     "val_fraction": 0.1,
     "train_count": None,
     "keep": "best",
+    "swap": 0,
     "shuffle_labels": False,
     "augment": None,
     "seed": 0,
@@ -67,6 +68,12 @@ IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 PADDED = Augment(flip=True, crop=4 / 32, padding="zeros")
 """RandomCrop(32, padding=4) and RandomHorizontalFlip of LGA's scripts for CIFAR-10."""
 
+CUT = Augment(flip=True, crop=0.0, resized_crop=(0.08, 1.0))
+"""RandomResizedCrop(224) and RandomHorizontalFlip of LGA's scripts for ImageNet100."""
+
+TURNED = Augment(flip=True, crop=0.0, padding="zeros", rotation=30.0, blur=(0.1, 2.0))
+"""RandomRotation(30), RandomHorizontalFlip and GaussianBlur(kernel_size=5) of AdvGrad's code for ImageNette."""
+
 
 def scripts(
     optimizer: str,
@@ -75,7 +82,7 @@ def scripts(
     epochs: int,
     batch: int = 128,
     statistics: tuple[tuple[float, ...], tuple[float, ...]] = CIFAR10,
-    augment: Augment | None = PADDED,
+    augment: Augment = PADDED,
 ) -> dict[str, Any]:
     """The trainings of LGA's scripts: a tenth of the rate at each milestone, Softplus with beta 3, a clip of .5."""
     return {
@@ -100,7 +107,7 @@ def scripts(
 
 LENET = scripts("adam", 4e-5, (100, 150), 300)  # CIFAR-10
 RESNET18 = scripts("adamw", 1e-2, (100, 150), 200)  # CIFAR-10
-IMAGENET100 = scripts("adamw", 1e-2, (40, 60, 80), 90, statistics=IMAGENET, augment=None)  # ResNet-18
+IMAGENET100 = scripts("adamw", 1e-2, (40, 60, 80), 90, statistics=IMAGENET, augment=CUT)  # ResNet-18
 
 
 def adversarial(penalty: Any, perturbation: Perturbation | None = None) -> AdversarialTraining:
@@ -130,6 +137,12 @@ def published(epochs: int, **optimization: Any) -> dict[str, Any]:
 RECIPES: dict[str, tuple[Objective, dict[str, Any]]] = {
     # AdvGrad, B.2 and B.1, where "a momentum of 0.999" is both betas in the code.
     "advgrad-imagenette": (CrossEntropy(), published(200, lr=3e-4, betas=(0.999, 0.999), weight_decay=1e-4)),
+    # Its code, where it departs from B.2.
+    "advgrad-code": (
+        CrossEntropy(),
+        published(200, lr=3e-4, betas=(0.999, 0.999), weight_decay=1e-4)
+        | {"batch_size": 8, "statistics": IMAGENET, "augment": TURNED},
+    ),
     "advgrad-cells": (CrossEntropy(), published(10, lr=1e-3, betas=(0.5, 0.999), weight_decay=1e-5)),
     # AdvGrad, section 5: the baseline.
     "standard": (CrossEntropy(), {}),
@@ -158,7 +171,10 @@ RECIPES: dict[str, tuple[Objective, dict[str, Any]]] = {
     "noise": (adversarial(L1(0.0), Noise(0.25)), {}),
     # 5.2, Figure 4; the weight is that of one-step training, which stands for it.
     "penalty": (GradientPenalty(L1(0.01), every=1, share=1.0), {}),
-    # LGA, Table 1 and scripts.
+    # LGA, Table 1 and scripts; first the trainings alone.
+    "aga-lenet": (CrossEntropy(), LENET),
+    "aga-resnet18": (CrossEntropy(), RESNET18),
+    "aga-imagenet100": (CrossEntropy(), IMAGENET100),
     "aga-l2": (aligned(0.01, 0.0), LENET),
     "aga-cos": (aligned(0.0, 1.0), LENET),
     "aga-l2-cos": (aligned(0.01, 1.0), LENET),

@@ -15,6 +15,7 @@ from typing import Any
 from torch import nn
 
 from gradsculpt.errors import ArgumentError
+from gradsculpt.extensions import imported
 
 
 def written(value: Any, name: str = "value") -> Any:
@@ -47,6 +48,33 @@ def written(value: Any, name: str = "value") -> Any:
     if isinstance(value, type | FunctionType | BuiltinFunctionType):
         return _import_path(value, name)
     return {"class_path": _import_path(type(value), name), "init_args": _arguments(value, name)}
+
+
+def made(plain: Any, said: str = "value") -> Any:
+    """Return the objects that plain data describe: `{class_path, init_args}`, at any depth; all else stays as it is.
+
+    `said` is for messages.
+
+    Raises: ArgumentError if a class is not there, or refuses its arguments.
+
+    Example:
+        >>> from gradsculpt.penalties import L1
+        >>> made(written({"penalty": L1(0.01)}))
+        {'penalty': L1(0.01)}
+    """
+    if isinstance(plain, list | tuple):
+        return [made(item, said) for item in plain]
+    if not isinstance(plain, Mapping):
+        return plain
+    if "class_path" not in plain:
+        return {key: made(inner, f"{said}.{key}") for key, inner in plain.items()}
+    module, _, name = str(plain["class_path"]).rpartition(".")
+    target = imported(module, name, f"{said} {plain['class_path']}", ArgumentError, function=True)
+    arguments = made(plain.get("init_args") or {}, said)
+    try:
+        return target(**arguments)
+    except TypeError as error:
+        raise ArgumentError(f"{said}: {plain['class_path']} cannot be made of {arguments} ({error}).") from error
 
 
 def defaults(cls: Any) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from gradsculpt.attributions import (
     GuidedBackprop,
     IntegratedGradients,
     MoreauGrad,
+    RelEx,
     Smoothed,
     SmoothGrad,
     SmoothGradSquared,
@@ -239,6 +240,7 @@ SETTINGS: dict[type[Attribution], dict[str, Any]] = {
     SparsifiedGradient: {"keep": 0.1, "saturated": None},
     SparsifiedSmoothGrad: {"samples": 64, "sigma": 0.1, "base": Sparsified(Gradient("logit"), 0.1, 0.01)},
     MoreauGrad: {"penalty": None, "lambda_": 1.0, "sigma": 0.1, "samples": 8, "steps": 80, "error": 0.35},
+    RelEx: {"sparsity": 1e-4, "background": 1.0, "sigma": 0.1, "steps": 50, "step_size": 0.1, "momentum": 0.99},
     Smoothed: {"base": Gradient("logit"), "samples": 50, "sigma": 0.15, "kind": "mean"},
     Sparsified: {"base": Gradient("logit"), "keep": 0.1, "saturated": None},
 }

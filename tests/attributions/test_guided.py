@@ -9,7 +9,7 @@ from tests.networks import batch, network
 from torch import Tensor, nn
 
 from gradsculpt.attributions import Gradient, GuidedBackprop
-from gradsculpt.errors import ModelError
+from gradsculpt.errors import ArgumentError, ModelError
 from gradsculpt.kernels import Softplus
 
 
@@ -44,6 +44,61 @@ def test_the_gate_is_the_sign_of_the_pre_activation(activation: nn.Module) -> No
     passed = (g * (g > 0) * (z > 0)).detach()
     (expected,) = torch.autograd.grad(model[1](model[0](inputs)), inputs, passed)
     torch.testing.assert_close(GuidedBackprop()(model, x, y), expected, rtol=1e-10, atol=1e-12)
+
+
+@pytest.mark.parametrize("activation", [*ACTIVATIONS, nn.ReLU()], ids=lambda module: type(module).__name__)
+def test_a_gate_by_slope_is_the_derivative_of_the_activation(activation: nn.Module) -> None:
+    model, (x, y) = network().eval(), batch()
+    model[2] = activation
+    z = model[1](model[0](x)).detach().requires_grad_()
+    value = activation(z)
+    leaf = value.detach().requires_grad_()
+    (g,) = torch.autograd.grad(model[3:](leaf).gather(1, y[:, None]).sum(), leaf)
+    (passed,) = torch.autograd.grad(value, z, g * (g > 0))
+    inputs = x.clone().requires_grad_()
+    (expected,) = torch.autograd.grad(model[1](model[0](inputs)), inputs, passed)
+    torch.testing.assert_close(GuidedBackprop(gate="slope")(model, x, y), expected, rtol=1e-10, atol=1e-12)
+    same = torch.allclose(expected, GuidedBackprop()(model, x, y))
+    assert same == isinstance(activation, nn.ReLU | nn.ReLU6)
+
+
+def test_a_gate_by_slope_is_the_same_however_a_rectifier_is_written() -> None:
+    x, y = batch()
+    torch.manual_seed(0)
+    first, last = nn.Conv2d(3, 4, 3).double(), nn.Linear(64, 3).double()
+    by_slope = GuidedBackprop(gate="slope")
+    expected = by_slope(lambda t: last(nn.functional.silu(first(t)).flatten(1)), x, y)
+
+    def written(t: Tensor) -> Tensor:
+        z = first(t)
+        return last((z * z.sigmoid()).flatten(1))
+
+    torch.testing.assert_close(by_slope(written, x, y), expected, rtol=1e-10, atol=1e-12)
+
+
+@pytest.mark.parametrize("name", ["hard", "", "Step"])
+def test_gates_that_are_not_known_are_refused(name: str) -> None:
+    with pytest.raises(ArgumentError, match="gate"):
+        GuidedBackprop(gate=name)  # type: ignore[arg-type]
+
+
+def test_maps_by_slope_of_a_smooth_network_change_with_the_image() -> None:
+    x, y = batch()
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Conv2d(3, 4, 3), Softplus(3.0), nn.Flatten(), nn.Linear(64, 3)).double()
+    for gate, still in (("step", True), ("slope", False)):
+        points = x.clone().requires_grad_()
+        maps = GuidedBackprop(gate=gate)(model, points, y, create_graph=True)  # type: ignore[arg-type]
+        weights = torch.randn_like(maps)
+        slope = torch.zeros_like(x)
+        if maps.requires_grad:
+            (found,) = torch.autograd.grad((maps * weights).sum(), points, allow_unused=True)
+            slope = slope if found is None else found
+        assert (not slope.any()) == still
+        if not still:
+            step = 1e-6 * torch.randn_like(x)
+            ends = [(GuidedBackprop(gate="slope")(model, x + s * step, y) * weights).sum() for s in (1, -1)]
+            torch.testing.assert_close((slope * step).sum(), (ends[0] - ends[1]) / 2, rtol=1e-4, atol=1e-12)
 
 
 @pytest.mark.parametrize("gate", [nn.Sigmoid(), nn.Tanh(), nn.Hardtanh(), nn.Softsign(), nn.Hardsigmoid()])

@@ -16,7 +16,7 @@ from gradsculpt.attributions import LRP, Attribution, DeepLift, GradCAM, GuidedB
 from gradsculpt.errors import ModelError
 from gradsculpt.kernels import Softplus
 
-MEMBERS: list[Attribution] = [GuidedBackprop(), DeepLift(), LRP()]
+MEMBERS: list[Attribution] = [GuidedBackprop(), GuidedBackprop("slope"), DeepLift(), LRP()]
 members = pytest.mark.parametrize("attribution", MEMBERS, ids=lambda member: type(member).__name__)
 
 

@@ -20,6 +20,7 @@ from gradsculpt.attributions import (
     InputXGradient,
     IntegratedGradients,
     MoreauGrad,
+    RelEx,
     Smoothed,
     Sparsified,
     memory,
@@ -134,6 +135,7 @@ MANY: list[Attribution] = [
     IntegratedGradients(12),
     MoreauGrad(samples=12, steps=2),
     MoreauGrad(L1(1e-3), samples=12, steps=2, output="probability"),
+    RelEx(samples=12, steps=2),
 ]
 many = pytest.mark.parametrize("attribution", MANY, ids=repr)
 

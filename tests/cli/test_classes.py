@@ -10,7 +10,7 @@ from gradsculpt.cli.classes import ClassMap, Vocabulary, class_maps, unlabelled
 from gradsculpt.cli.parser import command_parser
 from gradsculpt.errors import ArgumentError
 from gradsculpt.models import imagenet_classes
-from gradsculpt.models.imagenet import wordnet
+from gradsculpt.models.imagenet import in_words, wordnet
 
 IMAGENET = imagenet_classes()
 UNCLEAR = [("crane",), ("maillot",), ("maillot", "tank suit")]
@@ -213,3 +213,14 @@ def test_typed_pairs_add_up_and_need_both_halves() -> None:
     for word in ("cat", "=tabby"):
         with pytest.raises(ArgumentError, match="is no pair; write FOLDER=CLASS"):
             asked("--classes", word)
+
+
+def test_each_wordnet_number_has_words_of_its_own_and_all_else_stays() -> None:
+    shown = [in_words(number) for number in wordnet()]
+    assert len(set(shown)) == 1000
+    assert all(word.startswith(names[0]) for word, names in zip(shown, wordnet().values(), strict=True))
+    nette = "n01440764 n02102040 n02979186 n03000684 n03028079 n03394916 n03417042 n03425413 n03445777 n03888257"
+    named = "tench, English springer, cassette player, chain saw, church, French horn, garbage truck, gas pump, "
+    assert [in_words(number) for number in nette.split()] == f"{named}golf ball, parachute".split(", ")
+    for name in ("cat", "n0210204", "n99999999", "", "springer n02102040"):
+        assert in_words(name) == name

@@ -5,6 +5,7 @@ import json
 import re
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -110,6 +111,26 @@ def test_networks_by_name_and_runs_share_a_page(place: Path, tmp_path: Path) -> 
     shown = (tmp_path / "page.html").read_text(encoding="utf-8")
     assert all(name in shown for name in cards)
     assert "For shufflenet_v2_x0_5, classes of the data stand for its own: cat = tabby; dog = beagle." in shown
+
+
+def test_a_page_shows_wordnet_numbers_in_words(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for number in ("n02102040", "n01440764"):
+        picture(tmp_path / "photos" / number / "1.png", 1)
+    make_run(tmp_path / "run", tmp_path / "photos", ("n01440764", "n02102040"))
+    sheets = list[Any]()
+
+    def sheet(*given: Any, **rest: Any) -> bytes:
+        sheets.append((given, rest))
+        return b""
+
+    monkeypatch.setattr("gradsculpt.report.page.contact_sheet", sheet)
+    words = ["evaluate", str(tmp_path / "run"), "--data", f"folder:{tmp_path / 'photos'}", "--split", "all", *SMALL[2:]]
+    assert main([*words, "--html", str(tmp_path / "page.html")]) == 0
+    assert sorted(sheets[0][0][2]) == ["English springer", "tench"]
+    assert all(re.match("English springer|tench", captions[1]) for captions in sheets[0][1]["captions"])
+    shown = (tmp_path / "page.html").read_text(encoding="utf-8")
+    assert "English springer" in shown
+    assert not re.search("n0[0-9]{7}(?!/1)", shown.partition("<body")[2])
 
 
 def test_photos_without_classes_are_scored_for_all_but_what_needs_them(

@@ -100,6 +100,53 @@ def test_a_sheet_names_file_class_and_probability_and_explains_its_colours(
         assert captions == ("", f"{row['target']} ({float(row['probability']):.0%})", "")
 
 
+def test_wordnet_numbers_are_shown_in_words_and_kept_where_they_are_read(
+    place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    numbers = ("n01530575", "n02012849", "n02102040", "n03126707")
+    network = build("lenet", num_classes=4, image_size=32)
+    classifier = Classifier(network, InputSpace((0.5,) * 3, (0.5,) * 3), numbers, 32)
+    kind = {"model": "lenet", "num_classes": 4, "image_size": 32, "softplus": None}
+    save(tmp_path / "run", classifier, build=kind)
+    for folder in (tmp_path / "set" / cut / number for number in numbers for cut in ("train", "val", "test")):
+        folder.mkdir(parents=True)
+        Image.open(place / "one.png").save(folder / "1.png")
+    (tmp_path / "run" / "config.yaml").write_text(f"data: folder:{tmp_path / 'set'}\n")
+    drawn = list[Any]()
+
+    def sheet(*given: object, **options: Any) -> bytes:
+        drawn.append(options)
+        return b""
+
+    monkeypatch.setattr("gradsculpt.visualize.contact_sheet", sheet)
+    words = [str(tmp_path / "run"), "--target", "English Springer Spaniel", "--out"]
+    assert main(["explain", *words, str(tmp_path / "maps"), "--data", f"folder:{tmp_path / 'set'}"]) == 0
+    assert {(row["true"], row["target"]) for row in rows(tmp_path / "maps")} == {(each, numbers[2]) for each in numbers}
+    called = {"English springer", "brambling", "crane (n02012849)", "crane (n03126707)"}
+    assert {captions[0] for captions in drawn[0]["captions"]} == called
+    assert all(captions[1].startswith("English springer (") for captions in drawn[0]["captions"])
+    assert main(["attack", *words, str(tmp_path / "a"), "--data", f"folder:{tmp_path / 'set'}", "--steps", "1"]) == 0
+    assert all({captions[0], captions[1]} <= called for captions in drawn[1]["captions"])
+    assert main(["features", words[0], "--steps", "1", "--out", str(tmp_path / "f")]) == 0
+    assert set(drawn[2]["captions"][0]) == called
+    assert {row["class"] for row in rows(tmp_path / "f")} == set(numbers)
+    capfd.readouterr()
+    for wrong, said in (
+        ("crane", "crane could be n02012849 or n03126707"),
+        ("english sprnger", "is no class.*n02102040 .English springer..*Did you mean n02102040"),
+    ):
+        assert main(["explain", words[0], str(place / "one.png"), "--target", wrong, "--out", str(tmp_path / "x")]) == 2
+        assert re.search(said, capfd.readouterr().err)
+
+
+def test_a_grid_that_a_network_leaves_in_maps_is_said(place: Path, tmp_path: Path, capfd: Any) -> None:
+    words = [NETWORK, "one.png", "--weights", "w.pth", "--image-size"]
+    assert explain(place, *words, "64", out=tmp_path / "small") == 0
+    assert "note: the first layer of shufflenet_v2_x0_5 takes steps of 2 pixels" in capfd.readouterr().err
+    assert explain(place, *words, "72", out=tmp_path / "large") == 0
+    assert "takes steps" not in capfd.readouterr().err
+
+
 def test_the_share_that_is_shown_and_the_sign(place: Path, tmp_path: Path) -> None:
     words = ["run", "one.png"]
     assert explain(place, *words, "--top-k", "0.1", out=tmp_path / "top") == 0

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from gradsculpt.cli.main import main
+from gradsculpt.data import Augment
 
 ELASTIC = """\
 objective:
@@ -354,8 +355,10 @@ def test_what_is_right_is_taken(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("words", "name", "expected"),
     [
-        ("--augment.flip false", "augment", "Augment(flip=False, crop=0.125, padding='reflect', zoom=(1.0, 1.0))"),
-        ("--augment {flip:~false}", "augment", "Augment(flip=False, crop=0.125, padding='reflect', zoom=(1.0, 1.0))"),
+        ("--augment.flip false", "augment", repr(Augment(flip=False))),
+        ("--augment {flip:~false}", "augment", repr(Augment(flip=False))),
+        ("--augment.resized_crop [.1,1] --augment.crop 0", "augment", repr(Augment(resized_crop=(0.1, 1.0), crop=0.0))),
+        ("--augment.blur [.1,2]", "augment", repr(Augment(blur=(0.1, 2.0)))),
         ("--softplus none", "softplus", "None"),
         ("--softplus null", "softplus", "None"),
         ("--softplus 3", "softplus", "3.0"),

@@ -1,3 +1,4 @@
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -6,12 +7,26 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
+from torchvision.transforms import RandomResizedCrop, functional
 
 from gradsculpt.data.augment import Augment, to_float, to_input
 from gradsculpt.errors import ArgumentError
 from gradsculpt.inputs import InputSpace
 
 NOTHING = Augment(flip=False, crop=0.0)
+MOVING = [
+    Augment(crop=0.25),
+    Augment(crop=0.25, padding="zeros"),
+    Augment(crop=0.25, zoom=(0.7, 1.6)),
+    Augment(crop=0.0, resized_crop=(0.08, 1.0)),
+    Augment(crop=0.25, rotation=30.0),
+    Augment(crop=0.0, resized_crop=(0.2, 0.5), rotation=180.0, padding="zeros"),
+]
+BLURRING = [
+    Augment(blur=(0.1, 2.0)),
+    Augment(crop=0.25, zoom=(0.7, 1.6), rotation=30.0, padding="zeros", blur=(0.5, 0.5)),
+]
+ALL = [*MOVING, *BLURRING]
 
 
 def generator(seed: int = 0) -> torch.Generator:
@@ -115,7 +130,7 @@ def test_black_moves_in_with_maps_and_where_the_image_would_be_reflected(
     assert inside is not None
     torch.testing.assert_close(black.double(), torch.where(inside > 100, reflected, 0).double(), rtol=0, atol=1e-4)
     rows, columns = ((inside[:, 0] > 100).double().amax(dim=d).sum(dim=1) for d in (2, 1))
-    assert (rows.min(), rows.max(), columns.min(), columns.max()) == (12, 16, 9, 12)
+    assert [side.item() for side in (rows.min(), rows.max(), columns.min(), columns.max())] == [12, 16, 9, 12]
     # Where black is, is nothing but a frame: what is shown is a whole rectangle.
     assert torch.equal((inside[:, 0] > 100).sum(dim=(1, 2)).double(), rows * columns)
 
@@ -125,26 +140,26 @@ def test_no_change_is_no_change() -> None:
     assert torch.equal(NOTHING(images, None, generator())[0], images)
 
 
-@pytest.mark.parametrize("zoom", [(1.0, 1.0), (0.7, 1.6)])
-def test_attention_follows_its_image(zoom: tuple[float, float]) -> None:
+@pytest.mark.parametrize("augment", MOVING)
+def test_attention_follows_its_image(augment: Augment) -> None:
     images = torch.rand(6, 3, 16, 16, generator=generator())
-    changed, attention = Augment(crop=0.25, zoom=zoom)(images, images[:, :1], generator(3))
+    changed, attention = augment(images, images[:, :1], generator(3))
     assert attention is not None
     assert attention.shape == (6, 1, 16, 16)
     torch.testing.assert_close(attention, changed[:, :1])
     assert not torch.equal(changed, images)
 
 
-@pytest.mark.parametrize("zoom", [(1.0, 1.0), (0.7, 1.6)])
+@pytest.mark.parametrize("augment", MOVING)
 @pytest.mark.parametrize("dtype", [torch.float16, torch.float64, torch.uint8, torch.bool])
 @pytest.mark.parametrize("pixels", [torch.uint8, torch.float32])
-def test_maps_of_any_type_may_have_channels(zoom: tuple[float, float], dtype: torch.dtype, pixels: torch.dtype) -> None:
+def test_maps_of_any_type_may_have_channels(augment: Augment, dtype: torch.dtype, pixels: torch.dtype) -> None:
     images = (torch.rand(6, 3, 16, 16, generator=generator()) * 200).to(pixels)
     maps = images[:, [0, 1, 2, 0, 1]].to(dtype)
     before = maps.clone()
-    changed, followed = Augment(crop=0.25, zoom=zoom)(images, maps, generator(3))
+    changed, followed = augment(images, maps, generator(3))
     assert followed is not None
-    assert (followed.dtype, followed.shape) == (dtype, maps.shape)
+    assert (changed.dtype, followed.dtype, followed.shape) == (pixels, dtype, maps.shape)
     assert torch.equal(maps, before)
     if dtype != torch.bool:
         expected = changed[:, [0, 1, 2, 0, 1]].double()
@@ -160,15 +175,17 @@ def test_whole_number_attention_keeps_its_type_when_zoomed() -> None:
     assert (changed[:, :1] - followed).abs().max() <= 0.5
 
 
-@pytest.mark.parametrize("zoom", [(1.0, 1.0), (0.8, 1.2)])
+@pytest.mark.parametrize(
+    "augment",
+    [
+        *(Augment(crop=crop, padding=pad) for crop in (0.0, 0.25, 0.5) for pad in ("reflect", "zeros")),
+        *(Augment(crop=crop, zoom=(0.8, 1.2)) for crop in (0.0, 0.25, 0.5)),
+        *ALL,
+    ],
+)
 @pytest.mark.parametrize("shape", [(16, 16), (6, 30), (1, 1), (2, 3)])
-@pytest.mark.parametrize("crop", [0.0, 0.25, 0.5])
-@pytest.mark.parametrize("padding", ["reflect", "zeros"])
-def test_bytes_are_changed_as_floats_are(
-    zoom: tuple[float, float], shape: tuple[int, int], crop: float, padding: Any
-) -> None:
+def test_bytes_are_changed_as_floats_are(augment: Augment, shape: tuple[int, int]) -> None:
     images = (torch.rand(9, 3, *shape, generator=generator()) * 255).byte()
-    augment = Augment(crop=crop, zoom=zoom, padding=padding)
     early, early_attention = augment(images, images[:, 1:2], generator(1))
     late, late_attention = augment(images.float(), images[:, 1:2].float(), generator(1))
     assert early_attention is not None
@@ -180,9 +197,9 @@ def test_bytes_are_changed_as_floats_are(
 
 
 def test_an_empty_batch_stays_empty() -> None:
-    for dtype in (torch.uint8, torch.float32):
+    for augment, dtype in product(ALL, (torch.uint8, torch.float32)):
         images = torch.empty(0, 3, 8, 8, dtype=dtype)
-        assert Augment()(images, None, generator())[0].shape == (0, 3, 8, 8)
+        assert augment(images, None, generator())[0].shape == (0, 3, 8, 8)
 
 
 def test_zoom_of_nearly_one_agrees_with_the_fast_path() -> None:
@@ -221,11 +238,127 @@ def test_zoom_is_drawn_for_each_image_within_its_range() -> None:
     assert 0.4 < (zoom < 1).float().mean() < 0.6
 
 
-@pytest.mark.parametrize("zoom", [(1.0, 1.0), (0.8, 1.2)])
-def test_the_generator_alone_decides(zoom: tuple[float, float]) -> None:
+def smooth(batch: int, height: int, width: int) -> Tensor:
+    """Images that change little from one pixel to the next."""
+    coarse = torch.rand(batch, 3, 4, 4, generator=generator(7), dtype=torch.float64)
+    return functional.resize(coarse, [height, width], antialias=False)
+
+
+def window(tries: np.ndarray, place: np.ndarray, areas: tuple[float, float], sides: tuple[int, int]) -> Any:
+    """Top, left, height and width of one crop, as torchvision's RandomResizedCrop goes about it."""
+    height, width = sides
+    for i in range(10):
+        area = height * width * (areas[0] + (areas[1] - areas[0]) * tries[i])
+        aspect = np.exp(np.log(3 / 4) + (np.log(4 / 3) - np.log(3 / 4)) * tries[10 + i])
+        w, h = round(np.sqrt(area * aspect)), round(np.sqrt(area / aspect))
+        if 0 < w <= width and 0 < h <= height:
+            return int(place[0] * (height - h + 1)), int(place[1] * (width - w + 1)), h, w
+    h, w = min(height, round(width / (3 / 4))), min(width, round(height * (4 / 3)))
+    return round((height - h) / 2), round((width - w) / 2), h, w
+
+
+@pytest.mark.parametrize("areas", [(0.08, 1.0), (0.9, 1.0), (0.3, 0.3), (1.0, 1.0)])
+@pytest.mark.parametrize("sides", [(24, 24), (15, 40), (40, 15)])
+def test_a_resized_crop_is_what_torchvision_makes_of_the_same_window(
+    areas: tuple[float, float], sides: tuple[int, int]
+) -> None:
+    images = torch.rand(24, 3, *sides, generator=generator(), dtype=torch.float64)
+    augment = Augment(flip=False, crop=0.0, resized_crop=areas)
+    changed, _ = augment(images, None, generator(5))
+    drawn = augment.draw(24, generator(5)).double().numpy()
+    for i, (image, after) in enumerate(zip(images, changed, strict=True)):
+        cut = window(drawn[6:, i], drawn[1:3, i], areas, sides)
+        expected = functional.resized_crop(image, *cut, size=list(sides), antialias=False)
+        torch.testing.assert_close(after, expected, atol=1e-4, rtol=0)
+
+
+def test_resized_crops_are_distributed_as_those_of_torchvision() -> None:
+    side, count = 64, 3000
+    places = (torch.arange(side, dtype=torch.float64) + 0.5).expand(count, 1, side, side)
+    coordinates = torch.cat([places.mT, places], dim=1)
+    changed, _ = Augment(flip=False, crop=0.0, resized_crop=(0.08, 1.0))(coordinates, None, generator())
+    middle = slice(side // 2 - 1, side // 2 + 1)
+    size = torch.stack([changed[:, 0, middle, 9].diff()[:, 0], changed[:, 1, 9, middle].diff()[:, 0]], dim=1) * side
+    centre = torch.stack([changed[:, 0, middle, 9].mean(1), changed[:, 1, 9, middle].mean(1)], dim=1)
+    ours = torch.cat([centre - size / 2, size], dim=1)
+    torch.manual_seed(0)
+    get = RandomResizedCrop.get_params
+    theirs = torch.tensor([get(coordinates[0], [0.08, 1.0], [3 / 4, 4 / 3]) for _ in range(count)], dtype=torch.float64)
+    measured = [
+        torch.cat([t, t[:, 2:3] * t[:, 3:] / side**2, (t[:, 3:] / t[:, 2:3]).log()], dim=1) for t in (ours, theirs)
+    ]
+    for found, expected in zip(*(each.T[..., None] for each in measured), strict=True):
+        # Three standard errors of the difference of two means, and as much for the spread.
+        assert ((found.mean(0) - expected.mean(0)).abs() < 3 * expected.std(0) * (2 / count) ** 0.5).all()
+        torch.testing.assert_close(found.std(0), expected.std(0), rtol=0.06, atol=0)
+
+
+@pytest.mark.parametrize("sides", [(24, 24), (15, 40)])
+def test_a_rotation_is_that_of_torchvision(sides: tuple[int, int]) -> None:
+    images = torch.rand(16, 3, *sides, generator=generator())
+    augment = Augment(flip=False, crop=0.0, rotation=30.0, padding="zeros")
+    changed, attention = augment(images, torch.ones_like(images[:, :1]), generator(5))
+    angles = 30 * (2 * augment.draw(16, generator(5))[4] - 1)
+    assert angles.min() < -20
+    assert angles.max() > 20
+    for image, after, angle in zip(images, changed, angles.tolist(), strict=True):
+        expected = functional.rotate(image, angle, functional.InterpolationMode.BILINEAR)
+        torch.testing.assert_close(after, expected, atol=1e-3, rtol=0)
+    assert attention is not None
+    assert (attention[:, 0, 0, 0] < 0.5).sum() > 10  # corners are no part of the image
+
+
+@pytest.mark.parametrize("sides", [(24, 24), (3, 40)])
+@pytest.mark.parametrize("dtype", [torch.float64, torch.uint8])
+def test_a_blur_is_that_of_torchvision_and_attention_stays(sides: tuple[int, int], dtype: torch.dtype) -> None:
+    images = (255 * torch.rand(8, 3, *sides, generator=generator())).to(dtype)
+    augment = Augment(flip=False, crop=0.0, blur=(0.1, 2.0))
+    changed, attention = augment(images, images[:, :1], generator(5))
+    sigma = 0.1 + 1.9 * augment.draw(8, generator(5))[5]
+    for image, after, width in zip(images, changed, sigma.tolist(), strict=True):
+        expected = functional.gaussian_blur(image, 5, width)
+        torch.testing.assert_close(after.double(), expected.double(), atol=1e-3 + (dtype == torch.uint8), rtol=0)
+        assert (after.double() - expected.double()).abs().mean() < 0.01
+    assert attention is not None
+    assert torch.equal(attention, images[:, :1])
+
+
+def test_images_are_turned_then_cut_then_mirrored_then_blurred() -> None:
+    images = smooth(16, 48, 48)
+    augment = Augment(crop=0.0, rotation=40.0, resized_crop=(0.1, 0.5), blur=(2.0, 2.0))
+    changed, _ = augment(images, None, generator(5))
+    drawn = augment.draw(16, generator(5)).double().numpy()
+    for i, (image, after) in enumerate(zip(images, changed, strict=True)):
+        turned = functional.rotate(image, 40 * (2 * drawn[4, i] - 1), functional.InterpolationMode.BILINEAR)
+        inside = functional.rotate(
+            torch.ones_like(image), 40 * (2 * drawn[4, i] - 1), functional.InterpolationMode.BILINEAR
+        )
+        cut = window(drawn[6:, i], drawn[1:3, i], (0.1, 0.5), (48, 48))
+        whole, shown = (
+            functional.resized_crop(each, *cut, size=[48, 48], antialias=False) for each in (turned, inside)
+        )
+        if drawn[0, i] < 0.5:
+            whole, shown = whole.flip(-1), shown.flip(-1)
+        expected, sure = (functional.gaussian_blur(each, 5, 2.0) for each in (whole, shown))
+        away = (after - expected).abs()[sure > 1 - 1e-9]
+        assert away.max() < 0.02
+        assert away.mean() < 0.003
+
+
+@pytest.mark.parametrize(
+    "least",
+    [{"resized_crop": (1.0, 1.0)}, {"rotation": 1e-4}, {"blur": (0.05, 0.1)}, {"rotation": 1e-4, "padding": "zeros"}],
+)
+def test_the_least_of_a_change_is_no_change(least: dict[str, Any]) -> None:
+    images = torch.rand(5, 3, 20, 20, generator=generator())
+    changed, _ = Augment(flip=False, crop=0.0, **least)(images, None, generator())
+    torch.testing.assert_close(changed, images, atol=1e-3, rtol=0)
+
+
+@pytest.mark.parametrize("augment", ALL)
+def test_the_generator_alone_decides(augment: Augment) -> None:
     images = torch.rand(6, 3, 16, 16, generator=generator())
     before = images.clone()
-    augment = Augment(zoom=zoom)
     state = torch.get_rng_state()
     first, again, other = (augment(images, None, generator(seed))[0] for seed in (0, 0, 1))
     assert torch.equal(first, again)
@@ -237,20 +370,20 @@ def test_the_generator_alone_decides(zoom: tuple[float, float]) -> None:
 def test_any_setting_draws_as_much() -> None:
     images = torch.rand(6, 3, 16, 16)
     states = []
-    for augment in (NOTHING, Augment(), Augment(padding="zeros"), Augment(zoom=(0.5, 2.0))):
+    for augment in (NOTHING, *ALL):
         source = generator()
         augment(images, None, source)
         states.append(source.get_state())
     assert all(torch.equal(states[0], state) for state in states)
 
 
-@pytest.mark.parametrize("zoom", [(1.0, 1.0), (0.8, 1.2)])
+@pytest.mark.parametrize("augment", ALL)
 @pytest.mark.parametrize("given_as", [torch.contiguous_format, torch.channels_last])
-def test_memory_format_out_is_channels_last(zoom: tuple[float, float], given_as: torch.memory_format) -> None:
+def test_memory_format_out_is_channels_last(augment: Augment, given_as: torch.memory_format) -> None:
     images = torch.rand(6, 3, 16, 16, generator=generator())
-    changed, _ = Augment(zoom=zoom)(images.contiguous(memory_format=given_as), None, generator())
+    changed, _ = augment(images.contiguous(memory_format=given_as), None, generator())
     assert changed.is_contiguous(memory_format=torch.channels_last)
-    torch.testing.assert_close(changed, Augment(zoom=zoom)(images, None, generator())[0])
+    torch.testing.assert_close(changed, augment(images, None, generator())[0])
 
 
 def test_to_float() -> None:
@@ -277,7 +410,24 @@ def test_to_input(memory_format: torch.memory_format) -> None:
 
 
 @pytest.mark.parametrize(
-    "arguments", [{"crop": 0.6}, {"crop": -0.1}, {"zoom": (2.0, 1.0)}, {"zoom": (0.0, 1.0)}, {"padding": "edge"}]
+    "arguments",
+    [
+        {"crop": 0.6},
+        {"crop": -0.1},
+        {"zoom": (2.0, 1.0)},
+        {"zoom": (0.0, 1.0)},
+        {"zoom": (1.0, float("inf"))},
+        {"padding": "edge"},
+        {"rotation": -1.0},
+        {"rotation": 181.0},
+        {"rotation": float("nan")},
+        {"blur": (0.0, 1.0)},
+        {"blur": (2.0, 1.0)},
+        {"resized_crop": (0.0, 1.0)},
+        {"resized_crop": (0.5, 1.1)},
+        {"resized_crop": (0.5, 0.9)},  # with the usual shift
+        {"resized_crop": (0.5, 0.9), "crop": 0.0, "zoom": (1.0, 2.0)},
+    ],
 )
 def test_values_out_of_range(arguments: dict[str, Any]) -> None:
     with pytest.raises(ArgumentError, match=next(iter(arguments))):

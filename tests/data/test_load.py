@@ -1,10 +1,12 @@
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from gradsculpt.data import SOURCES, Splits, load_data
+from gradsculpt.data import SOURCES, ImageSet, Splits, load_data
+from gradsculpt.data.base import swapped
 from gradsculpt.data.cells import draw
 from gradsculpt.data.load import find_source
 from gradsculpt.errors import ArgumentError, DataError, GradsculptError
@@ -131,6 +133,52 @@ def test_shuffled_labels(load: "partial[Splits]", name: str, options: dict[str, 
     np.testing.assert_array_equal(again.train.labels, shuffled.train.labels)
     other = load(name, image_size=16, shuffle_labels=True, **options | {"seed": 1})
     assert other.train.labels.tolist() != shuffled.train.labels.tolist()
+
+
+@pytest.mark.parametrize(
+    ("name", "options"), [("digits", {}), ("cells", {"train_count": 200}), ("digits", {"train_count": 90})]
+)
+def test_swapped_images(load: "partial[Splits]", name: str, options: dict[str, int]) -> None:
+    plain, after_it = (load(name, image_size=16, swap=swap, **options) for swap in (0, 30))
+    assert after_it.val.names == plain.val.names
+    everything: dict[str, tuple[ImageSet, int]]
+    everything = {n: (p, i) for p in (plain.train, plain.test) for i, n in enumerate(p.names)}
+    for before, after, rest in ((plain.train, after_it.train, plain.test), (plain.test, after_it.test, plain.train)):
+        assert len(after) == len(before)
+        moved = [i for i in range(len(after)) if after.names[i] != before.names[i]]
+        assert len(moved) == 30
+        assert {after.names[i] for i in moved} < set(rest.names)
+        rows = np.arange(len(after))
+        for images in (after.images[rows], after.images[:], [after.images[i] for i in rows]):
+            for i in rows:
+                part, place = everything[after.names[i]]
+                np.testing.assert_array_equal(images[i], part.images[place])
+        for i in rows:
+            part, place = everything[after.names[i]]
+            assert after.labels[i] == part.labels[place]
+            if part.attention is not None and after.attention is not None:
+                np.testing.assert_array_equal(after.attention[i], part.attention[place])
+        assert (after.attention is None) == (before.attention is None)
+    assert not set(after_it.train.names) & set(after_it.test.names)
+    again, other = (load(name, image_size=16, swap=30, seed=seed, **options) for seed in (0, 1))
+    assert (again.train.names, again.test.names) == (after_it.train.names, after_it.test.names)
+    assert other.test.names != after_it.test.names
+
+
+def test_all_may_change_places_but_no_more(load: "partial[Splits]") -> None:
+    tested = len(load("digits", image_size=8).test)
+    assert not set(load("digits", image_size=8, swap=tested).test.names) & set(load("digits", image_size=8).test.names)
+    for wrong, words in ((tested + 1, f"there are .* to train on and {tested} to test on"), (-1, "of at least 0")):
+        with pytest.raises(ArgumentError, match=f"swap={wrong} .*{words}"):
+            load("digits", image_size=8, swap=wrong)
+
+
+def test_what_cannot_be_told_apart_changes_no_places(load: "partial[Splits]") -> None:
+    splits = load("cells", image_size=16, train_count=60)
+    with pytest.raises(DataError, match="only the training images"):
+        swapped(splits.train, replace(splits.test, attention=None), 5, 0)
+    with pytest.raises(DataError, match="the same name"):
+        swapped(splits.train, splits.train, 5, 0)
 
 
 def test_an_unreadable_folder_is_an_error_of_ours(

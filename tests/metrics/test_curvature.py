@@ -12,7 +12,7 @@ from torch.autograd import functional
 from gradsculpt.errors import ArgumentError
 from gradsculpt.gradients import Model
 from gradsculpt.metrics import Neighbourhood, hessian_norm, linearization_error, upper_bound
-from gradsculpt.metrics.curvature import Probe
+from gradsculpt.metrics.hessian import Probe
 from gradsculpt.penalties import L1, GroupL21, Penalty
 
 Direction = Penalty | Literal["gradient", "random"]

@@ -87,6 +87,7 @@ USUAL: dict[str, dict[str, object]] = {
     "max_sensitivity": {"relative": False},
     "upper_bound": {"probes": 10, "probe": "rademacher", "output": "logit"},
     "hessian_norm": {"probes": 10, "probe": "rademacher", "output": "logit", "seed": 0},
+    "top_eigenvalue": {"steps": 100, "tolerance": 0.01, "output": "logit", "seed": 0},
     "linearization_error": {"direction": "gradient"},
 }
 """The top 40% of Gong et al. (B.6), the bands of Tjoa and Guan, the gaze's top 5% (Table 4), 100 regions (Table 5)."""

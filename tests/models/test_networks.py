@@ -7,6 +7,7 @@ from torch import nn
 
 from gradsculpt.errors import ArgumentError, ModelError
 from gradsculpt.models import MODELS, build
+from gradsculpt.models.networks import construct, grid_in_maps
 
 SHIPPED = [name for name, _ in MODELS if ":" not in name]
 FACTORIES = """
@@ -120,8 +121,10 @@ def test_vision_transformers_get_the_image_size(monkeypatch: pytest.MonkeyPatch)
         build("torchvision:vit_b_16", num_classes=3, image_size=33)
 
 
-def test_the_small_image_resnet_keeps_resolution() -> None:
-    network = build("resnet18-cifar", num_classes=3, image_size=32)
+@pytest.mark.parametrize(("name", "blocks"), [("resnet18-cifar", [2, 2, 2, 2]), ("resnet34-cifar", [3, 4, 6, 3])])
+def test_the_small_image_resnets_keep_resolution(name: str, blocks: list[int]) -> None:
+    network = build(name, num_classes=3, image_size=32)
+    assert [len(list(network.get_submodule(f"layer{i}").children())) for i in (1, 2, 3, 4)] == blocks
     shapes = []
     network.get_submodule("layer1").register_forward_hook(lambda *call: shapes.append(call[2].shape))
     network(torch.randn(2, 3, 32, 32))
@@ -227,3 +230,23 @@ def test_a_module_that_breaks_on_import_is_told_apart_from_a_missing_one(factori
 def test_refuses_numbers_out_of_range(classes: int, size: int) -> None:
     with pytest.raises(ArgumentError, match="out of range"):
         build("lenet", num_classes=classes, image_size=size)
+
+
+@pytest.mark.parametrize(
+    ("name", "stride"),
+    [
+        ("lenet", 1),
+        ("convnet", 1),
+        ("resnet18-cifar", 1),
+        ("resnet34-cifar", 1),
+        ("resnet34", 2),
+        ("efficientnet_b0", 2),
+        ("torchvision:resnet18", 2),
+        ("torchvision:convnext_tiny", 4),
+    ],
+)
+def test_networks_that_skip_pixels_of_small_images_are_known(name: str, stride: int) -> None:
+    network = construct(name, 3, 64)
+    assert grid_in_maps(name, network, 65) == ""
+    note = grid_in_maps(name, network, 64)
+    assert note == "" if stride == 1 else f"the first layer of {name} takes steps of {stride} pixels" in note

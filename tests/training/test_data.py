@@ -41,6 +41,8 @@ def test_flags_reach_the_data(tmp_path: Path) -> None:
     assert shuffled.train.names == plain.train.names
     assert shuffled.train.labels.tolist() != plain.train.labels.tolist()
     assert shuffled.test.labels.tolist() == plain.test.labels.tolist()
+    swapped = open_data(read_settings([*DIGITS, *out, "--swap", "40"]))
+    assert len({*swapped.train.names} & {*plain.test.names}) == len({*swapped.test.names} & {*plain.train.names}) == 40
 
 
 @pytest.mark.parametrize("shuffle", [False, True])

@@ -68,6 +68,14 @@ def test_it_is_said_what_is_done_and_how_long_it_takes(tmp_path: Path, photos: P
     assert "--recipe fine-tune starts from weights" in note
 
 
+@pytest.mark.parametrize(("model", "grid"), [("torchvision:shufflenet_v2_x0_5", True), ("convnet", False)])
+def test_a_grid_in_the_maps_is_said(model: str, grid: bool) -> None:
+    reporter, text = shout()
+    asked = replace(settings("--model", model), image_size=32)
+    preparation.prepare(asked, outlined("digits", image_size=32, train_count=64), reporter)
+    assert (f"note: the first layer of {model} takes steps of 2 pixels" in text.getvalue()) == grid
+
+
 def clock(monkeypatch: pytest.MonkeyPatch, seconds: float) -> list[int]:
     """Let every step take so many seconds, and count them."""
     now, steps = [0.0], list[int]()

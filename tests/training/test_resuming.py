@@ -77,6 +77,7 @@ OTHERS: dict[str, Any] = {
     "val_fraction": 0.2,
     "train_count": 80,
     "keep": "last",
+    "swap": 30,
     "shuffle_labels": True,
     "augment": Augment(flip=True),
     "statistics": ((0.5,) * 3, (0.25,) * 3),

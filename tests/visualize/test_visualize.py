@@ -48,6 +48,14 @@ def test_png_is_lossless_and_enlarged_in_whole_pixels() -> None:
     assert np.array_equal(read[::8, ::8], picture)
 
 
+def test_pictures_keep_more_colours_than_a_palette_has() -> None:
+    photograph = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
+    for content in (png(photograph), png(photograph, 200), contact_sheet([[photograph]], [""], [""], bar="signed")):
+        image = Image.open(io.BytesIO(content))
+        assert image.mode == "RGB"
+        assert len(np.unique(np.asarray(image).reshape(-1, 3), axis=0)) > 2000
+
+
 def test_a_contact_sheet_is_a_picture_as_wide_as_its_columns() -> None:
     rows = [[np.full((8, 8, 3), 60 * j, np.uint8) for j in range(4)] for _ in range(2)]
     image = Image.open(io.BytesIO(contact_sheet(rows, ["a", "b", "c", "d"], ["one", "two"])))

@@ -190,5 +190,5 @@ _FLAT_STILL = (
     "the maps do not change with the images (their derivative is exactly 0 at every image), not even those of the same "
     "network with Softplus in the place of ReLU, so no gradient leads the attack. Either the network is linear, or it "
     "writes its corners out by hand ((x + x.abs()) / 2, say; call relu instead), or the attribution is constant where "
-    "the network is smooth (guided backpropagation, say): use RandomPerturbation."
+    "the network is smooth (guided backpropagation by steps, say; take gate=slope): use RandomPerturbation."
 )

@@ -7,6 +7,7 @@ from gradsculpt.attributions.heatmap import heatmap, signed_heatmap
 from gradsculpt.attributions.integrated import InputXGradient, IntegratedGradients
 from gradsculpt.attributions.moreau import DualAveraging, MoreauGrad, MoreauInfo, ProximalGradient, Solver
 from gradsculpt.attributions.propagation import LRP, DeepLift, GuidedBackprop
+from gradsculpt.attributions.relex import RelEx
 from gradsculpt.attributions.smoothed import Smoothed, SmoothGrad, SmoothGradSquared, VarGrad
 from gradsculpt.attributions.sparsified import Sparsified, SparsifiedGradient, SparsifiedSmoothGrad
 
@@ -20,6 +21,7 @@ ATTRIBUTIONS: tuple[type[Attribution], ...] = (
     SparsifiedGradient,
     SparsifiedSmoothGrad,
     MoreauGrad,
+    RelEx,
     GuidedBackprop,
     LRP,
     DeepLift,
@@ -45,6 +47,7 @@ __all__ = [
     "MoreauGrad",
     "MoreauInfo",
     "ProximalGradient",
+    "RelEx",
     "SmoothGrad",
     "SmoothGradSquared",
     "Smoothed",

@@ -33,6 +33,7 @@ from gradsculpt.cli.networks import (
 from gradsculpt.cli.parser import Parser, command_parser
 from gradsculpt.cli.parts import attack_of, attribution, check_parts, family, is_typed, names
 from gradsculpt.cli.process import prepare
+from gradsculpt.cli.sized import LEVELS, sized
 from gradsculpt.errors import ArgumentError, ModelError
 from gradsculpt.locks import locked
 from gradsculpt.progress import Reporter
@@ -41,11 +42,9 @@ from gradsculpt.wording import counted
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from gradsculpt.attacks import Attack
     from gradsculpt.evaluation.attacked import View
 
 _ENTRIES = 2**19  # of a batch
-_LEVELS = 255
 _SHEET_ROWS = 16
 _SMOOTHED = (
     "The maps of {} have no slope to follow, or too little of one, so the attack follows those of the same network "
@@ -79,7 +78,7 @@ def _attack(options: dict[str, Any], words: Sequence[str], reporter: Reporter) -
         raise ArgumentError("--steps and the steps in --attack say the same thing twice; leave one of them away.")
     attack = attack_of(options["attack"], steps=options["steps"], bounds=network.bounds)
     images, unreadable = collect(network, [Path(word) for word in options["images"]], options, reporter)
-    attack = _sized(attack, options["eps"], network, images[0].pixels.size)
+    attack = sized(attack, options["eps"], network.classifier, images[0].pixels.size)
     folder, classifier, done = ResultFolder(options["out"], _SHEET_ROWS), network.classifier, 0
     with reporter.work(f"attacking {network.name}", len(images)) as tell:
         for batch, images01 in batches(images, _ENTRIES, classifier.device):
@@ -122,19 +121,12 @@ def _parser() -> Parser:
     parser.add_argument("--attack", type=str, default="targeted", help=attacks)
     parser.add_argument("--method", type=str, default="gradient", help="The map that is attacked, as in explain.")
     size = "How far an image may be moved, in 8-bit levels: every entry, or in L2 the root mean square over entries."
-    parser.add_argument("--eps", type=float, default=4.0, limit=at_least(0, _LEVELS, whole=False), help=size)
+    parser.add_argument("--eps", type=float, default=4.0, limit=at_least(0, LEVELS, whole=False), help=size)
     parser.add_argument("--steps", type=int | None, limit=at_least(1), help="Steps of the attack; default its own.")
     parser.add_argument(
         "--k", type=float, default=0.4, limit=SHARE, help="Share of non-zero pixels whose overlap is reported."
     )
     return parser
-
-
-def _sized(attack: Attack, levels: float, network: NamedNetwork, entries: int) -> Attack:
-    """Give an attack its size, in 8-bit levels: of every entry, or the root mean square over all where it is in L2."""
-    eps = network.classifier.space.pixels(levels / _LEVELS).to(network.classifier.device)
-    length = getattr(attack, "norm", None) == "l2" or getattr(attack, "kind", None) == "gaussian"
-    return replace(attack, eps=eps * entries**0.5 if length else eps)  # type: ignore[type-var]
 
 
 def _add(
@@ -166,8 +158,8 @@ def _add(
         rows.append(row | {name: "" if math.isnan(v) else f"{v:.4f}" for name, v in scores[i].items()})
     folder.index(rows)
     folder.label([image.title for image in images])
-    folder.show("image", clean, [each.predicted for each in said["before"]])
-    folder.show("attacked image", attacked, [each.predicted for each in said["after"]])
+    folder.show("image", clean, [each.called for each in said["before"]])
+    folder.show("attacked image", attacked, [each.called for each in said["after"]])
     folder.show("map", before, [str(each) for each in said["before"]])
     kept = [f"SSIM {each['ssim']:.2f}, top {k:.0%} kept {each['topk']:.0%}" for each in scores]
     folder.show("map of the attacked image", after, kept)

@@ -22,6 +22,7 @@ _EXTRAS = {
     "tensorboard": ("tensorboard", "train --tensorboard", "gradsculpt[tensorboard]"),
     "ray": ("ray", "study --ray", "gradsculpt[ray]"),
     "pandas": ("pandas", "Scorecard.to_pandas()", "gradsculpt[pandas]"),
+    "optuna": ("optuna", "sweep --search", "gradsculpt[sweep]"),
     "efficientnet_lite_pytorch": (
         "efficientnet-lite-pytorch",
         "pretrained:efficientnet-lite0",

@@ -66,10 +66,15 @@ def run(words: Sequence[str], reporter: Reporter) -> None:
 
 
 def _explain(options: Options, words: Sequence[str], reporter: Reporter) -> None:
+    from gradsculpt.models.networks import grid_in_maps
+
     if options["signed"] and options["absolute"]:
         raise ArgumentError("--signed and --absolute exclude each other; pass one, or none for --absolute.")
     names, paths = networks_and_images(options)
     networks = named_networks(names, options, reporter)
+    for name, shown in [(network.name, network.classifier) for network in networks]:
+        if note := grid_in_maps(name, shown.network, shown.image_size):
+            reporter.say(f"note: {note}")
     methods = [
         {canonical(text): attribution(text, options["output"], network.bounds) for text in options["method"]}
         for network in networks
@@ -149,7 +154,7 @@ class _MapFolder(ResultFolder):
         # Without dots, so that no name of an image and a network is that of another two.
         inner = [file_name(network.name).replace(".", "_")] if self._several else []
         if network is self._finest:
-            self.show("image", plain(images01), [image.label or "" for image in images])
+            self.show("image", plain(images01), [image.called for image in images])
             self.label([image.name for image in images])
         for method, attribute in methods.items():
             try:

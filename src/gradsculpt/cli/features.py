@@ -49,6 +49,7 @@ def _picture(options: Options, reporter: Reporter) -> None:
     import numpy as np
     import torch
 
+    from gradsculpt.models.imagenet import in_words
     from gradsculpt.visualize import Ascent, class_features, colour_matrix, contact_sheet, plain
 
     ascent = Ascent(**{name: options[name] for name in Ascent.__dataclass_fields__})
@@ -77,7 +78,7 @@ def _picture(options: Options, reporter: Reporter) -> None:
         [pictures[start : start + columns] for start in starts],
         [""] * columns,
         [""] * len(starts),
-        captions=[names[start : start + columns] for start in starts],
+        captions=[[in_words(name) for name in names[start : start + columns]] for start in starts],
         note=f"{network.name}: {ascent.output}, {counted(ascent.steps, 'steps')}",
     )
     (folder.path / "sheet.png").write_bytes(sheet)

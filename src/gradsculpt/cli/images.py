@@ -43,7 +43,14 @@ class NamedImage:
     @property
     def title(self) -> str:
         """What it goes by where there is no room for more."""
-        return self.label or self.name
+        return self.called or self.name
+
+    @property
+    def called(self) -> str:
+        """Its true class in words, where that is known."""
+        from gradsculpt.models.imagenet import in_words
+
+        return in_words(self.label) if self.label else ""
 
 
 def add_image_options(parser: Parser, count: int) -> None:
@@ -170,7 +177,16 @@ class Prediction(NamedTuple):
     probability: float
 
     def __str__(self) -> str:
-        return f"{self.target} ({self.probability:.0%})"
+        from gradsculpt.models.imagenet import in_words
+
+        return f"{in_words(self.target)} ({self.probability:.0%})"
+
+    @property
+    def called(self) -> str:
+        """The predicted class in words."""
+        from gradsculpt.models.imagenet import in_words
+
+        return in_words(self.predicted)
 
 
 def predictions(probabilities: Tensor, target: Tensor, classes: Sequence[str]) -> list[Prediction]:
@@ -208,12 +224,25 @@ def target_classes(
 
 
 def class_index(name: str, classes: Sequence[str], option: str) -> int:
-    """Return the index of a class that was typed for an option; raise `ArgumentError` if there is none of that name."""
+    """Return the index of a class that was typed for an option; raise `ArgumentError` if there is not one of that name.
+
+    A class that goes by its WordNet number has the names of that number too.
+    """
+    from gradsculpt.models.imagenet import in_words, wordnet
+
     name = printable(name)
-    if name not in classes:
-        more = f" and {len(classes) - _LISTED} more" if len(classes) > _LISTED else ""
-        raise ArgumentError(
-            f"{option} {name} is no class of this network; its classes are {', '.join(classes[:_LISTED])}{more}."
-            f"{did_you_mean(name, classes, 3)}"
-        )
-    return classes.index(name)
+    if name in classes:
+        return classes.index(name)
+    known = [[word.casefold() for word in wordnet().get(other.strip().casefold(), ())] for other in classes]
+    named = [i for i, words in enumerate(known) if name.casefold() in words]
+    if len(named) == 1:
+        return named[0]
+    if named:
+        raise ArgumentError(f"{option} {name} could be {' or '.join(classes[i] for i in named)}; pass one of these.")
+    words = [other if in_words(other) == other else f"{other} ({in_words(other)})" for other in classes]
+    more = f" and {len(classes) - _LISTED} more" if len(classes) > _LISTED else ""
+    near = {word: other for other in classes for word in (other, in_words(other))}
+    raise ArgumentError(
+        f"{option} {name} is no class of this network; its classes are {', '.join(words[:_LISTED])}{more}."
+        f"{did_you_mean(name, near, 3)}"
+    )

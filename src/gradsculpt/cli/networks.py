@@ -13,6 +13,7 @@ from gradsculpt.cli.limits import at_least
 from gradsculpt.cli.parser import Options, Parser
 from gradsculpt.cli.process import DEVICES, find_device
 from gradsculpt.cli.settings import read_settings
+from gradsculpt.cli.sized import bounds_of
 from gradsculpt.cli.sources import value
 from gradsculpt.errors import ArgumentError, RunError, did_you_mean
 from gradsculpt.progress import Reporter
@@ -45,8 +46,7 @@ class NamedNetwork:
     @property
     def bounds(self) -> tuple[Tensor, Tensor]:
         """The network's input for black and for white, [1, C, 1, 1] each."""
-        low, high = self.classifier.space.bounds
-        return low.to(self.classifier.device), high.to(self.classifier.device)
+        return bounds_of(self.classifier)
 
     def probabilities(self, images01: Tensor) -> Tensor:
         """Return the probability of every class, [N, K], of images [N, 3, S, S] in [0, 1]."""
@@ -95,7 +95,7 @@ class Run(NamedNetwork):
         settings = replace(self.settings, **places, image_size=image_size or self.classifier.image_size)
         settings = replace(settings, strict=settings.strict or options.get("strict", False))
         if options["data"] not in (None, settings.data):
-            settings = replace(settings, data=options["data"], train_count=None, shuffle_labels=False)
+            settings = replace(settings, data=options["data"], train_count=None, swap=0, shuffle_labels=False)
         return open_data(settings, reporter)
 
 

@@ -6,7 +6,7 @@ import importlib
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, redirect_stdout, suppress
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
@@ -15,6 +15,10 @@ from gradsculpt.progress import Reporter
 from gradsculpt.studies.engine.job import Job
 from gradsculpt.studies.engine.store import CACHE, LOG, RUN, Store
 from gradsculpt.studies.engine.workers import serve
+from gradsculpt.studies.plan import experiment, kind_of
+
+if TYPE_CHECKING:
+    from gradsculpt.studies.experiments import Experiment
 
 _TOKEN_FAMILIES = ("attributions", "attacks", "metrics", "objectives", "penalties", "perturbations")
 _DATA = "data"
@@ -26,6 +30,8 @@ def words_of(command: str, settings: Mapping[str, Any]) -> tuple[tuple[str, ...]
 
     typed = tuple(word for name, value in settings.items() for word in _option(command, name, value))
     plain = dict(settings)
+    if command != "train" and "." in (kind := kind_of(command)[0]):
+        _check_experiment(kind, settings)
     if command == "train":
         from gradsculpt.cli.settings import resolved_settings
 
@@ -46,6 +52,30 @@ def _option(command: str, name: str, value: Any) -> list[str]:
 
         return [option, json.dumps(value)]
     return [option, str(value)]
+
+
+def _check_experiment(kind: str, settings: Mapping[str, Any]) -> None:
+    """Raise `ArgumentError` unless an experiment can be made, and names parts that there are."""
+    from gradsculpt.cli.parts import check_parts
+    from gradsculpt.cli.sized import levels_of
+
+    parts = experiment_of(kind, settings).parts()
+    for family, texts in parts.items():
+        check_parts(texts, family, f"{kind.rpartition('.')[2].lower()}:")
+    for text in parts.get("Attack", ()):
+        levels_of(text)
+
+
+def experiment_of(kind: str, settings: Mapping[str, Any]) -> Experiment:
+    """Return an experiment with its settings; raise `ArgumentError` if it cannot have them."""
+    cls = experiment(kind)
+    try:
+        made: Experiment = cls(**settings)
+    except TypeError as error:
+        raise ArgumentError(
+            f"{cls.__name__} cannot be made from {dict(settings)} ({error}); mend the study."
+        ) from error
+    return made
 
 
 def perform(job: Job, reporter: Reporter) -> None:
@@ -119,23 +149,18 @@ def _without(words: Sequence[str], option: str) -> list[str]:
 def _experiment(job: Job, store: Store, folder: Path, reporter: Reporter) -> None:
     from gradsculpt.cli.process import find_device
     from gradsculpt.cli.settings import read_settings
-    from gradsculpt.extensions import imported
+    from gradsculpt.cli.sized import attack_for, attribution_for
     from gradsculpt.studies.experiments import Given
 
-    module, _, name = job.kind.rpartition(".")
-    cls = imported(module, name, job.kind, ArgumentError)
     runs = {label: store.run(key) for label, key in job.networks.items()}
 
     def settings(run: Path) -> Any:
         places = ["--cache-dir", str(store.root / CACHE / "runs")]
         return read_settings(["--config", str(run / "config.yaml"), "--out", str(run), *places])
 
-    given = Given(folder, runs, job.seed, str(find_device(job.machine.device)), reporter, settings)
-    try:
-        made = cls(**job.settings)
-    except TypeError as error:
-        raise ArgumentError(f"{name} cannot be made from {dict(job.settings)} ({error}); mend the study.") from error
-    made.run(given)
+    device = str(find_device(job.machine.device))
+    given = Given(folder, runs, job.seed, device, reporter, settings, attribution_for, attack_for)
+    experiment_of(job.kind, job.settings).run(given)
 
 
 def main() -> None:

@@ -90,10 +90,14 @@ def check_protocol(options: Options, networks: Iterable[str | None]) -> None:
 def _check_parts(options: Options) -> None:
     if options["quick"] and options["full"]:
         raise ArgumentError("--quick and --full exclude each other; pass one.")
+    check_scored(options["groups"] or (), options["method"])
+
+
+def check_scored(groups: Iterable[str], method: str) -> None:
+    """Raise an error if groups of scores, or the maps that are scored, are not known; nothing is imported."""
     metrics = {metric.__name__ for metric in value("gradsculpt.metrics.METRICS")}
-    groups = [text for text in options["groups"] or () if text not in metrics]
-    check_parts(groups, "ScoreGroup", "--groups")
-    check_parts([options["method"]], "Attribution", "--method")
+    check_parts([text for text in groups if text not in metrics], "ScoreGroup", "--groups")
+    check_parts([method], "Attribution", "--method")
 
 
 def read_protocol(options: Options, network: NamedNetwork, *, labelled: bool = True) -> Protocol:

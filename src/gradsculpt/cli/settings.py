@@ -27,7 +27,7 @@ _ONLY_WITH = {"momentum": _SGD, "milestones": _STEP, "gamma": _STEP}
 _GROUPS = {
     "what is trained": (
         "data recipe objective model weights freeze softplus image_size",
-        "val_fraction train_count keep shuffle_labels augment statistics strict",
+        "val_fraction train_count keep swap shuffle_labels augment statistics strict",
     ),
     "how": (
         "epochs batch_size optimizer lr seed",

@@ -12,6 +12,7 @@ from gradsculpt.cli.scored_images import ScoredImages
 from gradsculpt.cli.scoring import read_protocol
 from gradsculpt.evaluation import Scorecard
 from gradsculpt.files import whole
+from gradsculpt.models.imagenet import in_words
 from gradsculpt.report import RunView, Sample, choose, read_curve, render, sample_maps, sheet
 from gradsculpt.report.samples import batch
 
@@ -21,8 +22,8 @@ def samples(scored: ScoredImages, count: int) -> list[Sample]:
     chosen, told = choose(scored.images, count), scored.class_map.told()
     if not scored.labelled:
         return [replace(sample, name="") for sample in chosen]  # it is their caption
-    called = {name: f"{name} = {stands[0]}" for name, stands in told.items() if len(stands) == 1}
-    return [replace(sample, caption=called.get(sample.caption, sample.caption)) for sample in chosen]
+    called = {name: f"{name} = {in_words(stands[0])}" for name, stands in told.items() if len(stands) == 1}
+    return [replace(sample, caption=called.get(sample.caption) or in_words(sample.caption)) for sample in chosen]
 
 
 def view(network: NamedNetwork, scored: ScoredImages, card: Scorecard, options: Options) -> RunView:
@@ -36,6 +37,8 @@ def view(network: NamedNetwork, scored: ScoredImages, card: Scorecard, options: 
             [class_map.classes[int(number)] for number in numbers] for numbers in (maps.predicted, maps.explained)
         )
         maps = replace(maps, predicted=predicted, explained=explained)
+    predicted, explained = ([in_words(name) for name in names] for names in (maps.predicted, maps.explained))
+    maps = replace(maps, predicted=predicted, explained=explained)
     if not scored.labelled:
         maps = replace(maps, correct=[None] * len(shown))
     curve = read_curve(network.path) if isinstance(network, Run) else []

@@ -7,9 +7,9 @@ from typing import Literal
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from gradsculpt import checks
+from gradsculpt.data import moving, sampling
 from gradsculpt.data.base import ImageSet
 from gradsculpt.errors import ArgumentError
 from gradsculpt.inputs import InputSpace
@@ -18,8 +18,9 @@ from gradsculpt.wording import counted
 _AT_ONCE = 256
 # Half a step of 8-bit pixels: a channel that never changes would otherwise be divided by zero.
 _LEAST_STD = 0.5 / 255
-# A row or column of no image: times any width, plus any place in a set, it stays below 0 and within 64 bits.
-_ABSENT = -(1 << 44)
+# Rows of what is drawn: three for moves, then the magnification, the angle, the blur, and the areas and the aspects of
+# the windows that are tried.
+_MOVES, _BLUR, _TRIES = 3, 5, slice(6, 26)
 
 
 def to_float(images: Tensor) -> Tensor:
@@ -100,9 +101,10 @@ def pixel_statistics(image_set: ImageSet, limit: int = 4096) -> tuple[tuple[floa
 
 @dataclass(frozen=True)
 class Augment:
-    """Mirrors, shifts and magnifies each image of a batch at random, and its attention map in the same way.
+    """Changes each image of a batch at random, and its attention map in the same way.
 
-    Raises `ArgumentError` if a value is out of range.
+    What is read in between pixels is interpolated. Raises `ArgumentError` if a value is out of range, or if
+    `resized_crop` is to come on top of a shift or a magnification.
 
     Args:
         flip: Mirror left and right, for half of the images.
@@ -111,6 +113,17 @@ class Augment:
         padding: What moves in at the border: "reflect" for the image reflected there, "zeros" for black, that is 0
             before any normalisation, and for no attention.
         zoom: Range of the magnification, log-uniform; (1, 1) for none. Above 1 the middle fills the image.
+        resized_crop: Range of the share of an image's area that is cut out and fills it, uniform, whose sides are as 3
+            to 4 up to 4 to 3, log-uniform; None for none. (0.08, 1) is usual for ImageNet, with `crop` 0.
+        rotation: Greatest angle by which images are turned about their middle, either way, in degrees, uniform. It
+            comes before all else, and the corners are filled as `padding` says.
+        blur: Range of the standard deviation, uniform, of a Gaussian of 5 x 5 pixels with which each image is blurred
+            in the end, and its attention is not; None for none. (0.1, 2) is usual.
+
+    Source: the transforms RandomCrop, RandomResizedCrop, RandomRotation and GaussianBlur of torchvision, with its
+        defaults, which the scripts of AdvGrad and LGA use.
+    Deviation: They change files at the size that these have, and this what a set holds: squares of the size of the
+        network's images. RandomRotation does not interpolate.
 
     Example:
         >>> changed, attention = Augment()(torch.rand(4, 3, 32, 32), None, torch.Generator().manual_seed(0))
@@ -122,12 +135,24 @@ class Augment:
     crop: float = 0.125
     padding: Literal["reflect", "zeros"] = "reflect"
     zoom: tuple[float, float] = (1.0, 1.0)
+    resized_crop: tuple[float, float] | None = None
+    rotation: float = 0.0
+    blur: tuple[float, float] | None = None
 
     def __post_init__(self) -> None:
         checks.declared(self)
         checks.within("crop", self.crop, 0.0, 0.5)
-        if len(self.zoom) != 2 or not 0 < self.zoom[0] <= self.zoom[1] < float("inf"):
-            raise ArgumentError(f"zoom={self.zoom!r} is no range of magnifications; pass (low, high), 0 < low <= high.")
+        checks.within("rotation", self.rotation, 0.0, 180.0)
+        _check_range("zoom", self.zoom, "magnifications", float("inf"))
+        if self.blur is not None:
+            _check_range("blur", self.blur, "standard deviations", float("inf"))
+        if self.resized_crop is not None:
+            _check_range("resized_crop", self.resized_crop, "shares of the area", 1.0)
+            if self.crop or self.zoom != (1.0, 1.0):
+                raise ArgumentError(
+                    f"resized_crop={self.resized_crop} decides already where an image is cut and how much it is "
+                    f"magnified, and so do crop={self.crop:g} and zoom={self.zoom}; pass crop=0.0 and no zoom with it."
+                )
 
     def __call__(
         self, images: Tensor, attention: Tensor | None, generator: torch.Generator
@@ -149,132 +174,63 @@ class Augment:
                 f"attention has shape {list(attention.shape)} but the images have {list(images.shape)}; "
                 f"pass attention of shape {[batch, 1, height, width]}, or with more channels."
             )
-        drawn = sent(self.draw(batch, generator), images.device)
-        mirrored, down, right = self._moves(drawn, height, width)
-        if self.only_moves:
-            change = partial(_move, mirrored=mirrored, down=down, right=right, padding=self.padding)
+        drawn = self.draw(batch, generator)
+        if self._whole:
+            moves = self._moves(sent(drawn[:_MOVES], images.device), height, width)
+            change = partial(moving.moved, moves=moves, padding=self.padding)
         else:
-            low, high = self.zoom
-            grid = _source_grid(images, mirrored, down, right, low * (high / low) ** drawn[3])
-            change = partial(_sample, grid=grid, padding=self.padding)
-        return change(images), None if attention is None else change(attention)
+            # Where it was drawn, so that it is the same for images anywhere.
+            view = sent(self._view(drawn, height, width), images.device)
+            change = partial(sampling.sampled, view=view, padding=self.padding)
+        changed = change(images)
+        if self.blur is not None:
+            low, high = self.blur
+            changed = sampling.blurred(changed, sent(low + (high - low) * drawn[_BLUR], images.device))
+        return _as(changed, images.dtype), None if attention is None else _as(change(attention), attention.dtype)
 
     @property
     def only_moves(self) -> bool:
         """Whether each pixel of a changed image is one of the image, or of the padding."""
-        return self.zoom == (1.0, 1.0)
+        return self._whole and self.blur is None
+
+    @property
+    def _whole(self) -> bool:
+        """Whether images move by whole pixels."""
+        return self.zoom == (1.0, 1.0) and self.resized_crop is None and self.rotation == 0.0
 
     def draw(self, batch: int, generator: torch.Generator) -> Tensor:
-        """Return the random numbers [4, batch] in [0, 1) that a batch is changed by, where the generator is."""
-        return torch.rand(4, batch, generator=generator, device=generator.device)
+        """Return the random numbers [26, batch] in [0, 1) that a batch is changed by, where the generator is."""
+        return torch.rand(_TRIES.stop, batch, generator=generator, device=generator.device)
 
     def sources(self, drawn: Tensor, height: int, width: int) -> tuple[Tensor, Tensor]:
-        """Return which row [N, H] and which column [N, W] of its image each place shows, if nothing is zoomed.
+        """Return which row [N, H] and which column [N, W] of its image each place shows, if it `only_moves`.
 
         Returns:
-            Where black has moved in, the row or the column is so far below 0 that each pixel counted from it is too.
+            As `moving.sources` does.
         """
-        return _sources(*self._moves(drawn, height, width), height, width, self.padding)
+        return moving.sources(self._moves(drawn, height, width), height, width, self.padding)
 
-    def _moves(self, drawn: Tensor, height: int, width: int) -> tuple[Tensor, Tensor, Tensor]:
-        """Return which images are mirrored, and how far they are moved."""
-        down, right = (_shift(drawn[i], round(self.crop * side)) for i, side in ((1, height), (2, width)))
-        return (drawn[0] < 0.5) & self.flip, down, right
+    def _moves(self, drawn: Tensor, height: int, width: int) -> moving.Moves:
+        down, right = (moving.shifts(drawn[i], round(self.crop * side)) for i, side in ((1, height), (2, width)))
+        return moving.Moves((drawn[0] < 0.5) & self.flip, down, right)
 
-
-def _shift(unit: Tensor, most: int) -> Tensor:
-    # A number just below 1 times 2 * most + 1 may be rounded up to 2 * most + 1: hence the clamp.
-    return (unit * (2 * most + 1)).long().clamp_(max=2 * most) - most
-
-
-def gathered(flat: Tensor, pixels: Tensor, padding: str) -> Tensor:
-    """Return images [N, C, H, W] in channels_last format, put together from pixels [P, C].
-
-    `pixels` [N, H, W] counts them through; where zeros are the padding, what is below 0 is black.
-    """
-    chosen = pixels.flatten()
-    found = flat.index_select(0, chosen.clamp(min=0) if padding == "zeros" else chosen)
-    found = found.view(*pixels.shape, flat.shape[1]).permute(0, 3, 1, 2)
-    # Reflected images are spared the two passes.
-    return found.masked_fill_(pixels[:, None] < 0, 0) if padding == "zeros" else found
+    def _view(self, drawn: Tensor, height: int, width: int) -> Tensor:
+        moves = self._moves(drawn, height, width)
+        if self.resized_crop is None:
+            (low, high) = self.zoom
+            window = sampling.shifted_window(moves.down, moves.right, low * (high / low) ** drawn[3], height, width)
+        else:
+            window = sampling.cut_window(drawn[1:3], drawn[_TRIES], self.resized_crop, height, width)
+        return sampling.view(window, moves.mirrored, self.rotation * (2 * drawn[4] - 1), height, width)
 
 
-def _move(images: Tensor, mirrored: Tensor, down: Tensor, right: Tensor, padding: str) -> Tensor:
-    """Mirror and shift each image by whole pixels: exact, and several times faster than sampling a grid."""
-    if images.dtype == torch.uint8 and images.device.type == "cpu":
-        return _move_by_image(images, mirrored, down, right, padding)
-    batch, channels, height, width = images.shape
-    rows, columns = _sources(mirrored, down, right, height, width, padding)
-    samples = torch.arange(batch, device=images.device)[:, None, None]
-    pixels = (samples * height + rows[:, :, None]) * width + columns[:, None, :]
-    return gathered(images.permute(0, 2, 3, 1).reshape(-1, channels), pixels, padding)
+def _check_range(name: str, given: tuple[float, float], of: str, most: float) -> None:
+    if len(given) != 2 or not 0 < given[0] <= given[1] <= most or given[1] == float("inf"):
+        end = "" if most == float("inf") else f" <= {most:g}"
+        raise ArgumentError(f"{name}={given!r} is no range of {of}; pass (low, high), 0 < low <= high{end}.")
 
 
-def _sources(
-    mirrored: Tensor, down: Tensor, right: Tensor, height: int, width: int, padding: str
-) -> tuple[Tensor, Tensor]:
-    columns = torch.arange(width, device=mirrored.device)
-    columns = torch.where(mirrored[:, None], columns.flip(0), columns)
-    rows = torch.arange(height, device=mirrored.device) + down[:, None]
-    inside = _INSIDE[padding]
-    return inside(rows, height), inside(columns + right[:, None], width)
-
-
-def _move_by_image(images: Tensor, mirrored: Tensor, down: Tensor, right: Tensor, padding: str) -> Tensor:
-    """Cut each image out of the padded batch, whole rows at a time."""
-    pixels = images.permute(0, 2, 3, 1)
-    height, width = images.shape[2:]
-    pad_y, pad_x = (int(shift.abs().max()) if len(shift) else 0 for shift in (down, right))
-    padded = _PADDED[padding](pixels, pad_y, pad_x)
-    moved = torch.empty(pixels.shape, dtype=images.dtype)
-    # Views and copies of single images cost a few microseconds each, far less than the gather saves.
-    for index, (mirror, y, x) in enumerate(zip(mirrored.tolist(), down.tolist(), right.tolist(), strict=True)):
-        cut = padded[index, pad_y + y : pad_y + y + height, pad_x + x : pad_x + x + width]
-        moved[index] = cut.flip(1) if mirror else cut
-    return moved.permute(0, 3, 1, 2)
-
-
-def _padded_by_reflection(pixels: Tensor, pad_y: int, pad_x: int) -> Tensor:
-    height, width = pixels.shape[1:3]
-    tall = pixels.index_select(1, _reflect(torch.arange(-pad_y, height + pad_y), height))
-    sides = tall[:, :, 1 : pad_x + 1], tall[:, :, width - 1 - pad_x : width - 1]
-    return torch.cat([sides[0].flip(2), tall, sides[1].flip(2)], dim=2)
-
-
-def _padded_by_zeros(pixels: Tensor, pad_y: int, pad_x: int) -> Tensor:
-    return functional.pad(pixels, (0, 0, pad_x, pad_x, pad_y, pad_y))
-
-
-def _reflect(index: Tensor, count: int) -> Tensor:
-    index = index.abs()
-    return torch.where(index >= count, 2 * (count - 1) - index, index)
-
-
-def _absent(index: Tensor, count: int) -> Tensor:
-    return torch.where((index < 0) | (index >= count), _ABSENT, index)
-
-
-_INSIDE = {"reflect": _reflect, "zeros": _absent}
-_PADDED = {"reflect": _padded_by_reflection, "zeros": _padded_by_zeros}
-_OF_SAMPLING = {"reflect": "reflection", "zeros": "zeros"}
-
-
-def _source_grid(images: Tensor, mirrored: Tensor, down: Tensor, right: Tensor, zoom: Tensor) -> Tensor:
-    """Where each place is read from, in the coordinates of grid_sample, [N, H, W, 2]."""
-    batch, _, height, width = images.shape
-    dtype = images.dtype if images.is_floating_point() else torch.float32
-    affine = torch.zeros(batch, 2, 3, device=images.device, dtype=dtype)
-    affine[:, 0, 0] = torch.where(mirrored, -1.0, 1.0) / zoom
-    affine[:, 1, 1] = 1 / zoom
-    affine[:, 0, 2] = 2 * right / width
-    affine[:, 1, 2] = 2 * down / height
-    return functional.affine_grid(affine, [batch, 1, height, width], align_corners=False)
-
-
-def _sample(images: Tensor, grid: Tensor, padding: str) -> Tensor:
-    # The grid has the type of the images, which maps need not share.
-    mode = _OF_SAMPLING[padding]
-    sampled = functional.grid_sample(images.to(grid.dtype), grid, padding_mode=mode, align_corners=False)
-    if not images.is_floating_point():
-        sampled.round_()
-    return sampled.to(images.dtype).contiguous(memory_format=torch.channels_last)
+def _as(values: Tensor, dtype: torch.dtype) -> Tensor:
+    if values.is_floating_point() and not dtype.is_floating_point:
+        values = values.round()
+    return values.to(dtype).contiguous(memory_format=torch.channels_last)

@@ -170,6 +170,58 @@ def shuffled_labels(images: ImageSet, seed: int) -> ImageSet:
     return replace(images, labels=np.random.default_rng([seed, 0, 3]).permutation(images.labels))
 
 
+def swapped(train: ImageSet, test: ImageSet, count: int, seed: int) -> tuple[ImageSet, ImageSet]:
+    """Return training and test images of which `count` have changed places, drawn at random by the seed; as views.
+
+    Raises `ArgumentError` if there are not so many of either, and `DataError` if only one has attention, or both an
+    image of one name.
+    """
+    if count > min(len(train), len(test)):
+        raise ArgumentError(
+            f"swap={count} images cannot change places, as there are {len(train)} to train on and {len(test)} to test "
+            f"on; pass a number up to {min(len(train), len(test))}."
+        )
+    if (train.attention is None) != (test.attention is None):
+        raise DataError(
+            "only the training images or only the test images have attention, so they cannot change places; give both "
+            "maps or none, or leave swap at 0."
+        )
+    draws = np.random.default_rng([seed, 0, 4])
+    leaving, coming = (np.sort(draws.permutation(len(each))[:count]) for each in (train, test))
+    rows = np.arange(len(train) + len(test))
+    rows[leaving], rows[len(train) + coming] = len(train) + coming, leaving
+    pairs = ((getattr(train, name), getattr(test, name)) for name in ("images", "attention"))
+    images, attention = (None if pair[0] is None else _Joined(*pair) for pair in pairs)
+    labels, names = np.concatenate([train.labels, test.labels]), (*train.names, *test.names)
+    if len(set(names)) < len(names):
+        raise DataError(
+            "a training image and a test image have the same name, so they cannot be told apart once they change "
+            "places; give them different names, or leave swap at 0."
+        )
+    both = ImageSet(images, labels, train.classes, names, attention)  # type: ignore[arg-type]
+    return both.subset(rows[: len(train)]), both.subset(rows[len(train) :])
+
+
+class _Joined:
+    """Two arrays one after the other, read only when indexed by numbers of rows."""
+
+    def __init__(self, first: Any, second: Any) -> None:
+        self._parts, self._length = (first, second), len(first) + len(second)
+        self.shape, self.dtype = (self._length, *first.shape[1:]), first.dtype
+
+    def __len__(self) -> int:
+        return self._length
+
+    def __getitem__(self, key: int | npt.NDArray[np.int64]) -> Any:
+        first, second = self._parts
+        rows, length = np.asarray(key), len(first)
+        if rows.ndim == 0:
+            return first[key] if key < length else second[key - length]
+        result, early = np.empty((len(rows), *self.shape[1:]), self.dtype), rows < length
+        result[early], result[~early] = first[rows[early]], second[rows[~early] - length]
+        return result
+
+
 class _Rows:
     """Rows of an array picked by index, read only when indexed: a memory map stays on disk."""
 

@@ -7,7 +7,16 @@ from pathlib import Path
 
 from gradsculpt import checks
 from gradsculpt.data.augment import Augment
-from gradsculpt.data.base import ImageSet, Request, Splits, shuffled_labels, stratified_cut, stratified_subset, unheard
+from gradsculpt.data.base import (
+    ImageSet,
+    Request,
+    Splits,
+    shuffled_labels,
+    stratified_cut,
+    stratified_subset,
+    swapped,
+    unheard,
+)
 from gradsculpt.data.cache import Row, cached, ordered
 from gradsculpt.data.cub_gha import load_cub_gha
 from gradsculpt.data.factory import load_factory
@@ -83,6 +92,7 @@ def load_data(
     val_fraction: float = 0.1,
     seed: int = 0,
     train_count: int | None = None,
+    swap: int = 0,
     shuffle_labels: bool = False,
     strict: bool = False,
     progress: Progress | None = None,
@@ -99,6 +109,8 @@ def load_data(
         train_count: Number of training images to keep, the same share of each class, once validation is cut off;
             the seed chooses them. Of cells, which are drawn, the number for training and validation, to which a
             fourth as many are added for the test.
+        swap: Number of training images that change places with test images, once validation is cut off; the seed
+            chooses them. Data of another seed, or without a swap, then have test images that were learnt from here.
         shuffle_labels: Permute the labels of the training images among them, and those of the validation images
             likewise, by the seed; images keep their attention, and test images their labels.
         strict: Raise at the first file that cannot be decoded, instead of listing it in `skipped`.
@@ -127,6 +139,10 @@ def load_data(
         raise DataError(f"{name} cannot be read ({error}); check that it is there and may be read.") from error
     if train_count is not None and kind != "cells":
         splits = replace(splits, train=stratified_subset(splits.train, train_count, seed))
+    checks.whole("swap", swap, 0)
+    if swap:
+        train, test = swapped(splits.train, splits.test, swap, seed)
+        splits = replace(splits, train=train, test=test)
     splits = _worded(name, splits)
     if shuffle_labels:
         splits = replace(splits, train=shuffled_labels(splits.train, seed), val=shuffled_labels(splits.val, seed))

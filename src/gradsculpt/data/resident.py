@@ -9,9 +9,10 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from gradsculpt.data.augment import Augment, gathered, seed_of, sent
+from gradsculpt.data.augment import Augment, seed_of, sent
 from gradsculpt.data.base import ImageSet
 from gradsculpt.data.batches import Batch, Shuffle, check_order
+from gradsculpt.data.moving import gathered
 from gradsculpt.errors import ArgumentError
 
 _SHARE = 0.2  # of a device's free memory, that a set may take

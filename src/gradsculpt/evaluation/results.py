@@ -160,7 +160,8 @@ def legend(where: "Axes | Figure", handles: Sequence[Any], names: Sequence[str],
 
 def look(i: int) -> tuple[str, str]:
     """Return how the i-th of several is drawn, told apart by marker and dash as well as by colour: style, colour."""
-    return _STYLES[i % len(_STYLES)], COLOURS[i % len(COLOURS)]
+    # With each turn of the colours, markers and dashes move on by one, so that 64 differ.
+    return _STYLES[(i + i // len(COLOURS)) % len(_STYLES)], COLOURS[i % len(COLOURS)]
 
 
 def label(axis: "Axes", x_label: str, y_label: str) -> None:

@@ -30,7 +30,7 @@ from gradsculpt.wording import counted
 TRAINED = "trained"
 """What a scorecard's settings say of the training: of which epoch the weights are, and whether it has ended."""
 
-_BLANK = Header(
+BLANK_MAPS = Header(
     "maps",
     Score(
         BLANK,
@@ -175,7 +175,7 @@ def _measured(batch: EvaluationBatch, protocol: Protocol) -> dict[Header, Tensor
             whole[: len(column.values)] = column.values.detach().double().cpu()
             columns[header] = whole
     if batch.has_maps:
-        columns[_BLANK] = (batch.maps == 0).flatten(1).all(dim=1).double().cpu()
+        columns[BLANK_MAPS] = (batch.maps == 0).flatten(1).all(dim=1).double().cpu()
     columns |= _yardsticks(batch, protocol)
     return columns
 
@@ -219,10 +219,10 @@ def _summarised(
     entries: dict[str, Entry] = {}
     curves: dict[str, Curve] = {}
     guessed = {name: {"chance": value} for name, value in guessing(labels).items()}
-    if _BLANK in values:
-        blank = values[_BLANK][values[_BLANK].isfinite()]  # of images whose map was read
+    if BLANK_MAPS in values:
+        blank = values[BLANK_MAPS][values[BLANK_MAPS].isfinite()]  # of images whose map was read
         if bool(blank.any()):
-            entries[BLANK] = entry(_BLANK.group, _BLANK.score, blank, protocol.seed)
+            entries[BLANK] = entry(BLANK_MAPS.group, BLANK_MAPS.score, blank, protocol.seed)
     for group in protocol.in_order():
         own = {header: column for header, column in values.items() if header.group == group.name}
         columns = [Column(header.score, column, header.point) for header, column in own.items() if not header.yardstick]

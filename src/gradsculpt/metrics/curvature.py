@@ -1,7 +1,7 @@
 """How curved a network is in its input, which bounds how far gradients nearby differ and how far it is from linear."""
 
 from collections.abc import Iterator
-from typing import Literal, get_args
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -9,16 +9,16 @@ from torch import Tensor
 from gradsculpt import checks
 from gradsculpt.attributions.gradient import Gradient, Output, class_output
 from gradsculpt.attributions.sampling import arithmetic, clean_classes, source
-from gradsculpt.gradients import Model, Recording, input_gradient
+from gradsculpt.gradients import Model, input_gradient
 from gradsculpt.isolation import undisturbed
 from gradsculpt.metrics.base import Score, metric, wide
+from gradsculpt.metrics.hessian import Curvature, Probe
 from gradsculpt.metrics.neighbourhood import Neighbourhood, lengths, maps_near
 from gradsculpt.metrics.similarity import cosine
 from gradsculpt.numerics import divided, unit
 from gradsculpt.outputs import logits_at
 from gradsculpt.penalties import Penalty, Size
 
-Probe = Literal["rademacher", "gaussian"]
 _INFINITE = float("inf")
 
 
@@ -72,7 +72,7 @@ def hessian_norm(
     checks.at_least("probes", probes, 2)
     with arithmetic(create_graph=True), undisturbed(model):
         x = source(x, create_graph=False)
-        probed = _Curvature(model, x, clean_classes(model, x, y), output).probed(probes, probe, seed)
+        probed = Curvature(model, x, clean_classes(model, x, y), output).probed(probes, probe, seed)
     norm, scaled = _root_mean_square(probed.to(wide(x)))
     spread = (scaled.square() - 1).square().sum(dim=0).div(probes * (probes - 1)).sqrt()
     return {"hessian_norm": norm, "standard_error": norm * spread / 2, "squared_hessian_norm": norm.square()}
@@ -143,7 +143,7 @@ def upper_bound(
     with arithmetic(create_graph=True), undisturbed(model):
         x = source(x, create_graph=False)
         y = clean_classes(model, x, y)
-        curvature = _Curvature(model, x, y, output)
+        curvature = Curvature(model, x, y, output)
         norm, _ = _root_mean_square(curvature.probed(probes, probe, neighbourhood.seed))
         groups = []
         for points in neighbourhood.noisy_inputs(x, eps):
@@ -156,28 +156,6 @@ def upper_bound(
             groups.append(torch.stack([(1 - angle) / 2, *bounds]))
     means = torch.cat(groups, dim=1).mean(dim=1).to(wide(x))
     return {score.name: mean for score, mean in zip(upper_bound.scores, means, strict=True)}
-
-
-class _Curvature:
-    """The Hessian H of a class output at a batch, for as many products with vectors as are wanted."""
-
-    def __init__(self, model: Model, x: Tensor, y: Tensor, output: Output) -> None:
-        self._pass = Recording(lambda point: class_output(logits_at(model, point), y, output), x, order=2)
-        self._gradient = self._pass.gradient(self._pass.output, create_graph=True)
-        self.gradient = self._gradient.detach()
-
-    def product_lengths(self, vectors: Tensor) -> Tensor:
-        """Return |H v| for each image, [N], without a graph; the vectors are shaped like x."""
-        return lengths(self._pass.hessian_product(self._gradient, vectors, create_graph=False)[None])[0]
-
-    def probed(self, probes: int, probe: Probe, seed: int) -> Tensor:
-        """Return |H v| of every image for every random vector v, [probes, N]."""
-        checks.one_of("probe", probe, get_args(Probe))
-        checks.at_least("seed", seed, 0)
-        generator, like = torch.Generator().manual_seed(seed), self.gradient
-        normal = (torch.randn(like.shape[1:], generator=generator) for _ in range(probes))
-        vectors = normal if probe == "gaussian" else (torch.where(v < 0, -1.0, 1.0) for v in normal)
-        return torch.stack([self.product_lengths(v.to(like).expand_as(like)) for v in vectors])
 
 
 def _root_mean_square(norms: Tensor) -> tuple[Tensor, Tensor]:

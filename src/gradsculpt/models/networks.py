@@ -16,12 +16,16 @@ from gradsculpt.models.smooth import to_softplus
 from gradsculpt.outputs import logits_of, two_sided
 from gradsculpt.wording import counted
 
+SMALL = 64
+"""Side of images, up to which the steps of a first layer mark a map that is looked at."""
+
 MODELS = (
     ("lenet", "four convolutions and two linear layers, for images of up to 64 pixels"),
     ("convnet", "four convolutions with batch normalisation, for quick trials; that of the demo"),
     ("resnet18-cifar", "ResNet-18 with a 3 x 3 stem and no pooling in front, for images of 32 to 64 pixels"),
-    ("resnet34", "ResNet-34 as in torchvision, for images of 64 pixels and more"),
-    ("efficientnet_b0", "EfficientNet-B0 as in torchvision; its activations are smooth"),
+    ("resnet34-cifar", "ResNet-34 with the same stem"),
+    ("resnet34", "ResNet-34 as in torchvision, for images of more than 64 pixels"),
+    ("efficientnet_b0", "EfficientNet-B0 as in torchvision, for images of more than 64 pixels; smooth activations"),
     ("torchvision:NAME", "any image classifier of torchvision.models, for instance torchvision:resnet50"),
     ("pretrained:NAME", "one of the networks below that come with weights, which a training starts from"),
     ("timm:NAME", "any image classifier of timm, for instance timm:convnext_tiny; pip install 'gradsculpt[timm]'"),
@@ -125,11 +129,30 @@ def check_logits(name: str, network: nn.Module, x: Tensor, num_classes: int | No
     return count
 
 
-def _resnet18(num_classes: int, image_size: int) -> nn.Module:
-    """Build torchvision's ResNet-18 with a 3 x 3 stem of stride 1 and no pooling in front, for small images."""
-    from torchvision.models import resnet18
+def grid_in_maps(name: str, network: nn.Module, image_size: int) -> str:
+    """Return what is to be said of a network whose first convolution skips pixels of small images; else nothing.
 
-    network: nn.Module = resnet18(num_classes=num_classes)
+    Example:
+        >>> grid_in_maps("net", nn.Conv2d(3, 8, 7, stride=2), 64)[:60]
+        'the first layer of net takes steps of 2 pixels, which leaves'
+        >>> grid_in_maps("net", nn.Conv2d(3, 8, 7, stride=2), 65) + grid_in_maps("net", nn.Conv2d(3, 8, 3), 64)
+        ''
+    """
+    first = next((module for module in network.modules() if isinstance(module, nn.Conv2d)), None)
+    if image_size > SMALL or first is None or (stride := max(first.stride)) == 1:
+        return ""
+    return (
+        f"the first layer of {name} takes steps of {stride} pixels, which leaves a regular grid in maps of "
+        f"{image_size} x {image_size} pixels; images of more than {SMALL} pixels show less of it, and resnet18-cifar "
+        "and resnet34-cifar take no steps there"
+    )
+
+
+def _small_resnet(name: str, num_classes: int, image_size: int) -> nn.Module:
+    """Build a ResNet of torchvision with a 3 x 3 stem of stride 1 and no pooling in front, for small images."""
+    from torchvision import models
+
+    network: nn.Module = models.get_model(name, weights=None, num_classes=num_classes)
     network.conv1 = nn.Conv2d(3, 64, kernel_size=3, stride=1, padding=1, bias=False)
     network.maxpool = nn.Identity()
     # As torchvision does for the stem that this one replaces.
@@ -207,6 +230,11 @@ def _python(target: str, num_classes: int, image_size: int) -> nn.Module:
     return network
 
 
-_OURS: dict[str, Callable[[int, int], nn.Module]] = {"lenet": LeNet, "convnet": ConvNet, "resnet18-cifar": _resnet18}
+_OURS: dict[str, Callable[[int, int], nn.Module]] = {
+    "lenet": LeNet,
+    "convnet": ConvNet,
+    "resnet18-cifar": partial(_small_resnet, "resnet18"),
+    "resnet34-cifar": partial(_small_resnet, "resnet34"),
+}
 _PLAIN = ("resnet34", "efficientnet_b0")  # those of torchvision that go without its name
 _OTHERS = {"torchvision": _torchvision, "timm": _timm, "pretrained": _pretrained, "python": _python}

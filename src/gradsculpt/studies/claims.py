@@ -12,7 +12,9 @@ from gradsculpt.evaluation.results import entry
 
 Verdict = Literal["yes", "no", "open", "not run"]
 
-_KEYS = ("says", "score", "rising", "above", "below", "rows", "best", "within", "of", "least", "row")
+_KEYS = ("says", "score", "rising", "above", "below", "rows", "best", "within", "of", "least", "row", "among")
+
+_ROUNDING = 1e-9
 
 
 class Scores(Protocol):
@@ -41,9 +43,9 @@ class Difference(NamedTuple):
     @property
     def verdict(self) -> Verdict:
         """Yes where all of the interval is above the least, no where all of it is below, and else open."""
-        if self.low > self.least or (self.low == self.high == self.mean >= self.least and self.mean > 0):
-            return "yes"
-        return "no" if self.high < self.least or self.low == self.high else "open"
+        if self.low == self.high:  # a single value, or the same for all items
+            return "yes" if self.mean > self.least else "no"
+        return "yes" if self.low > self.least else "no" if self.high < self.least else "open"
 
     def __str__(self) -> str:
         return f"{self.what} {self.mean:+.3g} [{self.low:+.3g}, {self.high:+.3g}]"
@@ -69,7 +71,7 @@ class Tested:
         return f"{self.verdict}: {self.says}" + (f" ({told})" if told else "")
 
 
-def tested(claim: Mapping[str, Any], results: Scores, rows: Sequence[str]) -> Tested:
+def judged(claim: Mapping[str, Any], results: Scores, rows: Sequence[str]) -> Tested:
     """Test a claim of a study on what was measured.
 
     Differences are paired: of the same images (or other items) and the same seeds, by the bootstrap over images. With
@@ -85,7 +87,14 @@ def tested(claim: Mapping[str, Any], results: Scores, rows: Sequence[str]) -> Te
     """
     _check(claim, rows)
     score = str(claim["score"])
-    pairs = list(_pairs(claim, [row for row in rows if row in results.rows]))
+    candidates = [row for row in rows if row in results.rows]
+    if (among := claim.get("among")) is not None and {claim["best"], among["of"]} <= {*candidates}:
+        allowed = _allowed(among, results, candidates)
+        if claim["best"] not in allowed:
+            missed = _difference(results, among["score"], claim["best"], among["of"], -float(among["within"]), False)
+            return Tested(str(claim["says"]), "no", (missed,))
+        candidates = [row for row in candidates if row in allowed]
+    pairs = list(_pairs(claim, candidates))
     wanted = {row for pair in pairs for row in pair[:2] if row is not None} | set(_named(claim))
     if not pairs or any(row not in results.rows or not results.entries(row, score) for row in wanted):
         return Tested(str(claim["says"]), "not run", ())
@@ -98,7 +107,19 @@ def tested(claim: Mapping[str, Any], results: Scores, rows: Sequence[str]) -> Te
 def _named(claim: Mapping[str, Any]) -> list[str]:
     """Return the rows that a claim names, all of which have to be there."""
     single = [claim[key] for key in ("above", "below", "of", "best", "row") if claim.get(key) is not None]
-    return [*single, *claim.get("rising", ()), *claim.get("rows", ())]
+    among = [claim["among"]["of"]] if "among" in claim else []
+    return [*single, *among, *claim.get("rising", ()), *claim.get("rows", ())]
+
+
+def _allowed(among: Mapping[str, Any], results: Scores, rows: Sequence[str]) -> set[str]:
+    """Return the rows whose mean of a score is at most so much worse than that of one of them."""
+    entries = {row: results.entries(row, among["score"]) for row in rows}
+    means = {row: sum(each.mean for each in found) / len(found) for row, found in entries.items() if found}
+    if among["of"] not in means:
+        return set()
+    sign = -1.0 if entries[among["of"]][0].score.better == "lower" else 1.0
+    least = sign * means[among["of"]] - float(among["within"]) - _ROUNDING
+    return {row for row, mean in means.items() if sign * mean >= least}
 
 
 def _check(claim: Mapping[str, Any], rows: Sequence[str]) -> None:
@@ -111,6 +132,13 @@ def _check(claim: Mapping[str, Any], rows: Sequence[str]) -> None:
             f"claims: {dict(claim)} says nothing that can be tested; write says, score, and one of rising, above, "
             "below, best, within (with of) and least (with row)."
         )
+    if "among" in claim:
+        among = claim["among"]
+        if "best" not in claim or not isinstance(among, Mapping) or among.keys() != {"score", "within", "of"}:
+            raise ArgumentError(
+                f"claims: {claim['says']}: among is {among!r}, which restricts nothing; write best, and "
+                "`among: {score: MEASURE.SCORE, within: 0.01, of: ROW}` for the rows that it is the best of."
+            )
     for row in _named(claim):
         if row not in rows:
             raise ArgumentError(f"claims: {claim['says']}: there is no row {row!r}.{did_you_mean(str(row), rows)}")

@@ -7,13 +7,15 @@ from typing import Any
 from gradsculpt.errors import ArgumentError, did_you_mean
 from gradsculpt.files import whole
 from gradsculpt.studies import tables
-from gradsculpt.studies.claims import Tested, tested
+from gradsculpt.studies.claims import Tested, judged
+from gradsculpt.studies.engine.task import Task
 from gradsculpt.studies.figures import FIGURES, Figure
 from gradsculpt.studies.results import StoredResults
+from gradsculpt.wording import counted
 
 PAGE, TABLE, NUMBERS = "README.md", "table.md", "table.csv"
 
-_DOTS, _LEAST_DOTS = 130, 60
+_LEAST_DOTS = 60
 _BYTES = 300_000
 """A figure is to be no larger, as results are kept beside code."""
 
@@ -33,7 +35,8 @@ def write(results: StoredResults, folder: Path, command: str, say: Callable[[str
             say(f"figure {name}: left out, as {error}")
             continue
         path = folder / f"{name}.png"
-        for dots in range(_DOTS, _LEAST_DOTS - 1, -10):
+        # At its own dots an inch, as pictures are laid out in pixels.
+        for dots in range(max(int(drawing.dpi), _LEAST_DOTS), _LEAST_DOTS - 1, -10):
             with whole(path) as draft:
                 drawing.savefig(draft, dpi=dots)
             if path.stat().st_size <= _BYTES:
@@ -41,7 +44,7 @@ def write(results: StoredResults, folder: Path, command: str, say: Callable[[str
         drawn[name] = path
     if study.columns:
         written += [_text(folder / TABLE, tables.markdown(results)), _text(folder / NUMBERS, tables.table_csv(results))]
-    claims = [tested(claim, results, list(study.rows)) for claim in study.claims]
+    claims = [judged(claim, results, list(study.rows)) for claim in study.claims]
     page = _page(results, drawn, claims, command)
     return [*written, *drawn.values(), _text(folder / PAGE, page)]
 
@@ -76,7 +79,7 @@ def figure_of(name: str, content: Mapping[str, Any]) -> Figure:
 
 def _page(results: StoredResults, drawn: Mapping[str, Path], claims: list[Tested], command: str) -> str:
     study = results.plan.study
-    parts = [f"# {study.title}", f"{study.source}, at scale {study.scale}."]
+    parts = [f"# {study.title}", study.source + (f", at scale {study.scale}." if study.scale else ".")]
     if question := study.content.get("question"):
         parts.append(str(question))
     if study.columns:
@@ -91,14 +94,61 @@ def _page(results: StoredResults, drawn: Mapping[str, Path], claims: list[Tested
             "Differences are of the same images, with 95% bootstrap intervals: yes and no where all of the interval is "
             "on one side, open where it is not, and not run where a row is missing."
         )
+        parts.append(_verdict(claims))
+    if remarks := study.remarks:
+        parts.append("## Remarks")
+        parts.append(remarks)
     if study.departures:
         parts += ["## Where it departs", "\n".join(f"- {sentence}" for sentence in study.departures)]
     parts += ["## How it was made", f"    {command}", _made(results)]
+    if results.plan.trainings:
+        parts += ["Each network is trained by `gradsculpt train` with these settings:", _settings(results)]
     return "\n\n".join(parts) + "\n"
 
 
 def _after(claim: Tested) -> str:
     return str(claim).partition(": ")[2]
+
+
+def _verdict(claims: list[Tested]) -> str:
+    """Return in a sentence how many claims hold."""
+    counts = {
+        verdict: sum(claim.verdict == verdict for claim in claims) for verdict in ("yes", "no", "open", "not run")
+    }
+    words = {
+        "yes": "hold here",
+        "no": "do not",
+        "open": "cannot be told from so many images",
+        "not run": "were not run",
+    }
+    told = ", ".join(f"{count} {words[verdict]}" for verdict, count in counts.items() if count)
+    return f"Of {counted(len(claims), 'statements')}, {told}."
+
+
+def _settings(results: StoredResults) -> str:
+    """Return the settings of every network: those that all share, and what each has besides."""
+    seen: dict[str, dict[str, str]] = {}
+    for (name, _), task in results.plan.trainings.items():
+        words = {key: str(value) for key, value in results.plan.study.networks[name].items()}
+        seen.setdefault(name, words | {"data": str(task.data) + (" (a copy in a folder)" if _is_copy(task) else "")})
+    shared = {key: value for key, value in next(iter(seen.values())).items() if _in_all(key, value, seen)}
+    lines = [f"- all: {_told(shared)}"] if len(seen) > 1 else []
+    for name, own in seen.items():
+        besides = {key: value for key, value in own.items() if len(seen) == 1 or key not in shared}
+        lines.append(f"- {name}: {_told(besides)}")
+    return "\n".join(lines)
+
+
+def _is_copy(task: Task) -> bool:
+    return "images" in task.settings
+
+
+def _in_all(key: str, value: str, seen: Mapping[str, Mapping[str, str]]) -> bool:
+    return all(own.get(key) == value for own in seen.values())
+
+
+def _told(settings: Mapping[str, str]) -> str:
+    return ", ".join(f"`{key}: {value}`" for key, value in settings.items()) or "nothing else"
 
 
 def _intervals(results: StoredResults) -> str:

@@ -96,7 +96,10 @@ def _measurements(
         return Task(kind, plain, (*code, *more), networks, f"{name}: {label}", typed)
 
     if takes == "nothing":
-        return [((name, None, None), task(measure.settings, {}, study.name))]
+        if not any(name in row.settings for row in study.rows.values()):
+            return [((name, None, None), task(measure.settings, {}, study.name))]
+        own = {row: study.rows[row].settings[name] for row in rows if name in study.rows[row].settings}
+        return [((name, row, None), task({**measure.settings, **each}, {}, row)) for row, each in own.items()]
     of = {row: study.rows[row] for row in rows if _is_of(study.rows[row], measure)}
     if takes == "networks":
         names = dict.fromkeys(row.network for row in of.values())
@@ -120,7 +123,6 @@ def _is_of(row: Row, measure: Measure) -> bool:
 
 _COMMANDS: Mapping[str, tuple[str, ...]] = {
     "evaluate": ("gradsculpt.evaluation.evaluate",),
-    "features": ("gradsculpt.visualize.features",),
 }
 """The commands that measure something of one network, and the code of their results."""
 

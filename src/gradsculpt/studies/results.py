@@ -65,8 +65,8 @@ class StoredResults:
         unit = f" ({entry.score.unit})" if entry.score.unit not in ("", "fraction") else ""
         return f"{name}{unit}" + {"higher": " ↑", "lower": " ↓", None: ""}[entry.score.better]
 
-    def cards(self, row: str, measure: str) -> list[Scorecard]:
-        """Return the scorecards of a measure of a row, one a seed; none if it was not run."""
+    def cards(self, row: str | None, measure: str) -> list[Scorecard]:
+        """Return the scorecards of a measure of a row, one a seed, or of the study; none if it was not run."""
         return [_card(self.store.folder(task.key)) for task in self._done(measure, row)]
 
     def values(self, row: str, score: str) -> list[dict[str, float]]:
@@ -75,9 +75,14 @@ class StoredResults:
         return [_column(self.store.folder(task.key) / VALUES, name) for task in self._done(measure, row)]
 
     def arrays(self, measure: str, row: str | None = None) -> "Mapping[str, npt.NDArray[np.generic]]":
-        """Return the arrays of an experiment, of a row's first seed or, if it takes all networks, of the study."""
+        """Return the arrays of an experiment, of a row's first seed or, if it takes all networks, of the study.
+
+        There are none if it was not run, or kept none.
+        """
         import numpy as np
 
+        if not self._done(measure, row) or not (self.folder(measure, row) / ARRAYS).exists():
+            return {}
         path = self.folder(measure, row) / ARRAYS
         try:
             with np.load(path) as file:
@@ -86,8 +91,10 @@ class StoredResults:
             raise RunError(f"{path} cannot be read ({error}); delete its folder and run the study again.") from error
 
     def notes(self, measure: str, row: str | None = None) -> Mapping[str, Any]:
-        """Return the notes that an experiment kept beside its arrays."""
-        notes: Mapping[str, Any] = _card(self.folder(measure, row)).settings["notes"]
+        """Return the notes that an experiment kept beside its arrays; none if it was not run."""
+        if not self._done(measure, row):
+            return {}
+        notes: Mapping[str, Any] = _card(self.folder(measure, row)).settings.get("notes", {})
         return notes
 
     def folder(self, measure: str, row: str | None = None) -> Path:

@@ -26,6 +26,7 @@ _PARTS = {
     "figures": dict,
     "only": list,
     "departs": dict,
+    "remarks": dict,
 }
 _OF = "of"
 
@@ -128,6 +129,12 @@ class Study:
     def figures(self) -> dict[str, dict[str, Any]]:
         """What is drawn, by name: a figure by its class, and its settings."""
         return dict(self.content.get("figures", {}))
+
+    @property
+    def remarks(self) -> str:
+        """What somebody who looked at the results at this scale has to say of them; empty if nobody has."""
+        told: Mapping[str, str] = self.content.get("remarks", {})
+        return str(told.get(self.scale) or "").strip()
 
     @property
     def departures(self) -> list[str]:

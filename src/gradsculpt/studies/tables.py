@@ -9,6 +9,7 @@ from gradsculpt.studies.results import StoredResults
 from gradsculpt.studies.study import Column
 
 NOT_RUN = "not run"
+_TINY = 0.001
 
 
 def markdown(results: StoredResults) -> str:
@@ -78,9 +79,11 @@ def _number(value: float) -> str:
     """Return a number with four digits, as far as they tell something.
 
     Example:
-        >>> _number(84.0), _number(0.12345), _number(12345.6)
-        ('84.00', '0.1235', '12346')
+        >>> _number(84.0), _number(0.12345), _number(12345.6), _number(3.14e-16)
+        ('84.00', '0.1235', '12346', '3.1e-16')
     """
+    if 0 < abs(value) < _TINY:
+        return f"{value:.2g}"
     return f"{value:.2f}" if 10 <= abs(value) < 1000 else f"{value:.0f}" if abs(value) >= 1000 else f"{value:.4f}"
 
 

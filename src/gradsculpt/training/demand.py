@@ -19,7 +19,7 @@ from torch.utils.weak import WeakIdKeyDictionary
 from gradsculpt.data import ImageSet, Outline
 from gradsculpt.errors import GradsculptError
 from gradsculpt.isolation import own_randomness
-from gradsculpt.models.networks import construct
+from gradsculpt.models.networks import construct, grid_in_maps
 from gradsculpt.models.smooth import has_corners
 from gradsculpt.objectives import Moment
 from gradsculpt.training.fitting import build_module
@@ -86,6 +86,11 @@ class Trial:
     def has_corners(self) -> bool:
         """Whether the network has activations like ReLU."""
         return has_corners(self._network)
+
+    @property
+    def grid(self) -> str:
+        """What is to be said of a regular grid in the network's maps: nothing where there is none."""
+        return grid_in_maps(self._settings.model, self._network, self._outline.size)
 
     def demand(self) -> Demand:
         """Return the memory that the training needs, from two steps with few images.

@@ -117,7 +117,9 @@ def _announce(
 
 
 def _advice(settings: TrainSettings, trial: Trial, a_class: float, steps: int) -> Iterator[str]:
-    """Yield what does not suit a small set of photographs; the synthetic ones are easier."""
+    """Yield what does not suit small images, or a small set of photographs; the synthetic ones are easier."""
+    if trial.grid:
+        yield trial.grid
     if settings.weights is not None:
         if settings.objective.requirements.smooth and trial.has_corners and steps < _LONG:
             yield (

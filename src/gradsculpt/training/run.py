@@ -240,6 +240,7 @@ def open_data(
             data_dir=settings.data_dir or settings.out / "data",
             cache_dir=settings.cache_dir or settings.out / "cache",
             **_selection(settings),
+            swap=settings.swap,
             shuffle_labels=settings.shuffle_labels,
             strict=settings.strict,
             progress=watched(tell),

@@ -123,6 +123,8 @@ class TrainSettings:
             cells, the number to draw for training and validation.
         keep: Which epoch's network the run keeps: best, the one with the highest accuracy on the validation images, or
             last. A few dozen images cannot tell epochs apart, and the first of equals would be taken.
+        swap: Number of training images that change places with test images, drawn by the seed: trainings of other
+            seeds then learn from other images, as the measure of stability wants it, and each has its own test images.
         shuffle_labels: Permute the labels of training and validation images, for the data randomisation test: what
             is learnt is then by heart. The run keeps the last epoch, as no validation tells a better one.
         augment: Augmentation of training batches; by default what suits the data.
@@ -164,6 +166,7 @@ class TrainSettings:
     val_fraction: float = 0.1
     train_count: int | None = None
     keep: Literal["best", "last"] = "best"
+    swap: int = 0
     shuffle_labels: bool = False
     augment: Augment | None = None
     data_dir: Path | None = None
@@ -182,7 +185,7 @@ class TrainSettings:
     resume: bool = False
 
     def __post_init__(self) -> None:
-        checks.each_at_least(self, epochs=1, batch_size=1, accumulate=1, devices=1, nodes=1, seed=0)
+        checks.each_at_least(self, epochs=1, batch_size=1, accumulate=1, devices=1, nodes=1, seed=0, swap=0)
         checks.each_at_least(self, threads=1, image_size=1, train_count=1)
         for name in ("clip", "softplus"):
             checks.positive(name, 1.0 if getattr(self, name) is None else getattr(self, name))

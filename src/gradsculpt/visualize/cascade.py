@@ -61,7 +61,7 @@ def cascade_sheet(
             f"the numbers of images and maps are {len(images01)} and {len(original)}; pass as many, at least one "
             "(`randomization(..., keep=4)` returns the maps of the first four)."
         )
-    shown = _spaced(len(stages), columns)
+    shown = spaced(len(stages), columns)
     drawn = [plain(images01), colour(original, clip)]
     drawn += [colour(maps[s], clip) if scale == "own" else _beside(original, maps[s], clip) for s in shown]
     names = labels if labels is not None else [str(i + 1) for i in range(len(images01))]
@@ -112,7 +112,7 @@ def cascade_curve(
     # Before any stage every similarity is 1 by definition: a mark to read the others by, not a measurement.
     axis.plot([0], [1], marker="o", color="black", markerfacecolor="white", linestyle="none")
     axis.axhline(0, color="grey", linewidth=0.8)
-    named = _spaced(len(stages), ticks)
+    named = spaced(len(stages), ticks)
     axis.set_xticks([0, *(s + 1 for s in named)], ["original", *(stages[s] for s in named)], rotation=60, ha="right")
     axis.tick_params(labelsize=7)
     axis.set_xlabel("randomised from the output up to", fontsize=9)
@@ -124,7 +124,7 @@ def cascade_curve(
     return stream.getvalue()
 
 
-def _spaced(count: int, most: int) -> list[int]:
+def spaced(count: int, most: int) -> list[int]:
     """Return at most so many of `count` indices, evenly spaced, the last one among them."""
     number = min(count, most)
     return [round((place + 1) * count / number) - 1 for place in range(number)]

@@ -2,7 +2,7 @@
 
 import csv
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
+    from gradsculpt.attacks import Attack
+    from gradsculpt.attributions import Attribution
     from gradsculpt.data import Splits
     from gradsculpt.models import Classifier
     from gradsculpt.training import TrainSettings
@@ -43,6 +45,9 @@ class Given:
         device: Where to compute: a name such as cpu or cuda:0.
         reporter: Where progress is told.
         settings: Returns the settings that a run was trained with, ready for this machine.
+        attribution: Returns the attribution that a text such as smoothgrad:samples=64 names, for a network.
+        attack: Returns the attack that a text such as topk:eps=4,k=0.2 names, for a network: its eps, of 8-bit levels
+            as in `gradsculpt attack`, in the units that the network takes.
     """
 
     folder: Path
@@ -51,6 +56,8 @@ class Given:
     device: str
     reporter: Reporter
     settings: Callable[[Path], "TrainSettings"]
+    attribution: Callable[[str, "Classifier"], "Attribution"]
+    attack: Callable[[str, "Classifier"], "Attack"]
 
     def classifier(self, name: str = "network") -> "Classifier":
         """Return a network by name, in eval mode on the device."""
@@ -67,6 +74,7 @@ class Given:
     def keep(
         self,
         columns: Mapping[Score, Mapping[str, float]],
+        /,
         curves: Mapping[str, Curve] | None = None,
         arrays: "Mapping[str, npt.NDArray[np.generic]] | None" = None,
         **notes: Any,
@@ -103,6 +111,13 @@ class Experiment(ABC):
     """
 
     takes: ClassVar[Takes] = "network"
+
+    def parts(self) -> Mapping[str, Sequence[str]]:
+        """Return the texts among the settings that name parts, by family: Attribution, Attack.
+
+        Whoever plans a study looks at them before anything is trained.
+        """
+        return {}
 
     @abstractmethod
     def run(self, given: Given) -> None:

@@ -41,14 +41,20 @@ class Results(Protocol):
     def heading(self, score: str) -> str:
         """Return what a score is called on an axis, with its unit and an arrow that says what is better."""
 
-    def cards(self, row: str, measure: str) -> "list[Scorecard]":
-        """Return the scorecards of a measure of a row, one a seed; none if it was not run."""
+    def cards(self, row: str | None, measure: str) -> "list[Scorecard]":
+        """Return the scorecards of a measure of a row, one a seed; none if it was not run.
+
+        Of an experiment on the whole study, its one, for which the row may be None.
+        """
 
     def arrays(self, measure: str, row: str | None = None) -> "Mapping[str, npt.NDArray[np.generic]]":
-        """Return the arrays of an experiment, of a row's first seed or, if it takes all networks, of the study."""
+        """Return the arrays of an experiment, of a row's first seed or, if it takes all networks, of the study.
+
+        There are none if it was not run; under no row, there are none of an experiment that is run for each.
+        """
 
     def notes(self, measure: str, row: str | None = None) -> Mapping[str, Any]:
-        """Return the notes that an experiment kept beside its arrays."""
+        """Return the notes that an experiment kept beside its arrays; none if it was not run."""
 
     def folder(self, measure: str, row: str | None = None) -> Path:
         """Return where a command or an experiment left its files, of a row's first seed or of the study."""
