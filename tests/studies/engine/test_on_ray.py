@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 
 from gradsculpt.errors import ArgumentError, GradsculptError, RunError
-from gradsculpt.studies.engine import on_ray
+from gradsculpt.studies.engine import cluster, on_ray
 from gradsculpt.studies.engine.job import Job, Machine
 from gradsculpt.studies.engine.on_ray import OnRay
 from gradsculpt.studies.engine.store import Store
@@ -149,7 +149,7 @@ def test_what_is_no_address_is_refused(address: str) -> None:
 
 @pytest.mark.parametrize("before", ["", "ray://"])
 def test_where_nobody_answers_is_told_at_once(before: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(on_ray, "_ANSWER", 0.2)
+    monkeypatch.setattr(cluster, "_ANSWER", 0.2)
     with socket.create_server(("127.0.0.1", 0)) as server:
         free = server.getsockname()[1]
     with listening(None) as silent:
@@ -157,6 +157,13 @@ def test_where_nobody_answers_is_told_at_once(before: str, monkeypatch: pytest.M
             error = refused(address)
             assert isinstance(error, RunError)
             assert f"nobody answers at {address} (" in str(error)
+
+
+def test_auto_is_where_the_environment_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:1")
+    assert "nobody answers at 127.0.0.1:1 (" in str(refused("auto"))
+    monkeypatch.setenv("RAY_ADDRESS", f"{'a' * 70}:6379")
+    assert "nobody answers at aaaa" in str(refused("auto"))
 
 
 def test_another_server_is_no_cluster() -> None:
@@ -176,6 +183,6 @@ def test_a_cluster_that_wants_a_token_is_told_of() -> None:
     cause = RuntimeError("Failed to connect to GCS. InvalidAuthToken: it is missing")
     error = ConnectionError("Failed to connect to Ray cluster")
     error.__cause__ = cause
-    assert "wants a token that it was not given" in str(on_ray._unreached("a:1", error))
-    plain = str(on_ray._unreached("local", RuntimeError("no room.\nTraceback")))
+    assert "wants a token that it was not given" in str(cluster.unreached("a:1", error))
+    plain = str(cluster.unreached("local", RuntimeError("no room.\nTraceback")))
     assert plain.startswith("a Ray cluster cannot be started here (RuntimeError: no room), so nothing was begun")

@@ -153,7 +153,7 @@ def spoken(seconds: float) -> str:
 
     Example:
         >>> spoken(4.25), spoken(200), spoken(7000)
-        ('4.2 s', '3 min 20 s', '1 h 57 min')
+        ('4.2 s', '3 min 20 s', '1 h 56 min')
     """
     if seconds < 60:
         return f"{seconds:.1f} s"
