@@ -20,6 +20,7 @@ _NEEDED = ("torch", "torchvision", "lightning", "numpy", "safetensors", "matplot
 _EXTRAS = {
     "timm": ("timm", "networks timm:NAME", "gradsculpt[timm]"),
     "tensorboard": ("tensorboard", "train --tensorboard", "gradsculpt[tensorboard]"),
+    "ray": ("ray", "study --ray", "gradsculpt[ray]"),
     "pandas": ("pandas", "Scorecard.to_pandas()", "gradsculpt[pandas]"),
     "optuna": ("optuna", "sweep --search", "gradsculpt[sweep]"),
     "efficientnet_lite_pytorch": (

@@ -3,8 +3,9 @@
 import os
 import signal
 import sys
+import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from gradsculpt.studies.engine.task import Needs, Task, in_turn
 from gradsculpt.studies.engine.workers import serve
 
 MODULE = "tests.studies.engine.performing"
+PATIENCE = 60.0  # seconds
 LENGTH = 20_000
 """Of a result that is whole."""
 
@@ -74,7 +76,13 @@ def _hang_once(value: float, tries: int) -> None:
         time.sleep(value)
 
 
-ACTS = {
+def _threads(value: int, tries: int) -> None:
+    if os.environ.get("OMP_NUM_THREADS") != f"{value}":
+        raise ArgumentError(f"{os.environ.get('OMP_NUM_THREADS')} threads")
+
+
+ACTS: Mapping[str, Callable[[Any, int], object]] = {
+    "threads": _threads,
     "number": lambda value, tries: None,
     "sleep": lambda value, tries: time.sleep(value),
     "spin": _spin,
@@ -119,6 +127,47 @@ def lines(root: Path, task: Task, name: str) -> list[str]:
 def files(root: Path) -> set[str]:
     """Return the names of all files in the folders of tasks."""
     return {path.name for path in root.rglob("*") if path.is_file()}
+
+
+def until(true: Callable[[], object]) -> None:
+    """Wait until something is true."""
+    end = time.monotonic() + PATIENCE
+    while not true():
+        assert time.monotonic() < end, "it took too long"
+        time.sleep(0.02)
+
+
+def alive(process: int) -> bool:
+    """Tell whether a process runs; one that has ended and that nobody asked for does not."""
+    with suppress(OSError):
+        return _stat(process)[0] != "Z"
+    return False
+
+
+def parent_of(process: int) -> int:
+    """Return the process that started a process."""
+    return int(_stat(process)[1])
+
+
+def _stat(process: int) -> list[str]:
+    return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
+
+
+def kill_once_begun(root: Path, one: Task, victim: Callable[[int], int] = int) -> threading.Thread:
+    """Kill the process that does a task as soon as it has begun it, or one that is found by it."""
+
+    def watch() -> None:
+        until(lambda: lines(root, one, "begun"))
+        os.kill(victim(int(lines(root, one, "begun")[0])), signal.SIGKILL)
+
+    thread = threading.Thread(target=watch, daemon=True)
+    thread.start()
+    return thread
+
+
+def searching_here() -> dict[str, str]:
+    """Return an environment in which Python finds the modules that this process finds."""
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(place or os.getcwd() for place in sys.path)}
 
 
 if __name__ == "__main__":

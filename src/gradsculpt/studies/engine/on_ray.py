@@ -2,9 +2,7 @@
 
 import json
 import logging
-import os
 import signal
-import socket
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -12,20 +10,14 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from gradsculpt.errors import ArgumentError, RunError, first_line
+from gradsculpt.errors import RunError, first_line
+from gradsculpt.studies.engine import cluster
 from gradsculpt.studies.engine.job import Ended, Job
 from gradsculpt.studies.engine.task import Needs
 from gradsculpt.studies.engine.workers import Workers
 
 _MOMENT = 1.0  # seconds between two looks at a process
-_ANSWER = 5.0  # seconds that a cluster has for answering at all
 _GRACE = 25.0  # seconds that jobs have for stopping in good order; their own processes have less
-_CLIENT = "ray://"
-_OPTIONS = {
-    "RAY_USAGE_STATS_ENABLED": "0",  # nothing is sent home
-    "RAY_py_gcs_connect_timeout_s": "10",
-    "RAY_agent_register_timeout_ms": "120000",  # a busy machine takes long to start a process
-}
 
 
 class OnRay:
@@ -45,10 +37,9 @@ class OnRay:
     """
 
     def __init__(self, address: str, module: str) -> None:
-        self._ray, self._address, self._module = _ray(), address, module
-        _answering(address)
+        cluster.check_answering(address)
+        self._ray, self._address, self._module = cluster.ray(), address, module
         logging.getLogger("ray").setLevel(logging.ERROR)
-        os.environ.update({name: value for name, value in _OPTIONS.items() if name not in os.environ})
         package = str(Path(__file__).parents[2])
         more: dict[str, Any] = {"include_dashboard": False} if address == "local" else {}
         try:
@@ -61,11 +52,7 @@ class OnRay:
                     **more,
                 )
         except Exception as error:
-            place = "be started here" if address == "local" else f"be reached at {address}"
-            raise RunError(
-                f"a Ray cluster cannot {place} ({first_line(error).rstrip('.')}), so nothing was begun; start one with "
-                "ray start --head, or pass --workers for the cores of this machine."
-            ) from error
+            raise cluster.unreached(address, error) from error
         self._remote = self._ray.remote(_done_by_a_process)
         self._running: dict[Any, Job] = {}
         self._told: list[Ended] = []
@@ -73,7 +60,9 @@ class OnRay:
     def free(self) -> bool:
         """Tell whether the cluster has more than what was handed over takes."""
         taken = [job.machine.needs for job in self._running.values()]
-        there, share = self._ray.cluster_resources(), sum(needs.gpus for needs in taken)
+        with self._connected():
+            there = self._ray.cluster_resources()
+        share = sum(needs.gpus for needs in taken)
         return sum(needs.cpus for needs in taken) < max(1, there.get("CPU", 0)) and not (
             share and share >= there.get("GPU", 0)
         )
@@ -81,21 +70,27 @@ class OnRay:
     def submit(self, job: Job) -> None:
         """Hand a job to the cluster; one that none of its machines can do has ended at once."""
         needs = job.machine.needs
-        if not self._fits(needs):
-            self._told.append(Ended(job.key, _too_much(needs, self._address)))
-            return
-        remote = self._remote.options(num_cpus=needs.cpus, num_gpus=needs.gpus, max_retries=0, name=job.name or job.key)
-        self._running[remote.remote(self._module, job.text(), _places())] = job
+        with self._connected():
+            if not self._fits(needs):
+                self._told.append(Ended(job.key, _too_much(needs, self._address)))
+                return
+            try:
+                remote = self._remote.options(
+                    num_cpus=needs.cpus, num_gpus=needs.gpus, max_retries=0, name=job.name or job.key
+                )
+            except ValueError as error:  # more than one GPU, but not a whole number of them
+                self._told.append(Ended(job.key, f"--gpus {needs.gpus:g} cannot be had ({first_line(error)})"))
+                return
+            self._running[remote.remote(self._module, job.text(), _places())] = job
 
     def wait(self, seconds: float) -> Sequence[Ended]:
         """Return the jobs that have ended: done, failed, lost with their process or machine, or over their time."""
         told, self._told = self._told, []
         if self._running:
             limit = 0.0 if told else seconds
-            ready, _ = self._ray.wait(list(self._running), num_returns=len(self._running), timeout=0)
-            if not ready:
+            with self._connected():
                 ready, _ = self._ray.wait(list(self._running), timeout=limit)
-            told += [self._answer(each) for each in ready]
+                told += [self._answer(each) for each in ready]
         return told
 
     def close(self) -> None:
@@ -110,6 +105,16 @@ class OnRay:
         self._running = {}
         with _signals_kept():
             self._ray.shutdown()
+
+    @contextmanager
+    def _connected(self) -> Iterator[None]:
+        try:
+            yield
+        except (self._ray.exceptions.RayError, ConnectionError, TimeoutError) as error:
+            raise RunError(
+                f"the Ray cluster at {self._address} does not answer any more ({first_line(error).rstrip('.')}); what "
+                "is done is kept, and the same command goes on with the rest."
+            ) from error
 
     def _fits(self, needs: Needs) -> bool:
         machines = [node["Resources"] for node in self._ray.nodes() if node["Alive"]]
@@ -142,38 +147,6 @@ def _done_by_a_process(module: str, text: str, places: Sequence[str]) -> str:
         return json.dumps(asdict(told[0]))
     finally:
         workers.close()
-
-
-def _ray() -> Any:
-    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"  # which Ray reads as it is imported
-    try:
-        import ray
-        import ray.exceptions
-    except ImportError as error:
-        raise ArgumentError(
-            f"--ray needs Ray, which cannot be imported ({first_line(error, kind=False)}); install gradsculpt[ray], or "
-            "pass --workers for the cores of this machine."
-        ) from error
-    return ray
-
-
-def _answering(address: str) -> None:
-    """Raise an error if an address is none, or nobody is there: Ray itself would wait for minutes."""
-    if address in ("auto", "local"):
-        return
-    host, colon, port = address.removeprefix(_CLIENT).rpartition(":")
-    if not (host and colon and port.isdecimal() and 0 < int(port) < 1 << 16) or "/" in host:
-        raise ArgumentError(
-            f"--ray {address} is no address of a cluster; pass HOST:PORT, ray://HOST:PORT, auto for the one that runs "
-            "on this machine, or local to start one."
-        )
-    try:
-        socket.create_connection((host.strip("[]"), int(port)), _ANSWER).close()
-    except OSError as error:
-        raise RunError(
-            f"nobody answers at {address} ({error.strerror or error}), so nothing was begun; start a cluster with "
-            "ray start --head, which tells its address, or pass local."
-        ) from error
 
 
 def _places() -> list[str]:

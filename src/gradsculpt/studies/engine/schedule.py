@@ -35,6 +35,7 @@ def perform_all(
     progress, tries = Progress(), dict.fromkeys(tasks, 0)
     waiting = dict(tasks)
     for key in [key for key in tasks if store.done(key) is not None]:
+        store.writer(key)  # a lock that was left in the last moment of one that was killed goes with this
         progress.done[key] = 0.0
         del waiting[key]
     if progress.done:
@@ -50,9 +51,10 @@ def perform_all(
                         progress.running[task.key] = time.monotonic()
                         reporter.say(f"{told_of(task)}: begun")
                         executor.submit(job_of(task))
-                for each in executor.wait(_MOMENT):
+                told = executor.wait(_MOMENT)
+                for each in told:
                     _end(each, tasks, waiting, progress, tries, retries, reporter)
-                if not progress.running and progress.elsewhere:
+                if not told and not progress.running and progress.elsewhere:
                     time.sleep(_MOMENT)
         finally:
             executor.close()

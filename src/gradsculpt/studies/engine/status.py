@@ -72,8 +72,8 @@ class Status:
             by = self.store.writer(key) or "not begun yet, as far as its folder tells"
             told.append((told_of(self.tasks[key]), f"{spoken(now - since)}, {by}"))
         for key in self.progress.elsewhere.copy():
-            if by := self.store.writer(key):
-                told.append((told_of(self.tasks[key]), f"asked for elsewhere, {by}"))
+            if other := self.store.writer(key):
+                told.append((told_of(self.tasks[key]), f"asked for elsewhere, {other}"))
         return told
 
     def lines(self) -> list[str]:
@@ -85,7 +85,9 @@ class Status:
 
     def table(self) -> Table:
         """Return it as a table, of one row a kind, and one a task that is being done."""
-        table = Table("", *_STATES, "time", title_justify="left", title=f"{spoken(time.monotonic() - self.started)}")
+        table = Table(
+            "", *_STATES, "time", title_justify="left", title=f"After {spoken(time.monotonic() - self.started)}"
+        )
         for kind, counts in self.counts().items():
             table.add_row(kind, *(str(counts[state] or "-") for state in _STATES), spoken(self.seconds(kind)))
         for name, by in self.workers():
@@ -151,7 +153,7 @@ def spoken(seconds: float) -> str:
 
     Example:
         >>> spoken(4.25), spoken(200), spoken(7000)
-        ('4.2 s', '3 min 20 s', '1 h 57 min')
+        ('4.2 s', '3 min 20 s', '1 h 56 min')
     """
     if seconds < 60:
         return f"{seconds:.1f} s"

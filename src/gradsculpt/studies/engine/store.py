@@ -59,7 +59,7 @@ class Store:
         return None if content is None else str(content.get("error"))
 
     def writer(self, key: str) -> str | None:
-        """Return who works on a task at the moment, in words; None if nobody does."""
+        """Return who works on a task at the moment, in words; None if nobody does but this very thread."""
         told = writer(self.folder(key))
         if told is not None:
             # It may have been killed, on another machine, or its number may be another process's by now: whoever is
@@ -72,8 +72,13 @@ class Store:
     def work(self, key: str, told: Mapping[str, Any]) -> Iterator[Path]:
         """Yield the folder of a task to work in, which nobody else works in; it is done when the block ends.
 
+        <<<<<<< HEAD
         What an earlier, interrupted try left there is there still, and its time counts. If the block fails,
         why is noted. `told` is what the task is, for whoever looks into the folder.
+        =======
+        What an earlier, interrupted try left there is there still, and the time that it took counts. If the block
+        fails, why is noted. `told` is what the task is, for whoever looks into the folder.
+        >>>>>>> R
 
         Raises:
             BusyError: If another process works on it, or has done it meanwhile.

@@ -83,7 +83,7 @@ class Workers:
         self._workers = []
 
     def _start(self) -> _Worker:
-        path = os.pathsep.join(dict.fromkeys(place for place in sys.path if place))
+        path = os.pathsep.join(dict.fromkeys(place or os.getcwd() for place in sys.path))
         environment = {**os.environ, "OMP_NUM_THREADS": str(self._threads), "PYTHONPATH": path}
         process = subprocess.Popen(
             [sys.executable, "-P", "-m", self._module],  # a module in the current folder is nobody's own
