@@ -72,13 +72,8 @@ class Store:
     def work(self, key: str, told: Mapping[str, Any]) -> Iterator[Path]:
         """Yield the folder of a task to work in, which nobody else works in; it is done when the block ends.
 
-        <<<<<<< HEAD
-        What an earlier, interrupted try left there is there still, and its time counts. If the block fails,
-        why is noted. `told` is what the task is, for whoever looks into the folder.
-        =======
         What an earlier, interrupted try left there is there still, and the time that it took counts. If the block
         fails, why is noted. `told` is what the task is, for whoever looks into the folder.
-        >>>>>>> R
 
         Raises:
             BusyError: If another process works on it, or has done it meanwhile.
