@@ -117,7 +117,7 @@ def _show(study: Study, options: Options) -> None:
     from gradsculpt.studies.plan import plan
     from gradsculpt.studies.results import StoredResults
 
-    made: Plan = plan(study, Spelling(copies(options["data"])), options["only"])
+    made: Plan = plan(study, Spelling(copies(options["data"]), planning=True), options["only"])
     store = Store(options["out"].absolute())
     results = StoredResults(made, store)
     lines = [study.title, study.source, *([study.content["question"]] if "question" in study.content else []), ""]
