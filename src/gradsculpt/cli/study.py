@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from gradsculpt.cli.parser import Options, Parser, command_parser
 from gradsculpt.cli.process import result_console
-from gradsculpt.cli.tasks import Spelling, add_data_copies, add_task_options, copies, perform_tasks
+from gradsculpt.cli.tasks import Spelling, add_data_copies, add_task_options, check_tasks, copies, perform_tasks
 from gradsculpt.errors import ArgumentError, did_you_mean
 from gradsculpt.progress import Reporter
 from gradsculpt.wording import counted
@@ -42,6 +42,8 @@ def run(words: Sequence[str], reporter: Reporter) -> None:
     if action == "list":
         _list(named)
         return
+    check_tasks(options)
+    copies(options["data"])
     from gradsculpt.studies import study as studies
 
     if not named:

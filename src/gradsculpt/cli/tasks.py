@@ -89,6 +89,12 @@ def listing(folder: Path) -> str:
     return digest.hexdigest()
 
 
+def check_tasks(options: Options) -> None:
+    """Raise `ArgumentError` if the options of `add_task_options` contradict each other."""
+    if options["ray"] is not None and options["workers"] is not None:
+        raise ArgumentError("--ray and --workers exclude each other; pass one.")
+
+
 def copies(texts: Sequence[str] | None) -> dict[str, str]:
     """Return the copies of sets that were typed, by name; raise `ArgumentError` where a text names none."""
     pairs = [text.partition("=") for text in texts or ()]
@@ -138,8 +144,6 @@ def _absolute(where: str) -> str:
 
 def _executor(options: Options) -> Executor:
     if options["ray"] is not None:
-        if options["workers"] is not None:
-            raise ArgumentError("--ray and --workers exclude each other; pass one.")
         from gradsculpt.studies.engine.on_ray import OnRay
 
         return OnRay(options["ray"], WORKER)
