@@ -37,8 +37,8 @@ from gradsculpt.objectives import (
 )
 from gradsculpt.penalties import L1, GroupL21, Harmonization, SquaredL2
 from gradsculpt.perturbations import Free, Iterative
+from gradsculpt.studies.experiments.counting import Peak
 from gradsculpt.studies.experiments.plain import Formula, with_stock_layers
-from gradsculpt.studies.experiments.training_step import Peak
 
 CASES = (
     *(

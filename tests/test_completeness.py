@@ -68,6 +68,8 @@ FAMILIES = {
     "attributions": ("Attribution", "ATTRIBUTIONS"),
     "attacks": ("Attack", "ATTACKS"),
     "evaluation": ("ScoreGroup", "SCORE_GROUPS"),
+    "studies.experiments": ("Experiment", "EXPERIMENTS"),
+    "studies.figures": ("Figure", "FIGURES"),
 }
 """The base class of each package, and the name of the tuple that lists its members."""
 

@@ -29,7 +29,7 @@ PIXELS = torch.tensor([5.0, 4.0, 2.0]).view(1, 3, 1, 1) / 255  # one level, in t
         ("random:eps=8,kind=gaussian", RandomPerturbation, 8 * PIXELS * 48**0.5),
     ],
 )
-def test_the_size_is_in_8_bit_levels(text: str, kind: type, eps: torch.Tensor) -> None:
+def test_the_size_is_in_8_bit_levels(text: str, kind: Any, eps: torch.Tensor) -> None:
     attack: Any = attack_for(text, CLASSIFIER)
     assert isinstance(attack, kind)
     torch.testing.assert_close(attack.eps, eps)

@@ -76,6 +76,15 @@ def test_mistakes_are_a_line(words: list[str], told: str, tmp_path: Path, capsys
     assert not (tmp_path / "out").exists()
 
 
+def test_what_cannot_be_run_here_can_be_shown(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Images that are not there stop a study when it is run, and not when it is looked at."""
+    file = write(tmp_path, **{**TINY, "train": {**TINY["train"], "data": "folder:nowhere"}})  # type: ignore[dict-item]
+    assert main(["study", "show", file, "--out", str(tmp_path / "out")]) == 0
+    assert "train      plain: -" in capsys.readouterr().out
+    assert main(["study", "run", file, "--out", str(tmp_path / "out")]) == 2
+    assert "there is no folder nowhere" in capsys.readouterr().err
+
+
 def test_the_list_has_every_study(capsys: pytest.CaptureFixture[str]) -> None:
     """With its title."""
     assert main(["study", "list"]) == 0

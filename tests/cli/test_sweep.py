@@ -195,7 +195,7 @@ def test_a_sweep_trains_scores_chooses_and_goes_on_where_it_stopped(
     times = {path: path.stat().st_mtime_ns for path in tmp_path.glob(f"{TASKS}/*/done.json")}
     assert len(times) == 4
     assert main([*words, "--least", "2"]) == 0  # an accuracy that no network has
-    assert "None of 1 settings is allowed" in capfd.readouterr().out
+    assert "None of 1 setting is allowed" in capfd.readouterr().out
     assert not (tmp_path / "best.yaml").exists()
     assert {path: path.stat().st_mtime_ns for path in tmp_path.glob(f"{TASKS}/*/done.json")} == times
     assert main([word.replace("gini", "ginni") for word in words]) == 2

@@ -3,6 +3,7 @@
 import dataclasses
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -121,7 +122,7 @@ def test_a_row_that_is_not_run_at_a_scale_has_no_task(tmp_path: Path) -> None:
 
 def test_an_experiment_without_networks_is_one_task_or_one_for_each_row_that_sets_something(tmp_path: Path) -> None:
     measure = {"plane": {"toy": {"steps": 9}}}
-    alone = {"networks": {}, "measure": measure, "table": {}, "scales": {}}
+    alone: dict[str, Any] = {"networks": {}, "measure": measure, "table": {}, "scales": {}}
     made = planned(tmp_path, **alone, rows={})
     assert list(made.measurements) == [("plane", None, None)]
     rows = {"a": {"plane": {"softplus": None}}, "b": {"plane": {"l2": 0.1}}, "c": {}}

@@ -7,7 +7,8 @@ import pytest
 
 from gradsculpt.errors import ArgumentError
 from gradsculpt.studies import search as searching
-from gradsculpt.studies.search import Range, Space, as_range, check_installed, is_range, search
+from gradsculpt.studies.ranges import Range, as_range, is_range
+from gradsculpt.studies.search import Space, check_installed, search
 from gradsculpt.studies.sweep import Judged, Setting
 
 

@@ -53,6 +53,8 @@ def test_a_scale_changes_what_it_says_and_nothing_else(tmp_path: Path) -> None:
         ({"table": {"Gini": {"score": "scores.gini", "published": {"plane": 1}}}}, "Did you mean plain?"),
         ({"measure": {"scores": {"evaluate": {}, "features": {}}}}, "one command or experiment"),
         ({"measure": {"scores": {"evaluate": {}, "of": ["spars"]}}}, "Did you mean sparse?"),
+        ({"figures": {"f": {"bars": {"scores": ["scores.gini"], "rows": ["smoth"]}}}}, "Did you mean smooth?"),
+        ({"figures": {"f": {"gallery": {"measure": "scores", "networks": ["plian"]}}}}, "Did you mean plain?"),
         ({"scales": {"tiny": {}}}, "the scales are"),
         ({"scales": [1]}, "is no mapping"),
     ],

@@ -57,10 +57,13 @@ def test_the_default_rule_is_the_papers() -> None:
     )
     choice = choose(results, Rule(), ["weak", "right", "strong"])
     assert choice.row == "right"
-    assert judge(results, Rule(), "strong") == (0.95, pytest.approx(-0.018))
+    strong = judge(results, Rule(), "strong")
+    assert strong is not None
+    assert strong.value == 0.95
+    assert strong.margin == pytest.approx(-0.018)
     assert "0.895" in choice.told
     assert "0.76" in choice.told
-    assert "2 are allowed" in choice.told
+    assert "Allowed by accuracy: 2 of 3 settings." in choice.told
 
 
 @pytest.mark.parametrize(("accuracy", "allowed"), [(0.85, True), (0.8499, False), (0.95, True)])
@@ -103,6 +106,7 @@ def test_settings_that_failed_are_left_out() -> None:
     results = Measured(**{BASELINE: of(0.9, 0.5)}, done=of(0.9, 0.6))
     choice = choose(results, Rule(), ["failed", "done"])
     assert (choice.row, list(choice.judged)) == ("done", ["done"])
+    assert choice.told.endswith("no scores of them: failed.")
     assert choose(results, Rule(), ["failed"]).row is None
 
 

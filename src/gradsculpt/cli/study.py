@@ -104,7 +104,7 @@ def _run(chosen: Sequence[Study], options: Options, reporter: Reporter, words: S
     finally:
         for study in chosen:
             results = StoredResults(plans[study.name], Store(options["out"].absolute()))
-            if results.rows or not study.rows:
+            if results.rows or not study.run_rows:
                 folder = options["out"] / study.name / study.scale
                 command = f"gradsculpt study run {study.name} --scale {study.scale}"
                 written = pages.write(results, folder, command, reporter.say)
@@ -117,7 +117,7 @@ def _show(study: Study, options: Options) -> None:
     from gradsculpt.studies.plan import plan
     from gradsculpt.studies.results import StoredResults
 
-    made: Plan = plan(study, Spelling(copies(options["data"])), options["only"])
+    made: Plan = plan(study, Spelling(copies(options["data"]), planning=True), options["only"])
     store = Store(options["out"].absolute())
     results = StoredResults(made, store)
     lines = [study.title, study.source, *([study.content["question"]] if "question" in study.content else []), ""]

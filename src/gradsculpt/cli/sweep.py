@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gradsculpt.cli.grammar import items
 from gradsculpt.cli.limits import at_least
 from gradsculpt.cli.parser import Options, Parser, command_parser, typed
 from gradsculpt.cli.process import prepare, result_console
 from gradsculpt.cli.scoring import check_scored
 from gradsculpt.cli.settings import OPTIMIZATION, SETTINGS, read_settings
+from gradsculpt.cli.swept import OF_TASKS, assigned, corners, points, space, split
 from gradsculpt.cli.tasks import Spelling, add_task_options, tried
 from gradsculpt.errors import ArgumentError
 from gradsculpt.progress import Reporter
@@ -38,7 +38,6 @@ _EXAMPLES = (
 )
 _GROUPS = ("accuracy", "robustness-random:rps_levels=[16],draws=10")
 _COMMON = ("data", "recipe", "model", "epochs")
-_OF_TASKS = ("out", "device", "threads", "data_dir", "cache_dir", "resume", "max_time", "devices", "nodes", "seed")
 _BASELINE = "objective=CrossEntropy"
 _BEST, _SETTINGS = "best.yaml", "settings of a training"
 
@@ -51,18 +50,18 @@ def run(words: Sequence[str], reporter: Reporter) -> None:
     rule = Rule(options["best"], options["of"], options["within"], options["least"])
     sweep = _Sweep(options, _common(words, options), rule, reporter, shlex.join(["gradsculpt", "sweep", *words]))
     if options["search"] is None:
-        points = _points(options)
-        sweep.check(points)
+        settings = points(options)
+        sweep.check(settings)
         prepare()
-        sweep.grid(points)
+        sweep.grid(settings)
     else:
         from gradsculpt.studies.search import check_installed
 
         check_installed()
-        space = _space(options)
-        sweep.check(_corners(space))
+        within = space(options)
+        sweep.check(corners(within))
         prepare()
-        sweep.search(space, options["search"])
+        sweep.search(within, options["search"])
     sweep.tell()
 
 
@@ -99,7 +98,7 @@ def _parser() -> Parser:
     told = "YAML file of settings; flags override it, and it a recipe."
     parser.add_argument("--config", type=Path | None, group=_SETTINGS, rare=True, help=told)
     groups = dict.fromkeys(_takes(), _SETTINGS)
-    parser.add_settings(SETTINGS, ["optimization", *_OF_TASKS], groups, _COMMON)
+    parser.add_settings(SETTINGS, ["optimization", *OF_TASKS], groups, _COMMON)
     parser.add_settings(OPTIMIZATION, (), groups, _COMMON)
     return parser
 
@@ -130,85 +129,6 @@ def _anywhere(name: str, value: Any) -> Any:
     return str(Path(value).absolute()) if name == "weights" and Path(str(value)).exists() else value
 
 
-def _points(options: Options) -> list[Setting]:
-    """Return the settings of a grid or a list."""
-    from gradsculpt.studies.search import is_range
-    from gradsculpt.studies.sweep import grid
-
-    if bool(options["grid"]) == bool(options["list"]):
-        fact = "--grid and --list exclude each other" if options["grid"] else "no settings are given to try"
-        raise ArgumentError(f"{fact}; pass --grid NAME=VALUE,VALUE or --list 'NAME=VALUE NAME=VALUE'.")
-    if options["list"]:
-        return [_assigned("--list", _split("--list", text)) for text in options["list"]]
-    values = _values(options["grid"])
-    for name, texts in values.items():
-        if ranges := [text for text in texts if is_range(text)]:
-            raise ArgumentError(
-                f"--grid {name}={ranges[0]} is a range, of which a grid cannot try every number; write values with "
-                "commas between them, or pass --search N."
-            )
-    return grid(values)
-
-
-def _space(options: Options) -> Space:
-    """Return what a search may try for each setting."""
-    from gradsculpt.studies.search import as_range, is_range
-
-    if options["list"] or not options["grid"]:
-        raise ArgumentError("--search looks within --grid, and takes no --list; pass --grid NAME=LOW..HIGH or values.")
-    space: dict[str, Any] = {}
-    for name, texts in _values(options["grid"]).items():
-        ranges = [text for text in texts if is_range(text)]
-        if ranges and len(texts) > 1:
-            raise ArgumentError(f"--grid {name} mixes the range {ranges[0]} with other values; write one or the other.")
-        space[name] = as_range(ranges[0]) if ranges else texts
-    return space
-
-
-def _corners(space: Space) -> list[Setting]:
-    """Return settings that are as bad as any in a space: if these can be trained with, all can."""
-    from gradsculpt.studies.search import Range
-
-    values = {name: list(each.ends) if isinstance(each, Range) else list(each) for name, each in space.items()}
-    first = {name: texts[0] for name, texts in values.items()}
-    return [{**first, name: text} for name, texts in values.items() for text in texts]
-
-
-def _values(texts: Sequence[str]) -> dict[str, list[str]]:
-    given = _assigned("--grid", texts)
-    values = {name: [value.strip() for value in items(text)] for name, text in given.items()}
-    for name, each in values.items():
-        if "" in each or not each:
-            raise ArgumentError(f"--grid {name}={given[name]} has an empty value; write values between commas.")
-    return {name: list(dict.fromkeys(each)) for name, each in values.items()}
-
-
-def _split(said: str, text: str) -> list[str]:
-    try:
-        return shlex.split(text)
-    except ValueError as error:
-        raise ArgumentError(f"{said} {text!r} cannot be read ({error}); write 'NAME=VALUE NAME=VALUE'.") from error
-
-
-def _assigned(said: str, texts: Iterable[str]) -> dict[str, str]:
-    """Return what texts such as lr=1e-3 say; raise `ArgumentError` for one that says nothing, or twice."""
-    given: dict[str, str] = {}
-    for text in texts:
-        name, equals, value = text.partition("=")
-        name = name.strip().removeprefix("--").replace("-", "_")
-        if not (equals and name and value.strip()):
-            raise ArgumentError(f"{said} {text} sets nothing; write NAME=VALUE, as objective.l2=.01 or lr=1e-3.")
-        if name in given:
-            raise ArgumentError(f"{said} sets {name} twice; write it once, with commas between its values.")
-        if name in _OF_TASKS:
-            mend = "pass --seeds" if name == "seed" else "pass it for all"
-            raise ArgumentError(f"{said} {text}: {name} does not decide what is learnt, or not as others do; {mend}.")
-        given[name] = value
-    if not given:
-        raise ArgumentError(f"{said} has an empty setting; write NAME=VALUE.")
-    return given
-
-
 class _Sweep:
     """Settings that are tried, and what is known of them.
 
@@ -226,7 +146,7 @@ class _Sweep:
         self._options, self._common, self._rule = {**options, "data": None}, common, rule
         self._reporter, self._command = reporter, command
         self._rows: dict[str, Setting] = {}
-        given = _assigned("--baseline", _split("--baseline", options["baseline"]))
+        given = assigned("--baseline", split("--baseline", options["baseline"]))
         parts = {name.partition(".")[0] for name in given}
         dropped = [name for name in common if "." in name and name.partition(".")[0] in parts and name not in given]
         self._baseline: dict[str, str | None] = {**dict.fromkeys(dropped), **given}

@@ -18,7 +18,7 @@ from gradsculpt.wording import counted
 
 if TYPE_CHECKING:
     from gradsculpt.studies.engine.job import Executor, Job
-    from gradsculpt.studies.engine.schedule import Progress
+    from gradsculpt.studies.engine.status import Progress
     from gradsculpt.studies.engine.task import Task
 
 WORKER = "gradsculpt.cli.performing"
@@ -54,10 +54,11 @@ class Spelling:
 
     Args:
         copies: Copies of sets by name.
+        planning: Whether folders need not be there, as nothing is done with the tasks but to show them.
     """
 
-    def __init__(self, copies: Mapping[str, str]) -> None:
-        self._copies = copies
+    def __init__(self, copies: Mapping[str, str], *, planning: bool = False) -> None:
+        self._copies, self._planning = copies, planning
 
     def __call__(
         self, command: str, settings: Mapping[str, Any]
@@ -69,7 +70,9 @@ class Spelling:
         name = str(plain.get("data", ""))
         place = self._copies.get(name, name)
         if command == "train" and place.startswith("folder:"):
-            plain |= {"data": name.partition(":")[0], "images": listing(Path(place.partition(":")[2]))}
+            folder = Path(place.partition(":")[2])
+            known = folder.is_dir() or not self._planning
+            plain |= {"data": name.partition(":")[0], "images": listing(folder) if known else None}
         return typed, plain, code
 
 

@@ -35,6 +35,13 @@ _INFINITE = float("inf")
         "fraction",
         meaning="How far off the largest curvature may be, as a share of itself.",
     ),
+    Score(
+        "spectral_norm",
+        0.0,
+        _INFINITE,
+        None,
+        meaning="How curved the network is where it is most so, upwards or downwards.",
+    ),
 )
 def top_eigenvalue(
     model: Model,
@@ -62,16 +69,16 @@ def top_eigenvalue(
         output: Which output of the class, as of `Gradient`.
         seed: Seed of the first vector, which is the same for every image.
 
-    Shape: [N, C, H, W] to two of [N].
+    Shape: [N, C, H, W] to three of [N].
     Units: Output units per model unit squared; residual none.
 
     Returns:
-        top_eigenvalue; and residual: |H v - theta v| of the unit vector v and the value theta that were found, or the
-        excess over |theta| that the other end of the spectrum may have, if that is more, over |theta|. Within this
-        share, theta is an eigenvalue: the largest, unless one still larger has hardly a part in the random first vector
-        (where many are alike, a share of a few per cent is no proof yet). The error itself is of the order of the
-        residual squared where no other eigenvalue is near. NaN without a finite output. Neither sign nor size is better
-        by itself: the eigenvalue grows with the scale of a network.
+        top_eigenvalue; spectral_norm, its magnitude; and residual: |H v - theta v| of the unit vector v and the value
+        theta that were found, or the excess over |theta| that the other end of the spectrum may have, if that is more,
+        over |theta|. Within this share, theta is an eigenvalue: the largest, unless one still larger has hardly a part
+        in the random first vector (where many are alike, a share of a few per cent is no proof yet). The error itself
+        is of the order of the residual squared where no other eigenvalue is near. NaN without a finite output. Neither
+        sign nor size is better by itself: the eigenvalue grows with the scale of a network.
 
     Raises:
         ArgumentError: If a number is out of range, a name is unknown, or x or y is no batch of images and classes.
@@ -104,7 +111,8 @@ def top_eigenvalue(
             f"{float(residual[missed[0]]):.2g} of itself only, not to tolerance={tolerance:g}; it would be a guess. "
             "Pass more steps or a greater tolerance, or double precision."
         )
-    return {"top_eigenvalue": value.to(x.device, precision), "residual": residual.to(x.device, precision)}
+    value, residual = value.to(x.device, precision), residual.to(x.device, precision)
+    return {"top_eigenvalue": value, "residual": residual, "spectral_norm": value.abs()}
 
 
 class _Found(NamedTuple):

@@ -242,10 +242,20 @@ def _check_names(study: Study, place: str) -> None:
             check("measure", measure_name, measures, f"rows.{name}")
     for name in study.content.get("only") or ():
         check("row", name, rows, "only")
+    for name, content in study.figures.items():
+        for kind, settings in content.items() if isinstance(content, Mapping) else ():
+            for what, known in (("row", rows), ("network", networks)):
+                for each in _listed(settings, f"{what}s"):
+                    check(what, each, known, f"figures.{name}.{kind}.{what}s")
     for heading, column in study.columns.items():
         check("measure", column.measure, measures, f"table.{heading}")
         for name in column.published:
             check("row", name, rows, f"table.{heading}.published")
+
+
+def _listed(settings: Any, key: str) -> list[Any]:
+    given = settings.get(key) if isinstance(settings, Mapping) else None
+    return given if isinstance(given, list) else []
 
 
 def _joined(common: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from typing import Any, Literal, NamedTuple, Protocol
 from gradsculpt.errors import ArgumentError, did_you_mean
 from gradsculpt.evaluation import Entry
 from gradsculpt.studies.study import Study
+from gradsculpt.wording import counted
 
 BASELINE, MEASURE = "baseline", "scores"
 """The row that settings are compared with, and the measure that all are judged by."""
@@ -164,25 +165,30 @@ def choose(results: Scores, rule: Rule, rows: Iterable[str]) -> Choice:
     Raises:
         ArgumentError: If a score has no better direction.
     """
-    judged = {row: found for row in rows if (found := judge(results, rule, row)) is not None}
+    tried = list(rows)
+    judged = {row: found for row in tried if (found := judge(results, rule, row)) is not None}
     if not judged:
         return Choice(None, judged, "No setting could be judged: none was trained and scored.")
     best, of = _plain(rule.best), _plain(rule.of)
+    failed = [row for row in tried if row not in judged]
+    without = f" Left out, as there are no scores of them: {', '.join(failed)}." if failed else ""
     allowed = {row: each for row, each in judged.items() if each.margin >= -_ROUNDING}
     if not allowed:
         nearest = max(judged, key=lambda row: judged[row].margin)
         return Choice(
             None,
             judged,
-            f"None of {len(judged)} settings is allowed by {of}; the nearest is {nearest}, which misses it by "
-            f"{-judged[nearest].margin:.3g}.",
+            f"None of {counted(len(judged), 'settings')} is allowed by {of}; the nearest is {nearest}, which misses it "
+            f"by {-judged[nearest].margin:.3g}.{without}",
         )
     sign = 1.0 if better(results, next(iter(allowed)), rule.best) == "higher" else -1.0
     chosen = max(allowed, key=lambda row: sign * allowed[row].value)
     base = _mean(results, BASELINE, rule.best)
     beside = "" if base is None else f", where the baseline has {base:.4g}"
     told = f"{chosen}: {best} {allowed[chosen].value:.4g}{beside}, and {of} {_mean(results, chosen, rule.of):.4g}. "
-    return Choice(chosen, judged, f"{told}Of {len(judged)} settings, {len(allowed)} are allowed by {of}.")
+    return Choice(
+        chosen, judged, f"{told}Allowed by {of}: {len(allowed)} of {counted(len(judged), 'settings')}.{without}"
+    )
 
 
 def better(results: Scores, row: str, score: str) -> Literal["higher", "lower"]:

@@ -83,7 +83,7 @@ class Doubled(ElasticNet):
 )
 def test_a_wrong_closed_form_is_seen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, wrong: str, gap: str) -> None:
     def make(weights: tuple[float, ...], attention: Tensor, patch: int) -> Entrywise:
-        return Entrywise(weights[0], weights[1], Doubled(*weights, wrong=wrong), "")
+        return Entrywise(weights[0], weights[1], Doubled(weights[0], weights[1], wrong), "")
 
     monkeypatch.setattr(duality, "PENALTIES", {**PENALTIES, "elastic-net": (2, make)})
     Duality(gradients=4, image_size=16).run(given(tmp_path / "a", {}))

@@ -18,14 +18,14 @@ from tests.studies.experiments.standing import SPACE, photos, standing, values
 def test_lengths_are_of_each_map_and_answers_are_counted(tmp_path: Path) -> None:
     tested = photos(11)
     with torch.random.fork_rng():
-        torch.manual_seed(2)
+        torch.manual_seed(9)
         network = nn.Sequential(nn.Conv2d(3, 4, 3), nn.Tanh(), nn.Flatten(), nn.Linear(256, 3)).eval()
     MapLength().run(standing(tmp_path, network, tested))
     x = SPACE.normalize(to_float(torch.from_numpy(tested.images).permute(0, 3, 1, 2)))
     with torch.no_grad():
         answers = network(x).argmax(dim=1)
     counts = answers.bincount()
-    assert 3 < int(counts.max()) < 11, "all or no images have one answer"
+    assert counts.tolist() == [3, 8], "neither the first class, nor all images"
     maps = Gradient()(network, x, torch.from_numpy(tested.labels))
     found = values(tmp_path)
     for i, name in enumerate(tested.names):

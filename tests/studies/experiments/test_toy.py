@@ -83,7 +83,7 @@ def test_terms_without_a_weight_are_left_out() -> None:
 
 def test_alignment_does_what_it_is_for(tmp_path: Path) -> None:
     plain, aligned = (
-        kept(tmp_path / name, steps=80, hidden=16, **settings)[0]
+        kept(tmp_path / name, steps=120, hidden=32, lr=0.03, **settings)[0]
         for name, settings in (("plain", {}), ("aligned", {"l2": 0.05, "cosine": 2.0}))
     )
     assert aligned["l2_distance"].mean < plain["l2_distance"].mean

@@ -111,7 +111,7 @@ def test_it_says_at_how_many_levels_the_bound_holds_and_how_alike_both_rank_imag
 
 
 def test_images_are_drawn_by_the_seed_and_never_more_than_there_are(tmp_path: Path) -> None:
-    names = []
+    names: list[list[str]] = []
     for seed in (0, 0, 1):
         folder = tmp_path / str(len(names))
         folder.mkdir()

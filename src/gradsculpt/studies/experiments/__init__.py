@@ -1,6 +1,7 @@
 """Work of studies that no command does: on trained networks, or on none."""
 
 from gradsculpt.studies.experiments.aopc_drop import AopcDrop
+from gradsculpt.studies.experiments.attacked_maps import AttackedMaps
 from gradsculpt.studies.experiments.base import Experiment, Given
 from gradsculpt.studies.experiments.cascade import Cascade
 from gradsculpt.studies.experiments.costs import Costs
@@ -10,7 +11,7 @@ from gradsculpt.studies.experiments.features import Features
 from gradsculpt.studies.experiments.first_order import FirstOrder
 from gradsculpt.studies.experiments.insertions import Insertions
 from gradsculpt.studies.experiments.map_length import MapLength
-from gradsculpt.studies.experiments.maps import AttackedMaps, Maps
+from gradsculpt.studies.experiments.maps import Maps
 from gradsculpt.studies.experiments.stability import Stability
 from gradsculpt.studies.experiments.steadiness import Steadiness
 from gradsculpt.studies.experiments.toy import Toy

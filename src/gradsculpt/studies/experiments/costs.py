@@ -82,7 +82,7 @@ class Costs(Experiment):
                 image_size=self.image_size,
                 softplus=settings.get("softplus"),
             )
-            network = network.to(given.device, memory_format=torch.channels_last).train()
+            network = network.to(given.device).to(memory_format=torch.channels_last).train()
             batch = self._batch(objective, torch.device(given.device))
             steps = {_BASE: self._step(network, CrossEntropy(), batch), _OURS: self._step(network, objective, batch)}
             if (formula := plain(objective)) is not None:
@@ -112,7 +112,7 @@ class Costs(Experiment):
                     for name, step in steps.items():
                         times[name].append(step.run())
                 rounds.append(times)
-                progress(done + 1)
+                progress(done + 1, self.rounds)
         return rounds
 
     def _batch(self, objective: Objective, device: torch.device) -> dict[str, Tensor]:
@@ -132,7 +132,7 @@ class Costs(Experiment):
 
         def loss() -> Tensor:
             nonlocal state
-            losses = objective(network, **batch, state=state)
+            losses = objective(network, batch["x"], batch["y"], batch["attention"], state=state)
             state = losses.state
             return losses.loss
 

@@ -121,14 +121,14 @@ class FirstOrder(Experiment):
                 with torch.no_grad():
                     errors.append((losses(x + eps * uphill) - loss - eps * dot(gradient, uphill)).abs())
                 bounds.append(largest * eps**2 / 2)
-                progress(done + 1)
+                progress(done + 1, len(self.eps))
         return torch.stack(errors), torch.stack(bounds)
 
     def _curve(self, title: str, values: Tensor, seed: int) -> Curve:
         score = Score("error", 0.0, math.inf, None)
         entries = [entry("experiment", score, each, seed) for each in values]
-        ends = [tuple(getattr(each, end) for each in entries) for end in ("mean", "low", "high")]
-        return Curve(title, "length of the perturbation", "loss, in nats", self.eps, *ends)
+        mean, low, high = (tuple(getattr(each, end) for each in entries) for end in ("mean", "low", "high"))
+        return Curve(title, "length of the perturbation", "loss, in nats", self.eps, mean, low, high)
 
 
 def smooth_network(side: int, beta: float) -> nn.Sequential:

@@ -62,7 +62,8 @@ def _alignment(objective: LocalGradientAlignment) -> Formula | None:
         near = torch.autograd.grad(network(other).gather(1, y[:, None]).sum(), other, create_graph=True)[0]
         distance = (source - near).flatten(1).norm(dim=1).square().mean()
         likeness = F.cosine_similarity(source.flatten(1), near.flatten(1)).mean()
-        return F.cross_entropy(logits, y) + l2 * distance + cosine * (1 - likeness) / 2
+        total: Tensor = F.cross_entropy(logits, y) + l2 * distance + cosine * (1 - likeness) / 2
+        return total
 
     return loss
 
@@ -91,13 +92,14 @@ def _penalty(objective: GradientPenalty) -> Formula:
 
 
 def _adversarial(objective: AdversarialTraining) -> Formula | None:
-    if objective != AdversarialTraining(objective.penalty, OneStep()) or objective.penalty.follows_attention:
+    penalty = objective.penalty
+    if penalty is None or penalty.follows_attention or objective != AdversarialTraining(penalty, OneStep()):
         return None
 
     def loss(network: nn.Module, x: Tensor, y: Tensor) -> Tensor:
         x = x.clone().requires_grad_()
         gradient = torch.autograd.grad(F.cross_entropy(network(x), y, reduction="sum"), x)[0]
-        return F.cross_entropy(network((x + objective.penalty.dual(gradient)).detach()), y)
+        return F.cross_entropy(network((x + penalty.dual(gradient)).detach()), y)
 
     return loss
 

@@ -90,16 +90,16 @@ class Steadiness(OnImages):
                         after = heatmap(attribute(classifier.network, changed, y), clip=100.0)
                         for name, values in _compared(before, after, self.k).items():
                             found.setdefault((name, change, size), []).append(values)
-                tell(min(rows.stop, len(view.names)))
-        values = {place: torch.cat(each).double().cpu() for place, each in found.items()}
+                tell(min(rows.stop, len(view.names)), len(view.names))
+        kept = {place: torch.cat(each).double().cpu() for place, each in found.items()}
         columns, curves = dict[Score, dict[str, float]](), dict[str, Curve]()
-        for (name, change, size), each in values.items():
+        for (name, change, size), each in kept.items():
             circumstances = f"before and after the {_CHANGES[change][1]} of {size:g} of 255 levels"
             score = _SCORES[name][0].within(f"{name}_{change}_{size:g}", circumstances)
             columns[score] = dict(zip(view.names, each.tolist(), strict=True))
         for name in _SCORES:
             for change in _CHANGES:
-                series = [values[name, change, size] for size in self.sizes]
+                series = [kept[name, change, size] for size in self.sizes]
                 curves[f"{name}_{change}"] = self._curve(name, change, series, given.seed)
         given.keep(columns, curves, method=self.method)
 

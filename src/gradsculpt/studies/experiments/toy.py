@@ -136,7 +136,7 @@ class Toy(Experiment):
                 optimizer.zero_grad(set_to_none=True)
                 objective(network, x, labels, generator=drawn).loss.backward()
                 optimizer.step()
-                progress(step + 1)
+                progress(step + 1, self.steps)
 
     def _grid(self, network: nn.Module, points: Tensor) -> dict[str, Tensor]:
         low, high = points.amin(dim=0) - _EDGE, points.amax(dim=0) + _EDGE

@@ -2,15 +2,12 @@
 
 import gc
 import time
-import weakref
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
-from torch.utils.flop_counter import flop_registry
+
+from gradsculpt.studies.experiments.counting import Peak, Work
 
 Loss = Callable[[], Tensor]
 """Evaluates the loss of a step, with its graph."""
@@ -48,7 +45,8 @@ class TrainingStep:
         self._optimizer.zero_grad(set_to_none=True)
         gc.collect()
         if self._device.type != "cuda":
-            with Peak() as peak:
+            peak = Peak()
+            with peak:
                 self._loss().backward()
             return peak.most
         self._wait()
@@ -56,78 +54,17 @@ class TrainingStep:
         before = torch.cuda.memory_allocated(self._device)
         self._loss().backward()
         self._wait()
-        return torch.cuda.max_memory_allocated(self._device) - before
+        most: int = torch.cuda.max_memory_allocated(self._device)
+        return most - before
 
     def work(self) -> int:
         """Return the floating-point operations of convolutions and matrix products in a step."""
         self._optimizer.zero_grad(set_to_none=True)
-        with Work() as work:
+        work = Work()
+        with work:
             self._loss().backward()
         return work.total
 
     def _wait(self) -> None:
         if self._device.type == "cuda":
             torch.cuda.synchronize(self._device)
-
-
-class Peak(TorchDispatchMode):
-    """Counts the bytes of all tensors that are made, and alive, inside it.
-
-    Attributes:
-        most: The largest number of bytes so far.
-    """
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._alive: dict[int, int] = {}
-        self._now = self.most = 0
-
-    def __torch_dispatch__(
-        self,
-        func: Callable[..., Any],
-        types: Sequence[type],
-        args: Sequence[Any] = (),
-        kwargs: Mapping[str, Any] | None = None,
-    ) -> Any:
-        """Call the operation and add what it made."""
-        result = func(*args, **(kwargs or {}))
-        for tensor in tree_leaves(result):
-            if isinstance(tensor, Tensor):
-                storage = tensor.untyped_storage()
-                key = storage._cdata
-                if key not in self._alive:
-                    self._alive[key] = storage.nbytes()
-                    self._now += storage.nbytes()
-                    self.most = max(self.most, self._now)
-                    weakref.finalize(storage, self._freed, key)
-        return result
-
-    def _freed(self, key: int) -> None:
-        self._now -= self._alive.pop(key, 0)
-
-
-class Work(TorchDispatchMode):
-    """Counts the floating-point operations of the convolutions and matrix products inside it.
-
-    PyTorch's own counter cannot be used, as it refuses gradients of inputs.
-
-    Attributes:
-        total: The number so far.
-    """
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.total = 0
-
-    def __torch_dispatch__(
-        self,
-        func: Any,
-        types: Sequence[type],
-        args: Sequence[Any] = (),
-        kwargs: Mapping[str, Any] | None = None,
-    ) -> Any:
-        """Call the operation and add what it takes."""
-        result = func(*args, **(kwargs or {}))
-        if (count := flop_registry.get(func._overloadpacket)) is not None:
-            self.total += count(*args, **(kwargs or {}), out_val=result)
-        return result

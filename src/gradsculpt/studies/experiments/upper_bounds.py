@@ -77,7 +77,8 @@ class UpperBounds(Experiment):
         count = min(self.images, len(data))
         chosen = np.sort(np.random.default_rng(given.seed).choice(len(data), count, replace=False))
         images, space = data.subset(chosen), classifier.space
-        around = Neighbourhood(self.draws, tuple(edge.to(classifier.device) for edge in space.bounds), given.seed)
+        low, high = space.bounds
+        around = Neighbourhood(self.draws, (low.to(classifier.device), high.to(classifier.device)), given.seed)
         found: dict[float, list[Mapping[str, Tensor]]] = {level: [] for level in self.levels}
         done = 0
         with given.reporter.work("bounds of the cosine criterion", count) as tell:

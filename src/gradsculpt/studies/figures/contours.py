@@ -25,7 +25,7 @@ class _Panel(NamedTuple):
 
     name: str
     caption: str
-    index: int
+    place: int
     arrays: "Mapping[str, np.ndarray]"
     notes: Mapping[str, Any]
 
@@ -81,7 +81,7 @@ class Contours(Figure):
 
     def _draw(self, axis: "Axes", panel: "_Panel") -> None:
         arrays, notes = panel.arrays, panel.notes
-        values = np.asarray(arrays["values"][panel.index], dtype=np.float64)
+        values = np.asarray(arrays["values"][panel.place], dtype=np.float64)
         # Where values have both signs, white is 0.
         ends = {"vmin": -np.abs(values).max(), "vmax": np.abs(values).max()} if values.min() < 0 < values.max() else {}
         axis.contourf(arrays["x"], arrays["y"], values, self.levels, cmap="RdBu_r", alpha=0.35, **ends)
@@ -89,7 +89,7 @@ class Contours(Figure):
         if "points" in arrays:
             _points(axis, arrays["points"], arrays.get("classes"))
         if "arrows" in arrays:
-            x, y, right, up = np.asarray(arrays["arrows"][panel.index], dtype=np.float64).T
+            x, y, right, up = np.asarray(arrays["arrows"][panel.place], dtype=np.float64).T
             axis.quiver(x, y, right, up, angles="xy", scale_units="xy", scale=1, color="black", width=0.009, zorder=3)
         axis.set_xlim(float(np.min(arrays["x"])), float(np.max(arrays["x"])))
         axis.set_ylim(float(np.min(arrays["y"])), float(np.max(arrays["y"])))
