@@ -10,6 +10,7 @@ from gradsculpt.cli.process import result_console
 from gradsculpt.cli.tasks import Spelling, add_data_copies, add_task_options, copies, perform_tasks
 from gradsculpt.errors import ArgumentError, did_you_mean
 from gradsculpt.progress import Reporter
+from gradsculpt.studies.schema import SCALES
 from gradsculpt.wording import counted
 
 if TYPE_CHECKING:
@@ -27,7 +28,6 @@ _EXAMPLES = (
     "gradsculpt study show moreau-robustness",
 )
 _ACTIONS = ("list", "run", "show")
-SCALES = ("smoke", "cpu", "gpu", "paper")
 
 
 def run(words: Sequence[str], reporter: Reporter) -> None:
@@ -79,7 +79,8 @@ def _list(named: Sequence[str]) -> None:
     width = max(map(len, names), default=0)
     for name in names:
         study = studies.read(name)
-        result_console().print(f"{name:<{width}}  {study.title} ({study.source})", markup=False, highlight=False)
+        line = f"{name:<{width}}  {study.title} ({study.source})"
+        result_console().print(line, markup=False, highlight=False, soft_wrap=True)
 
 
 def _run(chosen: Sequence[Study], options: Options, reporter: Reporter, words: Sequence[str]) -> None:
@@ -91,9 +92,8 @@ def _run(chosen: Sequence[Study], options: Options, reporter: Reporter, words: S
     spelling = Spelling(copies(options["data"]))
     plans = {study.name: plan(study, spelling, options["only"]) for study in chosen}
     tasks = {key: task for each in plans.values() for key, task in each.tasks().items()}
-    for each in plans.values():
-        for name, content in each.study.figures.items():
-            pages.figure_of(name, content)
+    for study in chosen:
+        pages.check_figures(study)
     reporter.say(f"{counted(len(chosen), 'studies')} at scale {options['scale']}: {counted(len(tasks), 'tasks')}")
     sets = {task.data for task in tasks.values() if task.data is not None}
     for name in sorted(copies(options["data"]).keys() - sets):

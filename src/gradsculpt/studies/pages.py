@@ -11,6 +11,7 @@ from gradsculpt.studies.claims import Tested, judged
 from gradsculpt.studies.engine.task import Task
 from gradsculpt.studies.figures import FIGURES, Figure
 from gradsculpt.studies.results import StoredResults
+from gradsculpt.studies.study import Study
 from gradsculpt.wording import counted
 
 PAGE, TABLE, NUMBERS = "README.md", "table.md", "table.csv"
@@ -49,6 +50,18 @@ def write(results: StoredResults, folder: Path, command: str, say: Callable[[str
     return [*written, *drawn.values(), _text(folder / PAGE, page)]
 
 
+def check_figures(study: Study) -> None:
+    """Raise `ArgumentError` if a figure of a study cannot be made, or draws a measure that the study does not have."""
+    for name, content in study.figures.items():
+        for measure in figure_of(name, content).measures:
+            if measure not in study.measures:
+                hint = did_you_mean(measure, list(study.measures))
+                raise ArgumentError(
+                    f"figures.{name} draws the measure {measure!r}, which the study does not have.{hint} It has "
+                    f"{', '.join(study.measures) or 'none'}."
+                )
+
+
 def figure_of(name: str, content: Mapping[str, Any]) -> Figure:
     """Return a figure from what a study's file says of it; raise `ArgumentError` if it is none."""
     from gradsculpt.extensions import imported
@@ -68,6 +81,8 @@ def figure_of(name: str, content: Mapping[str, Any]) -> Figure:
         )
     try:
         made = cls(**(settings or {}))
+    except ArgumentError as error:
+        raise ArgumentError(f"figures.{name}: {kind}: {error}") from error
     except TypeError as error:
         raise ArgumentError(
             f"figures.{name}: {kind} cannot be made from {settings} ({error}); mend the study."
