@@ -39,6 +39,9 @@ def words_of(command: str, settings: Mapping[str, Any]) -> tuple[tuple[str, ...]
     if command == "evaluate":
         from gradsculpt.cli.evaluate import check
 
+        for name, value in settings.items():
+            if isinstance(value, Mapping):
+                raise ArgumentError(f"{name} is {value}, and no setting of an evaluation is a mapping; write a value.")
         check(typed)
     elif command != "train":
         _check_experiment(kind_of(command)[0], settings)

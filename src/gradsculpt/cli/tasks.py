@@ -12,6 +12,7 @@ from gradsculpt.cli.limits import at_least
 from gradsculpt.cli.parser import Options, Parser
 from gradsculpt.cli.process import DEVICES
 from gradsculpt.errors import ArgumentError, GradsculptError
+from gradsculpt.extensions import typed_modules
 from gradsculpt.machine import cores
 from gradsculpt.progress import Reporter
 from gradsculpt.wording import counted
@@ -100,6 +101,16 @@ def copies(texts: Sequence[str] | None) -> dict[str, str]:
     return {name: place for name, _, place in pairs}
 
 
+def check_task_options(options: Options) -> None:
+    """Raise an error if tasks cannot be done by the options of `add_task_options`."""
+    if options["ray"] is None:
+        from gradsculpt.cli.process import find_device
+
+        find_device(options["device"])
+    elif options["workers"] is not None:
+        raise ArgumentError("--ray and --workers exclude each other; pass one.")
+
+
 def perform_tasks(tasks: Mapping[str, Task], options: Options, reporter: Reporter) -> None:
     """Do tasks by the options of `add_task_options`; raise a `GradsculptError` if one of them failed."""
     progress = tried(tasks, options, reporter)
@@ -119,11 +130,13 @@ def tried(tasks: Mapping[str, Task], options: Options, reporter: Reporter) -> Pr
     from gradsculpt.studies.engine.store import Store
     from gradsculpt.studies.engine.task import Needs
 
+    check_task_options(options)
     root, data_dir = options["out"].absolute(), options["data_dir"]
     place = None if data_dir is None else str(data_dir.absolute())
     theirs = {name: _absolute(where) for name, where in copies(options["data"]).items()}
     needs = Needs(options["threads"], options["gpus"])
-    machine = Machine(str(root), options["device"], place, theirs, needs, options["task_minutes"])
+    own = typed_modules()
+    machine = Machine(str(root), options["device"], place, theirs, needs, options["task_minutes"], own)
 
     def job_of(task: Task) -> Job:
         return Job.of(task, machine)
@@ -138,8 +151,6 @@ def _absolute(where: str) -> str:
 
 def _executor(options: Options) -> Executor:
     if options["ray"] is not None:
-        if options["workers"] is not None:
-            raise ArgumentError("--ray and --workers exclude each other; pass one.")
         from gradsculpt.studies.engine.on_ray import OnRay
 
         return OnRay(options["ray"], WORKER)

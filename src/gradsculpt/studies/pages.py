@@ -45,6 +45,8 @@ def write(results: StoredResults, folder: Path, command: str, say: Callable[[str
         drawn[name] = path
     if study.columns:
         written += [_text(folder / TABLE, tables.markdown(results)), _text(folder / NUMBERS, tables.table_csv(results))]
+    for sentence in results.unmeasured():
+        say(f"{study.name}: {sentence}")
     claims = [judged(claim, results, list(study.rows)) for claim in study.claims]
     page = _page(results, drawn, claims, command)
     return [*written, *drawn.values(), _text(folder / PAGE, page)]
@@ -107,7 +109,7 @@ def _page(results: StoredResults, drawn: Mapping[str, Path], claims: list[Tested
         parts.append("\n".join(f"- **{claim.verdict}**: {_after(claim)}" for claim in claims))
         parts.append(
             "Differences are of the same images, with 95% bootstrap intervals: yes and no where all of the interval is "
-            "on one side, open where it is not, and not run where a row is missing."
+            "on one side, open where it is not, and not run where a row or its score is missing."
         )
         parts.append(_verdict(claims))
     if remarks := study.remarks:

@@ -41,6 +41,15 @@ class Plan:
         """Return all tasks by key, each after those that it needs."""
         return in_turn([*self.trainings.values(), *self.measurements.values()])
 
+    def with_parts(self, part: "Plan", done: Callable[[str], object]) -> "Plan":
+        """Return it with the measurements of a plan of some of its rows where its own are not done."""
+        others = {
+            place: task
+            for place, task in part.measurements.items()
+            if place in self.measurements and not done(self.measurements[place].key)
+        }
+        return Plan(self.study, self.trainings, {**self.measurements, **others})
+
     def found(self, measure: str, row: str | None) -> list[Task]:
         """Return the tasks of a measure of a row, one a seed, or the one that is for all rows."""
         mine = [task for (name, of, _), task in self.measurements.items() if name == measure and of == row]

@@ -32,7 +32,7 @@ def check(content: Mapping[str, Any], place: str) -> None:
             )
         PARTS[key](value, f"{place}: {key}")
     for key in ("title", "source"):
-        if not content.get(key):
+        if key not in content:
             raise ArgumentError(f"{place} has no {key}; say what is reproduced, and where that stands.")
 
 
@@ -82,6 +82,11 @@ def _wrong(where: str, value: Any, wanted: str) -> ArgumentError:
 def _text(value: Any, where: str) -> None:
     if not isinstance(value, str):
         raise _wrong(where, value, "a text, in quotes where YAML takes it for something else")
+
+
+def _line(value: Any, where: str) -> None:
+    if not isinstance(value, str) or not value.strip() or printable(value) != value:
+        raise _wrong(where, value, "a text in one line")
 
 
 def _mapping(value: Any, where: str) -> None:
@@ -218,8 +223,8 @@ def _only(value: Any, where: str) -> None:
 
 
 PARTS: Mapping[str, Callable[[Any, str], None]] = {
-    "title": _text,
-    "source": _text,
+    "title": _line,
+    "source": _line,
     "question": _text,
     "train": _network,
     "networks": _networks,
@@ -266,6 +271,7 @@ def check_claim(claim: Any, where: str = "claims") -> None:
             f"{where}: {_told(dict(claim))} says nothing that can be tested; write says, score as MEASURE.SCORE, and "
             "one of rising, above, below, best, within (with of) and least (with row)."
         )
+    _line(claim["says"], f"{where}: says")
     (form,), where = forms, f"{where}: {claim['says']}"
     if form in ("within", "least"):
         _number(claim[form], f"{where}: {form}")

@@ -100,6 +100,11 @@ class Study:
         return tuple(name for name in self.rows if only is None or name in only)
 
     @property
+    def texts(self) -> list[str]:
+        """All texts among settings of trainings, measures, rows and figures, which may name code."""
+        return [text for part in ("train", "networks", "measure", "rows", "figures") for text in _texts(self, part)]
+
+    @property
     def columns(self) -> dict[str, Column]:
         """The columns of the table, by heading."""
         return {heading: _column(each) for heading, each in self.content.get("table", {}).items()}
@@ -124,7 +129,7 @@ class Study:
     def departures(self) -> list[str]:
         """Where it departs from the source, in sentences."""
         told: Mapping[str, Sequence[str]] = self.content.get("departs", {})
-        return [*told.get("all", ()), *told.get(self.scale, ())]
+        return [*(told.get("all") or ()), *(told.get(self.scale) or ())]
 
 
 def names() -> list[str]:
@@ -132,13 +137,17 @@ def names() -> list[str]:
     return sorted(file.stem for file in SHIPPED.glob("*.yaml"))
 
 
+def is_own(name: str) -> bool:
+    """Tell the file of a study from the name of one that comes with the package."""
+    return Path(name).suffix in (".yaml", ".yml")
+
+
 def read(name: str, scale: str = "paper") -> Study:
     """Return a study by name, or from a file of your own, at a scale; raise `ArgumentError` if it is none."""
     if scale not in SCALES:
         raise ArgumentError(f"--scale {scale} is not known; choose from {', '.join(SCALES)}.")
-    own = Path(name)
-    path = own if own.suffix in (".yaml", ".yml") else SHIPPED / f"{name}.yaml"
-    if path is not own and name not in names():
+    path = Path(name) if is_own(name) else SHIPPED / f"{name}.yaml"
+    if not is_own(name) and name not in names():
         raise ArgumentError(
             f"there is no study {name!r}.{did_you_mean(name, names())} gradsculpt study list names them."
         )
@@ -149,7 +158,9 @@ def read(name: str, scale: str = "paper") -> Study:
     if not isinstance(scales, dict) or not all(isinstance(each, dict | None) for each in scales.values()):
         raise ArgumentError(f"{path}: scales is no mapping of smoke, cpu, gpu and paper to what is otherwise there.")
     if unknown := scales.keys() - set(SCALES):
-        raise ArgumentError(f"{path}: scales has {min(unknown)}, which is none; the scales are {', '.join(SCALES)}.")
+        raise ArgumentError(
+            f"{path}: scales has {min(map(str, unknown))}, which is none; the scales are {', '.join(SCALES)}."
+        )
     content = merged(content, scales.get(scale) or {})
     check(content, str(path))
     stem = path.stem
@@ -177,9 +188,9 @@ def _read(path: Path) -> dict[str, Any]:
     import yaml
 
     try:
-        text = path.read_text(encoding="utf-8")
-        twice = _twice(yaml.compose(text, Loader=yaml.SafeLoader), set())
-        content = yaml.safe_load(text)
+        loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)(path.read_text(encoding="utf-8"))
+        node = loader.get_single_node()
+        twice, content = _twice(node, set()), None if node is None else loader.construct_document(node)
     except OSError as error:
         raise ArgumentError(f"{path} cannot be read ({error.strerror or error}); pass the file of a study.") from error
     except (ValueError, yaml.YAMLError, RecursionError) as error:
@@ -247,6 +258,19 @@ def _check_names(study: Study, place: str) -> None:
             find("row", name, rows, f"claims: {claim['says']}")
         for score in scores_of(claim):
             find("measure", score.partition(".")[0], measures, f"claims: {claim['says']}")
+
+
+def _texts(study: Study, part: str) -> list[str]:
+    waiting, found = [study.content.get(part)], list[str]()
+    while waiting:
+        value = waiting.pop()
+        if isinstance(value, Mapping):
+            waiting += [*value, *value.values()]
+        elif isinstance(value, list):
+            waiting += value
+        elif isinstance(value, str):
+            found.append(value)
+    return found
 
 
 def _listed(settings: Any, key: str) -> list[Any]:
