@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from gradsculpt.cli.known import check_out
 from gradsculpt.cli.limits import at_least
 from gradsculpt.cli.parser import Options, Parser
 from gradsculpt.cli.process import DEVICES
@@ -79,6 +80,7 @@ class Spelling:
 
 def listing(folder: Path) -> str:
     """Return a digest of the names and sizes of all files in a folder; raise `ArgumentError` if there is none."""
+    folder = folder.expanduser()
     if not folder.is_dir():
         raise ArgumentError(f"there is no folder {folder} of images; pass --data NAME=folder:PATH.")
     digest = hashlib.blake2b(digest_size=16)
@@ -103,6 +105,7 @@ def copies(texts: Sequence[str] | None) -> dict[str, str]:
 
 def check_task_options(options: Options) -> None:
     """Raise an error if tasks cannot be done by the options of `add_task_options`."""
+    check_out(options["out"])
     if options["ray"] is None:
         from gradsculpt.cli.process import find_device
 
@@ -146,7 +149,7 @@ def tried(tasks: Mapping[str, Task], options: Options, reporter: Reporter) -> Pr
 
 def _absolute(where: str) -> str:
     kind, colon, path = where.partition(":")
-    return f"{kind}:{Path(path).absolute()}" if colon and kind == "folder" else where
+    return f"{kind}:{Path(path).expanduser().absolute()}" if colon and kind == "folder" else where
 
 
 def _executor(options: Options) -> Executor:

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from gradsculpt.errors import ArgumentError, did_you_mean
+from gradsculpt.errors import ArgumentError, RunError, did_you_mean
 from gradsculpt.files import whole
 from gradsculpt.studies import tables
 from gradsculpt.studies.claims import Tested, judged
@@ -25,7 +25,19 @@ def write(results: StoredResults, folder: Path, command: str, say: Callable[[str
     """Write the table, the figures and the page of a study into a folder, and return what was written.
 
     A figure of which nothing was run is left out, and said so.
+
+    Raises: RunError if the folder cannot be written to, or a result is damaged.
     """
+    try:
+        return _written(results, folder, command, say)
+    except OSError as error:
+        raise RunError(
+            f"{folder} cannot be written to ({error.strerror or error}), so the study has no page; what was run is "
+            "kept. Make room there, or pass another --out."
+        ) from error
+
+
+def _written(results: StoredResults, folder: Path, command: str, say: Callable[[str], object]) -> list[Path]:
     study, written = results.plan.study, list[Path]()
     drawn: dict[str, Path] = {}
     for name, content in study.figures.items():

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from zipfile import BadZipFile
 
 from gradsculpt.errors import ArgumentError, RunError, did_you_mean
 from gradsculpt.evaluation import Entry, Scorecard
@@ -107,7 +108,7 @@ class StoredResults:
         try:
             with np.load(path) as file:
                 return {name: file[name] for name in file.files}
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, EOFError, BadZipFile) as error:
             raise RunError(f"{path} cannot be read ({error}); delete its folder and run the study again.") from error
 
     def notes(self, measure: str, row: str | None = None) -> Mapping[str, Any]:
@@ -138,13 +139,19 @@ class StoredResults:
 
 
 def _card(folder: Path) -> Scorecard:
-    return Scorecard.load(folder / FILE)
+    try:
+        return Scorecard.load(folder / FILE)
+    except (RunError, OSError) as error:
+        told = str(error).partition(";")[0]
+        raise RunError(f"{told}; delete the folder {folder} and run the study again.") from error
 
 
 def _column(path: Path, name: str) -> dict[str, float]:
     try:
         with path.open(newline="", encoding="utf-8") as file:
-            rows = list(csv.DictReader(file))
+            rows = list(reader := csv.DictReader(file))
+        if not reader.fieldnames:
+            raise ValueError("it is empty")
         return {row["image"]: float(row[name]) for row in rows if row.get(name)}
     except (OSError, ValueError, KeyError, csv.Error) as error:
         raise RunError(f"{path} cannot be read ({error}); delete its folder and run the study again.") from error
