@@ -157,8 +157,8 @@ def test_a_study_that_was_typed_may_name_code_of_the_current_folder(
     assert "twice.doubeld was not measured. Did you mean doubled?" in capsys.readouterr().err
     folder = tmp_path / "out" / "trial" / "smoke"
     text = (folder / "README.md").read_text(encoding="utf-8")
-    assert "| a \\| b | 5.0000 [4.0000, 6.0000] | 1 \\| 2 |" in text
-    assert "| a &lt; b | 10.00 [8.0000, 12.00] |  |" in text
+    assert "| a \\| b | 5.00 [4.00, 6.00] | 1 \\| 2 |" in text
+    assert "| a &lt; b | 10.00 [8.00, 12.00] |  |" in text
     assert "gradsculpt study run trial.yaml --scale smoke" in text
     assert (folder / "f.png").is_file()
     assert main(["study", "run", Path(file).name, "--out", "out", "--only", "a < b"]) == 0

@@ -8,7 +8,15 @@ from typing import TYPE_CHECKING
 
 from gradsculpt.cli.parser import Options, Parser, command_parser
 from gradsculpt.cli.process import result_console
-from gradsculpt.cli.tasks import Spelling, add_data_copies, add_task_options, check_task_options, copies, perform_tasks
+from gradsculpt.cli.tasks import (
+    Spelling,
+    add_data_copies,
+    add_task_options,
+    check_place,
+    check_tasks,
+    copies,
+    perform_tasks,
+)
 from gradsculpt.errors import ArgumentError, did_you_mean
 from gradsculpt.extensions import typed
 from gradsculpt.progress import Reporter
@@ -44,6 +52,8 @@ def run(words: Sequence[str], reporter: Reporter) -> None:
     if action == "list":
         _list(named)
         return
+    check_tasks(options)
+    copies(options["data"])
     from gradsculpt.studies import study as studies
 
     if not named:
@@ -103,7 +113,7 @@ def _run(chosen: Mapping[str, Study], options: Options, reporter: Reporter) -> N
     tasks = {key: task for each in plans.values() for key, task in each.tasks().items()}
     for study in chosen.values():
         pages.check_figures(study)
-    check_task_options(options)
+    check_place(options)
     reporter.say(f"{counted(len(chosen), 'studies')} at scale {options['scale']}: {counted(len(tasks), 'tasks')}")
     sets = {task.data for task in tasks.values() if task.data is not None}
     for name in sorted(copies(options["data"]).keys() - sets):

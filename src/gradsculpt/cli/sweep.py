@@ -13,7 +13,7 @@ from gradsculpt.cli.process import prepare, result_console
 from gradsculpt.cli.scoring import check_scored
 from gradsculpt.cli.settings import OPTIMIZATION, SETTINGS, read_settings
 from gradsculpt.cli.swept import OF_TASKS, assigned, corners, points, space, split
-from gradsculpt.cli.tasks import Spelling, add_task_options, tried
+from gradsculpt.cli.tasks import Spelling, add_task_options, check_tasks, tried
 from gradsculpt.errors import ArgumentError
 from gradsculpt.progress import Reporter
 from gradsculpt.runs import CONFIG
@@ -45,6 +45,7 @@ _BEST, _SETTINGS = "best.yaml", "settings of a training"
 def run(words: Sequence[str], reporter: Reporter) -> None:
     """Train under many settings, and say which is best."""
     options = _parser().read(words)
+    check_tasks(options)
     from gradsculpt.studies.sweep import Rule
 
     rule = Rule(options["best"], options["of"], options["within"], options["least"])

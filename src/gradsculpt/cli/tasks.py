@@ -92,6 +92,12 @@ def listing(folder: Path) -> str:
     return digest.hexdigest()
 
 
+def check_tasks(options: Options) -> None:
+    """Raise `ArgumentError` if the options of `add_task_options` contradict each other."""
+    if options["ray"] is not None and options["workers"] is not None:
+        raise ArgumentError("--ray and --workers exclude each other; pass one.")
+
+
 def copies(texts: Sequence[str] | None) -> dict[str, str]:
     """Return the copies of sets that were typed, by name; raise `ArgumentError` where a text names none."""
     pairs = [text.partition("=") for text in texts or ()]
@@ -103,15 +109,13 @@ def copies(texts: Sequence[str] | None) -> dict[str, str]:
     return {name: place for name, _, place in pairs}
 
 
-def check_task_options(options: Options) -> None:
-    """Raise an error if tasks cannot be done by the options of `add_task_options`."""
+def check_place(options: Options) -> None:
+    """Raise an error if results cannot be written where they are to go, or there is no such device here."""
     check_out(options["out"])
     if options["ray"] is None:
         from gradsculpt.cli.process import find_device
 
         find_device(options["device"])
-    elif options["workers"] is not None:
-        raise ArgumentError("--ray and --workers exclude each other; pass one.")
 
 
 def perform_tasks(tasks: Mapping[str, Task], options: Options, reporter: Reporter) -> None:
@@ -133,7 +137,7 @@ def tried(tasks: Mapping[str, Task], options: Options, reporter: Reporter) -> Pr
     from gradsculpt.studies.engine.store import Store
     from gradsculpt.studies.engine.task import Needs
 
-    check_task_options(options)
+    check_place(options)
     root, data_dir = options["out"].absolute(), options["data_dir"]
     place = None if data_dir is None else str(data_dir.absolute())
     theirs = {name: _absolute(where) for name, where in copies(options["data"]).items()}

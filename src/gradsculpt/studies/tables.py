@@ -79,12 +79,12 @@ def _number(value: float) -> str:
     """Return a number with four digits, as far as they tell something.
 
     Example:
-        >>> _number(84.0), _number(0.12345), _number(12345.6), _number(3.14e-16)
-        ('84.00', '0.1235', '12346', '3.1e-16')
+        >>> _number(8.40123), _number(0.12345), _number(12345.6), _number(3.14e-16)
+        ('8.40', '0.1235', '12346', '3.1e-16')
     """
     if 0 < abs(value) < _TINY:
         return f"{value:.2g}"
-    return f"{value:.2f}" if 10 <= abs(value) < 1000 else f"{value:.0f}" if abs(value) >= 1000 else f"{value:.4f}"
+    return f"{value:.2f}" if 1 <= abs(value) < 1000 else f"{value:.0f}" if abs(value) >= 1000 else f"{value:.4f}"
 
 
 def _escaped(text: str) -> str:

@@ -114,6 +114,27 @@ def test_what_another_process_does_is_waited_for(tmp_path: Path, monkeypatch: py
     assert list(progress.done) == [b.key, a.key, c.key]
 
 
+class Late(Losing):
+    """Hands that find each task being done by somebody else at first."""
+
+    def wait(self, seconds: float) -> Sequence[Ended]:
+        held, self._held = self._held, []
+        return [
+            Ended(job.key, "somebody does it", busy=True)
+            if self.given.count(job.name) == 1
+            else ended(job, perform, Reporter())
+            for job in held
+        ]
+
+
+def test_what_another_process_had_begun_meanwhile_is_no_failure(tmp_path: Path) -> None:
+    a, hands = task("a"), Late(0)
+    progress = do([a], tmp_path, hands)
+    assert list(progress.done) == [a.key]
+    assert not progress.failed
+    assert hands.given == ["a", "a"]
+
+
 def test_a_job_is_the_same_after_its_journey() -> None:
     machine = Machine("/results", "cuda", None, {"cifar10": "folder:/c"}, Needs(2, 0.5), 1.5)
     settings = {"epochs": 3, "sizes": [1, 2], "seed": 7}
