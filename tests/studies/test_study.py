@@ -9,6 +9,7 @@ import yaml
 
 from gradsculpt.errors import ArgumentError
 from gradsculpt.studies import study as studies
+from gradsculpt.studies.schema import SCALES
 
 WHOLE = {
     "title": "A trial",
@@ -104,7 +105,7 @@ def test_what_a_file_gets_wrong_is_told_in_a_line(tmp_path: Path, changed: dict[
     assert "\n" not in str(caught.value)
 
 
-ODD = [None, float("nan"), "", [], [{}], {1: 2}, {"a": {"b": [1]}}]
+ODD: list[Any] = [None, float("nan"), "", [], [{}], {1: 2}, {"a": {"b": [1]}}]
 FULL = {
     **WHOLE,
     "seeds": [0, 1],
@@ -186,5 +187,5 @@ def test_every_shipped_study_can_be_read_at_every_scale() -> None:
     """Whatever a scale changes."""
     assert studies.names()
     for name in studies.names():
-        for scale in studies.SCALES:
+        for scale in SCALES:
             assert studies.read(name, scale).title

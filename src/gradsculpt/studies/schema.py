@@ -163,7 +163,7 @@ def _rows(value: Any, where: str) -> None:
 def _table(value: Any, where: str) -> None:
     _mapping(value, where)
     for heading, each in value.items():
-        column = {"score": each} if isinstance(each, str) else each
+        column: Any = {"score": each} if isinstance(each, str) else each
         known = isinstance(column, Mapping) and not column.keys() - {"score", "scale", "published"}
         if not known or not is_score(column.get("score")):
             raise ArgumentError(
