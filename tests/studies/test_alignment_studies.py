@@ -8,10 +8,10 @@ import pytest
 from gradsculpt.cli.tasks import Spelling
 from gradsculpt.studies import pages
 from gradsculpt.studies import study as studies
-from gradsculpt.studies.schema import SCALES
 from gradsculpt.studies.claims import judged
 from gradsculpt.studies.engine.task import Task
 from gradsculpt.studies.plan import plan
+from gradsculpt.studies.schema import SCALES
 from tests.studies.test_claims import Given
 
 TABLES = ("aga-table1", "aga-table1-resnet18", "aga-table1-imagenet100")
