@@ -6,7 +6,7 @@ import inspect
 import os
 import re
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from pathlib import Path
@@ -27,11 +27,43 @@ def typed(words: Sequence[str]) -> Iterator[None]:
     import. A module that only a file names, as a run of a stranger's does, is never looked for there.
     """
     texts = [word for word in words if not any(Path(part).exists() for part in (word, word.partition("=")[2]) if part)]
-    token = _TYPED.set(frozenset(name for text in texts for pair in _MODULE.findall(text) for name in pair if name))
+    with trusted(_modules(texts)):
+        yield
+
+
+@contextmanager
+def trusted(modules: Iterable[str]) -> Iterator[None]:
+    """Let these modules too lie in the current folder inside the block, as what names them was typed."""
+    token = _TYPED.set(_TYPED.get() | frozenset(modules))
     try:
         yield
     finally:
         _TYPED.reset(token)
+
+
+def typed_modules() -> tuple[str, ...]:
+    """Return the modules that may lie in the current folder."""
+    return tuple(sorted(_TYPED.get()))
+
+
+def named_in(texts: Iterable[str]) -> tuple[str, ...]:
+    """Return the modules that texts name which may lie in the current folder."""
+    return tuple(sorted(_modules(texts) & _TYPED.get()))
+
+
+def source(module: str) -> Path | None:
+    """Return the file of a module that may lie in the current folder; None if there is none, or it is not Python."""
+    if module.partition(".")[0] not in _TYPED.get():
+        return None
+    spec = None
+    with _here(module), suppress(ImportError, ValueError):
+        spec = importlib.util.find_spec(module.partition(".")[0])
+    file = None if spec is None or spec.origin is None else Path(spec.origin)
+    return file if file is not None and file.suffix == ".py" and file.is_file() else None
+
+
+def _modules(texts: Iterable[str]) -> frozenset[str]:
+    return frozenset(name for text in texts for pair in _MODULE.findall(text) for name in pair if name)
 
 
 @contextmanager

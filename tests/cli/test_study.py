@@ -85,6 +85,99 @@ def test_what_cannot_be_run_here_can_be_shown(tmp_path: Path, capsys: pytest.Cap
     assert "there is no folder nowhere" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("changed", "told"),
+    [
+        ({"measure": {"scores": {"evaluate": {"limit": "many"}}}}, "measure.scores, for plain: --limit=many"),
+        ({"measure": {"scores": {"evaluate": {"limit": {"a": 1}}}}}, "no setting of an evaluation is a mapping"),
+        ({"measure": {"scores": {"evaluate": {"limti": 3}}}}, "--limti"),
+        ({"measure": {"scores": {"evaluate": {"method": "smothgrad"}}}}, "Did you mean smoothgrad?"),
+        ({"measure": {"scores": {"evaluate": {"groups": ["sparsty"]}}}}, "Did you mean sparsity?"),
+        ({"measure": {"scores": {"evaluate": {"out": "x"}}}}, "leave it away"),
+        ({"measure": {"scores": {"evalaute": {}}}}, "Did you mean evaluate?"),
+        ({"networks": {"plain": {"epochs": "many"}}}, "networks.plain: --epochs=many"),
+        ({"claims": [{"says": "so", "score": "scores.gini", "least": 1}]}, "least is to have"),
+        ({"figures": {"f": {"bars": {"scores": ["score.gini"]}}}}, "Did you mean scores?"),
+        ({"figures": {"f": {"scatter": {"x": "scores.gini", "y": "accuracy"}}}}, "the measure 'accuracy'"),
+        ({"figures": {"f": {"curves": {"measure": "scroes"}}}}, "Did you mean scores?"),
+    ],
+)
+def test_a_file_that_cannot_work_is_told_before_anything_is_trained(
+    changed: dict[str, object], told: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Not after hours, when the evaluation begins or the page is written."""
+    file = write(tmp_path, **{**TINY, **changed})
+    assert main(["study", "run", file, "--out", str(tmp_path / "out")]) == 2
+    error = capsys.readouterr().err
+    assert told in error
+    assert error.count("\n") == 1
+    assert not (tmp_path / "out").exists()
+
+
+OWN = """
+from dataclasses import dataclass
+from gradsculpt.drawing import Drawing
+from gradsculpt.metrics import Score
+from gradsculpt.studies.experiments import Experiment
+from gradsculpt.studies.figures import Figure
+
+@dataclass(frozen=True)
+class Twice(Experiment):
+    takes = "nothing"
+    number: float = 1.0
+
+    def run(self, given):
+        given.keep({Score("doubled", 0.0, None, "higher"): {"a": 2 * self.number, "b": 3 * self.number}})
+
+@dataclass(frozen=True)
+class Line(Figure):
+    measure: str
+
+    def draw(self, results):
+        figure = Drawing(figsize=(2, 2))
+        figure.subplots().plot([1, 2])
+        return figure
+"""
+
+
+@pytest.mark.parametrize("workers", [[], ["--workers", "2"]], ids=["in turn", "workers"])
+def test_a_study_that_was_typed_may_name_code_of_the_current_folder(
+    workers: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """An experiment and a figure; when their code changes, what was measured by it is measured again."""
+    module = f"own_of_{len(workers)}"
+    monkeypatch.chdir(tmp_path)
+    Path(f"{module}.py").write_text(OWN, encoding="utf-8")
+    rows = {"a | b": {"twice": {"number": 2.0}}, "a < b": {"twice": {"number": 4.0}}}
+    own = {"measure": {"twice": {f"{module}.Twice": {}}}, "rows": rows, "networks": {}, "train": {}, "scales": {}}
+    table = {"doubled": {"score": "twice.doubled", "published": {"a | b": "1 | 2"}}, "odd": {"score": "twice.doubeld"}}
+    figures = {"f": {f"{module}.Line": {"measure": "twice"}}}
+    file = write(tmp_path, **own, table=table, figures=figures)
+    assert main(["study", "run", Path(file).name, "--out", "out", *workers]) == 0
+    assert "twice.doubeld was not measured. Did you mean doubled?" in capsys.readouterr().err
+    folder = tmp_path / "out" / "trial" / "smoke"
+    text = (folder / "README.md").read_text(encoding="utf-8")
+    assert "| a \\| b | 5.00 [4.00, 6.00] | 1 \\| 2 |" in text
+    assert "| a &lt; b | 10.00 [8.00, 12.00] |  |" in text
+    assert "gradsculpt study run trial.yaml --scale smoke" in text
+    assert (folder / "f.png").is_file()
+    assert main(["study", "run", Path(file).name, "--out", "out", "--only", "a < b"]) == 0
+    assert (folder / "README.md").read_text(encoding="utf-8") == text  # what was done before is still there
+
+
+def test_the_module_of_a_stranger_is_not_looked_for_here(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Two studies of one name, and a module that is not there, are a line."""
+    monkeypatch.chdir(tmp_path)
+    file = write(tmp_path, measure={"twice": {"nowhere_at_all.Twice": {}}}, table={}, rows={"a": {}})
+    assert main(["study", "run", file, "--out", "out"]) == 2
+    assert "there is no module 'nowhere_at_all'" in capsys.readouterr().err
+    (tmp_path / "duality.yaml").write_text(Path(file).read_text(encoding="utf-8"), encoding="utf-8")
+    assert main(["study", "run", "duality", "duality.yaml", "--out", "out"]) == 2
+    assert "two of the studies are called duality" in capsys.readouterr().err
+
+
 def test_the_list_has_every_study(capsys: pytest.CaptureFixture[str]) -> None:
     """With its title."""
     assert main(["study", "list"]) == 0

@@ -11,6 +11,7 @@ from gradsculpt.studies import study as studies
 from gradsculpt.studies.claims import judged
 from gradsculpt.studies.engine.task import Task
 from gradsculpt.studies.plan import plan
+from gradsculpt.studies.schema import SCALES
 from tests.studies.test_claims import Given
 
 TABLES = ("aga-table1", "aga-table1-resnet18", "aga-table1-imagenet100")
@@ -48,7 +49,7 @@ def test_the_table_has_the_papers_fourteen_rows_and_marks_its_own() -> None:
     assert "cosine" not in studies.read("aga-table1").columns["Grad RPS"].published
 
 
-@pytest.mark.parametrize("scale", studies.SCALES)
+@pytest.mark.parametrize("scale", SCALES)
 @pytest.mark.parametrize("name", [*TABLES, *OTHERS])
 def test_every_scale_can_be_trained_and_drawn(name: str, scale: str, tmp_path: Path) -> None:
     """Settings are those of commands, claims can be tested, and figures can be made."""

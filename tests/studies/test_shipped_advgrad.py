@@ -18,7 +18,7 @@ from gradsculpt.perturbations import Free, Iterative, Momentum, Noise, OneStep
 from gradsculpt.studies import study as studies
 from gradsculpt.studies.claims import judged
 from gradsculpt.studies.plan import plan
-from gradsculpt.studies.study import SCALES
+from gradsculpt.studies.schema import SCALES
 from gradsculpt.training import TrainSettings
 
 NAMES = [name for name in studies.names() if name.startswith("advgrad-")]

@@ -8,7 +8,7 @@ from gradsculpt.cli.folder import file_name
 from gradsculpt.cli.known import check_out
 from gradsculpt.cli.networks import NamedNetwork, Run, add_network_options, check_named, named_network
 from gradsculpt.cli.pages import add_page_options, check_page, scores_folder
-from gradsculpt.cli.parser import command_parser
+from gradsculpt.cli.parser import Parser, command_parser
 from gradsculpt.cli.process import prepare, result_console
 from gradsculpt.cli.scoring import FILE, VALUES, add_protocol, check_options, check_protocol, score
 from gradsculpt.errors import ArgumentError
@@ -30,13 +30,7 @@ _EXAMPLES = (
 
 def run(words: Sequence[str], reporter: Reporter) -> None:
     """Score a network and leave scorecard.json and scorecard.csv, and a page if one is wanted."""
-    parser = command_parser("evaluate", _TOLD, _EXAMPLES)
-    add_network_options(parser)
-    out = f"Folder of {FILE} and {VALUES}; default the run directory, or beside the page."
-    parser.add_argument("--out", type=Path | None, help=out)
-    add_page_options(parser, "--html", None, "A page with the scores and maps, and a picture of the maps beside it.")
-    add_protocol(parser, words)
-    options = parser.read(words)
+    options = _parser(words).read(words)
     check_named([options["model"], options["network"]], options["data"], options["weights"])
     check_protocol(options, [options["network"], options["model"]])
     if options["out"] is not None:
@@ -66,6 +60,21 @@ def run(words: Sequence[str], reporter: Reporter) -> None:
     reporter.say(f"Written to {folder / FILE}, and a row an image to {folder / VALUES}")
     if page is not None:
         reporter.say(f"The page is {page}: open it in a browser. Its maps alone are in {page.with_suffix('.png')}")
+
+
+def check(words: Sequence[str]) -> None:
+    """Raise `ArgumentError` for what can be seen to be wrong in words that a run is scored with; no run is needed."""
+    check_protocol(_parser(words).read(["run", *words]), ())
+
+
+def _parser(words: Sequence[str]) -> Parser:
+    parser = command_parser("evaluate", _TOLD, _EXAMPLES)
+    add_network_options(parser)
+    out = f"Folder of {FILE} and {VALUES}; default the run directory, or beside the page."
+    parser.add_argument("--out", type=Path | None, help=out)
+    add_page_options(parser, "--html", None, "A page with the scores and maps, and a picture of the maps beside it.")
+    add_protocol(parser, words)
+    return parser
 
 
 def _folder(network: NamedNetwork, folder: Path | None, page: Path | None) -> Path:

@@ -22,16 +22,29 @@ if TYPE_CHECKING:
 
 _TOKEN_FAMILIES = ("attributions", "attacks", "metrics", "objectives", "penalties", "perturbations")
 _DATA = "data"
+_PLACES = ("out", "html", "resume", "cache_dir", "data_dir", "device")
 
 
 def words_of(command: str, settings: Mapping[str, Any]) -> tuple[tuple[str, ...], dict[str, Any], tuple[str, ...]]:
     """Return the words of a command, its settings in plain data, and the code that they name; see `studies.plan`."""
     from gradsculpt.studies.engine.versions import offered
 
+    for name in settings:
+        if name in _PLACES and command in ("train", "evaluate"):
+            raise ArgumentError(
+                f"{name} is no setting of a study, which gives each {command} a place of its own; leave it away."
+            )
     typed = tuple(word for name, value in settings.items() for word in _option(command, name, value))
     plain = dict(settings)
-    if command != "train" and "." in (kind := kind_of(command)[0]):
-        _check_experiment(kind, settings)
+    if command == "evaluate":
+        from gradsculpt.cli.evaluate import check
+
+        for name, value in settings.items():
+            if isinstance(value, Mapping):
+                raise ArgumentError(f"{name} is {value}, and no setting of an evaluation is a mapping; write a value.")
+        check(typed)
+    elif command != "train":
+        _check_experiment(kind_of(command)[0], settings)
     if command == "train":
         from gradsculpt.cli.settings import resolved_settings
 

@@ -2,14 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import shlex
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from gradsculpt.cli.parser import Options, Parser, command_parser
 from gradsculpt.cli.process import result_console
-from gradsculpt.cli.tasks import Spelling, add_data_copies, add_task_options, check_tasks, copies, perform_tasks
+from gradsculpt.cli.tasks import (
+    Spelling,
+    add_data_copies,
+    add_task_options,
+    check_place,
+    check_tasks,
+    copies,
+    perform_tasks,
+)
 from gradsculpt.errors import ArgumentError, did_you_mean
+from gradsculpt.extensions import typed
 from gradsculpt.progress import Reporter
+from gradsculpt.studies.schema import SCALES
 from gradsculpt.wording import counted
 
 if TYPE_CHECKING:
@@ -27,7 +38,6 @@ _EXAMPLES = (
     "gradsculpt study show moreau-robustness",
 )
 _ACTIONS = ("list", "run", "show")
-SCALES = ("smoke", "cpu", "gpu", "paper")
 
 
 def run(words: Sequence[str], reporter: Reporter) -> None:
@@ -48,13 +58,19 @@ def run(words: Sequence[str], reporter: Reporter) -> None:
 
     if not named:
         raise ArgumentError(f"no study is named; gradsculpt study list names them, as in study {action} duality.")
-    named = studies.names() if named == ["all"] else named
-    chosen = [studies.read(name, options["scale"]) for name in named]
-    if action == "show":
-        for study in chosen:
+    named = studies.names() if named == ["all"] else list(dict.fromkeys(named))
+    chosen = {name: studies.read(name, options["scale"]) for name in named}
+    called = [study.name for study in chosen.values()]
+    if twice := next((name for name in called if called.count(name) > 1), None):
+        raise ArgumentError(f"two of the studies are called {twice}, and one would replace the other; run one of them.")
+    # A file that was typed may name code in the current folder, as the command line may.
+    texts = [text for name, study in chosen.items() if studies.is_own(name) for text in study.texts]
+    with typed([*words, *texts]):
+        if action == "run":
+            _run(chosen, options, reporter)
+            return
+        for study in chosen.values():
             _show(study, options)
-        return
-    _run(chosen, options, reporter, ["gradsculpt", "study", *words])
 
 
 def _parser() -> Parser:
@@ -81,21 +97,23 @@ def _list(named: Sequence[str]) -> None:
     width = max(map(len, names), default=0)
     for name in names:
         study = studies.read(name)
-        result_console().print(f"{name:<{width}}  {study.title} ({study.source})", markup=False, highlight=False)
+        line = f"{name:<{width}}  {study.title} ({study.source})"
+        result_console().print(line, markup=False, highlight=False, soft_wrap=True)
 
 
-def _run(chosen: Sequence[Study], options: Options, reporter: Reporter, words: Sequence[str]) -> None:
+def _run(chosen: Mapping[str, Study], options: Options, reporter: Reporter) -> None:
     from gradsculpt.studies import pages
     from gradsculpt.studies.engine.store import Store
     from gradsculpt.studies.plan import plan
     from gradsculpt.studies.results import StoredResults
 
     spelling = Spelling(copies(options["data"]))
-    plans = {study.name: plan(study, spelling, options["only"]) for study in chosen}
+    plans = {name: plan(study, spelling, options["only"]) for name, study in chosen.items()}
+    whole = {name: plan(study, spelling) for name, study in chosen.items()} if options["only"] else plans
     tasks = {key: task for each in plans.values() for key, task in each.tasks().items()}
-    for each in plans.values():
-        for name, content in each.study.figures.items():
-            pages.figure_of(name, content)
+    for study in chosen.values():
+        pages.check_figures(study)
+    check_place(options)
     reporter.say(f"{counted(len(chosen), 'studies')} at scale {options['scale']}: {counted(len(tasks), 'tasks')}")
     sets = {task.data for task in tasks.values() if task.data is not None}
     for name in sorted(copies(options["data"]).keys() - sets):
@@ -104,11 +122,12 @@ def _run(chosen: Sequence[Study], options: Options, reporter: Reporter, words: S
     try:
         perform_tasks(tasks, options, reporter)
     finally:
-        for study in chosen:
-            results = StoredResults(plans[study.name], Store(options["out"].absolute()))
+        store = Store(options["out"].absolute())
+        for name, study in chosen.items():
+            results = StoredResults(whole[name].with_parts(plans[name], store.done), store)
             if results.rows or not study.run_rows:
                 folder = options["out"] / study.name / study.scale
-                command = f"gradsculpt study run {study.name} --scale {study.scale}"
+                command = shlex.join(["gradsculpt", "study", "run", name, "--scale", study.scale])
                 written = pages.write(results, folder, command, reporter.say)
                 reporter.say(f"Written to {written[-1]}")
 

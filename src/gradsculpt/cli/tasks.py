@@ -8,10 +8,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from gradsculpt.cli.known import check_out
 from gradsculpt.cli.limits import at_least
 from gradsculpt.cli.parser import Options, Parser
 from gradsculpt.cli.process import DEVICES
 from gradsculpt.errors import ArgumentError, GradsculptError
+from gradsculpt.extensions import typed_modules
 from gradsculpt.machine import cores
 from gradsculpt.progress import Reporter
 from gradsculpt.wording import counted
@@ -78,6 +80,7 @@ class Spelling:
 
 def listing(folder: Path) -> str:
     """Return a digest of the names and sizes of all files in a folder; raise `ArgumentError` if there is none."""
+    folder = folder.expanduser()
     if not folder.is_dir():
         raise ArgumentError(f"there is no folder {folder} of images; pass --data NAME=folder:PATH.")
     digest = hashlib.blake2b(digest_size=16)
@@ -106,6 +109,15 @@ def copies(texts: Sequence[str] | None) -> dict[str, str]:
     return {name: place for name, _, place in pairs}
 
 
+def check_place(options: Options) -> None:
+    """Raise an error if results cannot be written where they are to go, or there is no such device here."""
+    check_out(options["out"])
+    if options["ray"] is None:
+        from gradsculpt.cli.process import find_device
+
+        find_device(options["device"])
+
+
 def perform_tasks(tasks: Mapping[str, Task], options: Options, reporter: Reporter) -> None:
     """Do tasks by the options of `add_task_options`; raise a `GradsculptError` if one of them failed."""
     progress = tried(tasks, options, reporter)
@@ -125,11 +137,13 @@ def tried(tasks: Mapping[str, Task], options: Options, reporter: Reporter) -> Pr
     from gradsculpt.studies.engine.store import Store
     from gradsculpt.studies.engine.task import Needs
 
+    check_place(options)
     root, data_dir = options["out"].absolute(), options["data_dir"]
     place = None if data_dir is None else str(data_dir.absolute())
     theirs = {name: _absolute(where) for name, where in copies(options["data"]).items()}
     needs = Needs(options["threads"], options["gpus"])
-    machine = Machine(str(root), options["device"], place, theirs, needs, options["task_minutes"])
+    own = typed_modules()
+    machine = Machine(str(root), options["device"], place, theirs, needs, options["task_minutes"], own)
 
     def job_of(task: Task) -> Job:
         return Job.of(task, machine)
@@ -139,7 +153,7 @@ def tried(tasks: Mapping[str, Task], options: Options, reporter: Reporter) -> Pr
 
 def _absolute(where: str) -> str:
     kind, colon, path = where.partition(":")
-    return f"{kind}:{Path(path).absolute()}" if colon and kind == "folder" else where
+    return f"{kind}:{Path(path).expanduser().absolute()}" if colon and kind == "folder" else where
 
 
 def _executor(options: Options) -> Executor:

@@ -9,10 +9,9 @@ import torch
 from gradsculpt.errors import ArgumentError, did_you_mean
 from gradsculpt.evaluation import Entry
 from gradsculpt.evaluation.results import entry
+from gradsculpt.studies.schema import check_claim, rows_of
 
 Verdict = Literal["yes", "no", "open", "not run"]
-
-_KEYS = ("says", "score", "rising", "above", "below", "rows", "best", "within", "of", "least", "row", "among")
 
 _ROUNDING = 1e-9
 
@@ -95,20 +94,13 @@ def judged(claim: Mapping[str, Any], results: Scores, rows: Sequence[str]) -> Te
             return Tested(str(claim["says"]), "no", (missed,))
         candidates = [row for row in candidates if row in allowed]
     pairs = list(_pairs(claim, candidates))
-    wanted = {row for pair in pairs for row in pair[:2] if row is not None} | set(_named(claim))
+    wanted = {row for pair in pairs for row in pair[:2] if row is not None} | set(rows_of(claim))
     if not pairs or any(row not in results.rows or not results.entries(row, score) for row in wanted):
         return Tested(str(claim["says"]), "not run", ())
     differences = tuple(_difference(results, score, *pair) for pair in pairs)
     verdicts = {each.verdict for each in differences}
     verdict: Verdict = "no" if "no" in verdicts else "open" if "open" in verdicts else "yes"
     return Tested(str(claim["says"]), verdict, differences)
-
-
-def _named(claim: Mapping[str, Any]) -> list[str]:
-    """Return the rows that a claim names, all of which have to be there."""
-    single = [claim[key] for key in ("above", "below", "of", "best", "row") if claim.get(key) is not None]
-    among = [claim["among"]["of"]] if "among" in claim else []
-    return [*single, *among, *claim.get("rising", ()), *claim.get("rows", ())]
 
 
 def _allowed(among: Mapping[str, Any], results: Scores, rows: Sequence[str]) -> set[str]:
@@ -123,23 +115,8 @@ def _allowed(among: Mapping[str, Any], results: Scores, rows: Sequence[str]) -> 
 
 
 def _check(claim: Mapping[str, Any], rows: Sequence[str]) -> None:
-    for key in claim:
-        if key not in _KEYS:
-            raise ArgumentError(f"claims: {key} is no part of a claim.{did_you_mean(str(key), _KEYS)}")
-    forms = [key for key in ("rising", "above", "below", "best", "within", "least") if key in claim]
-    if not claim.get("says") or not claim.get("score") or len(forms) != 1:
-        raise ArgumentError(
-            f"claims: {dict(claim)} says nothing that can be tested; write says, score, and one of rising, above, "
-            "below, best, within (with of) and least (with row)."
-        )
-    if "among" in claim:
-        among = claim["among"]
-        if "best" not in claim or not isinstance(among, Mapping) or among.keys() != {"score", "within", "of"}:
-            raise ArgumentError(
-                f"claims: {claim['says']}: among is {among!r}, which restricts nothing; write best, and "
-                "`among: {score: MEASURE.SCORE, within: 0.01, of: ROW}` for the rows that it is the best of."
-            )
-    for row in _named(claim):
+    check_claim(claim)
+    for row in rows_of(claim):
         if row not in rows:
             raise ArgumentError(f"claims: {claim['says']}: there is no row {row!r}.{did_you_mean(str(row), rows)}")
 

@@ -4,13 +4,14 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from gradsculpt.errors import ArgumentError, did_you_mean
+from gradsculpt.errors import ArgumentError, RunError, did_you_mean
 from gradsculpt.files import whole
 from gradsculpt.studies import tables
 from gradsculpt.studies.claims import Tested, judged
 from gradsculpt.studies.engine.task import Task
 from gradsculpt.studies.figures import FIGURES, Figure
 from gradsculpt.studies.results import StoredResults
+from gradsculpt.studies.study import Study
 from gradsculpt.wording import counted
 
 PAGE, TABLE, NUMBERS = "README.md", "table.md", "table.csv"
@@ -24,7 +25,19 @@ def write(results: StoredResults, folder: Path, command: str, say: Callable[[str
     """Write the table, the figures and the page of a study into a folder, and return what was written.
 
     A figure of which nothing was run is left out, and said so.
+
+    Raises: RunError if the folder cannot be written to, or a result is damaged.
     """
+    try:
+        return _written(results, folder, command, say)
+    except OSError as error:
+        raise RunError(
+            f"{folder} cannot be written to ({error.strerror or error}), so the study has no page; what was run is "
+            "kept. Make room there, or pass another --out."
+        ) from error
+
+
+def _written(results: StoredResults, folder: Path, command: str, say: Callable[[str], object]) -> list[Path]:
     study, written = results.plan.study, list[Path]()
     drawn: dict[str, Path] = {}
     for name, content in study.figures.items():
@@ -44,9 +57,23 @@ def write(results: StoredResults, folder: Path, command: str, say: Callable[[str
         drawn[name] = path
     if study.columns:
         written += [_text(folder / TABLE, tables.markdown(results)), _text(folder / NUMBERS, tables.table_csv(results))]
+    for sentence in results.unmeasured():
+        say(f"{study.name}: {sentence}")
     claims = [judged(claim, results, list(study.rows)) for claim in study.claims]
     page = _page(results, drawn, claims, command)
     return [*written, *drawn.values(), _text(folder / PAGE, page)]
+
+
+def check_figures(study: Study) -> None:
+    """Raise `ArgumentError` if a figure of a study cannot be made, or draws a measure that the study does not have."""
+    for name, content in study.figures.items():
+        for measure in figure_of(name, content).measures:
+            if measure not in study.measures:
+                hint = did_you_mean(measure, list(study.measures))
+                raise ArgumentError(
+                    f"figures.{name} draws the measure {measure!r}, which the study does not have.{hint} It has "
+                    f"{', '.join(study.measures) or 'none'}."
+                )
 
 
 def figure_of(name: str, content: Mapping[str, Any]) -> Figure:
@@ -68,6 +95,8 @@ def figure_of(name: str, content: Mapping[str, Any]) -> Figure:
         )
     try:
         made = cls(**(settings or {}))
+    except ArgumentError as error:
+        raise ArgumentError(f"figures.{name}: {kind}: {error}") from error
     except TypeError as error:
         raise ArgumentError(
             f"figures.{name}: {kind} cannot be made from {settings} ({error}); mend the study."
@@ -92,7 +121,7 @@ def _page(results: StoredResults, drawn: Mapping[str, Path], claims: list[Tested
         parts.append("\n".join(f"- **{claim.verdict}**: {_after(claim)}" for claim in claims))
         parts.append(
             "Differences are of the same images, with 95% bootstrap intervals: yes and no where all of the interval is "
-            "on one side, open where it is not, and not run where a row is missing."
+            "on one side, open where it is not, and not run where a row or its score is missing."
         )
         parts.append(_verdict(claims))
     if remarks := study.remarks:

@@ -1,6 +1,7 @@
 """From a study to its tasks: each training and each measurement once, whatever row it is for."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -40,6 +41,15 @@ class Plan:
         """Return all tasks by key, each after those that it needs."""
         return in_turn([*self.trainings.values(), *self.measurements.values()])
 
+    def with_parts(self, part: "Plan", done: Callable[[str], object]) -> "Plan":
+        """Return it with the measurements of a plan of some of its rows where its own are not done."""
+        others = {
+            place: task
+            for place, task in part.measurements.items()
+            if place in self.measurements and not done(self.measurements[place].key)
+        }
+        return Plan(self.study, self.trainings, {**self.measurements, **others})
+
     def found(self, measure: str, row: str | None) -> list[Task]:
         """Return the tasks of a measure of a row, one a seed, or the one that is for all rows."""
         mine = [task for (name, of, _), task in self.measurements.items() if name == measure and of == row]
@@ -75,7 +85,8 @@ def plan(study: Study, words: Words, rows: Sequence[str] = ()) -> Plan:
 
 def _training(study: Study, name: str, seed: int, words: Words) -> Task:
     settings = {**study.networks[name], "seed": seed}
-    typed, plain, code = words("train", settings)
+    with _of(f"networks.{name}"):
+        typed, plain, code = words("train", settings)
     label = name if len(study.seeds) == 1 else f"{name}, seed {seed}"
     return Task("train", plain, ("gradsculpt.training.fit", *code), {}, label, typed, settings.get("data", "cells"))
 
@@ -88,11 +99,13 @@ def _measurements(
     trainings: Mapping[tuple[str, int], Task],
     words: Words,
 ) -> "list[tuple[Place, Task]]":
-    kind, takes, code = kind_of(measure.kind)
+    with _of(f"measure.{name}"):
+        kind, takes, code = kind_of(measure.kind)
     made: list[tuple[Place, Task]] = []
 
     def task(settings: Mapping[str, Any], networks: Mapping[str, Task], label: str) -> Task:
-        typed, plain, more = words(measure.kind, settings)
+        with _of(f"measure.{name}, for {label}"):
+            typed, plain, more = words(measure.kind, settings)
         return Task(kind, plain, (*code, *more), networks, f"{name}: {label}", typed)
 
     if takes == "nothing":
@@ -115,6 +128,15 @@ def _measurements(
             label = row_name if len(study.seeds) == 1 else f"{row_name}, seed {seed}"
             made.append(((name, row_name, seed), task(settings, {"network": network}, label)))
     return made
+
+
+@contextmanager
+def _of(part: str) -> Iterator[None]:
+    """Say of which part of a study's file an `ArgumentError` of the block is."""
+    try:
+        yield
+    except ArgumentError as error:
+        raise ArgumentError(f"{part}: {error}") from error
 
 
 def _is_of(row: Row, measure: Measure) -> bool:

@@ -2,13 +2,14 @@
 
 import csv
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from zipfile import BadZipFile
 
-from gradsculpt.errors import ArgumentError, RunError
+from gradsculpt.errors import ArgumentError, RunError, did_you_mean
 from gradsculpt.evaluation import Entry, Scorecard
 from gradsculpt.evaluation.per_image_values import VALUES
 from gradsculpt.evaluation.scorecard import FILE
@@ -17,6 +18,7 @@ from gradsculpt.studies.engine.task import Task
 from gradsculpt.studies.experiments.base import ARRAYS
 from gradsculpt.studies.figures.base import Measured
 from gradsculpt.studies.plan import Plan
+from gradsculpt.studies.schema import scores_of
 
 if TYPE_CHECKING:
     import numpy as np
@@ -38,8 +40,27 @@ class StoredResults:
     @cached_property
     def rows(self) -> Sequence[str]:
         """The rows of which a measurement is done, in the order of the study."""
-        measured = {row for (_, row, _), task in self.plan.measurements.items() if self.store.done(task.key)}
-        return [row for row in self.plan.study.run_rows if row in measured or None in measured]
+        done = [(row, task) for (_, row, _), task in self.plan.measurements.items() if self.store.done(task.key)]
+        measured = {row for row, _ in done if row is not None}
+        together = [task.networks for row, task in done if row is None]
+        rows = self.plan.study.rows
+        return [
+            row
+            for row in self.plan.study.run_rows
+            if row in measured or any(not networks or rows[row].network in networks for networks in together)
+        ]
+
+    def unmeasured(self) -> Iterator[str]:
+        """Yield what is to be said of scores that the table or a claim names and no row has, though it was measured."""
+        study = self.plan.study
+        scores = [column.path for column in study.columns.values()]
+        scores += [score for claim in study.claims for score in scores_of(claim)]
+        for score in dict.fromkeys(scores):
+            measure, _, name = score.partition(".")
+            cards = [card for row in self.rows for card in self.cards(row, measure)]
+            known = list(dict.fromkeys(each for card in cards for each in card.entries))
+            if cards and name not in known:
+                yield f"{score} was not measured.{did_you_mean(name, known)} {measure} has {', '.join(known)}"
 
     def measured(self, row: str, score: str) -> Measured | None:
         """Return a score, named as `measure.score`, of a row; None if there is none."""
@@ -87,7 +108,7 @@ class StoredResults:
         try:
             with np.load(path) as file:
                 return {name: file[name] for name in file.files}
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, EOFError, BadZipFile) as error:
             raise RunError(f"{path} cannot be read ({error}); delete its folder and run the study again.") from error
 
     def notes(self, measure: str, row: str | None = None) -> Mapping[str, Any]:
@@ -118,13 +139,19 @@ class StoredResults:
 
 
 def _card(folder: Path) -> Scorecard:
-    return Scorecard.load(folder / FILE)
+    try:
+        return Scorecard.load(folder / FILE)
+    except (RunError, OSError) as error:
+        told = str(error).partition(";")[0]
+        raise RunError(f"{told}; delete the folder {folder} and run the study again.") from error
 
 
 def _column(path: Path, name: str) -> dict[str, float]:
     try:
         with path.open(newline="", encoding="utf-8") as file:
-            rows = list(csv.DictReader(file))
+            rows = list(reader := csv.DictReader(file))
+        if not reader.fieldnames:
+            raise ValueError("it is empty")
         return {row["image"]: float(row[name]) for row in rows if row.get(name)}
     except (OSError, ValueError, KeyError, csv.Error) as error:
         raise RunError(f"{path} cannot be read ({error}); delete its folder and run the study again.") from error

@@ -7,27 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from gradsculpt.errors import ArgumentError, did_you_mean, first_line
+from gradsculpt.studies.schema import SCALES, check, check_plain, rows_of, scores_of
 
-SCALES = ("smoke", "cpu", "gpu", "paper")
 SHIPPED = Path(__file__).with_name("shipped")
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9-]*")
-_PARTS = {
-    "title": str,
-    "source": str,
-    "question": str,
-    "train": dict,
-    "networks": dict,
-    "seeds": list,
-    "measure": dict,
-    "rows": dict,
-    "table": dict,
-    "claims": list,
-    "figures": dict,
-    "only": list,
-    "departs": dict,
-    "remarks": dict,
-}
 _OF = "of"
 
 
@@ -101,7 +85,7 @@ class Study:
     @property
     def measures(self) -> dict[str, Measure]:
         """What is measured, by name."""
-        return {name: _measure(name, each, self) for name, each in self.content.get("measure", {}).items()}
+        return {name: _measure(each) for name, each in self.content.get("measure", {}).items()}
 
     @property
     def rows(self) -> dict[str, Row]:
@@ -116,9 +100,14 @@ class Study:
         return tuple(name for name in self.rows if only is None or name in only)
 
     @property
+    def texts(self) -> list[str]:
+        """All texts among settings of trainings, measures, rows and figures, which may name code."""
+        return [text for part in ("train", "networks", "measure", "rows", "figures") for text in _texts(self, part)]
+
+    @property
     def columns(self) -> dict[str, Column]:
         """The columns of the table, by heading."""
-        return {heading: _column(heading, each) for heading, each in self.content.get("table", {}).items()}
+        return {heading: _column(each) for heading, each in self.content.get("table", {}).items()}
 
     @property
     def claims(self) -> list[dict[str, Any]]:
@@ -140,7 +129,7 @@ class Study:
     def departures(self) -> list[str]:
         """Where it departs from the source, in sentences."""
         told: Mapping[str, Sequence[str]] = self.content.get("departs", {})
-        return [*told.get("all", ()), *told.get(self.scale, ())]
+        return [*(told.get("all") or ()), *(told.get(self.scale) or ())]
 
 
 def names() -> list[str]:
@@ -148,24 +137,32 @@ def names() -> list[str]:
     return sorted(file.stem for file in SHIPPED.glob("*.yaml"))
 
 
+def is_own(name: str) -> bool:
+    """Tell the file of a study from the name of one that comes with the package."""
+    return Path(name).suffix in (".yaml", ".yml")
+
+
 def read(name: str, scale: str = "paper") -> Study:
     """Return a study by name, or from a file of your own, at a scale; raise `ArgumentError` if it is none."""
     if scale not in SCALES:
         raise ArgumentError(f"--scale {scale} is not known; choose from {', '.join(SCALES)}.")
-    own = Path(name)
-    path = own if own.suffix in (".yaml", ".yml") else SHIPPED / f"{name}.yaml"
-    if path is not own and name not in names():
+    path = Path(name) if is_own(name) else SHIPPED / f"{name}.yaml"
+    if not is_own(name) and name not in names():
         raise ArgumentError(
             f"there is no study {name!r}.{did_you_mean(name, names())} gradsculpt study list names them."
         )
     content = _read(path)
-    scales = content.pop("scales", None) or {}
+    check_plain(content, str(path))
+    scales = {} if content.get("scales") is None else content["scales"]
+    content = {key: value for key, value in content.items() if key != "scales"}
     if not isinstance(scales, dict) or not all(isinstance(each, dict | None) for each in scales.values()):
         raise ArgumentError(f"{path}: scales is no mapping of smoke, cpu, gpu and paper to what is otherwise there.")
     if unknown := scales.keys() - set(SCALES):
-        raise ArgumentError(f"{path}: scales has {min(unknown)}, which is none; the scales are {', '.join(SCALES)}.")
+        raise ArgumentError(
+            f"{path}: scales has {min(map(str, unknown))}, which is none; the scales are {', '.join(SCALES)}."
+        )
     content = merged(content, scales.get(scale) or {})
-    _check(content, str(path))
+    check(content, str(path))
     stem = path.stem
     if not _NAME.fullmatch(stem):
         raise ArgumentError(f"{path} cannot be a study's name; call it by small letters, digits and dashes.")
@@ -191,7 +188,9 @@ def _read(path: Path) -> dict[str, Any]:
     import yaml
 
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)(path.read_text(encoding="utf-8"))
+        node = loader.get_single_node()
+        twice, content = _twice(node, set()), None if node is None else loader.construct_document(node)
     except OSError as error:
         raise ArgumentError(f"{path} cannot be read ({error.strerror or error}); pass the file of a study.") from error
     except (ValueError, yaml.YAMLError, RecursionError) as error:
@@ -199,58 +198,79 @@ def _read(path: Path) -> dict[str, Any]:
         raise ArgumentError(f"{path} is no YAML of a study ({told or first_line(error)}); mend it there.") from error
     if not isinstance(content, dict):
         raise ArgumentError(f"{path} holds no study; a study has a title, a source and what is measured.")
+    if twice:
+        raise ArgumentError(f"{path}, line {twice[1]}: {twice[0]} stands here again, and only one would count.")
     return content
 
 
-def _check(content: Mapping[str, Any], place: str) -> None:
-    for key, value in content.items():
-        if key not in _PARTS:
-            hint = did_you_mean(str(key), list(_PARTS))
-            raise ArgumentError(
-                f"{place}: {key} is no part of a study.{hint} The parts are {', '.join(_PARTS)}, scales."
-            )
-        if not isinstance(value, _PARTS[key]):
-            kind = {dict: "a mapping", list: "a list", str: "a text"}[_PARTS[key]]
-            raise ArgumentError(f"{place}: {key} is {value!r}; write {kind}.")
-    for key in ("title", "source"):
-        if not content.get(key):
-            raise ArgumentError(f"{place} has no {key}; say what is reproduced, and where that stands.")
-    seeds = content.get("seeds", [0])
-    if not seeds or not all(isinstance(seed, int) and not isinstance(seed, bool) and seed >= 0 for seed in seeds):
-        raise ArgumentError(f"{place}: seeds is {seeds!r}; write whole numbers from 0 on, such as [0, 1, 2].")
+def _twice(node: Any, seen: set[int]) -> tuple[str, int] | None:
+    """Return a name that stands twice in one mapping of a file, and the line where it does again."""
+    import yaml
+
+    if not isinstance(node, yaml.CollectionNode) or id(node) in seen:
+        return None
+    seen.add(id(node))
+    if isinstance(node, yaml.SequenceNode):
+        return next((found for item in node.value if (found := _twice(item, seen))), None)
+    names = set[str]()
+    for key, value in node.value:
+        if isinstance(key, yaml.ScalarNode) and key.value in names:
+            return key.value, key.start_mark.line + 1
+        names.add(str(key.value))
+        if found := _twice(value, seen):
+            return found
+    return None
 
 
 def _check_names(study: Study, place: str) -> None:
     """Raise `ArgumentError` where a part names a network, a row or a measure that is not there."""
     measures, networks, rows = study.measures, study.networks, study.rows
 
-    def check(what: str, name: Any, known: Sequence[str] | Mapping[str, Any], where: str) -> None:
-        if name not in known:
-            hint = did_you_mean(str(name), [str(each) for each in known])
+    def find(what: str, name: Any, known: Sequence[str] | Mapping[str, Any], where: str) -> None:
+        if not isinstance(name, str) or name not in known:
+            hint = did_you_mean(str(name), list(known))
             raise ArgumentError(
                 f"{place}: {where} names the {what} {name!r}, which the study does not have.{hint} "
-                f"It has {', '.join(map(str, known)) or 'none'}."
+                f"It has {', '.join(known) or 'none'}."
             )
 
     for name, measure in measures.items():
         for network in measure.networks or ():
-            check("network", network, networks, f"measure.{name}.of")
+            find("network", network, networks, f"measure.{name}.of")
     for name, row in rows.items():
         if row.network is not None:
-            check("network", row.network, networks, f"rows.{name}")
+            find("network", row.network, networks, f"rows.{name}")
         for measure_name in row.settings:
-            check("measure", measure_name, measures, f"rows.{name}")
+            find("measure", measure_name, measures, f"rows.{name}")
     for name in study.content.get("only") or ():
-        check("row", name, rows, "only")
+        find("row", name, rows, "only")
     for name, content in study.figures.items():
         for kind, settings in content.items() if isinstance(content, Mapping) else ():
             for what, known in (("row", rows), ("network", networks)):
                 for each in _listed(settings, f"{what}s"):
-                    check(what, each, known, f"figures.{name}.{kind}.{what}s")
+                    find(what, each, known, f"figures.{name}.{kind}.{what}s")
     for heading, column in study.columns.items():
-        check("measure", column.measure, measures, f"table.{heading}")
+        find("measure", column.measure, measures, f"table.{heading}")
         for name in column.published:
-            check("row", name, rows, f"table.{heading}.published")
+            find("row", name, rows, f"table.{heading}.published")
+    for claim in study.claims:
+        for name in rows_of(claim):
+            find("row", name, rows, f"claims: {claim['says']}")
+        for score in scores_of(claim):
+            find("measure", score.partition(".")[0], measures, f"claims: {claim['says']}")
+
+
+def _texts(study: Study, part: str) -> list[str]:
+    waiting, found = [study.content.get(part)], list[str]()
+    while waiting:
+        value = waiting.pop()
+        if isinstance(value, Mapping):
+            waiting += [*value, *value.values()]
+        elif isinstance(value, list):
+            waiting += value
+        elif isinstance(value, str):
+            found.append(value)
+    return found
 
 
 def _listed(settings: Any, key: str) -> list[Any]:
@@ -264,15 +284,10 @@ def _joined(common: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]
     return {**both, "recipe": "+".join(recipes)} if recipes else both
 
 
-def _measure(name: str, content: Any, study: Study) -> Measure:
-    kinds = [key for key in content if key != _OF] if isinstance(content, dict) else []
-    if len(kinds) != 1:
-        raise ArgumentError(
-            f"{study.name}: measure.{name} is to name one command or experiment with its settings, as "
-            "`evaluate: {limit: 100}`, and besides that only `of: [networks]`."
-        )
+def _measure(content: Mapping[str, Any]) -> Measure:
+    (kind,) = (key for key in content if key != _OF)
     of = content.get(_OF)
-    return Measure(str(kinds[0]), dict(content[kinds[0]] or {}), None if of is None else tuple(of))
+    return Measure(kind, dict(content[kind] or {}), None if of is None else tuple(of))
 
 
 def _row(content: Mapping[str, Any]) -> Row:
@@ -280,12 +295,7 @@ def _row(content: Mapping[str, Any]) -> Row:
     return Row(content.get("network"), settings)
 
 
-def _column(heading: str, content: Any) -> Column:
-    given: dict[str, Any] = {"score": content} if isinstance(content, str) else dict(content)
-    measure, dot, score = str(given.get("score", "")).partition(".")
-    if not (dot and measure and score) or given.keys() - {"score", "scale", "published"}:
-        raise ArgumentError(
-            f"table.{heading} is {content!r}; write {{score: MEASURE.SCORE, scale: 100, published: {{ROW: number}}}}, "
-            "of which the last two may be left out."
-        )
+def _column(content: Any) -> Column:
+    given: Mapping[str, Any] = {"score": content} if isinstance(content, str) else content
+    measure, _, score = given["score"].partition(".")
     return Column(measure, score, float(given.get("scale", 1.0)), dict(given.get("published") or {}))

@@ -72,7 +72,7 @@ def _ours(results: StoredResults, row: str, column: Column) -> str:
 
 def _published(column: Column, row: str) -> str:
     value = column.published.get(row)
-    return "" if value is None else str(value)
+    return "" if value is None else _escaped(str(value))
 
 
 def _number(value: float) -> str:
@@ -88,4 +88,4 @@ def _number(value: float) -> str:
 
 
 def _escaped(text: str) -> str:
-    return text.replace("|", "\\|")
+    return " ".join(text.split()).replace("|", "\\|").replace("<", "&lt;")

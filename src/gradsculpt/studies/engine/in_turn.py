@@ -4,6 +4,7 @@ import platform
 from collections.abc import Sequence
 
 from gradsculpt.errors import GradsculptError
+from gradsculpt.extensions import trusted
 from gradsculpt.progress import Reporter
 from gradsculpt.studies.engine.job import Ended, Job, Perform
 from gradsculpt.studies.engine.store import BusyError
@@ -43,6 +44,11 @@ def ended(job: Job, perform: Perform, reporter: Reporter) -> Ended:
 
     A process whose code is not that of whoever made the job does not do it, as its result would count as another's.
     """
+    with trusted(job.machine.own):
+        return _ended(job, perform, reporter)
+
+
+def _ended(job: Job, perform: Perform, reporter: Reporter) -> Ended:
     try:
         if job.version is not None and (here := version(job.code)) != job.version:
             return Ended(

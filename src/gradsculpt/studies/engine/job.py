@@ -20,6 +20,7 @@ class Machine:
         data: Copies of sets by name, such as imagenette for folder:/data/imagenette.
         needs: The cores, which is also the number of threads, and the share of a GPU that a task has.
         minutes: The longest that a task may take; None for as long as it likes.
+        own: Modules of the user's own, which may lie in the current folder.
     """
 
     root: str
@@ -28,6 +29,7 @@ class Machine:
     data: Mapping[str, str] = field(default_factory=dict)
     needs: Needs = field(default_factory=Needs)
     minutes: float | None = None
+    own: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -77,7 +79,8 @@ class Job:
         machine = content.pop("machine")
         needs = Needs(**machine.pop("needs"))
         words, code = (tuple(content.pop(name)) for name in ("words", "code"))
-        return cls(**content, words=words, code=code, machine=Machine(**machine, needs=needs))
+        own = tuple(machine.pop("own"))
+        return cls(**content, words=words, code=code, machine=Machine(**machine, needs=needs, own=own))
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,9 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from gradsculpt.errors import ArgumentError, first_line
+from gradsculpt.extensions import named_in, source
+
 _ROOT = Path(__file__).parents[2]
 _PACKAGE = _ROOT.name
 _TOKEN = re.compile(r"\w+")
@@ -19,6 +22,7 @@ def version(names: Iterable[str]) -> str:
 
     A name that is imported from a package counts for the module that defines it, so that a class that is added beside
     others changes nothing for those who do not use it. Comments, docstrings and the layout of the code do not count.
+    Of a module of the user's own in the current folder, its file counts, and what it uses of the package.
 
     Args:
         names: Modules and names in them, such as gradsculpt.training.fit.
@@ -36,7 +40,7 @@ def version(names: Iterable[str]) -> str:
 
 
 def offered(settings: Any, packages: Iterable[str]) -> tuple[str, ...]:
-    """Return the names of packages that texts in settings name, however capitals are written.
+    """Return the names of packages that texts in settings name, however capitals are written, and the user's modules.
 
     Example:
         >>> offered({"method": "smoothgrad:samples=4"}, ["attributions"])
@@ -45,7 +49,7 @@ def offered(settings: Any, packages: Iterable[str]) -> tuple[str, ...]:
     tokens = {token.lower() for text in _texts(settings) for token in _TOKEN.findall(text)}
     homes = {package: f"{_PACKAGE}.{package}" for package in packages}
     known = {name.lower(): f"{home}.{name}" for home in homes.values() for name in _offers(home)}
-    return tuple(sorted({known[token] for token in tokens & known.keys()}))
+    return (*sorted({known[token] for token in tokens & known.keys()}), *named_in(_texts(settings)))
 
 
 def _texts(settings: Any) -> Iterator[str]:
@@ -90,8 +94,10 @@ def _homes(name: str) -> Iterator[str]:
 
 @cache
 def _file(module: str) -> Path | None:
-    place = _ROOT.joinpath(*module.split(".")[1:]) if module.partition(".")[0] == _PACKAGE else None
-    files = [] if place is None else [place / "__init__.py", place.with_suffix(".py")]
+    if module.partition(".")[0] != _PACKAGE:
+        return source(module)
+    place = _ROOT.joinpath(*module.split(".")[1:])
+    files = [place / "__init__.py", place.with_suffix(".py")]
     return next((file for file in files if file.is_file()), None)
 
 
@@ -104,7 +110,10 @@ def _is_package(module: str) -> bool:
 def _tree(module: str) -> ast.Module:
     """Return the code of a module without its docstrings."""
     file = _file(module)
-    tree = ast.parse("" if file is None else file.read_text(encoding="utf-8"))
+    try:
+        tree = ast.parse("" if file is None else file.read_bytes())
+    except (SyntaxError, ValueError) as error:
+        raise ArgumentError(f"{file} is no Python that can be read ({first_line(error)}); mend it.") from error
     for node in ast.walk(tree):
         body = getattr(node, "body", None)
         if isinstance(body, list):

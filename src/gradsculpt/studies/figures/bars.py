@@ -37,6 +37,11 @@ class Bars(Figure):
         if not self.scores:
             raise ArgumentError("scores names none, so there is nothing to draw; name one, as measure.score.")
 
+    @property
+    def measures(self) -> tuple[str, ...]:
+        """The measures of its scores."""
+        return tuple(score.partition(".")[0] for score in self.scores)
+
     def draw(self, results: Results) -> Drawing:
         """Return the figure."""
         rows = rows_of(results, self.rows)

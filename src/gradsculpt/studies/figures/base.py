@@ -67,6 +67,12 @@ class Figure(ABC):
     A study names it by its class in small letters, or one of your own as module.Class, with its settings.
     """
 
+    @property
+    def measures(self) -> Sequence[str]:
+        """The measures that it draws, which a study has to have: by default its setting `measure`, if it has one."""
+        own = getattr(self, "measure", None)
+        return (own,) if isinstance(own, str) else ()
+
     @abstractmethod
     def draw(self, results: Results) -> "Drawing":
         """Return the figure; raise `ArgumentError` if nothing that it shows was run."""

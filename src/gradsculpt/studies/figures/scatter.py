@@ -46,6 +46,11 @@ class Scatter(Figure):
     def __post_init__(self) -> None:
         checks.declared(self)
 
+    @property
+    def measures(self) -> tuple[str, ...]:
+        """The measures of its scores."""
+        return tuple(score.partition(".")[0] for score in (self.x, self.y, self.z) if score is not None)
+
     def draw(self, results: Results) -> Drawing:
         """Return the figure."""
         scores = [score for score in (self.x, self.y, self.z) if score is not None]
