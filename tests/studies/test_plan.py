@@ -49,7 +49,7 @@ def test_one_training_by_other_words_is_one_task(tmp_path: Path) -> None:
 )
 def test_what_decides_the_weights_makes_another_task(tmp_path: Path, changed: dict[str, object]) -> None:
     """Each setting of a training, and the seed; measurements of other networks are others too."""
-    first, other = planned(tmp_path), planned(tmp_path, **changed)
+    first, other = planned(tmp_path), planned(tmp_path, "smoke", **changed)
     assert not {task.key for task in first.trainings.values()} & {task.key for task in other.trainings.values()}
     assert not first.tasks().keys() & other.tasks().keys()
 
