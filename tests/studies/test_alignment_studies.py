@@ -54,7 +54,7 @@ def test_the_table_has_the_papers_fourteen_rows_and_marks_its_own() -> None:
 def test_every_scale_can_be_trained_and_drawn(name: str, scale: str, tmp_path: Path) -> None:
     """Settings are those of commands, claims can be tested, and figures can be made."""
     study = studies.read(name, scale)
-    assert trained(name, scale, tmp_path)
+    assert bool(trained(name, scale, tmp_path)) == bool(study.run_rows)
     for figure, content in study.figures.items():
         pages.figure_of(figure, content)
     for claim in study.claims:
@@ -102,7 +102,8 @@ def test_one_training_serves_all_studies_of_a_network(tmp_path: Path) -> None:
             ("aga-large-lambda", "cosine 1", "cosine"),
             ("aga-selection", "l2 .01 cosine 1", "l2 + cosine"),
         ):
-            assert trained(name, scale, tmp_path)[network].key == table[same].key, (name, scale)
+            if same in table:  # at scale cpu, some rows of the table are too dear
+                assert trained(name, scale, tmp_path)[network].key == table[same].key, (name, scale)
     at_cpu = trained("aga-table1", "cpu", tmp_path)
     for name in ("aga-fig2", "aga-fig3a"):
         assert {task.key for task in trained(name, "cpu", tmp_path).values()} <= {task.key for task in at_cpu.values()}

@@ -56,7 +56,7 @@ def test_killed_at_any_moment_it_goes_on_where_it_was(tmp_path: Path) -> None:
     assert len(do(chain(), tmp_path).done) == len(chain())
     now = begun(tmp_path)
     assert before.items() <= now.items()
-    assert len(now) == len(chain()) > len(before) > 0
+    assert len(now) == len(chain()) >= len(before) > 0
     assert {len((folder_of(tmp_path, name) / "result.txt").read_text()) for name in now} == {LENGTH}
     # Those who are killed while they write a draft leave it; the next one who writes there sweeps it away.
     assert {name for name in files(tmp_path) if not name.startswith(".result.")} == WHOLE
