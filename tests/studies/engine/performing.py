@@ -139,6 +139,8 @@ def until(true: Callable[[], object]) -> None:
 
 def alive(process: int) -> bool:
     """Tell whether a process runs; one that has ended and that nobody asked for does not."""
+    with suppress(ChildProcessError):  # a child whose other threads still end is no zombie to its parent yet
+        return os.waitid(os.P_PID, process, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None
     with suppress(OSError):
         return _stat(process)[0] != "Z"
     return False
