@@ -130,3 +130,41 @@ def test_an_experiment_without_networks_is_one_task_or_one_for_each_row_that_set
     assert list(made.measurements) == [("plane", "a", None)]
     assert next(iter(made.measurements.values())).settings == {"steps": 9, "softplus": None}
     assert not made.trainings
+
+
+def test_a_training_that_starts_from_another_needs_it(tmp_path: Path) -> None:
+    """It is trained once for all that start from it, counts in the keys of those, and gives them their weights."""
+    start = {"recipe": "l1", "epochs": 3, "train_count": None}
+    networks = {"plain": {"recipe": "standard"}, "sparse": {"recipe": "l1"}, "own": {"recipe": "l1", "start": None}}
+    rows = {name: {"network": name} for name in networks}
+    changed = {"networks": networks, "rows": rows, "claims": [], "figures": {}, "table": {}}
+    made = planned(tmp_path, train={"data": "cells", "train_count": 60, "start": start}, scales={}, **changed)
+    trained = {name: task for (name, _), task in made.trainings.items()}
+    before = trained["plain"].networks["start"]
+    assert before.settings["epochs"] == 3
+    assert "train_count" not in before.settings
+    assert before.key == trained["sparse"].networks["start"].key
+    assert not trained["own"].networks
+    order = list(made.tasks())
+    assert order.index(before.key) < min(order.index(trained[name].key) for name in ("plain", "sparse"))
+    job = Job.of(trained["plain"], Machine(str(tmp_path)))
+    words = command_of(job)
+    assert [words[at + 1] for at, word in enumerate(words) if word == "--weights"] == [
+        str(tmp_path / "tasks" / before.key / "run")
+    ]
+    other = planned(tmp_path, train={"data": "cells", "start": {**start, "epochs": 4}}, scales={}, **changed)
+    assert other.trainings["plain", 0].key != trained["plain"].key
+    assert other.trainings["own", 0].key != trained["own"].key  # it has other settings here, and the same below
+    same = planned(tmp_path, train={"data": "cells", "train_count": 60, "start": None}, scales={}, **changed)
+    assert same.trainings["own", 0].key == trained["own"].key
+    assert same.trainings["plain", 0].key != trained["plain"].key
+
+
+def test_a_training_starts_from_one_thing(tmp_path: Path) -> None:
+    """Weights and a start at once, and a mistake inside a start, are told with their place."""
+    with pytest.raises(ArgumentError, match=r"networks.plain: it has both weights and start"):
+        planned(tmp_path, networks={"plain": {"weights": "default", "start": {"epochs": 1}}})
+    with pytest.raises(ArgumentError, match=r"networks.plain: start: .*epoch"):
+        planned(tmp_path, networks={"plain": {"start": {"epoch": 1}}})
+    with pytest.raises(ArgumentError, match=r"networks.plain.start is 3"):
+        planned(tmp_path, networks={"plain": {"start": 3}})

@@ -16,6 +16,7 @@ from gradsculpt.studies.engine.job import Job
 from gradsculpt.studies.engine.store import CACHE, LOG, RUN, Store
 from gradsculpt.studies.engine.workers import serve
 from gradsculpt.studies.plan import experiment, kind_of
+from gradsculpt.studies.schema import START
 
 if TYPE_CHECKING:
     from gradsculpt.studies.experiments import Experiment
@@ -123,9 +124,12 @@ def command_of(job: Job) -> list[str]:
     if job.kind == "train":
         copied = machine.data.get(str(job.data))
         theirs = [] if copied is None else ["--data", copied, *_as_the_set(str(job.data), job.settings)]
+        starts = ["--weights", str(store.run(job.networks[START]))] if START in job.networks else []
+        typed = _without(_without(job.words, "--data" if theirs else ""), "--weights" if starts else "")
         return [
             "train",
-            *_without(job.words, "--data" if theirs else ""),
+            *typed,
+            *starts,
             *theirs,
             "--out",
             str(folder / RUN),
@@ -176,12 +180,18 @@ def _experiment(job: Job, store: Store, folder: Path, reporter: Reporter) -> Non
     experiment_of(job.kind, job.settings).run(given)
 
 
+def _get_ready() -> None:
+    """Import what takes its time and most jobs need; one that is called for nothing loses nothing."""
+    for module in ("torch", "gradsculpt.training", "gradsculpt.evaluation"):
+        importlib.import_module(module)
+
+
 def main() -> None:
     """Do the jobs that come on standard input (see `studies.engine.workers.serve`)."""
     from gradsculpt.cli.process import stoppable
 
     with suppress(KeyboardInterrupt), stoppable():
-        serve(perform)
+        serve(perform, _get_ready)
 
 
 if __name__ == "__main__":

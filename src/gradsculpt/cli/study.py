@@ -15,6 +15,7 @@ from gradsculpt.cli.tasks import (
     check_place,
     check_tasks,
     copies,
+    getting_ready,
     perform_tasks,
 )
 from gradsculpt.errors import ArgumentError, did_you_mean
@@ -24,6 +25,7 @@ from gradsculpt.studies.schema import SCALES
 from gradsculpt.wording import counted
 
 if TYPE_CHECKING:
+    from gradsculpt.studies.engine.job import Executor
     from gradsculpt.studies.plan import Plan
     from gradsculpt.studies.study import Study
 
@@ -102,6 +104,12 @@ def _list(named: Sequence[str]) -> None:
 
 
 def _run(chosen: Mapping[str, Study], options: Options, reporter: Reporter) -> None:
+    check_place(options)
+    with getting_ready(options) as executor:
+        _perform(chosen, options, reporter, executor)
+
+
+def _perform(chosen: Mapping[str, Study], options: Options, reporter: Reporter, executor: Executor | None) -> None:
     from gradsculpt.studies import pages
     from gradsculpt.studies.engine.store import Store
     from gradsculpt.studies.plan import plan
@@ -113,14 +121,13 @@ def _run(chosen: Mapping[str, Study], options: Options, reporter: Reporter) -> N
     tasks = {key: task for each in plans.values() for key, task in each.tasks().items()}
     for study in chosen.values():
         pages.check_figures(study)
-    check_place(options)
     reporter.say(f"{counted(len(chosen), 'studies')} at scale {options['scale']}: {counted(len(tasks), 'tasks')}")
     sets = {task.data for task in tasks.values() if task.data is not None}
     for name in sorted(copies(options["data"]).keys() - sets):
         told = f"what is trained at scale {options['scale']} takes {', '.join(sorted(sets)) or 'no images'}"
         reporter.say(f"--data {name} is not used: {told}; name that set, or another scale.")
     try:
-        perform_tasks(tasks, options, reporter)
+        perform_tasks(tasks, options, reporter, executor)
     finally:
         store = Store(options["out"].absolute())
         for name, study in chosen.items():

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from gradsculpt.studies.engine.job import Executor, Job
     from gradsculpt.studies.engine.status import Progress
     from gradsculpt.studies.engine.task import Task
+    from gradsculpt.studies.engine.workers import Workers
 
 WORKER = "gradsculpt.cli.performing"
 
@@ -38,7 +40,7 @@ def add_task_options(parser: Parser, folder: str, told: str) -> None:
     parser.add_argument("--device", type=str, choices=DEVICES, default="auto", group=where, help="Where to compute.")
     threads = "Cores, and threads, of a task; one by default, so that results do not depend on the number of workers."
     parser.add_argument("--threads", type=int, default=1, limit=at_least(1), group=where, rare=True, help=threads)
-    share = "Share of a GPU that a task takes, on a Ray cluster."
+    share = "Share of a GPU that a task takes, on a Ray cluster; one that takes none sees none."
     parser.add_argument("--gpus", type=float, default=0.0, limit=at_least(0), group=where, rare=True, help=share)
     minutes = "The longest that a task may take; one that is stopped goes on when the command is called again."
     parser.add_argument("--task_minutes", type=float | None, limit=at_least(0.01), group=where, rare=True, help=minutes)
@@ -96,6 +98,8 @@ def check_tasks(options: Options) -> None:
     """Raise `ArgumentError` if the options of `add_task_options` contradict each other."""
     if options["ray"] is not None and options["workers"] is not None:
         raise ArgumentError("--ray and --workers exclude each other; pass one.")
+    if options["ray"] is not None and options["device"] == "cuda" and not options["gpus"]:
+        raise ArgumentError("a task that has no share of a GPU sees none on a Ray cluster; pass --gpus 1 as well.")
 
 
 def copies(texts: Sequence[str] | None) -> dict[str, str]:
@@ -118,9 +122,25 @@ def check_place(options: Options) -> None:
         find_device(options["device"])
 
 
-def perform_tasks(tasks: Mapping[str, Task], options: Options, reporter: Reporter) -> None:
+@contextmanager
+def getting_ready(options: Options) -> Iterator[Executor | None]:
+    """Have processes of --workers get ready while the block finds out what they do, and stop them after it."""
+    if options["workers"] is None:
+        yield None
+        return
+    workers = _workers(options)
+    try:
+        workers.start(cores().threads)
+        yield workers
+    finally:
+        workers.close()
+
+
+def perform_tasks(
+    tasks: Mapping[str, Task], options: Options, reporter: Reporter, executor: Executor | None = None
+) -> None:
     """Do tasks by the options of `add_task_options`; raise a `GradsculptError` if one of them failed."""
-    progress = tried(tasks, options, reporter)
+    progress = tried(tasks, options, reporter, executor)
     if progress.failed:
         key, why = next(iter(progress.failed.items()))
         more = f" {counted(len(progress.failed) - 1, 'others')} failed too." if len(progress.failed) > 1 else ""
@@ -130,8 +150,13 @@ def perform_tasks(tasks: Mapping[str, Task], options: Options, reporter: Reporte
         )
 
 
-def tried(tasks: Mapping[str, Task], options: Options, reporter: Reporter) -> Progress:
-    """Do tasks by the options of `add_task_options`, and return how far they got."""
+def tried(
+    tasks: Mapping[str, Task], options: Options, reporter: Reporter, executor: Executor | None = None
+) -> Progress:
+    """Do tasks by the options of `add_task_options`, and return how far they got.
+
+    Who does them is what `getting_ready` gave, or made here.
+    """
     from gradsculpt.studies.engine.job import Job, Machine
     from gradsculpt.studies.engine.schedule import perform_all
     from gradsculpt.studies.engine.store import Store
@@ -148,7 +173,13 @@ def tried(tasks: Mapping[str, Task], options: Options, reporter: Reporter) -> Pr
     def job_of(task: Task) -> Job:
         return Job.of(task, machine)
 
-    return perform_all(tasks, Store(root), _executor(options), job_of, reporter)
+    return perform_all(tasks, Store(root), executor or _executor(options), job_of, reporter)
+
+
+def _workers(options: Options) -> Workers:
+    from gradsculpt.studies.engine.workers import Workers
+
+    return Workers(options["workers"], WORKER, options["threads"])
 
 
 def _absolute(where: str) -> str:
@@ -162,9 +193,7 @@ def _executor(options: Options) -> Executor:
 
         return OnRay(options["ray"], WORKER)
     if options["workers"] is not None:
-        from gradsculpt.studies.engine.workers import Workers
-
-        return Workers(options["workers"], WORKER, options["threads"])
+        return _workers(options)
     from gradsculpt.cli.performing import perform
     from gradsculpt.studies.engine.in_turn import InTurn
 

@@ -11,6 +11,7 @@ from gradsculpt.studies.claims import Tested, judged
 from gradsculpt.studies.engine.task import Task
 from gradsculpt.studies.figures import FIGURES, Figure
 from gradsculpt.studies.results import StoredResults
+from gradsculpt.studies.schema import START
 from gradsculpt.studies.study import Study
 from gradsculpt.wording import counted
 
@@ -158,7 +159,8 @@ def _settings(results: StoredResults) -> str:
     """Return the settings of every network: those that all share, and what each has besides."""
     seen: dict[str, dict[str, str]] = {}
     for (name, _), task in results.plan.trainings.items():
-        words = {key: str(value) for key, value in results.plan.study.networks[name].items()}
+        settings = results.plan.study.networks[name]
+        words = {key: str(_besides(value, settings) if key == START else value) for key, value in settings.items()}
         seen.setdefault(name, words | {"data": str(task.data) + (" (a copy in a folder)" if _is_copy(task) else "")})
     shared = {key: value for key, value in next(iter(seen.values())).items() if _in_all(key, value, seen)}
     lines = [f"- all: {_told(shared)}"] if len(seen) > 1 else []
@@ -166,6 +168,13 @@ def _settings(results: StoredResults) -> str:
         besides = {key: value for key, value in own.items() if len(seen) == 1 or key not in shared}
         lines.append(f"- {name}: {_told(besides)}")
     return "\n".join(lines)
+
+
+def _besides(start: Mapping[str, Any], settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what a network is trained by first where that is not what it is trained by afterwards."""
+    return {
+        key: start.get(key) for key in {**start, **settings} if key != START and start.get(key) != settings.get(key)
+    }
 
 
 def _is_copy(task: Task) -> bool:

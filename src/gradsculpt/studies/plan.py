@@ -7,7 +7,11 @@ from typing import Any, Protocol
 
 from gradsculpt.errors import ArgumentError, did_you_mean
 from gradsculpt.studies.engine.task import Task, in_turn
+from gradsculpt.studies.schema import START
 from gradsculpt.studies.study import Measure, Row, Study
+
+GIVEN = "default"
+"""What stands for the weights of a training that starts from another one's, until it is done and they have a place."""
 
 
 class Words(Protocol):
@@ -84,11 +88,23 @@ def plan(study: Study, words: Words, rows: Sequence[str] = ()) -> Plan:
 
 
 def _training(study: Study, name: str, seed: int, words: Words) -> Task:
-    settings = {**study.networks[name], "seed": seed}
-    with _of(f"networks.{name}"):
-        typed, plain, code = words("train", settings)
     label = name if len(study.seeds) == 1 else f"{name}, seed {seed}"
-    return Task("train", plain, ("gradsculpt.training.fit", *code), {}, label, typed, settings.get("data", "cells"))
+    with _of(f"networks.{name}"):
+        return _trained({**study.networks[name], "seed": seed}, label, words)
+
+
+def _trained(settings: Mapping[str, Any], label: str, words: Words) -> Task:
+    """Return the training with some settings; what it is to start from is a training of its own, which comes before."""
+    own = {name: value for name, value in settings.items() if name != START}
+    before: dict[str, Task] = {}
+    if START in settings:
+        if own.get("weights") is not None:
+            raise ArgumentError(f"it has both weights and {START}, and can start from one of them; leave one away.")
+        with _of(START):
+            before[START] = _trained({**settings[START], "seed": own["seed"]}, f"the start of {label}", words)
+        own["weights"] = GIVEN
+    typed, plain, code = words("train", own)
+    return Task("train", plain, ("gradsculpt.training.fit", *code), before, label, typed, own.get("data", "cells"))
 
 
 def _measurements(

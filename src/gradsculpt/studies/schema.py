@@ -9,6 +9,8 @@ from gradsculpt.errors import ArgumentError, did_you_mean
 from gradsculpt.wording import printable
 
 SCALES = ("smoke", "cpu", "gpu", "paper")
+START = "start"
+"""What a network is trained by first, if it does not start from random weights: settings over those of all."""
 
 _FILE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
 _SEEDS = 2**32
@@ -103,6 +105,8 @@ def _network(value: Any, where: str) -> None:
     _settings(value, where)
     if (recipe := (value or {}).get("recipe")) is not None:
         _text(recipe, f"{where}.recipe")
+    if (start := (value or {}).get(START)) is not None:
+        _network(start, f"{where}.{START}")
 
 
 def _number(value: Any, where: str, wanted: str = "a finite number") -> None:

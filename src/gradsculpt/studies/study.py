@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from gradsculpt.errors import ArgumentError, did_you_mean, first_line
-from gradsculpt.studies.schema import SCALES, check, check_plain, rows_of, scores_of
+from gradsculpt.studies.schema import SCALES, START, check, check_plain, rows_of, scores_of
 
 SHIPPED = Path(__file__).with_name("shipped")
 
@@ -78,7 +78,10 @@ class Study:
 
     @property
     def networks(self) -> dict[str, dict[str, Any]]:
-        """What each network is trained with: the settings of all, and its own over them; recipes are joined."""
+        """What each network is trained with: the settings of all, and its own over them; recipes are joined.
+
+        Under `start` stands what it is trained by first, in the same way, where it does not start from random weights.
+        """
         common: Mapping[str, Any] = self.content.get("train", {})
         return {name: _joined(common, own or {}) for name, own in self.content.get("networks", {}).items()}
 
@@ -281,6 +284,8 @@ def _listed(settings: Any, key: str) -> list[Any]:
 def _joined(common: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
     recipes = [each["recipe"] for each in (own, common) if each.get("recipe")]
     both = {key: value for key, value in {**common, **own}.items() if value is not None}
+    if START in both:
+        both[START] = _joined({key: value for key, value in common.items() if key != START}, both[START])
     return {**both, "recipe": "+".join(recipes)} if recipes else both
 
 

@@ -63,8 +63,8 @@ def test_a_task_that_kills_each_worker_fails_alone(tmp_path: Path) -> None:
 
 def test_a_task_over_its_time_is_stopped_in_good_order(tmp_path: Path) -> None:
     a, b = task("a", {"sleep": PATIENCE}), task("b", {"number": 1})
-    progress = do([a, b], tmp_path, Workers(1, MODULE), minutes=0.02)
-    assert "it took longer than 0.02 minutes and was stopped" in progress.failed[a.key]
+    progress = do([a, b], tmp_path, Workers(1, MODULE), minutes=0.05)
+    assert "it took longer than 0.05 minutes and was stopped" in progress.failed[a.key]
     assert list(progress.done) == [b.key]
     assert "seconds_spent" in (Store(tmp_path).folder(a.key) / "task.json").read_text()
     assert Store(tmp_path).writer(a.key) is None

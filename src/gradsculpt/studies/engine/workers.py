@@ -8,7 +8,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from typing import IO
@@ -29,7 +29,7 @@ class _Worker:
 
 
 class Workers:
-    """So many processes, which are started when there is work, and started anew when one is lost.
+    """So many processes, which are started by `start` or when there is work, and started anew when one is lost.
 
     Args:
         count: How many.
@@ -42,6 +42,11 @@ class Workers:
             raise ArgumentError(f"--workers {count} is no number of processes; pass 1 or more.")
         self._count, self._module, self._threads = count, module, threads
         self._workers: list[_Worker] = []
+
+    def start(self, count: int) -> None:
+        """Start so many of them, at most, which get ready while nobody has a job for them yet."""
+        for _ in range(min(count, self._count) - len(self._workers)):
+            self._start()
 
     def free(self) -> bool:
         """Tell whether a worker has nothing to do, or another one can be started."""
@@ -136,10 +141,10 @@ def stream(pipe: IO[str] | None) -> IO[str]:
     return pipe
 
 
-def serve(perform: Perform) -> None:
+def serve(perform: Perform, get_ready: Callable[[], object] = lambda: None) -> None:
     """Do the jobs that come on standard input, and answer each with a line on standard output; end when no more come.
 
-    What jobs print goes nowhere, as they have logs of their own. Where whoever sent the jobs is gone, this ends too.
+    Before it waits for the first, it does what every job needs. What jobs print goes nowhere, as they have logs of their own. Where whoever sent the jobs is gone, this ends too.
     """
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
     nowhere = os.open(os.devnull, os.O_WRONLY)
@@ -156,6 +161,7 @@ def serve(perform: Perform) -> None:
         os.kill(os.getpid(), signal.SIGTERM)  # in the middle of a job too, which then stops in good order
 
     threading.Thread(target=listen, daemon=True).start()
+    get_ready()
     while True:
         arrived.acquire()
         if not (line := lines.pop(0)):
