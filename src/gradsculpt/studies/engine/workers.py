@@ -144,8 +144,8 @@ def stream(pipe: IO[str] | None) -> IO[str]:
 def serve(perform: Perform, get_ready: Callable[[], object] = lambda: None) -> None:
     """Do the jobs that come on standard input, and answer each with a line on standard output; end when no more come.
 
-    Before it waits for the first, it does what every job needs. What jobs print goes nowhere, as they have logs of their
-    own. Where whoever sent the jobs is gone, this ends too.
+    Before it waits for the first, it does what every job needs. What jobs print goes nowhere, as they have logs of
+    their own. Where whoever sent the jobs is gone, this ends too.
     """
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
     nowhere = os.open(os.devnull, os.O_WRONLY)
