@@ -134,9 +134,18 @@ def _perform(chosen: Mapping[str, Study], options: Options, reporter: Reporter, 
             results = StoredResults(whole[name].with_parts(plans[name], store.done), store)
             if results.rows or not study.run_rows:
                 folder = options["out"] / study.name / study.scale
-                command = shlex.join(["gradsculpt", "study", "run", name, "--scale", study.scale])
+                command = _command(name, study, whole[name], options)
                 written = pages.write(results, folder, command, reporter.say)
                 reporter.say(f"Written to {written[-1]}")
+
+
+def _command(name: str, study: Study, whole: Plan, options: Options) -> str:
+    """Return how a study was called, but for where things lie on this machine."""
+    rows = [row for row in study.run_rows if row in options["only"]]
+    sets = {task.data for task in whole.tasks().values()}
+    copied = [each for each in copies(options["data"]) if each in sets]
+    words = ["gradsculpt", "study", "run", name, "--scale", study.scale, *(["--only", *rows] if rows else [])]
+    return shlex.join([*words, *(word for each in copied for word in ("--data", f"{each}=folder:PATH"))])
 
 
 def _show(study: Study, options: Options) -> None:
