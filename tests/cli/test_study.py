@@ -37,6 +37,16 @@ def test_a_study_is_run_once_and_then_read(
     assert "train      plain: done in" in capsys.readouterr().out
 
 
+def test_the_page_says_how_it_was_called(tmp_path: Path) -> None:
+    """With the rows that were run; those that were done by a worker that got ready before they were known."""
+    file, out = write(tmp_path, **TINY), tmp_path / "out"
+    words = ["study", "run", file, "--out", str(out), "--only", "smooth", "--workers", "1"]
+    assert main(words) == 0
+    page = (out / "trial" / "smoke" / "README.md").read_text(encoding="utf-8")
+    assert f"gradsculpt study run {file} --scale smoke --only smooth\n" in page
+    assert "| plain | not run |" in page
+
+
 def test_what_fails_holds_up_only_its_own(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """A network that cannot be built: its row is left blank, the other is there, and the status tells."""
     networks = {"plain": {"recipe": "standard"}, "odd": {"recipe": "standard", "model": "lenet", "image_size": 30}}
@@ -61,6 +71,7 @@ def test_what_fails_holds_up_only_its_own(tmp_path: Path, capsys: pytest.Capture
         (["run", "duality", "--data", "cifar10"], "NAME=folder:PATH"),
         (["run", "duality", "--workers", "0"], "--workers"),
         (["run", "duality", "--workers", "2", "--ray", "auto"], "exclude each other"),
+        (["run", "duality", "--device", "cuda", "--ray", "auto"], "pass --gpus 1"),
         (["run", "FILE", "--data", "cells=folder:nowhere"], "there is no folder nowhere"),
         (["run", "FILE", "--only", "smoth"], "Did you mean smooth?"),
     ],

@@ -27,6 +27,7 @@ from gradsculpt.wording import counted
 if TYPE_CHECKING:
     from gradsculpt.studies.engine.job import Executor
     from gradsculpt.studies.plan import Plan
+    from gradsculpt.studies.results import StoredResults
     from gradsculpt.studies.study import Study
 
 _TOLD = (
@@ -134,18 +135,20 @@ def _perform(chosen: Mapping[str, Study], options: Options, reporter: Reporter, 
             results = StoredResults(whole[name].with_parts(plans[name], store.done), store)
             if results.rows or not study.run_rows:
                 folder = options["out"] / study.name / study.scale
-                command = _command(name, study, whole[name], options)
+                command = _command(name, results, options)
                 written = pages.write(results, folder, command, reporter.say)
                 reporter.say(f"Written to {written[-1]}")
 
 
-def _command(name: str, study: Study, whole: Plan, options: Options) -> str:
-    """Return how a study was called, but for where things lie on this machine."""
-    rows = [row for row in study.run_rows if row in options["only"]]
-    sets = {task.data for task in whole.tasks().values()}
-    copied = [each for each in copies(options["data"]) if each in sets]
-    words = ["gradsculpt", "study", "run", name, "--scale", study.scale, *(["--only", *rows] if rows else [])]
-    return shlex.join([*words, *(word for each in copied for word in ("--data", f"{each}=folder:PATH"))])
+def _command(name: str, results: StoredResults, options: Options) -> str:
+    """Return the call that gives what there is of a study, but for where things lie on this machine."""
+    study = results.plan.study
+    rows = [row for row in study.run_rows if row in results.rows]
+    only = ["--only", *rows] if len(rows) < len(study.run_rows) else []
+    sets = {task.data for task in results.plan.tasks().values()}
+    copied = [f"{each}=folder:PATH" for each in copies(options["data"]) if each in sets]
+    words = ["gradsculpt", "study", "run", name, "--scale", study.scale, *only]
+    return shlex.join([*words, *(word for each in copied for word in ("--data", each))])
 
 
 def _show(study: Study, options: Options) -> None:

@@ -113,3 +113,22 @@ def test_a_worker_that_died_while_it_had_nothing_to_do_costs_no_try(tmp_path: Pa
 def test_there_is_a_worker_at_least(count: int) -> None:
     with pytest.raises(ArgumentError, match=rf"--workers {count} is no number of processes; pass 1 or more"):
         Workers(count, MODULE)
+
+
+def test_workers_that_were_started_before_there_is_work_do_it(tmp_path: Path) -> None:
+    workers = Workers(2, MODULE)
+    workers.start(5)
+    ready = {each.process.pid for each in workers._workers}
+    assert len(ready) == 2
+    tasks = [task(f"{number}", {"number": number, "sleep": 0.4}) for number in range(2)]
+    do(tasks, tmp_path, workers)
+    assert {int(line) for each in tasks for line in lines(tmp_path, each, "begun")} == ready
+
+
+def test_workers_that_are_not_needed_end_at_once() -> None:
+    workers = Workers(3, MODULE)
+    workers.start(2)
+    processes = [each.process.pid for each in workers._workers]
+    workers.close()
+    assert len(processes) == 2
+    assert not any(alive(process) for process in processes)
