@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from gradsculpt.attributions.heatmap import heatmap
+from gradsculpt.data.cells import draw
 from gradsculpt.errors import ArgumentError
 from gradsculpt.metrics import Metric, binary_scores, five_band_scores
 
@@ -134,6 +135,16 @@ def test_the_truth_as_a_map_is_perfect(scorer: Scorer) -> None:
     truth = torch.from_numpy(levels)
     scores = scorer(truth, truth)
     assert [scores[key].tolist() for key in KEYS] == [[1, 1], [1, 1], [1, 1], [0, 0]]
+
+
+def test_five_bands_favour_weak_values_on_the_localisation() -> None:
+    truth = torch.from_numpy(np.stack([draw(i, seed=5, size=64).truth for i in range(9)]))
+    # Like gradients, most of them are far below the largest.
+    maps = torch.empty(truth.shape).exponential_(generator=torch.Generator().manual_seed(0))
+    evidence, localisation = (five_band_scores(maps * (truth == level), truth)["precision"] for level in (229, 102))
+    assert evidence.mean() < 0.3
+    assert localisation.mean() > 0.7
+    assert (binary_scores(maps * (truth == 229), truth)["precision"] == 1).all()
 
 
 def test_binary_merges_localisation_into_background() -> None:

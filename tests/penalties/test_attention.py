@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from gradsculpt.data.cells import draw
 from gradsculpt.errors import ArgumentError
 from gradsculpt.penalties import Harmonization
 
@@ -85,6 +86,23 @@ def test_attention_of_zero_everywhere() -> None:
     np.testing.assert_allclose(positive.dual(torch.from_numpy(G)), 2 * 0.5 * 0.1 * G)
 
 
+@pytest.mark.parametrize("share", [0.3, 0.7, 1.0])
+@pytest.mark.parametrize("positive", [True, False])
+def test_saturated_attention_is_cut_at_a_share_of_the_maximum_of_its_image(share: float, positive: bool) -> None:
+    cut = np.stack([np.minimum(each, share * each.max()) for each in ATTENTION])
+    expected = Harmonization(0.6, positive, 0.05).given(torch.from_numpy(cut)).dual(torch.from_numpy(G))
+    dual = bound(Harmonization(0.6, positive, 0.05, saturation=share)).dual(torch.from_numpy(G))
+    np.testing.assert_allclose(dual, expected, rtol=1e-12)
+
+
+def test_saturated_truth_of_the_cells_tells_the_cell_from_the_rest() -> None:
+    truth = torch.from_numpy(draw(7, size=32).truth)[None, None] / 255
+    g = torch.ones(1, 1, 32, 32)
+    dual = Harmonization(0.5, positive=True, sigma=0.0, saturation=0.4).given(truth).dual(g)
+    assert torch.equal(dual == 0, truth > 0)
+    assert len(dual.unique()) == 2
+
+
 def test_given_binds_the_maps_of_a_batch() -> None:
     free, g = Harmonization(0.5), torch.from_numpy(G)
     first, second = bound(free), free.given(torch.ones(3, 1, 4, 5))
@@ -120,3 +138,6 @@ def test_numbers_out_of_range_are_refused() -> None:
         Harmonization(-0.5)
     with pytest.raises(ArgumentError, match=r"sigma=-1"):
         Harmonization(0.5, positive=True, sigma=-1.0)
+    for share in (0.0, 1.5, math.nan):
+        with pytest.raises(ArgumentError, match=rf"saturation={share} is.*pass a"):
+            Harmonization(0.5, saturation=share)

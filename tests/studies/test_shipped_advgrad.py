@@ -135,6 +135,11 @@ OBJECTIVES: dict[str, dict[str, Objective]] = {
 }
 """What every network minimises at the scale of the paper."""
 
+OTHERS: dict[tuple[str, str, str], Objective] = {
+    ("advgrad-table2", "cpu", "harmonization"): against(Harmonization(200.0, positive=True, sigma=0.1, saturation=0.4)),
+}
+"""What is another one at a smaller scale, as the study says where it departs."""
+
 
 _said: dict[str, Any] = {}
 _resolved: dict[tuple[str, ...], TrainSettings] = {}
@@ -200,7 +205,7 @@ def test_networks_are_trained_as_published(name: str) -> None:
 @pytest.mark.parametrize("name", NAMES)
 def test_a_scale_changes_how_long_and_how_large_and_not_what(name: str, scale: str) -> None:
     for network, each in settings(name, scale).items():
-        told, published = f"{name}, {network}", OBJECTIVES[name][network]
+        told, published = f"{name}, {network}", OTHERS.get((name, scale, network), OBJECTIVES[name][network])
         penalty = getattr(published, "penalty", None)
         if isinstance(penalty, GroupL21) and penalty.patch is not None:
             patch = each.objective.penalty.patch  # type: ignore[attr-defined]

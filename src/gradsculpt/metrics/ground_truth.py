@@ -27,6 +27,10 @@ def five_band_scores(maps: Tensor, truth: Tensor, thresholds: tuple[float, float
     map's is 0, and a false positive otherwise. A map that is zero everywhere, or whose channels cancel (up to
     rounding), is band 0 everywhere.
 
+    Maps with few values near their largest are in bands -1 to 1 almost everywhere. Such a map has a high precision if
+    it is positive on the localisation, and a low one if it lies on the discriminative pixels alone, where only band 2
+    is right. `binary_scores` tell how well a map finds those.
+
     Args:
         maps: Attribution maps with their signs; pass `heatmap(maps)` to score magnitudes.
         truth: Levels 0 (background), 0.4 (localisation), 0.9 (discriminative), or the same in 8 bits: 0, 102, 229.

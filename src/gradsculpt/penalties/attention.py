@@ -20,6 +20,7 @@ class Harmonization(Penalty):
     With `positive=True`, A~ = max(A) - A + sigma, and h* is the convex penalty of Proposition 4. By default
     A~ = max(A) / 2 - A, whose negative entries reward gradients where a human looked: h* is then indefinite and has no
     convex conjugate, and `dual` is the step of the paper's experiments, 2 weight A~ g / |g|_2. Maxima are per image.
+    That step lowers the loss where a human looked: a large weight teaches the network to rely on being helped.
 
     Args:
         weight: Units: model input squared per unit of loss if `positive`; model input otherwise, as the gradient is
@@ -27,9 +28,13 @@ class Harmonization(Penalty):
         positive: Which of the paper's two weightings to use.
         sigma: What keeps A~ positive where attention is at its maximum; only with `positive`.
         attention: Non-negative maps that broadcast over [N, C, H, W], normally [N, 1, H, W].
+        saturation: Share of the image's maximum, above 0 and up to 1, from which on attention counts as maximal. At 1 A
+            is as it was given; at .4, the maps of the cells mark a whole cell, and not the evidence on it alone.
 
-    Raises: ArgumentError if a number is negative, or attention is missing or does not fit the gradient maps.
+    Raises: ArgumentError if a number is negative, saturation is no share, or attention is missing or does not fit
+        the gradient maps.
     Source: Gong et al., CVPR 2024 (AdvGrad), section 4.3, Proposition 4; B.8 for the default.
+    Deviation: the paper's attention is not saturated.
 
     Example:
         >>> penalty = Harmonization(1.0, positive=True, sigma=0.5).given(torch.tensor([[[[0.0, 1.0]]]]))
@@ -41,9 +46,11 @@ class Harmonization(Penalty):
     positive: bool = False
     sigma: float = 0.01
     attention: Tensor | None = None
+    saturation: float = 1.0
 
     def __post_init__(self) -> None:
         checks.each_at_least(self, weight=0, sigma=0)
+        checks.share("saturation", self.saturation)
 
     @property
     def follows_attention(self) -> bool:
@@ -107,6 +114,7 @@ class Harmonization(Penalty):
                 f"attention has shape {list(attention.shape)}, which does not fit maps of shape {list(like.shape)}; "
                 "pass one map an image, [N, 1, H, W]."
             )
-        peak = attention.amax(dim=tuple(range(1, attention.ndim)), keepdim=True)
+        peak = attention.amax(dim=tuple(range(1, attention.ndim)), keepdim=True) * self.saturation
+        attention = torch.minimum(attention, peak)
         reverted = peak - attention + self.sigma if self.positive else peak / 2 - attention
         return self.weight * reverted.expand_as(like)
