@@ -58,9 +58,9 @@ def uploaded(path: Path, title: str = "") -> Picture:
 
 def checked(path: Path) -> Picture:
     """Return the picture of a file that a visitor has uploaded; raise `DataError` if it is none, or too large."""
-    from gradsculpt.data.decode import decode
+    from gradsculpt.viewer.uploads import picture
 
-    decode(path, 1)
+    picture(path)
     return uploaded(path)
 
 
