@@ -79,8 +79,8 @@ def evaluate(
         folder: Where per-image values are written as they come, and `scorecard.csv` in the end. An evaluation that was
             interrupted there goes on, if classifier, protocol, settings and names are the same, up to the first batch
             with an image whose pixels, label or truth are not. Nobody else may write there meanwhile.
-        progress: Called as `progress(done, total)` after each score of a batch and after each batch; done are the images
-            of whole batches, total is `limit`. What it raises ends the evaluation.
+        progress: Called as `progress(done, total)` after each score of a batch and after each batch; done are the
+            images of whole batches, total is `limit`. What it raises ends the evaluation.
 
     Returns:
         Means over the images with 95% bootstrap intervals. Ground-truth scores leave out images without any evidence
