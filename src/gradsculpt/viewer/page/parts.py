@@ -1,0 +1,66 @@
+"""What all tabs draw with: the line that tells how work goes, figures with captions, tables; all of it escaped."""
+
+import base64
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+import gradio as gr
+from jinja2 import Environment, PackageLoader, select_autoescape
+
+from gradsculpt.viewer.context import Context, Told, Visitor
+from gradsculpt.visualize import png
+from gradsculpt.visualize.render import Picture
+
+_SIDE = 336  # small pictures are enlarged in whole pixels, rather than blurred by the browser
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A picture, uint8 [H, W, 3], with its alternative text, a title, and lines under it."""
+
+    picture: Picture
+    alt: str
+    title: str = ""
+    lines: tuple[str, ...] = ()
+
+    @property
+    def source(self) -> str:
+        """The picture within its address, so that no file is needed."""
+        return f"data:image/png;base64,{base64.b64encode(png(self.picture, _SIDE)).decode()}"
+
+
+def status(told: Told[Any] | str = "") -> str:
+    """Return the line that tells how work goes, read aloud when it changes."""
+    line: Told[Any] = Told(told) if isinstance(told, str) else told
+    return _macro("status", line.text, None if line.ended else line.share, line.failed)
+
+
+def figures(cells: Sequence[Figure], label: str) -> str:
+    """Return figures side by side, as many as there is room for."""
+    return _macro("figures", cells, label) if cells else ""
+
+
+def table(caption: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Return a table, whose first column names its rows."""
+    return _macro("table", caption, columns, rows)
+
+
+def visitor(context: Context) -> gr.State:
+    """Return the state of a tab: a `Visitor`, of each visitor his own, forgotten some time after it was used last."""
+    return gr.State(
+        Visitor(), time_to_live=context.limits.state_seconds, delete_callback=lambda visitor: visitor.close()
+    )
+
+
+@cache
+def _templates() -> Any:
+    environment = Environment(
+        loader=PackageLoader("gradsculpt.viewer.page", ""), autoescape=select_autoescape(), trim_blocks=True
+    )
+    return environment.get_template("parts.html").module
+
+
+def _macro(name: str, *values: Any) -> str:
+    return str(getattr(_templates(), name)(*values))
