@@ -215,7 +215,7 @@ def look(i: int) -> tuple[str, str]:
 
 def label(axis: "Axes", x_label: str, y_label: str) -> None:
     """Write on the axes, with small letters and a faint grid."""
-    axis.set_xlabel(x_label, fontsize=8)
-    axis.set_ylabel(y_label, fontsize=8)
+    axis.set_xlabel(x_label, fontsize=8, parse_math=False)
+    axis.set_ylabel(y_label, fontsize=8, parse_math=False)
     axis.tick_params(labelsize=7)
     axis.grid(alpha=0.3)
