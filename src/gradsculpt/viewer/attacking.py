@@ -21,7 +21,7 @@ from gradsculpt.metrics import Score, ssim, topk_intersection
 from gradsculpt.models.imagenet import in_words
 from gradsculpt.progress import Reporter
 from gradsculpt.report.meaning import direction, percent, sentence
-from gradsculpt.viewer.stages import stage
+from gradsculpt.viewer.stages import stage, whole_steps
 from gradsculpt.viewer.work import Done, Step, Ticket, heard
 from gradsculpt.visualize import colour, difference, plain
 from gradsculpt.visualize.render import amplification
@@ -93,38 +93,32 @@ class AttackedMap:
     @property
     def sentences(self) -> tuple[str, ...]:
         """What is to be said of it: the prediction, how alike the maps are, how far the picture was moved."""
-        answers = (
-            f"The predicted class stays: {self.before.called}, {percent(self.before.probability)} sure before the attack "
-            f"and {percent(self.after.probability)} after it."
-            if self.kept
-            else f"The predicted class changes from {self.before} to {self.after}."
-        )
-        moved = (
-            f"No colour value moves by more than {self.scores['linf']:.2g} of {LEVELS} levels; the root mean square is "
-            f"{self.scores['rms']:.2g}."
-        )
+        was, now = percent(self.before.probability), percent(self.after.probability)
+        lines = [f"The predicted class changes from {self.before} to {self.after}."]
+        if self.kept:
+            lines = [f"The predicted class stays {self.before.called}: {was} sure before the attack, {now} after it."]
+        lines += [_told(score, value, name) for score, value, name in self.likeness]
         if self.scores["linf"] == 0:
-            moved = "The picture was not changed at all: nothing within this size serves the attack."
-        in_file = (
-            f"Rounded to 8 bits, as a file holds the picture, SSIM is {self.scores['rounded_ssim']:.2f} and "
-            f"{percent(self.scores['rounded_topk'])} of the top pixels stay; the network says {self.in_file}."
-        )
-        slopes = (
-            f"The attack followed the slopes of the same network with Softplus of beta {self.smooth_beta:g} in place of "
-            "ReLU; all figures are of the network itself."
-        )
-        return (
-            answers,
-            *(told(score, value) for score, value in self.likeness),
-            moved,
-            *([in_file] if self.scores["linf"] else []),
-            *([] if self.smooth_beta is None else [slopes]),
-        )
+            lines += ["The picture was not changed at all: nothing that was tried within this size serves the attack."]
+        else:
+            lines += [
+                f"The colour value that moves most moves by {self.scores['linf']:.3g} of {LEVELS} levels; the root mean "
+                f"square over all is {self.scores['rms']:.3g}.",
+                f"Rounded to 8 bits, as a file holds the picture, SSIM is {self.scores['rounded_ssim']:.2f} and "
+                f"{percent(self.scores['rounded_topk'])} of the top pixels stay; the network says {self.in_file}.",
+            ]
+        if self.smooth_beta is not None:
+            lines += [
+                "The attack followed the slopes of the same network with Softplus of beta "
+                f"{self.smooth_beta:g} in place of ReLU; all figures are of the network itself."
+            ]
+        return tuple(lines)
 
     @property
-    def likeness(self) -> tuple[tuple[Score, float], ...]:
-        """How alike the maps before and after are, by the two scores of the command."""
-        return (LIKENESS, self.scores["ssim"]), (OVERLAP, self.scores["topk"])
+    def likeness(self) -> tuple[tuple[Score, float, str], ...]:
+        """How alike the maps before and after are, by the two scores of the command: score, value, and its name."""
+        top = f"top-k intersection, k = {TOP:.0%} of the pixels that are not zero"
+        return (LIKENESS, self.scores["ssim"], "SSIM"), (OVERLAP, self.scores["topk"], top)
 
     @property
     def maps(self) -> tuple[Pixels, Pixels]:
@@ -147,7 +141,7 @@ class AttackedMaps:
 
 
 @dataclass(frozen=True)
-class Assault:
+class AttackSettings:
     """What is asked for.
 
     Args:
@@ -177,11 +171,7 @@ class Assault:
                 raise ArgumentError(f"there is no {kind} {printable(str(name))}; choose one of {', '.join(known)}.")
         if isinstance(self.eps, bool) or not isinstance(self.eps, int | float) or not 0 <= self.eps <= LEVELS:
             raise ArgumentError(f"the size {self.eps} is out of range; choose one from 0 to {LEVELS}, in 8-bit levels.")
-        whole = isinstance(self.steps, int | float) and not isinstance(self.steps, bool) and self.steps == self.steps // 1
-        if not whole or not 1 <= self.steps <= self.most_steps:
-            raise ArgumentError(
-                f"{self.steps} steps are out of range; choose a whole number from 1 to {self.most_steps}."
-            )
+        whole_steps(self.steps, self.most_steps)
 
     def of(self, network: NamedNetwork) -> Attack:
         """Return the attack for a network: its size in the network's own units."""
@@ -197,9 +187,9 @@ def attacks() -> dict[str, str]:
     return {name: summary(cls) for name, cls in names(family("Attack")).items()}
 
 
-def told(score: Score, value: float) -> str:
-    """Return what a value of a score says, and which direction is better for the network."""
-    return f"{sentence(score, value).removesuffix('.')} ({direction(score)})."
+def _told(score: Score, value: float, name: str) -> str:
+    """Return what a value of a score says, its name, and which direction is better."""
+    return f"{sentence(score, value).removesuffix('.')} ({name}; {direction(score)})."
 
 
 class AttackMap:
@@ -208,19 +198,19 @@ class AttackMap:
     Args:
         picture: What is attacked.
         subjects: Whose maps, for each an attack of its own; one at least.
-        assault: How.
+        settings: How.
         most: How many networks may be attacked at once.
 
     Raises: ArgumentError if there are no networks, or too many.
     """
 
-    def __init__(self, picture: Picture, subjects: Sequence[Subject], assault: Assault, most: int) -> None:
+    def __init__(self, picture: Picture, subjects: Sequence[Subject], settings: AttackSettings, most: int) -> None:
         if not 0 < len(subjects) <= most:
             raise ArgumentError(
                 f"{counted(len(subjects), 'networks')} were chosen, and from 1 to {most} are attacked at once; choose "
                 "some of them."
             )
-        self._picture, self._subjects, self._assault = picture, subjects, assault
+        self._picture, self._subjects, self._settings = picture, subjects, settings
 
     def __call__(self, ticket: Ticket) -> Iterator[Step | Done[AttackedMaps]]:
         """Yield a step of each step of the attack, then the maps of all networks."""
@@ -228,21 +218,21 @@ class AttackMap:
         for subject in self._subjects:
             made, size = yield from stage(self._attacked(ticket, subject), len(maps), len(self._subjects))
             maps.append(made)
-        assault = self._assault
-        yield Done(AttackedMaps(self._picture.title, assault.attack, assault.eps, assault.method, size, tuple(maps)))
+        settings = self._settings
+        yield Done(AttackedMaps(self._picture.title, settings.attack, settings.eps, settings.method, size, tuple(maps)))
 
     def _attacked(self, ticket: Ticket, subject: Subject) -> Generator[Step, None, tuple[AttackedMap, str]]:
         network = yield from subject.opening(ticket)
-        classifier, assault = network.classifier, self._assault
+        classifier, settings = network.classifier, self._settings
         pixels = self._picture.at(classifier.image_size)
         images01 = pixels01(pixels[None], classifier.device)
-        method, attack = attribution_for(assault.method, classifier), assault.of(network)
+        method, attack = attribution_for(settings.method, classifier), settings.of(network)
         label = [self._picture.label]
-        wanted = assault.target or "predicted"
+        wanted = settings.target or "predicted"
         probabilities = network.probabilities(images01)
         target = (
             probabilities.argmax(dim=1)
-            if assault.target is None
+            if settings.target is None
             else target_classes(wanted, label, probabilities, classifier.classes)
         )
 
@@ -257,7 +247,7 @@ class AttackMap:
             views, smooth_beta = yield from heard(ticket, run)
         except ModelError as error:
             raise ModelError(f"the maps of {subject.title} cannot be attacked: {error}") from error
-        return _seen(subject.title, classifier, views, target, smooth_beta), in_words_of(attack, assault.eps)
+        return _seen(subject.title, classifier, views, target, smooth_beta), in_words_of(attack, settings.eps)
 
 
 def in_words_of(attack: Attack, eps: float) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
@@ -34,8 +34,8 @@ IMAGES = 64
 _SCORES, _CACHE = "scores", "cache"
 _STEM, _SUFFIX = Path(FILE).stem, Path(FILE).suffix
 _UNSURE = (
-    "Whether these scores are of the very same images cannot be told, as they were not scored together; score the networks "
-    "quickly here to be sure."
+    "Whether these scores are of the very same images cannot be told, as they were not scored together; score the "
+    "networks quickly here to be sure."
 )
 _ASKED = ("data", "split", "images", "classes", "left_out", "attribution", "target", "seed", "groups")
 
@@ -49,6 +49,7 @@ class Comparison:
         cards: A scorecard each, of the same images and settings.
         summary: What they say in a few sentences.
         warnings: What has to be known before any score is believed.
+        notes: How the scores came about.
         groups: The rows of the table.
         plots: The sanity cascade, robustness and the other curves.
     """
@@ -57,6 +58,7 @@ class Comparison:
     cards: tuple[Scorecard, ...]
     summary: tuple[str, ...]
     warnings: tuple[str, ...]
+    notes: tuple[str, ...]
     groups: tuple[Group, ...]
     plots: tuple[Plot, ...]
 
@@ -142,7 +144,8 @@ class Evaluate(Compare):
         self._folder.mkdir(parents=True, exist_ok=True)
         check_options(self._options, networks)
         # Runs may share their last name, by which classes are told apart.
-        titled = [replace(network, name=subject.title) for network, subject in zip(networks, self._subjects, strict=True)]
+        pairs = zip(networks, self._subjects, strict=True)
+        titled = [replace(network, name=subject.title) for network, subject in pairs]
         check = partial(check_options, self._options, networks)
         scored = scored_images(titled, self._options, reporter, self._folder, check)
         cards = []
@@ -180,8 +183,9 @@ def compared(subjects: Sequence[Subject], cards: Sequence[Scorecard], warnings: 
     return Comparison(
         tuple(names),
         tuple(cards),
-        tuple(clean([*sentences(names, cards, groups), *notes])),
+        tuple(clean(sentences(names, cards, groups))),
         tuple(clean(warnings)),
+        tuple(clean(notes)),
         tuple(groups),
         tuple(drawn),
     )
@@ -199,8 +203,8 @@ def _cards(subject: Subject, folder: Path) -> list[Scorecard]:
         except RunError as error:
             damaged.append(error)
     if not cards:
-        missing = RunError(f"{subject.title} was not scored yet, so there is nothing to compare; score it quickly here.")
-        raise damaged[0] if damaged else missing
+        missing = f"{subject.title} was not scored yet, so there is nothing to compare; score it quickly here."
+        raise damaged[0] if damaged else RunError(missing)
     return cards
 
 
@@ -281,5 +285,3 @@ def _twins(names: Sequence[str], cards: Sequence[Scorecard]) -> list[str]:
             twin = first.setdefault(card.settings[PRINTS]["network"], name)
             told += [f"{name} is the same network as {twin}, with the same weights."] if twin != name else []
     return told
-
-

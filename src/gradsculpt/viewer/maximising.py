@@ -11,7 +11,7 @@ from gradsculpt.errors import ArgumentError
 from gradsculpt.models.imagenet import in_words
 from gradsculpt.progress import Reporter
 from gradsculpt.report.meaning import percent
-from gradsculpt.viewer.stages import stage
+from gradsculpt.viewer.stages import stage, whole_steps
 from gradsculpt.viewer.work import Done, Step, Ticket, heard
 from gradsculpt.visualize import Ascent, ClassFeatures, class_features, plain
 from gradsculpt.wording import counted, printable
@@ -101,11 +101,7 @@ class Maximise:
                 f"{counted(len(self._classes), 'classes')} for {counted(len(subjects), 'networks')} make {count} "
                 f"pictures, and {most} are made at once; choose fewer."
             )
-        if isinstance(steps, bool) or not isinstance(steps, int | float) or not 1 <= steps <= most_steps:
-            raise ArgumentError(f"{steps} steps are out of range; choose a whole number from 1 to {most_steps}.")
-        if steps != steps // 1:
-            raise ArgumentError(f"{steps} steps are no whole number; choose one from 1 to {most_steps}.")
-        self._subjects, self._ascent = list(subjects), Ascent(steps=int(steps))
+        self._subjects, self._ascent = list(subjects), Ascent(steps=whole_steps(steps, most_steps))
 
     def __call__(self, ticket: Ticket) -> Iterator[Step | Done[Features]]:
         """Yield a step of each step of the ascent, with the pictures of the networks that are done; then all."""
@@ -139,8 +135,9 @@ class Maximise:
 
         images, reached = yield from heard(ticket, run)
         probabilities = network.probabilities(images)
+        steps = self._ascent.steps
         features = [
-            Feature(subject.title, called, picture, float(reached[i]), float(probabilities[i, place]), self._ascent.steps)
+            Feature(subject.title, called, picture, float(reached[i]), float(probabilities[i, place]), steps)
             for i, ((place, called), picture) in enumerate(zip(chosen.items(), plain(images), strict=True))
         ]
         return features, notes

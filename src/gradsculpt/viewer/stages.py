@@ -4,6 +4,7 @@ from collections.abc import Generator
 from dataclasses import replace
 from typing import TypeVar
 
+from gradsculpt.errors import ArgumentError
 from gradsculpt.viewer.work import Step
 
 T = TypeVar("T")
@@ -32,3 +33,11 @@ def stage(steps: Generator[Step, None, T], place: int, total: int) -> Generator[
             return value
         reached = reached if step.share is None else step.share
         yield replace(step, share=(place + reached) / total)
+
+
+def whole_steps(steps: float, most: int) -> int:
+    """Return a number of steps; raise `ArgumentError` unless it is a whole one from 1 to the most that may be taken."""
+    fits = isinstance(steps, int | float) and not isinstance(steps, bool) and 1 <= steps <= most
+    if not fits or steps != int(steps):
+        raise ArgumentError(f"{steps} steps are out of range; choose a whole number from 1 to {most}.")
+    return int(steps)

@@ -5,7 +5,7 @@ from typing import Any
 
 import gradio as gr
 
-from gradsculpt.viewer.attacking import Assault, AttackedMap, AttackedMaps, AttackMap, attacks
+from gradsculpt.viewer.attacking import AttackedMap, AttackedMaps, AttackMap, AttackSettings, attacks
 from gradsculpt.viewer.context import Context, Told, Visitor
 from gradsculpt.viewer.explaining import methods
 from gradsculpt.viewer.page.choosing import QUIET, Chooser, Update
@@ -39,7 +39,8 @@ class _Tab:
                 self.method = gr.Dropdown(methods(), value="gradient", label="Attribution whose map is attacked")
                 told = [(f"{name}: {line.rstrip('.')}", name) for name, line in attacks().items()]
                 self.attack = gr.Dropdown(told, value="targeted", label="Attack")
-                self.eps = gr.Slider(0, _MOST_EPS, value=4, step=0.5, label="How far the picture may be moved", info=_SIZE)
+                far = "How far the picture may be moved"
+                self.eps = gr.Slider(0, _MOST_EPS, value=4, step=0.5, label=far, info=_SIZE)
                 self.steps = gr.Slider(1, self.limits.steps, value=_STEPS, step=1, label="Steps")
                 with gr.Row():
                     self.go = gr.Button("Attack", variant="primary", min_width=120)
@@ -61,8 +62,8 @@ class _Tab:
             if picture is None:
                 yield {self.status: status(Told(_NO_PICTURE, ended=True, failed=True)), self.visitor: visitor}
                 return
-            assault = Assault(attack, eps, method, int(steps), most_steps=self.limits.steps)
-            work = AttackMap(picture, self.context.subjects.chosen(keys), assault, self.limits.networks)
+            settings = AttackSettings(attack, eps, method, int(steps), most_steps=self.limits.steps)
+            work = AttackMap(picture, self.context.subjects.chosen(keys), settings, self.limits.networks)
         except Exception as error:
             yield {self.status: status(Told(sentence(error), ended=True, failed=True)), self.visitor: visitor}
             return
@@ -82,16 +83,12 @@ def _shown(made: AttackedMaps) -> str:
 
 def _pictures(each: AttackedMap) -> str:
     before, after = each.maps
-    name = each.network
+    name, answer = each.network, str(each.after)
+    amplified = f"amplified {each.factor:.3g} times"
     cells = [
         Figure(each.image, f"The picture, in which {name} sees {each.before}", "Picture", (str(each.before),)),
-        Figure(each.attacked, f"The attacked picture, in which {name} sees {each.after}", "Attacked", (str(each.after),)),
-        Figure(
-            each.change,
-            f"What the attack added for {name}, amplified {each.factor:.3g} times; grey is no change",
-            "Difference",
-            (f"amplified {each.factor:.3g} times",),
-        ),
+        Figure(each.attacked, f"The attacked picture, in which {name} sees {answer}", "Attacked", (answer,)),
+        Figure(each.change, f"What was added for {name}, {amplified}; grey is no change", "Difference", (amplified,)),
         Figure(before, f"Map of {each.target} before the attack, {name}", "Map before", (f"of {each.target}",)),
         Figure(after, f"Map of {each.target} after the attack, {name}", "Map after", (f"of {each.target}",)),
     ]

@@ -9,7 +9,7 @@ from gradsculpt.viewer.comparing import IMAGES, Compare, Comparison, Evaluate, e
 from gradsculpt.viewer.context import Context, Told, Visitor
 from gradsculpt.viewer.page.choosing import QUIET, Update
 from gradsculpt.viewer.page.parts import status, table, visitor
-from gradsculpt.viewer.page.results import Drawn, drawn, listed, scores, section, warned
+from gradsculpt.viewer.page.results import Drawn, drawn, scores, section, warned
 from gradsculpt.viewer.subjects import Subject
 from gradsculpt.viewer.told import sentence
 from gradsculpt.viewer.work import Work
@@ -61,7 +61,9 @@ class _Tab:
         """Tell which networks have scores."""
         subjects = list(self.context.subjects)
         told = evaluated(subjects, self.context.folder)
-        return table("Scores that there are", ["Network", "Scores"], [(each.title, told[each.key]) for each in subjects])
+        return table(
+            "Scores that there are", ["Network", "Scores"], [(each.title, told[each.key]) for each in subjects]
+        )
 
     def _compare(self, visitor: Visitor, keys: list[str]) -> Iterator[Update]:
         folder, most = self.context.folder, self.limits.networks

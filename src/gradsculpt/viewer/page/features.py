@@ -13,7 +13,9 @@ from gradsculpt.viewer.page.results import section, warned
 from gradsculpt.viewer.told import sentence
 
 _TAB, _CLASSES = "features", "classes"
-_START = "Choose classes; then Make pictures. Each begins as grey and is changed step by step to raise its class's logit."
+_START = (
+    "Choose classes; then Make pictures. Each begins as grey and is changed step by step to raise its class's logit."
+)
 _FIRST = 3  # classes that are chosen to begin with
 
 

@@ -37,11 +37,6 @@ def drawn(cells: Sequence[Drawn], label: str) -> str:
     return _macro("drawn", cells, label) if cells else ""
 
 
-def listed(label: str, lines: Sequence[str]) -> str:
-    """Return sentences as a list; nothing where there are none."""
-    return _macro("listed", label, lines) if lines else ""
-
-
 def warned(lines: Sequence[str]) -> str:
     """Return what has to be known before anything else."""
     return _macro("warned", lines) if lines else ""
