@@ -102,8 +102,8 @@ class AttackedMap:
             lines += ["The picture was not changed at all: nothing that was tried within this size serves the attack."]
         else:
             lines += [
-                f"The colour value that moves most moves by {self.scores['linf']:.3g} of {LEVELS} levels; the root mean "
-                f"square over all is {self.scores['rms']:.3g}.",
+                f"The colour value that moves most moves by {self.scores['linf']:.3g} of {LEVELS} levels; the root "
+                f"mean square over all is {self.scores['rms']:.3g}.",
                 f"Rounded to 8 bits, as a file holds the picture, SSIM is {self.scores['rounded_ssim']:.2f} and "
                 f"{percent(self.scores['rounded_topk'])} of the top pixels stay; the network says {self.in_file}.",
             ]

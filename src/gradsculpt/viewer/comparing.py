@@ -20,17 +20,20 @@ from gradsculpt.report.page import read_curve
 from gradsculpt.report.plots import Plot, plots
 from gradsculpt.report.summary import sentences, shortage
 from gradsculpt.report.table import Group, score_groups
+from gradsculpt.viewer.stages import stage
 from gradsculpt.viewer.told import sentence, without_paths
 from gradsculpt.viewer.work import Done, Step, Ticket, heard
 from gradsculpt.wording import counted
 
 if TYPE_CHECKING:
     from gradsculpt.cli.networks import NamedNetwork
+    from gradsculpt.cli.scored_images import ScoredImages
     from gradsculpt.viewer.subjects import Subject
 
 IMAGES = 64
 """How many images a quick evaluation scores, where the data have as many."""
 
+_BATCH = 8  # few, so that progress shows, and cancelling is heard soon
 _SCORES, _CACHE = "scores", "cache"
 _STEM, _SUFFIX = Path(FILE).stem, Path(FILE).suffix
 _UNSURE = (
@@ -127,33 +130,38 @@ class Evaluate(Compare):
         limit: int = IMAGES,
     ) -> None:
         super().__init__(subjects, folder, most)
-        self._options = {**quick_options(), **(asked or {}), "cache_dir": folder / _CACHE, "limit": limit}
+        settings = {"cache_dir": folder / _CACHE, "limit": limit, "batch_size": _BATCH}
+        self._options = {**quick_options(), **(asked or {}), **settings}
 
     def __call__(self, ticket: Ticket) -> Iterator[Step | Done[Comparison]]:
         """Yield steps, then the comparison."""
         networks = []
         for subject in self._subjects:
-            networks.append((yield from subject.opening(ticket)))
-        cards = yield from heard(ticket, partial(self._scored, networks))
+            network = yield from subject.opening(ticket)
+            # Runs may share their last name, by which their classes are told apart.
+            networks.append(replace(network, name=subject.title))
+        images = yield from heard(ticket, partial(self._images, networks))
+        cards = list[Scorecard]()
+        for subject, network, its in zip(self._subjects, networks, images, strict=True):
+            scored = heard(ticket, partial(self._scored, subject, network, its))
+            cards.append((yield from stage(scored, len(cards), len(networks))))
         yield Step("drawing")
         yield Done(compared(self._subjects, cards))
 
-    def _scored(self, networks: Sequence[NamedNetwork], reporter: Reporter) -> list[Scorecard]:
+    def _images(self, networks: Sequence[NamedNetwork], reporter: Reporter) -> list[ScoredImages]:
+        """Return the images that all networks are scored on, at the size of each."""
         from gradsculpt.cli.scored_images import scored_images
 
         self._folder.mkdir(parents=True, exist_ok=True)
-        check_options(self._options, networks)
-        # Runs may share their last name, by which classes are told apart.
-        pairs = zip(networks, self._subjects, strict=True)
-        titled = [replace(network, name=subject.title) for network, subject in pairs]
         check = partial(check_options, self._options, networks)
-        scored = scored_images(titled, self._options, reporter, self._folder, check)
-        cards = []
-        for network, subject, images in zip(titled, self._subjects, scored, strict=True):
-            others = sorted(path for path in self._folder.glob("*-*") if path.is_dir())
-            place = Path(mkdtemp(prefix=f"{subject.key}-", dir=self._folder))
-            cards.append(score(network, images, self._options, reporter, place, others))
-        return cards
+        check(True)
+        return scored_images(networks, self._options, reporter, self._folder, check)
+
+    def _scored(self, subject: Subject, network: NamedNetwork, images: ScoredImages, reporter: Reporter) -> Scorecard:
+        """Score a network into a folder of its own, or take what is there already."""
+        others = sorted(path for path in self._folder.glob("*-*") if path.is_dir())
+        place = Path(mkdtemp(prefix=f"{subject.key}-", dir=self._folder))
+        return score(network, images, self._options, reporter, place, others)
 
 
 def quick_options() -> Options:
