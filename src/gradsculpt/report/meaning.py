@@ -87,7 +87,14 @@ def percent(share: float) -> str:
 
 
 def sentence(
-    score: Score, value: float, *, low: float | None = None, high: float | None = None, images: int = 0
+    score: Score,
+    value: float,
+    *,
+    low: float | None = None,
+    high: float | None = None,
+    images: int = 0,
+    brief: bool = False,
+    group: str = "",
 ) -> str:
     """Return what a value of a score says, in one sentence.
 
@@ -97,6 +104,8 @@ def sentence(
         low: Lower end of the 95% interval of a mean, if there is one.
         high: Its upper end.
         images: Over how many images the mean is; 0 for the value of a single map.
+        brief: Leave out the number of images and the interval, where both stand beside it.
+        group: Under which it stands in a scorecard.
 
     Example:
         >>> sentence(half_weight.scores[0], 0.06)
@@ -104,32 +113,36 @@ def sentence(
         >>> print(sentence(connectedness.scores[0], 12.4, low=10, high=15, images=32))
         On average over 32 images, the strongest pixels of the map form 12.4 (95% interval 10.0 to 15.0) separate spots.
     """
-    words = words_of(score)
+    words = words_of(score, group)
     if not math.isfinite(value):
         return f"{_upper(called(score))} could not be measured{' of this map' if not images else ''}."
     ends = () if low is None or high is None or low == high else (low, high)
+    lead = _over(words, images, brief)
     if words is None or not score.low - _ROUNDING <= value <= score.high + _ROUNDING:
-        return _of_a_stranger(score, value, ends, images)
+        return _of_a_stranger(score, value, () if brief else ends, lead)
     text = words.says(value) if callable(words.says) else words.says
     grade = {words.grade(end) for end in (value, *ends)} if words.grade else {""}
     told = {
-        "value": _put(words, score, value) + _interval(words, score, ends),
+        "value": _put(words, score, value) + ("" if brief else _interval(words, score, ends)),
         "map": "the map" if images else "this map",
         "is": f"is {grade.pop()}: half of its weight lies" if len(grade) == 1 else "has half of its weight",
     }
-    return _upper(f"{_over(words, images)}{text.format_map(told)}.")
+    return _upper(f"{lead}{text.format_map(told)}.")
 
 
-def of_entry(entry: Entry) -> str:
+def of_entry(entry: Entry, *, brief: bool = False) -> str:
     """Return what a line of a scorecard says, its interval in it, beside what it is held against.
+
+    A brief one leaves out what stands beside it in a table: the number of images, the interval, and what chance gives.
 
     Example:
         >>> card_line = Entry("sparsity", half_weight.scores[0], 0.06, 0.05, 0.07, 32, random_map=0.3)
         >>> of_entry(card_line).partition(" of the pixels")[2]
         '; better than the 30% of random maps.'
     """
-    said = sentence(entry.score, entry.mean, low=entry.low, high=entry.high, images=entry.images)
-    return f"{said.removesuffix('.')}{_held_against(entry)}."
+    interval = {"low": entry.low, "high": entry.high}
+    said = sentence(entry.score, entry.mean, **interval, images=entry.images, brief=brief, group=entry.group)
+    return f"{said.removesuffix('.')}{'' if brief else _held_against(entry)}."
 
 
 def of_map(maps: Tensor) -> list[Said]:
@@ -216,11 +229,12 @@ def _interval(words: Words, score: Score, ends: Sequence[float]) -> str:
     return f" (95% interval {low} to {high})"
 
 
-def _over(words: Words | None, images: int) -> str:
+def _over(words: Words | None, images: int, brief: bool) -> str:
     """Return over what a mean is."""
-    if not images:
+    share = words is not None and words.counts
+    if not images or (brief and share):
         return ""
-    return f"{'Over' if words and words.counts else 'On average over'} {counted(images, 'images')}, "
+    return "on average, " if brief else f"{'over' if share else 'on average over'} {counted(images, 'images')}, "
 
 
 def _held_against(entry: Entry) -> str:
@@ -237,7 +251,7 @@ def _held_against(entry: Entry) -> str:
     return f"; {'better' if better else 'worse'} than the {against} of {whose}"
 
 
-def _of_a_stranger(score: Score, value: float, ends: Sequence[float], images: int) -> str:
+def _of_a_stranger(score: Score, value: float, ends: Sequence[float], lead: str) -> str:
     """Return what can be said of a score that has no words of its own, or of a value outside of what these are for."""
     number = figures(score, (value,))[0]
     interval = f" (95% interval {' to '.join(figures(score, ends))})" if ends else ""
@@ -245,7 +259,7 @@ def _of_a_stranger(score: Score, value: float, ends: Sequence[float], images: in
     meaning = score.meaning.removesuffix(".")
     meant = f": {meaning[:1].lower()}{meaning[1:]}" if meaning else ""
     what = score.name.replace("_", " ")
-    return _upper(f"{_over(None, images)}{what} is {number}{unit}{interval}{meant}.")
+    return _upper(f"{lead}{what} is {number}{unit}{interval}{meant}.")
 
 
 def _upper(text: str) -> str:

@@ -36,8 +36,10 @@ class Words:
     base: str = ""
 
 
-def words_of(score: Score) -> Words | None:
+def words_of(score: Score, group: str = "") -> Words | None:
     """Return the words of a score of a scorecard or a metric; None if it is somebody's own, even of a name of ours.
+
+    The group is the one that it stands under in a scorecard.
 
     Example:
         >>> words_of(Score("topk_attack_0.5", 0.0, 1.0, "higher", "fraction")).called
@@ -45,7 +47,8 @@ def words_of(score: Score) -> Words | None:
     """
     words = _by_name(score.name)
     if score.name in _ALIKE:
-        words = next((_likeness(score.name, *told) for sign, told in _TOLD.items() if sign in score.meaning), words)
+        circumstances = f"{score.meaning} {group}"
+        words = next((_likeness(score.name, *told) for sign, told in _TOLD.items() if sign in circumstances), words)
     if words is None:
         return None
     shipped = _SHIPPED.get(words.base or score.name, [])
@@ -306,11 +309,12 @@ def _top(share: str) -> Words:
 _LEVEL = r"([\d.e+-]+)"
 _TOLD = {
     "slight noise": ("after slight noise",),
+    "robustness-random": ("after slight noise",),
     "randomised": ("with the learnt weights drawn anew",),
     "taken away": ("with the learnt weights drawn anew",),
     "two trainings": ("", "that of a second training"),
 }
-"""What a sentence says of the circumstances of a score whose name does not tell them: when, and which the other is."""
+"""What its sentence and its group tell of a score whose name does not say it: when, and which the other map is."""
 
 _ANY = f"({'|'.join(_ALIKE)})"
 _MEASURED: tuple[tuple[str, Callable[..., Words]], ...] = (
