@@ -154,7 +154,7 @@ class Explain:
     Args:
         picture: What is explained.
         subjects: By which networks; one at least.
-        attributions: By which attributions, as `gradsculpt explain --method` takes them; one at least.
+        attributions: By which attributions, of `methods`; one at least.
         target: The class that is explained, by its name or a synonym; `PREDICTED` for each network's own.
         most: How many maps may be made.
 
@@ -167,6 +167,9 @@ class Explain:
         if not attributions:
             raise ArgumentError("no attribution is chosen; choose one at least.")
         self._methods = list(dict.fromkeys(map(canonical, attributions)))
+        for each in self._methods:  # others could be code of any kind, which no visitor may run
+            if each not in methods():
+                raise ArgumentError(f"{each} is not on offer; choose from {', '.join(methods())}.")
         self._picture, self._subjects, self._target = picture, subjects, target
         self._total = len(subjects) * len(self._methods)
         if self._total > most:
