@@ -16,7 +16,7 @@ LOG = logging.getLogger("gradsculpt.viewer")
 _CANCELLED = "Cancelled."
 _MEMORY = "This needs more memory than there is; choose a smaller network, or fewer maps at once."
 _ABSOLUTE = re.compile(
-    r"(?<![\w.~/\\:<])(?:~?/|[A-Za-z]:[\\/]|\\\\)[^\s'\",;:!?()<>|*]+(?: [^\s'\"/]*/[^\s'\",;:()]*)*"
+    r"(?<![\w.~/\\<])(?:file://|~?/(?!/)|[A-Za-z]:[\\/]|\\\\)[^\s'\",;:!?()<>|*]+(?: [^\s'\"/]*/[^\s'\",;:()]*)*"
 )
 _PREFIXED = re.compile(r"(?<=folder:)[^\s'\",;()]+")
 _RELATIVE = re.compile(r"(?<![\w./~-])[\w.~-]+(?:[/\\][\w.~=@+-]+)+")

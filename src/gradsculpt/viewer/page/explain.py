@@ -18,8 +18,8 @@ from gradsculpt.viewer.explaining import (
     methods,
     picture_of,
 )
-from gradsculpt.viewer.page.parts import Figure, figures, status, table, visitor
-from gradsculpt.viewer.pictures import Picture, checked
+from gradsculpt.viewer.page.parts import Figure, beside, figures, status, table, visitor
+from gradsculpt.viewer.pictures import Picture, checked, photographs
 from gradsculpt.viewer.subjects import Subject
 from gradsculpt.viewer.told import sentence
 from gradsculpt.viewer.work import Done, Step, Ticket
@@ -29,6 +29,7 @@ _THUMBNAIL, _PREVIEW = 112, 224
 _ALONE, _OVER = "The map alone", "The map over the picture"
 _ABSOLUTE, _SIGNED = "Absolute: how much a pixel matters", "Signed: for (red) and against (blue) the class"
 _START = "Choose a picture, or upload one."
+_NEXT = "Choose networks, attributions and a class; then press Explain."
 
 Update = dict[Any, Any]
 
@@ -65,6 +66,7 @@ class _Tab:
                     allow_preview=False,
                     interactive=False,
                     buttons=[],
+                    elem_classes="gs-gallery",
                 )
                 self.networks = gr.CheckboxGroup(
                     self.context.subjects.choices, value=[self.subjects[0].key], label="Networks"
@@ -125,12 +127,13 @@ class _Tab:
             yield Done(images)
 
         for told in self.context.run(visitor.begin("pictures"), work):
-            if told.value is None:
+            if not told.ended:
                 yield {self.status: status(told)}
                 continue
-            visitor.kept["offered"] = told.value
-            shown = [(each.at(_THUMBNAIL), _caption(each)) for each in told.value]
-            yield {self.status: status(_START), self.gallery: shown}
+            offered = told.value or photographs()
+            visitor.kept["offered"] = offered
+            shown = [(each.at(_THUMBNAIL), _caption(each)) for each in offered]
+            yield {self.status: status(told if told.failed else _START), self.gallery: shown}
 
     def _uploaded(self, visitor: Visitor, path: str, keys: list[str]) -> Iterator[Update]:
         try:
@@ -157,7 +160,7 @@ class _Tab:
                 yield {self.status: status(told), self.visitor: visitor}
                 continue
             yield {
-                self.status: status("Choose networks, attributions and a class; then Explain."),
+                self.status: status(" ".join([*picture.notes, _NEXT])),
                 self.seen: _seen(told.value, picture),
                 self.target: gr.Dropdown(self._classes(told.value, keys), value=PREDICTED),
                 self.visitor: visitor,
@@ -249,4 +252,4 @@ def _seen(explained: Explained, picture: Picture) -> str:
         )
         for seen in explained.seen
     ]
-    return preview + "".join(tables)
+    return beside(preview, tables)

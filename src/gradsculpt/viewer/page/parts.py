@@ -13,7 +13,7 @@ from gradsculpt.viewer.context import Context, Told, Visitor
 from gradsculpt.visualize import png
 from gradsculpt.visualize.render import Picture
 
-_SIDE = 336  # small pictures are enlarged in whole pixels, rather than blurred by the browser
+_SMALL = 200  # pictures with a shorter side are enlarged in sharp pixels
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,12 @@ class Figure:
     @property
     def source(self) -> str:
         """The picture within its address, so that no file is needed."""
-        return f"data:image/png;base64,{base64.b64encode(png(self.picture, _SIDE)).decode()}"
+        return f"data:image/png;base64,{base64.b64encode(png(self.picture)).decode()}"
+
+    @property
+    def small(self) -> bool:
+        """Whether its pixels are to be seen one by one."""
+        return min(self.picture.shape[:2]) < _SMALL
 
 
 def status(told: Told[Any] | str = "") -> str:
@@ -45,6 +50,11 @@ def figures(cells: Sequence[Figure], label: str) -> str:
 def table(caption: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """Return a table, whose first column names its rows."""
     return _macro("table", caption, columns, rows)
+
+
+def beside(first: str, others: Sequence[str]) -> str:
+    """Return what the functions above have returned side by side, as far as there is room."""
+    return _macro("seen", first, others)
 
 
 def visitor(context: Context) -> gr.State:

@@ -81,10 +81,16 @@ def style() -> dict[str, Any]:
         button_primary_background_fill_hover="*primary_800",
         button_primary_background_fill_dark="*primary_700",
         button_primary_background_fill_hover_dark="*primary_800",
+        color_accent="*primary_700",
+        link_text_color="*primary_700",
+        link_text_color_hover="*primary_800",
+        link_text_color_dark="*primary_300",
+        link_text_color_hover_dark="*primary_200",
         button_primary_text_color="white",
         button_primary_text_color_dark="white",
     )
-    return {"theme": theme, "css": files(__package__).joinpath("page.css").read_text(encoding="utf-8")}
+    sheet, script = (files(__package__).joinpath(name).read_text(encoding="utf-8") for name in ("page.css", "names.js"))
+    return {"theme": theme, "css": sheet, "head": f"<script>{script}</script>"}
 
 
 @contextmanager
