@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import tempfile
 import threading
@@ -82,10 +83,13 @@ class Moment:
 
 @dataclass(frozen=True)
 class Course:
-    """How one training went so far: what it is called, the map after each epoch, and the rows of its metrics."""
+    """How one training went so far: what it is called, the map after each epoch, and the rows of its metrics.
+
+    `held_out` is on how many images, not trained on, it was tried; `run` is its folder when it has ended.
+    """
 
     title: str
-    recipe: str
+    held_out: int = 0
     moments: tuple[Moment, ...] = ()
     rows: tuple[Mapping[str, str], ...] = ()
     run: Path | None = None
@@ -96,7 +100,8 @@ class Course:
         if not self.rows:
             return "not trained yet" if not self.moments else "in its first epoch"
         accuracy = self.rows[-1].get("val_accuracy")
-        right = f", right on {percent(float(accuracy))} of the images that it was not trained on" if accuracy else ""
+        others = f"{counted(self.held_out, 'images')} that it was not trained on"
+        right = f", right on {percent(float(accuracy))} of {others}" if accuracy else ""
         return f"{counted(len(self.rows), 'epochs')}{right}"
 
 
@@ -193,7 +198,7 @@ class Sculpt:
             data = f"folder:{archive(Path(self.data), folder / 'images', self.name, self.limits, ticket.check)}"
         yield Step("getting ready")
         settings = [self._settings(data, recipe, folder) for recipe in (STANDARD, self.recipe)]
-        watch = _Watch(settings, [(STANDARD, STANDARD), (f"sculpted: {self.recipe}", self.recipe)], at_work)
+        watch = _Watch(settings, [STANDARD, f"sculpted: {self.recipe}"], at_work)
         yield Step("reading the images")
         yield from _relayed(heard(ticket, watch.open), watch, None)
         for i in range(len(settings)):
@@ -229,7 +234,14 @@ def _relayed(steps: Generator[Step, None, None], watch: _Watch, within: tuple[fl
             share = within[0] + step.share * (within[1] - within[0])
         fresh = watch.snapshot is not shown
         shown = watch.snapshot
-        yield Step(without_paths(step.text), share, shown if fresh else None)
+        yield Step(_plain(step.text), share, shown if fresh else None)
+
+
+def _plain(line: str) -> str:
+    """Return a line of a training's log in words, without the place of its images."""
+    if epoch := re.match(r"epoch (\d+)/(\d+)  train_loss (\S+)", line):
+        return "epoch {} of {} is done, with a loss of {}".format(*epoch.groups())
+    return without_paths(line).removeprefix("folder:")
 
 
 _TRAINING = "training "
@@ -240,14 +252,12 @@ class _Watch:
 
     Args:
         settings: Of the trainings; the images of the first are watched.
-        named: What each is called, and its recipe.
+        titles: What each is called.
         at_work: Held while anything is read or trained.
     """
 
-    def __init__(
-        self, settings: Sequence[TrainSettings], named: Sequence[tuple[str, str]], at_work: threading.Lock
-    ) -> None:
-        self._settings, self._courses, self._at_work = settings, [Course(*each) for each in named], at_work
+    def __init__(self, settings: Sequence[TrainSettings], titles: Sequence[str], at_work: threading.Lock) -> None:
+        self._settings, self._courses, self._at_work = settings, [Course(title) for title in titles], at_work
         self._images: ImageSet | None = None
         self._at = 0
         self._notes: tuple[str, ...] = ()
@@ -278,6 +288,7 @@ class _Watch:
             truth = self._images.attention
             marked = (i for i in range(len(self._images)) if truth is not None and bool(np.asarray(truth[i]).any()))
             self._at = next(marked, 0)
+            self._courses = [replace(course, held_out=len(splits.val)) for course in self._courses]
             if splits.skipped:
                 left = counted(len(splits.skipped), "images")
                 self._notes = (f"{left} could not be read, and left out.",)

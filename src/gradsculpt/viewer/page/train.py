@@ -15,8 +15,9 @@ from gradsculpt.viewer.context import Context, Told, Visitor
 from gradsculpt.viewer.page.choosing import QUIET, Update
 from gradsculpt.viewer.page.parts import Figure, figures, status, visitor
 from gradsculpt.viewer.page.results import Drawn, drawn, section, warned
-from gradsculpt.viewer.sculpting import CELLS, EPOCHS, IMAGES, USUAL, Course, Sculpt, Sculpted, packed, recipes
+from gradsculpt.viewer.sculpting import CELLS, EPOCHS, IMAGES, USUAL, Course, Moment, Sculpt, Sculpted, packed, recipes
 from gradsculpt.viewer.told import sentence
+from gradsculpt.wording import counted
 
 _TAB = "train"
 _CELLS, _OWN = "Cells: drawn here, with known true regions", "My own pictures: a zip of class folders"
@@ -115,32 +116,36 @@ def _offering(block: Any, context: Context) -> Any:
 
 
 def _shown(made: Sculpted) -> str:
-    """Return the picture, the maps of the two networks epoch by epoch, and the plots."""
+    """Return the picture between the latest maps of the two networks, their maps epoch by epoch, and the plots."""
     picture = Figure(made.image, f"The picture: {made.label}", f"The picture: {made.label}")
-    strips = [_strip(course, made.label) for course in made.courses]
+    latest = [_cell(course, course.moments[-1], made.label, course.title) for course in made.courses if course.moments]
+    strips = [_strip(course, made.label) for course in made.courses if course.moments]
     names = " and ".join(course.title for course in made.courses)
     plots = [Drawn(each.svg, f"Plot: {each.title}, for {names}", each.title, (each.caption,)) for each in made.plots()]
     return "".join(
         [
             warned(made.notes),
+            figures([picture, *latest], "The picture, and what the networks look at now"),
             *strips,
-            section("The picture whose map is shown", [], figures([picture], "Picture")),
             section("Plots", [], drawn(plots, "Plots")) if plots else "",
         ]
     )
 
 
 def _strip(course: Course, label: str) -> str:
-    cells = [
-        Figure(
-            moment.picture,
-            f"Map of {label} after {moment.epochs} epochs, {course.title}",
-            f"Epoch {moment.epochs}" if moment.epochs else "At the start",
-            (f"{percent(moment.probability)} sure of {label}.", moment.text),
-        )
-        for moment in course.moments
-    ]
+    cells = [_cell(course, moment, label, "") for moment in course.moments]
     return str(Markup(_template().course(course.title, f"{course.told[:1].upper()}{course.told[1:]}.", cells)))
+
+
+def _cell(course: Course, moment: Moment, label: str, title: str) -> Figure:
+    after = f"After {counted(moment.epochs, 'epochs')}" if moment.epochs else "Before training"
+    sure = percent(moment.probability)
+    return Figure(
+        moment.picture,
+        f"Map of {label}, {course.title}: {after.lower()}",
+        f"{title}, {after.lower()}" if title else after,
+        (f"{sure[:1].upper()}{sure[1:]} sure of {label}.", moment.text),
+    )
 
 
 @cache
