@@ -91,7 +91,7 @@ def test_what_is_not_there_is_told(
 def test_an_upload_is_checked_and_told_of_when_it_is_gone(photo: Path, tmp_path: Path) -> None:
     bad = tmp_path / "bad.png"
     bad.write_bytes(b"no picture")
-    with pytest.raises(DataError, match="not an image"):
+    with pytest.raises(DataError, match="not a picture"):
         checked(bad)
     copy = tmp_path / "cat.png"
     copy.write_bytes(photo.read_bytes())

@@ -17,9 +17,8 @@ from gradsculpt.cli.images import class_index, pixels01
 from gradsculpt.cli.parts import family, names
 from gradsculpt.cli.sized import attribution_for
 from gradsculpt.errors import ArgumentError, ModelError
-from gradsculpt.metrics import gini, inserted
-from gradsculpt.metrics.masking import pixel_values
 from gradsculpt.models.imagenet import in_words
+from gradsculpt.report.meaning import Said, of_map, of_network, percent
 from gradsculpt.viewer.work import Done, Step, Ticket
 from gradsculpt.visualize import colour, overlay, plain, png
 from gradsculpt.wording import counted, printable
@@ -35,10 +34,8 @@ if TYPE_CHECKING:
 PREDICTED = ""
 """What stands for the class that each network predicts itself."""
 
-TOP = 0.1
-"""The share of the pixels with which a network is asked again."""
-
 _SHOWN, _SIDE = 5, 224
+_SCORES = 3  # that are told under a map: in which share of the pixels half of it lies, its Gini index, its spots
 
 
 @dataclass(frozen=True)
@@ -68,9 +65,8 @@ class Map:
         target: The class that is explained.
         values: The map, float32 [C, S, S], as `gradsculpt explain` writes it.
         image: The picture as the network sees it, in 8 bits, [S, S, 3].
-        gini: The Gini index of its pixels, in [0, 1).
-        half: The smallest share of the pixels that hold half of its weight, in (0, 1]; 1 of a map that is zero.
-        kept: The probability of the class when all but the top `TOP` of the pixels are hidden, in [0, 1].
+        said: What scores say of it, each with its name and value.
+        sureness: How sure the network is of the class when all but the top of the pixels are hidden, in a sentence.
     """
 
     network: str
@@ -78,9 +74,8 @@ class Map:
     target: Prediction
     values: npt.NDArray[np.float32]
     image: npt.NDArray[np.uint8]
-    gini: float
-    half: float
-    kept: float
+    said: tuple[Said, ...]
+    sureness: str
 
     @property
     def title(self) -> str:
@@ -89,16 +84,9 @@ class Map:
 
     @property
     def sentences(self) -> tuple[str, ...]:
-        """What is to be said of it, each with the metric's name."""
-        empty = not np.any(self.values)
-        spread = "This map is zero everywhere: nothing in the picture moves the class." if empty else ""
-        spread = spread or f"Half of its weight lies in {_percent(self.half)} of the pixels (Gini {self.gini:.2f})."
-        return (
-            f"{self.target.called}: {_percent(self.target.probability)} sure.",
-            spread,
-            f"With only its top {TOP:.0%} of the pixels, the rest grey, the network is "
-            f"{_percent(self.kept)} sure (insertion at {TOP:.0%}).",
-        )
+        """What is to be said of it, with the name of each score."""
+        named = [f"{each.text} [{each.called}]" for each in self.said]
+        return (f"{self.target.called}: {percent(self.target.probability)} sure.", *named, self.sureness)
 
 
 @dataclass(frozen=True)
@@ -193,7 +181,8 @@ class Explain:
                 values = self._map(classifier, subject.title, method, images01, target)
                 yield Step(f"measuring {method} of {subject.title}", (len(maps) + 0.8) / self._total)
                 said = _prediction(probabilities[0], int(target), classifier)
-                shown = _measured(classifier, images01, target, values)
+                x = classifier.space.normalize(images01)
+                shown = tuple(of_map(values[0])[:_SCORES]), of_network(classifier.network, x, target, values)[0]
                 maps.append(Map(subject.title, method, said, values[0].float().cpu().numpy(), pixels, *shown))
         yield Done(Explained(self._picture.title, self._picture.label, tuple(seen), tuple(maps)))
 
@@ -262,25 +251,3 @@ def _class(wanted: str, probabilities: Tensor, classifier: Classifier, title: st
         return probabilities.argmax(dim=1)
     index = class_index(wanted, classifier.classes, f"for {title}, the class")
     return torch.full((1,), index, device=probabilities.device)
-
-
-def _measured(classifier: Classifier, images01: Tensor, target: Tensor, maps: Tensor) -> tuple[float, float, float]:
-    """Return the Gini index of the pixels of a map, the share that holds half its weight, and what `TOP` keeps."""
-    values = pixel_values(maps)
-    space = classifier.space
-    shown = inserted(space.normalize(images01), maps, TOP)
-    kept = classifier.probabilities(space.denormalize(shown).clamp(0, 1))[0, target]
-    ordered = values.flatten().double().sort(descending=True).values
-    total = ordered.sum()
-    half = 1.0 if float(total) == 0 else (int((ordered.cumsum(0) < total / 2).sum()) + 1) / len(ordered)
-    return float(gini(values)[0]), half, float(kept)
-
-
-def _percent(share: float) -> str:
-    """Return a share in percent, with a decimal where it is small.
-
-    Example:
-        >>> _percent(0.062), _percent(0.004), _percent(0.81)
-        ('6%', '0.4%', '81%')
-    """
-    return f"{share:.0%}" if share >= 0.01 or share == 0 else f"{share:.1%}" if share >= 0.0005 else "less than 0.1%"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -42,6 +42,8 @@ class Picture:
     title: str
     label: str | None
     at: Callable[[int], Bytes]
+    notes: tuple[str, ...] = ()
+    """What was done to it that a visitor has to know, in sentences."""
 
 
 def uploaded(path: Path, title: str = "") -> Picture:
@@ -58,10 +60,10 @@ def uploaded(path: Path, title: str = "") -> Picture:
 
 def checked(path: Path) -> Picture:
     """Return the picture of a file that a visitor has uploaded; raise `DataError` if it is none, or too large."""
-    from gradsculpt.viewer.uploads import picture
+    from gradsculpt.viewer.uploads import picture, told
 
-    picture(path)
-    return uploaded(path)
+    notes = picture(path).notes
+    return replace(uploaded(path, told(path.name)), notes=notes)
 
 
 def photographs() -> tuple[Picture, ...]:

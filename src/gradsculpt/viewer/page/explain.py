@@ -29,6 +29,7 @@ _THUMBNAIL, _PREVIEW = 112, 224
 _ALONE, _OVER = "The map alone", "The map over the picture"
 _ABSOLUTE, _SIGNED = "Absolute: how much a pixel matters", "Signed: for (red) and against (blue) the class"
 _START = "Choose a picture, or upload one."
+_NEXT = "Choose networks, attributions and a class; then press Explain."
 
 Update = dict[Any, Any]
 
@@ -159,7 +160,7 @@ class _Tab:
                 yield {self.status: status(told), self.visitor: visitor}
                 continue
             yield {
-                self.status: status("Choose networks, attributions and a class; then Explain."),
+                self.status: status(" ".join([*picture.notes, _NEXT])),
                 self.seen: _seen(told.value, picture),
                 self.target: gr.Dropdown(self._classes(told.value, keys), value=PREDICTED),
                 self.visitor: visitor,
