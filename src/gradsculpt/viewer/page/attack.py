@@ -9,7 +9,7 @@ from gradsculpt.viewer.attacking import AttackedMap, AttackedMaps, AttackMap, At
 from gradsculpt.viewer.context import Context, Told, Visitor
 from gradsculpt.viewer.explaining import methods
 from gradsculpt.viewer.page.choosing import QUIET, Chooser, Update
-from gradsculpt.viewer.page.parts import Figure, figures, status, visitor
+from gradsculpt.viewer.page.parts import Figure, figures, refreshed, status, visitor
 from gradsculpt.viewer.page.results import beside, section
 from gradsculpt.viewer.pictures import Picture
 from gradsculpt.viewer.told import sentence
@@ -53,6 +53,7 @@ class _Tab:
         outputs = [self.visitor, self.status, self.results]
         self.go.click(self._attack, chosen, outputs, trigger_mode="multiple", **QUIET)
         self.stop.click(self._cancel, [self.visitor], None, queue=False, show_progress="hidden")
+        refreshed(self.context, chooser.source, self.networks)
 
     def _attack(
         self, visitor: Visitor, keys: list[str], method: str, attack: str, eps: float, steps: float
