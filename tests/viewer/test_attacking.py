@@ -11,7 +11,7 @@ from gradsculpt.cli.images import pixels01
 from gradsculpt.cli.parts import family, names
 from gradsculpt.errors import ArgumentError
 from gradsculpt.evaluation.attacked import attacked_images, figures
-from gradsculpt.viewer.attacking import TOP, AttackedMaps, AttackMap, AttackSettings, attacks
+from gradsculpt.viewer.attacking import TOP, AttackedMaps, AttackMap, AttackSettings, attacks, unit_of
 from gradsculpt.visualize import difference
 from tests.viewer.small import CLASSES, PICTURE, cancelled_after, done, pixels, shares, subject
 
@@ -49,7 +49,7 @@ def test_what_is_shown_is_what_the_command_computes(name: str) -> None:
 def test_no_picture_is_moved_further_than_it_may_be_and_its_class_is_kept(name: str, eps: float) -> None:
     shown = made(name, eps=eps)
     scores, l2 = shown.maps[0].scores, "root mean square" in shown.size
-    assert l2 == (name == "topk")
+    assert l2 == ("root mean square" in unit_of(name)) == (name == "topk")
     assert scores["rms" if l2 else "linf"] <= eps + 1e-3
     assert shown.maps[0].kept
     assert f"{eps:g} of 255 levels" in shown.size
