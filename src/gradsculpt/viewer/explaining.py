@@ -205,7 +205,8 @@ def picture_of(each: Map, rendering: Rendering) -> Pixels:
     images01 = pixels01(each.image[None])
     laid = overlay(images01, values, rendering.clip, signed=rendering.signed)[0].astype(np.float32)
     shown = plain(images01)[0].astype(np.float32) * (1 - rendering.over) + laid * rendering.over
-    return shown.round().astype(np.uint8)
+    pixels: Pixels = shown.round().astype(np.uint8)
+    return pixels
 
 
 def files_of(explained: Explained, rendering: Rendering, folder: Path) -> list[Path]:
