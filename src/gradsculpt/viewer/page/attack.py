@@ -76,9 +76,9 @@ class _Tab:
     def _explained(self, name: str) -> Update:
         """Tell what an attack does, and what its size is."""
         kinds = attacks()
-        return (
-            {self.attack: gr.update(info=kinds[name]), self.eps: gr.update(info=unit_of(name))} if name in kinds else {}
-        )
+        if name not in kinds:
+            return {}
+        return {self.attack: gr.update(info=kinds[name]), self.eps: gr.update(info=unit_of(name))}
 
     def _cancel(self, visitor: Visitor) -> None:
         visitor.cancel(_TAB)

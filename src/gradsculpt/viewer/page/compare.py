@@ -16,7 +16,7 @@ from gradsculpt.viewer.work import Work
 
 _TAB = "compare"
 _START = "Compare reads the scores that there are; Score quickly makes them for the chosen networks, all alike."
-_FEWEST = 8
+_FEWEST, _USUAL = 8, 32
 
 Made = Callable[[list[Subject]], Work[Comparison]]
 
@@ -38,7 +38,7 @@ class _Tab:
         self.images = gr.Slider(
             _FEWEST,
             IMAGES,
-            value=IMAGES,
+            value=_USUAL,
             step=_FEWEST,
             label="Images to score quickly",
             info=f"As gradsculpt evaluate --quick, which takes {IMAGES}; large networks take minutes for few.",
