@@ -158,7 +158,7 @@ class AttackSettings:
     attack: str = "targeted"
     eps: float = 4.0
     method: str = "gradient"
-    steps: int = 30
+    steps: float = 30
     target: str | None = None
     most_steps: int = field(default=256, repr=False)
 

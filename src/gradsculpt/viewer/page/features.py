@@ -72,7 +72,7 @@ class _Tab:
             work = Maximise(
                 self.context.subjects.chosen(keys),
                 classes or [],
-                int(steps),
+                steps,
                 most=self.limits.maps,
                 most_steps=self.limits.steps,
             )
