@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -13,13 +14,14 @@ from gradsculpt.viewer.attacking import attacks
 from gradsculpt.viewer.context import Context, Visitor
 from gradsculpt.viewer.page.attack import _Tab
 from gradsculpt.viewer.page.choosing import Chooser
+from gradsculpt.viewer.work import Desk
 
 USUAL = ("gradient", "targeted", 4.0, 3)
 
 
 @pytest.fixture
 def tab(context: Context) -> _Tab:
-    made = _Tab(context)
+    made = _Tab(replace(context, desk=Desk(seconds=600)))  # so long as other tests keep the machine busy
     with gr.Blocks():
         made.lay_out()
     return made

@@ -1,6 +1,7 @@
 """The tab of class features, called as a browser calls it."""
 
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import Any
 
 import gradio as gr
@@ -8,11 +9,12 @@ import pytest
 
 from gradsculpt.viewer.context import Context, Visitor
 from gradsculpt.viewer.page.features import _Tab
+from gradsculpt.viewer.work import Desk
 
 
 @pytest.fixture
 def tab(context: Context) -> _Tab:
-    made = _Tab(context)
+    made = _Tab(replace(context, desk=Desk(seconds=600)))  # so long as other tests keep the machine busy
     with gr.Blocks():
         made.lay_out()
     return made
@@ -57,7 +59,7 @@ def test_pictures_of_networks_stand_beside_each_other(tab: _Tab) -> None:
 )
 def test_what_cannot_be_done_is_a_sentence(keys: Any, classes: Any, steps: Any, said: str, tab: _Tab) -> None:
     shown = merged(tab._make(Visitor(), keys, classes, steps))
-    assert said in shown[tab.status]
+    assert said in shown[tab.status].lower()
     assert "gs-failed" in shown[tab.status]
     assert tab.results not in shown
 
