@@ -48,7 +48,7 @@ class _Tab:
             with gr.Column(scale=3, min_width=300):
                 self.status = gr.HTML(status(_NO_PICTURE))
                 self.results = gr.HTML()
-        self.chooser.connect(gr.context.Context.root_block, self.status)
+        self.chooser.connect(self.status)
         chosen = [self.visitor, self.networks, self.method, self.attack, self.eps, self.steps]
         outputs = [self.visitor, self.status, self.results]
         self.attack.change(self._explained, [self.attack], [self.attack, self.eps], **QUIET)

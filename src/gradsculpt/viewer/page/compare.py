@@ -7,7 +7,7 @@ import gradio as gr
 
 from gradsculpt.viewer.comparing import IMAGES, Compare, Comparison, Evaluate, evaluated
 from gradsculpt.viewer.context import Context, Told, Visitor
-from gradsculpt.viewer.page.choosing import QUIET, Update
+from gradsculpt.viewer.page.choosing import QUIET, Update, around
 from gradsculpt.viewer.page.parts import refreshed, status, table, visitor
 from gradsculpt.viewer.page.results import Drawn, drawn, scores, section, warned
 from gradsculpt.viewer.subjects import Subject
@@ -51,7 +51,7 @@ class _Tab:
         self.there = gr.HTML()
         self.results = gr.HTML()
         outputs = [self.visitor, self.status, self.there, self.results]
-        gr.context.Context.root_block.load(self._there, None, [self.there], **QUIET)
+        around().load(self._there, None, [self.there], **QUIET)
         self.go.click(self._compare, [self.visitor, self.networks], outputs, trigger_mode="multiple", **QUIET)
         chosen = [self.visitor, self.networks, self.images]
         self.score.click(self._score, chosen, outputs, trigger_mode="multiple", **QUIET)
