@@ -66,6 +66,7 @@ ENTRIES = (
     ("accuracy", "confidence", 0.393331, 0.374157, 0.412341, 5),
     ("accuracy", "calibration_error", 0.0993221, 0.0772111, 0.121433, 5),
     ("sparsity", "gini", 0.261025, 0.253135, 0.267994, 5),
+    ("sparsity", "half_weight", 0.33125, 0.328125, 0.3375, 5),
     ("sparsity", "components", 2.8, 2.4, 3, 5),
     ("sparsity", "largest_component", 0.6, 0.466667, 0.733333, 5),
     ("sparsity", "mean_component_size", 2.2, 2, 2.6, 5),

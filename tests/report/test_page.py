@@ -1,6 +1,7 @@
 """The page: self-contained, complete, escaped, and small enough to send."""
 
 import base64
+import html
 import io
 import re
 from dataclasses import replace
@@ -31,6 +32,8 @@ from gradsculpt.evaluation import (
 from gradsculpt.inputs import InputSpace
 from gradsculpt.models import Classifier
 from gradsculpt.report import RunView, Sample, choose, read_curve, render, sample_maps, sheet
+from gradsculpt.report.meaning import of_entry
+from gradsculpt.report.table import score_groups
 
 CELLS = 3
 """Lines of a sample: clean, noisy, attacked."""
@@ -351,3 +354,13 @@ def test_the_sheet_has_a_column_a_run_and_one_for_the_truth_if_it_is_known(repor
 
 def test_a_run_without_metrics_has_no_curve(tmp_path: Path) -> None:
     assert read_curve(tmp_path) == []
+
+
+def test_every_score_of_every_run_is_told_in_a_sentence_in_its_cell(report: Report, page: str) -> None:
+    views, _ = report
+    said = re.findall(r'<span class="said">([^<]*)</span>', page)
+    rows = [row for group in score_groups([view.card for view in views]) for row in group.rows]
+    assert len(said) == 2 * len(rows) > 20
+    assert all(re.fullmatch(r"[A-Z0-9][^.]*(\.\d[^.]*)*\.", text) for text in said)
+    for view in views:
+        assert html.unescape(page).count(of_entry(view.card["half_weight"], brief=True)) == 1

@@ -290,10 +290,10 @@ def named_network(options: Options, reporter: Reporter | None = None) -> NamedNe
     return network
 
 
-def named_networks(names: Sequence[str], options: Options, reporter: Reporter | None = None) -> list[NamedNetwork]:
-    """Open networks, and give those of one name different ones; weights go to those that take any, in their order.
+def check_weights_fit(names: Sequence[str], options: Options) -> list[dict[str, Any]]:
+    """Return what `open_classifier` is to be told of each network: weights go to those that take any, in their order.
 
-    It is told of each whose training is unfinished.
+    Raises `RunError` if one is not there, `ArgumentError` if weights or other options suit none.
     """
     for name in names:
         _check_there(name)
@@ -308,10 +308,20 @@ def named_networks(names: Sequence[str], options: Options, reporter: Reporter | 
     takes = [name for name in names if _by_name(name, _WEIGHTLESS)]
     if settings and not takes:
         raise ArgumentError(f"--{next(iter(settings)).replace('_', '-')} is only for networks that --weights are for.")
-    weights, opened = iter(options["weights"] or []), []
-    for name in names:
-        given = {"weights": next(weights, None) if name in wanting else None, **(settings if name in takes else {})}
-        opened.append(open_classifier(name, **given, device=options["device"]))
+    weights = iter(options["weights"] or [])
+    return [
+        {"weights": next(weights, None) if name in wanting else None, **(settings if name in takes else {})}
+        for name in names
+    ]
+
+
+def named_networks(names: Sequence[str], options: Options, reporter: Reporter | None = None) -> list[NamedNetwork]:
+    """Open networks, and give those of one name different ones; weights go to those that take any, in their order.
+
+    It is told of each whose training is unfinished.
+    """
+    given = check_weights_fit(names, options)
+    opened = [open_classifier(name, **its, device=options["device"]) for name, its in zip(names, given, strict=True)]
     _tell_of_unfinished(opened, reporter or Reporter())
     unlike = numbered(network.name for network in opened)
     return [replace(network, name=name) for network, name in zip(opened, unlike, strict=True)]

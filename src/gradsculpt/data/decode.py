@@ -54,6 +54,19 @@ def decode_with_size(path: Path, size: int) -> "tuple[Bytes, tuple[int, int]]":
         return np.array(_upright(square, image), dtype=np.uint8), whole
 
 
+def decode_whole(path: Path, most: int) -> "Bytes":
+    """Return all of an image as `decode` sees it, uint8 [height, width, 3], its longer side reduced to `most` pixels.
+
+    A smaller image stays as it is. Raises as `decode` does.
+    """
+    with _opened(path) as image:
+        image.draft(None, (most, most))
+        image.load()
+        pixels = _rgb(path, image)
+        pixels.thumbnail((most, most), Image.Resampling.BICUBIC)
+        return np.array(_upright(pixels, image), dtype=np.uint8)
+
+
 def decode_grey(path: Path) -> "Bytes":
     """Read a greyscale map or mask, upright and of its own size: uint8 [height, width].
 

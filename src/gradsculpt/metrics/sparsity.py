@@ -49,6 +49,43 @@ def gini(maps: Tensor) -> Tensor:
 
 @metric(
     Score(
+        "half_weight",
+        low=0.0,
+        high=1.0,
+        better="lower",
+        unit="fraction",
+        meaning="In how few of the pixels half of the map's strength lies.",
+    )
+)
+def half_weight(maps: Tensor) -> Tensor:
+    """Smallest share of the pixels that holds half of a map's weight, the sum of its magnitudes.
+
+    The channels of a map are added up in magnitude first, which gives one value a pixel.
+
+    Shape: [N, H, W] or [N, C, H, W] to [N].
+    Units: A fraction of the pixels; multiplying a map by a number does not change it.
+
+    Returns:
+        The share in (0, 0.5 + 1 / n] for n pixels, lower is sparser: 1 / n where one pixel holds half, about 0.5 where
+        all hold the same, 0.24 of normally distributed noise of one channel. A map that is zero everywhere is uniform.
+
+    Raises: ArgumentError if `maps` is not a batch of finite floating-point maps.
+    Source: A point of the Lorenz curve, of which the Gini index is an area (Hurley and Rickard 2009).
+
+    Example:
+        >>> half_weight(torch.tensor([[[1.0, -1.0, 1.0, 1.0]], [[0.0, 1.0, 0.0, -5.0]]]))
+        tensor([0.5000, 0.2500])
+    """
+    ordered = ascending(unit_peak(rows("maps", pixel_values(maps)).cpu().double())).flip(1)
+    ordered = torch.where(ordered[:, :1] > 0, ordered, 1.0)
+    reached = ordered.cumsum(dim=1)
+    # What rounding takes from a sum must not cost a pixel more.
+    below = reached < reached[:, -1:] * (0.5 - 1e-9)
+    return ((below.sum(dim=1) + 1) / ordered.shape[1]).to(maps.device, maps.dtype)
+
+
+@metric(
+    Score(
         "components",
         low=0.0,
         high=float("inf"),

@@ -94,6 +94,15 @@ def packaged_network(name: str, num_classes: int) -> nn.Module:
     return _packaged(name).architecture(num_classes)
 
 
+def is_installed(name: str) -> bool:
+    """Tell whether the package of a network of `PRETRAINED` is there, with what builds it and its weights."""
+    try:
+        _weights_file(name)
+    except ModelError:
+        return False
+    return name != "efficientnet-lite0" or importlib.util.find_spec("efficientnet_lite_pytorch") is not None
+
+
 def habits_of(name: str) -> Habits:
     """Return what the published weights of a network expect; ImageNet's usual habits for one that has none."""
     prefix, _, rest = name.partition(":")

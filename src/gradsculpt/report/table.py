@@ -9,6 +9,7 @@ from rich.text import Text
 
 from gradsculpt.evaluation import SCORE_GROUPS, Entry, Scorecard
 from gradsculpt.evaluation.results import figures
+from gradsculpt.report.meaning import of_entry
 from gradsculpt.report.strips import Strip, strip
 from gradsculpt.wording import counted, printable
 
@@ -42,6 +43,7 @@ class Row:
         span: The range that it can have, in words.
         yardsticks: What it is held against: a name and the mean of the runs, as many as are known.
         strip: Where everything lies on the range.
+        said: What the score of each run says, in a sentence; "" where it has none.
     """
 
     name: str
@@ -53,6 +55,7 @@ class Row:
     span: str
     yardsticks: list[tuple[str, str]]
     strip: Strip
+    said: list[str]
 
 
 @dataclass(frozen=True)
@@ -173,8 +176,18 @@ def _row(cards: Sequence[Scorecard], names: Sequence[str], images: str) -> Row:
         for name, key in (("random map", "random_map"), ("chance", "chance"))
         if (values := [value for entry in there if (value := getattr(entry, key)) is not None])
     ]
-    name = _together(names)
-    return Row(name, unit, score.better, images, cells, score.meaning, score.span, yardsticks, strip(entries))
+    return Row(
+        name=_together(names),
+        unit=unit,
+        better=score.better,
+        images=images,
+        cells=cells,
+        meaning=score.meaning,
+        span=score.span,
+        yardsticks=yardsticks,
+        strip=strip(entries),
+        said=[of_entry(entry, brief=True) if entry else "" for entry in entries],
+    )
 
 
 def _span(cards: Sequence[Scorecard], name: str) -> str:

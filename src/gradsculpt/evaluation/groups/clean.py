@@ -71,8 +71,9 @@ class Sparsity(ScoreGroup):
     question: ClassVar[str] = "Do the maps point at few places that hang together?"
 
     def measure(self, batch: EvaluationBatch) -> Iterator[Column]:
-        """Yield the Gini index and the connected components of the heat maps."""
-        yield Column(metrics.gini.scores[0], metrics.gini(batch.heat))
+        """Yield the Gini index, the share of pixels with half of the weight, and the components of the heat maps."""
+        for metric in (metrics.gini, metrics.half_weight):
+            yield Column(metric.scores[0], metric(batch.heat))
         components = metrics.connectedness(batch.heat)
         yield from (Column(score, components[score.name]) for score in metrics.connectedness.scores)
 

@@ -1,0 +1,1 @@
+"""How the page looks: the only modules that need Gradio, imported when `gradsculpt view` serves it."""
