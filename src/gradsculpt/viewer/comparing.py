@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -34,6 +35,7 @@ IMAGES = 64
 """How many images a quick evaluation scores, where the data have as many."""
 
 _BATCH = 8  # few, so that progress shows, and cancelling is heard soon
+_KEPT = 4  # evaluations of a network
 _SCORES, _CACHE = "scores", "cache"
 _STEM, _SUFFIX = Path(FILE).stem, Path(FILE).suffix
 _UNSURE = (
@@ -164,7 +166,14 @@ class Evaluate(Compare):
         """Score a network into a folder of its own, or take what is there already."""
         others = sorted(path for path in self._folder.glob("*-*") if path.is_dir())
         place = Path(mkdtemp(prefix=f"{subject.key}-", dir=self._folder))
-        return score(network, images, self._options, reporter, place, others)
+        try:
+            card = score(network, images, self._options, reporter, place, others)
+        except BaseException:  # of a visitor who has cancelled, too
+            shutil.rmtree(place, ignore_errors=True)
+            raise
+        for old in sorted(self._folder.glob(f"{subject.key}-*"), key=lambda path: path.stat().st_mtime)[:-_KEPT]:
+            shutil.rmtree(old, ignore_errors=True)
+        return card
 
 
 def quick_options() -> Options:
