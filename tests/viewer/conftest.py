@@ -40,7 +40,7 @@ def photo(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def options(tmp_path: Path) -> dict[str, Any]:
     """Return what `gradsculpt view` hands to the page when nothing is typed."""
-    named = {"weights": None, "mean": [], "std": [], "image_size": None, "device": "cpu"}
+    named: dict[str, Any] = {"weights": None, "mean": [], "std": [], "image_size": None, "device": "cpu"}
     return {**named, "data": None, "data_dir": None, "out": tmp_path, "cache_dir": tmp_path / "cache", "kept": tmp_path}
 
 

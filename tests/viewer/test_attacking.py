@@ -11,7 +11,8 @@ from gradsculpt.cli.images import pixels01
 from gradsculpt.cli.parts import family, names
 from gradsculpt.errors import ArgumentError
 from gradsculpt.evaluation.attacked import attacked_images, figures
-from gradsculpt.viewer.attacking import TOP, AttackedMaps, AttackMap, AttackSettings, attacks, unit_of
+from gradsculpt.viewer.attack_settings import AttackSettings, attacks, unit_of
+from gradsculpt.viewer.attacking import TOP, AttackedMaps, AttackMap
 from gradsculpt.visualize import difference
 from tests.viewer.small import CLASSES, PICTURE, cancelled_after, done, pixels, shares, subject
 

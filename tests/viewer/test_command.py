@@ -18,7 +18,7 @@ from gradsculpt.cli.main import main
 from gradsculpt.errors import ArgumentError
 from gradsculpt.progress import Reporter
 from gradsculpt.viewer import command
-from gradsculpt.viewer.command import HOST, PORT, free_port
+from gradsculpt.viewer.place import HOST, PORT, free_port, temporary_folder
 
 WEIGHTLESS = "torchvision:shufflenet_v2_x0_5"
 
@@ -153,6 +153,6 @@ def test_it_serves_until_it_is_stopped(runs: Path, tmp_path: Path) -> None:
 
 def test_temporary_files_are_where_the_system_has_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    with command.temporary_folder() as folder:
+    with temporary_folder() as folder:
         assert folder.parent == tmp_path
     assert not list(tmp_path.iterdir())

@@ -138,6 +138,14 @@ def test_a_cancelled_evaluation_leaves_no_scores(place: Path, tmp_path: Path) ->
 def test_what_was_scored_before_an_evaluation_was_cancelled_is_kept(place: Path, tmp_path: Path) -> None:
     cancelled_after(evaluation(place, tmp_path), "scoring en", 0.5)
     assert evaluated(subjects(place), tmp_path) == {"0": "8 images scored", "1": "not scored yet"}
+    assert [path.name[0] for path in (tmp_path / "scores").glob("*-*")] == ["0"]  # nothing is left of the other
+
+
+def test_no_more_scores_are_kept_than_a_few(place: Path, scored: tuple[Path, Comparison]) -> None:
+    folder, work = scored[0], evaluation(place, scored[0])
+    for _ in range(5):
+        done(work)  # from the scores that there are
+    assert 0 < len(list((folder / "scores").glob("0-*"))) <= 4
 
 
 def test_a_network_that_was_not_scored_is_a_sentence(place: Path, tmp_path: Path) -> None:

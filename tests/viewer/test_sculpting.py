@@ -15,7 +15,8 @@ from gradsculpt.errors import ArgumentError, DataError, RunError
 from gradsculpt.models import load
 from gradsculpt.report.meaning import of_map
 from gradsculpt.runs import is_finished
-from gradsculpt.viewer.sculpting import EPOCHS, IMAGES, KEPT, Sculpt, Sculpted, packed, recipes
+from gradsculpt.viewer.archives import packed
+from gradsculpt.viewer.sculpting import EPOCHS, IMAGES, KEPT, Sculpt, Sculpted, recipes
 from gradsculpt.viewer.work import Cancelled, Desk, Step, Ticket
 from gradsculpt.visualize import colour
 from tests.viewer.hostile import classes

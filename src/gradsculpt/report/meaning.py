@@ -21,7 +21,8 @@ from gradsculpt.gradients import Model
 from gradsculpt.isolation import undisturbed
 from gradsculpt.metrics import Score, connectedness, gini, half_weight, inserted
 from gradsculpt.outputs import logits_at
-from gradsculpt.report.vocabulary import Words, words_of
+from gradsculpt.report.vocabulary import words_of
+from gradsculpt.report.words import Words
 from gradsculpt.wording import counted
 
 _ROUNDING = 1e-4

@@ -2,38 +2,14 @@
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
-from typing import Literal
+from dataclasses import replace
 
 from gradsculpt.evaluation import SANITY_SCORES
 from gradsculpt.metrics import METRICS, Score
+from gradsculpt.report.likeness import ALIKE, likeness
+from gradsculpt.report.words import Words, after
 
 _FEW, _MANY = 0.1, 0.2  # half of the weight of noise lies in about a quarter of the pixels
-
-Says = str | Callable[[float], str]
-Unit = Literal["", "percent", "points", "count"]
-
-
-@dataclass(frozen=True)
-class Words:
-    """How a score is told.
-
-    Args:
-        called: Its name in plain words, the field's own in brackets.
-        says: The sentence without its stop, with {value} in it and, as the subject of a mean or of one, {map}; or a
-            function of the value that returns it.
-        unit: How the value is written: as the score has it, in per cent, as percentage points, or as a count.
-        counts: Whether a mean is a share of the images, and so no average of anything that one image has.
-        grade: Returns a word for a value, which {is} then begins with.
-        base: The name of the score, without the circumstances that it was measured in.
-    """
-
-    called: str
-    says: Says
-    unit: Unit = ""
-    counts: bool = False
-    grade: Callable[[float], str] | None = None
-    base: str = ""
 
 
 def words_of(score: Score, group: str = "") -> Words | None:
@@ -46,9 +22,9 @@ def words_of(score: Score, group: str = "") -> Words | None:
         'top pixels that stay, after an attack of 0.5 of 255 levels (top-k intersection)'
     """
     words = _by_name(score.name)
-    if score.name in _ALIKE:
+    if score.name in ALIKE:
         circumstances = f"{score.meaning} {group}"
-        words = next((_likeness(score.name, *told) for sign, told in _TOLD.items() if sign in circumstances), words)
+        words = next((likeness(score.name, *told) for sign, told in _TOLD.items() if sign in circumstances), words)
     if words is None:
         return None
     shipped = _SHIPPED.get(words.base or score.name, [])
@@ -58,7 +34,7 @@ def words_of(score: Score, group: str = "") -> Words | None:
 def _by_name(name: str) -> Words | None:
     if (whole := name.removesuffix("_all")) != name:
         words = _by_name(whole)
-        return words and replace(words, says=_after(words.says, ", images without evidence included"))
+        return words and replace(words, says=after(words.says, ", images without evidence included"))
     if name in _WORDS:
         return _WORDS[name]
     found = ((make, re.fullmatch(pattern, name)) for pattern, make in _MEASURED)
@@ -70,10 +46,6 @@ def _same(score: Score, shipped: Score) -> bool:
     if not score.meaning:
         return score.unit == shipped.unit and score.better in (shipped.better, "lower" if shipped.better else None)
     return score.meaning.startswith(re.split(r"[,:.]", shipped.meaning)[0].partition(" slight noise")[0])
-
-
-def _after(says: Says, more: str) -> Says:
-    return says + more if isinstance(says, str) else lambda value: says(value) + more
 
 
 def _grade(share: float) -> str:
@@ -90,54 +62,6 @@ def _hidden(value: float) -> str:
     return (
         f"hiding the strongest regions of {{map}} one by one {change} {{value}} {end} the probability of the class, "
         "averaged on the way"
-    )
-
-
-_SCALE = "where 1 is the same and 0 no connection"
-_ALIKE: Mapping[str, tuple[str, str, str]] = {
-    "topk_intersection": (
-        "top pixels that stay",
-        "top-k intersection",
-        "{map} shares {value} of its strongest pixels with {other}",
-    ),
-    "topk_dice": (
-        "top pixels in common",
-        "top-k Dice",
-        "{map} and {other} have {value} of their strongest pixels in common",
-    ),
-    "ssim": (
-        "likeness as pictures",
-        "SSIM",
-        "{map} and {other} have a structural similarity of {value}, where 1 is the same picture",
-    ),
-    "cosine": (
-        "strength at the same pixels",
-        "cosine",
-        "{map} and {other} have a cosine of {value}, where 1 is the same and 0 nothing in common",
-    ),
-    "pearson": (
-        "connection of the pixels",
-        "Pearson correlation",
-        f"{{map}} and {{other}} have a correlation of {{value}}, {_SCALE}",
-    ),
-    "spearman": (
-        "order of the pixels",
-        "Spearman rank correlation",
-        f"{{map}} and {{other}} have a rank correlation of {{value}}, {_SCALE}",
-    ),
-}
-"""Of two maps: what it is called, the field's own name, and the sentence, in which {other} is the second."""
-
-
-def _likeness(name: str, when: str = "", other: str = "the one before") -> Words:
-    """Return the words of the likeness of a map and of another, the one before something happened."""
-    plain, term, says = _ALIKE[name]
-    return Words(
-        f"{plain}{f', {when}' if when else ''} ({term})",
-        # The map before and the one after are two, and neither is "this" one.
-        f"{f'{when} ' if when else ''}{says.format(map='the map', other=other, value='{value}')}",
-        unit="percent" if name.startswith("topk") else "",
-        base=name,
     )
 
 
@@ -182,7 +106,7 @@ _WORDS: Mapping[str, Words] = {
         unit="count",
     ),
     "zero_map": Words("empty maps (zero maps)", "{value} of the maps are zero everywhere", counts=True),
-    **{name: _likeness(name, other="the other map") for name in _ALIKE},
+    **{name: likeness(name, other="the other map") for name in ALIKE},
     # The map and the truth
     "pixel_accuracy": Words(
         "agreement with the truth (pixel accuracy)", "{map} agrees with the truth at {value} of the pixels"
@@ -291,12 +215,12 @@ def _graded(kind: str, name: str) -> Words:
     words, told = _WORDS[name], {"binary": "only what decides counts", "five_band": "in five grades"}[kind]
     plain, _, term = words.called.partition(" (")
     grades = "where only what decides counts" if kind == "binary" else "in five grades from against to for the class"
-    return replace(words, called=f"{plain}, {told} ({term}", says=_after(words.says, f", {grades}"), base=name)
+    return replace(words, called=f"{plain}, {told} ({term}", says=after(words.says, f", {grades}"), base=name)
 
 
 def _near(name: str, level: str | None) -> Words:
     """Return the words of the likeness of maps after noise of a level."""
-    return _likeness(name, f"after noise of {level} of 255 levels" if level else "after slight noise")
+    return likeness(name, f"after noise of {level} of 255 levels" if level else "after slight noise")
 
 
 def _top(share: str) -> Words:
@@ -316,16 +240,16 @@ _TOLD = {
 }
 """What its sentence and its group tell of a score whose name does not say it: when, and which the other map is."""
 
-_ANY = f"({'|'.join(_ALIKE)})"
+_ANY = f"({'|'.join(ALIKE)})"
 _MEASURED: tuple[tuple[str, Callable[..., Words]], ...] = (
-    (rf"attacked_{_ANY}", lambda name: _likeness(name, "after an attack")),
+    (rf"attacked_{_ANY}", lambda name: likeness(name, "after an attack")),
     (
         rf"topk_attack_{_LEVEL}",
-        lambda level: _likeness("topk_intersection", f"after an attack of {level} of 255 levels"),
+        lambda level: likeness("topk_intersection", f"after an attack of {level} of 255 levels"),
     ),
     (rf"rps_{_ANY}(?:_{_LEVEL})?", _near),
-    (rf"stability_{_ANY}", lambda name: _likeness(name, other="that of a second training")),
-    (rf"randomized_{_ANY}", lambda name: _likeness(name, "with the learnt weights drawn anew")),
+    (rf"stability_{_ANY}", lambda name: likeness(name, other="that of a second training")),
+    (rf"randomized_{_ANY}", lambda name: likeness(name, "with the learnt weights drawn anew")),
     (rf"overlap_top_{_LEVEL}", _top),
     (r"(binary|five_band)(?:_scores)?_(pixel_accuracy|recall|precision|false_positive_rate)", _graded),
     # A metric of several scores, taken as a group of its own, puts its name before theirs.

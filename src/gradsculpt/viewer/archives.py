@@ -1,4 +1,4 @@
-"""A zip of class folders that a visitor uploads: unpacked within bounds, counted while it is read."""
+"""A zip of class folders that a visitor uploads, unpacked within bounds; and a zip of runs, to be downloaded."""
 
 from __future__ import annotations
 
@@ -18,8 +18,12 @@ from typing import BinaryIO
 
 from gradsculpt.data.listing import ATTENTION, SUFFIXES, is_image
 from gradsculpt.errors import DataError
+from gradsculpt.runs import CHECKPOINTS
 from gradsculpt.viewer.uploads import TooLargeError, opened, told
 from gradsculpt.wording import size_of
+
+CACHE = "cache"
+"""Where a run keeps decoded images."""
 
 _LISTED = 400  # bytes of the list of an archive for each file: 46, and a long name
 _CHUNK = 1 << 16
@@ -263,3 +267,15 @@ def _classes(folder: Path, called: str) -> Path:
         only = f"one class folder alone ({told(folders[0])})" if folders else "no class folders"
         raise DataError(f"{called} has {only}; upload a zip of two class folders or more, with images in them.")
     return here
+
+
+def packed(runs: Sequence[Path], folder: Path) -> Path:
+    """Return a zip of runs, without the images that they keep and what they could be resumed from, in a folder."""
+    path = folder / f"{'-'.join(run.name for run in runs)}.zip"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as file:
+        for run in runs:
+            for each in sorted(run.rglob("*")):
+                inside = each.relative_to(run)
+                if each.is_file() and inside.parts[0] not in (CACHE, CHECKPOINTS):
+                    file.write(each, f"{run.name}/{inside.as_posix()}")
+    return path

@@ -3,14 +3,9 @@
 from __future__ import annotations
 
 import importlib.util
-import os
-import shutil
-import socket
 import sys
-import tempfile
 import threading
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,23 +15,16 @@ from gradsculpt.cli.parser import Options, Parser, command_parser
 from gradsculpt.cli.process import prepare
 from gradsculpt.errors import ArgumentError, GradsculptError
 from gradsculpt.progress import Reporter
+from gradsculpt.viewer.place import HOST, PORT, environment, free_port, temporary_folder
 
 if TYPE_CHECKING:
     from gradsculpt.viewer.subjects import Subjects
-
-HOST, PORT = "127.0.0.1", 7860
 
 _EXAMPLES = (
     "gradsculpt view runs/std runs/en",
     "gradsculpt view --model torchvision:resnet18 --weights default --data folder:photos",
     "gradsculpt view",
 )
-_TRIED = 100  # ports after the usual one, if none is asked for
-_PREFIX = "gradsculpt-view-"
-
-# Nothing is sent anywhere, and nobody is asked whether there is a newer Gradio.
-_QUIET = {"GRADIO_ANALYTICS_ENABLED": "False", "HF_HUB_DISABLE_TELEMETRY": "1"}
-_LOCAL = ("NO_PROXY", "no_proxy")
 
 
 def run(words: Sequence[str], reporter: Reporter) -> None:
@@ -50,7 +38,7 @@ def run(words: Sequence[str], reporter: Reporter) -> None:
         )
     port = free_port(options["port"])
     prepare()
-    with temporary_folder() as folder, _environment(folder):
+    with temporary_folder() as folder, environment(folder):
         _serve(names, {**options, "port": port}, folder, reporter)
 
 
@@ -79,46 +67,6 @@ def _names(options: Options) -> list[str]:
     if not names and options["weights"]:
         raise ArgumentError("--weights are of a network by name, and none is named; pass --model NAME.")
     return names
-
-
-def free_port(wanted: int | None, host: str = HOST) -> int:
-    """Return the port that is asked for, or the first free one from `PORT` on; `ArgumentError` if it is in use."""
-    for port in [wanted] if wanted is not None else range(PORT, PORT + _TRIED):
-        with socket.socket() as tried, suppress(OSError):
-            # As servers do: a port whose last connections are only fading away is free.
-            tried.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            tried.bind((host, port))
-            return port
-    if wanted is None:
-        raise ArgumentError(f"no port from {PORT} to {PORT + _TRIED - 1} is free; pass --port with one that is.")
-    raise ArgumentError(
-        f"--port {wanted} is in use or not allowed, perhaps by another `gradsculpt view`; pass another one, or leave "
-        "--port away for the first that is free."
-    )
-
-
-@contextmanager
-def temporary_folder() -> Iterator[Path]:
-    """Yield a folder for everything that is written, which is removed in the end."""
-    folder = Path(tempfile.mkdtemp(prefix=_PREFIX))
-    try:
-        yield folder
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
-
-
-@contextmanager
-def _environment(folder: Path) -> Iterator[None]:
-    """Within the block, Gradio keeps its files in the folder, reports to nobody, and asks no proxy for this machine."""
-    before = dict(os.environ)
-    os.environ |= {**_QUIET, "GRADIO_TEMP_DIR": str(folder / "gradio")}
-    for name in _LOCAL:
-        os.environ[name] = ",".join(filter(None, [os.environ.get(name, ""), HOST, "localhost"]))
-    try:
-        yield
-    finally:
-        os.environ.clear()
-        os.environ |= before
 
 
 def _serve(names: Sequence[str], options: Options, folder: Path, reporter: Reporter) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from gradsculpt.cli.cards import PRINTS
 from gradsculpt.cli.parser import Options, command_parser
-from gradsculpt.cli.scoring import FILE, add_protocol, check_options, score
+from gradsculpt.cli.scoring import add_protocol, check_options, score
 from gradsculpt.errors import ArgumentError, RunError
 from gradsculpt.evaluation import Scorecard
 from gradsculpt.progress import Reporter
@@ -20,6 +21,7 @@ from gradsculpt.report.page import read_curve
 from gradsculpt.report.plots import Plot, plots
 from gradsculpt.report.summary import sentences, shortage
 from gradsculpt.report.table import Group, score_groups
+from gradsculpt.viewer.scorecards import alike, cards_of, files_of
 from gradsculpt.viewer.stages import stage
 from gradsculpt.viewer.told import sentence, without_paths
 from gradsculpt.viewer.work import Done, Step, Ticket, heard
@@ -34,13 +36,8 @@ IMAGES = 64
 """How many images a quick evaluation scores, where the data have as many."""
 
 _BATCH = 8  # few, so that progress shows, and cancelling is heard soon
+_KEPT = 4  # evaluations of a network
 _SCORES, _CACHE = "scores", "cache"
-_STEM, _SUFFIX = Path(FILE).stem, Path(FILE).suffix
-_UNSURE = (
-    "Whether these scores are of the very same images cannot be told, as they were not scored together; score the "
-    "networks quickly here to be sure."
-)
-_ASKED = ("data", "split", "images", "classes", "left_out", "attribution", "target", "seed", "groups")
 
 
 @dataclass(frozen=True)
@@ -71,10 +68,10 @@ def evaluated(subjects: Sequence[Subject], folder: Path) -> dict[str, str]:
     told, folder = dict[str, str](), folder / _SCORES
     for subject in subjects:
         try:
-            card = _cards(subject, folder)[0]
+            card = cards_of(subject, folder)[0]
             told[subject.key] = f"{counted(card.settings['images'], 'images')} scored"
         except RunError as error:
-            told[subject.key] = sentence(error) if _files(subject, folder) else "not scored yet"
+            told[subject.key] = sentence(error) if files_of(subject, folder) else "not scored yet"
     return told
 
 
@@ -100,9 +97,9 @@ class Compare:
     def __call__(self, ticket: Ticket) -> Iterator[Step | Done[Comparison]]:
         """Yield steps, then the comparison of the scores that there are."""
         yield Step("reading scores")
-        there = {subject.title: _cards(subject, self._folder) for subject in self._subjects}
+        there = {subject.title: cards_of(subject, self._folder) for subject in self._subjects}
         ticket.check()
-        cards, warnings = _alike(there)
+        cards, warnings = alike(there)
         yield Step("drawing")
         yield Done(compared(self._subjects, cards, warnings))
 
@@ -164,7 +161,14 @@ class Evaluate(Compare):
         """Score a network into a folder of its own, or take what is there already."""
         others = sorted(path for path in self._folder.glob("*-*") if path.is_dir())
         place = Path(mkdtemp(prefix=f"{subject.key}-", dir=self._folder))
-        return score(network, images, self._options, reporter, place, others)
+        try:
+            card = score(network, images, self._options, reporter, place, others)
+        except BaseException:  # of a visitor who has cancelled, too
+            shutil.rmtree(place, ignore_errors=True)
+            raise
+        for old in sorted(self._folder.glob(f"{subject.key}-*"), key=lambda path: path.stat().st_mtime)[:-_KEPT]:
+            shutil.rmtree(old, ignore_errors=True)
+        return card
 
 
 def quick_options() -> Options:
@@ -200,92 +204,6 @@ def compared(subjects: Sequence[Subject], cards: Sequence[Scorecard], warnings: 
         tuple(groups),
         tuple(drawn),
     )
-
-
-def _cards(subject: Subject, folder: Path) -> list[Scorecard]:
-    """Return all scorecards of a network, those that the page made first; raise `RunError` if there are none.
-
-    One that is damaged is an error only where there is no other.
-    """
-    cards, damaged = list[Scorecard](), list[RunError]()
-    for path in _files(subject, folder):
-        try:
-            cards.append(_read(path))
-        except RunError as error:
-            damaged.append(error)
-    if not cards:
-        missing = f"{subject.title} was not scored yet, so there is nothing to compare; score it quickly here."
-        raise damaged[0] if damaged else RunError(missing)
-    return cards
-
-
-def _files(subject: Subject, folder: Path) -> list[Path]:
-    """Return the scorecards of a network: those that the page made, the last one first, then the run's own."""
-    made = sorted(folder.glob(f"{subject.key}-*/{FILE}"), key=lambda path: path.stat().st_mtime, reverse=True)
-    own = [] if subject.run is None else [subject.run / FILE, *sorted(subject.run.glob(f"{_STEM}-*{_SUFFIX}"))]
-    return [path for path in (*made, *own) if path.is_file()]
-
-
-def _read(path: Path) -> Scorecard:
-    """Read a scorecard, and see to it that it says of how many images it is, and that there is a score in it."""
-    card = Scorecard.load(path)
-    count, notes, told = (card.settings.get(key) for key in ("images", "notes", "told"))
-    counted_well = isinstance(count, int) and not isinstance(count, bool) and count > 0
-    texts = _are_texts([] if notes is None else notes)
-    pairs = told is None or (isinstance(told, Mapping) and all(_are_texts(each, 2) for each in told.values()))
-    if not (counted_well and texts and pairs and card.entries):
-        raise RunError(f"{path} does not say what was scored, so it cannot be compared; score it anew.")
-    return card
-
-
-def _are_texts(value: object, count: int | None = None) -> bool:
-    several = isinstance(value, list | tuple) and all(isinstance(each, str) for each in value)
-    return several and count in (None, len(value))  # type: ignore[arg-type]
-
-
-def _alike(there: Mapping[str, Sequence[Scorecard]]) -> tuple[list[Scorecard], list[str]]:
-    """Return a scorecard of each network, of the same images and settings, and what is to be said of that.
-
-    Where there are several ways, the first scorecard of the first network decides. Raises `ArgumentError` if there is
-    no way.
-    """
-    (_, cards), *others = there.items()
-    if not others:
-        return [cards[0]], []
-    for kind, warnings in ((_prints, []), (_settings, [_UNSURE])):
-        for card in cards:
-            if (wanted := kind(card)) is None:
-                continue
-            found = [card, *(next((each for each in its if kind(each) == wanted), None) for _, its in others)]
-            if len(whole := [each for each in found if each is not None]) == len(found):
-                return whole, warnings
-    told = "; ".join(f"{name}: {_of(its[0])}" for name, its in there.items())
-    raise ArgumentError(
-        f"these networks were not scored on the same images in the same way ({told}), so their scores say nothing of "
-        "each other; score them quickly here, all alike, or choose others."
-    )
-
-
-def _prints(card: Scorecard) -> object:
-    """Return the digests of images and protocol, which are alike only where both are the same."""
-    digests = card.settings.get(PRINTS)
-    if not isinstance(digests, Mapping):
-        return None
-    found = [digests.get(part) for part in ("images", "protocol")]
-    return found if all(isinstance(each, str) for each in found) else None
-
-
-def _settings(card: Scorecard) -> object:
-    """Return what a scorecard notes of images and protocol, which is all there is where networks take other sizes."""
-    if not card.settings.get("data"):
-        return None
-    return {key: card.settings.get(key) for key in _ASKED}
-
-
-def _of(card: Scorecard) -> str:
-    settings = card.settings
-    data = " ".join(str(settings[key]) for key in ("data", "split") if settings.get(key))
-    return f"{counted(settings['images'], 'images')}{f' of {data}' if data else ''}, {settings.get('attribution', '')}"
 
 
 def _twins(names: Sequence[str], cards: Sequence[Scorecard]) -> list[str]:

@@ -7,7 +7,6 @@ import re
 import shutil
 import tempfile
 import threading
-import zipfile
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -28,9 +27,8 @@ from gradsculpt.progress import Reporter
 from gradsculpt.report import read_curve
 from gradsculpt.report.meaning import of_map, percent
 from gradsculpt.report.plots import Plot, training_plots
-from gradsculpt.runs import CHECKPOINTS
+from gradsculpt.viewer.archives import CACHE, archive
 from gradsculpt.viewer.archives import Limits as ArchiveLimits
-from gradsculpt.viewer.archives import archive
 from gradsculpt.viewer.told import without_paths
 from gradsculpt.viewer.work import Done, Step, Ticket, heard
 from gradsculpt.visualize import colour
@@ -317,9 +315,9 @@ class _Watch:
 
     def _share_images(self, out: Path) -> None:
         """Let a run have the images that were decoded for the first one."""
-        decoded = self._settings[0].out / _CACHE
-        if decoded.is_dir() and not (out / _CACHE).exists():
-            shutil.copytree(decoded, out / _CACHE, copy_function=os.link, symlinks=True)
+        decoded = self._settings[0].out / CACHE
+        if decoded.is_dir() and not (out / CACHE).exists():
+            shutil.copytree(decoded, out / CACHE, copy_function=os.link, symlinks=True)
 
     def _look(self, i: int, classifier: Classifier, epochs: int) -> None:
         from gradsculpt.attributions import Gradient
@@ -336,18 +334,3 @@ class _Watch:
 
     def _tell(self) -> None:
         self.snapshot = self.seen
-
-
-def packed(runs: Sequence[Path], folder: Path) -> Path:
-    """Return a zip of runs, without the images that they keep and what they could be resumed from, in a folder."""
-    path = folder / f"{'-'.join(run.name for run in runs)}.zip"
-    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as file:
-        for run in runs:
-            for each in sorted(run.rglob("*")):
-                inside = each.relative_to(run)
-                if each.is_file() and inside.parts[0] not in (_CACHE, CHECKPOINTS):
-                    file.write(each, f"{run.name}/{inside.as_posix()}")
-    return path
-
-
-_CACHE = "cache"

@@ -5,33 +5,23 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import closing, contextmanager, nullcontext
 from dataclasses import dataclass, field
-from typing import Any, Generic, TypeVar
+from typing import Any, TypeVar
 
 from gradsculpt.errors import GradsculptError
 from gradsculpt.progress import Progress, Reporter
+from gradsculpt.viewer.ticket import Cancelled, Done, Step, Ticket, TooLong, Work, at_work, check_here
 from gradsculpt.wording import counted
+
+__all__ = ["Busy", "Cancelled", "Desk", "Done", "Step", "Ticket", "TooLong", "Waiting", "Work"]
+__all__ += ["at_work", "check_here", "heard"]
 
 T = TypeVar("T")
 
 _POLL = 0.2  # seconds until a visitor who cancels is let go
 _PULSE = 2.0  # seconds after which what was said last is said again, so that whoever has left is missed
-
-
-# These two are no errors, and what catches errors on their way up must not take them for some.
-
-
-class Cancelled(BaseException):
-    """The visitor does not want the work any more."""
-
-
-class TooLong(BaseException):
-    """The work has had its time."""
-
-    def __init__(self, seconds: float) -> None:
-        super().__init__(f"this took longer than the {seconds:.0f} seconds that a visitor has; ask for less at once.")
 
 
 class Busy(GradsculptError):  # noqa: N818 - a state of the desk, as `queue.Full` is
@@ -43,75 +33,6 @@ class Waiting:
     """The work has not begun, as `before` pieces of others are to be done first."""
 
     before: int
-
-
-@dataclass(frozen=True)
-class Step:
-    """What is being done, which share of the whole is done, in [0, 1], and what can be shown of it so far."""
-
-    text: str
-    share: float | None = None
-    so_far: Any = None
-
-
-@dataclass(frozen=True)
-class Done(Generic[T]):
-    """The work is done, and this is what came of it."""
-
-    value: T
-
-
-Work = Callable[["Ticket"], Iterable[Step | Done[T]]]
-"""What is done for a visitor: it yields steps, calls `check` of its ticket often, and ends with `Done`."""
-
-
-class Ticket:
-    """One piece of work of one visitor, which may be cancelled, and has a time once it has begun."""
-
-    def __init__(self) -> None:
-        self._cancelled = threading.Event()
-        self._seconds = self._end = float("inf")
-
-    @property
-    def cancelled(self) -> bool:
-        """Whether it was cancelled."""
-        return self._cancelled.is_set()
-
-    def cancel(self) -> None:
-        """Stop the work at its next step; more than once is as good as once."""
-        self._cancelled.set()
-
-    def begin(self, seconds: float) -> None:
-        """Let the time of the work begin."""
-        self._seconds, self._end = seconds, time.monotonic() + seconds
-
-    def check(self) -> None:
-        """Raise `Cancelled` if it was cancelled, `TooLong` if its time is over."""
-        if self.cancelled:
-            raise Cancelled
-        if time.monotonic() > self._end:
-            raise TooLong(self._seconds)
-
-
-_HERE = threading.local()
-
-
-@contextmanager
-def at_work(ticket: Ticket) -> Iterator[None]:
-    """Within the block, this thread works for a ticket, and `check_here` checks it."""
-    before = getattr(_HERE, "ticket", None)
-    _HERE.ticket = ticket
-    try:
-        yield
-    finally:
-        _HERE.ticket = before
-
-
-def check_here(*unused: object) -> None:
-    """Check the ticket for which this thread works, if it works for one; a hook before a network's forward pass."""
-    ticket: Ticket | None = getattr(_HERE, "ticket", None)
-    if ticket is not None:
-        ticket.check()
 
 
 @dataclass(eq=False)

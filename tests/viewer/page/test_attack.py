@@ -10,7 +10,7 @@ from typing import Any
 import gradio as gr
 import pytest
 
-from gradsculpt.viewer.attacking import attacks
+from gradsculpt.viewer.attack_settings import attacks
 from gradsculpt.viewer.context import Context, Visitor
 from gradsculpt.viewer.page.attack import _Tab
 from gradsculpt.viewer.page.choosing import Chooser

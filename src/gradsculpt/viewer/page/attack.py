@@ -5,7 +5,8 @@ from typing import Any
 
 import gradio as gr
 
-from gradsculpt.viewer.attacking import AttackedMap, AttackedMaps, AttackMap, AttackSettings, attacks, unit_of
+from gradsculpt.viewer.attack_settings import AttackSettings, attacks, unit_of
+from gradsculpt.viewer.attacking import AttackedMap, AttackedMaps, AttackMap
 from gradsculpt.viewer.context import Context, Told, Visitor
 from gradsculpt.viewer.explaining import methods
 from gradsculpt.viewer.page.choosing import QUIET, Chooser, Update

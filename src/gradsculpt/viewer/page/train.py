@@ -11,11 +11,12 @@ from markupsafe import Markup
 
 from gradsculpt.errors import ArgumentError
 from gradsculpt.report.meaning import percent
+from gradsculpt.viewer.archives import packed
 from gradsculpt.viewer.context import Context, Told, Visitor
 from gradsculpt.viewer.page.choosing import QUIET, Update
 from gradsculpt.viewer.page.parts import Figure, figures, status, visitor
 from gradsculpt.viewer.page.results import Drawn, drawn, section, warned
-from gradsculpt.viewer.sculpting import CELLS, EPOCHS, IMAGES, USUAL, Course, Moment, Sculpt, Sculpted, packed, recipes
+from gradsculpt.viewer.sculpting import CELLS, EPOCHS, IMAGES, USUAL, Course, Moment, Sculpt, Sculpted, recipes
 from gradsculpt.viewer.told import sentence
 from gradsculpt.wording import counted
 
