@@ -67,7 +67,7 @@ class _Tab:
             if data == _OWN and not upload:
                 raise ArgumentError("no pictures are uploaded; upload a zip of class folders, or choose the cells.")
             own = Path(upload) if data == _OWN and upload else CELLS
-            asked = {"epochs": int(epochs), "images": int(images), "device": self.context.device}
+            asked: dict[str, Any] = {"epochs": int(epochs), "images": int(images), "device": self.context.device}
             work = Sculpt(self.place, recipe, own, **asked)
         except Exception as error:
             yield {self.status: status(Told(sentence(error), ended=True, failed=True)), self.visitor: visitor}
@@ -85,7 +85,7 @@ class _Tab:
         titles = [self.context.subjects.add_run(run).title for run in runs]
         lost = self.context.folder in self.place.parents
         where = "They are lost when the page is closed, unless you download them." if lost else "They are kept."
-        told = Told(f"Done. The other tabs now offer {' and '.join(titles)}. {where}", ended=True)
+        told: Told[Sculpted] = Told(f"Done. The other tabs now offer {' and '.join(titles)}. {where}", ended=True)
         return {self.files: str(packed(runs, visitor.folder(self.context.folder, _TAB))), self.status: status(told)}
 
     def _cancel(self, visitor: Visitor) -> None:
