@@ -137,8 +137,12 @@ def test_a_training_that_starts_from_another_needs_it(tmp_path: Path) -> None:
     start = {"recipe": "l1", "epochs": 3, "train_count": None}
     networks = {"plain": {"recipe": "standard"}, "sparse": {"recipe": "l1"}, "own": {"recipe": "l1", "start": None}}
     rows = {name: {"network": name} for name in networks}
-    changed = {"networks": networks, "rows": rows, "claims": [], "figures": {}, "table": {}}
-    made = planned(tmp_path, train={"data": "cells", "train_count": 60, "start": start}, scales={}, **changed)
+
+    def by(**train: object) -> Plan:
+        rest = {"networks": networks, "rows": rows, "scales": {}, "table": {}}
+        return planned(tmp_path, "smoke", train={"data": "cells", **train}, **rest)
+
+    made = by(train_count=60, start=start)
     trained = {name: task for (name, _), task in made.trainings.items()}
     before = trained["plain"].networks["start"]
     assert before.settings["epochs"] == 3
@@ -152,10 +156,10 @@ def test_a_training_that_starts_from_another_needs_it(tmp_path: Path) -> None:
     assert [words[at + 1] for at, word in enumerate(words) if word == "--weights"] == [
         str(tmp_path / "tasks" / before.key / "run")
     ]
-    other = planned(tmp_path, train={"data": "cells", "start": {**start, "epochs": 4}}, scales={}, **changed)
+    other = by(start={**start, "epochs": 4})
     assert other.trainings["plain", 0].key != trained["plain"].key
     assert other.trainings["own", 0].key != trained["own"].key  # it has other settings here, and the same below
-    same = planned(tmp_path, train={"data": "cells", "train_count": 60, "start": None}, scales={}, **changed)
+    same = by(train_count=60, start=None)
     assert same.trainings["own", 0].key == trained["own"].key
     assert same.trainings["plain", 0].key != trained["plain"].key
 

@@ -214,7 +214,7 @@ def test_the_bounds_are_those_that_are_told(tmp_path: Path) -> None:
         {"depth": 1},
     ):
         with pytest.raises(DataError):
-            archive(path, tmp_path / "less", limits=replace(just, **change))  # type: ignore[arg-type]
+            archive(path, tmp_path / "less", limits=replace(just, **change))
 
 
 def test_work_that_is_cancelled_leaves_nothing(tmp_path: Path) -> None:

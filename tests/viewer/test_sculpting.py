@@ -63,7 +63,8 @@ def test_the_maps_are_those_of_the_networks(made: tuple[list[Step], Sculpted]) -
         assert course.moments[-1].text == of_map(maps[0])[0].text
         probability = float(classifier(image).softmax(dim=1)[0, label])
         assert course.moments[-1].probability == pytest.approx(probability, abs=1e-3)
-    assert not np.array_equal(*(course.moments[-1].picture for course in sculpted.courses))
+    one, other = (course.moments[-1].picture for course in sculpted.courses)
+    assert not np.array_equal(one, other)
 
 
 def test_the_picture_is_one_of_those_that_were_uploaded_and_held_out(
