@@ -1,11 +1,17 @@
 """Numbers as text: digits that a score deserves, in one place for table, page and console."""
 
+import json
 import math
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
 
 import pytest
 
-from gradsculpt.evaluation import Entry
-from gradsculpt.evaluation.results import figures
+from gradsculpt.errors import RunError
+from gradsculpt.evaluation import Entry, Scorecard
+from gradsculpt.evaluation.results import Curve, figures
 from gradsculpt.metrics import Score
 
 FRACTION = Score("share", 0.0, 1.0, "higher", "fraction")
@@ -41,3 +47,64 @@ def test_no_zero_has_a_sign_and_all_values_have_the_digits_of_the_first() -> Non
         for value in (-0.0, -1e-9, -1e-300):
             assert not any(text.startswith("-0.0") or text == "-0" for text in figures(score, (1.0, value)))
     assert figures(COUNT, (123.4, 9.87)) == ["123", "10"]
+
+
+LINE = asdict(Entry("sparsity", FRACTION, 0.5, 0.4, 0.6, 8, random_map=0.3))
+CURVE = asdict(Curve("t", "x", "y", (1, 2), (0.1, 0.2), (0.0, 0.1), (0.2, 0.3)))
+NO_TEXT, NO_NUMBER = (None, 3, ["a"], {"a": 1}), ("0.5", True, [0.5], {})
+
+
+def damaged() -> Iterator[tuple[str, Any, Any]]:
+    """Yield what may be wrong in a file that a stranger wrote: where, and what stands there."""
+    yield from ((part, (), value) for part in ("scores", "settings") for value in ([], "text", 3, None))
+    yield from (("name", (), value) for value in NO_TEXT)
+    yield from (("line", (name,), value) for name in ("mean", "low", "high", "random_map") for value in NO_NUMBER)
+    yield from (("line", ("images",), value) for value in (0, -1, 2.5, None, "8", True))
+    yield from (("line", ("score", name), value) for name in ("name", "unit") for value in NO_TEXT)
+    yield from (("line", ("score", "better"), value) for value in ("up", 1, []))
+    yield from (("line", ("score", "low"), value) for value in NO_NUMBER)
+    yield from (("line", (name,), value) for name in ("group", "score") for value in NO_TEXT)
+    yield "line", ("unknown",), 1
+    yield from (("curve", (name,), value) for name in ("title", "x_label") for value in NO_TEXT)
+    yield from (("curve", (name,), v) for name in ("x", "mean") for v in ([], [1], None, "12", ["a", 2], [{}, 1]))
+
+
+@pytest.mark.parametrize(("part", "place", "value"), damaged(), ids=str)
+def test_what_is_damaged_in_a_file_of_scores_is_one_line(
+    tmp_path: Path, part: str, place: tuple[str, ...], value: Any
+) -> None:
+    content: dict[str, Any] = {"name": "n", "settings": {}, "scores": {"share": LINE}, "curves": {"c": CURVE}}
+    content = json.loads(json.dumps(content))
+    (tmp_path / "scorecard.json").write_text(json.dumps(content))
+    assert Scorecard.load(tmp_path).curves["c"].x == (1, 2)
+    inner: Any = {"line": content["scores"]["share"], "curve": content["curves"]["c"]}.get(part, content)
+    *way, last = place or (part,)
+    for name in way:
+        inner = inner[name]
+    inner[last] = value
+    (tmp_path / "scorecard.json").write_text(json.dumps(content))
+    with pytest.raises(RunError, match="is no scorecard") as caught:
+        Scorecard.load(tmp_path)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("text", ["", "[]", "3", "{}", "[" * 100_000, "\x00", '{"scores": {}}', "nul"], ids=len)
+def test_what_is_no_file_of_scores_at_all_is_one_line(tmp_path: Path, text: str) -> None:
+    (tmp_path / "scorecard.json").write_text(text)
+    with pytest.raises(RunError, match="is no scorecard") as caught:
+        Scorecard.load(tmp_path)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_huge_file_is_not_read(tmp_path: Path) -> None:
+    with (tmp_path / "scorecard.json").open("wb") as file:
+        file.truncate(2**34)
+    with pytest.raises(RunError, match="more than 64 MiB"):
+        Scorecard.load(tmp_path)
+
+
+def test_numbers_that_are_not_finite_survive_being_saved(tmp_path: Path) -> None:
+    nan = math.nan
+    card = Scorecard("n", {}, {"s": Entry("g", COUNT, nan, nan, nan, 3)}, {})
+    card.save(tmp_path / "scorecard.json")
+    assert math.isnan(Scorecard.load(tmp_path)["s"].mean)

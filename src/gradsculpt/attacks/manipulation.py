@@ -18,6 +18,7 @@ from gradsculpt.attributions import Attribution
 from gradsculpt.attributions.sampling import arithmetic, clean_classes, source
 from gradsculpt.gradients import Model
 from gradsculpt.inputs import Bounds, as_images
+from gradsculpt.progress import Progress
 
 Norm = Literal["linf", "l2"]
 OptimizerName = Literal["adam", "sign", "gradient"]
@@ -116,8 +117,19 @@ class Manipulation(Attack):
         attacked = self.run(model, attribution, x, y)
         return (attacked.x, attacked) if return_info else attacked.x
 
-    def run(self, model: Model, attribution: Attribution, x: Tensor, y: Tensor) -> Attacked:
-        """Return the attacked images, how far each got, and what led there."""
+    def run(
+        self, model: Model, attribution: Attribution, x: Tensor, y: Tensor, *, progress: Progress | None = None
+    ) -> Attacked:
+        """Return the attacked images, how far each got, and what led there.
+
+        `progress` is called as `progress(done, total)` after every step, counted over all restarts; what it raises ends
+        the attack.
+        """
+
+        def advance(done: int) -> None:
+            if progress is not None:
+                progress(done, (self.restarts + 1) * steps)
+
         checks.of_type("attribution", attribution, Attribution)
         with arithmetic(create_graph=False):
             x = source(as_images(model, x), create_graph=False)
@@ -126,7 +138,7 @@ class Manipulation(Attack):
             criterion, steps = self.plan(*x.shape[-2:])
             search = Search(criterion, OPTIMIZERS[self.optimizer], steps, self.step_size, self.patience)
             attacked = AttackedModel(model, attribution, self.smooth_beta)
-            best = search(attacked, feasible, y, self._starts(feasible, criterion.flat))
+            best = search(attacked, feasible, y, self._starts(feasible, criterion.flat), advance)
         return Attacked(best.x, best.score, attacked.smooth_beta)
 
     def _starts(self, feasible: FeasibleSet, flat: bool) -> Iterator[Tensor]:

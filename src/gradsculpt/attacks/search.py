@@ -105,19 +105,37 @@ class Search:
     step_size: float | None = None
     patience: int | None = None
 
-    def __call__(self, attacked: AttackedModel, feasible: FeasibleSet, y: Tensor, starts: Iterator[Tensor]) -> Best:
-        """Search from each start, perturbations [N, C, H, W], and return the best of all iterates and of x itself."""
+    def __call__(
+        self,
+        attacked: AttackedModel,
+        feasible: FeasibleSet,
+        y: Tensor,
+        starts: Iterator[Tensor],
+        advance: Callable[[int], None] = lambda done: None,
+    ) -> Best:
+        """Search from each start, perturbations [N, C, H, W], and return the best of all iterates and of x itself.
+
+        `advance` is told how many steps are done, over all starts: before the first one, and after each. Those that a
+        search does not need are done when it ends.
+        """
         clean = attacked.look(feasible.x, y)
         classes, reference = predicted(clean.logits), self.criterion.reference(wide(clean.maps))
         best = Best(feasible.x.clone(), self._score(clean, reference))
-        for delta in starts if self.steps else ():
-            self._descend(attacked, feasible, (y, classes, reference), feasible.nearest(wide(delta)), best)
+        for number, delta in enumerate(starts if self.steps else ()):
+            before, delta = number * self.steps, feasible.nearest(wide(delta))
+            advance(before)
+            for done in self._descend(attacked, feasible, (y, classes, reference), delta, best):
+                advance(before + done)
+            advance(before + self.steps)
         return best
 
     def _descend(
         self, attacked: AttackedModel, feasible: FeasibleSet, wanted: tuple[Tensor, ...], delta: Tensor, best: Best
-    ) -> None:
-        """Go down from one start, with the classes of the maps, those to keep, and the criterion's reference."""
+    ) -> Iterator[int]:
+        """Go down from one start, with the classes of the maps, those to keep, and the criterion's reference.
+
+        Yield how many steps are done, after each but the last.
+        """
         rows = torch.arange(len(feasible.x), device=feasible.x.device)
         memory, waited = self.optimizer.start(delta), torch.zeros_like(rows)
         going = (best.score > self.criterion.floor) & (feasible.eps > 0).flatten(1).any(dim=1)
@@ -149,6 +167,8 @@ class Search:
             if self.patience is not None:
                 going &= waited < self.patience
             delta = moved
+            if step + 1 < self.steps:
+                yield step + 1
 
     def _loss(self, maps: Tensor, reference: Tensor) -> Tensor:
         return self.criterion.loss(wide(maps), reference)

@@ -10,6 +10,7 @@ from gradsculpt.attacks import Attack, Manipulation
 from gradsculpt.attributions import Attribution, heatmap
 from gradsculpt.metrics import cosine, ssim, topk_intersection
 from gradsculpt.models import Classifier
+from gradsculpt.progress import Progress
 
 _LEVELS = 255
 
@@ -29,12 +30,19 @@ class View:
 
 
 def attacked_images(
-    classifier: Classifier, attribution: Attribution, attack: Attack, images01: Tensor, target: Tensor
+    classifier: Classifier,
+    attribution: Attribution,
+    attack: Attack,
+    images01: Tensor,
+    target: Tensor,
+    *,
+    progress: Progress | None = None,
 ) -> tuple[dict[str, View], float | None]:
     """Attack images and look at what comes of it.
 
     The attack has its size in the units that the network takes; images are [N, C, S, S] in [0, 1], and the target
-    holds the classes whose maps are attacked, [N].
+    holds the classes whose maps are attacked, [N]. `progress` is told of the steps of a `Manipulation`, as by its
+    `run`.
 
     Returns:
         What is seen "before" the attack, "after" it, and with its images "rounded" to 8 bits a channel, as a picture
@@ -46,7 +54,8 @@ def attacked_images(
     space, x = classifier.space, classifier.space.normalize(images01)
     criterion, smooth_beta = None, None
     if isinstance(attack, Manipulation):
-        criterion, attacked = attack.plan(*x.shape[-2:])[0], attack.run(classifier.network, attribution, x, target)
+        criterion = attack.plan(*x.shape[-2:])[0]
+        attacked = attack.run(classifier.network, attribution, x, target, progress=progress)
         changed, smooth_beta = attacked.x, attacked.smooth_beta
     else:
         changed = attack(classifier.network, attribution, x, target)

@@ -2,12 +2,13 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
+from gradsculpt.checks import told
 from gradsculpt.metrics import Score
 from gradsculpt.wording import printable
 
@@ -100,9 +101,57 @@ def figures(score: Score, values: Sequence[float]) -> list[str]:
 
 
 def score_of(fields: Mapping[str, Any]) -> Score:
-    """Return a score from what a file holds of it: null, or in older files Infinity, where it has no bound."""
+    """Return a score from what a file holds of it: null, or in older files Infinity, where it has no bound.
+
+    Raises: ValueError, KeyError or TypeError if that is no score.
+    """
     bounds = {"low": -math.inf, "high": math.inf}
-    return Score(**{**fields, **{name: end for name, end in bounds.items() if fields[name] is None}})
+    score = Score(**{**fields, **{name: end for name, end in bounds.items() if fields[name] is None}})
+    _texts(name=score.name, unit=score.unit, meaning=score.meaning)
+    if score.better not in ("higher", "lower", None):
+        raise ValueError(f"better is {told(score.better)}")
+    return replace(score, low=_number("low", score.low), high=_number("high", score.high))
+
+
+def entry_of(fields: Mapping[str, Any]) -> Entry:
+    """Return a line from what a file holds of it, null where a number is not finite; raise as `score_of` does."""
+    line = Entry(**{**fields, "score": score_of(fields["score"])})
+    _texts(group=line.group)
+    if not isinstance(line.images, int) or isinstance(line.images, bool) or line.images < 1:
+        raise ValueError(f"images is {told(line.images)}")
+    numbers = {name: _number(name, getattr(line, name)) for name in ("mean", "low", "high")}
+    held = {name: getattr(line, name) for name in ("random_map", "chance")}
+    return replace(line, **numbers, **{name: None if v is None else _number(name, v) for name, v in held.items()})
+
+
+def curve_of(fields: Mapping[str, Any]) -> Curve:
+    """Return a curve from what a file holds of it, null where a number is not finite; raise as `score_of` does."""
+    curve = Curve(**fields)
+    _texts(title=curve.title, x_label=curve.x_label, y_label=curve.y_label, caption=curve.caption)
+    values = {name: getattr(curve, name) for name in ("x", "mean", "low", "high")}
+    if not all(isinstance(each, list | tuple) for each in values.values()) or len({*map(len, values.values())}) > 1:
+        raise ValueError("a curve has not as many means and ends of intervals as places")
+    if not curve.x:
+        raise ValueError("a curve has no places")
+    stages = all(isinstance(place, str) for place in curve.x)
+    x = tuple(place if stages else _number("x", place, rounded=False) for place in curve.x)
+    mean, low, high = (tuple(_number(name, each) for each in values[name]) for name in ("mean", "low", "high"))
+    return replace(curve, x=x, mean=mean, low=low, high=high)
+
+
+def _texts(**values: object) -> None:
+    for name, value in values.items():
+        if not isinstance(value, str):
+            raise TypeError(f"{name} is {told(value)}, no text")
+
+
+def _number(name: str, value: object, *, rounded: bool = True) -> float:
+    """Return a number of a file; null stands for one that is not finite."""
+    if value is None and rounded:
+        return math.nan
+    if not isinstance(value, int | float) or isinstance(value, bool):
+        raise TypeError(f"{name} is {told(value)}, no number")
+    return float(value) if rounded else value
 
 
 def entry(group: str, score: Score, values: Tensor, seed: int) -> Entry:
@@ -166,7 +215,7 @@ def look(i: int) -> tuple[str, str]:
 
 def label(axis: "Axes", x_label: str, y_label: str) -> None:
     """Write on the axes, with small letters and a faint grid."""
-    axis.set_xlabel(x_label, fontsize=8)
-    axis.set_ylabel(y_label, fontsize=8)
+    axis.set_xlabel(x_label, fontsize=8, parse_math=False)
+    axis.set_ylabel(y_label, fontsize=8, parse_math=False)
     axis.tick_params(labelsize=7)
     axis.grid(alpha=0.3)

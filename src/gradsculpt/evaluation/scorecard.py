@@ -7,9 +7,9 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gradsculpt.errors import ArgumentError, RunError
+from gradsculpt.errors import ArgumentError, RunError, first_line
 from gradsculpt.evaluation.panels import draw_scores, heading, panels_of
-from gradsculpt.evaluation.results import Curve, Entry, legend, lines, score_of
+from gradsculpt.evaluation.results import Curve, Entry, curve_of, entry_of, legend, lines
 from gradsculpt.files import strict_json, whole
 from gradsculpt.notebook import table
 
@@ -24,6 +24,8 @@ BLANK = "zero_map"
 
 _LINE, _AXIS, _CURVE, _MARGIN = 0.26, 0.62, 2.6, 0.3  # heights in inches
 _TITLE_LETTERS = 44
+
+_LARGEST = 64 * 2**20  # bytes of a file, of which thousands of curves do not fill a tenth
 
 
 @dataclass(frozen=True)
@@ -128,20 +130,25 @@ class Scorecard:
         path = Path(path)
         path = path / FILE if path.is_dir() else path
         try:
+            if path.stat().st_size > _LARGEST:
+                raise ValueError(f"it has more than {_LARGEST // 2**20} MiB")
             content = json.loads(path.read_text(encoding="utf-8"))
-            entries = {
-                key: Entry(**{**value, "score": score_of(value["score"])}) for key, value in content["scores"].items()
-            }
-            curves = {
-                key: Curve(**dict[str, Any]((k, tuple(v) if isinstance(v, list) else v) for k, v in value.items()))
-                for key, value in content.get("curves", {}).items()
-            }
+            parts = [content, content["settings"], content["scores"], content.get("curves", {})]
+            if not all(isinstance(part, dict) for part in parts) or not isinstance(content["name"], str):
+                raise TypeError("a part of it is of another kind")
+            entries = {key: entry_of(value) for key, value in content["scores"].items()}
+            curves = {key: curve_of(value) for key, value in content.get("curves", {}).items()}
             return cls(content["name"], content["settings"], entries, curves)
         except FileNotFoundError as error:
             raise RunError(f"there is no {path}; write it with `gradsculpt evaluate {path.parent}`.") from error
-        except (ValueError, KeyError, TypeError) as error:
+        except OSError as error:
             raise RunError(
-                f"{path} is no scorecard ({error}); write it again with `gradsculpt evaluate {path.parent}`."
+                f"{path} cannot be read ({error.strerror or error}), so there are no scores; see to it that it may be."
+            ) from error
+        except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
+            raise RunError(
+                f"{path} is no scorecard ({first_line(error)}); write it again with `gradsculpt evaluate "
+                f"{path.parent}`."
             ) from error
 
 

@@ -1,8 +1,9 @@
 """Scoring a classifier and its maps on images."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -78,7 +79,8 @@ def evaluate(
         folder: Where per-image values are written as they come, and `scorecard.csv` in the end. An evaluation that was
             interrupted there goes on, if classifier, protocol, settings and names are the same, up to the first batch
             with an image whose pixels, label or truth are not. Nobody else may write there meanwhile.
-        progress: Called as `progress(done, total)` after each batch; total is `limit`.
+        progress: Called as `progress(done, total)` after each score of a batch and after each batch; done are the
+            images of whole batches, total is `limit`. What it raises ends the evaluation.
 
     Returns:
         Means over the images with 95% bootstrap intervals. Ground-truth scores leave out images without any evidence
@@ -138,9 +140,11 @@ def _scored(
         if names is not None and len(names) < done:
             raise ArgumentError(f"names has {len(names)} entries for {done} images or more; pass one for each.")
         if done > len(values):
+            before = done - len(labels)
+            tell = (lambda: None) if progress is None else partial(progress, before, limit)
             new = slice(len(values) - done, None)  # those before were measured before an interruption
             chosen = [str(i) for i in range(done)] if names is None else names[:done]
-            columns = {header: column[new] for header, column in _measured(batch, protocol).items()}
+            columns = {header: column[new] for header, column in _measured(batch, protocol, tell).items()}
             values.append(chosen[new], columns, digests[new])
         if progress is not None:
             progress(done, limit)
@@ -161,8 +165,10 @@ def _of_measured(notes: Sequence[str], columns: Iterable[Header], protocol: Prot
     return [note for note in notes if note not in silent]
 
 
-def _measured(batch: EvaluationBatch, protocol: Protocol) -> dict[Header, Tensor]:
-    """Return the columns of a batch, with NaN for images that were not measured."""
+def _measured(
+    batch: EvaluationBatch, protocol: Protocol, tell: Callable[[], object] = lambda: None
+) -> dict[Header, Tensor]:
+    """Return the columns of a batch, with NaN for images that were not measured; `tell` is called after each."""
     columns: dict[Header, Tensor] = {}
     checks.labels(batch.labels, *batch.logits.shape)
     for group in protocol.in_order():
@@ -174,13 +180,14 @@ def _measured(batch: EvaluationBatch, protocol: Protocol) -> dict[Header, Tensor
             whole = torch.full((len(batch),), torch.nan, dtype=torch.float64)
             whole[: len(column.values)] = column.values.detach().double().cpu()
             columns[header] = whole
+            tell()
     if batch.has_maps:
         columns[BLANK_MAPS] = (batch.maps == 0).flatten(1).all(dim=1).double().cpu()
-    columns |= _yardsticks(batch, protocol)
+    columns |= _yardsticks(batch, protocol, tell)
     return columns
 
 
-def _yardsticks(batch: EvaluationBatch, protocol: Protocol) -> dict[Header, Tensor]:
+def _yardsticks(batch: EvaluationBatch, protocol: Protocol, tell: Callable[[], object]) -> dict[Header, Tensor]:
     """Return what each score would be of maps that know nothing of the first images of all."""
     columns: dict[Header, Tensor] = {}
     for group in protocol.in_order():
@@ -192,6 +199,7 @@ def _yardsticks(batch: EvaluationBatch, protocol: Protocol) -> dict[Header, Tens
                 whole = torch.full((len(batch),), torch.nan, dtype=torch.float64)
                 whole[: len(column.values)] = column.values.detach().double().cpu()
                 columns[Header(group.name, column.score, None, kind)] = whole
+                tell()
     return columns
 
 

@@ -10,10 +10,11 @@ from itertools import chain, count
 from pathlib import Path
 from typing import Any
 
+from gradsculpt.errors import RunError, first_line
 from gradsculpt.evaluation import Scorecard
 from gradsculpt.evaluation.results import COLOURS
 from gradsculpt.report.pictures import colour_bar, data_uri, fitted
-from gradsculpt.report.plots import plots
+from gradsculpt.report.plots import check_epochs, plots
 from gradsculpt.report.samples import Maps, Sample, batch, grey
 from gradsculpt.report.summary import sentences, shortage
 from gradsculpt.report.table import score_groups
@@ -39,9 +40,19 @@ class RunView:
 
 
 def read_curve(run: Path) -> list[dict[str, str]]:
-    """Return the rows of a run's metrics.csv, or none if it has none."""
+    """Return the rows of a run's metrics.csv, or none if it has none; raise `RunError` if it is damaged."""
     path = run / "metrics.csv"
-    return list(csv.DictReader(path.read_text().splitlines())) if path.is_file() else []
+    if not path.is_file():
+        return []
+    try:
+        rows = list(csv.DictReader(path.read_text(encoding="utf-8").splitlines()))
+        check_epochs(rows)
+    except (OSError, ValueError, TypeError, KeyError, csv.Error) as error:
+        raise RunError(
+            f"{path} is no table of epochs ({first_line(error)}), so nothing can be drawn of the training; remove the "
+            "file, or take the run from where it was trained."
+        ) from error
+    return rows
 
 
 def render(views: Sequence[RunView], samples: Sequence[Sample], note: str = "") -> str:

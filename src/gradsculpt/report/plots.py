@@ -56,6 +56,12 @@ def plots(
     return [*curves, *_trade_off(names, cards), *drawn]
 
 
+def check_epochs(epochs: Sequence[Mapping[str, str]]) -> None:
+    """Raise `ValueError`, `TypeError` or `KeyError` unless what is drawn of rows of metrics.csv are numbers."""
+    for column in _TRAINING:
+        _epochs(epochs, column)
+
+
 def _comparable(curves: Sequence[Curve | None]) -> list[list[Curve | None]]:
     """Split the curves of the runs into those that share an axis: stages of other networks are other places."""
     axes = list(dict.fromkeys(curve.x if isinstance(curve.x[0], str) else () for curve in curves if curve is not None))

@@ -25,7 +25,9 @@ class Limits:
 
     maps: int = 12
     """Maps that are computed side by side."""
-    steps: int = 200
+    networks: int = 4
+    """Networks that are attacked or scored beside each other."""
+    steps: int = 256
     """Steps of an attack or an ascent."""
     upload_bytes: int = 64 * 2**20
     """Size of a file that is uploaded."""

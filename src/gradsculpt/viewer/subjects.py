@@ -106,6 +106,11 @@ class Subjects:
         return self._subjects[key]
 
     @property
+    def options(self) -> Mapping[str, Any]:
+        """What the page was opened with, as of `named_subjects`."""
+        return self._options
+
+    @property
     def choices(self) -> list[tuple[str, str]]:
         """Titles and keys, in their order."""
         return [(subject.title, subject.key) for subject in self]

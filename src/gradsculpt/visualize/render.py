@@ -117,9 +117,20 @@ def plain(images01: Tensor) -> list[Picture]:
 def difference(images01: Tensor, changed01: Tensor) -> list[Picture]:
     """Return pictures of what was added to images in [0, 1]: grey where nothing was, scaled for each by itself."""
     change = changed01 - images01
+    return plain(0.5 + change * spread(amplification(images01, changed01), change))
+
+
+def amplification(images01: Tensor, changed01: Tensor) -> Tensor:
+    """Return by how much `difference` scales up what was added to each image, [N]; 1 where nothing was.
+
+    Example:
+        >>> amplification(torch.full((1, 3, 2, 2), 0.5), torch.full((1, 3, 2, 2), 0.75))
+        tensor([2.])
+    """
+    change = changed01 - images01
     # A few entries may have changed much more than the rest, of which nothing would be seen beside them.
-    large = change.flatten(1).abs().quantile(_SHOWN, dim=1).clamp(min=torch.finfo(change.dtype).tiny)
-    return plain(0.5 + change / (2 * spread(large, change)))
+    large = change.flatten(1).abs().quantile(_SHOWN, dim=1)
+    return torch.where(large > 0, 0.5 / large.clamp(min=torch.finfo(change.dtype).tiny), 1.0)
 
 
 def png(picture: Picture, side: int | None = None) -> bytes:

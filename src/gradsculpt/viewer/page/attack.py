@@ -1,0 +1,95 @@
+"""The tab that attacks: a picture changed so that nobody sees it, and what becomes of its maps."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import gradio as gr
+
+from gradsculpt.viewer.attacking import AttackedMap, AttackedMaps, AttackMap, AttackSettings, attacks
+from gradsculpt.viewer.context import Context, Told, Visitor
+from gradsculpt.viewer.explaining import methods
+from gradsculpt.viewer.page.choosing import QUIET, Chooser, Update
+from gradsculpt.viewer.page.parts import Figure, figures, status, visitor
+from gradsculpt.viewer.page.results import section
+from gradsculpt.viewer.pictures import Picture
+from gradsculpt.viewer.told import sentence
+
+_TAB = "attack"
+_NO_PICTURE = "Choose a picture, or upload one; then Attack."
+_MOST_EPS, _STEPS = 64, 30
+_SIZE = "In levels of 255: every colour value, or for topk the root mean square over all of them."
+
+
+def attack_tab(context: Context) -> None:
+    """Fill the tab."""
+    _Tab(context).lay_out()
+
+
+class _Tab:
+    def __init__(self, context: Context) -> None:
+        self.context, self.limits = context, context.limits
+
+    def lay_out(self) -> None:
+        first = next(iter(self.context.subjects)).key
+        self.visitor = visitor(self.context)
+        with gr.Row():
+            with gr.Column(scale=2, min_width=300):
+                chooser = Chooser(self.context, self.visitor)
+                self.networks = gr.CheckboxGroup(self.context.subjects.choices, value=[first], label="Networks")
+                self.method = gr.Dropdown(methods(), value="gradient", label="Attribution whose map is attacked")
+                told = [(f"{name}: {line.rstrip('.')}", name) for name, line in attacks().items()]
+                self.attack = gr.Dropdown(told, value="targeted", label="Attack")
+                far = "How far the picture may be moved"
+                self.eps = gr.Slider(0, _MOST_EPS, value=4, step=0.5, label=far, info=_SIZE)
+                self.steps = gr.Slider(1, self.limits.steps, value=_STEPS, step=1, label="Steps")
+                with gr.Row():
+                    self.go = gr.Button("Attack", variant="primary", min_width=120)
+                    self.stop = gr.Button("Cancel the attack", min_width=120)
+            with gr.Column(scale=3, min_width=300):
+                self.status = gr.HTML(status(_NO_PICTURE))
+                self.results = gr.HTML()
+        chooser.connect(gr.context.Context.root_block, self.status)
+        chosen = [self.visitor, self.networks, self.method, self.attack, self.eps, self.steps]
+        outputs = [self.visitor, self.status, self.results]
+        self.go.click(self._attack, chosen, outputs, trigger_mode="multiple", **QUIET)
+        self.stop.click(self._cancel, [self.visitor], None, queue=False, show_progress="hidden")
+
+    def _attack(
+        self, visitor: Visitor, keys: list[str], method: str, attack: str, eps: float, steps: float
+    ) -> Iterator[Update]:
+        picture: Picture | None = visitor.kept.get("picture")
+        try:
+            if picture is None:
+                yield {self.status: status(Told(_NO_PICTURE, ended=True, failed=True)), self.visitor: visitor}
+                return
+            settings = AttackSettings(attack, eps, method, int(steps), most_steps=self.limits.steps)
+            work = AttackMap(picture, self.context.subjects.chosen(keys), settings, self.limits.networks)
+        except Exception as error:
+            yield {self.status: status(Told(sentence(error), ended=True, failed=True)), self.visitor: visitor}
+            return
+        for told in self.context.run(visitor.begin(_TAB), work):
+            shown: Any = {} if told.value is None else {self.results: _shown(told.value)}
+            yield {self.status: status(told), self.visitor: visitor, **shown}
+
+    def _cancel(self, visitor: Visitor) -> None:
+        visitor.cancel(_TAB)
+
+
+def _shown(made: AttackedMaps) -> str:
+    """Return the networks below each other, and for each the pictures and maps beside each other."""
+    head = f"Attack {made.attack} on {made.method} of {made.title}: {made.size}."
+    return section(head, [], "".join(section(each.network, each.sentences, _pictures(each)) for each in made.maps))
+
+
+def _pictures(each: AttackedMap) -> str:
+    before, after = each.maps
+    name, answer = each.network, str(each.after)
+    amplified = f"amplified {each.factor:.3g} times"
+    cells = [
+        Figure(each.image, f"The picture, in which {name} sees {each.before}", "Picture", (str(each.before),)),
+        Figure(each.attacked, f"The attacked picture, in which {name} sees {answer}", "Attacked", (answer,)),
+        Figure(each.change, f"What was added for {name}, {amplified}; grey is no change", "Difference", (amplified,)),
+        Figure(before, f"Map of {each.target} before the attack, {name}", "Map before", (f"of {each.target}",)),
+        Figure(after, f"Map of {each.target} after the attack, {name}", "Map after", (f"of {each.target}",)),
+    ]
+    return figures(cells, f"Pictures and maps of {name}")
