@@ -563,3 +563,39 @@ def test_all_steps_together_would_go_four_times_the_radius() -> None:
         usual = TargetedManipulation(EPS, steps=5, norm=norm)
         expected = replace(usual, step_size=0.8)(model, Gradient(), x, y)
         assert torch.equal(usual(model, Gradient(), x, y), expected)
+
+
+@following
+@pytest.mark.parametrize("patience", [None, 1])
+def test_progress_counts_the_steps_and_changes_nothing(attack: Manipulation, patience: int | None) -> None:
+    x, y = batch()
+    attack, told = replace(attack, patience=patience), list[tuple[int, int | None]]()
+    quiet = attack.run(network().eval(), Gradient(), x, y)
+    heard = attack.run(network().eval(), Gradient(), x, y, progress=lambda *each: told.append(each))
+    assert torch.equal(quiet.x, heard.x)
+    assert torch.equal(quiet.score, heard.score)
+    whole = SEVERAL * (attack.restarts + 1)
+    assert {total for _, total in told} == {whole}
+    done = [each for each, _ in told]
+    assert done == sorted(done)
+    assert done[0] == 0
+    assert done[-1] == whole
+    if patience is None and not attack.plan(8, 8)[0].flat:
+        assert set(done) == set(range(whole + 1))
+
+
+def test_what_progress_raises_ends_the_attack_at_that_step() -> None:
+    class StopError(Exception):
+        pass
+
+    def stop(done: int, total: int | None) -> None:
+        if done == 2:
+            raise StopError
+
+    model, (x, y) = Recorder(network().eval()), batch()
+    attack, passes = TargetedManipulation(EPS, steps=50), list[int]()
+    attack.run(model, Gradient(), x, y, progress=lambda *_: passes.append(len(model.seen)))
+    model.seen.clear()
+    with pytest.raises(StopError):
+        attack.run(model, Gradient(), x, y, progress=stop)
+    assert len(model.seen) == passes[2]

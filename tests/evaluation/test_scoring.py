@@ -190,3 +190,26 @@ def test_the_modes_of_the_parts_of_a_network_stay() -> None:
     assert {name: e.mean for name, e in card.entries.items()} == pytest.approx(
         {name: e.mean for name, e in expected.entries.items()}, abs=1e-6
     )
+
+
+def test_progress_is_told_after_every_score_and_what_it_raises_ends_the_evaluation(classifier: Classifier) -> None:
+    class StopError(Exception):
+        pass
+
+    data, told = _batches(4, [3, 1]), list[tuple[int, int | None]]()
+    heard = evaluate(classifier, data, limit=4, progress=lambda *each: told.append(each))
+    assert heard == evaluate(classifier, data, limit=4)
+    done = [each for each, _ in told]
+    assert done == sorted(done)
+    assert set(told) == {(0, 4), (3, 4), (4, 4)}
+    assert min(done.count(0), done.count(3)) > len(heard.entries)
+
+    def stop(done: int, total: int | None) -> None:
+        raise StopError
+
+    passes: list[int] = []
+    hook = classifier.network.register_forward_hook(lambda *_: passes.append(1))
+    with pytest.raises(StopError):
+        evaluate(classifier, data, progress=stop)
+    hook.remove()
+    assert len(passes) <= 1

@@ -89,3 +89,16 @@ def test_new_work_of_a_tab_cancels_the_old_and_leaving_cancels_all() -> None:
     assert second.cancelled
     assert attack.cancelled
     assert visitor.kept == {}
+
+
+def test_files_of_a_visitor_are_few_and_go_with_him(tmp_path: Path) -> None:
+    visitor = Visitor()
+    folders = [visitor.folder(tmp_path, "explain") for _ in range(9)]
+    for folder in folders[-2:]:
+        (folder / "map.png").touch()
+    assert len(set(folders)) == 9
+    assert 2 <= len(list(tmp_path.iterdir())) <= 4
+    assert folders[-2].is_dir()
+    visitor.folder(tmp_path, "attack")
+    visitor.close()
+    assert not list(tmp_path.iterdir())

@@ -12,7 +12,7 @@ from PIL import Image
 from gradsculpt.attributions import heatmap, signed_heatmap
 from gradsculpt.errors import ArgumentError
 from gradsculpt.visualize import colour, contact_sheet, difference, overlay, plain, png
-from gradsculpt.visualize.render import coloured
+from gradsculpt.visualize.render import amplification, coloured
 
 
 def test_stronger_pixels_are_lighter() -> None:
@@ -150,3 +150,8 @@ def test_a_difference_is_grey_where_nothing_changed_and_scaled_by_itself() -> No
         assert (picture[:, 10:, 0] == 255).all()
         assert picture[0, 0, 1] == 0
     assert (difference(images, images)[0] == 128).all()
+    factor = amplification(images, changed).view(2, 1, 1, 1)
+    shown = [(picture / 255 - 0.5) for picture in difference(images, changed)]
+    expected = ((changed - images) * factor).clamp(-0.5, 0.5).permute(0, 2, 3, 1).numpy()
+    assert np.abs(np.stack(shown) - expected).max() < 1 / 255
+    assert amplification(images, images).tolist() == [1.0, 1.0]

@@ -164,8 +164,8 @@ class AttackSettings:
 
     def __post_init__(self) -> None:
         for kind, name, known in (
-            ("attack", self.attack, attacks()),
-            ("attribution", self.method, names(family("Attribution"))),
+            ("attack", self.attack, list(attacks())),
+            ("attribution", self.method, list(names(family("Attribution")))),
         ):
             if name not in known:
                 raise ArgumentError(f"there is no {kind} {printable(str(name))}; choose one of {', '.join(known)}.")

@@ -130,7 +130,10 @@ class Evaluate(Compare):
         limit: int = IMAGES,
     ) -> None:
         super().__init__(subjects, folder, most)
-        settings = {"cache_dir": folder / _CACHE, "limit": limit, "batch_size": _BATCH}
+        # Runs that keep their images have these read again, and no others have any written into them.
+        kept = all(subject.run is not None and (subject.run / _CACHE).is_dir() for subject in subjects)
+        place = None if kept else folder / _CACHE
+        settings = {"cache_dir": place, "limit": limit, "batch_size": _BATCH}
         self._options = {**quick_options(), **(asked or {}), **settings}
 
     def __call__(self, ticket: Ticket) -> Iterator[Step | Done[Comparison]]:

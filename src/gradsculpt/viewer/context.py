@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import shutil
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
+from tempfile import mkdtemp
 from typing import Any, Generic, TypeVar
 
 from gradsculpt.progress import Reporter
@@ -16,6 +19,7 @@ from gradsculpt.wording import counted
 
 T = TypeVar("T")
 
+_FOLDERS = 4  # of a tab and a visitor
 _TELLING = 3.0  # seconds of work after which it is said how many
 
 
@@ -57,6 +61,7 @@ class Visitor:
     def __init__(self) -> None:
         self.kept: dict[str, Any] = {}
         self._tickets: dict[str, Ticket] = {}
+        self._folders: dict[str, list[Path]] = {}
 
     def __deepcopy__(self, memo: object) -> Visitor:
         return Visitor()
@@ -72,10 +77,24 @@ class Visitor:
         if (ticket := self._tickets.pop(tab, None)) is not None:
             ticket.cancel()
 
+    def folder(self, above: Path, tab: str) -> Path:
+        """Return an empty folder for the files of a tab; of those that it had before, the last few are kept.
+
+        These may not have been sent yet.
+        """
+        folders = self._folders.setdefault(tab, [])
+        folders.append(Path(mkdtemp(dir=above)))
+        while len(folders) > _FOLDERS:
+            shutil.rmtree(folders.pop(0), ignore_errors=True)
+        return folders[-1]
+
     def close(self) -> None:
         """Cancel all work, and forget all."""
         for tab in list(self._tickets):
             self.cancel(tab)
+        for folder in chain(*self._folders.values()):
+            shutil.rmtree(folder, ignore_errors=True)
+        self._folders.clear()
         self.kept.clear()
 
 

@@ -10,7 +10,7 @@ from gradsculpt.viewer.context import Context, Told, Visitor
 from gradsculpt.viewer.explaining import methods
 from gradsculpt.viewer.page.choosing import QUIET, Chooser, Update
 from gradsculpt.viewer.page.parts import Figure, figures, status, visitor
-from gradsculpt.viewer.page.results import section
+from gradsculpt.viewer.page.results import beside, section
 from gradsculpt.viewer.pictures import Picture
 from gradsculpt.viewer.told import sentence
 
@@ -78,7 +78,7 @@ class _Tab:
 def _shown(made: AttackedMaps) -> str:
     """Return the networks below each other, and for each the pictures and maps beside each other."""
     head = f"Attack {made.attack} on {made.method} of {made.title}: {made.size}."
-    return section(head, [], "".join(section(each.network, each.sentences, _pictures(each)) for each in made.maps))
+    return section(head, [], beside([section(each.network, each.sentences, _pictures(each)) for each in made.maps]))
 
 
 def _pictures(each: AttackedMap) -> str:

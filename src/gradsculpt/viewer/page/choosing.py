@@ -11,7 +11,7 @@ import gradio as gr
 from gradsculpt.models.imagenet import in_words
 from gradsculpt.viewer.context import Context, Told, Visitor
 from gradsculpt.viewer.page.parts import Figure, figures, status
-from gradsculpt.viewer.pictures import Picture, checked
+from gradsculpt.viewer.pictures import Picture, checked, photographs
 from gradsculpt.viewer.told import sentence
 from gradsculpt.viewer.work import Done, Step, Ticket
 
@@ -29,7 +29,6 @@ class Chooser:
 
     Args:
         context: What tabs share.
-        status: The line in which is told how it goes.
         visitor: The state of the tab.
     """
 
@@ -48,6 +47,7 @@ class Chooser:
             allow_preview=False,
             interactive=False,
             buttons=[],
+            elem_classes="gs-gallery",
         )
         self.chosen = gr.HTML()
 
@@ -68,12 +68,12 @@ class Chooser:
             yield Done(images)
 
         for told in self._context.run(visitor.begin("pictures"), work):
-            if told.value is None:
+            if not told.ended:
                 yield {self.line: status(told), self._visitor: visitor}
                 continue
-            visitor.kept["offered"] = told.value
-            shown = [(each.at(_THUMBNAIL), _caption(each)) for each in told.value]
-            yield {self.line: status(_START), self.gallery: shown, self._visitor: visitor}
+            offered = visitor.kept["offered"] = told.value or photographs()
+            shown = [(each.at(_THUMBNAIL), _caption(each)) for each in offered]
+            yield {self.line: status(told if told.failed else _START), self.gallery: shown, self._visitor: visitor}
 
     def _uploaded(self, visitor: Visitor, path: str) -> Update:
         try:
@@ -90,7 +90,8 @@ class Chooser:
         visitor.kept["picture"] = picture
         caption = _caption(picture)
         preview = figures([Figure(picture.at(_PREVIEW), f"The picture: {caption}", caption)], "Picture")
-        return {self.line: status(f"Chosen: {caption}."), self.chosen: preview, self._visitor: visitor}
+        line = " ".join([f"Chosen: {caption}.", *picture.notes])
+        return {self.line: status(line), self.chosen: preview, self._visitor: visitor}
 
 
 def _caption(picture: Picture) -> str:

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 from pathlib import Path
-from tempfile import mkdtemp
 from typing import Any
 
 import gradio as gr
@@ -18,7 +17,7 @@ from gradsculpt.viewer.explaining import (
     methods,
     picture_of,
 )
-from gradsculpt.viewer.page.parts import Figure, beside, figures, status, table, visitor
+from gradsculpt.viewer.page.parts import Figure, beside, figures, refreshed, status, table, visitor
 from gradsculpt.viewer.pictures import Picture, checked, photographs
 from gradsculpt.viewer.subjects import Subject
 from gradsculpt.viewer.told import sentence
@@ -96,7 +95,7 @@ class _Tab:
                 self.files = gr.File(label="Downloads", file_count="multiple", interactive=False)
 
     def connect(self) -> None:
-        quick: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private", "concurrency_limit": None}
+        quick: dict[str, Any] = {"show_progress": "hidden", "concurrency_limit": None}
         look = [self.visitor, self.status, self.seen, self.target]
         blocks = gr.context.Context.root_block
         blocks.load(self._pictures, [self.visitor, self.source], [self.status, self.gallery], **quick)
@@ -113,8 +112,9 @@ class _Tab:
         )
         self.stop.click(self._cancel, [self.visitor], None, queue=False, show_progress="hidden")
         for control in self._rendering():
-            event = control.release if isinstance(control, gr.Slider) else control.change
-            event(self._shown, [self.visitor, *self._rendering()], [self.maps, self.files], **quick)
+            rendering = [self.visitor, *self._rendering()]
+            control.change(self._shown, rendering, [self.maps, self.files], trigger_mode="always_last", **quick)
+        refreshed(self.context, self.source, self.networks)
 
     def _rendering(self) -> list[Any]:
         return [self.way, self.over, self.clip, self.sign]
@@ -214,7 +214,7 @@ class _Tab:
             )
             for each in explained.maps
         ]
-        folder = Path(mkdtemp(dir=self.context.folder))
+        folder = visitor.folder(self.context.folder, _TAB)
         return {
             self.maps: figures(cells, f"Maps of {explained.title}"),
             self.files: [str(path) for path in files_of(explained, rendering, folder)],

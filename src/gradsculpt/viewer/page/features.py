@@ -9,7 +9,7 @@ from gradsculpt.viewer.context import Context, Told, Visitor
 from gradsculpt.viewer.maximising import STEPS, Classes, Features, Maximise
 from gradsculpt.viewer.page.choosing import QUIET, Update
 from gradsculpt.viewer.page.parts import Figure, figures, status, visitor
-from gradsculpt.viewer.page.results import section, warned
+from gradsculpt.viewer.page.results import beside, section, warned
 from gradsculpt.viewer.told import sentence
 
 _TAB, _CLASSES = "features", "classes"
@@ -89,12 +89,12 @@ class _Tab:
 
 def _shown(made: Features) -> str:
     """Return the pictures, network by network."""
-    parts = [warned(made.notes)]
+    networks = []
     for network in dict.fromkeys(each.network for each in made.features):
         cells = [
             Figure(each.picture, f"What {network} takes for {each.called}", each.called, each.sentences)
             for each in made.features
             if each.network == network
         ]
-        parts.append(section(network, [], figures(cells, f"Class features of {network}")))
-    return "".join(parts)
+        networks.append(section(network, [], figures(cells, f"Class features of {network}")))
+    return warned(made.notes) + beside(networks)

@@ -37,7 +37,7 @@ class Figure:
 
 
 def status(told: Told[Any] | str = "") -> str:
-    """Return the line that tells how work goes, read aloud when it changes."""
+    """Return the line that tells how work goes, for a `gr.HTML`; it is read aloud when it changes."""
     line: Told[Any] = Told(told) if isinstance(told, str) else told
     return _macro("status", line.text, None if line.ended else line.share, line.failed)
 
@@ -62,6 +62,20 @@ def visitor(context: Context) -> gr.State:
     return gr.State(
         Visitor(), time_to_live=context.limits.state_seconds, delete_callback=lambda visitor: visitor.close()
     )
+
+
+def refreshed(context: Context, *components: gr.Dropdown | gr.CheckboxGroup) -> None:
+    """Let components whose choices are the networks on offer have those that there are whenever their tab is opened."""
+
+    def choices() -> list[dict[str, Any]] | dict[str, Any]:
+        updates = [gr.update(choices=context.subjects.choices) for _ in components]
+        return updates if len(updates) > 1 else updates[0]
+
+    around, hidden = gr.context.Context.block, {"show_progress": "hidden"}
+    while around is not None and not isinstance(around, gr.Tab):
+        around = around.parent
+    for event in (gr.context.Context.root_block.load, *([around.select] if around is not None else [])):
+        event(choices, None, list(components), queue=False, **hidden)
 
 
 @cache

@@ -32,6 +32,11 @@ def section(title: str, lines: Sequence[str], inner: str) -> str:
     return _macro("section", title, lines, Markup(inner))
 
 
+def beside(sections: Sequence[str]) -> str:
+    """Return sections beside each other, where there is room."""
+    return _macro("beside", Markup("".join(sections)))
+
+
 def drawn(cells: Sequence[Drawn], label: str) -> str:
     """Return plots side by side, as many as there is room for."""
     return _macro("drawn", cells, label) if cells else ""

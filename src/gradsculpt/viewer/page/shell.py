@@ -27,7 +27,7 @@ _TITLE = "gradsculpt"
 _FONT = ("system-ui", "-apple-system", "Segoe UI", "Roboto", "Liberation Sans", "sans-serif")
 _MONO = ("ui-monospace", "Consolas", "Liberation Mono", "monospace")
 _THREADS, _EVENTS = 160, 256  # a visitor who waits occupies a thread
-_CACHE = (600, 7200)  # seconds: how often old files are looked for, and from which age on they are removed
+_CACHE = (120, 3600)  # seconds: how often old files are looked for, and from which age on they are removed
 
 # Gradio's scripts name hosts of fonts, sign-ins and an API: the browser may ask none of them.
 _POLICY = (
@@ -68,6 +68,8 @@ def page(context: Context) -> gr.Blocks:
                     continue
                 with gr.Tab(title):
                     getattr(importlib.import_module(module), f"{name}_tab")(context)
+    for function in blocks.fns.values():  # what buttons do is no interface for programs
+        function.api_visibility = "private"
     blocks.queue(max_size=_EVENTS, default_concurrency_limit=None, api_open=False)
     return blocks
 
