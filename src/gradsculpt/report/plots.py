@@ -27,9 +27,16 @@ _DARK = (
     b'[style*="stroke: #b0b0b0"] { stroke: #565d69 !important } }</style>'
 )
 
+_LOSS = "train_loss"
+
 _TRAINING = {
+    _LOSS: ("Training: loss", "loss of the training", 1.0),
     "val_accuracy": ("Training: accuracy", "validation accuracy (%)", 100.0),
     "val_gini": ("Training: sparsity", "Gini index of the maps (0 to 1)", 1.0),
+}
+
+_READ = {
+    _LOSS: "Over each epoch. Each network has the loss of its own training: how it falls matters, not which is lower."
 }
 
 
@@ -51,9 +58,19 @@ def plots(
         for name in dict.fromkeys(name for card in cards for name in card.curves)
         for comparable in _comparable([card.curves.get(name) for card in cards])
     ]
-    training = [[_epochs(rows, column) for rows in epochs] for column in _TRAINING]
-    drawn = [_curve_plot(names, runs) for runs in training if any(runs)]
-    return [*curves, *_trade_off(names, cards), *drawn]
+    return [*curves, *_trade_off(names, cards), *training_plots(names, epochs, with_loss=False)]
+
+
+def training_plots(
+    names: Sequence[str], epochs: Sequence[Sequence[Mapping[str, str]]], *, with_loss: bool = True
+) -> list[Plot]:
+    """Return the plots of trainings, from rows of metrics.csv: loss, accuracy, and how concentrated the maps are.
+
+    The losses of networks that are trained in different ways are no scores to compare them by.
+    """
+    columns = [column for column in _TRAINING if with_loss or column != _LOSS]
+    training = [[_epochs(rows, column) for rows in epochs] for column in columns]
+    return [_curve_plot(names, runs) for runs in training if any(runs)]
 
 
 def check_epochs(epochs: Sequence[Mapping[str, str]]) -> None:
@@ -72,7 +89,7 @@ def _epochs(rows: Sequence[Mapping[str, str]], column: str) -> Curve | None:
     """Return a column of metrics.csv as a curve, if it has any value."""
     title, y_label, scale = _TRAINING[column]
     values = {int(row["epoch"]): scale * float(row[column]) for row in rows if row.get(column)}
-    y, caption = tuple(values.values()), "On the validation part, after each epoch."
+    y, caption = tuple(values.values()), _READ.get(column, "On the validation part, after each epoch.")
     return Curve(title, "epoch", y_label, tuple(values), y, y, y, caption) if values else None
 
 

@@ -3,7 +3,7 @@
 import math
 import signal
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
 from functools import partial
@@ -71,7 +71,13 @@ class EpochLines(Callback):
         self._reporter.say(f"epoch {done}/{total}  {values}  {spent:.0f} s, about {left:.0f} s left")
 
 
-def fit(settings: TrainSettings, reporter: Reporter | None = None, *, started: float | None = None) -> Classifier:
+def fit(
+    settings: TrainSettings,
+    reporter: Reporter | None = None,
+    *,
+    started: float | None = None,
+    callbacks: Sequence[Callback] = (),
+) -> Classifier:
     """Train a classifier and leave a run directory.
 
     With several devices, the command that called this is run once for each of them; the first process alone writes
@@ -84,6 +90,7 @@ def fit(settings: TrainSettings, reporter: Reporter | None = None, *, started: f
         settings: What is trained, how and where.
         reporter: Where it tells how it goes.
         started: When the time of `max_time` began, by `time.monotonic()`; now, if None.
+        callbacks: More of Lightning's callbacks, which come after those that keep the run; of a teacher they hear none.
 
     Returns:
         The classifier with the weights of the epoch that was best on the validation images; of the last epoch if labels
@@ -101,7 +108,7 @@ def fit(settings: TrainSettings, reporter: Reporter | None = None, *, started: f
     course = Course(settings.max_time, started)
     try:
         with quietly():
-            return _fit(settings, None, reporter, course)
+            return _fit(settings, None, reporter, course, callbacks)
     except KeyboardInterrupt as stopped:
         number = getattr(stopped, "number", signal.SIGINT)
         by = "" if number == signal.SIGINT else f" by {signal.Signals(number).name}"
@@ -121,7 +128,13 @@ def fit(settings: TrainSettings, reporter: Reporter | None = None, *, started: f
         ) from error
 
 
-def _fit(settings: TrainSettings, splits: Splits | None, reporter: Reporter, course: Course) -> Classifier:
+def _fit(
+    settings: TrainSettings,
+    splits: Splits | None,
+    reporter: Reporter,
+    course: Course,
+    callbacks: Sequence[Callback] = (),
+) -> Classifier:
     """Train on data that may be open already, as those of a teacher's run are."""
     settings.config()  # what cannot be written down is refused at once
     first = is_first_process()
@@ -137,7 +150,7 @@ def _fit(settings: TrainSettings, splits: Splits | None, reporter: Reporter, cou
         course.check()
         data = identity(splits)
         check_data(settings, kept, data)
-        return _train(settings, splits, data, kept, reporter, course)
+        return _train(settings, splits, data, kept, reporter, course, callbacks)
 
 
 def _prepared(settings: TrainSettings, kept: Kept | None, reporter: Reporter, course: Course) -> Splits:
@@ -175,6 +188,7 @@ def _train(
     kept: Kept | None,
     reporter: Reporter,
     course: Course,
+    more: Sequence[Callback],
 ) -> Classifier:
     """Train, from a checkpoint if there is one, on data that suit it."""
     first, config = is_first_process(), settings.config()
@@ -195,7 +209,7 @@ def _train(
     usable = UsableNetwork(settings, best, _description(settings, module, splits.train))
     callbacks = [WithinTime(course), best, latest, usable, Origin(config, data), MetricsTable(settings.out / METRICS)]
     bar, logger = reporter.interactive, _logger(settings)
-    callbacks += _callbacks(settings, reporter)
+    callbacks += [*_callbacks(settings, reporter), *more]
     trainer = build_trainer(
         settings, callbacks=callbacks, enable_progress_bar=bar, logger=logger, plugins=[WholeCheckpoints()]
     )
