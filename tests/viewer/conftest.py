@@ -51,4 +51,4 @@ def subjects(runs: Path, options: dict[str, Any]) -> Subjects:
 
 @pytest.fixture
 def context(subjects: Subjects, tmp_path: Path) -> Context:
-    return Context(subjects, tmp_path, Desk(seconds=60), device="cpu")
+    return Context(subjects, tmp_path, Desk(seconds=600), device="cpu")

@@ -52,16 +52,17 @@ def shares(work: Callable[[Ticket], Any]) -> list[float]:
     return [each.share for each in work(Ticket()) if isinstance(each, Step) and each.share is not None]
 
 
-def cancelled_after(work: Callable[[Ticket], Any], share: float) -> list[str]:
-    """Cancel work once a share of it is done, and return what it says after that; it has to end as cancelled."""
-    ticket, told, over = Ticket(), list[str](), False
+def cancelled_after(work: Callable[[Ticket], Any], begins: str, share: float = 0.0) -> list[str]:
+    """Cancel work once a step that begins so tells a share, and return all it says; it has to end as cancelled.
+
+    The work may be a few steps ahead of what it has told.
+    """
+    ticket, told = Ticket(), list[str]()
     try:
         for each in work(ticket):
             assert isinstance(each, Step), "it was cancelled, and is done all the same"
-            if over:
-                told.append(each.text)
-            if each.share is not None and each.share >= share and not over:
-                over = True
+            told.append(each.text)
+            if each.text.startswith(begins) and each.share is not None and each.share >= share:
                 ticket.cancel()
     except Cancelled:
         return told

@@ -1,5 +1,6 @@
 """`gradsculpt view` says what is wrong before it serves, and leaves nothing behind."""
 
+import importlib.util
 import os
 import signal
 import socket
@@ -109,7 +110,7 @@ def test_a_port_in_use_is_told_and_by_default_the_next_is_taken(
 def test_without_gradio_it_says_what_to_install(
     runs: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    find = command.importlib.util.find_spec
+    find = importlib.util.find_spec
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None if name == "gradio" else find(name))
     assert main(["view", str(runs / "one")]) == 2
     assert "pip install 'gradsculpt[view]'" in capfd.readouterr().err

@@ -1,6 +1,7 @@
 """What is told of work, and what is kept of a visitor."""
 
 import copy
+import gc
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from gradsculpt.viewer.work import Desk, Done, Step, Ticket, Waiting
 
 
 def told(work: Any, tmp_path: Path, ticket: Ticket | None = None) -> list[Told[Any]]:
-    return list(Context(Subjects(), tmp_path, Desk(seconds=20)).run(ticket or Ticket(), work))
+    return list(Context(Subjects(), tmp_path, Desk(seconds=600)).run(ticket or Ticket(), work))
 
 
 def test_steps_are_told_as_lines_and_the_value_at_the_end(tmp_path: Path) -> None:
@@ -35,6 +36,7 @@ def test_who_waits_is_told_how_many_are_before(before: int, said: str, tmp_path:
             yield Waiting(before)
             yield Done(None)
 
+    first: Told[Any]
     (first, _) = Context(Subjects(), tmp_path, Told3()).run(Ticket(), lambda ticket: [])
     assert said in first.text
 
@@ -101,4 +103,8 @@ def test_files_of_a_visitor_are_few_and_go_with_him(tmp_path: Path) -> None:
     assert folders[-2].is_dir()
     visitor.folder(tmp_path, "attack")
     visitor.close()
+    assert not list(tmp_path.iterdir())
+    visitor.folder(tmp_path, "explain")
+    del visitor  # as a session is that the server has no room for
+    gc.collect()
     assert not list(tmp_path.iterdir())

@@ -18,13 +18,12 @@ NETWORK = "torchvision:shufflenet_v2_x0_5"
 
 def test_a_network_is_opened_once_and_as_the_commands_do(runs: Path, subjects: Subjects) -> None:
     first, second = subjects
-    assert not first.is_open
+    assert [each.is_open for each in subjects] == [False, False]
     steps = list(first.opening(Ticket()))
     assert steps[0] == Step("opening one")
-    assert first.is_open
+    assert [first.is_open, second.is_open] == [True, False]
     assert list(first.opening(Ticket())) == []
     assert first.network is first.network
-    assert not second.is_open
     images = torch.rand(2, 3, 32, 32)
     expected = open_classifier(str(runs / "one")).probabilities(images)
     assert torch.equal(first.network.probabilities(images), expected)

@@ -230,6 +230,10 @@ def test_a_desk_that_is_closed_stops_all_and_takes_nothing() -> None:
 
 
 def test_a_ticket_is_checked_in_the_threads_that_work_for_it_alone() -> None:
+    def checked(ticket: Ticket) -> list[Done[int]]:
+        check_here()
+        return [Done(1)]
+
     ticket, other = Ticket(), Ticket()
     ticket.cancel()
     check_here()
@@ -238,7 +242,7 @@ def test_a_ticket_is_checked_in_the_threads_that_work_for_it_alone() -> None:
             check_here()
         with pytest.raises(Cancelled):
             check_here()
-        thread, told = started(Desk(), lambda ticket: (check_here(), [Done(1)])[1])
+        thread, told = started(Desk(), checked)
         thread.join(PATIENCE)
         assert told == [Done(1)]
     check_here()
@@ -248,8 +252,8 @@ def test_what_a_function_tells_a_reporter_becomes_steps() -> None:
     def function(reporter: Reporter) -> int:
         reporter.say("reading")
         with reporter.work("counting", 4, "beans") as tell:
-            tell(2)
-            tell(4)
+            tell(2, None)
+            tell(4, None)
         return 5
 
     def work(ticket: Ticket) -> Iterator[Step | Done[int]]:
@@ -271,10 +275,37 @@ def test_a_function_is_stopped_where_it_tells_of_itself() -> None:
     def function(reporter: Reporter) -> None:
         with reporter.work("counting") as tell:
             for i in range(10):
-                tell(i)
+                tell(i, None)
                 told.append(i)
                 ticket.cancel()
 
     with pytest.raises(Cancelled):
         list(heard(ticket, function))
     assert told == [0]
+
+
+def test_the_next_work_begins_when_a_function_has_ended() -> None:
+    inside, alone = threading.Event(), list[bool]()
+
+    def function(reporter: Reporter) -> None:
+        inside.set()
+        reporter.say("begun")
+        time.sleep(0.5)
+        inside.clear()
+
+    def first(ticket: Ticket) -> Iterator[Step | Done[None]]:
+        yield from heard(ticket, function)
+        yield Done(None)
+
+    def second(ticket: Ticket) -> Iterator[Done[None]]:
+        alone.append(not inside.is_set())
+        yield Done(None)
+
+    desk, ticket = Desk(), Ticket()
+    iterator = desk.do(ticket, first)
+    assert next(iterator) == Step("begun")
+    ticket.cancel()
+    with pytest.raises(Cancelled):
+        list(iterator)
+    list(desk.do(Ticket(), second))
+    assert alone == [True]

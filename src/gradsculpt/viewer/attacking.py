@@ -252,9 +252,26 @@ class AttackMap:
 
 def in_words_of(attack: Attack, eps: float) -> str:
     """Return in words how far an attack may move a picture, the size in 8-bit levels."""
-    if getattr(attack, "norm", None) == "l2" or getattr(attack, "kind", None) == "gaussian":
+    if _is_mean(attack):
         return f"the root mean square of the change of all colour values is at most {eps:g} of {LEVELS} levels"
     return f"no colour value may move by more than {eps:g} of {LEVELS} levels"
+
+
+def unit_of(name: str) -> str:
+    """Return in words what the size of an attack means, by its name.
+
+    Example:
+        >>> unit_of("targeted")
+        'In levels of 255: no colour value moves further.'
+    """
+    attack = attack_of(name, steps=None, bounds=(torch.zeros(1), torch.ones(1)))
+    whole = "the root mean square over all colour values is no larger"
+    return f"In levels of {LEVELS}: {whole if _is_mean(attack) else 'no colour value moves further'}."
+
+
+def _is_mean(attack: Attack) -> bool:
+    """Whether the size of an attack is a root mean square, as `sized` has it."""
+    return getattr(attack, "norm", None) == "l2" or getattr(attack, "kind", None) == "gaussian"
 
 
 def _seen(

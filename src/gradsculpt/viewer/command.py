@@ -35,7 +35,7 @@ _TRIED = 100  # ports after the usual one, if none is asked for
 _PREFIX = "gradsculpt-view-"
 
 # Nothing is sent anywhere, and nobody is asked whether there is a newer Gradio.
-_QUIET = {"GRADIO_ANALYTICS_ENABLED": "False", "HF_HUB_DISABLE_TELEMETRY": "1", "HF_HUB_OFFLINE": "1"}
+_QUIET = {"GRADIO_ANALYTICS_ENABLED": "False", "HF_HUB_DISABLE_TELEMETRY": "1"}
 _LOCAL = ("NO_PROXY", "no_proxy")
 
 

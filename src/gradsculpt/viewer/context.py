@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import time
+import weakref
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import chain
@@ -61,7 +62,7 @@ class Visitor:
     def __init__(self) -> None:
         self.kept: dict[str, Any] = {}
         self._tickets: dict[str, Ticket] = {}
-        self._folders: dict[str, list[Path]] = {}
+        self._folders: dict[str, list[Any]] = {}  # what removes them, at the latest when nobody knows the visitor
 
     def __deepcopy__(self, memo: object) -> Visitor:
         return Visitor()
@@ -82,18 +83,19 @@ class Visitor:
 
         These may not have been sent yet.
         """
-        folders = self._folders.setdefault(tab, [])
-        folders.append(Path(mkdtemp(dir=above)))
-        while len(folders) > _FOLDERS:
-            shutil.rmtree(folders.pop(0), ignore_errors=True)
-        return folders[-1]
+        removers = self._folders.setdefault(tab, [])
+        folder = Path(mkdtemp(dir=above))
+        removers.append(weakref.finalize(self, shutil.rmtree, folder, ignore_errors=True))
+        while len(removers) > _FOLDERS:
+            removers.pop(0)()
+        return folder
 
     def close(self) -> None:
         """Cancel all work, and forget all."""
         for tab in list(self._tickets):
             self.cancel(tab)
-        for folder in chain(*self._folders.values()):
-            shutil.rmtree(folder, ignore_errors=True)
+        for remove in chain(*self._folders.values()):
+            remove()
         self._folders.clear()
         self.kept.clear()
 

@@ -18,7 +18,7 @@ from gradsculpt.cli.parts import family, names
 from gradsculpt.cli.sized import attribution_for
 from gradsculpt.errors import ArgumentError, ModelError
 from gradsculpt.models.imagenet import in_words
-from gradsculpt.report.meaning import Said, of_map, of_network, percent
+from gradsculpt.report.meaning import Said, direction, of_map, of_network, percent
 from gradsculpt.viewer.work import Done, Step, Ticket
 from gradsculpt.visualize import colour, overlay, plain, png
 from gradsculpt.wording import counted, printable
@@ -85,7 +85,10 @@ class Map:
     @property
     def sentences(self) -> tuple[str, ...]:
         """What is to be said of it, with the name of each score."""
-        named = [f"{each.text} [{each.called}]" for each in self.said]
+        named = [
+            f"{each.text.removesuffix('.')} ({each.score.name.replace('_', ' ')}, {direction(each.score)})."
+            for each in self.said
+        ]
         return (f"{self.target.called}: {percent(self.target.probability)} sure.", *named, self.sureness)
 
 
@@ -202,7 +205,8 @@ def picture_of(each: Map, rendering: Rendering) -> Pixels:
     images01 = pixels01(each.image[None])
     laid = overlay(images01, values, rendering.clip, signed=rendering.signed)[0].astype(np.float32)
     shown = plain(images01)[0].astype(np.float32) * (1 - rendering.over) + laid * rendering.over
-    return shown.round().astype(np.uint8)
+    pixels: Pixels = shown.round().astype(np.uint8)
+    return pixels
 
 
 def files_of(explained: Explained, rendering: Rendering, folder: Path) -> list[Path]:

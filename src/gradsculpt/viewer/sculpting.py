@@ -182,16 +182,15 @@ class Sculpt:
         self.place.mkdir(parents=True, exist_ok=True)
         folder, at_work = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=self.place)), threading.Lock()
         try:
-            yield from self._trained(ticket, folder, at_work)
+            made = yield from self._trained(ticket, folder, at_work)
         except BaseException:
             ticket.cancel()
             with at_work:  # until it has ended, it would write what is removed here
                 shutil.rmtree(folder, ignore_errors=True)
             raise
+        yield Done(made)
 
-    def _trained(
-        self, ticket: Ticket, folder: Path, at_work: threading.Lock
-    ) -> Generator[Step | Done[Sculpted], None, None]:
+    def _trained(self, ticket: Ticket, folder: Path, at_work: threading.Lock) -> Generator[Step, None, Sculpted]:
         data = _CELLS
         if self.data != CELLS:
             yield Step("unpacking the images")
@@ -204,7 +203,7 @@ class Sculpt:
         for i in range(len(settings)):
             train = partial(watch.train, i)
             yield from _relayed(heard(ticket, train), watch, (i / len(settings), (i + 1) / len(settings)))
-        yield Done(watch.snapshot)
+        return watch.seen
 
     def _settings(self, data: str, recipe: str, folder: Path) -> TrainSettings:
         words = [*_COMMON.split(), "--data", data, "--recipe", recipe, "--epochs", str(self.epochs)]
@@ -270,6 +269,12 @@ class _Watch:
             raise RunError("the images were not read; train again.")
         return self._images
 
+    @property
+    def seen(self) -> Sculpted:
+        """All that is to be seen. Raises `RunError` if the images were not read."""
+        label = printable(self.images.classes[int(self.images.labels[self._at])])
+        return Sculpted(np.array(self.images.images[self._at]), label, tuple(self._courses), self._notes)
+
     def open(self, reporter: Reporter) -> None:
         """Read the images, refuse what cannot be trained, and choose the image whose map is watched.
 
@@ -326,9 +331,7 @@ class _Watch:
         self._tell()
 
     def _tell(self) -> None:
-        label = printable(self.images.classes[int(self.images.labels[self._at])])
-        pixels = np.array(self.images.images[self._at])
-        self.snapshot = Sculpted(pixels, label, tuple(self._courses), self._notes)
+        self.snapshot = self.seen
 
 
 def packed(runs: Sequence[Path], folder: Path) -> Path:

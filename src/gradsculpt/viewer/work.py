@@ -6,7 +6,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
@@ -239,12 +239,14 @@ class Desk:
             job.ticket.begin(self._seconds)
             with at_work(job.ticket):
                 job.ticket.check()
-                for message in job.work(job.ticket) if job.work else ():
-                    with self._changed:
-                        job.tell(message)
-                        self._changed.notify_all()
-                    if isinstance(message, Step):
-                        job.ticket.check()
+                messages = iter(job.work(job.ticket) if job.work else ())
+                with closing(messages) if isinstance(messages, Generator) else nullcontext():
+                    for message in messages:
+                        with self._changed:
+                            job.tell(message)
+                            self._changed.notify_all()
+                        if isinstance(message, Step):
+                            job.ticket.check()
         except BaseException as error:
             return error
         return None
@@ -294,6 +296,7 @@ def heard(ticket: Ticket, function: Callable[[Reporter], T]) -> Generator[Step, 
             changed.notify_all()
 
     def call() -> None:
+        result: tuple[bool, Any]
         try:
             with at_work(ticket):
                 result = True, function(_Heard(ticket, tell))
@@ -304,14 +307,17 @@ def heard(ticket: Ticket, function: Callable[[Reporter], T]) -> Generator[Step, 
             changed.notify_all()
 
     threading.Thread(target=call, daemon=True).start()
-    while True:
+    try:
+        while not results or said:
+            with changed:
+                changed.wait_for(lambda: said or results)
+                steps = list(said)
+                said.clear()
+            yield from steps
+    finally:  # or the next work would begin beside this one
         with changed:
-            changed.wait_for(lambda: said or results)
-            steps, result = list(said), results[0] if results else None
-            said.clear()
-        yield from steps
-        if result is not None:
-            fine, value = result
-            if fine:
-                return value  # type: ignore[no-any-return]
-            raise value
+            changed.wait_for(lambda: results)
+    fine, value = results[0]
+    if fine:
+        return value  # type: ignore[no-any-return]
+    raise value

@@ -13,6 +13,8 @@ import pytest
 from gradsculpt.viewer.context import Context, Visitor
 from gradsculpt.viewer.explaining import PREDICTED
 from gradsculpt.viewer.page.explain import _ABSOLUTE, _ALONE, _OVER, _SIGNED, _Tab
+from gradsculpt.viewer.page.parts import guarded
+from gradsculpt.viewer.subjects import named_subjects
 
 PLAIN = (_ALONE, 100, 99.0, _ABSOLUTE)
 
@@ -136,6 +138,32 @@ def test_where_the_data_are_gone_there_are_photographs(runs: Path, context: Cont
     assert "photos is not there" in shown[tab.status]
     assert "/nowhere" not in shown[tab.status]
     assert isinstance(shown[tab.gallery], list)
+
+
+def test_a_file_of_the_data_that_cannot_be_read_is_left_out(context: Context, tmp_path: Path, photo: Path) -> None:
+    for name in ("0/a.png", "0/b.png", "1/c.png", "1/d.png"):
+        (tmp_path / "photos" / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(photo, tmp_path / "photos" / name)
+    (tmp_path / "photos" / "0" / "b.png").write_bytes(b"no picture")
+    options = {**context.subjects._options, "data": f"folder:{tmp_path / 'photos'}"}
+    run = next(iter(context.subjects)).run
+    tab = _Tab(Context(named_subjects([str(run)], options), tmp_path, context.desk))
+    with gr.Blocks():
+        tab.lay_out()
+    visitor = Visitor()
+    assert len(merged(tab._pictures(visitor, "0"))[tab.gallery]) == 3
+    assert [each.title for each in visitor.kept["offered"]] == ["0/a.png", "1/c.png", "1/d.png"]
+
+
+def test_a_picture_that_is_gone_is_a_sentence(tab: _Tab, photo: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "copy.png"
+    shutil.copy(photo, copy)
+    visitor = Visitor()
+    upload(tab, visitor, copy, ["0"])
+    copy.unlink()
+    assert "upload it again" in merged(tab._look(visitor, ["0"]))[tab.status]
+    guard = guarded(tab.status, lambda *given: (each for each in [1 / 0]))
+    assert "went wrong" in merged(guard())[tab.status]
 
 
 def test_cancel_stops_the_work_of_its_visitor_alone(tab: _Tab, photo: Path) -> None:

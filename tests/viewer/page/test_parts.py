@@ -78,5 +78,5 @@ def test_networks_that_came_later_are_on_offer_when_the_tab_is_opened(context: C
     triggers = [target[1] for function in blocks.fns.values() for target in function.targets]
     assert triggers == ["load", "select"] * 2
     first, _, both, _ = blocks.fns.values()
-    assert len(first.fn()["choices"]) == 3  # type: ignore[misc]
-    assert [len(update["choices"]) for update in both.fn()] == [3, 3]  # type: ignore[misc]
+    assert len(first.fn()["choices"]) == 3
+    assert [len(update["choices"]) for update in both.fn()] == [3, 3]

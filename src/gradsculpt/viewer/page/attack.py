@@ -5,11 +5,11 @@ from typing import Any
 
 import gradio as gr
 
-from gradsculpt.viewer.attacking import AttackedMap, AttackedMaps, AttackMap, AttackSettings, attacks
+from gradsculpt.viewer.attacking import AttackedMap, AttackedMaps, AttackMap, AttackSettings, attacks, unit_of
 from gradsculpt.viewer.context import Context, Told, Visitor
 from gradsculpt.viewer.explaining import methods
 from gradsculpt.viewer.page.choosing import QUIET, Chooser, Update
-from gradsculpt.viewer.page.parts import Figure, figures, status, visitor
+from gradsculpt.viewer.page.parts import Figure, figures, refreshed, status, visitor
 from gradsculpt.viewer.page.results import beside, section
 from gradsculpt.viewer.pictures import Picture
 from gradsculpt.viewer.told import sentence
@@ -17,7 +17,7 @@ from gradsculpt.viewer.told import sentence
 _TAB = "attack"
 _NO_PICTURE = "Choose a picture, or upload one; then Attack."
 _MOST_EPS, _STEPS = 64, 30
-_SIZE = "In levels of 255: every colour value, or for topk the root mean square over all of them."
+_USUAL = "targeted"
 
 
 def attack_tab(context: Context) -> None:
@@ -37,10 +37,10 @@ class _Tab:
                 chooser = Chooser(self.context, self.visitor)
                 self.networks = gr.CheckboxGroup(self.context.subjects.choices, value=[first], label="Networks")
                 self.method = gr.Dropdown(methods(), value="gradient", label="Attribution whose map is attacked")
-                told = [(f"{name}: {line.rstrip('.')}", name) for name, line in attacks().items()]
-                self.attack = gr.Dropdown(told, value="targeted", label="Attack")
+                kinds = attacks()
+                self.attack = gr.Dropdown(list(kinds), value=_USUAL, label="Attack", info=kinds[_USUAL])
                 far = "How far the picture may be moved"
-                self.eps = gr.Slider(0, _MOST_EPS, value=4, step=0.5, label=far, info=_SIZE)
+                self.eps = gr.Slider(0, _MOST_EPS, value=4, step=0.5, label=far, info=unit_of(_USUAL))
                 self.steps = gr.Slider(1, self.limits.steps, value=_STEPS, step=1, label="Steps")
                 with gr.Row():
                     self.go = gr.Button("Attack", variant="primary", min_width=120)
@@ -51,8 +51,10 @@ class _Tab:
         chooser.connect(gr.context.Context.root_block, self.status)
         chosen = [self.visitor, self.networks, self.method, self.attack, self.eps, self.steps]
         outputs = [self.visitor, self.status, self.results]
+        self.attack.change(self._explained, [self.attack], [self.attack, self.eps], **QUIET)
         self.go.click(self._attack, chosen, outputs, trigger_mode="multiple", **QUIET)
         self.stop.click(self._cancel, [self.visitor], None, queue=False, show_progress="hidden")
+        refreshed(self.context, chooser.source, self.networks)
 
     def _attack(
         self, visitor: Visitor, keys: list[str], method: str, attack: str, eps: float, steps: float
@@ -71,6 +73,13 @@ class _Tab:
             shown: Any = {} if told.value is None else {self.results: _shown(told.value)}
             yield {self.status: status(told), self.visitor: visitor, **shown}
 
+    def _explained(self, name: str) -> Update:
+        """Tell what an attack does, and what its size is."""
+        kinds = attacks()
+        return (
+            {self.attack: gr.update(info=kinds[name]), self.eps: gr.update(info=unit_of(name))} if name in kinds else {}
+        )
+
     def _cancel(self, visitor: Visitor) -> None:
         visitor.cancel(_TAB)
 
@@ -88,8 +97,8 @@ def _pictures(each: AttackedMap) -> str:
     cells = [
         Figure(each.image, f"The picture, in which {name} sees {each.before}", "Picture", (str(each.before),)),
         Figure(each.attacked, f"The attacked picture, in which {name} sees {answer}", "Attacked", (answer,)),
-        Figure(each.change, f"What was added for {name}, {amplified}; grey is no change", "Difference", (amplified,)),
         Figure(before, f"Map of {each.target} before the attack, {name}", "Map before", (f"of {each.target}",)),
         Figure(after, f"Map of {each.target} after the attack, {name}", "Map after", (f"of {each.target}",)),
+        Figure(each.change, f"What was added for {name}, {amplified}; grey is no change", "Difference", (amplified,)),
     ]
     return figures(cells, f"Pictures and maps of {name}")

@@ -18,7 +18,7 @@ from gradsculpt.viewer.work import Done, Step, Ticket
 _THUMBNAIL, _PREVIEW = 112, 224
 _START = "Choose a picture, or upload one."
 
-QUIET: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private", "concurrency_limit": None}
+QUIET: dict[str, Any] = {"show_progress": "hidden", "concurrency_limit": None}
 """How all events of a tab are connected: their progress is told in words, and nothing but the page calls them."""
 
 Update = dict[Any, Any]

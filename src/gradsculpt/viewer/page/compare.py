@@ -8,7 +8,7 @@ import gradio as gr
 from gradsculpt.viewer.comparing import IMAGES, Compare, Comparison, Evaluate, evaluated
 from gradsculpt.viewer.context import Context, Told, Visitor
 from gradsculpt.viewer.page.choosing import QUIET, Update
-from gradsculpt.viewer.page.parts import status, table, visitor
+from gradsculpt.viewer.page.parts import refreshed, status, table, visitor
 from gradsculpt.viewer.page.results import Drawn, drawn, scores, section, warned
 from gradsculpt.viewer.subjects import Subject
 from gradsculpt.viewer.told import sentence
@@ -56,6 +56,8 @@ class _Tab:
         chosen = [self.visitor, self.networks, self.images]
         self.score.click(self._score, chosen, outputs, trigger_mode="multiple", **QUIET)
         self.stop.click(self._cancel, [self.visitor], None, queue=False, show_progress="hidden")
+        self.networks.change(self._there, None, [self.there], **QUIET)
+        refreshed(self.context, self.networks)
 
     def _there(self) -> str:
         """Tell which networks have scores."""

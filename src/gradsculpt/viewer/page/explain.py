@@ -1,11 +1,14 @@
 """The tab that explains: a picture, what networks see in it, and their maps."""
 
 from collections.abc import Iterator
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import gradio as gr
 
+from gradsculpt.data.base import Bytes
+from gradsculpt.errors import GradsculptError
 from gradsculpt.viewer.context import Context, Told, Visitor
 from gradsculpt.viewer.explaining import (
     PREDICTED,
@@ -17,7 +20,18 @@ from gradsculpt.viewer.explaining import (
     methods,
     picture_of,
 )
-from gradsculpt.viewer.page.parts import Figure, beside, figures, refreshed, status, table, visitor
+from gradsculpt.viewer.page.parts import (
+    Figure,
+    Update,
+    beside,
+    figures,
+    guarded,
+    refreshed,
+    status,
+    table,
+    visitor,
+    whole_page,
+)
 from gradsculpt.viewer.pictures import Picture, checked, photographs
 from gradsculpt.viewer.subjects import Subject
 from gradsculpt.viewer.told import sentence
@@ -29,8 +43,6 @@ _ALONE, _OVER = "The map alone", "The map over the picture"
 _ABSOLUTE, _SIGNED = "Absolute: how much a pixel matters", "Signed: for (red) and against (blue) the class"
 _START = "Choose a picture, or upload one."
 _NEXT = "Choose networks, attributions and a class; then press Explain."
-
-Update = dict[Any, Any]
 
 
 def explain_tab(context: Context) -> None:
@@ -97,23 +109,25 @@ class _Tab:
     def connect(self) -> None:
         quick: dict[str, Any] = {"show_progress": "hidden", "concurrency_limit": None}
         look = [self.visitor, self.status, self.seen, self.target]
-        blocks = gr.context.Context.root_block
-        blocks.load(self._pictures, [self.visitor, self.source], [self.status, self.gallery], **quick)
-        self.source.change(self._pictures, [self.visitor, self.source], [self.status, self.gallery], **quick)
-        self.upload.upload(self._uploaded, [self.visitor, self.upload, self.networks], look, **quick)
-        self.gallery.select(self._picked, [self.visitor, self.networks], look, **quick)
-        self.networks.change(self._look, [self.visitor, self.networks], look, **quick)
+        offered, shown = [self.status, self.gallery], [self.status, self.maps, self.files]
+        pictures, ways = guarded(self.status, self._pictures), self._rendering()
+        whole_page().load(pictures, [self.visitor, self.source], offered, **quick)
+        self.source.change(pictures, [self.visitor, self.source], offered, **quick)
+        uploaded, picked = guarded(self.status, self._uploaded), guarded(self.status, self._picked)
+        self.upload.upload(uploaded, [self.visitor, self.upload, self.networks], look, **quick)
+        self.gallery.select(picked, [self.visitor, self.networks], look, **quick)
+        self.networks.change(guarded(self.status, self._look), [self.visitor, self.networks], look, **quick)
         self.go.click(
-            self._explain,
-            [self.visitor, self.networks, self.methods, self.target, *self._rendering()],
-            [self.visitor, self.status, self.seen, self.maps, self.files],
+            guarded(self.status, self._explain),
+            [self.visitor, self.networks, self.methods, self.target, *ways],
+            [self.visitor, self.seen, *shown],
             trigger_mode="multiple",
             **quick,
         )
         self.stop.click(self._cancel, [self.visitor], None, queue=False, show_progress="hidden")
-        for control in self._rendering():
-            rendering = [self.visitor, *self._rendering()]
-            control.change(self._shown, rendering, [self.maps, self.files], trigger_mode="always_last", **quick)
+        for way in ways:
+            draw = guarded(self.status, self._draw)
+            way.change(draw, [self.visitor, *ways], shown, trigger_mode="always_last", **quick)
         refreshed(self.context, self.source, self.networks)
 
     def _rendering(self) -> list[Any]:
@@ -130,10 +144,10 @@ class _Tab:
             if not told.ended:
                 yield {self.status: status(told)}
                 continue
-            offered = told.value or photographs()
-            visitor.kept["offered"] = offered
-            shown = [(each.at(_THUMBNAIL), _caption(each)) for each in offered]
-            yield {self.status: status(told if told.failed else _START), self.gallery: shown}
+            shown = [(each, small) for each in told.value or photographs() if (small := _thumbnail(each)) is not None]
+            visitor.kept["offered"] = tuple(each for each, _ in shown)
+            gallery = [(small, _caption(each)) for each, small in shown]
+            yield {self.status: status(told if told.failed else _START), self.gallery: gallery}
 
     def _uploaded(self, visitor: Visitor, path: str, keys: list[str]) -> Iterator[Update]:
         try:
@@ -199,6 +213,9 @@ class _Tab:
     def _cancel(self, visitor: Visitor) -> None:
         visitor.cancel(_TAB)
 
+    def _draw(self, visitor: Visitor, *rendering: Any) -> Iterator[Update]:
+        yield self._shown(visitor, *rendering)
+
     def _shown(self, visitor: Visitor, way: str, over: float, clip: float, sign: str) -> Update:
         """Show the maps that there are in the way that is chosen."""
         explained: Explained | None = visitor.kept.get("explained")
@@ -233,6 +250,15 @@ def _others(subject: Subject, without: set[str]) -> list[tuple[str, str]]:
 
     named = [(in_words(name), name) for name in subject.network.classifier.classes if name not in without]
     return sorted(named)
+
+
+@lru_cache(maxsize=512)
+def _thumbnail(picture: Picture) -> Bytes | None:
+    """Return a picture in small; None if it cannot be read, as one file of a folder may be."""
+    try:
+        return picture.at(_THUMBNAIL)
+    except GradsculptError:
+        return None
 
 
 def _caption(picture: Picture) -> str:

@@ -8,7 +8,7 @@ import gradio as gr
 from gradsculpt.viewer.context import Context, Told, Visitor
 from gradsculpt.viewer.maximising import STEPS, Classes, Features, Maximise
 from gradsculpt.viewer.page.choosing import QUIET, Update
-from gradsculpt.viewer.page.parts import Figure, figures, status, visitor
+from gradsculpt.viewer.page.parts import Figure, figures, refreshed, status, visitor
 from gradsculpt.viewer.page.results import beside, section, warned
 from gradsculpt.viewer.told import sentence
 
@@ -52,6 +52,7 @@ class _Tab:
         chosen = [self.visitor, self.networks, self.classes, self.steps]
         self.go.click(self._make, chosen, outputs, trigger_mode="multiple", **QUIET)
         self.stop.click(self._cancel, [self.visitor], None, queue=False, show_progress="hidden")
+        refreshed(self.context, self.networks)
 
     def _known(self, visitor: Visitor, keys: list[str], chosen: list[str]) -> Iterator[Update]:
         """Offer the classes of the chosen networks, and keep those that are chosen and still there."""

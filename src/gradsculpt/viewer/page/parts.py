@@ -1,19 +1,23 @@
 """What all tabs draw with: the line that tells how work goes, figures with captions, tables; all of it escaped."""
 
 import base64
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, wraps
 from typing import Any
 
 import gradio as gr
 from jinja2 import Environment, PackageLoader, select_autoescape
 
 from gradsculpt.viewer.context import Context, Told, Visitor
+from gradsculpt.viewer.told import sentence
 from gradsculpt.visualize import png
 from gradsculpt.visualize.render import Picture
 
 _SMALL = 200  # pictures with a shorter side are enlarged in sharp pixels
+
+Update = dict[Any, Any]
+"""What components show next."""
 
 
 @dataclass(frozen=True)
@@ -33,7 +37,7 @@ class Figure:
     @property
     def small(self) -> bool:
         """Whether its pixels are to be seen one by one."""
-        return min(self.picture.shape[:2]) < _SMALL
+        return bool(min(self.picture.shape[:2]) < _SMALL)
 
 
 def status(told: Told[Any] | str = "") -> str:
@@ -57,6 +61,19 @@ def beside(first: str, others: Sequence[str]) -> str:
     return _macro("seen", first, others)
 
 
+def guarded(line: gr.HTML, function: Callable[..., Iterator[Update]]) -> Callable[..., Iterator[Update]]:
+    """Return what a button calls, so that whatever it raises is a sentence in the line that tells how work goes."""
+
+    @wraps(function)
+    def guard(*given: Any) -> Iterator[Update]:
+        try:
+            yield from function(*given)
+        except Exception as error:
+            yield {line: status(Told(sentence(error), ended=True, failed=True))}
+
+    return guard
+
+
 def visitor(context: Context) -> gr.State:
     """Return the state of a tab: a `Visitor`, of each visitor his own, forgotten some time after it was used last."""
     return gr.State(
@@ -71,11 +88,16 @@ def refreshed(context: Context, *components: gr.Dropdown | gr.CheckboxGroup) -> 
         updates = [gr.update(choices=context.subjects.choices) for _ in components]
         return updates if len(updates) > 1 else updates[0]
 
-    around, hidden = gr.context.Context.block, {"show_progress": "hidden"}
+    around: Any = gr.context.Context.block
     while around is not None and not isinstance(around, gr.Tab):
         around = around.parent
-    for event in (gr.context.Context.root_block.load, *([around.select] if around is not None else [])):
-        event(choices, None, list(components), queue=False, **hidden)
+    for event in (whole_page().load, *([around.select] if around is not None else [])):
+        event(choices, None, list(components), queue=False, show_progress="hidden")
+
+
+def whole_page() -> Any:
+    """Return the page that is being laid out, for what is done when it is loaded."""
+    return gr.context.Context.root_block
 
 
 @cache

@@ -27,6 +27,7 @@ _TITLE = "gradsculpt"
 _FONT = ("system-ui", "-apple-system", "Segoe UI", "Roboto", "Liberation Sans", "sans-serif")
 _MONO = ("ui-monospace", "Consolas", "Liberation Mono", "monospace")
 _THREADS, _EVENTS = 160, 256  # a visitor who waits occupies a thread
+_SESSIONS = 128  # each may keep a dozen maps
 _CACHE = (120, 3600)  # seconds: how often old files are looked for, and from which age on they are removed
 
 # Gradio's scripts name hosts of fonts, sign-ins and an API: the browser may ask none of them.
@@ -59,6 +60,7 @@ class _Guarded:
 
 def page(context: Context) -> gr.Blocks:
     """Return the page, with a tab for each of `TABS` that there is."""
+    blocks: gr.Blocks
     with gr.Blocks(title=_TITLE, analytics_enabled=False, delete_cache=_CACHE) as blocks:
         gr.Markdown("# gradsculpt\nLook at what networks look at. All of it stays on this machine.")
         with gr.Tabs():
@@ -83,6 +85,10 @@ def style() -> dict[str, Any]:
         button_primary_background_fill_hover="*primary_800",
         button_primary_background_fill_dark="*primary_700",
         button_primary_background_fill_hover_dark="*primary_800",
+        body_text_color_subdued="*neutral_600",
+        body_text_color_subdued_dark="*neutral_300",
+        block_info_text_color="*neutral_600",
+        block_info_text_color_dark="*neutral_300",
         color_accent="*primary_700",
         link_text_color="*primary_700",
         link_text_color_hover="*primary_800",
@@ -116,7 +122,7 @@ def opened(context: Context, host: str, port: int) -> Iterator[str]:
             footer_links=[],
             max_threads=_THREADS,
             max_file_size=context.limits.upload_bytes,
-            state_session_capacity=_EVENTS,
+            state_session_capacity=_SESSIONS,
             app_kwargs={"middleware": [Middleware(_Guarded)], "docs_url": None, "redoc_url": None},
             **style(),
         )
