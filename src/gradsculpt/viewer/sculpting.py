@@ -308,7 +308,11 @@ class _Watch:
         with self._at_work, reporter.work(f"{_TRAINING}{self._courses[i].title}", unit="steps") as tell:
             self._share_images(settings.out)
             fit(settings, reporter, callbacks=[Watcher(partial(self._look, i), tell, classes, size)])
-            self._courses[i] = replace(self._courses[i], run=settings.out, rows=tuple(read_curve(settings.out)))
+            course = replace(self._courses[i], run=settings.out, rows=tuple(read_curve(settings.out)))
+            self._courses[i] = course
+            if len(course.rows) < settings.epochs:
+                after = f"after {counted(len(course.rows), 'epochs')} of {settings.epochs}"
+                self._notes += (f"{course.title}: its time of {SECONDS} seconds was over {after}.",)
             self._tell()
 
     def _share_images(self, out: Path) -> None:
@@ -335,8 +339,8 @@ class _Watch:
 
 
 def packed(runs: Sequence[Path], folder: Path) -> Path:
-    """Return a zip of runs, without the images that they keep and what they could be resumed from, in a new folder."""
-    path = Path(tempfile.mkdtemp(dir=folder)) / f"{'-'.join(run.name for run in runs)}.zip"
+    """Return a zip of runs, without the images that they keep and what they could be resumed from, in a folder."""
+    path = folder / f"{'-'.join(run.name for run in runs)}.zip"
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as file:
         for run in runs:
             for each in sorted(run.rglob("*")):

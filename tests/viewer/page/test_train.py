@@ -26,11 +26,7 @@ def _sculpted(run: Path | None, label: str = "<b>cat</b>") -> Sculpted:
 
 
 def _tab(context: Context) -> Any:
-    """Return the tab of a page with another tab that offers networks, as on the whole page."""
     with gr.Blocks():
-        gr.CheckboxGroup(context.subjects.choices, label="Networks")
-        gr.Dropdown(context.subjects.choices, label="Pictures of", visible=False)
-        gr.Dropdown([("another", "choice")], label="Class")
         tab = train._Tab(context)
         tab.lay_out()
     return tab
@@ -95,18 +91,14 @@ def test_what_there_is_so_far_is_shown_and_then_all_with_names_escaped(context: 
     assert "sculpted: l1, after" not in shown[1]  # of which there is no map
 
 
-def test_the_runs_are_on_offer_in_every_tab_and_can_be_downloaded(context: Context, stubbed: list[Sculpt]) -> None:
+def test_the_runs_are_on_offer_and_can_be_downloaded(context: Context, stubbed: list[Sculpt]) -> None:
     tab, before = _tab(context), len(context.subjects)
-    assert [each.label for each in tab.others] == ["Networks", "Pictures of"]
     last = _updates(tab, "l1", train._CELLS, None, 3, 400)[-1]
     assert len(context.subjects) == before + 1
-    for control in tab.others:
-        assert last[control]["choices"] == context.subjects.choices
-        assert last[control]["visible"]
     title = context.subjects.choices[-1][0]
     assert f"Done. The other tabs now offer {title}." in last[tab.status]
     assert "are lost when the page is closed" in last[tab.status]
     assert Path(last[tab.files]).is_file()
     assert context.folder in Path(last[tab.files]).parents
-    # A page that is opened later has them from the start.
-    assert [each["choices"] for each in tab._offered()] == [context.subjects.choices] * 2
+    kept = _tab(replace(context, runs=context.folder.parent / "kept"))
+    assert "They are kept." in _updates(kept, "l1", train._CELLS, None, 3, 400)[-1][kept.status]

@@ -85,7 +85,8 @@ def refreshed(context: Context, *components: gr.Dropdown | gr.CheckboxGroup) -> 
     """Let components whose choices are the networks on offer have those that there are whenever their tab is opened."""
 
     def choices() -> list[dict[str, Any]] | dict[str, Any]:
-        updates = [gr.update(choices=context.subjects.choices) for _ in components]
+        several = len(context.subjects) > 1  # a choice that was hidden, as there was but one, is shown
+        updates = [gr.update(choices=context.subjects.choices, visible=several or each.visible) for each in components]
         return updates if len(updates) > 1 else updates[0]
 
     around: Any = gr.context.Context.block

@@ -34,8 +34,6 @@ class _Tab:
     def __init__(self, context: Context) -> None:
         self.context = context
         self.place = context.runs or context.folder / "runs"
-        # Built before this tab, they offer the networks that there were then.
-        self.others = [each for each in _blocks().blocks.values() if _offers(each, context)]
 
     def lay_out(self) -> None:
         self.visitor = visitor(self.context)
@@ -56,10 +54,8 @@ class _Tab:
                 self.status = gr.HTML(status(_START))
                 self.results = gr.HTML()
                 self.files = gr.File(label="Download the two runs", interactive=False)
-        outputs = [self.visitor, self.status, self.results, self.files, *self.others]
+        outputs = [self.visitor, self.status, self.results, self.files]
         chosen = [self.visitor, self.recipe, self.data, self.upload, self.epochs, self.images]
-        if self.others:
-            _blocks().load(self._offered, None, self.others, **QUIET)
         self.go.click(self._train, chosen, outputs, trigger_mode="multiple", **QUIET)
         self.stop.click(self._cancel, [self.visitor], None, queue=False, show_progress="hidden")
 
@@ -79,40 +75,20 @@ class _Tab:
             made: Sculpted | None = told.value or told.so_far
             shown: Update = {} if made is None else {self.results: _shown(made)}
             if told.value is not None:
-                shown |= self._finished(told.value)
+                shown |= self._finished(visitor, told.value)
             yield {self.status: status(told), self.visitor: visitor, **shown}
 
-    def _finished(self, made: Sculpted) -> Update:
-        """Put the runs on offer, here and in the other tabs, and let them be downloaded."""
+    def _finished(self, visitor: Visitor, made: Sculpted) -> Update:
+        """Put the runs on offer in the other tabs, and let them be downloaded."""
         runs = [course.run for course in made.courses if course.run is not None]
         titles = [self.context.subjects.add_run(run).title for run in runs]
         lost = self.context.folder in self.place.parents
         where = "They are lost when the page is closed, unless you download them." if lost else "They are kept."
         told = Told(f"Done. The other tabs now offer {' and '.join(titles)}. {where}", ended=True)
-        offered = {each: _offering(each, self.context) for each in self.others}
-        return {self.files: str(packed(runs, self.context.folder)), self.status: status(told), **offered}
-
-    def _offered(self) -> Any:
-        """Offer in every tab what is on offer now, to a page that is opened later."""
-        made = [_offering(each, self.context) for each in self.others]
-        return made if len(made) != 1 else made[0]
+        return {self.files: str(packed(runs, visitor.folder(self.context.folder, _TAB))), self.status: status(told)}
 
     def _cancel(self, visitor: Visitor) -> None:
         visitor.cancel(_TAB)
-
-
-def _blocks() -> Any:
-    return gr.context.Context.root_block
-
-
-def _offers(block: Any, context: Context) -> bool:
-    """Whether a control of the page offers the networks."""
-    return isinstance(block, gr.CheckboxGroup | gr.Dropdown) and list(block.choices) == context.subjects.choices
-
-
-def _offering(block: Any, context: Context) -> Any:
-    """Return a control with the networks that there are now; one that was hidden for want of a choice is shown."""
-    return gr.update(choices=context.subjects.choices, visible=block.visible or len(context.subjects) > 1)
 
 
 def _shown(made: Sculpted) -> str:
