@@ -51,22 +51,25 @@ def test_no_zero_has_a_sign_and_all_values_have_the_digits_of_the_first() -> Non
 
 LINE = asdict(Entry("sparsity", FRACTION, 0.5, 0.4, 0.6, 8, random_map=0.3))
 CURVE = asdict(Curve("t", "x", "y", (1, 2), (0.1, 0.2), (0.0, 0.1), (0.2, 0.3)))
-NO_TEXT, NO_NUMBER = (None, 3, ["a"], {"a": 1}), ("0.5", True, [0.5], {})
+NO_TEXT: tuple[Any, ...] = (None, 3, ["a"], {"a": 1})
+NO_NUMBER: tuple[Any, ...] = ("0.5", True, [0.5], {})
+NOTHING: tuple[Any, ...] = ([], "text", 3, None)
+NO_PLACES: tuple[Any, ...] = ([], [1], None, "12", ["a", 2], [{}, 1])
 
 
 def damaged() -> Iterator[tuple[str, Any, Any]]:
     """Yield what may be wrong in a file that a stranger wrote: where, and what stands there."""
-    yield from ((part, (), value) for part in ("scores", "settings") for value in ([], "text", 3, None))
+    yield from ((part, (), value) for part in ("scores", "settings") for value in NOTHING)
     yield from (("name", (), value) for value in NO_TEXT)
     yield from (("line", (name,), value) for name in ("mean", "low", "high", "random_map") for value in NO_NUMBER)
     yield from (("line", ("images",), value) for value in (0, -1, 2.5, None, "8", True))
     yield from (("line", ("score", name), value) for name in ("name", "unit") for value in NO_TEXT)
-    yield from (("line", ("score", "better"), value) for value in ("up", 1, []))
+    yield from (("line", ("score", "better"), value) for value in NOTHING[:-1])
     yield from (("line", ("score", "low"), value) for value in NO_NUMBER)
     yield from (("line", (name,), value) for name in ("group", "score") for value in NO_TEXT)
     yield "line", ("unknown",), 1
     yield from (("curve", (name,), value) for name in ("title", "x_label") for value in NO_TEXT)
-    yield from (("curve", (name,), v) for name in ("x", "mean") for v in ([], [1], None, "12", ["a", 2], [{}, 1]))
+    yield from (("curve", (name,), v) for name in ("x", "mean") for v in NO_PLACES)
 
 
 @pytest.mark.parametrize(("part", "place", "value"), damaged(), ids=str)

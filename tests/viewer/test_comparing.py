@@ -159,6 +159,8 @@ def test_too_few_and_too_many_networks_are_a_sentence(place: Path, tmp_path: Pat
 
 # What strangers leave in the folder of a run.
 
+NO_PAIRS: tuple[Any, ...] = ([], {"sparsity": "x"}, {"sparsity": [1, 2]}, {"sparsity": ["a"]})
+
 
 def left(tmp_path: Path, scored: tuple[Path, Comparison], *changes: Mapping[str, Any]) -> list[Subject]:
     """Return subjects whose run directories hold the first scorecard with some settings of its own."""
@@ -212,7 +214,7 @@ def test_the_same_network_twice_is_told(tmp_path: Path, scored: tuple[Path, Comp
     [
         *({"images": value} for value in (None, "8", 0, True)),
         *({"notes": value} for value in ("text", [3])),
-        *({"told": value} for value in ([], {"sparsity": "x"}, {"sparsity": [1, 2]}, {"sparsity": ["a"]})),
+        *({"told": value} for value in NO_PAIRS),
     ],
     ids=str,
 )

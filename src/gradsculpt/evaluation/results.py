@@ -119,9 +119,10 @@ def entry_of(fields: Mapping[str, Any]) -> Entry:
     _texts(group=line.group)
     if not isinstance(line.images, int) or isinstance(line.images, bool) or line.images < 1:
         raise ValueError(f"images is {told(line.images)}")
-    numbers = {name: _number(name, getattr(line, name)) for name in ("mean", "low", "high")}
+    mean, low, high = (_number(name, getattr(line, name)) for name in ("mean", "low", "high"))
     held = {name: getattr(line, name) for name in ("random_map", "chance")}
-    return replace(line, **numbers, **{name: None if v is None else _number(name, v) for name, v in held.items()})
+    random_map, chance = (None if value is None else _number(name, value) for name, value in held.items())
+    return replace(line, mean=mean, low=low, high=high, random_map=random_map, chance=chance)
 
 
 def curve_of(fields: Mapping[str, Any]) -> Curve:

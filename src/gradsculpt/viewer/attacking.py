@@ -158,7 +158,7 @@ class AttackSettings:
     attack: str = "targeted"
     eps: float = 4.0
     method: str = "gradient"
-    steps: int = 30
+    steps: float = 30
     target: str | None = None
     most_steps: int = field(default=256, repr=False)
 
@@ -282,17 +282,20 @@ def _seen(
     before, after, rounded = (views[when] for when in ("before", "after", "rounded"))
     best = [view.probabilities.argmax(dim=1) for view in (before, after, rounded)]
     said = [predictions(view.probabilities, each, classes)[0] for view, each in zip(views.values(), best, strict=True)]
+    answers = [Answer(each.called, each.probability) for each in said]
     return AttackedMap(
-        title,
-        in_words(classes[int(target[0])]),
-        *(Answer(each.called, each.probability) for each in said),
-        bool(best[0] == best[1]),
-        plain(before.images)[0],
-        plain(rounded.images)[0],
-        difference(before.images, after.images)[0],
-        float(amplification(before.images, after.images)[0]),
-        before.maps[0].float().cpu().numpy(),
-        after.maps[0].float().cpu().numpy(),
-        figures(views, TOP)[0],
-        smooth_beta,
+        network=title,
+        target=in_words(classes[int(target[0])]),
+        before=answers[0],
+        after=answers[1],
+        in_file=answers[2],
+        kept=bool(best[0] == best[1]),
+        image=plain(before.images)[0],
+        attacked=plain(rounded.images)[0],
+        change=difference(before.images, after.images)[0],
+        factor=float(amplification(before.images, after.images)[0]),
+        clean_map=before.maps[0].float().cpu().numpy(),
+        attacked_map=after.maps[0].float().cpu().numpy(),
+        scores=figures(views, TOP)[0],
+        smooth_beta=smooth_beta,
     )

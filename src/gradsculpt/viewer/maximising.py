@@ -90,7 +90,7 @@ class Maximise:
     """
 
     def __init__(
-        self, subjects: Sequence[Subject], classes: Sequence[str], steps: int, *, most: int, most_steps: int
+        self, subjects: Sequence[Subject], classes: Sequence[str], steps: float, *, most: int, most_steps: int
     ) -> None:
         if not subjects or not classes:
             raise ArgumentError(f"no {'class' if subjects else 'network'} is chosen; choose one at least.")

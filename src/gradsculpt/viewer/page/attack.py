@@ -34,7 +34,7 @@ class _Tab:
         self.visitor = visitor(self.context)
         with gr.Row():
             with gr.Column(scale=2, min_width=300):
-                chooser = Chooser(self.context, self.visitor)
+                self.chooser = Chooser(self.context, self.visitor)
                 self.networks = gr.CheckboxGroup(self.context.subjects.choices, value=[first], label="Networks")
                 self.method = gr.Dropdown(methods(), value="gradient", label="Attribution whose map is attacked")
                 kinds = attacks()
@@ -48,13 +48,13 @@ class _Tab:
             with gr.Column(scale=3, min_width=300):
                 self.status = gr.HTML(status(_NO_PICTURE))
                 self.results = gr.HTML()
-        chooser.connect(gr.context.Context.root_block, self.status)
+        self.chooser.connect(self.status)
         chosen = [self.visitor, self.networks, self.method, self.attack, self.eps, self.steps]
         outputs = [self.visitor, self.status, self.results]
         self.attack.change(self._explained, [self.attack], [self.attack, self.eps], **QUIET)
         self.go.click(self._attack, chosen, outputs, trigger_mode="multiple", **QUIET)
         self.stop.click(self._cancel, [self.visitor], None, queue=False, show_progress="hidden")
-        refreshed(self.context, chooser.source, self.networks)
+        refreshed(self.context, self.chooser.source, self.networks)
 
     def _attack(
         self, visitor: Visitor, keys: list[str], method: str, attack: str, eps: float, steps: float
@@ -64,7 +64,7 @@ class _Tab:
             if picture is None:
                 yield {self.status: status(Told(_NO_PICTURE, ended=True, failed=True)), self.visitor: visitor}
                 return
-            settings = AttackSettings(attack, eps, method, int(steps), most_steps=self.limits.steps)
+            settings = AttackSettings(attack, eps, method, steps, most_steps=self.limits.steps)
             work = AttackMap(picture, self.context.subjects.chosen(keys), settings, self.limits.networks)
         except Exception as error:
             yield {self.status: status(Told(sentence(error), ended=True, failed=True)), self.visitor: visitor}
@@ -76,9 +76,9 @@ class _Tab:
     def _explained(self, name: str) -> Update:
         """Tell what an attack does, and what its size is."""
         kinds = attacks()
-        return (
-            {self.attack: gr.update(info=kinds[name]), self.eps: gr.update(info=unit_of(name))} if name in kinds else {}
-        )
+        if name not in kinds:
+            return {}
+        return {self.attack: gr.update(info=kinds[name]), self.eps: gr.update(info=unit_of(name))}
 
     def _cancel(self, visitor: Visitor) -> None:
         visitor.cancel(_TAB)

@@ -24,6 +24,11 @@ QUIET: dict[str, Any] = {"show_progress": "hidden", "concurrency_limit": None}
 Update = dict[Any, Any]
 
 
+def around() -> Any:
+    """Return the page that is being built, whose events are those of its opening."""
+    return gr.context.Context.root_block
+
+
 class Chooser:
     """Controls by which a visitor chooses a picture, kept as `picture` in what belongs to the visitor.
 
@@ -51,11 +56,11 @@ class Chooser:
         )
         self.chosen = gr.HTML()
 
-    def connect(self, blocks: Any, line: gr.HTML) -> None:
+    def connect(self, line: gr.HTML) -> None:
         """Let the controls do what they are for; the line tells how it goes."""
         self.line = line
         shown = [self._visitor, line, self.chosen]
-        blocks.load(self._pictures, [self._visitor, self.source], [line, self.gallery, self._visitor], **QUIET)
+        around().load(self._pictures, [self._visitor, self.source], [line, self.gallery, self._visitor], **QUIET)
         self.source.change(self._pictures, [self._visitor, self.source], [line, self.gallery, self._visitor], **QUIET)
         self.upload.upload(self._uploaded, [self._visitor, self.upload], shown, **QUIET)
         self.gallery.select(self._picked, [self._visitor], shown, **QUIET)

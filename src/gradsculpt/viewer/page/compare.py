@@ -7,7 +7,7 @@ import gradio as gr
 
 from gradsculpt.viewer.comparing import IMAGES, Compare, Comparison, Evaluate, evaluated
 from gradsculpt.viewer.context import Context, Told, Visitor
-from gradsculpt.viewer.page.choosing import QUIET, Update
+from gradsculpt.viewer.page.choosing import QUIET, Update, around
 from gradsculpt.viewer.page.parts import refreshed, status, table, visitor
 from gradsculpt.viewer.page.results import Drawn, drawn, scores, section, warned
 from gradsculpt.viewer.subjects import Subject
@@ -16,7 +16,7 @@ from gradsculpt.viewer.work import Work
 
 _TAB = "compare"
 _START = "Compare reads the scores that there are; Score quickly makes them for the chosen networks, all alike."
-_FEWEST = 8
+_FEWEST, _USUAL = 8, 32
 
 Made = Callable[[list[Subject]], Work[Comparison]]
 
@@ -38,7 +38,7 @@ class _Tab:
         self.images = gr.Slider(
             _FEWEST,
             IMAGES,
-            value=IMAGES,
+            value=_USUAL,
             step=_FEWEST,
             label="Images to score quickly",
             info=f"As gradsculpt evaluate --quick, which takes {IMAGES}; large networks take minutes for few.",
@@ -51,7 +51,7 @@ class _Tab:
         self.there = gr.HTML()
         self.results = gr.HTML()
         outputs = [self.visitor, self.status, self.there, self.results]
-        gr.context.Context.root_block.load(self._there, None, [self.there], **QUIET)
+        around().load(self._there, None, [self.there], **QUIET)
         self.go.click(self._compare, [self.visitor, self.networks], outputs, trigger_mode="multiple", **QUIET)
         chosen = [self.visitor, self.networks, self.images]
         self.score.click(self._score, chosen, outputs, trigger_mode="multiple", **QUIET)

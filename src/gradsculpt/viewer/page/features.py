@@ -7,7 +7,7 @@ import gradio as gr
 
 from gradsculpt.viewer.context import Context, Told, Visitor
 from gradsculpt.viewer.maximising import STEPS, Classes, Features, Maximise
-from gradsculpt.viewer.page.choosing import QUIET, Update
+from gradsculpt.viewer.page.choosing import QUIET, Update, around
 from gradsculpt.viewer.page.parts import Figure, figures, refreshed, status, visitor
 from gradsculpt.viewer.page.results import beside, section, warned
 from gradsculpt.viewer.told import sentence
@@ -46,7 +46,7 @@ class _Tab:
                 self.status = gr.HTML(status(_START))
                 self.results = gr.HTML()
         known = [self.visitor, self.status, self.classes]
-        gr.context.Context.root_block.load(self._known, [self.visitor, self.networks, self.classes], known, **QUIET)
+        around().load(self._known, [self.visitor, self.networks, self.classes], known, **QUIET)
         self.networks.change(self._known, [self.visitor, self.networks, self.classes], known, **QUIET)
         outputs = [self.visitor, self.status, self.results]
         chosen = [self.visitor, self.networks, self.classes, self.steps]
@@ -72,7 +72,7 @@ class _Tab:
             work = Maximise(
                 self.context.subjects.chosen(keys),
                 classes or [],
-                int(steps),
+                steps,
                 most=self.limits.maps,
                 most_steps=self.limits.steps,
             )
