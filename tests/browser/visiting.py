@@ -63,6 +63,8 @@ class Visit:
         return panel
 
     def press(self, panel: Locator, name: str) -> None:
+        """Press a button; what the tab's line says after that is new."""
+        status(panel).evaluate("line => line.dataset.old = true")
         panel.get_by_role("button", name=name, exact=True).click()
 
     def upload(self, panel: Locator, file: Path | FilePayload) -> None:
@@ -92,13 +94,14 @@ class Visit:
 
 def status(panel: Locator) -> Locator:
     """Return the line of a tab that tells how it goes."""
-    return panel.get_by_role("status").locator("p")
+    return panel.locator("[role=status] p")
 
 
 def said(panel: Locator, text: str | re.Pattern[str]) -> str:
-    """Wait until the line of a tab says so, and return all of it."""
-    expect(status(panel)).to_have_text(text if isinstance(text, re.Pattern) else re.compile(re.escape(text)))
-    return status(panel).inner_text()
+    """Wait until the line of a tab says so, since a button was pressed, and return all of it."""
+    line = panel.locator("[role=status] p:not([data-old])")
+    expect(line).to_have_text(text if isinstance(text, re.Pattern) else re.compile(re.escape(text)))
+    return line.inner_text()
 
 
 def is_a_sentence(text: str, *secrets: Path) -> bool:
