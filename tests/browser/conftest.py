@@ -22,7 +22,9 @@ CELLS = ["--data", "cells", "--train-count", "200", "--image-size", "32", "--mod
 
 def browser_path() -> str | None:
     """Return the browser: that of the variable GRADSCULPT_BROWSER, or the first on the path."""
-    return shutil.which(os.environ.get("GRADSCULPT_BROWSER", "")) or next(filter(None, map(shutil.which, BROWSERS)), None)
+    return shutil.which(os.environ.get("GRADSCULPT_BROWSER", "")) or next(
+        filter(None, map(shutil.which, BROWSERS)), None
+    )
 
 
 def why_not() -> str:
@@ -65,9 +67,7 @@ def browser() -> Iterator[Browser]:
     # As root, Chromium has no sandbox.
     arguments = ["--no-sandbox"] if hasattr(os, "geteuid") and os.geteuid() == 0 else []
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(
-            executable_path=browser_path(), args=arguments, timeout=PATIENCE * 1000
-        )
+        browser = playwright.chromium.launch(executable_path=browser_path(), args=arguments, timeout=PATIENCE * 1000)
         yield browser
         browser.close()
 

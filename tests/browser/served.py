@@ -38,6 +38,7 @@ class Server:
     def __init__(self, place: Path, words: Sequence[str] = ()) -> None:
         self.place, self._asked, self._log = place, place / "asked", place / "log"
         self.temporary = place / "temporary"
+        place.mkdir(exist_ok=True)
         for name in ("home", "temporary", "work", "site"):
             (place / name).mkdir()
         (place / "site" / "sitecustomize.py").write_text(_WATCH)

@@ -77,7 +77,9 @@ def test_what_is_unlabelled_pale_or_too_wide_would_be_seen(visitor: Visit) -> No
     assert len(visitor.page.evaluate(_UNNAMED)) == 2
     assert len(visitor.page.evaluate(_UNTOLD)) == 1
     assert visitor.page.evaluate(_PALE) == ["pale: 1.9"]
-    visitor.page.evaluate("""() => { document.body.insertAdjacentHTML('beforeend', '<p style="width: 3000px">wide</p>'); }""")
+    visitor.page.evaluate(
+        """() => { document.body.insertAdjacentHTML('beforeend', '<p style="width: 3000px">wide</p>'); }"""
+    )
     assert not visitor.page.evaluate(_FITS)
 
 
@@ -89,7 +91,9 @@ def test_the_keyboard_alone_explains(visitor: Visit) -> None:
     def go_to(wanted: str) -> None:
         for _ in range(80):
             page.keyboard.press("Tab")
-            name = page.evaluate("() => (document.activeElement.ariaLabel || document.activeElement.innerText || '').trim()")
+            name = page.evaluate(
+                "() => (document.activeElement.ariaLabel || document.activeElement.innerText || '').trim()"
+            )
             if name == wanted:
                 return
         raise AssertionError(f"{wanted} is not reached by Tab")

@@ -45,9 +45,7 @@ def same(a: npt.NDArray[np.float32], b: npt.NDArray[np.float32]) -> bool:
     return a.shape == b.shape and bool(np.allclose(a, b, rtol=1e-4, atol=1e-5 * float(np.abs(b).max())))
 
 
-def test_a_photograph_is_explained_as_the_command_does(
-    visitor: Visit, photo: Path, runs: Path, tmp_path: Path
-) -> None:
+def test_a_photograph_is_explained_as_the_command_does(visitor: Visit, photo: Path, runs: Path, tmp_path: Path) -> None:
     panel = visitor.tab("Explain")
     said(panel, START)
     visitor.upload(panel, photo)

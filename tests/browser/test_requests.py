@@ -1,7 +1,5 @@
 """Nothing is asked of anybody but the server of the page, neither by the browser nor by the server."""
 
-from collections.abc import Callable
-
 import pytest
 from playwright.sync_api import Browser, expect
 
