@@ -10,7 +10,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-PATIENCE = 240.0
+PATIENCE = 90.0
 """Seconds that anything may take on a machine that has a lot to do."""
 
 # Python imports it in every process that has its folder on the path: it writes down every host that is asked for.
@@ -46,7 +46,13 @@ class Server:
         command = [sys.executable, "-m", "gradsculpt", "view", *words, "--port", str(self.port)]
         with self._log.open("w") as log:
             self._process = subprocess.Popen(
-                command, cwd=place / "work", env=self._environment(), stdout=log, stderr=log, start_new_session=True
+                command,
+                cwd=place / "work",
+                env=self._environment(),
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+                preexec_fn=_heed_interrupts,
             )
 
     def _environment(self) -> dict[str, str]:
@@ -99,6 +105,11 @@ class Server:
         above = self.place.parent
         written = (path for path in above.rglob("*") if self.temporary not in path.parents)
         return {path.relative_to(above).as_posix() for path in written}
+
+
+def _heed_interrupts() -> None:
+    """Let Ctrl-C end the process, although this one may have been started in the background, where it is ignored."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def _free_port() -> int:

@@ -19,7 +19,8 @@ _UNTOLD = """() => [...document.images].filter(each => each.checkVisibility() &&
 _FITS = "() => document.scrollingElement.scrollWidth <= innerWidth"
 _PALE = """() => {
   const parts = text => text.match(/[\\d.]+/g).map(Number);
-  const light = ([r, g, b]) => [r, g, b].map(v => v / 255).map(v => v <= .03928 ? v / 12.92 : ((v + .055) / 1.055) ** 2.4)
+  const linear = v => v <= .03928 ? v / 12.92 : ((v + .055) / 1.055) ** 2.4;
+  const light = ([r, g, b]) => [r, g, b].map(v => linear(v / 255))
     .reduce((sum, v, i) => sum + v * [.2126, .7152, .0722][i], 0);
   const behind = element => {
     for (let each = element; each; each = each.parentElement) {
@@ -72,14 +73,14 @@ def test_every_tab_fits_is_labelled_and_legible(
 
 
 def test_what_is_unlabelled_pale_or_too_wide_would_be_seen(visitor: Visit) -> None:
-    visitor.page.evaluate("""() => { document.querySelector('main').insertAdjacentHTML('beforeend',
-        '<input><button></button><img src="data:," width="9" height="9"><p style="color: #bbb; background: #fff; width: 3000px">pale</p>'); }""")
+    spoil = "html => document.querySelector('main').insertAdjacentHTML('beforeend', html)"
+    visitor.page.evaluate(spoil, '<input><button></button><img src="data:," width="9" height="9">')
+    visitor.page.evaluate(spoil, '<p style="color: #bbb; background: #fff">pale</p>')
     assert len(visitor.page.evaluate(_UNNAMED)) == 2
     assert len(visitor.page.evaluate(_UNTOLD)) == 1
     assert visitor.page.evaluate(_PALE) == ["pale: 1.9"]
-    visitor.page.evaluate(
-        """() => { document.body.insertAdjacentHTML('beforeend', '<p style="width: 3000px">wide</p>'); }"""
-    )
+    visitor.page.evaluate("() => document.body.append(document.createElement('hr'))")
+    visitor.page.evaluate("() => { document.body.lastChild.style.width = '3000px' }")
     assert not visitor.page.evaluate(_FITS)
 
 
