@@ -92,12 +92,13 @@ def test_maps_of_networks_and_attributions_stand_side_by_side_and_are_shown_as_w
 
     maps = panel.get_by_role("list", name="Maps of")
     pictures = maps.get_by_role("img")
-    for change in (
+    changes: tuple[Callable[[], object], ...] = (
         lambda: panel.get_by_label("Signed: for (red) and against (blue) the class").check(),
         lambda: panel.get_by_label("The map over the picture").check(),
         lambda: visitor.set(panel, "Strength of the overlay, in percent", 40),
         lambda: visitor.set(panel, "Clipping: the percentile of a map that becomes the brightest", 90),
-    ):
+    )
+    for change in changes:
         before = pictures.first.get_attribute("src") or ""
         change()
         expect(pictures.first).not_to_have_attribute("src", before)
