@@ -2,13 +2,17 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test lint bench clean
+.PHONY: demo test test-browser lint bench clean
 
 demo: .venv/.installed
 	$(BIN)/gradsculpt demo --out demo
 
 test: .venv/.installed-dev lint
-	$(BIN)/python -m pytest -n auto
+	$(BIN)/python -m pytest -n auto -rs
+
+# In one process, with one server and one browser: Chromium, of Debian's and others' `apt install chromium`.
+test-browser: .venv/.installed-dev
+	$(BIN)/python -m pytest -rs tests/browser
 
 lint: .venv/.installed-dev
 	$(BIN)/ruff check .
