@@ -14,6 +14,7 @@ from gradsculpt.errors import GradsculptError, first_line
 from gradsculpt.viewer.context import Context
 from gradsculpt.viewer.gate import Gate
 from gradsculpt.viewer.page.blocks import Page
+from gradsculpt.viewer.place import UPLOADS
 
 TABS = (
     ("Explain", "explain"),
@@ -79,7 +80,7 @@ def style() -> dict[str, Any]:
 def opened(context: Context, host: str, port: int) -> Iterator[str]:
     """Serve the page while the block lasts, and yield its address; raise `GradsculptError` if it cannot be served."""
     blocks = page(context)
-    gate = Middleware(Gate, folder=context.folder, upload_bytes=context.limits.upload_bytes)
+    gate = Middleware(Gate, folder=context.folder / UPLOADS, upload_bytes=context.limits.upload_bytes)
     try:
         blocks.launch(
             server_name=host,
