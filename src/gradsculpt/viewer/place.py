@@ -12,6 +12,9 @@ from gradsculpt.errors import ArgumentError
 
 HOST, PORT = "127.0.0.1", 7860
 
+UPLOADS = "gradio"
+"""Where within the temporary folder Gradio keeps what is uploaded, and what may be downloaded."""
+
 _TRIED = 100  # ports after the usual one, if none is asked for
 _PREFIX = "gradsculpt-view-"
 
@@ -50,7 +53,7 @@ def temporary_folder() -> Iterator[Path]:
 def environment(folder: Path) -> Iterator[None]:
     """Within the block, Gradio keeps its files in the folder, reports to nobody, and asks no proxy for this machine."""
     before = dict(os.environ)
-    os.environ |= {**_QUIET, "GRADIO_TEMP_DIR": str(folder / "gradio")}
+    os.environ |= {**_QUIET, "GRADIO_TEMP_DIR": str(folder / UPLOADS)}
     for name in _LOCAL:
         os.environ[name] = ",".join(filter(None, [os.environ.get(name, ""), HOST, "localhost"]))
     try:

@@ -9,6 +9,7 @@ import gradio as gr
 import pytest
 
 from gradsculpt.viewer.context import Context
+from gradsculpt.viewer.gate import POLICY
 from gradsculpt.viewer.page import shell
 from gradsculpt.viewer.page.shell import TABS, page, style
 
@@ -41,7 +42,7 @@ def test_nothing_is_told_to_anybody(blocks: gr.Blocks) -> None:
     told = style()
     assert not re.search(r"https?://", told["css"] + told["head"])
     assert not any(type(font).__name__ == "GoogleFont" for font in (*told["theme"]._font, *told["theme"]._font_mono))
-    policy = dict(part.split(" ", 1) for part in shell._POLICY.split("; "))
+    policy = dict(part.split(" ", 1) for part in POLICY.split("; "))
     assert set(policy) >= {"default-src", "script-src", "connect-src", "img-src", "font-src", "form-action"}
     assert not re.search(r"https?:|\*", " ".join(policy.values()))
 

@@ -10,7 +10,7 @@ from gradsculpt.viewer.attacking import AttackedMap, AttackedMaps, AttackMap
 from gradsculpt.viewer.context import Context, Told, Visitor
 from gradsculpt.viewer.explaining import methods
 from gradsculpt.viewer.page.choosing import QUIET, Chooser, Update
-from gradsculpt.viewer.page.parts import Figure, figures, refreshed, status, visitor
+from gradsculpt.viewer.page.parts import Figure, figures, guarded, refreshed, status, visitor
 from gradsculpt.viewer.page.results import beside, section
 from gradsculpt.viewer.pictures import Picture
 from gradsculpt.viewer.told import sentence
@@ -53,7 +53,7 @@ class _Tab:
         chosen = [self.visitor, self.networks, self.method, self.attack, self.eps, self.steps]
         outputs = [self.visitor, self.status, self.results]
         self.attack.change(self._explained, [self.attack], [self.attack, self.eps], **QUIET)
-        self.go.click(self._attack, chosen, outputs, trigger_mode="multiple", **QUIET)
+        self.go.click(guarded(self.status, self._attack), chosen, outputs, trigger_mode="multiple", **QUIET)
         self.stop.click(self._cancel, [self.visitor], None, queue=False, show_progress="hidden")
         refreshed(self.context, self.chooser.source, self.networks)
 

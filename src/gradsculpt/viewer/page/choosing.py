@@ -10,7 +10,7 @@ import gradio as gr
 
 from gradsculpt.models.imagenet import in_words
 from gradsculpt.viewer.context import Context, Told, Visitor
-from gradsculpt.viewer.page.parts import Figure, figures, status
+from gradsculpt.viewer.page.parts import Figure, figures, guarded, status
 from gradsculpt.viewer.pictures import Picture, checked, photographs
 from gradsculpt.viewer.told import sentence
 from gradsculpt.viewer.work import Done, Step, Ticket
@@ -60,10 +60,12 @@ class Chooser:
         """Let the controls do what they are for; the line tells how it goes."""
         self.line = line
         shown = [self._visitor, line, self.chosen]
-        around().load(self._pictures, [self._visitor, self.source], [line, self.gallery, self._visitor], **QUIET)
-        self.source.change(self._pictures, [self._visitor, self.source], [line, self.gallery, self._visitor], **QUIET)
-        self.upload.upload(self._uploaded, [self._visitor, self.upload], shown, **QUIET)
-        self.gallery.select(self._picked, [self._visitor], shown, **QUIET)
+        pictures, uploaded, picked = (guarded(line, each) for each in (self._pictures, self._uploaded, self._picked))
+        offered = [line, self.gallery, self._visitor]
+        around().load(pictures, [self._visitor, self.source], offered, **QUIET)
+        self.source.change(pictures, [self._visitor, self.source], offered, **QUIET)
+        self.upload.upload(uploaded, [self._visitor, self.upload], shown, **QUIET)
+        self.gallery.select(picked, [self._visitor], shown, **QUIET)
 
     def _pictures(self, visitor: Visitor, key: str) -> Iterator[Update]:
         """Show the pictures of a network."""

@@ -8,7 +8,7 @@ import gradio as gr
 from gradsculpt.viewer.comparing import IMAGES, Compare, Comparison, Evaluate, evaluated
 from gradsculpt.viewer.context import Context, Told, Visitor
 from gradsculpt.viewer.page.choosing import QUIET, Update, around
-from gradsculpt.viewer.page.parts import refreshed, status, table, visitor
+from gradsculpt.viewer.page.parts import guarded, refreshed, status, table, visitor
 from gradsculpt.viewer.page.results import Drawn, drawn, scores, section, warned
 from gradsculpt.viewer.subjects import Subject
 from gradsculpt.viewer.told import sentence
@@ -52,9 +52,15 @@ class _Tab:
         self.results = gr.HTML()
         outputs = [self.visitor, self.status, self.there, self.results]
         around().load(self._there, None, [self.there], **QUIET)
-        self.go.click(self._compare, [self.visitor, self.networks], outputs, trigger_mode="multiple", **QUIET)
+        self.go.click(
+            guarded(self.status, self._compare),
+            [self.visitor, self.networks],
+            outputs,
+            trigger_mode="multiple",
+            **QUIET,
+        )
         chosen = [self.visitor, self.networks, self.images]
-        self.score.click(self._score, chosen, outputs, trigger_mode="multiple", **QUIET)
+        self.score.click(guarded(self.status, self._score), chosen, outputs, trigger_mode="multiple", **QUIET)
         self.stop.click(self._cancel, [self.visitor], None, queue=False, show_progress="hidden")
         self.networks.change(self._there, None, [self.there], **QUIET)
         refreshed(self.context, self.networks)

@@ -8,7 +8,7 @@ import gradio as gr
 from gradsculpt.viewer.context import Context, Told, Visitor
 from gradsculpt.viewer.maximising import STEPS, Classes, Features, Maximise
 from gradsculpt.viewer.page.choosing import QUIET, Update, around
-from gradsculpt.viewer.page.parts import Figure, figures, refreshed, status, visitor
+from gradsculpt.viewer.page.parts import Figure, figures, guarded, refreshed, status, visitor
 from gradsculpt.viewer.page.results import beside, section, warned
 from gradsculpt.viewer.told import sentence
 
@@ -46,11 +46,13 @@ class _Tab:
                 self.status = gr.HTML(status(_START))
                 self.results = gr.HTML()
         known = [self.visitor, self.status, self.classes]
-        around().load(self._known, [self.visitor, self.networks, self.classes], known, **QUIET)
-        self.networks.change(self._known, [self.visitor, self.networks, self.classes], known, **QUIET)
+        around().load(guarded(self.status, self._known), [self.visitor, self.networks, self.classes], known, **QUIET)
+        self.networks.change(
+            guarded(self.status, self._known), [self.visitor, self.networks, self.classes], known, **QUIET
+        )
         outputs = [self.visitor, self.status, self.results]
         chosen = [self.visitor, self.networks, self.classes, self.steps]
-        self.go.click(self._make, chosen, outputs, trigger_mode="multiple", **QUIET)
+        self.go.click(guarded(self.status, self._make), chosen, outputs, trigger_mode="multiple", **QUIET)
         self.stop.click(self._cancel, [self.visitor], None, queue=False, show_progress="hidden")
         refreshed(self.context, self.networks)
 

@@ -61,13 +61,17 @@ def beside(first: str, others: Sequence[str]) -> str:
     return _macro("seen", first, others)
 
 
-def guarded(line: gr.HTML, function: Callable[..., Iterator[Update]]) -> Callable[..., Iterator[Update]]:
-    """Return what a button calls, so that whatever it raises is a sentence in the line that tells how work goes."""
+def guarded(line: gr.HTML, function: Callable[..., Iterator[Update] | Update]) -> Callable[..., Iterator[Update]]:
+    """Return what a control calls, so that whatever it raises is a sentence in the line that tells how work goes."""
 
     @wraps(function)
     def guard(*given: Any) -> Iterator[Update]:
         try:
-            yield from function(*given)
+            made = function(*given)
+            if isinstance(made, dict):
+                yield made
+            else:
+                yield from made
         except Exception as error:
             yield {line: status(Told(sentence(error), ended=True, failed=True))}
 

@@ -9,10 +9,12 @@ from typing import Any
 
 import gradio as gr
 from starlette.middleware import Middleware
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from gradsculpt.errors import GradsculptError, first_line
 from gradsculpt.viewer.context import Context
+from gradsculpt.viewer.gate import Gate
+from gradsculpt.viewer.page.blocks import Page
+from gradsculpt.viewer.place import UPLOADS
 
 TABS = (
     ("Explain", "explain"),
@@ -30,38 +32,11 @@ _THREADS, _EVENTS = 160, 256  # a visitor who waits occupies a thread
 _SESSIONS = 128  # each may keep a dozen maps
 _CACHE = (120, 3600)  # seconds: how often old files are looked for, and from which age on they are removed
 
-# Gradio's scripts name hosts of fonts, sign-ins and an API: the browser may ask none of them.
-_POLICY = (
-    "default-src 'self'; script-src 'self' 'unsafe-inline' 'unsafe-eval' blob:; style-src 'self' 'unsafe-inline'; "
-    "img-src 'self' data: blob:; media-src 'self' data: blob:; font-src 'self' data:; worker-src 'self' blob:; "
-    "connect-src 'self' data: blob:; frame-src 'self'; form-action 'self'; base-uri 'self'; object-src 'none'"
-)
-_HEADERS = (
-    (b"content-security-policy", _POLICY.encode()),
-    (b"referrer-policy", b"no-referrer"),
-    (b"x-content-type-options", b"nosniff"),
-)
-
-
-class _Guarded:
-    """Tells the browser with every answer that it may ask this server alone."""
-
-    def __init__(self, app: ASGIApp) -> None:
-        self._app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        async def guarded(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                message["headers"] = [*message.get("headers", []), *_HEADERS]
-            await send(message)
-
-        await self._app(scope, receive, guarded if scope["type"] == "http" else send)
-
 
 def page(context: Context) -> gr.Blocks:
     """Return the page, with a tab for each of `TABS` that there is."""
     blocks: gr.Blocks
-    with gr.Blocks(title=_TITLE, analytics_enabled=False, delete_cache=_CACHE) as blocks:
+    with Page(title=_TITLE, analytics_enabled=False, delete_cache=_CACHE) as blocks:
         gr.Markdown("# gradsculpt\nLook at what networks look at. All of it stays on this machine.")
         with gr.Tabs():
             for title, name in TABS:
@@ -105,6 +80,7 @@ def style() -> dict[str, Any]:
 def opened(context: Context, host: str, port: int) -> Iterator[str]:
     """Serve the page while the block lasts, and yield its address; raise `GradsculptError` if it cannot be served."""
     blocks = page(context)
+    gate = Middleware(Gate, folder=context.folder / UPLOADS, upload_bytes=context.limits.upload_bytes)
     try:
         blocks.launch(
             server_name=host,
@@ -123,7 +99,7 @@ def opened(context: Context, host: str, port: int) -> Iterator[str]:
             max_threads=_THREADS,
             max_file_size=context.limits.upload_bytes,
             state_session_capacity=_SESSIONS,
-            app_kwargs={"middleware": [Middleware(_Guarded)], "docs_url": None, "redoc_url": None},
+            app_kwargs={"middleware": [gate], "docs_url": None, "redoc_url": None},
             **style(),
         )
     except (OSError, ValueError) as error:

@@ -14,7 +14,7 @@ from gradsculpt.report.meaning import percent
 from gradsculpt.viewer.archives import packed
 from gradsculpt.viewer.context import Context, Told, Visitor
 from gradsculpt.viewer.page.choosing import QUIET, Update
-from gradsculpt.viewer.page.parts import Figure, figures, status, visitor
+from gradsculpt.viewer.page.parts import Figure, figures, guarded, status, visitor
 from gradsculpt.viewer.page.results import Drawn, drawn, section, warned
 from gradsculpt.viewer.sculpting import CELLS, EPOCHS, IMAGES, USUAL, Course, Moment, Sculpt, Sculpted, recipes
 from gradsculpt.viewer.told import sentence
@@ -57,7 +57,7 @@ class _Tab:
                 self.files = gr.File(label="Download the two runs", interactive=False)
         outputs = [self.visitor, self.status, self.results, self.files]
         chosen = [self.visitor, self.recipe, self.data, self.upload, self.epochs, self.images]
-        self.go.click(self._train, chosen, outputs, trigger_mode="multiple", **QUIET)
+        self.go.click(guarded(self.status, self._train), chosen, outputs, trigger_mode="multiple", **QUIET)
         self.stop.click(self._cancel, [self.visitor], None, queue=False, show_progress="hidden")
 
     def _train(
