@@ -118,7 +118,7 @@ def text(path: Path) -> Path:
 ZIPS: dict[str, Callable[[Path], Path]] = {
     "climbing.zip": lambda path: packed(path, [("../../climbed.png", PNG), ("a/1.png", PNG), ("b/1.png", PNG)]),
     "bomb.zip": bomb,
-    "none.zip": lambda path: packed(path, []),
+    "empty.zip": lambda path: packed(path, []),
     "text.zip": text,
 }
 

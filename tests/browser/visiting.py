@@ -108,4 +108,4 @@ def is_a_sentence(text: str, *secrets: Path) -> bool:
     """Whether a text is for people: no trace, no path, neither of the folders named."""
     folders = ("/tmp", "/home", "/root", "/usr", "site-packages", *map(str, secrets))
     code = ("Traceback", "Error:", "Exception", 'File "', "<class", "None")
-    return bool(re.match(r"[^a-z].*[.!…]$", text)) and not any(each in text for each in (*folders, *code))
+    return bool(re.match(r".*[.!…]$", text)) and not any(each in text for each in (*folders, *code))

@@ -86,6 +86,14 @@ def test_pictures_of_the_data_can_be_picked(tab: _Tab) -> None:
     assert merged(tab._picked(visitor, ["0"], SimpleNamespace(index=99))) == {}  # type: ignore[arg-type]
 
 
+def test_pictures_that_are_found_late_hide_nothing_that_is_said_meanwhile(tab: _Tab, photo: Path) -> None:
+    visitor = Visitor()
+    merged(tab._uploaded(visitor, str(photo), ["0"]))
+    shown = merged(tab._pictures(visitor, "0"))
+    assert tab.gallery in shown
+    assert tab.status not in shown
+
+
 @pytest.mark.parametrize(
     ("keys", "methods", "target", "said"),
     [

@@ -75,12 +75,15 @@ class Chooser:
             yield Done(images)
 
         for told in self._context.run(visitor.begin("pictures"), work):
+            chosen = "picture" in visitor.kept  # meanwhile; what is said of it then stays
             if not told.ended:
-                yield {self.line: status(told), self._visitor: visitor}
+                if not chosen:
+                    yield {self.line: status(told), self._visitor: visitor}
                 continue
             offered = visitor.kept["offered"] = told.value or photographs()
             shown = [(each.at(_THUMBNAIL), _caption(each)) for each in offered]
-            yield {self.line: status(told if told.failed else _START), self.gallery: shown, self._visitor: visitor}
+            line = {} if chosen else {self.line: status(told if told.failed else _START)}
+            yield {**line, self.gallery: shown, self._visitor: visitor}
 
     def _uploaded(self, visitor: Visitor, path: str) -> Update:
         try:

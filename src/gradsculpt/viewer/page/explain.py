@@ -141,13 +141,16 @@ class _Tab:
             yield Done(images)
 
         for told in self.context.run(visitor.begin("pictures"), work):
+            chosen = "picture" in visitor.kept  # meanwhile; what is said of it then stays
             if not told.ended:
-                yield {self.status: status(told)}
+                if not chosen:
+                    yield {self.status: status(told)}
                 continue
             shown = [(each, small) for each in told.value or photographs() if (small := _thumbnail(each)) is not None]
             visitor.kept["offered"] = tuple(each for each, _ in shown)
             gallery = [(small, _caption(each)) for each, small in shown]
-            yield {self.status: status(told if told.failed else _START), self.gallery: gallery}
+            line = {} if chosen else {self.status: status(told if told.failed else _START)}
+            yield {**line, self.gallery: gallery}
 
     def _uploaded(self, visitor: Visitor, path: str, keys: list[str]) -> Iterator[Update]:
         try:
