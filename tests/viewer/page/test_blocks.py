@@ -46,6 +46,9 @@ def press(page: Page, **changed: Any) -> str:
         return f"{error.message}{' and a trace' if error.print_exception else ''}"
 
 
+OUTSIDE: tuple[Any, ...] = (0, 11, 10**9, -1, math.nan, math.inf, -math.inf, None, "5", True, [5], {})
+
+
 @pytest.mark.parametrize(
     ("control", "value"),
     [
@@ -55,7 +58,7 @@ def press(page: Page, **changed: Any) -> str:
             for control in ("many", "boxes")
             for value in ("a", "torch.nn.Linear", {"a": 1}, ["c"], [["a"]], [None], 10**9, ["a", "../b"])
         ),
-        *(("slider", value) for value in (0, 11, 10**9, -1, math.nan, math.inf, -math.inf, None, "5", True, [5], {})),
+        *(("slider", value) for value in OUTSIDE),
     ],
 )
 def test_what_is_not_on_offer_is_not_taken(control: str, value: Any) -> None:
