@@ -10,6 +10,8 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+import matplotlib
+
 PATIENCE = 90.0
 """Seconds that anything may take on a machine that has a lot to do."""
 
@@ -59,6 +61,7 @@ class Server:
         path = filter(None, [str(self.place / "site"), os.environ.get("PYTHONPATH")])
         home = self.place / "home"
         folders = {"HOME": str(home), "XDG_CACHE_HOME": str(home), "TMPDIR": str(self.temporary)}
+        folders["MPLCONFIGDIR"] = matplotlib.get_configdir()  # its list of fonts, which is made once for all programs
         return {**os.environ, **folders, "PYTHONPATH": os.pathsep.join(path), "ASKED": str(self._asked)}
 
     @property

@@ -14,6 +14,7 @@ def test_no_request_leaves_this_machine(visitor: Visit, server: Server) -> None:
         visitor.tab(tab)
     visitor.page.reload()
     expect(visitor.page.get_by_role("tab", name="Explain")).to_be_visible()
+    visitor.faults.clear()  # what was under way was broken off
     assert len(visitor.asked) > 10
     assert visitor.elsewhere == []
     assert server.hosts == set()
