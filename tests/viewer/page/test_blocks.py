@@ -6,6 +6,7 @@ from typing import Any
 
 import gradio as gr
 import pytest
+from gradio.state_holder import SessionState
 
 from gradsculpt.errors import ArgumentError
 from gradsculpt.viewer.page.blocks import Page
@@ -85,3 +86,14 @@ def test_errors_are_sentences_without_paths_as_text() -> None:
     told = press(page, slider=9)
     assert "number" in told
     assert "secret" not in told
+
+
+def test_what_was_shown_before_is_not_kept() -> None:
+    page = blocks([])
+    session = SessionState(page)
+    for each in range(4):
+        skipped = {"__type__": "update"}  # as for an output that a function leaves as it is
+        asyncio.run(page.postprocess_data(page.fns[0], skipped, session))
+        asyncio.run(page.postprocess_data(page.fns[0], f"page {each}", session))
+        assert session.blocks_config.blocks.keys() == page.blocks.keys()
+        assert session.config_values.keys() <= page.blocks.keys()
