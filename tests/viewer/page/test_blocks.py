@@ -47,18 +47,17 @@ def press(page: Page, **changed: Any) -> str:
         return f"{error.message}{' and a trace' if error.print_exception else ''}"
 
 
-@pytest.mark.parametrize(
-    ("control", "value"),
-    [
-        *((control, value) for control in ("radio", "one") for value in ("c", "os.system", ["a"], {"a": 1}, 1, True)),
-        *(
-            (control, value)
-            for control in ("many", "boxes")
-            for value in ("a", "torch.nn.Linear", {"a": 1}, ["c"], [["a"]], [None], 10**9, ["a", "../b"])
-        ),
-        *(("slider", value) for value in (0, 11, 10**9, -1, math.nan, math.inf, -math.inf, None, "5", True, [5], {})),
-    ],
-)
+ONE: list[Any] = ["c", "os.system", ["a"], {"a": 1}, 1, True]
+SEVERAL: list[Any] = ["a", "torch.nn.Linear", {"a": 1}, ["c"], [["a"]], [None], 10**9, ["a", "../b"]]
+NUMBERS: list[Any] = [0, 11, 10**9, -1, math.nan, math.inf, -math.inf, None, "5", True, [5], {}]
+NOT_OFFERED = [
+    *((control, value) for control in ("radio", "one") for value in ONE),
+    *((control, value) for control in ("many", "boxes") for value in SEVERAL),
+    *(("slider", value) for value in NUMBERS),
+]
+
+
+@pytest.mark.parametrize(("control", "value"), NOT_OFFERED)
 def test_what_is_not_on_offer_is_not_taken(control: str, value: Any) -> None:
     taken: list[Any] = []
     assert press(blocks(taken), **{control: value}).startswith(REFUSED)
