@@ -2,6 +2,7 @@
 
 import importlib.util
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -122,6 +123,30 @@ def test_weights_that_do_not_fit_are_told_before_it_serves(tmp_path: Path, capfd
     assert "w.pth" in capfd.readouterr().err
     assert main(["view", "--model", WEIGHTLESS]) == 2
     assert "has no weights" in capfd.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("file", "content"),
+    [
+        ("model.safetensors", None),
+        ("model.safetensors", b"\0" * 100),
+        ("model.json", b"{"),
+        ("config.yaml", b"data: ["),
+    ],
+)
+def test_a_run_that_cannot_be_opened_is_told_of_before_it_serves(
+    file: str, content: bytes | None, runs: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copytree(runs / "one", tmp_path / "run")
+    if content is None:
+        (tmp_path / "run" / file).unlink()
+    else:
+        (tmp_path / "run" / file).write_bytes(content)
+    assert main(["view", str(runs / "one"), str(tmp_path / "run"), "--device", "cpu"]) == 2
+    out, err = capfd.readouterr()
+    assert out == ""
+    assert str(tmp_path / "run") in err
+    assert err.count("\n") == 1
 
 
 def test_it_serves_until_it_is_stopped(runs: Path, tmp_path: Path) -> None:

@@ -99,6 +99,5 @@ def _subjects(names: Sequence[str], options: Options, folder: Path) -> Subjects:
         return standby({**options, **places})
     subjects = named_subjects(names, {**options, **places})
     for subject in subjects:
-        if subject.run is None:
-            _ = subject.network  # weights that do not fit are told of before the page opens
+        _ = subject.network  # what cannot be opened is told of before the page opens
     return subjects

@@ -6,6 +6,7 @@ from typing import Any
 
 import gradio as gr
 import pytest
+from gradio.state_holder import SessionState
 
 from gradsculpt.errors import ArgumentError
 from gradsculpt.viewer.page.blocks import Page
@@ -46,21 +47,17 @@ def press(page: Page, **changed: Any) -> str:
         return f"{error.message}{' and a trace' if error.print_exception else ''}"
 
 
-OUTSIDE: tuple[Any, ...] = (0, 11, 10**9, -1, math.nan, math.inf, -math.inf, None, "5", True, [5], {})
+ONE: list[Any] = ["c", "os.system", ["a"], {"a": 1}, 1, True]
+SEVERAL: list[Any] = ["a", "torch.nn.Linear", {"a": 1}, ["c"], [["a"]], [None], 10**9, ["a", "../b"]]
+NUMBERS: list[Any] = [0, 11, 10**9, -1, math.nan, math.inf, -math.inf, None, "5", True, [5], {}]
+NOT_OFFERED = [
+    *((control, value) for control in ("radio", "one") for value in ONE),
+    *((control, value) for control in ("many", "boxes") for value in SEVERAL),
+    *(("slider", value) for value in NUMBERS),
+]
 
 
-@pytest.mark.parametrize(
-    ("control", "value"),
-    [
-        *((control, value) for control in ("radio", "one") for value in ("c", "os.system", ["a"], {"a": 1}, 1, True)),
-        *(
-            (control, value)
-            for control in ("many", "boxes")
-            for value in ("a", "torch.nn.Linear", {"a": 1}, ["c"], [["a"]], [None], 10**9, ["a", "../b"])
-        ),
-        *(("slider", value) for value in OUTSIDE),
-    ],
-)
+@pytest.mark.parametrize(("control", "value"), NOT_OFFERED)
 def test_what_is_not_on_offer_is_not_taken(control: str, value: Any) -> None:
     taken: list[Any] = []
     assert press(blocks(taken), **{control: value}).startswith(REFUSED)
@@ -88,3 +85,14 @@ def test_errors_are_sentences_without_paths_as_text() -> None:
     told = press(page, slider=9)
     assert "number" in told
     assert "secret" not in told
+
+
+def test_what_was_shown_before_is_not_kept() -> None:
+    page = blocks([])
+    session = SessionState(page)
+    for each in range(4):
+        skipped = {"__type__": "update"}  # as for an output that a function leaves as it is
+        asyncio.run(page.postprocess_data(page.fns[0], skipped, session))
+        asyncio.run(page.postprocess_data(page.fns[0], f"page {each}", session))
+        assert session.blocks_config.blocks.keys() == page.blocks.keys()
+        assert session.config_values.keys() <= page.blocks.keys()

@@ -74,11 +74,11 @@ class _Tab:
             shown: Any = {} if told.value is None else {self.results: _shown(told.value)}
             yield {self.status: status(told), self.visitor: visitor, **shown}
 
-    def _explained(self, name: str) -> Update:
+    def _explained(self, name: str | None) -> Update:
         """Tell what an attack does, and what its size is."""
         kinds = attacks()
-        if name not in kinds:
-            return {}
+        if name not in kinds:  # as nothing is, while it is being chosen
+            return {self.attack: gr.skip(), self.eps: gr.skip()}
         return {self.attack: gr.update(info=kinds[name]), self.eps: gr.update(info=unit_of(name))}
 
     def _cancel(self, visitor: Visitor) -> None:

@@ -25,6 +25,21 @@ class Page(gr.Blocks):
             raise ArgumentError("a choice is not on offer, or not any more; reload the page, and choose again.")
         return values
 
+    async def postprocess_data(
+        self, block_fn: Any, predictions: Any, state: Any, *given: Any, **named: Any
+    ) -> list[Any]:
+        """Return what a function shows; of what it has shown before, nothing is kept.
+
+        Gradio notes each value of a component that was changed under a number of its own, for as long as the visitor is
+        there: a page of pictures for every map.
+        """
+        shown: list[Any] = await super().postprocess_data(block_fn, predictions, state, *given, **named)
+        if state is not None:
+            for noted in (state.blocks_config.blocks, state.config_values):
+                for key in noted.keys() - self.blocks.keys():
+                    del noted[key]
+        return shown
+
     async def process_api(self, *given: Any, **named: Any) -> dict[str, Any]:
         """Do what a control is for; whatever it raises is shown as a sentence."""
         try:
