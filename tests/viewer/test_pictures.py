@@ -13,7 +13,7 @@ from gradsculpt.cli.networks import NamedNetwork, open_run
 from gradsculpt.data.decode import decode
 from gradsculpt.errors import ArgumentError, DataError, GradsculptError
 from gradsculpt.progress import Reporter
-from gradsculpt.viewer.pictures import OFFERED, Picture, checked, photographs, pictures_of, uploaded
+from gradsculpt.viewer.pictures import OFFERED, Picture, checked, photographs, pictures_of, thumbnails, uploaded
 
 
 def written(folder: Path, names: Sequence[str]) -> Path:
@@ -107,3 +107,10 @@ def test_photographs_are_those_that_are_installed(monkeypatch: pytest.MonkeyPatc
     assert all(each.at(8).shape == (8, 8, 3) for each in photographs())
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     assert photographs() == ()
+
+
+def test_a_picture_that_cannot_be_read_is_left_out_of_the_small_ones(tmp_path: Path) -> None:
+    (tmp_path / "broken.png").write_bytes(b"no picture")
+    Image.new("RGB", (8, 6), (9, 8, 7)).save(tmp_path / "whole.png")
+    shown = thumbnails([uploaded(tmp_path / name) for name in ("broken.png", "whole.png", "gone.png")], 4)
+    assert [(each.title, small.shape) for each, small in shown] == [("whole.png", (4, 4, 3))]

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gradsculpt.cli.images import evenly_spaced
-from gradsculpt.errors import ArgumentError, DataError
+from gradsculpt.errors import ArgumentError, DataError, GradsculptError
 from gradsculpt.progress import Reporter
 from gradsculpt.wording import printable
 
@@ -56,6 +57,15 @@ def uploaded(path: Path, title: str = "") -> Picture:
         return decode(path, size)
 
     return Picture(printable(title or path.name), None, at)
+
+
+def thumbnails(pictures: Iterable[Picture], size: int) -> list[tuple[Picture, Bytes]]:
+    """Return pictures with their pixels at a side, but for those that cannot be read, as one file may be."""
+    made: list[tuple[Picture, Bytes]] = []
+    for picture in pictures:
+        with suppress(GradsculptError):
+            made.append((picture, picture.at(size)))
+    return made
 
 
 def checked(path: Path) -> Picture:

@@ -11,7 +11,7 @@ import gradio as gr
 from gradsculpt.models.imagenet import in_words
 from gradsculpt.viewer.context import Context, Told, Visitor
 from gradsculpt.viewer.page.parts import Figure, figures, guarded, status
-from gradsculpt.viewer.pictures import Picture, checked, photographs
+from gradsculpt.viewer.pictures import Picture, checked, photographs, thumbnails
 from gradsculpt.viewer.told import sentence
 from gradsculpt.viewer.work import Done, Step, Ticket
 
@@ -80,8 +80,9 @@ class Chooser:
                 if not chosen:
                     yield {self.line: status(told), self._visitor: visitor}
                 continue
-            offered = visitor.kept["offered"] = told.value or photographs()
-            shown = [(each.at(_THUMBNAIL), _caption(each)) for each in offered]
+            read = thumbnails(told.value or photographs(), _THUMBNAIL)
+            visitor.kept["offered"] = tuple(each for each, _ in read)
+            shown = [(small, _caption(each)) for each, small in read]
             line = {} if chosen else {self.line: status(told if told.failed else _START)}
             yield {**line, self.gallery: shown, self._visitor: visitor}
 

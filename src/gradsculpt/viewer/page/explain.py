@@ -7,8 +7,6 @@ from typing import Any
 
 import gradio as gr
 
-from gradsculpt.data.base import Bytes
-from gradsculpt.errors import GradsculptError
 from gradsculpt.viewer.context import Context, Told, Visitor
 from gradsculpt.viewer.explaining import (
     PREDICTED,
@@ -32,7 +30,7 @@ from gradsculpt.viewer.page.parts import (
     visitor,
     whole_page,
 )
-from gradsculpt.viewer.pictures import Picture, checked, photographs
+from gradsculpt.viewer.pictures import Picture, checked, photographs, thumbnails
 from gradsculpt.viewer.subjects import Subject
 from gradsculpt.viewer.told import sentence
 from gradsculpt.viewer.work import Done, Step, Ticket
@@ -146,7 +144,7 @@ class _Tab:
                 if not chosen:
                     yield {self.status: status(told)}
                 continue
-            shown = [(each, small) for each in told.value or photographs() if (small := _thumbnail(each)) is not None]
+            shown = thumbnails(told.value or photographs(), _THUMBNAIL)
             visitor.kept["offered"] = tuple(each for each, _ in shown)
             gallery = [(small, _caption(each)) for each, small in shown]
             line = {} if chosen else {self.status: status(told if told.failed else _START)}
@@ -256,14 +254,6 @@ def _others(subject: Subject, without: set[str]) -> list[tuple[str, str]]:
 
 
 @lru_cache(maxsize=512)
-def _thumbnail(picture: Picture) -> Bytes | None:
-    """Return a picture in small; None if it cannot be read, as one file of a folder may be."""
-    try:
-        return picture.at(_THUMBNAIL)
-    except GradsculptError:
-        return None
-
-
 def _caption(picture: Picture) -> str:
     from gradsculpt.models.imagenet import in_words
 
