@@ -45,7 +45,7 @@ def test_from_a_picture_to_what_becomes_of_its_maps(tab: _Tab, photo: Path) -> N
         "of 255 levels",
     ):
         assert html.count(said) >= 2, said
-    assert html.index("<h3>one</h3>") < html.index("<h3>two</h3>")
+    assert html.index("<h2>one</h2>") < html.index("<h2>two</h2>")
 
 
 def test_a_picture_is_needed_first(tab: _Tab) -> None:
