@@ -42,7 +42,7 @@ def whole(path: Path, *, lasting: bool = True) -> Iterator[Path]:
 
 
 def on_disk(path: Path) -> None:
-    """Wait until what a file holds, or the names in a folder, are on the disk, where the system lets one wait for it."""
+    """Wait until what a file holds, or the names in a folder, are on the disk, if the system lets one wait for it."""
     with suppress(OSError):
         descriptor = os.open(path, os.O_RDONLY)
         try:

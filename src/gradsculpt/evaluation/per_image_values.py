@@ -16,6 +16,7 @@ from gradsculpt.evaluation.groups.base import Point
 from gradsculpt.evaluation.results import score_of
 from gradsculpt.files import strict_json, whole
 from gradsculpt.metrics import Score
+from gradsculpt.seals import OPEN, SEAL, seal
 from gradsculpt.wording import printable
 
 VALUES = "scorecard.csv"
@@ -115,13 +116,14 @@ class PerImageValues:
         if self._folder is not None:
             with whole(self._folder / VALUES) as draft:
                 self._headers = {name: each for name, each in self._headers.items() if not each.yardstick}
-                self._write(draft, self._rows, _IMAGE)
+                self._write(draft, self._rows, _IMAGE, last=(f"{SEAL} {OPEN}",))
+                seal(draft)
             (self._folder / _NOTE).unlink()
             (self._folder / _DRAFT).unlink()
 
-    def _write(self, path: Path, rows: Sequence[_Row], *first: str, mode: str = "w") -> None:
+    def _write(self, path: Path, rows: Sequence[_Row], *first: str, mode: str = "w", last: Sequence[str] = ()) -> None:
         with path.open(mode, newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, [*first, *self._headers], extrasaction="ignore")
+            writer = csv.DictWriter(file, [*first, *self._headers, *last], extrasaction="ignore")
             if mode == "w":
                 writer.writeheader()
             writer.writerows({_IMAGE: row.image, _DIGEST: row.digest, **row.values} for row in rows)
