@@ -3,7 +3,8 @@
 A seal is the word checksum, and after it `sha256:DIGITS:gradsculpt`, the digest of the whole file in which those digits
 count as zeros. It stands among the first or the last bytes, wherever the format has room for a text: in an entry of
 JSON or of the header of weights, in a comment of YAML or of an archive, in the heading of a table. A file without one,
-as older versions wrote it, is taken as it is, for nobody can tell.
+as older versions wrote it, is taken as it is, for nobody can tell; so is JSON in another layout than that of
+`sealed_json`, as a program has written it again (no damage leaves JSON that begins otherwise).
 """
 
 import hashlib
@@ -26,6 +27,7 @@ OPEN = f"sha256:{'0' * _DIGITS}:gradsculpt"
 UNSEALED = f"delete the line with the {SEAL}, its first"
 """What to do with a file of settings that was changed on purpose."""
 
+_LAYOUT = b"{\n"  # how JSON begins that is written here
 _SEALED = re.compile(rb"sha256:([0-9a-f]{32}):gradsculpt")
 _BROKEN = re.compile(
     rb"checksum\W{1,5}sha256:[0-9a-f]{32}[^0-9a-f]|sha256:.{32}:gradsculpt|[0-9a-f]{32}:gradsculpt", re.DOTALL
@@ -76,6 +78,10 @@ def is_whole(content: bytes | BinaryIO) -> bool:
     """Tell whether a file is as it was written: its seal fits, or it never had one."""
     file = io.BytesIO(content) if isinstance(content, bytes) else content
     place = _place(file)
+    file.seek(0)
+    first = file.read(len(_LAYOUT))
+    if first[:1] == _LAYOUT[:1] and first != _LAYOUT:
+        return True
     if place is not None:
         file.seek(place)
         return file.read(_DIGITS) == _digest(file, place)

@@ -14,7 +14,7 @@ from torch import Tensor
 from gradsculpt.errors import RunError
 from gradsculpt.evaluation.groups.base import Point
 from gradsculpt.evaluation.results import score_of
-from gradsculpt.files import strict_json, whole
+from gradsculpt.files import strict_json, sweep, whole
 from gradsculpt.metrics import Score
 from gradsculpt.seals import OPEN, SEAL, seal
 from gradsculpt.wording import printable
@@ -62,6 +62,8 @@ class PerImageValues:
         if folder is not None:
             try:
                 folder.mkdir(parents=True, exist_ok=True)
+                for name in (VALUES, _DRAFT, _NOTE):
+                    sweep(folder / name)
                 self._take_over(folder)
                 self._rewrite()
             except OSError as error:
@@ -133,8 +135,10 @@ class PerImageValues:
             return
         headers = {name: {**h._asdict(), "score": asdict(h.score)} for name, h in self._headers.items()}
         # The table goes first: a note without its rows would promise what is not there.
-        self._write(self._folder / _DRAFT, self._rows, _IMAGE, _DIGEST)
-        (self._folder / _NOTE).write_bytes(strict_json({"key": self._key, "headers": headers}))
+        with whole(self._folder / _DRAFT) as draft:
+            self._write(draft, self._rows, _IMAGE, _DIGEST)
+        with whole(self._folder / _NOTE) as draft:
+            draft.write_bytes(strict_json({"key": self._key, "headers": headers}))
 
     def _take_over(self, folder: Path) -> None:
         """Read what an interrupted evaluation with the same key wrote, up to a line that was cut off."""
