@@ -14,7 +14,7 @@ from gradsculpt.attributions import SmoothGrad
 from gradsculpt.data import ImageSet, Splits, loader, to_input
 from gradsculpt.data.stored import RowsWriter, StoredRows
 from gradsculpt.errors import ArgumentError, DataError, RunError
-from gradsculpt.files import whole
+from gradsculpt.files import sweep, whole
 from gradsculpt.fingerprint import fingerprint
 from gradsculpt.inputs import in_precision_of
 from gradsculpt.models import Classifier, load
@@ -106,6 +106,8 @@ def explanations(
         return ready
     if place.exists():
         tell(f"{place} is damaged, so the explanations are computed again")
+    if settings.cache_dir is None:  # a folder of the run, which nobody else writes
+        sweep(place)
     bounds = teacher.space.bounds
     smoothgrad = SmoothGrad(drawn, sigma, seed=settings.seed, batch_size=size, noise_range=bounds)
     try:
