@@ -35,6 +35,10 @@ def whole(path: Path, *, lasting: bool = True) -> Iterator[Path]:
             with draft.open("rb") as stream:
                 os.fsync(stream.fileno())
         draft.replace(path)
+    except OSError as error:
+        if error.filename in (None, draft, str(draft)):  # nobody has heard of the draft
+            error.filename = str(path)
+        raise
     finally:
         draft.unlink(missing_ok=True)
 

@@ -16,8 +16,9 @@ from lightning.pytorch import Callback, LightningModule, Trainer, seed_everythin
 from lightning.pytorch.callbacks import LambdaCallback, RichProgressBar
 from lightning.pytorch.loggers import TensorBoardLogger
 
+from gradsculpt.accidents import told
 from gradsculpt.data import ImageSet, Splits, load_data, outline_of, outlined
-from gradsculpt.errors import Interrupted, RunError
+from gradsculpt.errors import GradsculptError, Interrupted, RunError
 from gradsculpt.files import sweep
 from gradsculpt.locks import locked
 from gradsculpt.machine import cores, is_first_process
@@ -43,7 +44,7 @@ from gradsculpt.training.resuming import (
     resumed,
 )
 from gradsculpt.training.settings import TrainSettings
-from gradsculpt.training.stopping import Course, TimeIsUp, WithinTime, alone_at_the_end, left_behind
+from gradsculpt.training.stopping import Course, Interruptible, TimeIsUp, WithinTime, alone_at_the_end, left_behind
 from gradsculpt.wording import counted
 
 _SCORES = "scorecard.json"
@@ -114,18 +115,24 @@ def fit(
         by = "" if number == signal.SIGINT else f" by {signal.Signals(number).name}"
         raise Interrupted(f"stopped {course.where}{by}; {left_behind(settings)}", number) from stopped
     except TimeIsUp as stopped:
-        told = f"stopped {course.where}, as its time of {settings.max_time} is nearly over; {left_behind(settings)}"
+        stop = f"stopped {course.where}, as its time of {settings.max_time} is nearly over; {left_behind(settings)}"
         try:
             network = load(settings.out)
         except RunError:
-            raise RunError(f"{told}. A longer --max-time gets further.") from stopped
-        reporter.say(told)
+            raise RunError(f"{stop}. A longer --max-time gets further.") from stopped
+        reporter.say(stop)
         return network
     except NotKeptError as error:
         raise RunError(
             f"{error}, so the training stopped {course.where}. Make room there, or let it be written to; "
             f"{left_behind(settings)}."
         ) from error
+    except GradsculptError:
+        raise
+    except Exception as error:
+        if (accident := told(error)) is None:
+            raise
+        raise RunError(f"{accident} The training stopped {course.where}; {left_behind(settings)}.") from error
 
 
 def _fit(
@@ -207,7 +214,7 @@ def _train(
     # With save_last in the above, "last" would be the last epoch that was the best so far.
     latest = CheckpointInRun(folder, filename=LAST, enable_version_counter=False)
     usable = UsableNetwork(settings, best, _description(settings, module, splits.train))
-    callbacks = [WithinTime(course), best, latest, usable, Origin(config, data), MetricsTable(settings.out / METRICS)]
+    callbacks = [Interruptible(), WithinTime(course), best, latest, usable, Origin(config, data), MetricsTable(settings.out / METRICS)]
     bar, logger = reporter.interactive, _logger(settings)
     callbacks += [*_callbacks(settings, reporter), *more]
     trainer = build_trainer(
