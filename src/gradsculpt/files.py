@@ -14,8 +14,9 @@ from typing import Any
 def whole(path: Path, *, lasting: bool = True) -> Iterator[Path]:
     """Yield a draft beside `path`, which takes its name when the block ends and is removed if the block fails.
 
-    Whoever reads `path` meanwhile, or after a crash, finds what was there before. Folders above it are made. One that
-    is not `lasting`, as the next one comes soon, waits for no disk, and may be lost when the machine crashes.
+    Whoever reads `path` meanwhile, or after a crash, also of the machine, finds what was there before or all of the new
+    one. Folders above it are made. Of a file that is not `lasting`, as the next one comes soon or many come at once,
+    the machine's crash may bring back the former.
 
     Raises:
         OSError: If the folder cannot be made, or the draft cannot be written or renamed.
@@ -30,17 +31,28 @@ def whole(path: Path, *, lasting: bool = True) -> Iterator[Path]:
     draft = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
     try:
         yield draft
-        if lasting:
-            # Or a crash of the machine could leave the new name on an empty file.
-            with draft.open("rb") as stream:
-                os.fsync(stream.fileno())
+        # Or a crash of the machine could leave the new name on an empty file.
+        with draft.open("rb") as stream:
+            os.fsync(stream.fileno())
         draft.replace(path)
+        if lasting:
+            on_disk(path.parent)
     except OSError as error:
         if error.filename in (None, draft, str(draft)):  # nobody has heard of the draft
             error.filename = str(path)
         raise
     finally:
         draft.unlink(missing_ok=True)
+
+
+def on_disk(path: Path) -> None:
+    """Wait until what a file holds, or the names in a folder, are on the disk, where the system lets one wait for it."""
+    with suppress(OSError):
+        descriptor = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
 
 
 def sweep(path: Path) -> None:

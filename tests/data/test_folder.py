@@ -242,7 +242,7 @@ def test_too_few_images_to_cut(make_folder: MakeFolder, load: Load) -> None:
 
 def decoded(cache: Path) -> list[int]:
     """Return how many images the sets in a cache have, the smallest first."""
-    return sorted(len(np.load(file)) for file in cache.glob("*/labels.npy"))
+    return sorted(len(np.load(file)) for file in cache.glob("*/images.npy"))
 
 
 @pytest.mark.parametrize(

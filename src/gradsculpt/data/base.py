@@ -1,6 +1,7 @@
 """What every source of images becomes: 8-bit arrays of one size, with labels and more; and how they are split."""
 
-from collections.abc import Sequence
+import warnings
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -25,7 +26,7 @@ def unheard(done: int, total: int | None) -> None:
 
 @dataclass(frozen=True)
 class ImageSet:
-    """Labelled images of one size, usually backed by a memory map.
+    """Labelled images of one size, usually on disk and read by rows.
 
     Args:
         images: uint8 [N, H, W, 3]. Rows of channels last, so that a batch becomes a channels_last tensor for free.
@@ -67,6 +68,7 @@ class Request:
     strict: bool = False
     progress: Progress = unheard
     train_count: int | None = None
+    tell: Callable[[str], object] = warnings.warn
 
 
 @dataclass(frozen=True)

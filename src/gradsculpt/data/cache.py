@@ -1,4 +1,8 @@
-"""Decoded images on disk: written once, then memory-mapped, so that a set may be larger than the memory."""
+"""Decoded images on disk: written once, then read by rows, so that a set may be larger than the memory.
+
+Every file of a set has checksums: a set whose description, labels or checksums are damaged is made again when it is
+opened, and one with a damaged row when that is first read (see `StoredRows`), after a line that says so.
+"""
 
 import hashlib
 import json
@@ -11,23 +15,28 @@ from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, suppress
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any, BinaryIO, TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 
 from gradsculpt.data.base import Bytes, ImageSet, Skipped
+from gradsculpt.data.stored import RowsWriter, StoredRows
 from gradsculpt.errors import DataError
+from gradsculpt.files import on_disk
 from gradsculpt.machine import cores, free_disk
+from gradsculpt.seals import is_whole, sealed_json
 from gradsculpt.wording import size_of
 
 # Part of every key: raise it when the files or the way images are decoded change.
-FORMAT = 1
+FORMAT = 2
 
 _TEMPORARY = ".building-"
 _STALE_SECONDS = 7 * 24 * 3600
 _TRIES, _MOMENT = 50, 0.02
 _AT_ONCE = 256  # images that are decoded before the first of them is written
+_AGAIN = "{} is damaged, so its images are made again"
 _BUFFER = 1 << 20  # bytes that are written at once
 
 Item = TypeVar("Item")
@@ -46,7 +55,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Cached:
-    """A memory-mapped set and the files that were left out of it."""
+    """A set on disk and the files that were left out of it."""
 
     images: ImageSet
     skipped: tuple[Skipped, ...]
@@ -59,6 +68,7 @@ def cached(
     classes: tuple[str, ...],
     rows: Callable[[], Iterator[Row | Skipped]],
     room: int = 0,
+    tell: Callable[[str], object] = warnings.warn,
 ) -> Cached:
     """Open the set that `identity` describes, after writing it if it is not there yet.
 
@@ -73,11 +83,42 @@ def cached(
         classes: Class names.
         rows: Called when there is something to build; yields every image, or why a file was left out.
         room: The bytes that the set will take at most.
+        tell: Told, in one line, that a set is damaged and made again, now or when its damage is found.
     """
     key = hashlib.sha256(json.dumps([FORMAT, classes, identity], sort_keys=True).encode()).hexdigest()
     place = cache_dir / f"{source}-{key[:16]}"
-    if (ready := _open(place, key)) is not None:
+    place = place.resolve() if place.is_symlink() and place.resolve().name == place.name and place.is_dir() else place
+    build = partial(_built, place, key, classes, rows, room)
+    again = partial(_built_again, place, build, tell)
+    if (ready := _open(place, key, again)) is not None:
         return ready
+    if place.exists():
+        tell(_AGAIN.format(place))
+    build()
+    if (ready := _settled(place, key, again)) is None:
+        raise DataError(f"{place} was changed while it was being read; run the command again.")
+    # Another process may be tidying up at the same time.
+    with suppress(OSError):
+        _remove_old(cache_dir, source, keep=place)
+    return ready
+
+
+def _built_again(place: Path, build: Callable[[], None], tell: Callable[[str], object]) -> None:
+    """Make a set again, of which a row is damaged; `_put` could not tell."""
+    tell(_AGAIN.format(place))
+    _clear(place)
+    build()
+
+
+def _built(
+    place: Path,
+    key: str,
+    classes: tuple[str, ...],
+    rows: Callable[[], Iterator[Row | Skipped]],
+    room: int,
+) -> None:
+    """Write a set, as `cached` says."""
+    cache_dir = place.parent
     if room > (free := free_disk(cache_dir) or room):
         raise DataError(
             f"the decoded images would take {size_of(room)} in {cache_dir}, where {size_of(free)} are free; pass a "
@@ -88,8 +129,12 @@ def cached(
     try:
         temporary.mkdir(parents=True)
         meta = {"key": key, "classes": classes, **_write(temporary, rows())}
-        (temporary / "meta.json").write_text(json.dumps(meta), encoding="utf-8")
+        (temporary / "meta.json").write_bytes(sealed_json(meta))
+        for path in temporary.iterdir():
+            on_disk(path)
+        on_disk(temporary)
         _put(temporary, place, key)
+        on_disk(cache_dir)
     except OSError as error:
         raise DataError(
             f"decoded images cannot be kept in {cache_dir} ({error.strerror or error}); "
@@ -97,12 +142,6 @@ def cached(
         ) from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
-    if (ready := _settled(place, key)) is None:
-        raise DataError(f"{place} was changed while it was being read; run the command again.")
-    # Another process may be tidying up at the same time.
-    with suppress(OSError):
-        _remove_old(cache_dir, source, keep=place)
-    return ready
 
 
 def _put(temporary: Path, place: Path, key: str) -> None:
@@ -112,23 +151,28 @@ def _put(temporary: Path, place: Path, key: str) -> None:
         return
     if _open(place, key) is not None:
         return
-    # What is in the way is damaged. It goes at once and as a whole: another process, which has just put its own set
-    # there, would otherwise see half of that.
-    with suppress(FileNotFoundError):
-        place.rename(temporary.with_name(f"{temporary.name}-damaged"))
+    _clear(place)  # what is in the way is damaged
     try:
         temporary.rename(place)
     except OSError:
         if _settled(place, key) is None:
             raise
-    finally:
-        shutil.rmtree(temporary.with_name(f"{temporary.name}-damaged"), ignore_errors=True)
 
 
-def _settled(place: Path, key: str) -> Cached | None:
+def _clear(place: Path) -> None:
+    """Remove a damaged set, at once and as a whole: others may be reading it, or putting their own there."""
+    aside = place.with_name(f"{_TEMPORARY}{uuid.uuid4().hex}")
+    with suppress(FileNotFoundError):
+        place.rename(aside)
+    if aside.is_symlink():
+        aside.unlink()
+    shutil.rmtree(aside, ignore_errors=True)
+
+
+def _settled(place: Path, key: str, again: Callable[[], object] | None = None) -> Cached | None:
     """Open a set that another process may be about to replace by its own."""
     for _ in range(_TRIES):
-        if (ready := _open(place, key)) is not None:
+        if (ready := _open(place, key, again)) is not None:
             return ready
         time.sleep(_MOMENT)
     return None
@@ -167,7 +211,7 @@ def _write(folder: Path, rows: Iterator[Row | Skipped]) -> dict[str, Any]:
     labels: list[int] = []
     names: list[str] = []
     skipped: list[Skipped] = []
-    stacks: dict[str, tuple[BinaryIO, tuple[int, ...]]] = {}
+    stacks: dict[str, RowsWriter] = {}
     with ExitStack() as files, warnings.catch_warnings():
         files.callback(getattr(rows, "close", tuple))  # of a generator, or its processes would wait for the next row
         # Pillow warns about odd metadata once a file; what matters is reported through `skipped`.
@@ -180,39 +224,34 @@ def _write(folder: Path, rows: Iterator[Row | Skipped]) -> dict[str, Any]:
                 if array is None:
                     continue
                 if name not in stacks:
-                    stacks[name] = files.enter_context((folder / f"{name}.npy").open("wb", _BUFFER)), array.shape
-                    _header(*stacks[name], 0)
-                # Not a writable memory map, in which a full disk ends the process instead of raising OSError.
-                stacks[name][0].write(np.ascontiguousarray(array).tobytes())
+                    file = files.enter_context((folder / f"{name}.npy").open("wb", _BUFFER))
+                    stacks[name] = RowsWriter(file, array.shape, array.dtype)
+                stacks[name].add(array)
             labels.append(row.label)
             names.append(row.name)
-        for file, shape in stacks.values():
-            _header(file, shape, len(names))
-    np.save(folder / "labels.npy", np.asarray(labels, dtype=np.int64))
-    return {"names": names, "skipped": [asdict(item) for item in skipped]}
+        digests = {name: stack.finish() for name, stack in stacks.items()}
+    return {"labels": labels, "names": names, "skipped": [asdict(item) for item in skipped], "digests": digests}
 
 
-def _header(file: BinaryIO, shape: tuple[int, ...], count: int) -> None:
-    """Begin a .npy file of `count` uint8 arrays; NumPy pads its header so that any other count fits there later."""
-    file.seek(0)
-    np.lib.format.write_array_header_1_0(file, {"descr": "|u1", "fortran_order": False, "shape": (count, *shape)})
-
-
-def _open(place: Path, key: str) -> Cached | None:
-    """Open a set; None if it is not there, is damaged, or has another key."""
+def _open(place: Path, key: str, again: Callable[[], object] | None = None) -> Cached | None:
+    """Open a set, which is made `again` when it turns out to be damaged; None if it is so now, absent or another."""
     try:
-        meta = json.loads((place / "meta.json").read_text(encoding="utf-8"))
-        images = np.load(place / "images.npy", mmap_mode="r")
-        labels = np.load(place / "labels.npy")
-        maps = place / "attention.npy"
-        attention = np.load(maps, mmap_mode="r") if maps.exists() else None
-        names = tuple(meta["names"])
-        lengths = {len(labels), len(names), len(images), len(images if attention is None else attention)}
-        if meta["key"] != key or len(lengths) > 1:
+        content = (place / "meta.json").read_bytes()
+        meta = json.loads(content)
+        if not is_whole(content) or meta["key"] != key:
+            return None
+        arrays = {
+            name: StoredRows(place / f"{name}.npy", digest, again).in_memory()
+            for name, digest in meta["digests"].items()
+        }
+        labels, names = np.asarray(meta["labels"], dtype=np.int64), tuple(meta["names"])
+        if {len(labels), len(names)} != {len(array) for array in arrays.values()}:
             return None
         skipped = tuple(Skipped(**item) for item in meta["skipped"])
+        images: Any = arrays["images"]
+        attention: Any = arrays.get("attention")
         return Cached(ImageSet(images, labels, tuple(meta["classes"]), names, attention), skipped)
-    except (OSError, EOFError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return None
 
 

@@ -148,7 +148,7 @@ def read_images(
     source = f"{plain}-{mark}-{request.size}{kind}"
     rows = partial(_rows, listing, names, attention, request)
     room = len(names) * request.size**2 * (3 if attention is None else 4)
-    images = cached(request.cache_dir, source, identity, listing.classes, rows, room)
+    images = cached(request.cache_dir, source, identity, listing.classes, rows, room, request.tell)
     if request.strict and images.skipped:
         raise DataError(images.skipped[0].reason)
     stray = (Skipped(file.relative_to(root).as_posix(), "lies outside the class folders") for file in listing.stray)

@@ -1,6 +1,7 @@
 """From a name such as `cells` or `folder:photos` to training, validation and test images."""
 
 import hashlib
+import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -96,13 +97,14 @@ def load_data(
     shuffle_labels: bool = False,
     strict: bool = False,
     progress: Progress | None = None,
+    tell: Callable[[str], object] = warnings.warn,
 ) -> Splits:
     """Read a set of images by name and split it.
 
     Args:
         name: The name of one of `SOURCES`.
         data_dir: Where downloaded sets are or go.
-        cache_dir: Where decoded images are kept, to be memory-mapped.
+        cache_dir: Where decoded images are kept, to be read by rows.
         image_size: Side of the images, in pixels; None for the source's own, or that of the images that it gives.
         val_fraction: Share of each class of the training images to use for validation, 0 to 0.5.
         seed: Chooses the validation images, and the training images of cells; never the test images.
@@ -115,6 +117,7 @@ def load_data(
             likewise, by the seed; images keep their attention, and test images their labels.
         strict: Raise at the first file that cannot be decoded, instead of listing it in `skipped`.
         progress: Called as `progress(done, total)` during long work.
+        tell: Told, in one line, that decoded images were damaged and are made again.
 
     Raises:
         DataError: If the name is not known, or the source cannot be used.
@@ -123,7 +126,8 @@ def load_data(
     kind, _, rest = name.partition(":")
     asked = request_for(name, image_size=image_size, val_fraction=val_fraction, seed=seed, train_count=train_count)
     data_dir, cache_dir = Path(data_dir).expanduser(), Path(cache_dir).expanduser()
-    request = replace(asked, data_dir=data_dir, cache_dir=cache_dir, strict=strict, progress=progress or unheard)
+    told = {"progress": progress or unheard, "tell": tell}
+    request = replace(asked, data_dir=data_dir, cache_dir=cache_dir, strict=strict, **told)
     readers: dict[str, Callable[[], Splits]] = {
         "cells": lambda: _load_cells(request),
         "digits": lambda: load_digits(request),
@@ -199,7 +203,8 @@ def _load_cells(request: Request) -> Splits:
 
         identity = {"count": count, "seed": seed, "size": request.size, "code": code}
         source = f"cells-{name}-{count}-{request.size}"
-        return cached(request.cache_dir, source, identity, cells.CLASSES, rows, count * request.size**2 * 4).images
+        room = count * request.size**2 * 4
+        return cached(request.cache_dir, source, identity, cells.CLASSES, rows, room, request.tell).images
 
     train, val = stratified_cut(part("train", count, request.seed, 0), request.val_fraction, request.seed)
     return Splits(train, val, part("test", count // 4, CELLS_TEST_SEED, count))

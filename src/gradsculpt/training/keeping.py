@@ -1,6 +1,7 @@
 """What a training keeps at the end of an epoch: a checkpoint to go on from, and a network that can be used at once."""
 
 import csv
+import os
 import shutil
 import time
 from collections.abc import Iterator, Mapping
@@ -18,6 +19,7 @@ from gradsculpt.files import whole
 from gradsculpt.machine import is_first_process
 from gradsculpt.models.checkpoint import write
 from gradsculpt.runs import CHECKPOINTS, LAST, Reached
+from gradsculpt.seals import OPEN, SEAL, seal
 from gradsculpt.training.resuming import BEST, METRICS, CheckpointInRun
 from gradsculpt.training.settings import TrainSettings
 
@@ -55,9 +57,13 @@ class WholeCheckpoints(TorchCheckpointIO):
 
 def _save(content: Any, path: Path) -> None:
     """Write by PyTorch, whose error of a full disk speaks of positions in its archive alone."""
+    comment = f"{SEAL} {OPEN}".encode()
     try:
-        with path.open("wb") as stream:
+        with path.open("w+b") as stream:
             torch.save(content, stream)
+            stream.seek(-2, os.SEEK_END)  # the length of the archive's comment, which is its end
+            stream.write(len(comment).to_bytes(2, "little") + comment)
+        seal(path)
     except RuntimeError as error:
         reason = error.__context__
         while reason is not None and not isinstance(reason, OSError):

@@ -265,6 +265,7 @@ def open_data(
             shuffle_labels=settings.shuffle_labels,
             strict=settings.strict,
             progress=watched(tell),
+            tell=lambda line: reporter.say(f"note: {line}"),
         )
     counts = f"{len(splits.train)} train, {len(splits.val)} val, {counted(len(splits.test), 'test images')}"
     reporter.say(f"{settings.data}: {counts} of {counted(len(splits.train.classes), 'classes')}")
