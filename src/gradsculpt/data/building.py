@@ -3,7 +3,7 @@
 import json
 import zlib
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -101,15 +101,16 @@ class Building:
 
     def _take_over(self) -> list[bytes]:
         """Take over the blocks that are whole; return their lines of the journal."""
-        blocks = list(_blocks(self._folder / _JOURNAL))
-        sums = dict[str, list[int]]()
+        blocks, sums = list(_blocks(self._folder / _JOURNAL)), dict[str, list[int]]()
+        shapes = blocks[0][1]["shapes"] if blocks else {}
+        if not all((self._folder / f"{name}.npy").is_file() for name in shapes):
+            return []
         for _, block in blocks:
             for name, each in block["sums"].items():
                 sums.setdefault(name, []).extend(each)
-        for name, shape in blocks[0][1]["shapes"].items() if blocks else ():
-            if (path := self._folder / f"{name}.npy").is_file():
-                file = self._files.enter_context(path.open("r+b", _BUFFER))
-                self._stacks[name] = RowsWriter(file, tuple(shape))
+        for name, shape in shapes.items():
+            file = self._files.enter_context((self._folder / f"{name}.npy").open("r+b", _BUFFER))
+            self._stacks[name] = RowsWriter(file, tuple(shape))
         there = min((stack.matching(sums[name]) for name, stack in self._stacks.items()), default=0)
         lines = list[bytes]()
         for line, block in blocks:
@@ -126,10 +127,18 @@ class Building:
         return lines
 
 
+def is_begun(folder: Path) -> bool:
+    """Whether a block at least was noted in a folder."""
+    with suppress(OSError):
+        return (folder / _JOURNAL).stat().st_size > 0
+    return False
+
+
 def _blocks(path: Path) -> Iterator[tuple[bytes, dict[str, Any]]]:
     """Yield the lines of a journal up to the first that is not whole, and what they say."""
     try:
-        lines = path.read_bytes().splitlines(keepends=True)
+        with path.open("rb") as file:
+            lines = file.read().splitlines(keepends=True)
     except OSError:
         return
     for line in lines:

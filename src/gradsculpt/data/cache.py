@@ -23,7 +23,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from gradsculpt.data.base import ImageSet, Skipped
-from gradsculpt.data.building import Building, Row
+from gradsculpt.data.building import Building, Row, is_begun
 from gradsculpt.data.names import Names
 from gradsculpt.data.stored import StoredRows
 from gradsculpt.errors import DataError, RunError
@@ -165,7 +165,7 @@ def _alone(place: Path, tell: Callable[[str], object], *, lasting: bool) -> Iter
             keeps = False
             raise
         finally:
-            if not keeps or not sys.exc_info()[0]:
+            if not keeps or not sys.exc_info()[0] or not is_begun(folder):
                 shutil.rmtree(folder, ignore_errors=True)
 
 
