@@ -39,6 +39,10 @@ def whole(path: Path, *, lasting: bool = True) -> Iterator[Path]:
         draft.replace(path)
         if lasting:
             on_disk(path.parent)
+    except OSError as error:
+        if error.filename in (None, draft, str(draft)):  # nobody has heard of the draft
+            error.filename = str(path)
+        raise
     finally:
         draft.unlink(missing_ok=True)
 

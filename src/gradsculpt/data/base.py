@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from gradsculpt import checks
+from gradsculpt.data.names import some_of
 from gradsculpt.errors import ArgumentError, DataError
 from gradsculpt.progress import Progress
 
@@ -31,7 +32,7 @@ class ImageSet:
     Args:
         images: uint8 [N, H, W, 3]. Rows of channels last, so that a batch becomes a channels_last tensor for free.
         labels: int64 [N], indices into `classes`.
-        names: One name an image, to report it by; unique within a set.
+        names: One name an image, to report it by; unique within a set: a tuple, or `Names` where there are many.
         attention: Maps that accompany the images, [N, H, W], or [N, H, W, C] where they have channels; None for none.
             uint8 says where a human would look, 0 (nowhere) to 255; maps of other types are taken as they are.
     """
@@ -39,7 +40,7 @@ class ImageSet:
     images: Bytes
     labels: npt.NDArray[np.int64]
     classes: tuple[str, ...]
-    names: tuple[str, ...]
+    names: Sequence[str]
     attention: npt.NDArray[Any] | None = None
 
     def __len__(self) -> int:
@@ -51,7 +52,7 @@ class ImageSet:
             self,
             images=_Rows(self.images, indices),  # type: ignore[arg-type]
             labels=self.labels[indices],
-            names=tuple(self.names[i] for i in indices),
+            names=some_of(self.names, indices),
             attention=None if self.attention is None else _Rows(self.attention, indices),  # type: ignore[arg-type]
         )
 

@@ -10,7 +10,7 @@ import threading
 import weakref
 import zlib
 from array import array
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
@@ -36,10 +36,11 @@ class RowsWriter:
         dtype: Its type.
     """
 
-    def __init__(self, file: BinaryIO, shape: tuple[int, ...], dtype: npt.DTypeLike) -> None:
-        self._file, self._shape, self._dtype = file, shape, np.dtype(dtype)
+    def __init__(self, file: BinaryIO, shape: tuple[int, ...], dtype: npt.DTypeLike = np.uint8) -> None:
+        self._file, self.shape, self._dtype = file, shape, np.dtype(dtype)
         self._sums = array("I")
         self._header(0)
+        self._start, self._size = file.tell(), math.prod(shape) * self._dtype.itemsize
 
     def add(self, row: npt.NDArray[Any]) -> None:
         """Write a row."""
@@ -47,10 +48,30 @@ class RowsWriter:
         self._file.write(content)
         self._sums.append(zlib.crc32(content))
 
+    def flushed(self, first: int) -> list[int]:
+        """Hand what was written to the system; return the checksums of the rows from the first one on."""
+        self._file.flush()
+        return self._sums[first:].tolist()
+
+    def matching(self, sums: Sequence[int]) -> int:
+        """Return how many rows of a file that was written before have these checksums, up to the first that has not."""
+        self._file.seek(self._start)
+        for count, expected in enumerate(sums):
+            content = self._file.read(self._size)
+            if len(content) < self._size or zlib.crc32(content) != expected:
+                return count
+        return len(sums)
+
+    def keep(self, sums: Sequence[int]) -> None:
+        """Go on after the rows that have these checksums, and drop what comes after them."""
+        self._sums = array("I", sums)
+        self._file.seek(self._start + len(sums) * self._size)
+        self._file.truncate()
+
     def finish(self) -> str:
         """Write the checksums and the number of rows; return the digest that tells the whole from any other."""
         sums, count = np.asarray(self._sums, _SUM).tobytes(), len(self._sums)
-        digest = _digest((count, *self._shape), self._dtype, sums)
+        digest = _digest((count, *self.shape), self._dtype, sums)
         self._file.write(sums + digest)
         self._header(count)
         return digest.hex()
@@ -58,7 +79,7 @@ class RowsWriter:
     def _header(self, count: int) -> None:
         """Write the header of so many rows; NumPy pads it so that any other count fits there later."""
         self._file.seek(0)
-        described = {"descr": self._dtype.str, "fortran_order": False, "shape": (count, *self._shape)}
+        described = {"descr": self._dtype.str, "fortran_order": False, "shape": (count, *self.shape)}
         np.lib.format.write_array_header_1_0(self._file, described)
 
 

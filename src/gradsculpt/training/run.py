@@ -16,8 +16,9 @@ from lightning.pytorch import Callback, LightningModule, Trainer, seed_everythin
 from lightning.pytorch.callbacks import LambdaCallback, RichProgressBar
 from lightning.pytorch.loggers import TensorBoardLogger
 
+from gradsculpt.accidents import told
 from gradsculpt.data import ImageSet, Splits, load_data, outline_of, outlined
-from gradsculpt.errors import Interrupted, RunError
+from gradsculpt.errors import GradsculptError, Interrupted, RunError
 from gradsculpt.files import sweep
 from gradsculpt.locks import locked
 from gradsculpt.machine import cores, is_first_process
@@ -44,7 +45,7 @@ from gradsculpt.training.resuming import (
     resumed,
 )
 from gradsculpt.training.settings import TrainSettings
-from gradsculpt.training.stopping import Course, TimeIsUp, WithinTime, alone_at_the_end, left_behind
+from gradsculpt.training.stopping import Course, Interruptible, TimeIsUp, WithinTime, alone_at_the_end, left_behind
 from gradsculpt.wording import counted
 
 _SCORES = "scorecard.json"
@@ -115,18 +116,24 @@ def fit(
         by = "" if number == signal.SIGINT else f" by {signal.Signals(number).name}"
         raise Interrupted(f"stopped {course.where}{by}; {left_behind(settings)}", number) from stopped
     except TimeIsUp as stopped:
-        told = f"stopped {course.where}, as its time of {settings.max_time} is nearly over; {left_behind(settings)}"
+        stop = f"stopped {course.where}, as its time of {settings.max_time} is nearly over; {left_behind(settings)}"
         try:
             network = load(settings.out)
         except RunError:
-            raise RunError(f"{told}. A longer --max-time gets further.") from stopped
-        reporter.say(told)
+            raise RunError(f"{stop}. A longer --max-time gets further.") from stopped
+        reporter.say(stop)
         return network
     except NotKeptError as error:
         raise RunError(
             f"{error}, so the training stopped {course.where}. Make room there, or let it be written to; "
             f"{left_behind(settings)}."
         ) from error
+    except GradsculptError:
+        raise
+    except Exception as error:
+        if (accident := told(error)) is None:
+            raise
+        raise RunError(f"{accident} The training stopped {course.where}; {left_behind(settings)}.") from error
 
 
 def _fit(
@@ -209,7 +216,7 @@ def _train(
     latest = CheckpointInRun(folder, filename=LAST, enable_version_counter=False)
     usable = UsableNetwork(settings, best, _description(settings, module, splits.train))
     table = MetricsTable(settings.out / METRICS, lambda note: reporter.say(f"note: {note}"))
-    callbacks = [WithinTime(course), best, latest, usable, Origin(config, data), table]
+    callbacks = [Interruptible(), WithinTime(course), best, latest, usable, Origin(config, data), table]
     bar, logger = reporter.interactive, _logger(settings)
     callbacks += [*_callbacks(settings, reporter), *more]
     trainer = build_trainer(
