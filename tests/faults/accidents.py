@@ -9,7 +9,6 @@ import argparse
 import contextlib
 import io
 import json
-import os
 import random
 import resource
 import shutil
@@ -106,7 +105,7 @@ def _read(path: Path) -> None:
         raise ValueError("no end")
     elif path.suffix == ".csv" and path.name != "scorecard.part.csv":
         lines = path.read_text().splitlines()
-        if not lines or len({line.count(",") for line in lines}) > 1 and '"' not in "".join(lines):
+        if not lines or (len({line.count(",") for line in lines}) > 1 and '"' not in "".join(lines)):
             raise ValueError("rows of several lengths" if lines else "empty")
     elif path.suffix in (".yaml", ".md") and not path.read_bytes():
         raise ValueError("empty")
