@@ -52,24 +52,16 @@ def test_no_command_writes_a_file_under_its_own_name(out: Path) -> None:
     teacher = ["--objective", "explanation_distillation:weight=1.0,eps=0.1,teacher_epochs=1"]
     commands = [
         ["train", *TRAIN, *teacher, "--out", run],
-        ["explain", run, "--count", "2", "--out", str(out / "maps")],
-        ["attack", run, "--count", "2", "--steps", "1", "--out", str(out / "attacked")],
+        ["explain", run, "--data", "digits", "--count", "2", "--out", str(out / "maps")],
+        ["attack", run, "--data", "digits", "--count", "2", "--steps", "1", "--out", str(out / "attacked")],
         ["features", run, "--classes", "3", "--steps", "1", "--out", str(out / "pictures")],
         ["evaluate", run, *SCORE, "--html", str(out / "page.html"), "--count", "1"],
     ]
     for words in commands:
         assert main(words) == 0, words
     assert openly(out) == []
-    assert {path.suffix for path in opened} >= {
-        ".safetensors",
-        ".ckpt",
-        ".yaml",
-        ".csv",
-        ".json",
-        ".npy",
-        ".png",
-        ".html",
-    }
+    suffixes = {".safetensors", ".ckpt", ".yaml", ".csv", ".json", ".npy", ".png", ".html"}
+    assert {path.suffix for path in opened} >= suffixes
     assert [path for path in out.rglob(".*") if path.is_file()] == []
 
 
