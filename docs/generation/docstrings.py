@@ -1,4 +1,4 @@
-"""Docstrings are prose with formulas in plain characters: |g|_1, h*. Here they become reStructuredText that shows it."""
+"""Docstrings are prose with formulas in plain characters, |g|_1 or h*; here they become reStructuredText."""
 
 import re
 from collections.abc import Iterator
@@ -66,6 +66,6 @@ def _code(text: str) -> str:
 
 @cache
 def _links() -> dict[str, str]:
-    """The full names of what is public, by its name, and by its name after that of its package."""
+    """Return the full names of what is public, by its name, and by its name after that of its package."""
     known = {f"{package}.{name}": f"{home}.{name}" for package, home in homes().items() for name in PACKAGES[package]}
     return {name.rpartition(".")[2]: path for name, path in known.items()} | known

@@ -9,10 +9,10 @@ def pages(folder: Path) -> dict[str, str]:
     """Return the page of the recipes."""
     files = sorted(RECIPES.glob("*.yaml"))
     lead = (
-        "# Recipes\n\nAfter this page you know what each recipe trains, where its numbers come from, and where it is not "
-        "what the source has. `gradsculpt train --recipe NAME` trains one, `NAME+OTHER` joins two, and an option "
-        "overrides a setting. Recipes whose first line says that they follow a method hold a training alone: optimiser, "
-        "schedule, batch size, augmentation.\n"
+        "# Recipes\n\nAfter this page you know what each recipe trains, where its numbers come from, and where it is "
+        "not what the source has. `gradsculpt train --recipe NAME` trains one, `NAME+OTHER` joins two, and an option "
+        "overrides a setting. Recipes whose first line says that they follow a method hold a training alone: "
+        "optimiser, schedule, batch size, augmentation.\n"
     )
     return {"recipes.md": "\n".join([lead, *map(_entry, files)])}
 

@@ -2,6 +2,7 @@
 
 import re
 import shutil
+from functools import partial
 from pathlib import Path
 
 RESULTS = Path(__file__).parents[2] / "results"
@@ -13,7 +14,7 @@ def pages(folder: Path) -> dict[str, str]:
     made = dict[str, str]()
     for readme in sorted(RESULTS.glob("*/README.md")):
         name = readme.parent.name
-        made[f"results/{name}.md"] = _LINK.sub(lambda found: _linked(found[1], readme.parent, folder), _text(readme))
+        made[f"results/{name}.md"] = _LINK.sub(partial(_linked, readme.parent), readme.read_text(encoding="utf-8"))
         for picture in readme.parent.glob("*.png"):
             target = folder / "results" / name / picture.name
             target.parent.mkdir(parents=True, exist_ok=True)
@@ -21,13 +22,9 @@ def pages(folder: Path) -> dict[str, str]:
     return made
 
 
-def _text(path: Path) -> str:
-    return path.read_text(encoding="utf-8")
-
-
-def _linked(target: str, home: Path, folder: Path) -> str:
+def _linked(home: Path, link: re.Match[str]) -> str:
     """Return a link of a README for its place in the site; what is no page and no picture is named as it is."""
-    path = (home / target).resolve()
+    path = (home / link[1]).resolve()
     if path.suffix == ".png":
         return f"]({path.parent.name}/{path.name})"
     if path.name == "README.md" and path.parent.parent == RESULTS:

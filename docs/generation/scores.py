@@ -14,8 +14,8 @@ _PLACES = {name: f"python/metrics.md#{name.replace('_', '-')}" for name in (metr
 def pages(folder: Path) -> dict[str, str]:
     """Return the page of the scores."""
     lead = (
-        "# Scores\n\nAfter this page you can say what a number of a scorecard means, and which way is better. The range "
-        "is that of the default options. Each metric links to its definition, shape, errors and source.\n\n"
+        "# Scores\n\nAfter this page you can say what a number of a scorecard means, and which way is better. The "
+        "range is that of the default options. Each metric links to its definition, shape, errors and source.\n\n"
     )
     metrics = "".join(_metric(metric.name, metric.scores) for metric in METRICS)
     sanity = _HEAD + "".join(map(_row, SANITY_SCORES.values()))
