@@ -26,9 +26,10 @@ def pages(folder: Path) -> dict[str, str]:
             shutil.copyfile(picture, target)
     made["studies.md"] = "".join(_studies())
     costs = (RESULTS / "benchmarks.txt").read_text(encoding="utf-8")
+    costs = f"```text\n{costs}```\n"
     made["costs.md"] = (
         "# Costs\n\nAfter this page you know what each method and each map costs, on what, and by which command it was "
-        f"measured. Each ratio compares both sides in one run. A card's are in [gpu](results/gpu.md).\n\n```text\n{costs}```\n"
+        f"measured. Each ratio compares both sides in one run. A card's are in [gpu](results/gpu.md).\n\n{costs}"
     )
     return made
 
@@ -36,8 +37,8 @@ def pages(folder: Path) -> dict[str, str]:
 def _studies() -> Iterator[str]:
     """Yield the table of all studies: what each is of, and how many statements of its source held here."""
     yield (
-        "# The papers' tables and figures\n\nAfter this page you know which table or figure of the papers was made here, "
-        "and which was not. `gradsculpt study run NAME --scale cpu` makes one; `paper` is the scale as published.\n\n"
+        "# The papers' tables and figures\n\nAfter this page you know which table or figure of the papers was made "
+        "here, and which was not. `gradsculpt study run NAME --scale cpu` makes one; `paper` is as published.\n\n"
         "| study | what it is | source | what came out at the scale cpu |\n| --- | --- | --- | --- |\n"
     )
     for path in sorted((Path(studies.__file__).parent / "shipped").glob("*.yaml")):

@@ -47,21 +47,7 @@ SMALL = {
 }
 """What makes the commands that run small; the options of the others are read, and no more."""
 
-_OTHERS = (
-    "pip",
-    "make",
-    "git",
-    "python",
-    "cd",
-    "export",
-    "ray",
-    "sbatch",
-    "srun",
-    "kubectl",
-    "torchrun",
-    "curl",
-    "eval",
-)
+_OTHERS = ("pip", "make", "python", "cd", "export", "ray", "sbatch", "kubectl")
 """The programs of others that a page may name, which are not run."""
 
 
