@@ -100,31 +100,34 @@ def _yaml(example: Example) -> None:
 
 
 def _small(example: Example) -> None:
-    _commands(example.parsed, small=True)
+    for words in commands(example.parsed):
+        _run(words, small=True)
 
 
 def _whole(example: Example) -> None:
-    _commands(example.parsed, small=False)
+    for words in commands(example.parsed):
+        _run(words, small=False)
 
 
-def _commands(text: str, *, small: bool) -> None:
-    for line in text.replace("\\\n", " ").splitlines():
-        words = shlex.split(line.removeprefix("$ "), comments=True)
-        if not words:
-            continue
-        if words[0] != "gradsculpt":
-            assert words[0] in _OTHERS, f"{words[0]} is no program that a page may name"
-            continue
-        command = words[1]
-        if command in SMALL or not small:
-            added = SMALL[command].split() if small and words[1:3] not in (["study", "list"], ["study", "show"]) else []
-            status = main([*words[1:], *added])
-            assert status == 0, f"{line.strip()} ended with status {status}"
-        else:
-            _read(words[1:])
+def commands(text: str) -> list[list[str]]:
+    """Return the words of each command of a block."""
+    lines = text.replace("\\\n", " ").splitlines()
+    return [words for line in lines if (words := shlex.split(line.removeprefix("$ "), comments=True))]
 
 
-def _read(words: list[str]) -> None:
+def _run(words: list[str], *, small: bool) -> None:
+    """Run a command of ours; one that is not made small, and has to be, is read, and those of others are known."""
+    if words[0] != "gradsculpt":
+        assert words[0] in _OTHERS, f"{words[0]} is no program that a page may name"
+    elif small and words[1] not in SMALL:
+        read(words[1:])
+    else:
+        added = SMALL[words[1]].split() if small and words[1:3] not in (["study", "list"], ["study", "show"]) else []
+        status = main([*words[1:], *added])
+        assert status == 0, f"{shlex.join(words)} ended with status {status}"
+
+
+def read(words: list[str]) -> None:
     """Read the options of a command without doing what it says."""
     assert words[0] in COMMANDS, words[0]
     try:
