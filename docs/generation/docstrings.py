@@ -10,12 +10,17 @@ from generation.public import PACKAGES, homes
 _FIELD = re.compile(r"(Shape|Units|Returns|Raises|Source|Deviation|Cost|Needs): (\S.*)")
 _CODE = re.compile(r"(``.+?``|`.+?`)")
 _SPECIAL = re.compile(r"([*|\\]|_(?=\W|$))")
-_RAW = ("Example:", "Examples:")
 
 
 def setup(app: Any) -> None:
     """Rewrite each docstring before napoleon sees it."""
     app.connect("autodoc-process-docstring", _rewrite, priority=100)
+    app.connect("autodoc-process-bases", _shown)
+
+
+def _shown(app: Any, name: str, obj: object, options: object, bases: list[Any]) -> None:
+    """Leave out the bases that are nobody's business; of a class without another one, that is `object`."""
+    bases[:] = [base for base in bases if not getattr(base, "__name__", "").startswith("_")] or [object]
 
 
 def _rewrite(app: Any, what: str, name: str, obj: object, options: object, lines: list[str]) -> None:

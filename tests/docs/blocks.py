@@ -4,7 +4,7 @@ A page may hold
 
 - ```` ```python ````, which runs, the blocks of a page one after the other in one namespace and one folder;
 - ```` ```{code-block} python ```` with `:caption: FILE`, which is written to that file;
-- ```` ```console ````, whose lines are commands: those of gradsculpt run, by default made small by `SMALL`;
+- ```` ```console ````, whose lines are commands: those of gradsculpt run, made small by `SMALL`;
 - ```` ```yaml ````, which has to be YAML, with `:caption: FILE` written to that file;
 - ```` ```text ````, what a program prints.
 """
@@ -33,10 +33,10 @@ FENCE = re.compile(r"^(?P<fence>`{3,}|:{3,})(?P<kind>[^\n]*)\n(?P<text>.*?)^(?P=
 _CAPTION = re.compile(r"(?:^:[a-z-]+:.*\n)*")
 
 SMALL = {
-    "train": "--epochs 1 --train-count 64 --batch-size 16",
+    "train": "--epochs 1 --batch-size 16",
     "evaluate": "--limit 4",
     "compare": "--limit 4 --count 2",
-    "sweep": "--epochs 1 --train-count 64 --batch-size 16 --limit 4",
+    "sweep": "--epochs 1 --batch-size 16 --limit 4",
     "features": "--steps 2",
     "attack": "--steps 2",
     "study": "--scale smoke",
@@ -46,6 +46,9 @@ SMALL = {
     "doctor": "",
 }
 """What makes the commands that run small; the options of the others are read, and no more."""
+
+_LARGE = ("cells", "digits")
+"""The data of which trainings that run small take 64 images."""
 
 _OTHERS = ("pip", "make", "python", "cd", "export", "ray", "sbatch", "kubectl")
 """The programs of others that a page may name, which are not run."""
@@ -119,12 +122,19 @@ def _run(words: list[str], *, small: bool) -> None:
     """Run a command of ours; one that is not made small, and has to be, is read, and those of others are known."""
     if words[0] != "gradsculpt":
         assert words[0] in _OTHERS, f"{words[0]} is no program that a page may name"
-    elif small and words[1] not in SMALL:
+    elif small and (words[1] not in SMALL or "--devices" in words):  # several processes start this one's program again
         read(words[1:])
     else:
-        added = SMALL[words[1]].split() if small and words[1:3] not in (["study", "list"], ["study", "show"]) else []
-        status = main([*words[1:], *added])
+        status = main([*words[1:], *(_added(words) if small else [])])
         assert status == 0, f"{shlex.join(words)} ended with status {status}"
+
+
+def _added(words: list[str]) -> list[str]:
+    """Return the options that make a command small."""
+    if words[1:3] in (["study", "list"], ["study", "show"]):
+        return []
+    few = ["--train-count", "64"] if words[1] in ("train", "sweep") and {*_LARGE} & {*words} else []
+    return [*SMALL[words[1]].split(), *few]
 
 
 def read(words: list[str]) -> None:
