@@ -19,7 +19,7 @@ ROWS: tuple[frozenset[str], ...] = tuple(
     for row in (
         "errors extensions devices checks inputs files locks machine runs wording numerics process progress "
         "accidents fingerprint configuration graph eager dispatch kernels diagnosis gradients outputs isolation lettering "
-        "drawing notebook",
+        "drawing notebook seals",
         "penalties perturbations",
         "attributions objectives",
         "attacks metrics",
@@ -45,6 +45,8 @@ SAME_ROW = frozenset(
         ("extensions", "errors"),
         ("locks", "errors"),
         ("runs", "errors"),
+        ("seals", "errors"),
+        ("seals", "files"),
         ("runs", "locks"),
         ("progress", "errors"),
         ("progress", "wording"),
