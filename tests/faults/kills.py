@@ -15,6 +15,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
+from importlib import import_module
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -174,6 +175,7 @@ def run(
     tell: Callable[[Outcome], object] = lambda outcome: None,
 ) -> list[Outcome]:
     """Kill trainings so many times in all, one to three times each."""
+    import_module("gradsculpt.training.run")  # once, for all processes that are forked
     draws, outcomes, done = random.Random(seed), list[Outcome](), 0
     alone = {name: train_alone(name, place) for name in names}
     while done < times:

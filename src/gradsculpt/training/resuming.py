@@ -21,7 +21,7 @@ from gradsculpt.data import Splits
 from gradsculpt.errors import RunError, first_line
 from gradsculpt.fingerprint import fingerprint
 from gradsculpt.runs import CHECKPOINTS, CONFIG, DESCRIPTION, LAST, check_free
-from gradsculpt.seals import UNSEALED, check
+from gradsculpt.seals import SEAL, UNSEALED, check
 from gradsculpt.training.settings import MAY_CHANGE, Optimization, TrainSettings
 from gradsculpt.wording import counted, printable
 
@@ -232,7 +232,7 @@ def check_archive(path: Path) -> None:
     mend = "Copy it again from where the run was made, or pass another --out to train anew."
     check(path, mend)
     with ZipFile(path) as archive:
-        if not archive.comment and (part := archive.testzip()):
+        if SEAL.encode() not in archive.comment and (part := archive.testzip()):
             raise RunError(f"{path} is damaged (in its part {part}), so the training cannot go on. {mend}")
 
 
