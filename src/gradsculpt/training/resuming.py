@@ -29,6 +29,7 @@ BEST = "best"
 _ORIGIN = "origin"  # what a checkpoint says of the training that it is of
 _NEEDED = ("state_dict", "epoch", "global_step", "loops", "callbacks", "optimizer_states", "lr_schedulers")
 _FOLDER = "folder:"
+_SCORES = ("best_model_score", "current_score")  # what the state of a checkpoint is asked for
 _LETTERS = 60  # of a value in a message
 
 
@@ -41,7 +42,11 @@ class Kept(NamedTuple):
 
 
 class CheckpointInRun(ModelCheckpoint):
-    """A checkpoint that knows its siblings by name alone, so that they are found wherever the run is now."""
+    """A checkpoint of one file in the run's folder, which takes scores from its state and no path.
+
+    It is the folder and the name that say where that file is: a path in a checkpoint could lead anywhere, and what is
+    there would be deleted when a better epoch comes.
+    """
 
     @property
     def state_key(self) -> str:
@@ -49,21 +54,27 @@ class CheckpointInRun(ModelCheckpoint):
         return super().state_key.replace(type(self).__qualname__, ModelCheckpoint.__qualname__, 1)
 
     def state_dict(self) -> dict[str, Any]:
-        """Return what is kept, without the folder."""
-        return self._placed(super().state_dict(), Path())
+        """Return the scores that are kept."""
+        return {name: value for name, value in super().state_dict().items() if name in _SCORES}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Take over what was kept, in this run's folder whatever folder it was kept in."""
-        super().load_state_dict({**self._placed(state_dict, Path(self.dirpath or "")), "dirpath": self.dirpath})
+        """Take over the scores that were kept, of the file that is this run's; raise `RunError` if they are none."""
+        scores = [state_dict.get(name) for name in _SCORES]
+        if not all(each is None or isinstance(each, float) or _is_number(each) for each in scores):
+            raise RunError(
+                f"{self.dirpath} has a checkpoint whose scores are no numbers, so the training cannot go on. Copy it "
+                "again from where the run was made, or pass another --out to train anew."
+            )
+        self.best_model_score, self.current_score = scores
+        if self.best_model_score is not None or self.monitor is None:
+            self.best_model_path = self.format_checkpoint_name({})
+        if self.best_model_score is not None:
+            self.kth_best_model_path, self.kth_value = self.best_model_path, self.best_model_score
+            self.best_k_models = {self.best_model_path: self.best_model_score}
 
-    @staticmethod
-    def _placed(state: Mapping[str, Any], folder: Path) -> dict[str, Any]:
-        def here(path: str) -> str:
-            return path and str(folder / Path(path).name)
 
-        paths = {name: here(value) for name, value in state.items() if name.endswith("_path")}
-        best = {here(path): score for path, score in state.get("best_k_models", {}).items()}
-        return {**state, **paths, "best_k_models": best, "dirpath": str(folder)}
+def _is_number(score: Any) -> bool:
+    return isinstance(score, torch.Tensor) and score.numel() == 1
 
 
 class Origin(Callback):
