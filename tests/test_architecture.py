@@ -17,7 +17,7 @@ SOURCE = Path(gradsculpt.__file__).parent
 ROWS: tuple[frozenset[str], ...] = tuple(
     frozenset(row.split())
     for row in (
-        "errors extensions devices checks inputs files locks machine runs wording numerics process progress "
+        "errors extensions devices checks inputs files reading locks machine runs wording numerics process progress "
         "fingerprint configuration graph eager dispatch kernels diagnosis gradients outputs isolation lettering "
         "drawing notebook",
         "penalties perturbations",
@@ -43,6 +43,8 @@ SAME_ROW = frozenset(
         ("locks", "errors"),
         ("runs", "errors"),
         ("runs", "locks"),
+        ("runs", "reading"),
+        ("reading", "errors"),
         ("progress", "errors"),
         ("progress", "wording"),
         ("outputs", "wording"),

@@ -1,6 +1,5 @@
 """A run directory seen from outside: what tells one, how far its training got, and whether it has a network yet."""
 
-import json
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -9,6 +8,7 @@ from typing import Any
 
 from gradsculpt.errors import RunError
 from gradsculpt.locks import LOCK, writer
+from gradsculpt.reading import read_json
 
 CONFIG, DESCRIPTION = "config.yaml", "model.json"
 """The files that tell a run: what it is trained with, and, from its first epoch on, how its network is built."""
@@ -72,7 +72,7 @@ def scores_lock(folder: Path) -> str:
 def is_finished(folder: Path) -> bool:
     """Tell whether the training of a run has ended; older runs have a description only then, and it says nothing."""
     with suppress(OSError, ValueError, AttributeError):
-        return bool(json.loads((folder / DESCRIPTION).read_text(encoding="utf-8")).get("finished", True))
+        return bool(read_json(folder / DESCRIPTION).get("finished", True))
     return False
 
 

@@ -12,11 +12,14 @@ from gradsculpt.cli.parts import settings_of
 from gradsculpt.cli.screen import option_name
 from gradsculpt.cli.sources import value
 from gradsculpt.errors import ArgumentError, did_you_mean
+from gradsculpt.extensions import trusted
 from gradsculpt.machine import is_first_process
 from gradsculpt.runs import CONFIG, check_free
 
 if TYPE_CHECKING:
     from gradsculpt.training import TrainSettings
+
+Document = tuple[dict[str, Any], Place]
 
 SETTINGS, OPTIMIZATION = "gradsculpt.training.settings.TrainSettings", "gradsculpt.training.settings.Optimization"
 
@@ -60,15 +63,20 @@ def read_settings(words: Sequence[str], *, new: bool = False) -> "TrainSettings"
     A recipe, or several joined by +, comes first, then a configuration file, then the flags, in whatever order they are
     typed; --resume starts from the run's own file. For a new training, what it names has to be there.
     """
+    with trusted(()):
+        return _settings(words, new)
+
+
+def _settings(words: Sequence[str], new: bool) -> "TrainSettings":
     given = train_parser().read(words)
-    contents = [documents.read(path) for path in given["config"] or ()]
-    files = [*_recipes(given["recipe"], contents), *(given["config"] or ())]
+    typed_files = [documents.read(path) for path in given["config"] or ()]
+    files = [*_recipes(given["recipe"], typed_files), *typed_files]
     resumed = given["out"] / CONFIG if given["resume"] else None
     if resumed is not None and resumed.is_file():
         from gradsculpt.training.resuming import run_config
 
         run_config(resumed)
-        files = [resumed, *files]
+        files = [documents.read(resumed), *files]
     state = _check(files, given, words)
     if new:
         known.check_out(given["out"])
@@ -78,7 +86,7 @@ def read_settings(words: Sequence[str], *, new: bool = False) -> "TrainSettings"
             check(state.get(name, _takes()[name][1].default))
     from gradsculpt.cli.building import build
 
-    settings = build(files, _without_config(words))
+    settings = build([content for content, _ in files], _without_config(words))
     chosen = settings.optimization
     for name, (setting, needed) in _ONLY_WITH.items():
         if getattr(chosen, setting) != needed:
@@ -95,8 +103,8 @@ def resolved_settings(words: Sequence[str]) -> dict[str, Any]:
     defaults that are not told are left out. Nothing is imported; mistakes are an `ArgumentError`.
     """
     given = train_parser().read(words)
-    contents = [documents.read(path) for path in given["config"] or ()]
-    files = [*_recipes(given["recipe"], contents), *(given["config"] or ())]
+    typed_files = [documents.read(path) for path in given["config"] or ()]
+    files = [*_recipes(given["recipe"], typed_files), *typed_files]
     state = _check(files, given, words)
     return {name: each for name, each in state.items() if name not in ("recipe", "out")}
 
@@ -121,8 +129,8 @@ def _takes() -> dict[str, tuple[Any, Parameter]]:
     return {name: (cls, each) for cls in classes for name, each in settings_of(cls).items() if name != "optimization"}
 
 
-def _recipes(recipe: str | None, contents: Sequence[tuple[dict[str, Any], Place]]) -> list[Path]:
-    """Return the files of the recipe that is typed, or else of that which the last file names."""
+def _recipes(recipe: str | None, contents: Sequence[Document]) -> list[Document]:
+    """Return what the recipe holds that is typed, or else that which the last file names."""
     said = "--recipe"
     if recipe is None:
         named = [(content["recipe"], place.at("recipe")) for content, place in contents if content.get("recipe")]
@@ -131,14 +139,13 @@ def _recipes(recipe: str | None, contents: Sequence[tuple[dict[str, Any], Place]
         return []  # what else a file holds there is refused with its other settings
     if recipe.endswith((".yaml", ".yml")):
         raise ArgumentError(f"{said} {recipe} is a file, and recipes go by their names; pass --config {recipe}.")
-    return [recipe_path(name, said) for name in recipe.split("+")]
+    return [documents.read(recipe_path(name, said)) for name in recipe.split("+")]
 
 
-def _check(files: Sequence[Path], given: Mapping[str, Any], words: Sequence[str]) -> dict[str, Any]:
+def _check(files: Sequence[Document], given: Mapping[str, Any], words: Sequence[str]) -> dict[str, Any]:
     """Return what files and flags say, by setting; what can be told before classes are imported is an error."""
     takes, state, places = _takes(), dict[str, Any](), dict[str, Place]()
-    for path in files:
-        content, place = documents.read(path)
+    for content, place in files:
         for name in content:
             if name not in takes:
                 raise _unknown(str(name), content, state, place)

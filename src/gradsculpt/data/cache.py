@@ -19,6 +19,7 @@ import numpy as np
 from gradsculpt.data.base import Bytes, ImageSet, Skipped
 from gradsculpt.errors import DataError
 from gradsculpt.machine import cores, free_disk
+from gradsculpt.reading import read_json
 from gradsculpt.wording import size_of
 
 # Part of every key: raise it when the files or the way images are decoded change.
@@ -28,6 +29,7 @@ _TEMPORARY = ".building-"
 _STALE_SECONDS = 7 * 24 * 3600
 _TRIES, _MOMENT = 50, 0.02
 _AT_ONCE = 256  # images that are decoded before the first of them is written
+_META = 1 << 30  # bytes that the names of a set may take
 _BUFFER = 1 << 20  # bytes that are written at once
 
 Item = TypeVar("Item")
@@ -201,7 +203,7 @@ def _header(file: BinaryIO, shape: tuple[int, ...], count: int) -> None:
 def _open(place: Path, key: str) -> Cached | None:
     """Open a set; None if it is not there, is damaged, or has another key."""
     try:
-        meta = json.loads((place / "meta.json").read_text(encoding="utf-8"))
+        meta = read_json(place / "meta.json", _META)
         images = np.load(place / "images.npy", mmap_mode="r")
         labels = np.load(place / "labels.npy")
         maps = place / "attention.npy"

@@ -2,7 +2,6 @@
 
 import csv
 import io
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -16,6 +15,7 @@ from gradsculpt.evaluation.groups.base import Point
 from gradsculpt.evaluation.results import score_of
 from gradsculpt.files import strict_json, whole
 from gradsculpt.metrics import Score
+from gradsculpt.reading import read_json, read_text
 from gradsculpt.wording import printable
 
 VALUES = "scorecard.csv"
@@ -137,8 +137,8 @@ class PerImageValues:
     def _take_over(self, folder: Path) -> None:
         """Read what an interrupted evaluation with the same key wrote, up to a line that was cut off."""
         try:
-            note = json.loads((folder / _NOTE).read_text(encoding="utf-8"))
-            text = (folder / _DRAFT).read_text(encoding="utf-8")
+            note = read_json(folder / _NOTE)
+            text = read_text(folder / _DRAFT)
             if note["key"] != self._key:
                 return
             headers = {
@@ -154,5 +154,5 @@ class PerImageValues:
             ]
             if all(row.values.keys() <= headers.keys() for row in rows):
                 self._rows, self._headers = rows, headers
-        except (FileNotFoundError, ValueError, KeyError, TypeError, AttributeError, csv.Error):
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, csv.Error):
             return

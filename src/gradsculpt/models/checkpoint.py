@@ -4,7 +4,7 @@ import json
 import platform
 import subprocess
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import asdict
 from importlib import metadata
@@ -15,12 +15,14 @@ import torch
 from torch import Tensor, nn
 
 from gradsculpt.errors import ArgumentError, GradsculptError, ModelError, RunError, first_line
+from gradsculpt.extensions import trusted
 from gradsculpt.files import strict_json, whole
 from gradsculpt.inputs import InputSpace
 from gradsculpt.isolation import own_randomness
 from gradsculpt.models.classifier import Classifier, found_device
 from gradsculpt.models.networks import build as build_network
 from gradsculpt.models.states import fill
+from gradsculpt.reading import parsed_json, read_bytes, read_json
 from gradsculpt.runs import DESCRIPTION, Reached, check_trained
 from gradsculpt.wording import printable
 
@@ -29,6 +31,7 @@ FORMAT = 1
 
 _TEXTS = "__metadata__"  # where a file of weights has its text entries
 
+_LARGEST = 64 << 30  # bytes of a file of weights
 _PATIENCE, _MOMENT = 5, 0.02  # how often files are read that are of two epochs, and after how many seconds
 
 # What a description has to hold, and of which type.
@@ -118,17 +121,18 @@ def write(
             ) from error
 
 
-def load(run: str | Path, device: str | int | torch.device = "cpu") -> Classifier:
+def load(run: str | Path, device: str | int | torch.device = "cpu", *, trust_code: Iterable[str] = ()) -> Classifier:
     """Load the classifier of a run directory, as `gradsculpt train --out` wrote it, in eval mode.
 
-    No pickle is read, so a run from a stranger can be opened. A run whose model is `python:MODULE:FACTORY` imports and
-    calls that function, which is the user's own code: it must be importable here, and nothing is ever imported from
-    the run directory on its account.
+    No pickle is read and no code run, so a run from a stranger can be opened. A run whose model is
+    `python:MODULE:FACTORY` needs that function, which is the user's own code: it is called only if its module is among
+    those to trust, and nothing is ever imported from the run directory on its account.
 
     Args:
         run: The run directory.
         device: Where the network shall be: "cpu", "cuda", "cuda:1", a number of PyTorch's or one of its devices; "auto"
             takes the first accelerator, or else the CPU.
+        trust_code: Modules of the user's own that the run may name.
 
     A training may be going on in the run, or have been stopped: its network is then that of the best epoch so far, or
     of the last whole one if it keeps that, and the classifier's `reached` says of which.
@@ -147,7 +151,7 @@ def load(run: str | Path, device: str | int | torch.device = "cpu") -> Classifie
     name = options.pop("model")
     try:
         space = InputSpace(mean=description["mean"], std=description["std"])
-        with own_randomness():
+        with own_randomness(), trusted(trust_code):
             network = build_network(name, **options)
     except GradsculptError as error:
         raise ModelError(f"{folder} cannot be loaded: {error}") from error
@@ -224,7 +228,7 @@ def opened(folder: Path) -> tuple[dict[str, Any], dict[str, Tensor], Reached | N
 def _description(folder: Path) -> dict[str, Any]:
     path = folder / DESCRIPTION
     try:
-        description = json.loads(path.read_text(encoding="utf-8"))
+        description = read_json(path)
     except (OSError, ValueError) as error:
         raise RunError(
             f"{path} cannot be read ({first_line(error)}), so nothing is known about the network. "
@@ -263,8 +267,8 @@ def _content(path: Path) -> bytes:
     if not path.is_file():
         raise RunError(f"{path} is missing, so there are no weights to load; copy the whole run directory.")
     try:
-        return path.read_bytes()
-    except OSError as error:
+        return read_bytes(path, _LARGEST)
+    except (OSError, ValueError) as error:
         raise _damaged(path, error) from error
 
 
@@ -272,7 +276,7 @@ def _stamp(content: bytes) -> dict[str, Any]:
     """Return the text entries of a file of weights; nothing if it is damaged."""
     with suppress(ValueError, KeyError, TypeError):
         length = int.from_bytes(content[:8], "little")
-        return dict(json.loads(content[8 : 8 + length])[_TEXTS])
+        return dict(parsed_json(content[8 : 8 + length])[_TEXTS])
     return {}
 
 

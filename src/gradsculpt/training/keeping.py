@@ -17,6 +17,7 @@ from gradsculpt.errors import RunError, first_line
 from gradsculpt.files import whole
 from gradsculpt.machine import is_first_process
 from gradsculpt.models.checkpoint import write
+from gradsculpt.reading import read_text
 from gradsculpt.runs import CHECKPOINTS, LAST, Reached
 from gradsculpt.training.resuming import BEST, METRICS, CheckpointInRun
 from gradsculpt.training.settings import TrainSettings
@@ -114,8 +115,8 @@ class UsableNetwork(Checkpoint):
 
 def _in_table(path: Path, epoch: int) -> str | None:
     """Return the validation accuracy of an epoch as it stands in the table of metrics."""
-    with path.open(newline="", encoding="utf-8") as file:
-        return next((row.get("val_accuracy") for row in csv.DictReader(file) if row["epoch"] == str(epoch)), None)
+    rows = csv.DictReader(read_text(path).splitlines())
+    return next((row.get("val_accuracy") for row in rows if row["epoch"] == str(epoch)), None)
 
 
 def _number(score: Any) -> float | None:
@@ -132,8 +133,8 @@ class MetricsTable(Callback):
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Read the rows of the epochs before this one."""
         if self._path.exists():
-            with self._path.open(newline="", encoding="utf-8") as file:
-                self._rows = [row for row in csv.DictReader(file) if int(row["epoch"]) <= trainer.current_epoch]
+            rows = csv.DictReader(read_text(self._path).splitlines())
+            self._rows = [row for row in rows if int(row["epoch"]) <= trainer.current_epoch]
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Start the epoch's clock."""

@@ -1,7 +1,6 @@
 """What a training goes on from, and what it refuses to go on with, before anything of the run is changed."""
 
 import csv
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
@@ -10,7 +9,6 @@ from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
 
 import torch
-import yaml
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 from torch import nn
@@ -19,6 +17,7 @@ from gradsculpt.configuration import completed, defaults
 from gradsculpt.data import Splits
 from gradsculpt.errors import RunError, first_line
 from gradsculpt.fingerprint import fingerprint
+from gradsculpt.reading import read_json, read_text, read_yaml
 from gradsculpt.runs import CHECKPOINTS, CONFIG, DESCRIPTION, LAST, check_free
 from gradsculpt.training.settings import MAY_CHANGE, Optimization, TrainSettings
 from gradsculpt.wording import counted, printable
@@ -170,7 +169,7 @@ def _classes(out: Path, kept: Kept | None) -> dict[str, Any]:
     """Return the classes of a run whose checkpoint says nothing of its data, as those of older versions do not."""
     with suppress(OSError, ValueError, KeyError, TypeError):
         if kept is not None:
-            description = json.loads((out / DESCRIPTION).read_text(encoding="utf-8"))
+            description = read_json(out / DESCRIPTION)
             return {"classes": [printable(name) for name in description["classes"]]}
     return {}
 
@@ -183,8 +182,8 @@ def _has_trained(out: Path) -> bool:
     best = out / CHECKPOINTS / f"{BEST}.ckpt"
     if (out / DESCRIPTION).exists() or (best.exists() and _content(best)["epoch"] > 0):
         return True
-    with suppress(OSError, csv.Error), (out / METRICS).open(newline="", encoding="utf-8") as file:
-        return len(list(csv.DictReader(file))) > 1
+    with suppress(OSError, ValueError, csv.Error):
+        return len(list(csv.DictReader(read_text(out / METRICS).splitlines()))) > 1
     return False
 
 
@@ -192,8 +191,8 @@ def run_config(path: Path) -> Mapping[str, Any]:
     """Return what stands in a run's file of settings; raise `RunError` if it is missing or damaged."""
     mend = "Restore the file from where the run was made, or train anew with another --out."
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, yaml.YAMLError) as error:
+        content = read_yaml(path)
+    except (OSError, ValueError) as error:
         fact = "is missing" if isinstance(error, FileNotFoundError) else f"cannot be read ({first_line(error)})"
         raise RunError(f"{path} {fact}, so it is not known what the run was trained with. {mend}") from error
     if not isinstance(content, dict):

@@ -18,6 +18,7 @@ from lightning.pytorch.loggers import TensorBoardLogger
 
 from gradsculpt.data import ImageSet, Splits, load_data, outline_of, outlined
 from gradsculpt.errors import Interrupted, RunError
+from gradsculpt.extensions import modules_of, trusted
 from gradsculpt.files import sweep
 from gradsculpt.locks import locked
 from gradsculpt.machine import cores, is_first_process
@@ -107,7 +108,7 @@ def fit(
     torch.set_num_threads(settings.threads or cores().threads)
     course = Course(settings.max_time, started)
     try:
-        with quietly():
+        with quietly(), trusted(modules_of(settings.config())):
             return _fit(settings, None, reporter, course, callbacks)
     except KeyboardInterrupt as stopped:
         number = getattr(stopped, "number", signal.SIGINT)
@@ -116,7 +117,7 @@ def fit(
     except TimeIsUp as stopped:
         told = f"stopped {course.where}, as its time of {settings.max_time} is nearly over; {left_behind(settings)}"
         try:
-            network = load(settings.out)
+            network = load(settings.out, trust_code=modules_of(settings.config()))
         except RunError:
             raise RunError(f"{told}. A longer --max-time gets further.") from stopped
         reporter.say(told)
