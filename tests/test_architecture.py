@@ -17,8 +17,8 @@ SOURCE = Path(gradsculpt.__file__).parent
 ROWS: tuple[frozenset[str], ...] = tuple(
     frozenset(row.split())
     for row in (
-        "errors extensions devices checks inputs files reading locks machine runs wording numerics process progress "
-        "fingerprint configuration graph eager dispatch kernels diagnosis gradients outputs isolation lettering "
+        "errors extensions devices checks inputs files reading links locks machine runs wording numerics process "
+        "progress fingerprint configuration graph eager dispatch kernels diagnosis gradients outputs isolation lettering "
         "drawing notebook",
         "penalties perturbations",
         "attributions objectives",
@@ -41,6 +41,8 @@ SAME_ROW = frozenset(
         ("eager", "errors"),
         ("extensions", "errors"),
         ("locks", "errors"),
+        ("locks", "reading"),
+        ("links", "errors"),
         ("runs", "errors"),
         ("runs", "locks"),
         ("runs", "reading"),

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from gradsculpt.links import unlinked
 from gradsculpt.wording import counted
 
 if TYPE_CHECKING:
@@ -72,7 +73,9 @@ class ResultFolder:
 
     def index(self, rows: Sequence[Mapping[str, object]]) -> None:
         """Write rows of the index, at least one and all with the same columns."""
-        with (self.path / "index.csv").open("a" if self._started else "w", newline="", encoding="utf-8") as file:
+        with unlinked(self.path / "index.csv").open(
+            "a" if self._started else "w", newline="", encoding="utf-8"
+        ) as file:
             table = csv.DictWriter(file, list(rows[0]))
             if not self._started:
                 table.writeheader()
@@ -87,8 +90,8 @@ class ResultFolder:
 
         self._written |= {f"{name}.npy", f"{name}.png"}
         if values is not None:
-            np.save(self.path / f"{name}.npy", values.detach().float().cpu().numpy())
-        (self.path / f"{name}.png").write_bytes(png(picture, _SIDE if enlarged else None))
+            np.save(unlinked(self.path / f"{name}.npy"), values.detach().float().cpu().numpy())
+        unlinked(self.path / f"{name}.png").write_bytes(png(picture, _SIDE if enlarged else None))
 
     def label(self, labels: Sequence[str]) -> None:
         """Say what further rows of the sheet go by."""
@@ -115,4 +118,4 @@ class ResultFolder:
         pictures, captions = ([tuple(cell[i] for cell in row) for row in rows] for i in (0, 1))
         shown = captions if any(map(any, captions)) else None
         sheet = contact_sheet(pictures, list(self._columns), self._labels, captions=shown, note=note, bar=bar)
-        (self.path / "sheet.png").write_bytes(sheet)
+        unlinked(self.path / "sheet.png").write_bytes(sheet)

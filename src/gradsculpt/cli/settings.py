@@ -14,7 +14,7 @@ from gradsculpt.cli.sources import value
 from gradsculpt.errors import ArgumentError, did_you_mean
 from gradsculpt.extensions import trusted
 from gradsculpt.machine import is_first_process
-from gradsculpt.runs import CONFIG, check_free
+from gradsculpt.runs import CONFIG, check_free, is_run
 
 if TYPE_CHECKING:
     from gradsculpt.training import TrainSettings
@@ -51,6 +51,9 @@ _EXAMPLES = (
     "gradsculpt train --resume --epochs 40 --max-time 08:00:00 --out runs/en",
 )
 
+_PLACES = ("out", "data_dir", "cache_dir", "resume")
+"""Settings by which a file would say where something is written, and what is overwritten."""
+
 _NAMED = {"data": known.check_data, "model": known.check_model}
 """Settings that name something outside; the check of each."""
 
@@ -69,14 +72,14 @@ def read_settings(words: Sequence[str], *, new: bool = False) -> "TrainSettings"
 
 def _settings(words: Sequence[str], new: bool) -> "TrainSettings":
     given = train_parser().read(words)
-    typed_files = [documents.read(path) for path in given["config"] or ()]
+    typed_files = [_read(path) for path in given["config"] or ()]
     files = [*_recipes(given["recipe"], typed_files), *typed_files]
     resumed = given["out"] / CONFIG if given["resume"] else None
     if resumed is not None and resumed.is_file():
         from gradsculpt.training.resuming import run_config
 
         run_config(resumed)
-        files = [documents.read(resumed), *files]
+        files = [_read(resumed), *files]
     state = _check(files, given, words)
     if new:
         known.check_out(given["out"])
@@ -103,10 +106,25 @@ def resolved_settings(words: Sequence[str]) -> dict[str, Any]:
     defaults that are not told are left out. Nothing is imported; mistakes are an `ArgumentError`.
     """
     given = train_parser().read(words)
-    typed_files = [documents.read(path) for path in given["config"] or ()]
+    typed_files = [_read(path) for path in given["config"] or ()]
     files = [*_recipes(given["recipe"], typed_files), *typed_files]
     state = _check(files, given, words)
     return {name: each for name, each in state.items() if name not in ("recipe", "out")}
+
+
+def unused_places(run: Path, options: Mapping[str, Any]) -> list[str]:
+    """Return what is to be said of the folders that a run's own settings name, and that are none of the options.
+
+    A run may come from a stranger, who would choose with them where files are written on this machine.
+    """
+    from gradsculpt.training.resuming import run_config
+
+    named = {name: each for name, each in run_config(run / CONFIG).items() if name in _PLACES}
+    return [
+        f"note: {run / CONFIG} names {option_name(f'--{name}')} {each}, which is used only where it is typed"
+        for name, each in named.items()
+        if each is not None and options.get(name) is None
+    ]
 
 
 def train_parser() -> Parser:
@@ -121,6 +139,12 @@ def train_parser() -> Parser:
     parser.add_settings(SETTINGS, ["optimization"], groups, common)
     parser.add_settings(OPTIMIZATION, (), groups, common)
     return parser
+
+
+def _read(path: Path) -> Document:
+    """Return what a file holds; of a run's own one, without the folders that it names."""
+    content, place = documents.read(path)
+    return {name: each for name, each in content.items() if name not in _PLACES or not is_run(path.parent)}, place
 
 
 def _takes() -> dict[str, tuple[Any, Parameter]]:

@@ -14,6 +14,7 @@ from gradsculpt.errors import RunError
 from gradsculpt.evaluation.groups.base import Point
 from gradsculpt.evaluation.results import score_of
 from gradsculpt.files import strict_json, whole
+from gradsculpt.links import unlinked
 from gradsculpt.metrics import Score
 from gradsculpt.reading import read_json, read_text
 from gradsculpt.wording import printable
@@ -120,7 +121,7 @@ class PerImageValues:
             (self._folder / _DRAFT).unlink()
 
     def _write(self, path: Path, rows: Sequence[_Row], *first: str, mode: str = "w") -> None:
-        with path.open(mode, newline="", encoding="utf-8") as file:
+        with unlinked(path).open(mode, newline="", encoding="utf-8") as file:
             writer = csv.DictWriter(file, [*first, *self._headers], extrasaction="ignore")
             if mode == "w":
                 writer.writeheader()
@@ -132,7 +133,7 @@ class PerImageValues:
         headers = {name: {**h._asdict(), "score": asdict(h.score)} for name, h in self._headers.items()}
         # The table goes first: a note without its rows would promise what is not there.
         self._write(self._folder / _DRAFT, self._rows, _IMAGE, _DIGEST)
-        (self._folder / _NOTE).write_bytes(strict_json({"key": self._key, "headers": headers}))
+        unlinked(self._folder / _NOTE).write_bytes(strict_json({"key": self._key, "headers": headers}))
 
     def _take_over(self, folder: Path) -> None:
         """Read what an interrupted evaluation with the same key wrote, up to a line that was cut off."""

@@ -20,6 +20,7 @@ from gradsculpt.data import ImageSet, Splits, load_data, outline_of, outlined
 from gradsculpt.errors import Interrupted, RunError
 from gradsculpt.extensions import modules_of, trusted
 from gradsculpt.files import sweep
+from gradsculpt.links import inside
 from gradsculpt.locks import locked
 from gradsculpt.machine import cores, is_first_process
 from gradsculpt.models import Classifier, load
@@ -203,7 +204,7 @@ def _train(
     )
     if kept is not None:
         check_fit(settings, kept, module)
-    folder = settings.out / CHECKPOINTS
+    folder = inside(settings.out, CHECKPOINTS)
     best = CheckpointInRun(folder, filename=BEST, monitor="val_accuracy", mode="max", enable_version_counter=False)
     # With save_last in the above, "last" would be the last epoch that was the best so far.
     latest = CheckpointInRun(folder, filename=LAST, enable_version_counter=False)
@@ -252,8 +253,8 @@ def open_data(
     with reporter.work("reading images") as tell:
         splits = load_data(
             settings.data,
-            data_dir=settings.data_dir or settings.out / "data",
-            cache_dir=settings.cache_dir or settings.out / "cache",
+            data_dir=settings.data_dir or inside(settings.out, "data"),
+            cache_dir=settings.cache_dir or inside(settings.out, "cache"),
             **_selection(settings),
             swap=settings.swap,
             shuffle_labels=settings.shuffle_labels,
@@ -304,7 +305,7 @@ def _logger(settings: TrainSettings) -> Any:
     if not settings.tensorboard:
         return False
     try:
-        return TensorBoardLogger(settings.out, name="tensorboard", version="")
+        return TensorBoardLogger(inside(settings.out, "tensorboard").parent, name="tensorboard", version="")
     except ModuleNotFoundError as error:
         raise RunError(
             "TensorBoard is not installed, so nothing can be logged for it. Run "

@@ -12,6 +12,7 @@ from typing import Any
 
 from gradsculpt.errors import RunError
 from gradsculpt.files import strict_json, sweep, whole
+from gradsculpt.links import inside
 from gradsculpt.locks import LOCK, locked, writer
 from gradsculpt.machine import cores
 from gradsculpt.reading import read_json
@@ -79,7 +80,8 @@ class Store:
             BusyError: If another process works on it, or has done it meanwhile.
             RunError: If the folder cannot be written to.
         """
-        folder = self.folder(key)
+        folder = inside(self.root / TASKS, key)
+        inside(self.root, TASKS), inside(self.root, CACHE)
         with ExitStack() as stack:
             try:
                 stack.enter_context(locked(folder, "study", lambda line: None, LOCK))
