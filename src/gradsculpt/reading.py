@@ -5,7 +5,8 @@ import os
 import stat
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
+from zipfile import BadZipFile, ZipFile, is_zipfile
 
 from gradsculpt.errors import first_line
 
@@ -38,17 +39,23 @@ def read_bytes(path: str | Path, most: int = LARGEST) -> bytes:
         OSError: If the file cannot be read, or is none.
         DocumentError: If it has more than `most` bytes.
     """
-    descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
-    status = os.fstat(descriptor)
-    if not stat.S_ISREG(status.st_mode):
-        os.close(descriptor)
-        told = "it is a folder" if stat.S_ISDIR(status.st_mode) else "it is a pipe or a device, and no regular file"
-        raise OSError(None, told, str(path))
-    with os.fdopen(descriptor, "rb") as file:
-        content = file.read(min(most, status.st_size) + 1)
-    if max(len(content), status.st_size) > most:
-        raise DocumentError(f"it has more than {most / 2**20:g} MiB")
+    with _regular(path) as file:
+        size = os.fstat(file.fileno()).st_size
+        content = b"" if size > most else file.read(min(most, size) + 1)
+    if max(len(content), size) > most:
+        raise DocumentError(f"it has more than {most / 2**20:.0f} MiB")
     return content
+
+
+def _regular(path: str | Path) -> BinaryIO:
+    """Open a regular file; raise `OSError` if it is another kind of file, or cannot be opened."""
+    descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
+    kind = os.fstat(descriptor).st_mode
+    if stat.S_ISREG(kind):
+        return os.fdopen(descriptor, "rb")
+    os.close(descriptor)
+    told = "it is a folder" if stat.S_ISDIR(kind) else "it is a pipe or a device, and no regular file"
+    raise OSError(None, told, str(path))
 
 
 def read_text(path: str | Path, most: int = LARGEST) -> str:
@@ -73,6 +80,22 @@ def read_json(path: str | Path, most: int = LARGEST) -> Any:
 def read_yaml(path: str | Path) -> Any:
     """Return what a file of YAML holds; raises as `read_text` and `parsed_yaml`."""
     return parsed_yaml(read_text(path, SETTINGS))
+
+
+def check_unpacked(path: str | Path) -> None:
+    """Raise `OSError` or `DocumentError` if a file of `torch.save` is no regular one, or says to be more than it is.
+
+    PyTorch packs nothing: what is packed would fill the memory when it is unpacked.
+    """
+    with _regular(path) as file:
+        if not is_zipfile(file):
+            return
+        try:
+            sizes = sum(each.file_size for each in ZipFile(file).infolist())
+        except (BadZipFile, NotImplementedError, UnicodeDecodeError) as error:
+            raise DocumentError(first_line(error)) from error
+        if sizes > os.fstat(file.fileno()).st_size:
+            raise DocumentError(f"it is packed, and would be {sizes:,} bytes")
 
 
 def parsed_json(text: str | bytes) -> Any:

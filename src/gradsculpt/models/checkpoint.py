@@ -19,9 +19,10 @@ from gradsculpt.extensions import trusted
 from gradsculpt.files import strict_json, whole
 from gradsculpt.inputs import InputSpace
 from gradsculpt.isolation import own_randomness
+from gradsculpt.machine import free_memory
 from gradsculpt.models.classifier import Classifier, found_device
 from gradsculpt.models.networks import build as build_network
-from gradsculpt.models.states import fill
+from gradsculpt.models.states import LARGEST_WEIGHTS, fill
 from gradsculpt.reading import parsed_json, read_bytes, read_json
 from gradsculpt.runs import DESCRIPTION, Reached, check_trained
 from gradsculpt.wording import printable
@@ -31,7 +32,7 @@ FORMAT = 1
 
 _TEXTS = "__metadata__"  # where a file of weights has its text entries
 
-_LARGEST = 64 << 30  # bytes of a file of weights
+_WIDEST = 4096  # pixels of a side: the network is run once on an image of that size
 _PATIENCE, _MOMENT = 5, 0.02  # how often files are read that are of two epochs, and after how many seconds
 
 # What a description has to hold, and of which type.
@@ -256,6 +257,8 @@ def _problem(description: Any) -> str | None:
         entries = description.get(key)
         if not isinstance(entries, list) or not entries or not all(isinstance(entry, kind) for entry in entries):
             unusable.append(key)
+    if not unusable and not 1 <= build["image_size"] <= _WIDEST:
+        unusable.append(f"build.image_size (from 1 to {_WIDEST})")
     if unusable:
         return f"has no usable entry {unusable[0]}"
     if len(description["classes"]) != build["num_classes"]:
@@ -267,7 +270,7 @@ def _content(path: Path) -> bytes:
     if not path.is_file():
         raise RunError(f"{path} is missing, so there are no weights to load; copy the whole run directory.")
     try:
-        return read_bytes(path, _LARGEST)
+        return read_bytes(path, free_memory() or LARGEST_WEIGHTS)
     except (OSError, ValueError) as error:
         raise _damaged(path, error) from error
 

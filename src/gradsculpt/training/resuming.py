@@ -17,7 +17,7 @@ from gradsculpt.configuration import completed, defaults
 from gradsculpt.data import Splits
 from gradsculpt.errors import RunError, first_line
 from gradsculpt.fingerprint import fingerprint
-from gradsculpt.reading import read_json, read_text, read_yaml
+from gradsculpt.reading import check_unpacked, read_json, read_text, read_yaml
 from gradsculpt.runs import CHECKPOINTS, CONFIG, DESCRIPTION, LAST, check_free
 from gradsculpt.training.settings import MAY_CHANGE, Optimization, TrainSettings
 from gradsculpt.wording import counted, printable
@@ -210,6 +210,7 @@ def _content(path: Path) -> dict[str, Any]:
     """Return what a checkpoint holds; raise `RunError` if it is missing or damaged."""
     mend = "Copy it again from where the run was made, or pass another --out to train anew."
     try:
+        check_unpacked(path)
         content = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError as error:
         raise RunError(f"{path} is missing, so the training cannot go on. {mend}") from error
