@@ -1,5 +1,6 @@
 """Documents that may come from anybody: read only so far as they can be, and never for longer than a moment."""
 
+import errno
 import json
 import os
 import stat
@@ -55,7 +56,7 @@ def _regular(path: str | Path) -> BinaryIO:
         return os.fdopen(descriptor, "rb")
     os.close(descriptor)
     told = "it is a folder" if stat.S_ISDIR(kind) else "it is a pipe or a device, and no regular file"
-    raise OSError(None, told, str(path))
+    raise OSError(errno.EINVAL, told, str(path))
 
 
 def read_text(path: str | Path, most: int = LARGEST) -> str:

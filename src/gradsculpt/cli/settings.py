@@ -12,7 +12,7 @@ from gradsculpt.cli.parts import settings_of
 from gradsculpt.cli.screen import option_name
 from gradsculpt.cli.sources import value
 from gradsculpt.errors import ArgumentError, did_you_mean
-from gradsculpt.extensions import trusted
+from gradsculpt.extensions import check_trusted, modules_of, trusted
 from gradsculpt.machine import is_first_process
 from gradsculpt.runs import CONFIG, check_free, is_run
 
@@ -194,6 +194,8 @@ def _check(files: Sequence[Document], given: Mapping[str, Any], words: Sequence[
         schema.check_complete(each, Place(str(places[name]), (name,)))
         if name in _NAMED:
             _NAMED[name](each, str(places[name]))
+            for module in modules_of({name: each}) if places[name].lines is not None else ():
+                check_trusted(module, f"{places[name]}={each}", ArgumentError)
     return state
 
 

@@ -36,10 +36,9 @@ def read_state(path: Path) -> dict[str, Tensor]:
         )
     try:
         check_unpacked(path)
+        most = free_memory() or LARGEST_WEIGHTS
         content: Any = (
-            from_bytes(
-                read_bytes(path, free_memory() or LARGEST_WEIGHTS)
-            )  # by its path, only one in UTF-8 could be read
+            from_bytes(read_bytes(path, most))  # by its path, only one in UTF-8 could be read
             if path.suffix == ".safetensors"
             else torch.load(path, "cpu", weights_only=True)
         )

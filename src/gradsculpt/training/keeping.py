@@ -18,8 +18,8 @@ from gradsculpt.files import whole
 from gradsculpt.machine import is_first_process
 from gradsculpt.models.checkpoint import write
 from gradsculpt.reading import read_text
-from gradsculpt.runs import CHECKPOINTS, LAST, Reached
-from gradsculpt.training.resuming import BEST, METRICS, CheckpointInRun
+from gradsculpt.runs import BEST, CHECKPOINTS, LAST, METRICS, Reached
+from gradsculpt.training.resuming import CheckpointInRun
 from gradsculpt.training.settings import TrainSettings
 
 

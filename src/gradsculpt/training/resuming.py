@@ -18,12 +18,9 @@ from gradsculpt.data import Splits
 from gradsculpt.errors import RunError, first_line
 from gradsculpt.fingerprint import fingerprint
 from gradsculpt.reading import check_unpacked, read_json, read_text, read_yaml
-from gradsculpt.runs import CHECKPOINTS, CONFIG, DESCRIPTION, LAST, check_free
+from gradsculpt.runs import BEST, CHECKPOINTS, CONFIG, DESCRIPTION, LAST, METRICS, check_files, check_free
 from gradsculpt.training.settings import MAY_CHANGE, Optimization, TrainSettings
 from gradsculpt.wording import counted, printable
-
-METRICS = "metrics.csv"
-BEST = "best"
 
 _ORIGIN = "origin"  # what a checkpoint says of the training that it is of
 _NEEDED = ("state_dict", "epoch", "global_step", "loops", "callbacks", "optimizer_states", "lr_schedulers")
@@ -103,6 +100,7 @@ def resumed(settings: TrainSettings) -> Kept | None:
         check_free(out)
     if not settings.resume or not (config.exists() or trained):
         return None
+    check_files(out)
     written = run_config(config)
     kept = _checkpoint(last) if last.exists() or _has_trained(out) else None
     if kept is not None and not settings.keeps_last:

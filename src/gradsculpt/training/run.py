@@ -26,15 +26,13 @@ from gradsculpt.machine import cores, is_first_process
 from gradsculpt.models import Classifier, load
 from gradsculpt.models.checkpoint import WEIGHTS, describe
 from gradsculpt.progress import Estimate, Progress, Reporter
-from gradsculpt.runs import CHECKPOINTS, CONFIG, DESCRIPTION, LAST
+from gradsculpt.runs import BEST, CHECKPOINTS, CONFIG, DESCRIPTION, LAST, METRICS
 from gradsculpt.training.distillation import with_teacher
 from gradsculpt.training.fitting import batches, build_module, build_trainer, finished, held_out_batches, quietly
 from gradsculpt.training.keeping import MetricsTable, NotKeptError, UsableNetwork, WholeCheckpoints, in_run
 from gradsculpt.training.module import ClassifierModule
 from gradsculpt.training.preparation import nothing_left, prepare
 from gradsculpt.training.resuming import (
-    BEST,
-    METRICS,
     CheckpointInRun,
     Kept,
     Origin,
