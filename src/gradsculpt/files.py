@@ -32,6 +32,7 @@ def whole(path: Path, *, lasting: bool = True) -> Iterator[Path]:
     path.parent.mkdir(parents=True, exist_ok=True)
     # The suffix stays last, as some writers add or choose theirs by it.
     draft = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
+    draft.unlink(missing_ok=True)  # a link that somebody left there would lead elsewhere
     try:
         yield draft
         # Or a crash of the machine could leave the new name on an empty file.

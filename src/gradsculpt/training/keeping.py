@@ -18,18 +18,10 @@ from gradsculpt.errors import RunError, first_line
 from gradsculpt.files import whole
 from gradsculpt.machine import is_first_process
 from gradsculpt.models.checkpoint import write
-from gradsculpt.runs import CHECKPOINTS, LAST, Reached
+from gradsculpt.reading import read_text
+from gradsculpt.runs import BEST, CHECKPOINTS, LAST, METRICS, Reached
 from gradsculpt.seals import OPEN, SEAL, check, seal
-from gradsculpt.training.resuming import (
-    BEST,
-    METRICS,
-    ROWS,
-    TABLE,
-    CheckpointInRun,
-    check_archive,
-    checkpoint,
-    table_of,
-)
+from gradsculpt.training.resuming import ROWS, TABLE, CheckpointInRun, check_archive, checkpoint, table_of
 from gradsculpt.training.settings import TrainSettings
 
 
@@ -137,8 +129,7 @@ def _rows(path: Path) -> list[dict[str, str]]:
     if not path.exists():
         return []
     check(path)
-    with path.open(newline="", encoding="utf-8") as file:
-        rows = list(csv.DictReader(file))
+    rows = csv.DictReader(read_text(path).splitlines())
     return [{name: value for name, value in row.items() if not name.startswith(SEAL)} for row in rows]
 
 

@@ -1,7 +1,6 @@
 """What a training goes on from, and what it refuses to go on with, before anything of the run is changed."""
 
 import csv
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
@@ -11,7 +10,6 @@ from typing import Any, NamedTuple
 from zipfile import ZipFile
 
 import torch
-import yaml
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 from torch import nn
@@ -20,13 +18,11 @@ from gradsculpt.configuration import completed, defaults
 from gradsculpt.data import Splits
 from gradsculpt.errors import RunError, first_line
 from gradsculpt.fingerprint import fingerprint
-from gradsculpt.runs import CHECKPOINTS, CONFIG, DESCRIPTION, LAST, check_free
+from gradsculpt.reading import check_unpacked, read_json, read_text, read_yaml
+from gradsculpt.runs import BEST, CHECKPOINTS, CONFIG, DESCRIPTION, LAST, METRICS, check_files, check_free
 from gradsculpt.seals import SEAL, UNSEALED, check
 from gradsculpt.training.settings import MAY_CHANGE, Optimization, TrainSettings
 from gradsculpt.wording import counted, printable
-
-METRICS = "metrics.csv"
-BEST = "best"
 
 TABLE, ROWS = "MetricsTable", "rows"
 """Where a checkpoint has the rows of the table of metrics."""
@@ -34,6 +30,7 @@ TABLE, ROWS = "MetricsTable", "rows"
 _ORIGIN = "origin"  # what a checkpoint says of the training that it is of
 _NEEDED = ("state_dict", "epoch", "global_step", "loops", "callbacks", "optimizer_states", "lr_schedulers")
 _FOLDER = "folder:"
+_SCORES = ("best_model_score", "current_score")  # what the state of a checkpoint is asked for
 _LETTERS = 60  # of a value in a message
 
 
@@ -46,7 +43,11 @@ class Kept(NamedTuple):
 
 
 class CheckpointInRun(ModelCheckpoint):
-    """A checkpoint that knows its siblings by name alone, so that they are found wherever the run is now."""
+    """A checkpoint of one file in the run's folder, which takes scores from its state and no path.
+
+    It is the folder and the name that say where that file is: a path in a checkpoint could lead anywhere, and what is
+    there would be deleted when a better epoch comes.
+    """
 
     @property
     def state_key(self) -> str:
@@ -54,21 +55,27 @@ class CheckpointInRun(ModelCheckpoint):
         return super().state_key.replace(type(self).__qualname__, ModelCheckpoint.__qualname__, 1)
 
     def state_dict(self) -> dict[str, Any]:
-        """Return what is kept, without the folder."""
-        return self._placed(super().state_dict(), Path())
+        """Return the scores that are kept."""
+        return {name: value for name, value in super().state_dict().items() if name in _SCORES}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Take over what was kept, in this run's folder whatever folder it was kept in."""
-        super().load_state_dict({**self._placed(state_dict, Path(self.dirpath or "")), "dirpath": self.dirpath})
+        """Take over the scores that were kept, of the file that is this run's; raise `RunError` if they are none."""
+        scores = [state_dict.get(name) for name in _SCORES]
+        if not all(each is None or isinstance(each, float) or _is_number(each) for each in scores):
+            raise RunError(
+                f"{self.dirpath} has a checkpoint whose scores are no numbers, so the training cannot go on. Copy it "
+                "again from where the run was made, or pass another --out to train anew."
+            )
+        self.best_model_score, self.current_score = scores
+        if self.best_model_score is not None or self.monitor is None:
+            self.best_model_path = self.format_checkpoint_name({})
+        if self.best_model_score is not None:
+            self.kth_best_model_path, self.kth_value = self.best_model_path, self.best_model_score
+            self.best_k_models = {self.best_model_path: self.best_model_score}
 
-    @staticmethod
-    def _placed(state: Mapping[str, Any], folder: Path) -> dict[str, Any]:
-        def here(path: str) -> str:
-            return path and str(folder / Path(path).name)
 
-        paths = {name: here(value) for name, value in state.items() if name.endswith("_path")}
-        best = {here(path): score for path, score in state.get("best_k_models", {}).items()}
-        return {**state, **paths, "best_k_models": best, "dirpath": str(folder)}
+def _is_number(score: Any) -> bool:
+    return isinstance(score, torch.Tensor) and score.numel() == 1
 
 
 class Origin(Callback):
@@ -98,6 +105,7 @@ def resumed(settings: TrainSettings) -> Kept | None:
         check_free(out)
     if not settings.resume or not (config.exists() or trained):
         return None
+    check_files(out)
     written = run_config(config)
     if (out / METRICS).exists():
         check(out / METRICS, "Remove it: it is written again from the last checkpoint.")
@@ -166,7 +174,7 @@ def _classes(out: Path, kept: Kept | None) -> dict[str, Any]:
     """Return the classes of a run whose checkpoint says nothing of its data, as those of older versions do not."""
     with suppress(OSError, ValueError, KeyError, TypeError):
         if kept is not None:
-            description = json.loads((out / DESCRIPTION).read_text(encoding="utf-8"))
+            description = read_json(out / DESCRIPTION)
             return {"classes": [printable(name) for name in description["classes"]]}
     return {}
 
@@ -179,8 +187,8 @@ def _has_trained(out: Path) -> bool:
     best = out / CHECKPOINTS / f"{BEST}.ckpt"
     if (out / DESCRIPTION).exists() or (best.exists() and checkpoint(best)["epoch"] > 0):
         return True
-    with suppress(OSError, csv.Error), (out / METRICS).open(newline="", encoding="utf-8") as file:
-        return len(list(csv.DictReader(file))) > 1
+    with suppress(OSError, ValueError, csv.Error):
+        return len(list(csv.DictReader(read_text(out / METRICS).splitlines()))) > 1
     return False
 
 
@@ -190,8 +198,8 @@ def run_config(path: Path) -> Mapping[str, Any]:
     if path.is_file():
         check(path, f"Restore it from where the run was made, or, if it was changed on purpose, {UNSEALED}.")
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, yaml.YAMLError) as error:
+        content = read_yaml(path)
+    except (OSError, ValueError) as error:
         fact = "is missing" if isinstance(error, FileNotFoundError) else f"cannot be read ({first_line(error)})"
         raise RunError(f"{path} {fact}, so it is not known what the run was trained with. {mend}") from error
     if not isinstance(content, dict):
@@ -240,6 +248,7 @@ def checkpoint(path: Path) -> dict[str, Any]:
     """Return what a checkpoint holds; raise `RunError` if it is missing or damaged."""
     mend = "Copy it again from where the run was made, or pass another --out to train anew."
     try:
+        check_unpacked(path)
         check_archive(path)
         content = torch.load(path, map_location="cpu", weights_only=True)
     except RunError:
