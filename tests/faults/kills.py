@@ -14,6 +14,7 @@ import signal
 import sys
 import tempfile
 import time
+import traceback
 from collections.abc import Callable, Sequence
 from importlib import import_module
 from pathlib import Path
@@ -104,6 +105,8 @@ def _process(words: Sequence[str], log: Path, last: int | None = None) -> int:
         moments.watch()
         status = main(list(words))
         log.with_suffix(".count").write_text(str(moments.count))
+    except BaseException:
+        traceback.print_exc()
     finally:
         os._exit(status)
 
