@@ -222,8 +222,8 @@ def _check_best(path: Path, kept: Kept) -> None:
     best = _kept(content)
     scores = [float(row["val_accuracy"]) for row in table_of(content) if row.get("val_accuracy")]
     other = kept.settings and best.settings and _changes(best.settings, kept.settings, comparable=True)
-    other = other or (kept.data and best.data and kept.data != best.data)
-    if other or (scores and max(scores[:-1], default=-1.0) >= scores[-1]):
+    moved = kept.data and best.data and kept.data != best.data
+    if other or moved or (scores and max(scores[:-1], default=-1.0) >= scores[-1]):
         raise RunError(
             f"{path} is not the best checkpoint of the training that {LAST}.ckpt is of, so the training cannot go on. "
             "Copy it again from where the run was made, or pass another --out to train anew."
