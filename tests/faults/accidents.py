@@ -29,6 +29,7 @@ from gradsculpt.cli.main import main
 SMALL = ["--image-size", "8", "--batch-size", "64", "--threads", "1"]
 DIGITS = ["--data", "digits", *SMALL, "--train-count", "100"]
 CELLS = ["--data", "cells", "--train-count", "60", *SMALL[2:], "--image-size", "16"]
+JUDGED = ["--best", "gini", "--groups", "accuracy", "sparsity", "--limit", "8"]
 SCORED = ["--limit", "4", "--groups", "accuracy", "sparsity"]
 
 WRITERS = {
@@ -43,8 +44,8 @@ WRITERS = {
     "evaluate page": ["evaluate", "{run}", *SCORED, "--count", "1", "--html", "{out}/page.html"],
     "evaluate run": ["evaluate", "{out}/run", *SCORED],
     "compare": ["compare", "{run}", *SCORED, "--count", "1", "--out", "{out}/page.html"],
-    "sweep": ["sweep", "--out", "{out}/sweep", "--vary", "lr=0.01", "--", *DIGITS, "--epochs", "1"],
-    "study": ["study", "run", "moreau-figure1", "--scale", "smoke", "--out", "{out}/studies"],
+    "sweep": ["sweep", "--out", "{out}/sweep", "--grid", "lr=0.01", *DIGITS, "--epochs", "1", *JUDGED],
+    "study": ["study", "run", "duality", "--scale", "smoke", "--out", "{out}/studies"],
 }
 """Calls that write below {out}; {run} is a whole run elsewhere, {out}/run a copy of it."""
 

@@ -59,6 +59,10 @@ def numbered(names: Iterable[str]) -> list[str]:
     return list(taken.values())
 
 
+WRITTEN = ("index.csv", "sheet.png")
+"""The files of a folder of results that are there whatever its images are called."""
+
+
 class ResultFolder:
     """What a command writes, as it comes; the sheet has at most so many rows, and columns after those of `headings`.
 
