@@ -9,6 +9,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+_DRAFT = re.compile(r"\.(.+)\.[0-9]+(\.[^.]+|)")
+
 
 @contextmanager
 def whole(path: Path, *, lasting: bool = True) -> Iterator[Path]:
@@ -46,7 +48,7 @@ def whole(path: Path, *, lasting: bool = True) -> Iterator[Path]:
 
 
 def on_disk(path: Path) -> None:
-    """Wait until what a file holds, or the names in a folder, are on the disk, where the system lets one wait for it."""
+    """Wait until what a file holds, or the names in a folder, are on the disk, if the system lets one wait for it."""
     with suppress(OSError):
         descriptor = os.open(path, os.O_RDONLY)
         try:
@@ -66,11 +68,19 @@ def sweep(path: Path) -> None:
         ...     list(Path(folder).iterdir())
         []
     """
-    named = re.compile(rf"\.{re.escape(path.stem)}\.[0-9]+{re.escape(path.suffix)}")
+    for draft in drafts(path.parent).get(path.name, ()):
+        with suppress(OSError):
+            draft.unlink()
+
+
+def drafts(folder: Path) -> dict[str, list[Path]]:
+    """Return the drafts that lie in a folder, of writers who write or were killed, by the name of the file."""
+    there: dict[str, list[Path]] = {}
     with suppress(OSError):
-        for draft in path.parent.iterdir():
-            if named.fullmatch(draft.name):
-                draft.unlink()
+        for path in folder.iterdir():
+            if draft := _DRAFT.fullmatch(path.name):
+                there.setdefault(f"{draft[1]}{draft[2]}", []).append(path)
+    return there
 
 
 def strict_json(value: Any, indent: int | None = None) -> bytes:

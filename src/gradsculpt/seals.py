@@ -1,9 +1,10 @@
 """Checksums that files carry inside, so that damage is noticed when they are read.
 
-A seal is the word checksum, and near it `sha256:` with digits of the digest of the whole file, in which those digits
+A seal is the word checksum, and after it `sha256:DIGITS:gradsculpt`, the digest of the whole file in which those digits
 count as zeros. It stands among the first or the last bytes, wherever the format has room for a text: in an entry of
 JSON or of the header of weights, in a comment of YAML or of an archive, in the heading of a table. A file without one,
-as older versions wrote it, is taken as it is, for nobody can tell.
+as older versions wrote it, is taken as it is, for nobody can tell; so is JSON in another layout than that of
+`sealed_json`, as a program has written it again (no damage leaves JSON that begins otherwise).
 """
 
 import hashlib
@@ -20,22 +21,29 @@ SEAL = "checksum"
 """The name that a seal goes by where a format gives its texts names."""
 
 _DIGITS = 32
-OPEN = f"sha256:{'0' * _DIGITS}"
+OPEN = f"sha256:{'0' * _DIGITS}:gradsculpt"
 """A seal that has to be filled in."""
 
-_SEALED, _WORDS = re.compile(rb"sha256:([0-9a-f]{32})"), re.compile(rb"checksum|sha256")
+UNSEALED = f"delete the line with the {SEAL}, its first"
+"""What to do with a file of settings that was changed on purpose."""
+
+_LAYOUT = b"{\n"  # how JSON begins that is written here
+_SEALED = re.compile(rb"sha256:([0-9a-f]{32}):gradsculpt")
+_BROKEN = re.compile(
+    rb"checksum\W{1,5}sha256:[0-9a-f]{32}[^0-9a-f]|sha256:.{32}:gradsculpt|[0-9a-f]{32}:gradsculpt", re.DOTALL
+)
 _HEAD, _TAIL = 4096, 128  # bytes among which it stands
 _BLOCK = 1 << 20
 
 
 def seal(path: Path) -> None:
-    """Fill in the seal of a file, which has an `OPEN` one.
+    r"""Fill in the seal of a file, which has an `OPEN` one.
 
     Example:
         >>> from tempfile import TemporaryDirectory
         >>> with TemporaryDirectory() as folder:
         ...     path = Path(folder) / "note.yaml"
-        ...     _ = path.write_text(f"# checksum {OPEN}\\na: 1\\n")
+        ...     _ = path.write_text(f"# checksum {OPEN}\na: 1\n")
         ...     seal(path)
         ...     check(path)
         ...     _ = path.write_bytes(path.read_bytes().replace(b"1", b"2"))
@@ -70,10 +78,14 @@ def is_whole(content: bytes | BinaryIO) -> bool:
     """Tell whether a file is as it was written: its seal fits, or it never had one."""
     file = io.BytesIO(content) if isinstance(content, bytes) else content
     place = _place(file)
+    file.seek(0)
+    first = file.read(len(_LAYOUT))
+    if first[:1] == _LAYOUT[:1] and first != _LAYOUT:
+        return True
     if place is not None:
         file.seek(place)
         return file.read(_DIGITS) == _digest(file, place)
-    return not any(_WORDS.search(part) for _, part in _ends(file))  # or the seal itself is what was damaged
+    return not any(_BROKEN.search(part) for _, part in _ends(file))
 
 
 def check(path: Path, mend: str = "Copy it again from where it was made.") -> None:

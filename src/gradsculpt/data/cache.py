@@ -6,7 +6,9 @@ opened, and one with a damaged row when that is first read (see `StoredRows`), a
 
 import hashlib
 import json
+import os
 import shutil
+import socket
 import sys
 import time
 import uuid
@@ -28,7 +30,7 @@ from gradsculpt.data.names import Names
 from gradsculpt.data.stored import StoredRows
 from gradsculpt.errors import DataError, RunError
 from gradsculpt.files import on_disk
-from gradsculpt.locks import locked
+from gradsculpt.locks import locked, may_live
 from gradsculpt.machine import cores, free_disk
 from gradsculpt.seals import is_whole, sealed_json
 from gradsculpt.wording import counted, size_of
@@ -151,7 +153,7 @@ def _alone(place: Path, tell: Callable[[str], object], *, lasting: bool) -> Iter
     Whoever comes while another process builds the same set builds it elsewhere.
     """
     # Not tempfile.mkdtemp, whose folders nobody else may read: a cache can be shared.
-    private = place.with_name(f"{_TEMPORARY}{uuid.uuid4().hex}")
+    private = _aside(place)
     folder, keeps = place.with_name(f"{_TEMPORARY}{place.name}"), False
     with ExitStack() as stack:
         if lasting and not folder.is_symlink():
@@ -184,9 +186,14 @@ def _put(temporary: Path, place: Path, key: str) -> None:
             raise
 
 
+def _aside(place: Path) -> Path:
+    """Return a folder of this process beside a set, whose name tells whose it is."""
+    return place.with_name(f"{_TEMPORARY}{uuid.uuid4().hex}.{os.getpid()}.{socket.gethostname()}")
+
+
 def _clear(place: Path) -> None:
     """Remove a damaged set, at once and as a whole: others may be reading it, or putting their own there."""
-    aside = place.with_name(f"{_TEMPORARY}{uuid.uuid4().hex}")
+    aside = _aside(place)
     with suppress(FileNotFoundError):
         place.rename(aside)
     if aside.is_symlink():
@@ -277,6 +284,9 @@ def _remove_old(cache_dir: Path, source: str, keep: Path) -> None:
 
 
 def _is_stale(path: Path) -> bool:
-    """Whether nobody has written into a folder for long."""
+    """Whether a folder is of a process of this machine that has ended, or nobody has written into it for long."""
+    *_, process, host = ("", "", *path.name.split(".", 3))[-2:]
+    if process.isdecimal() and int(process) != os.getpid() and not may_live({"process": int(process), "host": host}):
+        return True
     newest = max(each.stat().st_mtime for each in (path, *(path.iterdir() if path.is_dir() else ())))
     return time.time() - newest > _STALE_SECONDS

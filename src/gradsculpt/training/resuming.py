@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
+from zipfile import ZipFile
 
 import torch
 import yaml
@@ -20,6 +21,7 @@ from gradsculpt.data import Splits
 from gradsculpt.errors import RunError, first_line
 from gradsculpt.fingerprint import fingerprint
 from gradsculpt.runs import CHECKPOINTS, CONFIG, DESCRIPTION, LAST, check_free
+from gradsculpt.seals import UNSEALED, check
 from gradsculpt.training.settings import MAY_CHANGE, Optimization, TrainSettings
 from gradsculpt.wording import counted, printable
 
@@ -94,6 +96,8 @@ def resumed(settings: TrainSettings) -> Kept | None:
     if not settings.resume or not (config.exists() or trained):
         return None
     written = run_config(config)
+    if (out / METRICS).exists():
+        check(out / METRICS, "Remove it: it is written again from the last checkpoint.")
     kept = _checkpoint(last) if last.exists() or _has_trained(out) else None
     if kept is not None and not settings.keeps_last:
         _checkpoint(best)  # needed in the end, if no later epoch is better
@@ -170,7 +174,7 @@ def _has_trained(out: Path) -> bool:
     A training that was stopped while it wrote that may have the best checkpoint of its first epoch, and no last one.
     """
     best = out / CHECKPOINTS / f"{BEST}.ckpt"
-    if (out / DESCRIPTION).exists() or (best.exists() and _content(best)["epoch"] > 0):
+    if (out / DESCRIPTION).exists() or (best.exists() and checkpoint(best)["epoch"] > 0):
         return True
     with suppress(OSError, csv.Error), (out / METRICS).open(newline="", encoding="utf-8") as file:
         return len(list(csv.DictReader(file))) > 1
@@ -180,6 +184,8 @@ def _has_trained(out: Path) -> bool:
 def run_config(path: Path) -> Mapping[str, Any]:
     """Return what stands in a run's file of settings; raise `RunError` if it is missing or damaged."""
     mend = "Restore the file from where the run was made, or train anew with another --out."
+    if path.is_file():
+        check(path, f"Restore it from where the run was made, or, if it was changed on purpose, {UNSEALED}.")
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, yaml.YAMLError) as error:
@@ -191,16 +197,28 @@ def run_config(path: Path) -> Mapping[str, Any]:
 
 
 def _checkpoint(path: Path) -> Kept:
-    content = _content(path)
+    content = checkpoint(path)
     origin = content.get(_ORIGIN, {})
     return Kept(_shapes(content["state_dict"]), origin.get("settings"), origin.get("data"))
 
 
-def _content(path: Path) -> dict[str, Any]:
+def check_archive(path: Path) -> None:
+    """Raise `RunError` if a checkpoint is damaged: by its checksum, or if it is an older one by those of its parts."""
+    mend = "Copy it again from where the run was made, or pass another --out to train anew."
+    check(path, mend)
+    with ZipFile(path) as archive:
+        if not archive.comment and (part := archive.testzip()):
+            raise RunError(f"{path} is damaged (in its part {part}), so the training cannot go on. {mend}")
+
+
+def checkpoint(path: Path) -> dict[str, Any]:
     """Return what a checkpoint holds; raise `RunError` if it is missing or damaged."""
     mend = "Copy it again from where the run was made, or pass another --out to train anew."
     try:
+        check_archive(path)
         content = torch.load(path, map_location="cpu", weights_only=True)
+    except RunError:
+        raise
     except FileNotFoundError as error:
         raise RunError(f"{path} is missing, so the training cannot go on. {mend}") from error
     except Exception as error:  # a damaged file raises nearly anything

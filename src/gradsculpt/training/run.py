@@ -26,6 +26,7 @@ from gradsculpt.models import Classifier, load
 from gradsculpt.models.checkpoint import WEIGHTS, describe
 from gradsculpt.progress import Estimate, Progress, Reporter
 from gradsculpt.runs import CHECKPOINTS, CONFIG, DESCRIPTION, LAST
+from gradsculpt.seals import OPEN, SEAL, seal
 from gradsculpt.training.distillation import with_teacher
 from gradsculpt.training.fitting import batches, build_module, build_trainer, finished, held_out_batches, quietly
 from gradsculpt.training.keeping import MetricsTable, NotKeptError, UsableNetwork, WholeCheckpoints, in_run
@@ -214,7 +215,8 @@ def _train(
     # With save_last in the above, "last" would be the last epoch that was the best so far.
     latest = CheckpointInRun(folder, filename=LAST, enable_version_counter=False)
     usable = UsableNetwork(settings, best, _description(settings, module, splits.train))
-    callbacks = [Interruptible(), WithinTime(course), best, latest, usable, Origin(config, data), MetricsTable(settings.out / METRICS)]
+    table = MetricsTable(settings.out / METRICS, lambda note: reporter.say(f"note: {note}"))
+    callbacks = [Interruptible(), WithinTime(course), best, latest, usable, Origin(config, data), table]
     bar, logger = reporter.interactive, _logger(settings)
     callbacks += [*_callbacks(settings, reporter), *more]
     trainer = build_trainer(
@@ -296,7 +298,8 @@ def _whereabouts(trainer: Trainer) -> str:
 def _claim(settings: TrainSettings, config: Mapping[str, Any]) -> None:
     """Make the folder of the run, with what its training can be started from again."""
     with in_run(settings.out / CONFIG) as draft:
-        draft.write_text(yaml.safe_dump(config, sort_keys=False), encoding="utf-8")
+        draft.write_text(f"# {SEAL} {OPEN}\n{yaml.safe_dump(config, sort_keys=False)}", encoding="utf-8")
+        seal(draft)
 
 
 def _callbacks(settings: TrainSettings, reporter: Reporter) -> list[Callback]:
