@@ -18,8 +18,8 @@ ROWS: tuple[frozenset[str], ...] = tuple(
     frozenset(row.split())
     for row in (
         "errors extensions devices checks inputs files locks machine runs wording numerics process progress "
-        "accidents fingerprint configuration graph eager dispatch kernels diagnosis gradients outputs isolation lettering "
-        "drawing notebook",
+        "accidents fingerprint configuration graph eager dispatch kernels diagnosis gradients outputs isolation "
+        "lettering drawing notebook",
         "penalties perturbations",
         "attributions objectives",
         "attacks metrics",

@@ -1,15 +1,14 @@
 """The accidents of a machine, step by step, over every command that writes: a disk that is full, folders to be read.
 
-`python -m tests.faults.accidents --steps 25 --seed 0` tries so many sizes of a disk, as root on a file system of its own
-in memory and else by a limit on the size of files, and every command in a folder that may only be read. It tells what
-did not end with one line and status 2 (or as it should, where there was room), or left half a file under its name.
+`python -m tests.faults.accidents --steps 25 --seed 0` tries so many sizes of a disk, on a file system in memory that it
+mounts, which takes root, and every command in a folder that may only be read. It tells what did not end with one line
+and status 2 (or as it should, where there was room), or left half a file under its name.
 """
 
 import argparse
 import contextlib
 import io
 import json
-import os
 import random
 import resource
 import shutil
@@ -107,7 +106,7 @@ def _read(path: Path) -> None:
         raise ValueError("no end")
     elif path.suffix == ".csv" and path.name != "scorecard.part.csv":
         lines = path.read_text().splitlines()
-        if not lines or len({line.count(",") for line in lines}) > 1 and '"' not in "".join(lines):
+        if not lines or (len({line.count(",") for line in lines}) > 1 and '"' not in "".join(lines)):
             raise ValueError("rows of several lengths" if lines else "empty")
     elif path.suffix in (".yaml", ".md") and not path.read_bytes():
         raise ValueError("empty")

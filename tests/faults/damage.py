@@ -104,7 +104,10 @@ def _read(found: Cached) -> tuple[bytes, ...]:
     images = found.images
     assert images.attention is not None
     arrays = (images.images[:], images.labels, images.attention[:])
-    return (*(np.asarray(each).tobytes() for each in arrays), repr((images.names, images.classes, found.skipped)).encode())
+    return (
+        *(np.asarray(each).tobytes() for each in arrays),
+        repr((images.names, images.classes, found.skipped)).encode(),
+    )
 
 
 def damage_caches(count: int, seed: int, place: Path) -> list[Trial]:
@@ -148,7 +151,9 @@ def load_card(folder: Path) -> Scorecard:
     from gradsculpt.metrics import gini
 
     weights = torch.cat([value.flatten() for value in load(folder).network.parameters()])
-    return Scorecard("run", {"data": "digits"}, {"gini": entry("sparsity", gini.scores[0], weights[:50].detach().abs(), 0)})
+    return Scorecard(
+        "run", {"data": "digits"}, {"gini": entry("sparsity", gini.scores[0], weights[:50].detach().abs(), 0)}
+    )
 
 
 def _command(*words: str) -> tuple[int, str]:

@@ -22,7 +22,6 @@ def stoppable() -> Iterator[None]:
     These are the ones that a system, a terminal or a scheduler sends before it kills. A signal that is ignored or has
     a handler keeps it, and the same signal sent again ends the process at once: what is half written has no name yet.
     """
-
     interrupted = False
 
     def stop(number: int, frame: FrameType | None) -> None:
