@@ -116,7 +116,9 @@ def contents(run: Path) -> dict[str, Any]:
     names = sorted(path.relative_to(run).as_posix() for path in run.rglob("*"))
     files = {name: (run / name).read_bytes() for name in ("model.safetensors", "model.json", "config.yaml")}
     with (run / "metrics.csv").open(newline="") as file:
-        rows = [{k: v for k, v in row.items() if k != "seconds" and "checksum" not in k} for row in csv.DictReader(file)]
+        rows = [
+            {k: v for k, v in row.items() if k != "seconds" and "checksum" not in k} for row in csv.DictReader(file)
+        ]
     return {"names": names, **files, "table": rows}
 
 
@@ -197,7 +199,9 @@ if __name__ == "__main__":
             chosen.seed,
             Path(ground),
             chosen.only,
-            lambda each: sys.stdout.write(f"{each.training:12} {each.wrong or 'the same':30} {'; '.join(each.kills)}\n"),
+            lambda each: sys.stdout.write(
+                f"{each.training:12} {each.wrong or 'the same':30} {'; '.join(each.kills)}\n"
+            ),
         )
     bad = [each for each in outcomes if each.wrong]
     sys.stdout.write(f"{sum(len(each.kills) for each in outcomes)} kills, {len(bad)} trainings that differ\n")

@@ -4,6 +4,7 @@ import json
 import platform
 import subprocess
 import time
+import zlib
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import asdict
@@ -15,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from gradsculpt.errors import ArgumentError, GradsculptError, ModelError, RunError, first_line
-from gradsculpt.files import whole
+from gradsculpt.files import strict_json, whole
 from gradsculpt.inputs import InputSpace
 from gradsculpt.isolation import own_randomness
 from gradsculpt.models.classifier import Classifier, found_device
@@ -28,6 +29,7 @@ from gradsculpt.wording import printable
 WEIGHTS = "model.safetensors"
 FORMAT = 1
 
+_RUN = "run"  # by which weights and their description tell that they are of one run
 _TEXTS = "__metadata__"  # where a file of weights has its text entries
 
 _MEND = "Copy the file again from where the run was made, or train again."
@@ -107,8 +109,9 @@ def write(
     """Write the weights of a network, and what `describe` told of it, as `save` does; `lasting` as of `whole`."""
     told = {name: value for name, value in ({} if reached is None else asdict(reached)).items() if value is not None}
     stamp = {name: str(value) for name, value in told.items() if name != "finished"}
-    weights = _bytes(_storable(network), {SEAL: OPEN, "format": "pt", **stamp})
-    text = sealed_json({**description, **told})
+    of = _run(description)
+    weights = _bytes(_storable(network), {SEAL: OPEN, "format": "pt", _RUN: of, **stamp})
+    text = sealed_json({**description, **told, _RUN: of})
     for path, content in ((Path(folder) / WEIGHTS, weights), (Path(folder) / DESCRIPTION, text)):
         try:
             with whole(path, lasting=lasting) as draft:
@@ -188,6 +191,12 @@ def _bytes(state: dict[str, Tensor], texts: Mapping[str, str]) -> bytes:
     return b"".join((len(header).to_bytes(8, "little"), header, memoryview(content)[start:]))
 
 
+def _run(description: Mapping[str, Any]) -> str:
+    """Return what tells runs of one description from all others, whatever changes from epoch to epoch."""
+    extra = {key: value for key, value in description["extra"].items() if key != "val_accuracy"}
+    return f"{zlib.crc32(strict_json({**{key: description[key] for key in ('build', *_LISTS)}, 'extra': extra})):08x}"
+
+
 def _versions() -> dict[str, str]:
     versions = {"python": platform.python_version()}
     for package in ("gradsculpt", "torch", "torchvision", "timm"):
@@ -217,11 +226,17 @@ def opened(folder: Path) -> tuple[dict[str, Any], dict[str, Tensor], Reached | N
     for patience in reversed(range(_PATIENCE)):
         content = _content(folder / WEIGHTS)
         description = _description(folder)
-        stamp, said = Reached.read(_stamp(content)), Reached.read(description)
-        if (stamp and stamp.epoch) == (said and said.epoch):
+        texts = _stamp(content)
+        stamp, said = Reached.read(texts), Reached.read(description)
+        apart = _RUN in texts and _RUN in description and texts[_RUN] != description[_RUN]
+        if not apart and (stamp and stamp.epoch) == (said and said.epoch):
             return description, _weights(content, folder / WEIGHTS), stamp and said
         if patience:
             time.sleep(_MOMENT)
+    if apart:
+        raise RunError(
+            f"{folder / WEIGHTS} and {DESCRIPTION} beside it are of two runs, so they do not belong together. {_MEND}"
+        )
     return description, _weights(content, folder / WEIGHTS), stamp
 
 

@@ -48,6 +48,8 @@ def read_curve(run: Path) -> list[dict[str, str]]:
     check(path, "Copy it again from where the run was made, or remove it, and nothing is drawn of the training.")
     try:
         rows = list(csv.DictReader(path.read_text(encoding="utf-8").splitlines()))
+        if not rows or "epoch" not in rows[0]:
+            raise ValueError("it holds no epochs")
         check_epochs(rows)
     except (OSError, ValueError, TypeError, KeyError, csv.Error) as error:
         raise RunError(

@@ -28,6 +28,9 @@ from gradsculpt.wording import counted, printable
 METRICS = "metrics.csv"
 BEST = "best"
 
+TABLE, ROWS = "MetricsTable", "rows"
+"""Where a checkpoint has the rows of the table of metrics."""
+
 _ORIGIN = "origin"  # what a checkpoint says of the training that it is of
 _NEEDED = ("state_dict", "epoch", "global_step", "loops", "callbacks", "optimizer_states", "lr_schedulers")
 _FOLDER = "folder:"
@@ -100,7 +103,7 @@ def resumed(settings: TrainSettings) -> Kept | None:
         check(out / METRICS, "Remove it: it is written again from the last checkpoint.")
     kept = _checkpoint(last) if last.exists() or _has_trained(out) else None
     if kept is not None and not settings.keeps_last:
-        _checkpoint(best)  # needed in the end, if no later epoch is better
+        _check_best(best, kept)  # needed in the end, if no later epoch is better
     comparable = kept is not None and kept.data is not None
     begun = (kept and kept.settings) or written
     if changes := _changes(begun, written, comparable=comparable):
@@ -197,9 +200,31 @@ def run_config(path: Path) -> Mapping[str, Any]:
 
 
 def _checkpoint(path: Path) -> Kept:
-    content = checkpoint(path)
+    return _kept(checkpoint(path))
+
+
+def _kept(content: Mapping[str, Any]) -> Kept:
     origin = content.get(_ORIGIN, {})
     return Kept(_shapes(content["state_dict"]), origin.get("settings"), origin.get("data"))
+
+
+def _check_best(path: Path, kept: Kept) -> None:
+    """Raise `RunError` unless the best checkpoint is whole, of the training of the last one, and of its best epoch."""
+    content = checkpoint(path)
+    best = _kept(content)
+    scores = [float(row["val_accuracy"]) for row in table_of(content) if row.get("val_accuracy")]
+    other = kept.settings and best.settings and _changes(best.settings, kept.settings, comparable=True)
+    other = other or (kept.data and best.data and kept.data != best.data)
+    if other or (scores and max(scores[:-1], default=-1.0) >= scores[-1]):
+        raise RunError(
+            f"{path} is not the best checkpoint of the training that {LAST}.ckpt is of, so the training cannot go on. "
+            "Copy it again from where the run was made, or pass another --out to train anew."
+        )
+
+
+def table_of(content: Mapping[str, Any]) -> list[dict[str, str]]:
+    """Return the rows of the table of metrics that a checkpoint has; none if it is an older one."""
+    return list(content.get("callbacks", {}).get(TABLE, {}).get(ROWS, []))
 
 
 def check_archive(path: Path) -> None:

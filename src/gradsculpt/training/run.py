@@ -20,6 +20,7 @@ from gradsculpt.accidents import told
 from gradsculpt.data import ImageSet, Splits, load_data, outline_of, outlined
 from gradsculpt.errors import GradsculptError, Interrupted, RunError
 from gradsculpt.files import sweep
+from gradsculpt.fingerprint import fingerprint
 from gradsculpt.locks import locked
 from gradsculpt.machine import cores, is_first_process
 from gradsculpt.models import Classifier, load
@@ -44,7 +45,7 @@ from gradsculpt.training.resuming import (
     identity,
     resumed,
 )
-from gradsculpt.training.settings import TrainSettings
+from gradsculpt.training.settings import MAY_CHANGE, TrainSettings
 from gradsculpt.training.stopping import Course, Interruptible, TimeIsUp, WithinTime, alone_at_the_end, left_behind
 from gradsculpt.wording import counted
 
@@ -283,7 +284,8 @@ def _description(settings: TrainSettings, module: ClassifierModule, images: Imag
     classifier = Classifier(module.network, module.space, images.classes, images.images.shape[1])
     build = {"model": settings.model, "softplus": settings.softplus}
     build |= {"num_classes": len(classifier.classes), "image_size": classifier.image_size}
-    extra = {"recipe": settings.recipe, "objective": repr(settings.objective)}
+    lasting = {name: value for name, value in settings.config().items() if name not in MAY_CHANGE}
+    extra = {"recipe": settings.recipe, "objective": repr(settings.objective), "settings": fingerprint(lasting)}
     return describe(classifier, build=build, extra=extra)
 
 
