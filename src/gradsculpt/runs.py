@@ -21,6 +21,9 @@ METRICS = "metrics.csv"
 
 _MEND = "Copy it again from where the run was made, or train again."
 
+RUN_FILES = (CONFIG, DESCRIPTION, "model.safetensors", "metrics.csv")
+"""The files that a training writes beside its checkpoints."""
+
 _SCORES_LOCK = ".gradsculpt-scores.lock"
 
 
