@@ -68,9 +68,9 @@ def main(arguments: list[str] | None = None) -> int:
     except GradsculptError as error:
         if debug:
             traceback.print_exc()
-        from gradsculpt.wording import printable
+        from gradsculpt.wording import one_line
 
-        sys.stderr.write(f"gradsculpt: {printable(' '.join(str(error).split()))}\n")
+        sys.stderr.write(f"gradsculpt: {one_line(str(error))}\n")
         return 2
     except KeyboardInterrupt as stopped:
         told = str(stopped) or f"interrupted. {_find(words[0]).interrupted}"

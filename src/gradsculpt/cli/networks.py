@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -90,7 +91,7 @@ class Run(NamedNetwork):
 
         kept = {name: getattr(self.settings, name) for name in ("data_dir", "cache_dir")}
         # What the training named may be a place of another machine, or of before the run was moved.
-        there = {name: path if path is not None and path.exists() else None for name, path in kept.items()}
+        there = {name: path if path is not None and os.path.exists(path) else None for name, path in kept.items()}
         places: dict[str, Any] = {name: options[name] or path for name, path in there.items()}
         settings = replace(self.settings, **places, image_size=image_size or self.classifier.image_size)
         settings = replace(settings, strict=settings.strict or options.get("strict", False))
@@ -216,7 +217,7 @@ def _check_there(name: str) -> None:
         return
     if (other := known.other_than_a_run(name)) is not None:
         raise RunError(other)
-    if Path(name).exists():
+    if os.path.exists(name):
         check_trained(Path(name))
     names = {key: f"torchvision:{key}" for key in known.torchvision_names()}
     names |= {key: f"pretrained:{key}" for key, _ in value("gradsculpt.models.PRETRAINED")}

@@ -1,6 +1,7 @@
 """One image file, of whatever kind, to an 8-bit RGB square; one map file to 8-bit grey."""
 
 import os
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -100,7 +101,7 @@ def _opened(path: Path) -> Iterator[Image.Image]:
     """Open an image; whatever goes wrong until it is closed is a `DataError` that names the file."""
     try:
         # One read for a small file: Pillow alone asks the system for it piece by piece.
-        with path.open("rb", buffering=_BUFFER) as file, _image(path, file) as image:
+        with open(path, "rb", buffering=_BUFFER, opener=_at_once) as file, _image(path, file) as image:
             if image.width * image.height > PIXEL_LIMIT:
                 raise Image.DecompressionBombError
             yield image
@@ -113,8 +114,16 @@ def _opened(path: Path) -> Iterator[Image.Image]:
         raise DataError(f"{path} {next(reasons, broken)}") from error
 
 
+def _at_once(path: str, flags: int) -> int:
+    """Open without waiting for what a pipe will never send; files are read as ever."""
+    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
+
+
 def _image(path: Path, file: BinaryIO) -> Image.Image:
-    if os.fstat(file.fileno()).st_size == 0:
+    known = os.fstat(file.fileno())
+    if not stat.S_ISREG(known.st_mode):
+        raise DataError(f"{path} is a pipe or a device, and no file; replace or remove it.")
+    if known.st_size == 0:
         raise DataError(f"{path} is empty (0 bytes); replace or remove it.")
     return Image.open(file)
 

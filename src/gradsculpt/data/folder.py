@@ -1,6 +1,7 @@
 """A folder of images, sorted into one folder a class."""
 
 import hashlib
+import os
 from collections.abc import Iterator, Sequence
 from contextlib import closing, suppress
 from dataclasses import dataclass, replace
@@ -59,9 +60,9 @@ class Folder:
 
 def find_folder(path: Path) -> Folder:
     """List a folder of images as `load_folder` reads it; what it raises is raised here."""
-    path = path.expanduser()
-    if not path.is_dir():
-        fact = "is not a folder" if path.exists() else "does not exist"
+    path = Path(os.path.expanduser(path))
+    if not os.path.isdir(path):
+        fact = "is not a folder" if os.path.exists(path) else "does not exist"
         raise DataError(f"{path} {fact}; give the folder that holds one folder of images a class.")
     first, *others = find_parts(path)
     # Every folder is listed before any is decoded: what is wrong with test/ should not wait for train/.

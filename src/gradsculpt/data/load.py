@@ -1,6 +1,7 @@
 """From a name such as `cells` or `folder:photos` to training, validation and test images."""
 
 import hashlib
+import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -122,7 +123,7 @@ def load_data(
     """
     kind, _, rest = name.partition(":")
     asked = request_for(name, image_size=image_size, val_fraction=val_fraction, seed=seed, train_count=train_count)
-    data_dir, cache_dir = Path(data_dir).expanduser(), Path(cache_dir).expanduser()
+    data_dir, cache_dir = (Path(os.path.expanduser(each)) for each in (data_dir, cache_dir))
     request = replace(asked, data_dir=data_dir, cache_dir=cache_dir, strict=strict, progress=progress or unheard)
     readers: dict[str, Callable[[], Splits]] = {
         "cells": lambda: _load_cells(request),

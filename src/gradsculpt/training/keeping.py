@@ -18,8 +18,10 @@ from gradsculpt.files import whole
 from gradsculpt.machine import is_first_process
 from gradsculpt.models.checkpoint import write
 from gradsculpt.runs import CHECKPOINTS, LAST, Reached
-from gradsculpt.training.resuming import BEST, METRICS, CheckpointInRun
+from gradsculpt.training import table
+from gradsculpt.training.resuming import BEST, CheckpointInRun
 from gradsculpt.training.settings import TrainSettings
+from gradsculpt.training.table import METRICS
 
 
 class NotKeptError(RunError):
@@ -114,8 +116,7 @@ class UsableNetwork(Checkpoint):
 
 def _in_table(path: Path, epoch: int) -> str | None:
     """Return the validation accuracy of an epoch as it stands in the table of metrics."""
-    with path.open(newline="", encoding="utf-8") as file:
-        return next((row.get("val_accuracy") for row in csv.DictReader(file) if row["epoch"] == str(epoch)), None)
+    return next((row.get("val_accuracy") for row in table.rows(path) if table.reached(row) == epoch), None)
 
 
 def _number(score: Any) -> float | None:
@@ -131,9 +132,7 @@ class MetricsTable(Callback):
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Read the rows of the epochs before this one."""
-        if self._path.exists():
-            with self._path.open(newline="", encoding="utf-8") as file:
-                self._rows = [row for row in csv.DictReader(file) if int(row["epoch"]) <= trainer.current_epoch]
+        self._rows = [row for row in table.rows(self._path) if table.reached(row) <= trainer.current_epoch]
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Start the epoch's clock."""

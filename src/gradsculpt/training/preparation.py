@@ -15,8 +15,8 @@ from gradsculpt.runs import CHECKPOINTS, CONFIG
 from gradsculpt.training.demand import Demand, Trial, tried, untouched_randomness
 from gradsculpt.training.fitting import build_trainer
 from gradsculpt.training.recordable import records
-from gradsculpt.training.resuming import METRICS
 from gradsculpt.training.settings import TrainSettings
+from gradsculpt.training.table import METRICS
 from gradsculpt.wording import counted, size_of
 
 _UNTRIED = 2**20

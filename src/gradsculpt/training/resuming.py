@@ -1,6 +1,5 @@
 """What a training goes on from, and what it refuses to go on with, before anything of the run is changed."""
 
-import csv
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -20,14 +19,15 @@ from gradsculpt.data import Splits
 from gradsculpt.errors import RunError, first_line
 from gradsculpt.fingerprint import fingerprint
 from gradsculpt.runs import CHECKPOINTS, CONFIG, DESCRIPTION, LAST, check_free
+from gradsculpt.training import table
+from gradsculpt.training.restoring import check_form, damaged
 from gradsculpt.training.settings import MAY_CHANGE, Optimization, TrainSettings
+from gradsculpt.training.table import METRICS
 from gradsculpt.wording import counted, printable
 
-METRICS = "metrics.csv"
 BEST = "best"
 
 _ORIGIN = "origin"  # what a checkpoint says of the training that it is of
-_NEEDED = ("state_dict", "epoch", "global_step", "loops", "callbacks", "optimizer_states", "lr_schedulers")
 _FOLDER = "folder:"
 _LETTERS = 60  # of a value in a message
 
@@ -94,9 +94,10 @@ def resumed(settings: TrainSettings) -> Kept | None:
     if not settings.resume or not (config.exists() or trained):
         return None
     written = run_config(config)
+    table.rows(out / METRICS)
     kept = _checkpoint(last) if last.exists() or _has_trained(out) else None
-    if kept is not None and not settings.keeps_last:
-        _checkpoint(best)  # needed in the end, if no later epoch is better
+    if kept is not None and not settings.keeps_last and _checkpoint(best).shapes != kept.shapes:
+        raise damaged(best, f"it is not of the network of {last}")  # it is needed in the end, if no epoch is better
     comparable = kept is not None and kept.data is not None
     begun = (kept and kept.settings) or written
     if changes := _changes(begun, written, comparable=comparable):
@@ -112,11 +113,11 @@ def resumed(settings: TrainSettings) -> Kept | None:
 def check_data(settings: TrainSettings, kept: Kept | None, data: Mapping[str, Any]) -> None:
     """Raise `RunError` unless the data are those that a checkpoint was trained on, as far as it tells."""
     then = (kept and kept.data) or _classes(settings.out, kept)
-    changed = [name for name in then if data[name] != then[name]]
+    changed = [name for name in then if data.get(name) != then[name]]
     if not changed:
         return
     name = changed[0]
-    old, new = (_shown(value) for value in (then[name], data[name]))
+    old, new = (_shown(value) for value in (then[name], data.get(name)))
     fact = f"{name} {old} became {new}" if name != "digest" else "pixels or labels are not what they were"
     raise RunError(
         f"--data {settings.data} is not what {settings.out} was trained on ({fact}), so its training cannot go on. "
@@ -170,11 +171,9 @@ def _has_trained(out: Path) -> bool:
     A training that was stopped while it wrote that may have the best checkpoint of its first epoch, and no last one.
     """
     best = out / CHECKPOINTS / f"{BEST}.ckpt"
-    if (out / DESCRIPTION).exists() or (best.exists() and _content(best)["epoch"] > 0):
+    if (out / DESCRIPTION).exists() or (best.exists() and content_of(best)["epoch"] > 0):
         return True
-    with suppress(OSError, csv.Error), (out / METRICS).open(newline="", encoding="utf-8") as file:
-        return len(list(csv.DictReader(file))) > 1
-    return False
+    return len(table.rows(out / METRICS)) > 1
 
 
 def run_config(path: Path) -> Mapping[str, Any]:
@@ -191,24 +190,28 @@ def run_config(path: Path) -> Mapping[str, Any]:
 
 
 def _checkpoint(path: Path) -> Kept:
-    content = _content(path)
+    content = content_of(path)
     origin = content.get(_ORIGIN, {})
     return Kept(_shapes(content["state_dict"]), origin.get("settings"), origin.get("data"))
 
 
-def _content(path: Path) -> dict[str, Any]:
+def content_of(path: Path) -> dict[str, Any]:
     """Return what a checkpoint holds; raise `RunError` if it is missing or damaged."""
-    mend = "Copy it again from where the run was made, or pass another --out to train anew."
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError as error:
-        raise RunError(f"{path} is missing, so the training cannot go on. {mend}") from error
+        raise RunError(
+            f"{path} is missing, so the training cannot go on. Copy it again from where the run was made, or pass "
+            "another --out to train anew."
+        ) from error
     except Exception as error:  # a damaged file raises nearly anything
-        raise RunError(f"{path} is damaged ({first_line(error)}), so the training cannot go on. {mend}") from error
-    if not isinstance(content, dict) or (lacking := [name for name in _NEEDED if name not in content]):
-        fact = f"it lacks {lacking[0]}" if isinstance(content, dict) else "it holds no dictionary"
-        raise RunError(f"{path} is damaged ({fact}), so the training cannot go on. {mend}")
-    return content
+        # PyTorch advises to read what it does not know as code.
+        fact = (
+            "it is no file of PyTorch's with nothing but numbers" if "weights_only" in str(error) else first_line(error)
+        )
+        raise damaged(path, fact) from error
+    check_form(content, path)
+    return dict(content)
 
 
 def _refuse_changes(settings: TrainSettings, begun: Mapping[str, Any], *, comparable: bool) -> None:

@@ -30,20 +30,22 @@ from gradsculpt.training.fitting import batches, build_module, build_trainer, fi
 from gradsculpt.training.keeping import MetricsTable, NotKeptError, UsableNetwork, WholeCheckpoints, in_run
 from gradsculpt.training.module import ClassifierModule
 from gradsculpt.training.preparation import nothing_left, prepare
+from gradsculpt.training.restoring import Restored, check_progress
 from gradsculpt.training.resuming import (
     BEST,
-    METRICS,
     CheckpointInRun,
     Kept,
     Origin,
     cache_aside,
     check_data,
     check_fit,
+    content_of,
     identity,
     resumed,
 )
 from gradsculpt.training.settings import TrainSettings
 from gradsculpt.training.stopping import Course, TimeIsUp, WithinTime, alone_at_the_end, left_behind
+from gradsculpt.training.table import METRICS
 from gradsculpt.wording import counted
 
 _SCORES = "scorecard.json"
@@ -207,21 +209,32 @@ def _train(
     # With save_last in the above, "last" would be the last epoch that was the best so far.
     latest = CheckpointInRun(folder, filename=LAST, enable_version_counter=False)
     usable = UsableNetwork(settings, best, _description(settings, module, splits.train))
-    callbacks = [WithinTime(course), best, latest, usable, Origin(config, data), MetricsTable(settings.out / METRICS)]
+    start = None if kept is None else folder / f"{LAST}.ckpt"
+    restored = Restored(start)
+    callbacks = [
+        restored,
+        WithinTime(course),
+        best,
+        latest,
+        usable,
+        Origin(config, data),
+        MetricsTable(settings.out / METRICS),
+    ]
     bar, logger = reporter.interactive, _logger(settings)
     callbacks += [*_callbacks(settings, reporter), *more]
     trainer = build_trainer(
         settings, callbacks=callbacks, enable_progress_bar=bar, logger=logger, plugins=[WholeCheckpoints()]
     )
+    if start is not None:
+        check_progress(content_of(start), start, module.network, settings.optimization, trainer)
     if first:
         _claim(settings, config)
         if kept is not None:  # whatever an older version, or one that was killed, has left there
             usable.take(module)
-    start = None if kept is None else folder / f"{LAST}.ckpt"
     device = trainer.strategy.root_device
     training = batches(settings, splits.train, device, reporter.say)
     validation = held_out_batches(settings, splits.val, device)
-    with reporter.alive(lambda: _whereabouts(trainer)), alone_at_the_end(trainer):
+    with reporter.alive(lambda: _whereabouts(trainer)), alone_at_the_end(trainer), restored.watched():
         trainer.fit(module, training, validation, ckpt_path=start, weights_only=True)
     if trainer.current_epoch < settings.epochs:
         course.where = f"after epoch {trainer.current_epoch} of {settings.epochs}{course.stage}"
