@@ -114,7 +114,7 @@ def _fault(case: Case, status: int, error: str, before: dict[str, Any], after: d
     if not error.isprintable() and not error.replace("\n", "").isprintable():
         return "what cannot be shown is written to the terminal"
     strange = [path for path in {**before, **after} if before.get(path) != after.get(path)]
-    places = [os.path.join("here", place) for place in ("new", *case.places)]
+    places = [os.path.join("here", place) for place in ("new", "run/cache", *case.places)]
     strange = [path for path in strange if not any(path.startswith(place.rstrip("/")) for place in places)]
     return f"written outside: {sorted(strange)[:3]}" if strange else ""
 

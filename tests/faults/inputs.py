@@ -115,6 +115,8 @@ TEXTS = (
     "timm:[",
     "pretrained:",
     "pretrained:x",
+    "~nobody/x",
+    "folder:~nobody",
     "cells:1",
     "(",
     ")",
@@ -718,10 +720,9 @@ def in_table(rng: random.Random) -> Case:
 
     def spoil(ground: Path) -> None:
         (ground / f"map{suffix}").write_bytes(content)
-        (ground / "map").symlink_to(f"map{suffix}")
 
     words = ("evaluate", "run", "--data", "folder:photos", "--out", "new", "--groups", "accuracy", "--limit", "4")
-    return Case("in class map", (*words, "--class-map", "map", *_COMMON), repr(content[:50]), spoil)
+    return Case("in class map", (*words, "--class-map", f"map{suffix}", *_COMMON), repr(content[:50]), spoil)
 
 
 def in_image(rng: random.Random) -> Case:

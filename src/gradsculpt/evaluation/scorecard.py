@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from gradsculpt.errors import ArgumentError, RunError, first_line
 from gradsculpt.evaluation.panels import draw_scores, heading, panels_of
-from gradsculpt.evaluation.results import Curve, Entry, curve_of, entry_of, legend, lines
+from gradsculpt.evaluation.results import Curve, Entry, curve_of, entry_of, legend, lines, settings_of
 from gradsculpt.files import strict_json, whole
 from gradsculpt.notebook import table
 
@@ -138,7 +138,7 @@ class Scorecard:
                 raise TypeError("a part of it is of another kind")
             entries = {key: entry_of(value) for key, value in content["scores"].items()}
             curves = {key: curve_of(value) for key, value in content.get("curves", {}).items()}
-            return cls(content["name"], content["settings"], entries, curves)
+            return cls(content["name"], settings_of(content["settings"]), entries, curves)
         except FileNotFoundError as error:
             raise RunError(f"there is no {path}; write it with `gradsculpt evaluate {path.parent}`.") from error
         except OSError as error:
