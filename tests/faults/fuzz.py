@@ -27,7 +27,7 @@ from tests.faults.inputs import Case
 LIMIT, PATIENCE = 60.0, 10.0
 """Seconds after which a case hangs, and after which one that may take long is interrupted."""
 
-_ROOM = 12 * 2**30  # bytes of addresses: what asks for more is refused by the system
+_ROOM = 6 * 2**30  # bytes of addresses beyond those that libraries take: what asks for more is refused by the system
 
 _GIVEN_UP = -signal.SIGKILL
 
@@ -178,7 +178,8 @@ def _run(words: list[str], folder: Path, errors: int, limit: float) -> NoReturn:
         signal.signal(signal.SIGINT, signal.default_int_handler)
         faulthandler.enable()
         faulthandler.dump_traceback_later(limit, exit=False)
-        resource.setrlimit(resource.RLIMIT_AS, (_ROOM, _ROOM))
+        room = _taken() + _ROOM
+        resource.setrlimit(resource.RLIMIT_AS, (room, room))
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
         _keep_to_this_machine()
         from gradsculpt.cli.main import main
@@ -198,6 +199,11 @@ def _run(words: list[str], folder: Path, errors: int, limit: float) -> NoReturn:
         os._exit(status)
 
 
+def _taken() -> int:
+    """Return the bytes of addresses that this process has."""
+    return int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+
+
 def _keep_to_this_machine() -> None:
     """Let nothing be fetched, and leave out the long work behind checks that other commands have too."""
     import gradsculpt.cli.demo
@@ -208,11 +214,14 @@ def _keep_to_this_machine() -> None:
     def closed(*args: Any, **kwargs: Any) -> NoReturn:
         raise OSError("there is no network")
 
+    def ended(*args: Any, **kwargs: Any) -> NoReturn:
+        raise SystemExit(0)
+
     socket.socket.connect = closed  # type: ignore[method-assign, assignment]
     places: list[tuple[Any, str, Any]] = [
         (gradsculpt.cli.demo, "_demonstrate", lambda *args: None),
         (gradsculpt.cli.study, "perform_tasks", lambda *args: None),
-        (gradsculpt.cli.sweep, "tried", lambda *args: None),
+        (gradsculpt.cli.sweep, "tried", ended),
         (viewer, "_serve", lambda names, options, folder, reporter: viewer._subjects(names, options, folder)),
     ]
     for module, name, instead in places:

@@ -13,7 +13,7 @@ from typing import Any
 import yaml
 
 from gradsculpt.cli.main import COMMANDS
-from gradsculpt.cli.parser import DESCRIBE, Described
+from gradsculpt.cli.parser import DESCRIBE, Described, Parser
 from gradsculpt.progress import Reporter
 
 HUGE = "1" + "0" * 400
@@ -221,6 +221,33 @@ VALUES: tuple[Any, ...] = (
 )
 """What stands in a file, whatever belongs there."""
 
+CONTENTS = (
+    *(b"", b"\xff\xfe", b"- a\n- b\n", b"3\n", b"text\n", b"a: b: c\n", b"epochs: !!python/object:os.system {}\n"),
+    *(b"? [a]\n: b\n", b"? {a: b}\n: c\n", b"epochs: 1\nepochs: 2\n", b"1: 2\n", b"null: 3\n", b"a\x00b: 1\n"),
+    *(b"--- 1\n--- 2\n", b"%YAML 9.9\n---\na: 1\n", b"epochs: &a [*a]\n", b"<<: 3\n", b"<<: [1]\n"),
+    *(b"epochs: .nan\n", b"epochs: 2001-99-99\n", b"epochs: 0b2\n", b"epochs: 1:99:99\n", b'"\\ud800": 1\n'),
+    *(b"epochs: !!int x\n", b"epochs: !!binary '*'\n", b"epochs: !!set {1}\n", b"epochs: !!timestamp x\n"),
+    *(b"epochs: !!float x\n", b"lr: !!null x\n", b"\xef\xbb\xbfepochs: 1\n", b"data: !!str\n", b"[a, b]: 1\n"),
+    *(b"epochs: !!bool x\n", b"epochs: " + HUGE.encode() + b"\n", b"a: " * 200, b"[" * 300, b"? " * 300),
+)
+"""Files of settings that are none."""
+
+TABLES = (
+    *(b"", b"epoch\n1\n", b"step\n1\n", b"epoch,step\nx,y\n", b"epoch\n\n\n", b"epoch,epoch\n1,2\n"),
+    *(b"epoch\n1,2,3\n", b"epoch,step\n1\n", b"\xff\n", b'epoch\n"1', b"epoch\n1.0\n", b"epoch\n-1\n"),
+    *(b"epoch\nnan\n", b"\n", b"epoch,val_accuracy\n1,x\n", b"epoch,val_accuracy\n1,\n", b",\n,\n"),
+    *(b"epoch,val_accuracy\n1,nan\n", b"epoch\n" + b"1" * 200_000 + b"\n", b"epoch\n1\x00\n", b"epoch\n0\n"),
+    *(b"epoch\n" + HUGE.encode() + b"\n", b'"epoch\n', "epoch,é\n1,2\n".encode("latin-1"), b"epoch\n\xd9\xa3\n"),
+)
+"""Tables of epochs that are of another form."""
+
+PAIRS = (
+    *(b"", b"\xff", b"cat\n", b"cat,dog,x\n", b",\n", b"cat,\n", b"cat,nothing\n", b"cat,99\n", b"cat,-1\n"),
+    *(b"cat,0-9\n", b'"cat', b"cat,cat\ncat,dog\n", b"{}", b'{"cat": 3}', b"cat,1\x00\n", b"a" * 200_000),
+    *(b"cat," + HUGE.encode() + b"\n", b"cat,1-" + HUGE.encode() + b"\n", b'{"cat": ["dog"]}', b"[1]", b"[" * 500),
+)
+"""Tables of classes that are of another form."""
+
 _COMMON = ["--device", "cpu"]
 TRAINED = [
     "--data",
@@ -266,7 +293,7 @@ rows:
 table:
   accuracy: {score: scores.accuracy, scale: 100}
 claims:
-- {says: it is good, score: scores.accuracy, above: 0.1, rows: [standard]}
+- {says: it is good, score: scores.accuracy, above: slow, rows: [standard]}
 """
 
 
@@ -292,23 +319,18 @@ class Case:
 
 
 @cache
+def parser_of(command: str) -> Parser:
+    """Return the parser of a command."""
+    try:
+        importlib.import_module(COMMANDS[command].module).run([DESCRIBE], Reporter())
+    except Described as described:
+        return described.parser
+    raise LookupError(command)
+
+
 def options(command: str) -> tuple[Any, ...]:
     """Return what a command takes, as its parser says."""
-    try:
-        importlib.import_module(COMMANDS[command].module).run([DESCRIBE], Reporter())
-    except Described as described:
-        return tuple(action for action in described.parser._actions if action.dest != "help")
-    return ()
-
-
-@cache
-def dotted(command: str) -> tuple[str, ...]:
-    """Return the options of a command that have parts."""
-    try:
-        importlib.import_module(COMMANDS[command].module).run([DESCRIBE], Reporter())
-    except Described as described:
-        return tuple(described.parser.dotted)
-    return ()
+    return tuple(action for action in parser_of(command)._actions if action.dest != "help")
 
 
 def _without(words: Sequence[str], option: str) -> list[str]:
@@ -374,7 +396,7 @@ _KEYS += ("init_args.penalty", "perturbation.steps", "[0]", "0", "__class__", "a
 def in_parts(rng: random.Random) -> Case:
     """Return a command line with an option in an option."""
     command = rng.choice(["train", "train", "sweep", *BASES])
-    heads = [f"--{name}" for name in dotted(command)] or [
+    heads = [f"--{name}" for name in parser_of(command).dotted] or [
         name for each in options(command) for name in each.option_strings
     ]
     head = rng.choice(heads or ["--out"]).replace("_", "-")
@@ -516,21 +538,7 @@ def _yaml(content: Any) -> bytes:
 def as_config(rng: random.Random) -> Case:
     """Return a training by a file of settings that is none."""
     path = "own.yaml" if rng.random() < 0.6 else rng.choice([text for text in TEXTS if text])
-    content = rng.choice(
-        [b"", b"\xff\xfe", b"- a\n- b\n", b"3\n", b"text\n", b"a: b: c\n", b"epochs: !!python/object:os.system {}\n"]
-        + [b"? [a]\n: b\n", b"? {a: b}\n: c\n", b"epochs: 1\nepochs: 2\n", b"1: 2\n", b"null: 3\n", b"a\x00b: 1\n"]
-        + [
-            b"--- 1\n--- 2\n",
-            b"%YAML 9.9\n---\na: 1\n",
-            b"epochs: &a [*a]\n",
-            b"<<: 3\n",
-            b"<<: [1]\n",
-            b"epochs: .nan\n",
-        ]
-        + [b"epochs: 2001-99-99\n", b"epochs: 0b2\n", b"epochs: 1:99:99\n", b'"\\ud800": 1\n', b"epochs: !!int x\n"]
-        + [b"epochs: !!binary '*'\n", b"epochs: !!set {1}\n", b"epochs: !!timestamp x\n", b"epochs: !!float x\n"]
-        + [b"lr: !!null x\n", b"\xef\xbb\xbfepochs: 1\n", b"data: !!str\n", b"[a, b]: 1\n", b"epochs: !!bool x\n"]
-    )
+    content = rng.choice(CONTENTS)
 
     def spoil(ground: Path) -> None:
         (ground / "own.yaml").write_bytes(content)
@@ -622,13 +630,7 @@ def in_checkpoint(rng: random.Random) -> Case:
 
 def in_metrics(rng: random.Random) -> Case:
     """Return a training that goes on with a table of another form."""
-    content = rng.choice(
-        [b"epoch\n1\n", b"step\n1\n", b"epoch,step\nx,y\n", b"epoch\n\n\n", b"epoch,epoch\n1,2\n", b"epoch\n1,2,3\n"]
-        + [b"epoch,step\n1\n", b"\xff\n", b'epoch\n"1', b"epoch\n1.0\n", b"epoch\n-1\n", b"epoch\nnan\n", b"\n"]
-        + [b"epoch,val_accuracy\n1,x\n", b"epoch,val_accuracy\n1,\n", b"epoch,val_accuracy\n1,nan\n", b",\n,\n"]
-        + [b"epoch\n" + b"1" * 200_000 + b"\n", b"epoch\n1\x00\n", b"epoch\n" + HUGE.encode() + b"\n"]
-        + [b'"epoch\n', "epoch,é\n1,2\n".encode("latin-1"), "\ufeffepoch\n1\n".encode(), b"epoch\n\xd9\xa3\n"]
-    )
+    content = rng.choice(TABLES)
 
     def spoil(ground: Path) -> None:
         (ground / "run" / "metrics.csv").write_bytes(content)
@@ -710,11 +712,7 @@ def in_study(rng: random.Random) -> Case:
 
 def in_table(rng: random.Random) -> Case:
     """Return a scoring by a table of classes that is not right."""
-    content = rng.choice(
-        [b"", b"\xff", b"cat\n", b"cat,dog,x\n", b",\n", b"cat,\n", b"cat,nothing\n", b"cat,99\n", b"cat,-1\n"]
-        + [b"cat,0-9\n", b'"cat', b"cat,cat\ncat,dog\n", b"{}", b'{"cat": 3}', b"cat,1\x00\n", b"a" * 200_000]
-        + [b"cat," + HUGE.encode() + b"\n", b"cat,1-" + HUGE.encode() + b"\n", b'{"cat": ["dog"]}', b"[1]", b"[" * 500]
-    )
+    content = rng.choice(PAIRS)
 
     suffix = rng.choice([".csv", ".json", ".yaml", ".txt"])
 

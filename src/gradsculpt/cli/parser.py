@@ -245,7 +245,7 @@ def typed_value(text: str, hint: Any, where: str) -> Any:
     kinds = alternatives(hint)
     if str in kinds:
         return text
-    if text.lstrip().startswith("{"):
+    if text.lstrip().startswith("{") and any(isinstance(kind, sources.Standin) for kind in kinds):
         return documents.flow(text, where)
     if Path in kinds:
         if why := impossible(text):

@@ -33,11 +33,15 @@ _LETTERS = 60  # of a value in a message
 
 
 class Kept(NamedTuple):
-    """What a checkpoint says: of the network's tensors, their shapes; of the training, what `Origin` wrote."""
+    """What a checkpoint says: of the network's tensors, their shapes; of the training, what `Origin` wrote.
+
+    Where the best epoch's checkpoint is needed too, `best` has the shapes of its tensors.
+    """
 
     shapes: Mapping[str, Any]
     settings: Mapping[str, Any] | None
     data: Mapping[str, Any] | None
+    best: Mapping[str, Any] | None = None
 
 
 class CheckpointInRun(ModelCheckpoint):
@@ -96,8 +100,8 @@ def resumed(settings: TrainSettings) -> Kept | None:
     written = run_config(config)
     table.rows(out / METRICS)
     kept = _checkpoint(last) if last.exists() or _has_trained(out) else None
-    if kept is not None and not settings.keeps_last and _checkpoint(best).shapes != kept.shapes:
-        raise damaged(best, f"it is not of the network of {last}")  # it is needed in the end, if no epoch is better
+    if kept is not None and not settings.keeps_last:
+        kept = kept._replace(best=_checkpoint(best).shapes)  # it is needed in the end, if no later epoch is better
     comparable = kept is not None and kept.data is not None
     begun = (kept and kept.settings) or written
     if changes := _changes(begun, written, comparable=comparable):
@@ -135,6 +139,8 @@ def check_fit(settings: TrainSettings, kept: Kept, module: nn.Module) -> None:
             f"tensors differ, the first is {strange[0]}), so its training cannot go on. Use the code that it was begun "
             "with, or pass another --out to train anew."
         )
+    if kept.best not in (None, kept.shapes):
+        raise damaged(settings.out / CHECKPOINTS / f"{BEST}.ckpt", f"it is of another network than {LAST}.ckpt")
 
 
 def identity(splits: Splits) -> dict[str, Any]:
