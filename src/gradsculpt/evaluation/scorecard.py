@@ -145,7 +145,7 @@ class Scorecard:
             raise RunError(
                 f"{path} cannot be read ({error.strerror or error}), so there are no scores; see to it that it may be."
             ) from error
-        except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
+        except (ArithmeticError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
             raise RunError(
                 f"{path} is no scorecard ({first_line(error)}); write it again with `gradsculpt evaluate "
                 f"{path.parent}`."

@@ -7,7 +7,7 @@ from gradsculpt.errors import RunError, first_line
 
 METRICS = "metrics.csv"
 
-_EPOCH = "epoch"
+_EPOCH, _DIGITS = "epoch", 18
 
 
 def rows(path: Path) -> list[dict[str, str]]:
@@ -52,7 +52,7 @@ def _check(row: dict[str, str]) -> None:
     if lacking or _EPOCH not in row:
         raise ValueError("a row has not as many values as there are columns" if lacking else "it has no column epoch")
     number = row[_EPOCH]
-    if not (number.isascii() and number.isdigit() and int(number)):
+    if not (number.isascii() and number.isdigit() and len(number) <= _DIGITS and int(number)):
         raise ValueError(f"{number[:20]!r} stands where the number of an epoch should")
     for name, value in row.items():
         if value:
