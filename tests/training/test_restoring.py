@@ -96,7 +96,7 @@ def test_whatever_is_of_another_kind_is_refused(name: str, tmp_path: Path) -> No
         for other in ("x", {"x": 1}, [[1]], object()):
             # Other versions of Lightning lack some loops; where one is needed, `Restored` tells.
             open_ended = value == {} or path[0] in ("origin", "loops") if isinstance(value, dict) else value == [None]
-            if type(value) is type(other) and open_ended:
+            if isinstance(value, type(other)) and open_ended:
                 continue
             with pytest.raises(RunError, match=r"last\.ckpt is damaged \(.*another --out"):
                 check(put(content, path, other), net, HOW[name], of_lightning)
