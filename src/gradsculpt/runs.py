@@ -17,6 +17,9 @@ CONFIG, DESCRIPTION = "config.yaml", "model.json"
 CHECKPOINTS, LAST = "checkpoints", "last"
 """The folder of the checkpoints, and the name of the last one."""
 
+RUN_FILES = (CONFIG, DESCRIPTION, "model.safetensors", "metrics.csv")
+"""The files that a training writes beside its checkpoints."""
+
 _SCORES_LOCK = ".gradsculpt-scores.lock"
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from gradsculpt.cli.folder import ResultFolder, file_name
+from gradsculpt.cli.folder import WRITTEN, ResultFolder, file_name
 from gradsculpt.cli.images import class_index, evenly_spaced, pixels01
 from gradsculpt.cli.known import check_out
 from gradsculpt.cli.limits import at_least
@@ -39,7 +39,7 @@ def run(words: Sequence[str], reporter: Reporter) -> None:
     check_named([options["model"], options["network"]], options["data"], options["weights"])
     if options["colours"] != "data":
         without_effect(words, ("data", "data_dir", "cache_dir"), "without --colours data")
-    check_out(options["out"])
+    check_out(options["out"], WRITTEN)
     prepare()
     with locked(options["out"], "features", reporter.say):
         _picture(options, reporter)
@@ -81,5 +81,5 @@ def _picture(options: Options, reporter: Reporter) -> None:
         captions=[[in_words(name) for name in names[start : start + columns]] for start in starts],
         note=f"{network.name}: {ascent.output}, {counted(ascent.steps, 'steps')}",
     )
-    (folder.path / "sheet.png").write_bytes(sheet)
+    folder.put_sheet(sheet)
     reporter.say(f"{counted(len(chosen), 'classes')} pictured in {options['out']}", *folder.others())

@@ -9,6 +9,7 @@ from importlib.util import find_spec
 from itertools import islice
 from pathlib import Path
 
+from gradsculpt.accidents import check_kinds
 from gradsculpt.cli.sources import value
 from gradsculpt.errors import DataError, ModelError, RunError, did_you_mean
 from gradsculpt.extensions import check_module
@@ -138,14 +139,15 @@ def check_weights_there(name: str | None) -> None:
         )
 
 
-def check_out(folder: Path) -> None:
-    """Raise `RunError` if a folder cannot be made, or not be written to."""
+def check_out(folder: Path, files: Sequence[str] = (), folders: Sequence[str] = ()) -> None:
+    """Raise `RunError` if a folder cannot be made, or not be written to, or its files and folders are the reverse."""
     if why := impossible(folder):
         raise RunError(f"{folder} cannot be a folder, as {why}, so nothing could be kept; pass another --out.")
     there = next((path for path in (folder, *folder.absolute().parents) if os.path.exists(path)), folder)
     if not os.path.isdir(there) or not os.access(there, os.W_OK | os.X_OK):
         fact = "may not be written to" if os.path.isdir(there) else "is a file"
         raise RunError(f"{folder} cannot be a folder: {there} {fact}, so nothing could be kept; pass another --out.")
+    check_kinds(folder, files, folders)
 
 
 @cache

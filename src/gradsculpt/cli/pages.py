@@ -3,6 +3,7 @@
 import os
 from pathlib import Path
 
+from gradsculpt.accidents import check_kinds
 from gradsculpt.cli.limits import at_least
 from gradsculpt.cli.parser import Parser
 from gradsculpt.errors import ArgumentError, RunError
@@ -28,6 +29,7 @@ def check_page(page: Path) -> None:
         fact = f"the name of a {kind} file"
     if fact:
         raise ArgumentError(f"{page} is {fact}, so no page can be written there; pass the name of a file, .html.")
+    check_kinds(page.parent, [f"{page.stem}.png"], [scores_folder(page).name])
     above = next(folder for folder in page.absolute().parents if os.path.exists(folder))
     if not (os.path.isdir(above) and os.access(above, os.W_OK)):
         fact = "may not be written to" if os.path.isdir(above) else "is no folder"

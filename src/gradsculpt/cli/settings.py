@@ -13,7 +13,7 @@ from gradsculpt.cli.screen import option_name
 from gradsculpt.cli.sources import value
 from gradsculpt.errors import ArgumentError, did_you_mean
 from gradsculpt.machine import is_first_process
-from gradsculpt.runs import CONFIG, check_free
+from gradsculpt.runs import CHECKPOINTS, CONFIG, RUN_FILES, check_free
 
 if TYPE_CHECKING:
     from gradsculpt.training import TrainSettings
@@ -71,7 +71,7 @@ def read_settings(words: Sequence[str], *, new: bool = False) -> "TrainSettings"
         files = [resumed, *files]
     state = _check(files, given, words)
     if new:
-        known.check_out(given["out"])
+        known.check_out(given["out"], RUN_FILES, (CHECKPOINTS, "cache"))
         if not given["resume"] and is_first_process():  # others are started when it has begun
             check_free(given["out"])
         for name, check in _THERE.items() if resumed is None else ():

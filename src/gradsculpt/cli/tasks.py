@@ -115,7 +115,7 @@ def copies(texts: Sequence[str] | None) -> dict[str, str]:
 
 def check_place(options: Options) -> None:
     """Raise an error if results cannot be written where they are to go, or there is no such device here."""
-    check_out(options["out"])
+    check_out(options["out"], folders=("tasks", "cache"))
     if options["ray"] is None:
         from gradsculpt.cli.process import find_device
 

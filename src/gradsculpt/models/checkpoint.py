@@ -15,13 +15,14 @@ import torch
 from torch import Tensor, nn
 
 from gradsculpt.errors import ArgumentError, GradsculptError, ModelError, RunError, first_line
-from gradsculpt.files import strict_json, whole
+from gradsculpt.files import whole
 from gradsculpt.inputs import InputSpace
 from gradsculpt.isolation import own_randomness
 from gradsculpt.models.classifier import Classifier, found_device
 from gradsculpt.models.networks import build as build_network
 from gradsculpt.models.states import fill
 from gradsculpt.runs import DESCRIPTION, Reached, check_trained
+from gradsculpt.seals import OPEN, SEAL, check, check_content, seal, sealed_json
 from gradsculpt.wording import printable
 
 WEIGHTS = "model.safetensors"
@@ -29,6 +30,7 @@ FORMAT = 1
 
 _TEXTS = "__metadata__"  # where a file of weights has its text entries
 
+_MEND = "Copy the file again from where the run was made, or train again."
 _PATIENCE, _MOMENT = 5, 0.02  # how often files are read that are of two epochs, and after how many seconds
 
 # What a description has to hold, and of which type.
@@ -105,12 +107,14 @@ def write(
     """Write the weights of a network, and what `describe` told of it, as `save` does; `lasting` as of `whole`."""
     told = {name: value for name, value in ({} if reached is None else asdict(reached)).items() if value is not None}
     stamp = {name: str(value) for name, value in told.items() if name != "finished"}
-    weights = _bytes(_storable(network), {"format": "pt", **stamp})
-    text = strict_json({**description, **told}, indent=2) + b"\n"
+    weights = _bytes(_storable(network), {SEAL: OPEN, "format": "pt", **stamp})
+    text = sealed_json({**description, **told})
     for path, content in ((Path(folder) / WEIGHTS, weights), (Path(folder) / DESCRIPTION, text)):
         try:
             with whole(path, lasting=lasting) as draft:
                 draft.write_bytes(content)
+                if content is weights:
+                    seal(draft)
         except OSError as error:
             raise RunError(
                 f"{path} cannot be written ({error.strerror or error}), so the checkpoint is not saved. "
@@ -224,6 +228,7 @@ def opened(folder: Path) -> tuple[dict[str, Any], dict[str, Tensor], Reached | N
 def _description(folder: Path) -> dict[str, Any]:
     path = folder / DESCRIPTION
     try:
+        check(path, f"{_MEND} If it was changed on purpose, delete its entry {SEAL}.")
         description = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise RunError(
@@ -263,9 +268,11 @@ def _content(path: Path) -> bytes:
     if not path.is_file():
         raise RunError(f"{path} is missing, so there are no weights to load; copy the whole run directory.")
     try:
-        return path.read_bytes()
+        content = path.read_bytes()
     except OSError as error:
         raise _damaged(path, error) from error
+    check_content(content, path, _MEND)
+    return content
 
 
 def _stamp(content: bytes) -> dict[str, Any]:
@@ -287,7 +294,4 @@ def _weights(content: bytes, path: Path) -> dict[str, Tensor]:
 
 
 def _damaged(path: Path, error: Exception) -> RunError:
-    return RunError(
-        f"{path} is damaged ({first_line(error)}), so its weights cannot be trusted. Copy the file again "
-        "from where the run was made, or train again."
-    )
+    return RunError(f"{path} is damaged ({first_line(error)}), so its weights cannot be trusted. {_MEND}")

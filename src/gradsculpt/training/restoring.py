@@ -14,6 +14,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor, nn
 
 from gradsculpt.errors import GradsculptError, RunError, first_line
+from gradsculpt.training import table
 from gradsculpt.training.settings import Optimization
 
 FORMS: Mapping[str, type] = {
@@ -47,6 +48,14 @@ def check_form(content: Any, path: Path) -> None:
             raise damaged(path, f"{name} is out of range")
     for name, value in content["state_dict"].items():
         _check_kind(value, Tensor, f"state_dict.{name}", path)
+    for name, state in content["callbacks"].items():
+        _check_kind(state, dict, f"callbacks.{name}", path)
+        if (score := state.get("best_model_score")) is not None and not _is_number(score):
+            raise damaged(path, "the best score is no number")
+    try:
+        table.check_rows(content["callbacks"].get("MetricsTable", {}).get("rows", []))
+    except ValueError as error:
+        raise damaged(path, f"in its table of epochs, {error}") from error
     origin = content.get("origin", {})
     _check_kind(origin, dict, "origin", path)
     for name, kind in _ORIGIN.items():

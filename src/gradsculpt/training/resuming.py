@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
+from zipfile import ZipFile
 
 import torch
 import yaml
@@ -19,6 +20,7 @@ from gradsculpt.data import Splits
 from gradsculpt.errors import RunError, first_line
 from gradsculpt.fingerprint import fingerprint
 from gradsculpt.runs import CHECKPOINTS, CONFIG, DESCRIPTION, LAST, check_free
+from gradsculpt.seals import UNSEALED, check
 from gradsculpt.training import table
 from gradsculpt.training.restoring import check_form, damaged
 from gradsculpt.training.settings import MAY_CHANGE, Optimization, TrainSettings
@@ -177,7 +179,7 @@ def _has_trained(out: Path) -> bool:
     A training that was stopped while it wrote that may have the best checkpoint of its first epoch, and no last one.
     """
     best = out / CHECKPOINTS / f"{BEST}.ckpt"
-    if (out / DESCRIPTION).exists() or (best.exists() and content_of(best)["epoch"] > 0):
+    if (out / DESCRIPTION).exists() or (best.exists() and checkpoint(best)["epoch"] > 0):
         return True
     return len(table.rows(out / METRICS)) > 1
 
@@ -185,6 +187,8 @@ def _has_trained(out: Path) -> bool:
 def run_config(path: Path) -> Mapping[str, Any]:
     """Return what stands in a run's file of settings; raise `RunError` if it is missing or damaged."""
     mend = "Restore the file from where the run was made, or train anew with another --out."
+    if path.is_file():
+        check(path, f"Restore it from where the run was made, or, if it was changed on purpose, {UNSEALED}.")
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, yaml.YAMLError) as error:
@@ -196,15 +200,27 @@ def run_config(path: Path) -> Mapping[str, Any]:
 
 
 def _checkpoint(path: Path) -> Kept:
-    content = content_of(path)
+    content = checkpoint(path)
     origin = content.get(_ORIGIN, {})
     return Kept(_shapes(content["state_dict"]), origin.get("settings"), origin.get("data"))
 
 
-def content_of(path: Path) -> dict[str, Any]:
+def check_archive(path: Path) -> None:
+    """Raise `RunError` if a checkpoint is damaged: by its checksum, or if it is an older one by those of its parts."""
+    mend = "Copy it again from where the run was made, or pass another --out to train anew."
+    check(path, mend)
+    with ZipFile(path) as archive:
+        if not archive.comment and (part := archive.testzip()):
+            raise RunError(f"{path} is damaged (in its part {part}), so the training cannot go on. {mend}")
+
+
+def checkpoint(path: Path) -> dict[str, Any]:
     """Return what a checkpoint holds; raise `RunError` if it is missing or damaged."""
     try:
+        check_archive(path)
         content = torch.load(path, map_location="cpu", weights_only=True)
+    except RunError:
+        raise
     except FileNotFoundError as error:
         raise RunError(
             f"{path} is missing, so the training cannot go on. Copy it again from where the run was made, or pass "

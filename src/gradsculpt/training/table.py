@@ -1,9 +1,12 @@
 """The table of a training's epochs, as it is read again: metrics.csv."""
 
 import csv
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from gradsculpt.errors import RunError, first_line
+from gradsculpt.seals import SEAL, check
 
 METRICS = "metrics.csv"
 
@@ -25,12 +28,14 @@ def rows(path: Path) -> list[dict[str, str]]:
         [{'epoch': '1', 'val_accuracy': '0.5'}]
     """
     try:
+        check(path, "Remove it: it is written again from the last checkpoint.")
         with path.open(newline="", encoding="utf-8") as file:
             table = list(csv.DictReader(file, strict=True))
+        # The checksum stands in the heading of a column, which has no values.
+        table = [{name: row[name] for name in row if not str(name).startswith(SEAL)} for row in table]
+        check_rows(table)
         if not table:
             raise ValueError("it holds no rows")
-        for row in table:
-            _check(row)
     except FileNotFoundError:
         return []
     except (OSError, ValueError, csv.Error) as error:
@@ -41,14 +46,22 @@ def rows(path: Path) -> list[dict[str, str]]:
     return table
 
 
-def reached(row: dict[str, str]) -> int:
+def check_rows(rows: Any) -> None:
+    """Raise `ValueError` unless what is read of a table is rows, each with a value for every column, of an epoch."""
+    if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
+        raise ValueError("it holds no rows")
+    for row in rows:
+        _check(row)
+
+
+def reached(row: Mapping[str, str]) -> int:
     """Return the epoch of a row, from 1."""
     return int(row[_EPOCH])
 
 
-def _check(row: dict[str, str]) -> None:
+def _check(row: Mapping[Any, Any]) -> None:
     """Raise `ValueError` unless a row has a value in each column, that of the epoch a whole number from 1."""
-    lacking = [str(name) for name, value in row.items() if name is None or value is None]
+    lacking = [name for name, value in row.items() if not (isinstance(name, str) and isinstance(value, str))]
     if lacking or _EPOCH not in row:
         raise ValueError("a row has not as many values as there are columns" if lacking else "it has no column epoch")
     number = row[_EPOCH]
