@@ -8,7 +8,15 @@ from tests.faults import fuzz, inputs
 from tests.faults.inputs import Case
 
 SEED = 20
-LIGHT = {"typed": 30, "strayed": 20, "in parts": 20, "in config": 20, "as config": 20, "in study": 12, "in class map": 12}
+LIGHT = {
+    "typed": 30,
+    "strayed": 20,
+    "in parts": 20,
+    "in config": 20,
+    "as config": 20,
+    "in study": 12,
+    "in class map": 12,
+}
 """Kinds of which most cases end before anything is computed, and how many of each are tried; of others, a few."""
 
 pytestmark = pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="cases are forked, with bounds of Linux")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -103,7 +104,9 @@ def collect(
     images, unreadable = [], []
     for path, name in _files(paths):
         try:
-            pixels = decode(path, network.classifier.image_size)
+            with warnings.catch_warnings():
+                warnings.filterwarnings("ignore", module="PIL")  # what matters is raised, or told of below
+                pixels = decode(path, network.classifier.image_size)
             images.append(NamedImage(name, pixels, None, printable(str(path))))
         except DataError as error:
             if options["strict"] or isinstance(error, NotReadError):

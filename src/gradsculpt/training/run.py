@@ -219,10 +219,8 @@ def _train(
     usable = UsableNetwork(settings, best, _description(settings, module, splits.train))
     start = None if kept is None else folder / f"{LAST}.ckpt"
     restored, ours = Restored(start), (Interruptible(), WithinTime(course), best, latest, usable)
-    table = MetricsTable(settings.out / METRICS, lambda note: reporter.say(f"note: {note}"))
-    callbacks: list[Callback] = [restored, *ours, Origin(config, data), table]
+    callbacks = [restored, *ours, Origin(config, data), *_callbacks(settings, reporter), *more]
     bar, logger = reporter.interactive, _logger(settings)
-    callbacks += [*_callbacks(settings, reporter), *more]
     trainer = build_trainer(
         settings, callbacks=callbacks, enable_progress_bar=bar, logger=logger, plugins=[WholeCheckpoints()]
     )
@@ -308,11 +306,12 @@ def _claim(settings: TrainSettings, config: Mapping[str, Any]) -> None:
 
 
 def _callbacks(settings: TrainSettings, reporter: Reporter) -> list[Callback]:
+    table = MetricsTable(settings.out / METRICS, lambda note: reporter.say(f"note: {note}"))
     shown: Callback = RichProgressBar(leave=True) if reporter.interactive else EpochLines(reporter)
     if (threads := settings.threads) is None:
-        return [shown]
+        return [table, shown]
     # Lightning divides the cores among processes on one machine, whatever number was asked for.
-    return [shown, LambdaCallback(on_fit_start=lambda *_: torch.set_num_threads(threads))]
+    return [table, shown, LambdaCallback(on_fit_start=lambda *_: torch.set_num_threads(threads))]
 
 
 def _logger(settings: TrainSettings) -> Any:
