@@ -6,6 +6,7 @@ import os
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
+from os import fsync
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +52,7 @@ def whole(path: Path, *, lasting: bool = True) -> Iterator[Path]:
     path.parent.mkdir(parents=True, exist_ok=True)
     # The suffix stays last, as some writers add or choose theirs by it.
     draft = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
+    draft.unlink(missing_ok=True)  # a link that somebody left there would lead elsewhere
     try:
         yield draft
         # Or a crash of the machine could leave the new name on an empty file.
@@ -72,7 +74,7 @@ def on_disk(path: Path) -> None:
     with suppress(OSError):
         descriptor = os.open(path, os.O_RDONLY)
         try:
-            os.fsync(descriptor)
+            fsync(descriptor)
         finally:
             os.close(descriptor)
 

@@ -29,8 +29,9 @@ UNSEALED = f"delete the line with the {SEAL}, its first"
 
 _LAYOUT = b"{\n"  # how JSON begins that is written here
 _SEALED = re.compile(rb"sha256:([0-9a-f]{32}):gradsculpt")
+# Of 64 digits, it would be another's.
 _BROKEN = re.compile(
-    rb"checksum\W{1,5}sha256:[0-9a-f]{32}[^0-9a-f]|sha256:.{32}:gradsculpt|[0-9a-f]{32}:gradsculpt", re.DOTALL
+    rb"checksum\W{1,5}sha256:[0-9a-f]{1,63}(?![0-9a-f])|sha256:.{0,40}:gradsculpt|[0-9a-f]{31,}:gradsculpt", re.DOTALL
 )
 _HEAD, _TAIL = 4096, 128  # bytes among which it stands
 _BLOCK = 1 << 20
@@ -89,9 +90,13 @@ def is_whole(content: bytes | BinaryIO) -> bool:
 
 
 def check(path: Path, mend: str = "Copy it again from where it was made.") -> None:
-    """Raise `RunError` if a file has a seal that does not fit, and OSError if it cannot be read."""
-    with path.open("rb") as file:
-        check_content(file, path, mend)
+    """Raise `RunError` if a file has a seal that does not fit, and OSError if it cannot be read.
+
+    What is no regular file, such as a pipe, which can be read only once, is left to its reader.
+    """
+    if path.is_file():
+        with path.open("rb") as file:
+            check_content(file, path, mend)
 
 
 def check_content(content: bytes | BinaryIO, path: Path, mend: str = "Copy it again from where it was made.") -> None:

@@ -21,6 +21,7 @@ from gradsculpt.data.base import Skipped
 from gradsculpt.data.cache import Cached, Row, cached
 from gradsculpt.errors import GradsculptError
 from gradsculpt.evaluation import Scorecard
+from gradsculpt.fingerprint import fingerprint
 from gradsculpt.models import load
 from gradsculpt.report import read_curve
 
@@ -72,7 +73,7 @@ class Trial(NamedTuple):
 def trials(folder: Path, other: Path, names: Sequence[str], count: int, seed: int) -> Iterator[tuple[Path, str]]:
     """Damage files of a folder in turn, in every way in turn, and put them right again after each."""
     draws = random.Random(seed)
-    pairs = [(name, damage) for damage in DAMAGES for name in names]
+    pairs = [(name, damage) for damage in DAMAGES for name in names if (name, damage) not in WHOLE]
     draws.shuffle(pairs)
     for name, damage in (pairs * (count // len(pairs) + 1))[:count]:
         path = folder / name
@@ -104,7 +105,8 @@ def _read(found: Cached) -> tuple[bytes, ...]:
     images = found.images
     assert images.attention is not None
     arrays = (images.images[:], images.labels, images.attention[:])
-    return (*(np.asarray(each).tobytes() for each in arrays), repr((images.names, images.classes, found.skipped)).encode())
+    texts = (tuple(images.names), images.classes, found.skipped)
+    return (*(np.asarray(each).tobytes() for each in arrays), repr(texts).encode())
 
 
 def damage_caches(count: int, seed: int, place: Path) -> list[Trial]:
@@ -148,7 +150,8 @@ def load_card(folder: Path) -> Scorecard:
     from gradsculpt.metrics import gini
 
     weights = torch.cat([value.flatten() for value in load(folder).network.parameters()])
-    return Scorecard("run", {"data": "digits"}, {"gini": entry("sparsity", gini.scores[0], weights[:50].detach().abs(), 0)})
+    settings = {"data": "digits", "fingerprints": {"network": fingerprint(load(folder))}}
+    return Scorecard("run", settings, {"gini": entry("sparsity", gini.scores[0], weights[:50].detach().abs(), 0)})
 
 
 def _command(*words: str) -> tuple[int, str]:
@@ -174,10 +177,21 @@ def _rows(run: Path) -> list[dict[str, str]]:
     return [{name: value for name, value in row.items() if "checksum" not in name} for row in read_curve(run)]
 
 
+def _scored(run: Path) -> bytes:
+    """Return a scorecard as it is used again: that of another network has other fingerprints."""
+    card = Scorecard.load(run)
+    if card.settings["fingerprints"] != {"network": fingerprint(load(run))}:
+        raise GradsculptError("scorecard.json is of another network")
+    return str(card).encode() + repr(card).encode()
+
+
+WHOLE = {("metrics.csv", "another's content")}
+"""What is whole in itself: a table of another training, which a training that goes on replaces by its own."""
+
 READERS: dict[str, Callable[[Path], bytes]] = {
     "model.safetensors": _loaded,
     "model.json": lambda run: _loaded(run) + repr((load(run).classes, load(run).space, load(run).reached)).encode(),
-    "scorecard.json": lambda run: str(Scorecard.load(run)).encode() + repr(Scorecard.load(run)).encode(),
+    "scorecard.json": _scored,
     "metrics.csv": lambda run: repr(_rows(run)).encode(),
     "config.yaml": _resumed,
     "checkpoints/last.ckpt": _resumed,

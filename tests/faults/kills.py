@@ -14,7 +14,9 @@ import signal
 import sys
 import tempfile
 import time
+import traceback
 from collections.abc import Callable, Sequence
+from importlib import import_module
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -103,6 +105,8 @@ def _process(words: Sequence[str], log: Path, last: int | None = None) -> int:
         moments.watch()
         status = main(list(words))
         log.with_suffix(".count").write_text(str(moments.count))
+    except BaseException:
+        traceback.print_exc()
     finally:
         os._exit(status)
 
@@ -116,7 +120,9 @@ def contents(run: Path) -> dict[str, Any]:
     names = sorted(path.relative_to(run).as_posix() for path in run.rglob("*"))
     files = {name: (run / name).read_bytes() for name in ("model.safetensors", "model.json", "config.yaml")}
     with (run / "metrics.csv").open(newline="") as file:
-        rows = [{k: v for k, v in row.items() if k != "seconds" and "checksum" not in k} for row in csv.DictReader(file)]
+        rows = [
+            {k: v for k, v in row.items() if k != "seconds" and "checksum" not in k} for row in csv.DictReader(file)
+        ]
     return {"names": names, **files, "table": rows}
 
 
@@ -172,6 +178,7 @@ def run(
     tell: Callable[[Outcome], object] = lambda outcome: None,
 ) -> list[Outcome]:
     """Kill trainings so many times in all, one to three times each."""
+    import_module("gradsculpt.training.run")  # once, for all processes that are forked
     draws, outcomes, done = random.Random(seed), list[Outcome](), 0
     alone = {name: train_alone(name, place) for name in names}
     while done < times:
@@ -197,7 +204,9 @@ if __name__ == "__main__":
             chosen.seed,
             Path(ground),
             chosen.only,
-            lambda each: sys.stdout.write(f"{each.training:12} {each.wrong or 'the same':30} {'; '.join(each.kills)}\n"),
+            lambda each: sys.stdout.write(
+                f"{each.training:12} {each.wrong or 'the same':30} {'; '.join(each.kills)}\n"
+            ),
         )
     bad = [each for each in outcomes if each.wrong]
     sys.stdout.write(f"{sum(len(each.kills) for each in outcomes)} kills, {len(bad)} trainings that differ\n")

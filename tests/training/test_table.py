@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from gradsculpt.errors import RunError
-from gradsculpt.training.table import METRICS, reached, rows
+from gradsculpt.runs import METRICS
+from gradsculpt.training.table import reached, rows
 
 
 @pytest.mark.parametrize(

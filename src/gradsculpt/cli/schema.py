@@ -17,6 +17,7 @@ from gradsculpt.cli.parts import as_value, class_at, family, hints_of, is_family
 from gradsculpt.cli.sources import Made, Standin
 from gradsculpt.errors import ArgumentError, did_you_mean, first_line
 from gradsculpt.files import impossible
+from gradsculpt.reading import parsed_yaml
 
 _KEYS = ("class_path", "init_args")
 _SEARCHED = ("Objective", "Penalty", "Perturbation", "Setting")
@@ -202,11 +203,9 @@ def _text(text: str, hint: Any, place: Place) -> Any:
 
 def _mapping(text: str, place: Place) -> Any:
     """Return a part that is typed as it stands in files, in braces."""
-    import yaml
-
     try:
-        return yaml.safe_load(text)
-    except yaml.YAMLError as error:
+        return parsed_yaml(text)
+    except ValueError as error:
         raise ArgumentError(
             f"{place}={_told(text)} cannot be read ({first_line(error, kind=False)}); write name(setting=value), or "
             "the braces of JSON."

@@ -87,6 +87,8 @@ class Splits:
     Args:
         skipped: Files that were left out.
         notes: What else a user should know about the data, a sentence each.
+
+    Raises: DataError if a part has no images.
     """
 
     train: ImageSet

@@ -18,14 +18,11 @@ from gradsculpt.errors import RunError, first_line
 from gradsculpt.files import whole
 from gradsculpt.machine import is_first_process
 from gradsculpt.models.checkpoint import write
-from gradsculpt.runs import CHECKPOINTS, LAST, Reached
+from gradsculpt.runs import BEST, CHECKPOINTS, LAST, METRICS, Reached
 from gradsculpt.seals import OPEN, SEAL, seal
 from gradsculpt.training import table
-from gradsculpt.training.resuming import BEST, CheckpointInRun, check_archive, checkpoint
+from gradsculpt.training.resuming import ROWS, TABLE, CheckpointInRun, check_archive, checkpoint, table_of
 from gradsculpt.training.settings import TrainSettings
-from gradsculpt.training.table import METRICS
-
-_ROWS = "rows"
 
 
 class NotKeptError(RunError):
@@ -132,11 +129,6 @@ def _in_table(rows: Sequence[Mapping[str, str]], epoch: int) -> str | None:
     return next((row.get("val_accuracy") for row in rows if table.reached(row) == epoch), None)
 
 
-def table_of(content: Mapping[str, Any]) -> list[dict[str, str]]:
-    """Return the rows of the table of metrics that a checkpoint has; none if it is an older one."""
-    return list(content.get("callbacks", {}).get(MetricsTable.__qualname__, {}).get(_ROWS, []))
-
-
 def _number(score: Any) -> float | None:
     return float(score) if score not in (None, "") else None
 
@@ -151,13 +143,18 @@ class MetricsTable(Callback):
         self._path, self._tell, self._started = path, tell, 0.0
         self._rows: list[dict[str, str]] = []
 
+    @property
+    def state_key(self) -> str:
+        """The key of its state in a checkpoint."""
+        return TABLE
+
     def state_dict(self) -> dict[str, Any]:
         """Return the rows."""
-        return {_ROWS: self._rows}
+        return {ROWS: self._rows}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Take the rows over."""
-        self._rows = [dict(row) for row in state_dict[_ROWS]]
+        self._rows = [dict(row) for row in state_dict[ROWS]]
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Read the rows of the epochs before this one, if no checkpoint had them, or write what the file lacks."""

@@ -19,13 +19,16 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from gradsculpt.accidents import told
 from gradsculpt.data import ImageSet, Splits, load_data, outline_of, outlined
 from gradsculpt.errors import GradsculptError, Interrupted, RunError
+from gradsculpt.extensions import modules_of, trusted
 from gradsculpt.files import sweep
+from gradsculpt.fingerprint import fingerprint
+from gradsculpt.links import inside
 from gradsculpt.locks import locked
 from gradsculpt.machine import cores, is_first_process
 from gradsculpt.models import Classifier, load
 from gradsculpt.models.checkpoint import WEIGHTS, describe
 from gradsculpt.progress import Estimate, Progress, Reporter
-from gradsculpt.runs import CHECKPOINTS, CONFIG, DESCRIPTION, LAST
+from gradsculpt.runs import BEST, CHECKPOINTS, CONFIG, DESCRIPTION, LAST, METRICS
 from gradsculpt.seals import OPEN, SEAL, seal
 from gradsculpt.training.distillation import with_teacher
 from gradsculpt.training.fitting import batches, build_module, build_trainer, finished, held_out_batches, quietly
@@ -34,7 +37,6 @@ from gradsculpt.training.module import ClassifierModule
 from gradsculpt.training.preparation import nothing_left, prepare
 from gradsculpt.training.restoring import Restored, check_progress
 from gradsculpt.training.resuming import (
-    BEST,
     CheckpointInRun,
     Kept,
     Origin,
@@ -45,9 +47,8 @@ from gradsculpt.training.resuming import (
     identity,
     resumed,
 )
-from gradsculpt.training.settings import TrainSettings
+from gradsculpt.training.settings import MAY_CHANGE, TrainSettings
 from gradsculpt.training.stopping import Course, Interruptible, TimeIsUp, WithinTime, alone_at_the_end, left_behind
-from gradsculpt.training.table import METRICS
 from gradsculpt.wording import counted
 
 _SCORES = "scorecard.json"
@@ -111,7 +112,7 @@ def fit(
     torch.set_num_threads(settings.threads or cores().threads)
     course = Course(settings.max_time, started)
     try:
-        with quietly():
+        with quietly(), trusted(modules_of(settings.config())):
             return _fit(settings, None, reporter, course, callbacks)
     except KeyboardInterrupt as stopped:
         number = getattr(stopped, "number", signal.SIGINT)
@@ -120,7 +121,7 @@ def fit(
     except TimeIsUp as stopped:
         stop = f"stopped {course.where}, as its time of {settings.max_time} is nearly over; {left_behind(settings)}"
         try:
-            network = load(settings.out)
+            network = load(settings.out, trust_code=modules_of(settings.config()))
         except RunError:
             raise RunError(f"{stop}. A longer --max-time gets further.") from stopped
         reporter.say(stop)
@@ -212,7 +213,7 @@ def _train(
     )
     if kept is not None:
         check_fit(settings, kept, module)
-    folder = settings.out / CHECKPOINTS
+    folder = inside(settings.out, CHECKPOINTS)
     best = CheckpointInRun(folder, filename=BEST, monitor="val_accuracy", mode="max", enable_version_counter=False)
     # With save_last in the above, "last" would be the last epoch that was the best so far.
     latest = CheckpointInRun(folder, filename=LAST, enable_version_counter=False)
@@ -263,8 +264,8 @@ def open_data(
     with reporter.work("reading images") as tell:
         splits = load_data(
             settings.data,
-            data_dir=settings.data_dir or settings.out / "data",
-            cache_dir=settings.cache_dir or settings.out / "cache",
+            data_dir=settings.data_dir or inside(settings.out, "data"),
+            cache_dir=settings.cache_dir or inside(settings.out, "cache"),
             **_selection(settings),
             swap=settings.swap,
             shuffle_labels=settings.shuffle_labels,
@@ -286,7 +287,8 @@ def _description(settings: TrainSettings, module: ClassifierModule, images: Imag
     classifier = Classifier(module.network, module.space, images.classes, images.images.shape[1])
     build = {"model": settings.model, "softplus": settings.softplus}
     build |= {"num_classes": len(classifier.classes), "image_size": classifier.image_size}
-    extra = {"recipe": settings.recipe, "objective": repr(settings.objective)}
+    lasting = {name: value for name, value in settings.config().items() if name not in MAY_CHANGE}
+    extra = {"recipe": settings.recipe, "objective": repr(settings.objective), "settings": fingerprint(lasting)}
     return describe(classifier, build=build, extra=extra)
 
 
@@ -318,7 +320,7 @@ def _logger(settings: TrainSettings) -> Any:
     if not settings.tensorboard:
         return False
     try:
-        return TensorBoardLogger(settings.out, name="tensorboard", version="")
+        return TensorBoardLogger(inside(settings.out, "tensorboard").parent, name="tensorboard", version="")
     except ModuleNotFoundError as error:
         raise RunError(
             "TensorBoard is not installed, so nothing can be logged for it. Run "

@@ -1,14 +1,14 @@
 """The table of a training's epochs, as it is read again: metrics.csv."""
 
 import csv
+import io
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from gradsculpt.errors import RunError, first_line
+from gradsculpt.reading import read_text
 from gradsculpt.seals import SEAL, check
-
-METRICS = "metrics.csv"
 
 _EPOCH, _DIGITS = "epoch", 18
 
@@ -22,15 +22,14 @@ def rows(path: Path) -> list[dict[str, str]]:
     Example:
         >>> from tempfile import TemporaryDirectory
         >>> with TemporaryDirectory() as folder:
-        ...     path = Path(folder) / METRICS
+        ...     path = Path(folder) / "metrics.csv"
         ...     _ = path.write_text("epoch,val_accuracy\n1,0.5\n")
         ...     rows(path)
         [{'epoch': '1', 'val_accuracy': '0.5'}]
     """
     try:
         check(path, "Remove it: it is written again from the last checkpoint.")
-        with path.open(newline="", encoding="utf-8") as file:
-            table = list(csv.DictReader(file, strict=True))
+        table = list(csv.DictReader(io.StringIO(read_text(path), newline=""), strict=True))
         # The checksum stands in the heading of a column, which has no values.
         table = [{name: row[name] for name in row if not str(name).startswith(SEAL)} for row in table]
         check_rows(table)
