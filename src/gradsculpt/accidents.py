@@ -60,7 +60,9 @@ another place, and call it again.'
         return told(MemoryError(accident.strerror))
     fact, mend = _KINDS.get(accident.errno or 0, _BROKEN)
     places = (accident.filename2, accident.filename)
-    place = next((os.fsdecode(each) for each in places if isinstance(each, str | bytes | Path)), "a file, or standard output,")
+    place = next(
+        (os.fsdecode(each) for each in places if isinstance(each, str | bytes | Path)), "a file, or standard output,"
+    )
     reason = accident.strerror or first_line(accident, kind=False)
     return f"{printable(place)} {fact} ({printable(reason)}). {mend}, and call it again."
 

@@ -1,8 +1,8 @@
 """The accidents of a machine, step by step, over every command that writes: a disk that is full, folders to be read.
 
-`python -m tests.faults.accidents --steps 25 --seed 0` tries so many sizes of a disk, as root on a file system of its own
-in memory and else by a limit on the size of files, and every command in a folder that may only be read. It tells what
-did not end with one line and status 2 (or as it should, where there was room), or left half a file under its name.
+`python -m tests.faults.accidents --steps 25 --seed 0` tries so many sizes of a disk, on a file system in memory that it
+mounts, which takes root, and every command in a folder that may only be read. It tells what did not end with one line
+and status 2 (or as it should, where there was room), or left half a file under its name.
 """
 
 import argparse

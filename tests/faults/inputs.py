@@ -543,7 +543,7 @@ def as_config(rng: random.Random) -> Case:
     def spoil(ground: Path) -> None:
         (ground / "own.yaml").write_bytes(content)
 
-    return Case("as config", ("train", "--out", "new", *_COMMON, "--config", path), repr(content), spoil)
+    return Case("as config", (*BASES["train"], "--config", path), repr(content), spoil)
 
 
 _READERS = (

@@ -92,4 +92,8 @@ def read_photos(photos: Photos, request: Request) -> tuple[ImageSet, tuple[Skipp
     shown = all(name.isprintable() for name in names)
     if not shown and (pairs := alike(names)):
         raise DataError(f"{photos.root} has two photos of one name, {' and '.join(map(repr, pairs[0]))}; rename one.")
-    return replace(read.images, classes=photos.classes, names=names if shown else tuple(map(printable, names))), read.skipped, notes
+    return (
+        replace(read.images, classes=photos.classes, names=names if shown else tuple(map(printable, names))),
+        read.skipped,
+        notes,
+    )

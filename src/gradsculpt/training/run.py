@@ -167,7 +167,7 @@ def _fit(
 def _prepared(settings: TrainSettings, kept: Kept | None, reporter: Reporter, course: Course) -> Splits:
     """Return the data, after saying what is going to be done, and refusing what cannot be, as early as possible."""
     _logger(settings)
-    known = outlined(settings.data, **_selection(settings))
+    known = outlined(settings.data, **_selection(settings), cache_dir=settings.cache_dir or settings.out / "cache")
     prepare(settings, known, reporter)
     splits = _data(settings, kept, reporter, course)
     if known is None:
