@@ -70,9 +70,9 @@ def main(arguments: list[str] | None = None) -> int:
                 raise
             if debug:
                 traceback.print_exc()
-            from gradsculpt.wording import printable
+            from gradsculpt.wording import one_line
 
-            sys.stderr.write(f"gradsculpt: {printable(' '.join(line.split()))}\n")
+            sys.stderr.write(f"gradsculpt: {one_line(line)}\n")
             return 2
     return 0
 

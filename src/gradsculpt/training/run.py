@@ -35,6 +35,7 @@ from gradsculpt.training.fitting import batches, build_module, build_trainer, fi
 from gradsculpt.training.keeping import MetricsTable, NotKeptError, UsableNetwork, WholeCheckpoints, in_run
 from gradsculpt.training.module import ClassifierModule
 from gradsculpt.training.preparation import nothing_left, prepare
+from gradsculpt.training.restoring import Restored, check_progress
 from gradsculpt.training.resuming import (
     CheckpointInRun,
     Kept,
@@ -42,6 +43,7 @@ from gradsculpt.training.resuming import (
     cache_aside,
     check_data,
     check_fit,
+    checkpoint,
     identity,
     resumed,
 )
@@ -216,22 +218,23 @@ def _train(
     # With save_last in the above, "last" would be the last epoch that was the best so far.
     latest = CheckpointInRun(folder, filename=LAST, enable_version_counter=False)
     usable = UsableNetwork(settings, best, _description(settings, module, splits.train))
-    table = MetricsTable(settings.out / METRICS, lambda note: reporter.say(f"note: {note}"))
-    callbacks = [Interruptible(), WithinTime(course), best, latest, usable, Origin(config, data), table]
+    start = None if kept is None else folder / f"{LAST}.ckpt"
+    restored, ours = Restored(start), (Interruptible(), WithinTime(course), best, latest, usable)
+    callbacks = [restored, *ours, Origin(config, data), *_callbacks(settings, reporter), *more]
     bar, logger = reporter.interactive, _logger(settings)
-    callbacks += [*_callbacks(settings, reporter), *more]
     trainer = build_trainer(
         settings, callbacks=callbacks, enable_progress_bar=bar, logger=logger, plugins=[WholeCheckpoints()]
     )
+    if start is not None:
+        check_progress(checkpoint(start), start, module.network, settings.optimization, trainer)
     if first:
         _claim(settings, config)
         if kept is not None:  # whatever an older version, or one that was killed, has left there
             usable.take(module)
-    start = None if kept is None else folder / f"{LAST}.ckpt"
     device = trainer.strategy.root_device
     training = batches(settings, splits.train, device, reporter.say)
     validation = held_out_batches(settings, splits.val, device)
-    with reporter.alive(lambda: _whereabouts(trainer)), alone_at_the_end(trainer):
+    with reporter.alive(lambda: _whereabouts(trainer)), alone_at_the_end(trainer), restored.watched():
         trainer.fit(module, training, validation, ckpt_path=start, weights_only=True)
     if trainer.current_epoch < settings.epochs:
         course.where = f"after epoch {trainer.current_epoch} of {settings.epochs}{course.stage}"
@@ -305,11 +308,12 @@ def _claim(settings: TrainSettings, config: Mapping[str, Any]) -> None:
 
 
 def _callbacks(settings: TrainSettings, reporter: Reporter) -> list[Callback]:
+    table = MetricsTable(settings.out / METRICS, lambda note: reporter.say(f"note: {note}"))
     shown: Callback = RichProgressBar(leave=True) if reporter.interactive else EpochLines(reporter)
     if (threads := settings.threads) is None:
-        return [shown]
+        return [table, shown]
     # Lightning divides the cores among processes on one machine, whatever number was asked for.
-    return [shown, LambdaCallback(on_fit_start=lambda *_: torch.set_num_threads(threads))]
+    return [table, shown, LambdaCallback(on_fit_start=lambda *_: torch.set_num_threads(threads))]
 
 
 def _logger(settings: TrainSettings) -> Any:
