@@ -32,6 +32,8 @@ from gradsculpt.penalties import L1, ElasticNet, FunctionPenalty, GroupL21, Pena
 from gradsculpt.perturbations import Iterative
 from gradsculpt.training import Optimization, TrainSettings
 
+pytestmark = pytest.mark.usefixtures("trusts_tests")
+
 
 class Colour(Enum):
     RED = 1

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from gradsculpt.data.decode import NotReadError, decode_with_size
+from gradsculpt.data.decode import ROOMS, NotReadError, decode_with_size
 from gradsculpt.errors import DataError
 
 if TYPE_CHECKING:
@@ -87,6 +87,7 @@ def serve() -> None:
     """Answer requests on standard input until it ends; for each file, bytes and size of the whole, or None."""
     # Ctrl-C reaches all processes of a terminal: the parent decides.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    ROOMS.total = 0  # images that take much memory are the parent's, whose threads share a limit
     requests, answers = sys.stdin.buffer, os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # what a library prints is no answer
     with suppress(EOFError, OSError):

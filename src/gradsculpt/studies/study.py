@@ -6,7 +6,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from gradsculpt.errors import ArgumentError, did_you_mean, first_line
+from gradsculpt.errors import ArgumentError, did_you_mean
+from gradsculpt.reading import SETTINGS, composed, constructed, read_text
 from gradsculpt.studies.schema import SCALES, START, check, check_plain, rows_of, scores_of
 
 SHIPPED = Path(__file__).with_name("shipped")
@@ -188,17 +189,13 @@ def merged(old: Any, new: Any) -> Any:
 
 
 def _read(path: Path) -> dict[str, Any]:
-    import yaml
-
     try:
-        loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)(path.read_text(encoding="utf-8"))
-        node = loader.get_single_node()
-        twice, content = _twice(node, set()), None if node is None else loader.construct_document(node)
+        node = composed(read_text(path, SETTINGS))
+        twice, content = _twice(node, set()), constructed(node)
     except OSError as error:
         raise ArgumentError(f"{path} cannot be read ({error.strerror or error}); pass the file of a study.") from error
-    except (ValueError, yaml.YAMLError, RecursionError) as error:
-        told = " ".join(str(error).split())
-        raise ArgumentError(f"{path} is no YAML of a study ({told or first_line(error)}); mend it there.") from error
+    except ValueError as error:
+        raise ArgumentError(f"{path} is no YAML of a study ({error}); mend it there.") from error
     if not isinstance(content, dict):
         raise ArgumentError(f"{path} holds no study; a study has a title, a source and what is measured.")
     if twice:
