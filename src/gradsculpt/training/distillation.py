@@ -103,7 +103,7 @@ def explanations(
             header = {"descr": "<f2", "fortran_order": False, "shape": tuple(image_set.images.shape)}
             np.lib.format.write_array_header_1_0(file, header)
             done = 0
-            for images, labels, _ in loader(replace(image_set, attention=None), size, shuffle=False):
+            for images, labels, *_ in loader(replace(image_set, attention=None), size, shuffle=False):
                 x = in_precision_of(teacher.network, to_input(images.to(teacher.device), teacher.space))
                 maps = unit_peak(smoothgrad(teacher.network, x, labels.to(x.device)))
                 file.write(maps.permute(0, 2, 3, 1).half().cpu().numpy().tobytes())

@@ -57,6 +57,7 @@ def build_module(
         seed=settings.seed,
         channels_last=settings.channels_last,
         graphs=settings.graphs,
+        on_nan=settings.on_nan,
         tell=tell,
     )
 
