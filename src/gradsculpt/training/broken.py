@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from gradsculpt.errors import GradsculptError, RunError
+from gradsculpt.gradients import leaf_gradients
 from gradsculpt.wording import counted, printable
 
 _MOST = 20  # images that a line names
@@ -87,13 +88,10 @@ def check_share(left_out: float, done: int, epoch: int, *, ended: bool, what: st
 
 def terms_with_broken_gradients(terms: Mapping[str, Tensor], parameters: Iterable[nn.Parameter]) -> list[str]:
     """Return the names of the terms whose gradients by parameters are not all finite."""
-    wanted, found = [each for each in parameters if each.requires_grad], list[str]()
-    for name, term in terms.items():
-        if term.requires_grad:
-            gradients = torch.autograd.grad(term, wanted, retain_graph=True, allow_unused=True)
-            if not all(bool(each.isfinite().all()) for each in gradients if each is not None):
-                found.append(name)
-    return found
+    wanted = [each for each in parameters if each.requires_grad]
+    return [
+        name for name, term in terms.items() if not all(bool(g.isfinite().all()) for g in leaf_gradients(term, wanted))
+    ]
 
 
 def broken_alone(terms: Terms, parameters: Iterable[nn.Parameter], count: int) -> list[int]:
