@@ -86,7 +86,7 @@ def cosine(a: Tensor, b: Tensor) -> Tensor:
 
 
 def noise_like(x: Tensor, fill: Callable[[Tensor], object]) -> Tensor:
-    """Return what `fill` draws into a tensor of the shape, type and layout of x; the layout does not change a number."""
+    """Return what `fill` draws into a tensor of the shape, type and layout of x, which layout changes nothing in."""
     noise = torch.empty(x.shape, dtype=x.dtype, device=x.device)
     fill(noise)
     return noise if x.is_contiguous() else torch.empty_like(x, requires_grad=False).copy_(noise)
