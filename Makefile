@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test test-browser lint bench clean
+.PHONY: demo test test-browser lint audit bench clean
 
 demo: .venv/.installed
 	$(BIN)/gradsculpt demo --out demo
@@ -18,6 +18,14 @@ lint: .venv/.installed-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+# Known holes of the packages that are installed here; the list of them is on the network.
+audit: .venv/.installed-dev
+	@if $(BIN)/python -c "import socket; socket.create_connection(('pypi.org', 443), 5)" 2>/dev/null; then \
+		$(BIN)/pip-audit --skip-editable --progress-spinner off; \
+	else \
+		echo "make audit: pypi.org cannot be reached, so no package was looked up; run it where there is a network."; \
+	fi
 
 bench: .venv/.installed-dev
 	for script in benchmarks/[!_]*.py; do $(BIN)/python $$script || exit 1; done

@@ -104,11 +104,6 @@ class Study:
         return tuple(name for name in self.rows if only is None or name in only)
 
     @property
-    def texts(self) -> list[str]:
-        """All texts among settings of trainings, measures, rows and figures, which may name code."""
-        return [text for part in ("train", "networks", "measure", "rows", "figures") for text in _texts(self, part)]
-
-    @property
     def columns(self) -> dict[str, Column]:
         """The columns of the table, by heading."""
         return {heading: _column(each) for heading, each in self.content.get("table", {}).items()}
