@@ -255,19 +255,6 @@ def _check_names(study: Study, place: str) -> None:
             find("measure", score.partition(".")[0], measures, f"claims: {claim['says']}")
 
 
-def _texts(study: Study, part: str) -> list[str]:
-    waiting, found = [study.content.get(part)], list[str]()
-    while waiting:
-        value = waiting.pop()
-        if isinstance(value, Mapping):
-            waiting += [*value, *value.values()]
-        elif isinstance(value, list):
-            waiting += value
-        elif isinstance(value, str):
-            found.append(value)
-    return found
-
-
 def _listed(settings: Any, key: str) -> list[Any]:
     given = settings.get(key) if isinstance(settings, Mapping) else None
     return given if isinstance(given, list) else []
