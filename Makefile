@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test test-browser lint audit bench clean
+.PHONY: demo test test-browser lint audit docs bench clean
 
 demo: .venv/.installed
 	$(BIN)/gradsculpt demo --out demo
@@ -26,6 +26,10 @@ audit: .venv/.installed-dev
 	else \
 		echo "make audit: pypi.org cannot be reached, so no package was looked up; run it where there is a network."; \
 	fi
+
+# The site, in build/docs; a warning is an error. DOCS_URL is where it is published, for the sitemap.
+docs: .venv/.installed-dev
+	$(BIN)/sphinx-build -b html -W --keep-going -n -q docs build/docs
 
 bench: .venv/.installed-dev
 	for script in benchmarks/[!_]*.py; do $(BIN)/python $$script || exit 1; done

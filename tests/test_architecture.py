@@ -18,8 +18,8 @@ ROWS: tuple[frozenset[str], ...] = tuple(
     frozenset(row.split())
     for row in (
         "errors extensions devices checks inputs files reading links locks machine runs wording numerics process "
-        "progress fingerprint configuration graph eager dispatch kernels diagnosis gradients outputs isolation "
-        "lettering drawing notebook",
+        "progress accidents fingerprint configuration graph eager dispatch kernels diagnosis gradients outputs "
+        "isolation lettering drawing notebook",
         "penalties perturbations",
         "attributions objectives",
         "attacks metrics",
@@ -33,6 +33,9 @@ ROWS: tuple[frozenset[str], ...] = tuple(
 
 SAME_ROW = frozenset(
     {
+        ("accidents", "errors"),
+        ("accidents", "machine"),
+        ("accidents", "wording"),
         ("checks", "devices"),
         ("checks", "errors"),
         ("configuration", "errors"),

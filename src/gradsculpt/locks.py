@@ -94,7 +94,7 @@ def _acquired(place: str, folder: Path, tell: Callable[[str], object]) -> int:
             except OSError as error:
                 if error.errno in _BUSY:
                     raise _refusal(folder, _holder(descriptor)) from None
-                if (holder := _holder(descriptor, patience=1)) and _may_live(holder):
+                if (holder := _holder(descriptor, patience=1)) and may_live(holder):
                     raise _refusal(folder, holder, place) from None
                 tell(
                     f"the file system of {folder} has no locks ({error.strerror}), so another machine could write "
@@ -139,7 +139,8 @@ def _holder(descriptor: int, patience: int = _PATIENCE) -> dict[str, object]:
     return {}
 
 
-def _may_live(holder: dict[str, object]) -> bool:
+def may_live(holder: dict[str, object]) -> bool:
+    """Tell whether what is noted of a process and its host may be alive, as one of another machine always may."""
     process = holder.get("process")
     if holder.get("host") != socket.gethostname() or not isinstance(process, int) or sys.platform == "win32":
         return True
@@ -162,7 +163,7 @@ def writer(folder: Path) -> str | None:
         holder = _holder(descriptor, patience=1)
     finally:
         os.close(descriptor)
-    alive = os.path.join(os.path.realpath(folder), LOCK) in _HELD or (holder and _may_live(holder))
+    alive = os.path.join(os.path.realpath(folder), LOCK) in _HELD or (holder and may_live(holder))
     return _said(holder) if alive else None
 
 

@@ -8,6 +8,7 @@ from typing import Any
 from gradsculpt.cli.known import RECIPES
 from gradsculpt.errors import ArgumentError
 from gradsculpt.reading import SETTINGS, DocumentError, NotTextError, composed, constructed, parsed_yaml, read_text
+from gradsculpt.seals import UNSEALED, check
 
 Keys = tuple[str, ...]
 
@@ -48,6 +49,7 @@ def read(path: Path, said: str = "--config") -> tuple[dict[str, Any], Place]:
     place, lines = f"{said} {path}", dict[Keys, int]()
     try:
         node = composed(read_text(path, SETTINGS))
+        check(path, f"Copy it again from where it was made, or, if it was changed on purpose, {UNSEALED}.")
         _walk(node, (), lines, str(path))
         content = constructed(node)
     except OSError as error:

@@ -10,7 +10,6 @@ from gradsculpt.cli.limits import at_least
 from gradsculpt.cli.networks import add_data_options, add_network_options, check_named, named_network
 from gradsculpt.cli.parser import Options, command_parser, without_effect
 from gradsculpt.cli.process import prepare
-from gradsculpt.links import unlinked
 from gradsculpt.locks import locked
 from gradsculpt.progress import Reporter
 from gradsculpt.wording import counted
@@ -82,5 +81,5 @@ def _picture(options: Options, reporter: Reporter) -> None:
         captions=[[in_words(name) for name in names[start : start + columns]] for start in starts],
         note=f"{network.name}: {ascent.output}, {counted(ascent.steps, 'steps')}",
     )
-    unlinked(folder.path / "sheet.png").write_bytes(sheet)
+    folder.put_sheet(sheet)
     reporter.say(f"{counted(len(chosen), 'classes')} pictured in {options['out']}", *folder.others())

@@ -13,6 +13,7 @@ from gradsculpt.cli.parser import Options, Parser
 from gradsculpt.cli.parts import attribution, check_parts, hints_of, part
 from gradsculpt.cli.sources import value
 from gradsculpt.errors import ArgumentError
+from gradsculpt.files import sweep
 from gradsculpt.progress import Reporter
 from gradsculpt.runs import is_run
 
@@ -197,5 +198,6 @@ def score(
                 folder=folder,
                 progress=tell,
             )
+    sweep(folder / FILE)
     card.save(folder / FILE)
     return card

@@ -13,10 +13,11 @@ from torch import Tensor
 from gradsculpt.errors import RunError
 from gradsculpt.evaluation.groups.base import Point
 from gradsculpt.evaluation.results import score_of
-from gradsculpt.files import strict_json, whole
+from gradsculpt.files import strict_json, sweep, whole
 from gradsculpt.links import unlinked
 from gradsculpt.metrics import Score
 from gradsculpt.reading import read_json, read_text
+from gradsculpt.seals import OPEN, SEAL, seal
 from gradsculpt.wording import printable
 
 VALUES = "scorecard.csv"
@@ -62,6 +63,8 @@ class PerImageValues:
         if folder is not None:
             try:
                 folder.mkdir(parents=True, exist_ok=True)
+                for name in (VALUES, _DRAFT, _NOTE):
+                    sweep(folder / name)
                 self._take_over(folder)
                 self._rewrite()
             except OSError as error:
@@ -116,13 +119,14 @@ class PerImageValues:
         if self._folder is not None:
             with whole(self._folder / VALUES) as draft:
                 self._headers = {name: each for name, each in self._headers.items() if not each.yardstick}
-                self._write(draft, self._rows, _IMAGE)
+                self._write(draft, self._rows, _IMAGE, last=(f"{SEAL} {OPEN}",))
+                seal(draft)
             (self._folder / _NOTE).unlink()
             (self._folder / _DRAFT).unlink()
 
-    def _write(self, path: Path, rows: Sequence[_Row], *first: str, mode: str = "w") -> None:
+    def _write(self, path: Path, rows: Sequence[_Row], *first: str, mode: str = "w", last: Sequence[str] = ()) -> None:
         with unlinked(path).open(mode, newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, [*first, *self._headers], extrasaction="ignore")
+            writer = csv.DictWriter(file, [*first, *self._headers, *last], extrasaction="ignore")
             if mode == "w":
                 writer.writeheader()
             writer.writerows({_IMAGE: row.image, _DIGEST: row.digest, **row.values} for row in rows)
@@ -132,8 +136,10 @@ class PerImageValues:
             return
         headers = {name: {**h._asdict(), "score": asdict(h.score)} for name, h in self._headers.items()}
         # The table goes first: a note without its rows would promise what is not there.
-        self._write(self._folder / _DRAFT, self._rows, _IMAGE, _DIGEST)
-        unlinked(self._folder / _NOTE).write_bytes(strict_json({"key": self._key, "headers": headers}))
+        with whole(self._folder / _DRAFT) as draft:
+            self._write(draft, self._rows, _IMAGE, _DIGEST)
+        with whole(self._folder / _NOTE) as draft:
+            draft.write_bytes(strict_json({"key": self._key, "headers": headers}))
 
     def _take_over(self, folder: Path) -> None:
         """Read what an interrupted evaluation with the same key wrote, up to a line that was cut off."""

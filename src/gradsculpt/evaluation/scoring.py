@@ -130,7 +130,7 @@ def _scored(
 ) -> Scorecard:
     """Score a classifier into a folder that nobody else writes to; the arguments are those of `evaluate`."""
     told = () if units.normalized is None else (units.normalized,)
-    key = fingerprint(classifier, space, protocol, noted, limit, names and list(names), *told) if folder else ""
+    key = fingerprint(classifier, space, protocol, noted, limit, names, *told) if folder else ""
     values, generator, done, seen = PerImageValues(folder, key), protocol.generator(), 0, list[Tensor]()
     for images, labels, truth, digests in batches(data, classifier, units, limit, digest=folder is not None):
         batch = protocol.batch(as_classifier(classifier, space, images), images, labels, truth, generator, done)
