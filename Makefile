@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test test-browser coverage mutants lint docs bench clean
+.PHONY: demo test test-browser coverage mutants lint audit docs bench clean
 
 demo: .venv/.installed
 	$(BIN)/gradsculpt demo --out demo

@@ -16,7 +16,6 @@ from typing import Any, BinaryIO
 
 from gradsculpt.errors import RunError
 from gradsculpt.files import strict_json
-from gradsculpt.reading import regular
 
 SEAL = "checksum"
 """The name that a seal goes by where a format gives its texts names."""
