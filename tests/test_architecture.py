@@ -17,8 +17,8 @@ SOURCE = Path(gradsculpt.__file__).parent
 ROWS: tuple[frozenset[str], ...] = tuple(
     frozenset(row.split())
     for row in (
-        "errors extensions devices checks inputs files reading links locks machine runs wording numerics process "
-        "progress accidents fingerprint configuration graph eager dispatch kernels diagnosis gradients outputs "
+        "errors extensions devices checks inputs files reading links seals locks machine runs wording numerics "
+        "process progress accidents fingerprint configuration graph eager dispatch kernels diagnosis gradients outputs "
         "isolation lettering drawing notebook",
         "penalties perturbations",
         "attributions objectives",
@@ -46,6 +46,9 @@ SAME_ROW = frozenset(
         ("locks", "errors"),
         ("locks", "reading"),
         ("links", "errors"),
+        ("seals", "errors"),
+        ("seals", "files"),
+        ("seals", "reading"),
         ("runs", "errors"),
         ("runs", "locks"),
         ("runs", "reading"),
