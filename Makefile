@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test test-browser lint audit docs bench clean
+.PHONY: demo test test-browser coverage mutants lint audit docs bench clean
 
 demo: .venv/.installed
 	$(BIN)/gradsculpt demo --out demo
@@ -13,6 +13,15 @@ test: .venv/.installed-dev lint
 # In one process, with one server and one browser: Chromium, of Debian's and others' `apt install chromium`.
 test-browser: .venv/.installed-dev
 	$(BIN)/python -m pytest -rs tests/browser
+
+# Which lines of the source no test runs; those that need a GPU are not counted.
+coverage: .venv/.installed-dev
+	$(BIN)/python -m pytest -n auto tests --cov --cov-report=term:skip-covered
+
+# Which faults in the mathematics no test notices: an hour for 300 of them.
+mutants: .venv/.installed-dev
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[mutants]'
+	$(BIN)/python -m tests.mutants --count 300
 
 lint: .venv/.installed-dev
 	$(BIN)/ruff check .

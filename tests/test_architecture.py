@@ -17,9 +17,9 @@ SOURCE = Path(gradsculpt.__file__).parent
 ROWS: tuple[frozenset[str], ...] = tuple(
     frozenset(row.split())
     for row in (
-        "errors extensions devices checks inputs files reading links seals locks machine runs wording numerics "
-        "process progress accidents fingerprint configuration graph eager dispatch kernels diagnosis gradients outputs "
-        "isolation lettering drawing notebook",
+        "errors extensions devices checks inputs files reading links locks machine runs wording numerics process "
+        "progress accidents fingerprint configuration graph eager dispatch kernels diagnosis gradients outputs "
+        "isolation lettering drawing notebook seals",
         "penalties perturbations",
         "attributions objectives",
         "attacks metrics",

@@ -27,7 +27,7 @@ def typed(words: Sequence[str]) -> Iterator[None]:
     Inside the block, `imported` and `called` look for them in the folder where it was typed too, after the installed
     packages, and for what they import. A module that only a file names, as a run of a stranger's does, is not imported.
     """
-    texts = [word for word in words if not any(Path(part).exists() for part in (word, word.partition("=")[2]) if part)]
+    texts = [word for word in words if not any(map(os.path.exists, (word, word.partition("=")[2])))]
     with trusted(_modules(texts)):
         yield
 
@@ -86,7 +86,7 @@ def source(module: str) -> Path | None:
     with _here(module), suppress(ImportError, ValueError):
         spec = importlib.util.find_spec(module.partition(".")[0])
     file = None if spec is None or spec.origin is None else Path(spec.origin)
-    return file if file is not None and file.suffix == ".py" and file.is_file() else None
+    return file if file is not None and file.suffix == ".py" and os.path.isfile(file) else None
 
 
 def _typed() -> frozenset[str]:

@@ -53,7 +53,7 @@ def locked(folder: Path, work: str, tell: Callable[[str], object] = warnings.war
     Raises:
         RunError: If another process or thread writes there, or the folder cannot be written to.
     """
-    made = [each for each in (folder, *folder.parents) if not each.exists()]
+    made = [each for each in (folder, *folder.parents) if not os.path.exists(each)]
     try:
         folder.mkdir(parents=True, exist_ok=True)
         place = os.path.join(os.path.realpath(folder), name)

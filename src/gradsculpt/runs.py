@@ -1,5 +1,6 @@
 """A run directory seen from outside: what tells one, how far its training got, and whether it has a network yet."""
 
+import os
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -20,6 +21,9 @@ METRICS = "metrics.csv"
 """The table of epochs."""
 
 _MEND = "Copy it again from where the run was made, or train again."
+
+RUN_FILES = (CONFIG, DESCRIPTION, "model.safetensors", "metrics.csv")
+"""The files that a training writes beside its checkpoints."""
 
 _SCORES_LOCK = ".gradsculpt-scores.lock"
 
@@ -66,7 +70,7 @@ class Reached:
 
 def is_run(folder: str | Path) -> bool:
     """Tell a run directory, finished or not."""
-    return any((Path(folder) / name).is_file() for name in (CONFIG, DESCRIPTION))
+    return any(os.path.isfile(Path(folder) / name) for name in (CONFIG, DESCRIPTION))
 
 
 def scores_lock(folder: Path) -> str:
@@ -83,7 +87,7 @@ def is_finished(folder: Path) -> bool:
 
 def check_free(folder: Path) -> None:
     """Raise `RunError` if a folder holds a run, which a new training would overwrite."""
-    if is_run(folder) or (folder / CHECKPOINTS / f"{LAST}.ckpt").exists():
+    if is_run(folder) or os.path.exists(folder / CHECKPOINTS / f"{LAST}.ckpt"):
         mend = "Pass --resume to go on with it, or another --out."
         raise RunError(f"{folder} already holds a run, which would be overwritten. {mend}")
 
@@ -100,12 +104,12 @@ def check_files(folder: Path) -> None:
 
 def check_trained(folder: Path) -> None:
     """Raise `RunError` unless a folder is the directory of a training of which one epoch at least is whole."""
-    if folder.is_file():
+    if os.path.isfile(folder):
         raise RunError(f"{folder} is a file; pass the run directory that it lies in.")
-    if not folder.is_dir():
+    if not os.path.isdir(folder):
         raise RunError(f"there is no run directory {folder}; pass the --out of a `gradsculpt train`.")
     check_files(folder)
-    if (folder / DESCRIPTION).is_file():
+    if os.path.isfile(folder / DESCRIPTION):
         return
     if by := writer(folder):
         raise RunError(

@@ -1,6 +1,7 @@
 """Files of settings, read with the line that each key stands on."""
 
 import difflib
+import os
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -48,8 +49,8 @@ def read(path: Path, said: str = "--config") -> tuple[dict[str, Any], Place]:
     """
     place, lines = f"{said} {path}", dict[Keys, int]()
     try:
-        node = composed(read_text(path, SETTINGS))
         check(path, f"Copy it again from where it was made, or, if it was changed on purpose, {UNSEALED}.")
+        node = composed(read_text(path, SETTINGS))
         _walk(node, (), lines, str(path))
         content = constructed(node)
     except OSError as error:
@@ -97,14 +98,14 @@ def _walk(node: Any, keys: Keys, lines: dict[Keys, int], file: str) -> None:
 
 def _instead(path: Path) -> str:
     """Return what to pass instead of a path that is no file."""
-    if path.is_dir():
+    if os.path.isdir(path):
         inside = sorted(file.name for file in path.glob("*.y*ml"))
         return (
             f"it is a folder; pass {path / inside[0]}." if inside else "it is a folder; pass a YAML file of settings."
         )
-    if (RECIPES / f"{path.stem}.yaml").is_file():
+    if os.path.isfile(RECIPES / f"{path.stem}.yaml"):
         return f"{path.stem} is a recipe; pass --recipe {path.stem}."
-    there = [file.name for file in path.parent.glob("*") if file.is_file()] if path.parent.is_dir() else []
+    there = [file.name for file in path.parent.glob("*") if os.path.isfile(file)]
     near = difflib.get_close_matches(path.name, there, n=1)
     return f"pass a YAML file of settings.{f' Did you mean {path.with_name(near[0])}?' if near else ''}"
 

@@ -50,10 +50,10 @@ def main(arguments: list[str] | None = None) -> int:
     words = list(sys.argv[1:] if arguments is None else arguments)
     debug = "--debug" in words
     words, trust = _without_trust([word for word in words if word != "--debug"])
-    with streams(), stoppable(), trusted(trust):
+    with streams(), stoppable():
         try:
             try:
-                _do(words)
+                _do(words, trust)
             finally:
                 flush()
         except KeyboardInterrupt as stopped:
@@ -70,15 +70,15 @@ def main(arguments: list[str] | None = None) -> int:
                 raise
             if debug:
                 traceback.print_exc()
-            from gradsculpt.wording import printable
+            from gradsculpt.wording import one_line
 
-            sys.stderr.write(f"gradsculpt: {printable(' '.join(line.split()))}\n")
+            sys.stderr.write(f"gradsculpt: {one_line(line)}\n")
             return 2
     return 0
 
 
-def _do(words: list[str]) -> None:
-    """Do what the words say; whatever fails is raised."""
+def _do(words: list[str], trust: list[str]) -> None:
+    """Do what the words say, with modules to trust; whatever fails is raised."""
     if not words or words[0] in ("-h", "--help", "--help-all") or words == ["help"]:
         sys.stdout.write(_overview())
     elif words[0] in ("--version", "-V"):
@@ -91,7 +91,7 @@ def _do(words: list[str]) -> None:
         name, *options = (words[1], "--help") if words[0] == "help" else words
         module = importlib.import_module(_find(name).module)
         process = importlib.import_module("gradsculpt.cli.process")
-        with typed(options):
+        with typed(options), trusted(trust):
             module.run(options, process.reporter())
 
 

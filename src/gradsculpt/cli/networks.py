@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -214,7 +215,7 @@ def _check_there(name: str) -> None:
         return
     if (other := known.other_than_a_run(name)) is not None:
         raise RunError(other)
-    if Path(name).exists():
+    if os.path.exists(name):
         check_trained(Path(name))
     names = {key: f"torchvision:{key}" for key in known.torchvision_names()}
     names |= {key: f"pretrained:{key}" for key, _ in value("gradsculpt.models.PRETRAINED")}

@@ -14,7 +14,7 @@ from gradsculpt.cli.sources import value
 from gradsculpt.errors import ArgumentError, did_you_mean
 from gradsculpt.extensions import check_trusted, modules_of, trusted
 from gradsculpt.machine import is_first_process
-from gradsculpt.runs import CONFIG, check_free, is_run
+from gradsculpt.runs import CHECKPOINTS, CONFIG, RUN_FILES, check_free, is_run
 
 if TYPE_CHECKING:
     from gradsculpt.training import TrainSettings
@@ -34,7 +34,7 @@ _GROUPS = {
     ),
     "how": (
         "epochs batch_size optimizer lr seed",
-        "schedule weight_decay momentum betas milestones gamma warmup accumulate clip",
+        "schedule weight_decay momentum betas milestones gamma warmup accumulate clip on_nan",
     ),
     "where, and on what": (
         "out device threads",
@@ -82,7 +82,7 @@ def _settings(words: Sequence[str], new: bool) -> "TrainSettings":
         files = [_read(resumed), *files]
     state = _check(files, given, words)
     if new:
-        known.check_out(given["out"])
+        known.check_out(given["out"], RUN_FILES, (CHECKPOINTS, "cache"))
         if not given["resume"] and is_first_process():  # others are started when it has begun
             check_free(given["out"])
         for name, check in _THERE.items() if resumed is None else ():

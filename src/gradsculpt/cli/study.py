@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
+from gradsculpt.cli.known import check_out
 from gradsculpt.cli.parser import Options, Parser, command_parser
 from gradsculpt.cli.process import result_console
 from gradsculpt.cli.study_pages import StudyPages
@@ -115,6 +116,7 @@ def _perform(chosen: Mapping[str, Study], options: Options, reporter: Reporter, 
     tasks = {key: task for each in plans.values() for key, task in each.tasks().items()}
     for study in chosen.values():
         pages.check_figures(study)
+        check_out(options["out"] / study.name / study.scale, (pages.PAGE, pages.TABLE, pages.NUMBERS))
     reporter.say(f"{counted(len(chosen), 'studies')} at scale {options['scale']}: {counted(len(tasks), 'tasks')}")
     sets = {task.data for task in tasks.values() if task.data is not None}
     for name in sorted(copies(options["data"]).keys() - sets):

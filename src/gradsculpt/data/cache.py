@@ -43,8 +43,8 @@ _TEMPORARY = ".building-"
 _STALE_SECONDS = 7 * 24 * 3600
 _TRIES, _MOMENT = 50, 0.02
 _AT_ONCE = 256  # images that are decoded before the first of them is written
-_META = 1 << 30  # bytes that the names of a set may take
 _AGAIN = "{} is damaged, so its images are made again"
+_META = 1 << 30  # bytes that the names of a set may take
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")

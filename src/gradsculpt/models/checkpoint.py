@@ -35,8 +35,8 @@ FORMAT = 1
 _RUN = "run"  # by which weights and their description tell that they are of one run
 _TEXTS = "__metadata__"  # where a file of weights has its text entries
 
-_WIDEST = 4096  # pixels of a side: the network is run once on an image of that size
 _MEND = "Copy the file again from where the run was made, or train again."
+_WIDEST = 4096  # pixels of a side: the network is run once on an image of that size
 _PATIENCE, _MOMENT = 5, 0.02  # how often files are read that are of two epochs, and after how many seconds
 
 # What a description has to hold, and of which type.
@@ -249,8 +249,8 @@ def opened(folder: Path) -> tuple[dict[str, Any], dict[str, Tensor], Reached | N
 def _description(folder: Path) -> dict[str, Any]:
     path = folder / DESCRIPTION
     try:
-        description = read_json(path)
         check(path, f"{_MEND} If it was changed on purpose, delete its entry {SEAL}.")
+        description = read_json(path)
     except (OSError, ValueError) as error:
         raise RunError(
             f"{path} cannot be read ({first_line(error)}), so nothing is known about the network. "

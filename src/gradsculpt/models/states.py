@@ -1,5 +1,6 @@
 """Weights of networks as files hold them: read without running their code, and put into a network that they fit."""
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from pickle import UnpicklingError
@@ -31,7 +32,7 @@ def read_state(path: Path) -> dict[str, Tensor]:
     """
     from safetensors.torch import load as from_bytes
 
-    if not path.is_file():
+    if not os.path.isfile(path):
         raise ModelError(
             f"there is no file of weights {path}; pass a .safetensors file, or a state dict of torch.save."
         )

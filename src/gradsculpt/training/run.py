@@ -30,11 +30,13 @@ from gradsculpt.models.checkpoint import WEIGHTS, describe
 from gradsculpt.progress import Estimate, Progress, Reporter
 from gradsculpt.runs import BEST, CHECKPOINTS, CONFIG, DESCRIPTION, LAST, METRICS
 from gradsculpt.seals import OPEN, SEAL, seal
+from gradsculpt.training.broken import BrokenStepError
 from gradsculpt.training.distillation import with_teacher
 from gradsculpt.training.fitting import batches, build_module, build_trainer, finished, held_out_batches, quietly
 from gradsculpt.training.keeping import MetricsTable, NotKeptError, UsableNetwork, WholeCheckpoints, in_run
 from gradsculpt.training.module import ClassifierModule
 from gradsculpt.training.preparation import nothing_left, prepare
+from gradsculpt.training.restoring import Restored, check_progress
 from gradsculpt.training.resuming import (
     CheckpointInRun,
     Kept,
@@ -42,6 +44,7 @@ from gradsculpt.training.resuming import (
     cache_aside,
     check_data,
     check_fit,
+    checkpoint,
     identity,
     resumed,
 )
@@ -68,8 +71,12 @@ class EpochLines(Callback):
         """Write the epoch's line with an estimate of the time left."""
         done, total = trainer.current_epoch + 1, trainer.max_epochs or 0
         metrics = trainer.callback_metrics
-        shown = (name for name in ("train_loss", "train_accuracy", "val_accuracy", "val_gini") if name in metrics)
-        values = "  ".join(f"{name} {float(metrics[name]):.3f}" for name in shown)
+        shown = [name for name in ("train_loss", "train_accuracy", "val_accuracy", "val_gini") if name in metrics]
+        left_out = [name for name in ("train_skipped", "val_skipped") if metrics.get(name)]
+        values = "  ".join(
+            [f"{name} {float(metrics[name]):.3f}" for name in shown]
+            + [f"{name} {float(metrics[name]):.0f}" for name in left_out]
+        )
         spent, left = self._estimate.spent(), self._estimate.left(done, total)
         self._reporter.say(f"epoch {done}/{total}  {values}  {spent:.0f} s, about {left:.0f} s left")
 
@@ -124,6 +131,10 @@ def fit(
             raise RunError(f"{stop}. A longer --max-time gets further.") from stopped
         reporter.say(stop)
         return network
+    except BrokenStepError as error:
+        if not any((settings.out / CHECKPOINTS).glob("*.ckpt")):
+            raise
+        raise BrokenStepError(f"{error} Before it, {left_behind(settings)}.") from error
     except NotKeptError as error:
         raise RunError(
             f"{error}, so the training stopped {course.where}. Make room there, or let it be written to; "
@@ -165,7 +176,7 @@ def _fit(
 def _prepared(settings: TrainSettings, kept: Kept | None, reporter: Reporter, course: Course) -> Splits:
     """Return the data, after saying what is going to be done, and refusing what cannot be, as early as possible."""
     _logger(settings)
-    known = outlined(settings.data, **_selection(settings))
+    known = outlined(settings.data, **_selection(settings), cache_dir=settings.cache_dir or settings.out / "cache")
     prepare(settings, known, reporter)
     splits = _data(settings, kept, reporter, course)
     if known is None:
@@ -216,22 +227,21 @@ def _train(
     # With save_last in the above, "last" would be the last epoch that was the best so far.
     latest = CheckpointInRun(folder, filename=LAST, enable_version_counter=False)
     usable = UsableNetwork(settings, best, _description(settings, module, splits.train))
-    table = MetricsTable(settings.out / METRICS, lambda note: reporter.say(f"note: {note}"))
-    callbacks = [Interruptible(), WithinTime(course), best, latest, usable, Origin(config, data), table]
-    bar, logger = reporter.interactive, _logger(settings)
-    callbacks += [*_callbacks(settings, reporter), *more]
-    trainer = build_trainer(
-        settings, callbacks=callbacks, enable_progress_bar=bar, logger=logger, plugins=[WholeCheckpoints()]
-    )
+    start = None if kept is None else folder / f"{LAST}.ckpt"
+    restored, ours = Restored(start), (Interruptible(), WithinTime(course), best, latest, usable)
+    callbacks = [restored, *ours, Origin(config, data), *_callbacks(settings, reporter), *more]
+    shown: Any = {"enable_progress_bar": reporter.interactive, "logger": _logger(settings)}
+    trainer = build_trainer(settings, callbacks=callbacks, plugins=[WholeCheckpoints()], **shown)
+    if start is not None:
+        check_progress(checkpoint(start), start, module.network, settings.optimization, trainer)
     if first:
         _claim(settings, config)
         if kept is not None:  # whatever an older version, or one that was killed, has left there
             usable.take(module)
-    start = None if kept is None else folder / f"{LAST}.ckpt"
     device = trainer.strategy.root_device
     training = batches(settings, splits.train, device, reporter.say)
     validation = held_out_batches(settings, splits.val, device)
-    with reporter.alive(lambda: _whereabouts(trainer)), alone_at_the_end(trainer):
+    with reporter.alive(lambda: _whereabouts(trainer)), alone_at_the_end(trainer), restored.watched():
         trainer.fit(module, training, validation, ckpt_path=start, weights_only=True)
     if trainer.current_epoch < settings.epochs:
         course.where = f"after epoch {trainer.current_epoch} of {settings.epochs}{course.stage}"
@@ -305,11 +315,12 @@ def _claim(settings: TrainSettings, config: Mapping[str, Any]) -> None:
 
 
 def _callbacks(settings: TrainSettings, reporter: Reporter) -> list[Callback]:
+    table = MetricsTable(settings.out / METRICS, lambda note: reporter.say(f"note: {note}"))
     shown: Callback = RichProgressBar(leave=True) if reporter.interactive else EpochLines(reporter)
     if (threads := settings.threads) is None:
-        return [shown]
+        return [table, shown]
     # Lightning divides the cores among processes on one machine, whatever number was asked for.
-    return [shown, LambdaCallback(on_fit_start=lambda *_: torch.set_num_threads(threads))]
+    return [table, shown, LambdaCallback(on_fit_start=lambda *_: torch.set_num_threads(threads))]
 
 
 def _logger(settings: TrainSettings) -> Any:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from gradsculpt.errors import RunError
-from gradsculpt.files import strict_json, sweep, whole
+from gradsculpt.files import drafts, strict_json, sweep, whole
 from gradsculpt.links import inside
 from gradsculpt.locks import LOCK, locked, writer
 from gradsculpt.machine import cores
@@ -89,7 +89,7 @@ class Store:
                 raise BusyError(str(error)) if writer(folder) else error from error
             if self.done(key) is not None:
                 raise BusyError(f"{folder} was done by another process meanwhile; read it there.")
-            for name in (_DONE, _FAILED, _TOLD):
+            for name in drafts(folder):
                 sweep(folder / name)
             before = float((_read(folder / _TOLD) or {}).get(_SPENT, 0.0))
             with suppress(OSError):
