@@ -221,10 +221,8 @@ def _train(
     start = None if kept is None else folder / f"{LAST}.ckpt"
     restored, ours = Restored(start), (Interruptible(), WithinTime(course), best, latest, usable)
     callbacks = [restored, *ours, Origin(config, data), *_callbacks(settings, reporter), *more]
-    bar, logger = reporter.interactive, _logger(settings)
-    trainer = build_trainer(
-        settings, callbacks=callbacks, enable_progress_bar=bar, logger=logger, plugins=[WholeCheckpoints()]
-    )
+    bar, logger, plugins = reporter.interactive, _logger(settings), [WholeCheckpoints()]
+    trainer = build_trainer(settings, callbacks=callbacks, enable_progress_bar=bar, logger=logger, plugins=plugins)
     if start is not None:
         check_progress(checkpoint(start), start, module.network, settings.optimization, trainer)
     if first:
