@@ -54,7 +54,7 @@ class ScoredImages:
 
     def batches(self, classifier: Classifier, size: int) -> Iterator[tuple[Any, ...]]:
         """Yield batches whose labels are classes of the network."""
-        for images, labels, attention in loader(self.images, size, shuffle=False):
+        for images, labels, attention, *_ in loader(self.images, size, shuffle=False):
             yield images, self.labels(classifier, images, labels), attention
 
     def labels(self, classifier: Classifier, images: Tensor, labels: Tensor) -> Tensor:
