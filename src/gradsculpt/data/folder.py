@@ -1,6 +1,7 @@
 """A folder of images, sorted into one folder a class."""
 
 import hashlib
+import os
 from collections.abc import Iterator, Sequence
 from contextlib import closing, suppress
 from dataclasses import dataclass, replace
@@ -65,9 +66,9 @@ def find_folder(path: Path, store: Path | None = None) -> Folder:
 
     The listing of many files is kept in the `store`, and used again as `remembered` says.
     """
-    path = path.expanduser()
-    if not path.is_dir():
-        fact = "is not a folder" if path.exists() else "does not exist"
+    path = Path(os.path.expanduser(path))
+    if not os.path.isdir(path):
+        fact = "is not a folder" if os.path.exists(path) else "does not exist"
         raise DataError(f"{path} {fact}; give the folder that holds one folder of images a class.")
     first, *others = find_parts(path)
     # Every folder is listed before any is decoded: what is wrong with test/ should not wait for train/.

@@ -214,7 +214,7 @@ def walked(
     seen: set[str] = set()
     for here, below, files in os.walk(folder, followlinks=True):
         # A link to a folder above itself would otherwise be followed until the path is too long.
-        real = os.path.realpath(here)
+        real = _followed(here)
         below[:] = [] if real in seen else sorted(name for name in below if not _is_hidden(name))
         if real not in seen:
             visited(here)
@@ -232,5 +232,23 @@ def _is_hidden(name: str) -> bool:
 
 
 def _subfolders(folder: Path) -> list[str]:
-    names = sorted(entry.name for entry in os.scandir(folder) if entry.is_dir() and not _is_hidden(entry.name))
-    return [name for name in names if name != ATTENTION]
+    folders = [entry for entry in os.scandir(folder) if entry.is_dir() and not _is_hidden(entry.name)]
+    for entry in folders:
+        if entry.is_symlink():
+            _followed(entry.path)
+    return [name for name in sorted(entry.name for entry in folders) if name != ATTENTION]
+
+
+def _followed(folder: str) -> str:
+    """Return where a folder really is; raise `DataError` if it is a link to one that it lies in.
+
+    Links to other folders, and to files, are followed: sets of images are made of them.
+    """
+    real = os.path.realpath(folder)
+    above = os.path.realpath(os.path.dirname(folder) or ".")
+    if os.path.islink(folder) and f"{above}{os.sep}".startswith(f"{real.rstrip(os.sep)}{os.sep}"):
+        raise DataError(
+            f"{folder} is a link to {real}, a folder that it lies in, whose images would be taken again for another "
+            "class; remove the link."
+        )
+    return real

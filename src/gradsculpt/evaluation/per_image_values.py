@@ -2,7 +2,6 @@
 
 import csv
 import io
-import json
 from array import array
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
@@ -16,7 +15,9 @@ from gradsculpt.errors import RunError
 from gradsculpt.evaluation.groups.base import Point
 from gradsculpt.evaluation.results import score_of
 from gradsculpt.files import strict_json, sweep, whole
+from gradsculpt.links import unlinked
 from gradsculpt.metrics import Score
+from gradsculpt.reading import read_json, read_text
 from gradsculpt.seals import OPEN, SEAL, seal
 from gradsculpt.wording import printable
 
@@ -150,7 +151,7 @@ class PerImageValues:
         return _Values({name: value for name, value in values.items() if value == value}, self._shared)
 
     def _write(self, path: Path, rows: Sequence[_Row], *first: str, mode: str = "w", last: Sequence[str] = ()) -> None:
-        with path.open(mode, newline="", encoding="utf-8") as file:
+        with unlinked(path).open(mode, newline="", encoding="utf-8") as file:
             writer = csv.DictWriter(file, [*first, *self._headers, *last], extrasaction="ignore")
             if mode == "w":
                 writer.writeheader()
@@ -169,8 +170,8 @@ class PerImageValues:
     def _take_over(self, folder: Path) -> None:
         """Read what an interrupted evaluation with the same key wrote, up to a line that was cut off."""
         try:
-            note = json.loads((folder / _NOTE).read_text(encoding="utf-8"))
-            text = (folder / _DRAFT).read_text(encoding="utf-8")
+            note = read_json(folder / _NOTE)
+            text = read_text(folder / _DRAFT)
             if note["key"] != self._key:
                 return
             headers = {
@@ -186,5 +187,5 @@ class PerImageValues:
             ]
             if all(row.values.keys() <= headers.keys() for row in rows):
                 self._rows, self._headers = rows, headers
-        except (FileNotFoundError, ValueError, KeyError, TypeError, AttributeError, csv.Error):
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, csv.Error):
             return

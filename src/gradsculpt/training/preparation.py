@@ -12,11 +12,10 @@ from gradsculpt.data import Outline
 from gradsculpt.errors import DataError, GradsculptError, RunError
 from gradsculpt.machine import cores, free_memory, resident_memory
 from gradsculpt.progress import Reporter, seconds
-from gradsculpt.runs import CHECKPOINTS, CONFIG
+from gradsculpt.runs import CHECKPOINTS, CONFIG, METRICS
 from gradsculpt.training.demand import Demand, Trial, tried, untouched_randomness
 from gradsculpt.training.fitting import build_trainer
 from gradsculpt.training.recordable import records
-from gradsculpt.training.resuming import METRICS
 from gradsculpt.training.settings import TrainSettings
 from gradsculpt.wording import counted, size_of
 
