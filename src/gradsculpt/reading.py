@@ -40,7 +40,7 @@ def read_bytes(path: str | Path, most: int = LARGEST) -> bytes:
         OSError: If the file cannot be read, or is none.
         DocumentError: If it has more than `most` bytes.
     """
-    with _regular(path) as file:
+    with regular(path) as file:
         size = os.fstat(file.fileno()).st_size
         content = b"" if size > most else file.read(min(most, size) + 1)
     if max(len(content), size) > most:
@@ -48,7 +48,7 @@ def read_bytes(path: str | Path, most: int = LARGEST) -> bytes:
     return content
 
 
-def _regular(path: str | Path) -> BinaryIO:
+def regular(path: str | Path) -> BinaryIO:
     """Open a regular file; raise `OSError` if it is another kind of file, or cannot be opened."""
     descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
     kind = os.fstat(descriptor).st_mode
@@ -83,12 +83,14 @@ def read_yaml(path: str | Path) -> Any:
     return parsed_yaml(read_text(path, SETTINGS))
 
 
-def check_unpacked(path: str | Path) -> None:
-    """Raise `OSError` or `DocumentError` if a file of `torch.save` is no regular one, or says to be more than it is.
+def check_unpacked(path: str | Path, most: int) -> None:
+    """Raise `OSError` or `DocumentError` if a file of `torch.save` is no regular one, or takes more than `most` bytes.
 
     PyTorch packs nothing: what is packed would fill the memory when it is unpacked.
     """
-    with _regular(path) as file:
+    with regular(path) as file:
+        if os.fstat(file.fileno()).st_size > most:
+            raise DocumentError(f"it has more than {most / 2**20:.0f} MiB")
         if not is_zipfile(file):
             return
         try:

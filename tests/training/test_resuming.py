@@ -73,6 +73,7 @@ OTHERS: dict[str, Any] = {
     "batch_size": 16,
     "accumulate": 2,
     "clip": 0.5,
+    "on_nan": "skip",
     "image_size": 24,
     "val_fraction": 0.2,
     "train_count": 80,

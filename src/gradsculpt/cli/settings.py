@@ -34,7 +34,7 @@ _GROUPS = {
     ),
     "how": (
         "epochs batch_size optimizer lr seed",
-        "schedule weight_decay momentum betas milestones gamma warmup accumulate clip",
+        "schedule weight_decay momentum betas milestones gamma warmup accumulate clip on_nan",
     ),
     "where, and on what": (
         "out device threads",

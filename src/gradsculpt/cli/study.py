@@ -20,7 +20,6 @@ from gradsculpt.cli.tasks import (
     perform_tasks,
 )
 from gradsculpt.errors import ArgumentError, did_you_mean
-from gradsculpt.extensions import typed
 from gradsculpt.progress import Reporter
 from gradsculpt.studies.schema import SCALES
 from gradsculpt.wording import counted
@@ -66,14 +65,11 @@ def run(words: Sequence[str], reporter: Reporter) -> None:
     called = [study.name for study in chosen.values()]
     if twice := next((name for name in called if called.count(name) > 1), None):
         raise ArgumentError(f"two of the studies are called {twice}, and one would replace the other; run one of them.")
-    # A file that was typed may name code in the current folder, as the command line may.
-    texts = [text for name, study in chosen.items() if studies.is_own(name) for text in study.texts]
-    with typed([*words, *texts]):
-        if action == "run":
-            _run(chosen, options, reporter)
-            return
-        for study in chosen.values():
-            _show(study, options)
+    if action == "run":
+        _run(chosen, options, reporter)
+        return
+    for study in chosen.values():
+        _show(study, options)
 
 
 def _parser() -> Parser:

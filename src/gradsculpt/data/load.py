@@ -6,6 +6,7 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from gradsculpt import checks
 from gradsculpt.data.augment import Augment
@@ -129,7 +130,7 @@ def load_data(
     kind, _, rest = name.partition(":")
     asked = request_for(name, image_size=image_size, val_fraction=val_fraction, seed=seed, train_count=train_count)
     data_dir, cache_dir = (Path(os.path.expanduser(each)) for each in (data_dir, cache_dir))
-    told = {"progress": progress or unheard, "tell": tell}
+    told: Any = {"progress": progress or unheard, "tell": tell}
     request = replace(asked, data_dir=data_dir, cache_dir=cache_dir, strict=strict, **told)
     readers: dict[str, Callable[[], Splits]] = {
         "cells": lambda: _load_cells(request),

@@ -37,9 +37,9 @@ def read_state(path: Path) -> dict[str, Tensor]:
             f"there is no file of weights {path}; pass a .safetensors file, or a state dict of torch.save."
         )
     try:
-        check_unpacked(path)
-        check(path)
         most = free_memory() or LARGEST_WEIGHTS
+        check_unpacked(path, most)
+        check(path)
         content: Any = (
             from_bytes(read_bytes(path, most))  # by its path, only one in UTF-8 could be read
             if path.suffix == ".safetensors"

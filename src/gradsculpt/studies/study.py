@@ -104,11 +104,6 @@ class Study:
         return tuple(name for name in self.rows if only is None or name in only)
 
     @property
-    def texts(self) -> list[str]:
-        """All texts among settings of trainings, measures, rows and figures, which may name code."""
-        return [text for part in ("train", "networks", "measure", "rows", "figures") for text in _texts(self, part)]
-
-    @property
     def columns(self) -> dict[str, Column]:
         """The columns of the table, by heading."""
         return {heading: _column(each) for heading, each in self.content.get("table", {}).items()}
@@ -258,19 +253,6 @@ def _check_names(study: Study, place: str) -> None:
             find("row", name, rows, f"claims: {claim['says']}")
         for score in scores_of(claim):
             find("measure", score.partition(".")[0], measures, f"claims: {claim['says']}")
-
-
-def _texts(study: Study, part: str) -> list[str]:
-    waiting, found = [study.content.get(part)], list[str]()
-    while waiting:
-        value = waiting.pop()
-        if isinstance(value, Mapping):
-            waiting += [*value, *value.values()]
-        elif isinstance(value, list):
-            waiting += value
-        elif isinstance(value, str):
-            found.append(value)
-    return found
 
 
 def _listed(settings: Any, key: str) -> list[Any]:

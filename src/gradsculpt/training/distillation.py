@@ -114,7 +114,7 @@ def explanations(
     try:
         with whole(place) as draft, draft.open("wb") as file:
             writer, done = RowsWriter(file, tuple(image_set.images.shape[1:]), "<f2"), 0
-            for images, labels, _ in loader(replace(image_set, attention=None), size, shuffle=False):
+            for images, labels, *_ in loader(replace(image_set, attention=None), size, shuffle=False):
                 x = in_precision_of(teacher.network, to_input(images.to(teacher.device), teacher.space))
                 maps = unit_peak(smoothgrad(teacher.network, x, labels.to(x.device)))
                 for row in maps.permute(0, 2, 3, 1).half().cpu().numpy():

@@ -17,6 +17,8 @@ from gradsculpt.configuration import completed, defaults
 from gradsculpt.data import Splits
 from gradsculpt.errors import RunError, first_line
 from gradsculpt.fingerprint import fingerprint
+from gradsculpt.machine import free_memory
+from gradsculpt.models.states import LARGEST_WEIGHTS
 from gradsculpt.reading import check_unpacked, read_json, read_yaml
 from gradsculpt.runs import BEST, CHECKPOINTS, CONFIG, DESCRIPTION, LAST, METRICS, check_files, check_free
 from gradsculpt.seals import SEAL, UNSEALED, check
@@ -228,8 +230,8 @@ def _best(path: Path, kept: Kept) -> Mapping[str, Any]:
     best = _kept(content)
     scores = [float(row["val_accuracy"]) for row in table_of(content) if row.get("val_accuracy")]
     other = kept.settings and best.settings and _changes(best.settings, kept.settings, comparable=True)
-    other = other or (kept.data and best.data and kept.data != best.data)
-    if other or (scores and max(scores[:-1], default=-1.0) >= scores[-1]):
+    moved = kept.data and best.data and kept.data != best.data
+    if other or moved or (scores and max(scores[:-1], default=-1.0) >= scores[-1]):
         raise RunError(
             f"{path} is not the best checkpoint of the training that {LAST}.ckpt is of, so the training cannot go on. "
             "Copy it again from where the run was made, or pass another --out to train anew."
@@ -254,7 +256,7 @@ def check_archive(path: Path) -> None:
 def checkpoint(path: Path) -> dict[str, Any]:
     """Return what a checkpoint holds; raise `RunError` if it is missing or damaged."""
     try:
-        check_unpacked(path)
+        check_unpacked(path, free_memory() or LARGEST_WEIGHTS)
         check_archive(path)
         content = torch.load(path, map_location="cpu", weights_only=True)
     except RunError:

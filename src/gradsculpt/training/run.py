@@ -30,6 +30,7 @@ from gradsculpt.models.checkpoint import WEIGHTS, describe
 from gradsculpt.progress import Estimate, Progress, Reporter
 from gradsculpt.runs import BEST, CHECKPOINTS, CONFIG, DESCRIPTION, LAST, METRICS
 from gradsculpt.seals import OPEN, SEAL, seal
+from gradsculpt.training.broken import BrokenStepError
 from gradsculpt.training.distillation import with_teacher
 from gradsculpt.training.fitting import batches, build_module, build_trainer, finished, held_out_batches, quietly
 from gradsculpt.training.keeping import MetricsTable, NotKeptError, UsableNetwork, WholeCheckpoints, in_run
@@ -70,8 +71,12 @@ class EpochLines(Callback):
         """Write the epoch's line with an estimate of the time left."""
         done, total = trainer.current_epoch + 1, trainer.max_epochs or 0
         metrics = trainer.callback_metrics
-        shown = (name for name in ("train_loss", "train_accuracy", "val_accuracy", "val_gini") if name in metrics)
-        values = "  ".join(f"{name} {float(metrics[name]):.3f}" for name in shown)
+        shown = [name for name in ("train_loss", "train_accuracy", "val_accuracy", "val_gini") if name in metrics]
+        left_out = [name for name in ("train_skipped", "val_skipped") if metrics.get(name)]
+        values = "  ".join(
+            [f"{name} {float(metrics[name]):.3f}" for name in shown]
+            + [f"{name} {float(metrics[name]):.0f}" for name in left_out]
+        )
         spent, left = self._estimate.spent(), self._estimate.left(done, total)
         self._reporter.say(f"epoch {done}/{total}  {values}  {spent:.0f} s, about {left:.0f} s left")
 
@@ -126,6 +131,10 @@ def fit(
             raise RunError(f"{stop}. A longer --max-time gets further.") from stopped
         reporter.say(stop)
         return network
+    except BrokenStepError as error:
+        if not any((settings.out / CHECKPOINTS).glob("*.ckpt")):
+            raise
+        raise BrokenStepError(f"{error} Before it, {left_behind(settings)}.") from error
     except NotKeptError as error:
         raise RunError(
             f"{error}, so the training stopped {course.where}. Make room there, or let it be written to; "
@@ -221,10 +230,8 @@ def _train(
     start = None if kept is None else folder / f"{LAST}.ckpt"
     restored, ours = Restored(start), (Interruptible(), WithinTime(course), best, latest, usable)
     callbacks = [restored, *ours, Origin(config, data), *_callbacks(settings, reporter), *more]
-    bar, logger = reporter.interactive, _logger(settings)
-    trainer = build_trainer(
-        settings, callbacks=callbacks, enable_progress_bar=bar, logger=logger, plugins=[WholeCheckpoints()]
-    )
+    shown: Any = {"enable_progress_bar": reporter.interactive, "logger": _logger(settings)}
+    trainer = build_trainer(settings, callbacks=callbacks, plugins=[WholeCheckpoints()], **shown)
     if start is not None:
         check_progress(checkpoint(start), start, module.network, settings.optimization, trainer)
     if first:

@@ -40,7 +40,7 @@ def rows(path: Path) -> list[dict[str, str]]:
     except (OSError, ValueError, csv.Error) as error:
         raise RunError(
             f"{path} is no table of epochs ({first_line(error, kind=False)}), so the training cannot go on with it. "
-            "Copy it again from where the run was made, or remove it, and go on without the rows of earlier epochs."
+            "Copy it again from where the run was made, or remove it: it is written again from the last checkpoint."
         ) from error
     return table
 
