@@ -66,6 +66,7 @@ def train(
         epochs=chosen.epochs,
         channels_last=chosen.channels_last,
         graphs=chosen.graphs,
+        on_nan=chosen.on_nan,
         tell=tell,
     )
     trainer = build_trainer(chosen, enable_checkpointing=False)  # two processes may train by themselves side by side

@@ -17,7 +17,7 @@ from gradsculpt.errors import RunError
 from gradsculpt.evaluation import Protocol, Scorecard
 from gradsculpt.evaluation.per_image_values import VALUES
 from gradsculpt.evaluation.scorecard import FILE
-from gradsculpt.files import whole
+from gradsculpt.files import sweep, whole
 from gradsculpt.fingerprint import fingerprint
 from gradsculpt.models import Classifier
 
@@ -81,6 +81,7 @@ def keep(folder: Path, digests: Mapping[str, str]) -> Path | None:
 
 
 def _copy(source: Path, target: Path) -> None:
+    sweep(target)
     with whole(target) as draft:
         shutil.copyfile(source, draft)
 

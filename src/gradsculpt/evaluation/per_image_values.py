@@ -2,7 +2,6 @@
 
 import csv
 import io
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -15,7 +14,9 @@ from gradsculpt.errors import RunError
 from gradsculpt.evaluation.groups.base import Point
 from gradsculpt.evaluation.results import score_of
 from gradsculpt.files import strict_json, sweep, whole
+from gradsculpt.links import unlinked
 from gradsculpt.metrics import Score
+from gradsculpt.reading import read_json, read_text
 from gradsculpt.seals import OPEN, SEAL, seal
 from gradsculpt.wording import printable
 
@@ -124,7 +125,7 @@ class PerImageValues:
             (self._folder / _DRAFT).unlink()
 
     def _write(self, path: Path, rows: Sequence[_Row], *first: str, mode: str = "w", last: Sequence[str] = ()) -> None:
-        with path.open(mode, newline="", encoding="utf-8") as file:
+        with unlinked(path).open(mode, newline="", encoding="utf-8") as file:
             writer = csv.DictWriter(file, [*first, *self._headers, *last], extrasaction="ignore")
             if mode == "w":
                 writer.writeheader()
@@ -143,8 +144,8 @@ class PerImageValues:
     def _take_over(self, folder: Path) -> None:
         """Read what an interrupted evaluation with the same key wrote, up to a line that was cut off."""
         try:
-            note = json.loads((folder / _NOTE).read_text(encoding="utf-8"))
-            text = (folder / _DRAFT).read_text(encoding="utf-8")
+            note = read_json(folder / _NOTE)
+            text = read_text(folder / _DRAFT)
             if note["key"] != self._key:
                 return
             headers = {
@@ -160,5 +161,5 @@ class PerImageValues:
             ]
             if all(row.values.keys() <= headers.keys() for row in rows):
                 self._rows, self._headers = rows, headers
-        except (FileNotFoundError, ValueError, KeyError, TypeError, AttributeError, csv.Error):
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, csv.Error):
             return

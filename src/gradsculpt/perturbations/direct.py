@@ -7,7 +7,7 @@ import torch
 from torch import Generator, Tensor
 
 from gradsculpt import checks
-from gradsculpt.numerics import per_sample, spread, wide
+from gradsculpt.numerics import noise_like, per_sample, spread, wide
 from gradsculpt.penalties import Penalty, Size
 from gradsculpt.penalties.base import matching
 from gradsculpt.perturbations.base import LossGradient, Perturbation, State, moved
@@ -99,7 +99,7 @@ class Noise(Perturbation):
         self, state: State, loss_gradient: LossGradient, x: Tensor, penalty: Penalty, generator: Generator | None = None
     ) -> tuple[Tensor, State]:
         """Return fresh noise shaped like x."""
-        noise = torch.empty_like(x, requires_grad=False).normal_(generator=generator)
+        noise = noise_like(x, lambda drawn: drawn.normal_(generator=generator))
         return noise * matching(self.sigma, x), state
 
     def scaled(self, factor: float) -> "Noise":
