@@ -17,7 +17,7 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from importlib.abc import MetaPathFinder
+from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec
 from importlib.util import spec_from_loader
 from pathlib import Path
@@ -144,7 +144,7 @@ def _warm() -> None:
     assert not [name for name in sys.modules if name.split(".")[0] == "gradsculpt"]
 
 
-class _Finder(MetaPathFinder):
+class _Finder(MetaPathFinder, Loader):
     def __init__(self, mutant: Mutant) -> None:
         self._mutant = mutant
 
