@@ -14,6 +14,7 @@ from gradsculpt.errors import ArgumentError
 from gradsculpt.gradients import Model, Recording, differentiable, input_gradient
 from gradsculpt.outputs import class_logits, logits_at, two_sided
 from gradsculpt.perturbations import State
+from gradsculpt.randomness import normal_like, uniform_like
 
 
 @dataclass(frozen=True)
@@ -134,11 +135,11 @@ class Passes:
 
     def uniform(self) -> Tensor:
         """Return noise between -1 and 1, shaped like x."""
-        return torch.empty_like(self.x, requires_grad=False).uniform_(-1, 1, generator=self.generator)
+        return uniform_like(self.x, self.generator)
 
     def gaussian(self) -> Tensor:
         """Return standard normal noise, shaped like x."""
-        return torch.empty_like(self.x, requires_grad=False).normal_(generator=self.generator)
+        return normal_like(self.x, self.generator)
 
 
 def check_term(of: object, name: str, value: object) -> None:

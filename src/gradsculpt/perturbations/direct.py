@@ -11,6 +11,7 @@ from gradsculpt.numerics import per_sample, spread, wide
 from gradsculpt.penalties import Penalty, Size
 from gradsculpt.penalties.base import matching
 from gradsculpt.perturbations.base import LossGradient, Perturbation, State, moved
+from gradsculpt.randomness import normal_like
 
 
 @dataclass(frozen=True)
@@ -97,8 +98,7 @@ class Noise(Perturbation):
         self, state: State, loss_gradient: LossGradient, x: Tensor, penalty: Penalty, generator: Generator | None = None
     ) -> tuple[Tensor, State]:
         """Return fresh noise shaped like x."""
-        noise = torch.empty_like(x, requires_grad=False).normal_(generator=generator)
-        return noise * matching(self.sigma, x), state
+        return normal_like(x, generator) * matching(self.sigma, x), state
 
     def scaled(self, factor: float) -> "Noise":
         """Return noise with the standard deviation times a factor."""

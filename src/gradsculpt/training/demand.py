@@ -111,6 +111,11 @@ class Trial:
         image = max(0.0, (more - few) / (_MORE - _FEW)) * wider
         return Demand(here, fixed * _OVERHEAD, image * _OVERHEAD, batch)
 
+    def leaves_out(self) -> bool:
+        """Tell whether a step gives some of the parameters that are trained no gradient."""
+        self._held(_FEW)
+        return any(each.grad is None for each in self._network.parameters() if each.requires_grad)
+
     def seconds(self, steps: int, device: torch.device) -> tuple[float, float]:
         """Return the seconds of a step and of a prediction for a batch, on a device.
 

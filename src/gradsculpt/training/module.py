@@ -21,7 +21,9 @@ from gradsculpt.isolation import seeded, sow
 from gradsculpt.metrics import gini
 from gradsculpt.objectives import Moment, Objective, State
 from gradsculpt.outputs import logits_at, predicted, two_sided
+from gradsculpt.randomness import SharedGenerator
 from gradsculpt.training.graphs import Graphs, Inputs, recorder
+from gradsculpt.training.normalisation import settle_buffers
 from gradsculpt.training.recordable import made_recordable, obstacle, records
 from gradsculpt.training.settings import Optimization
 from gradsculpt.training.tally import LOSS, Tally, check_weights
@@ -69,6 +71,7 @@ class ClassifierModule(LightningModule):
         self._gradient = Gradient()
         self._state = objective.initial_state()
         self._batches, self._asked = 0, 0.0
+        self._own = self._images = 0
         self._tally, self._noise = Tally(torch.device("cpu")), torch.Generator()
         self._graphs_wanted, self._tell = graphs, tell
         self._graphs: Graphs | None = None
@@ -95,7 +98,8 @@ class ClassifierModule(LightningModule):
     def on_train_start(self) -> None:
         """Find out whether steps are recorded, and prepare the optimiser for the device that it is on now."""
         optimizer, device = self._optimizer, self.device
-        self._tally, self._noise = Tally(device), torch.Generator(device)
+        shared = self._processes > 1
+        self._tally, self._noise = Tally(device), SharedGenerator(device) if shared else torch.Generator(device)
         wanted = self._graphs_wanted
         why = wanted != "off" and obstacle(self.trainer, self.network, self._objective, trusting=wanted == "on")
         recorded = wanted != "off" and not why
@@ -131,7 +135,7 @@ class ClassifierModule(LightningModule):
         images, attention = batch.images, batch.attention
         if self.trainer.training and not isinstance(batch, Changed):
             # Steps that want the same batch get it changed in the same way, wherever it is.
-            generator = self._generator(torch.device("cpu"), self._step // self._objective.requirements.replays)
+            generator = self._generator(self._step // self._objective.requirements.replays, batch)
             # Moving 8-bit pixels is several times cheaper than moving floating-point ones.
             images, attention = self._augment(images, attention, generator)
         if attention is not None:  # 8-bit maps are 0 to 1, others have the values that they have
@@ -150,6 +154,8 @@ class ClassifierModule(LightningModule):
         if self._graphs is None:
             self._sow()
             loss = self._losses(batch, objective)
+            if self._uneven:  # gradients are averaged over processes, and not over images
+                loss = loss * (len(batch[1]) * self._processes / self._images)
         else:
             self._graphs.take(batch, objective, phase)
         self._batches += 1
@@ -162,8 +168,8 @@ class ClassifierModule(LightningModule):
         if self.trainer.is_last_batch:
             self._check()
             check_weights(self.network, self.current_epoch + 1)
-            means = {f"train_{name}": mean for name, mean in self._tally.means().items()}
-            self.log_dict(means, on_step=False, on_epoch=True, batch_size=1, sync_dist=True)
+            means = {f"train_{name}": mean for name, mean in self._tally.means(self._added_up).items()}
+            self.log_dict(means, on_step=False, on_epoch=True, batch_size=1)
 
     def optimizer_step(
         self, epoch: int, batch_idx: int, optimizer: Any, optimizer_closure: Callable[[], Any] | None = None
@@ -208,7 +214,7 @@ class ClassifierModule(LightningModule):
 
     def _sow(self) -> None:
         """Derive the randomness of a step from the seed and the step alone."""
-        self._noise.manual_seed(self._stream(-1 - self._step))
+        self._begin(self._noise, -1 - self._step)
         sow(self._seed_of_masks, self._accelerators)
 
     def _check(self) -> None:
@@ -221,7 +227,9 @@ class ClassifierModule(LightningModule):
             super().backward(loss, *args, **kwargs)
 
     def on_validation_epoch_start(self) -> None:
-        """Begin to count the images, and those that are classified rightly."""
+        """Begin to count the images, and those that are classified rightly; with one network in all processes."""
+        if self._processes > 1:
+            settle_buffers(self.network)
         self._counts = torch.zeros(2, dtype=torch.long, device=self.device)
         self._lost = torch.zeros((), device=self.device)
 
@@ -233,15 +241,18 @@ class ClassifierModule(LightningModule):
         self._counts += torch.stack([right, torch.full_like(right, len(y))])
         self._lost += F.cross_entropy(logits, y, reduction="sum")
         if batch_idx == 0:
-            few = slice(_MAPS_A_VALIDATION)
+            # Those of the first images of all, of which each process has its share.
+            few = slice(len(range(self.global_rank, _MAPS_A_VALIDATION, self._processes)))
             maps = heatmap(self._gradient(self.network, x[few], y[few]), clip=100.0)
-            self.log("val_gini", gini(maps).mean(), prog_bar=True, batch_size=len(maps), sync_dist=True)
+            self._sparsity = torch.stack([gini(maps).sum(), x.new_tensor(len(maps))])
 
     def on_validation_epoch_end(self) -> None:
         """Log the accuracy in all processes together; from counts, so that equal ones are equal to the last digit."""
-        right, count = self.trainer.strategy.reduce(self._counts, reduce_op="sum")
-        self.log("val_accuracy", right / count, prog_bar=True, sync_dist=True)
-        self.log("val_cross_entropy", self.trainer.strategy.reduce(self._lost, reduce_op="sum") / count, sync_dist=True)
+        right, count = self._added_up(self._counts)
+        total, maps = self._added_up(self._sparsity)
+        self.log("val_gini", total / maps, prog_bar=True)
+        self.log("val_accuracy", right / count, prog_bar=True)
+        self.log("val_cross_entropy", self._added_up(self._lost) / count)
 
     @property
     def _optimizer(self) -> Optimizer:
@@ -266,12 +277,49 @@ class ClassifierModule(LightningModule):
         """Batches before this one; not optimiser steps, of which one may take several batches."""
         return self.current_epoch * self._steps_an_epoch + self._batches
 
-    def _generator(self, device: torch.device, counter: int) -> torch.Generator:
-        return torch.Generator(device).manual_seed(self._stream(counter))
+    def _generator(self, counter: int, batch: Batch) -> torch.Generator:
+        """Return what a batch is changed by, on the CPU; of several processes, note how much of it each has."""
+        if self._processes == 1:
+            return torch.Generator().manual_seed(self._stream(counter))
+        self._own = len(batch.labels)
+        self._images = self._own * self._processes
+        if not getattr(self.trainer.train_dataloader, "drop_last", False):  # or all are full
+            self._images = int(self._added_up(torch.tensor(self._own, device=self.device)))
+        generator = SharedGenerator()
+        self._begin(generator, counter)
+        return generator
+
+    def _begin(self, generator: torch.Generator, counter: int) -> None:
+        """Give a generator the randomness of a step."""
+        if isinstance(generator, SharedGenerator):
+            generator.share(
+                seed=seed_of(self._seed, counter),
+                own_seed=self._stream(counter),
+                rank=self.global_rank,
+                of=self._processes,
+                own=self._own,
+                images=self._images,
+            )
+        else:
+            generator.manual_seed(self._stream(counter))
 
     def _stream(self, counter: int) -> int:
         """Return a seed for one epoch or step of this process."""
         return seed_of(self._seed, counter, self.global_rank)
+
+    @property
+    def _processes(self) -> int:
+        return int(self.trainer.world_size)
+
+    @property
+    def _uneven(self) -> bool:
+        """Whether some processes have more images of the batch than others."""
+        return self._images != self._own * self._processes
+
+    def _added_up(self, values: Tensor) -> Tensor:
+        """Return the sums of values over all processes."""
+        total: Tensor = self.trainer.strategy.reduce(values, reduce_op="sum")
+        return total
 
 
 def _put(place: Any, value: Any) -> Any:

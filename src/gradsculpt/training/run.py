@@ -16,11 +16,12 @@ from lightning.pytorch import Callback, LightningModule, Trainer, seed_everythin
 from lightning.pytorch.callbacks import LambdaCallback, RichProgressBar
 from lightning.pytorch.loggers import TensorBoardLogger
 
-from gradsculpt.data import ImageSet, Splits, load_data, outline_of, outlined
+from gradsculpt.data import ImageSet, Outline, Splits, load_data, outline_of, outlined
+from gradsculpt.data.batches import Share
 from gradsculpt.errors import Interrupted, RunError
 from gradsculpt.files import sweep
 from gradsculpt.locks import locked
-from gradsculpt.machine import cores, is_first_process
+from gradsculpt.machine import is_first_process
 from gradsculpt.models import Classifier, load
 from gradsculpt.models.checkpoint import WEIGHTS, describe
 from gradsculpt.progress import Estimate, Progress, Reporter
@@ -29,7 +30,7 @@ from gradsculpt.training.distillation import with_teacher
 from gradsculpt.training.fitting import batches, build_module, build_trainer, finished, held_out_batches, quietly
 from gradsculpt.training.keeping import MetricsTable, NotKeptError, UsableNetwork, WholeCheckpoints, in_run
 from gradsculpt.training.module import ClassifierModule
-from gradsculpt.training.preparation import nothing_left, prepare
+from gradsculpt.training.preparation import nothing_left, prepare, strategy_for
 from gradsculpt.training.resuming import (
     BEST,
     METRICS,
@@ -43,7 +44,8 @@ from gradsculpt.training.resuming import (
     resumed,
 )
 from gradsculpt.training.settings import TrainSettings
-from gradsculpt.training.stopping import Course, TimeIsUp, WithinTime, alone_at_the_end, left_behind
+from gradsculpt.training.stopping import Course, TimeIsUp, WithinTime, left_behind
+from gradsculpt.training.together import in_turn, started_here, threads_of_each, together
 from gradsculpt.wording import counted
 
 _SCORES = "scorecard.json"
@@ -104,7 +106,7 @@ def fit(
     """
     reporter = reporter or Reporter()
     reporter.console.quiet |= not is_first_process()
-    torch.set_num_threads(settings.threads or cores().threads)
+    torch.set_num_threads(settings.threads or threads_of_each(settings.devices))
     course = Course(settings.max_time, started)
     try:
         with quietly():
@@ -145,23 +147,25 @@ def _fit(
         if first:
             for name in _WRITTEN:
                 sweep(settings.out / name)
-        if splits is None:
-            splits = _prepared(settings, kept, reporter, course)
-        course.check()
-        data = identity(splits)
-        check_data(settings, kept, data)
-        return _train(settings, splits, data, kept, reporter, course, callbacks)
+        known = _announced(settings, reporter) if splits is None else outline_of(splits)
+        with together(build_trainer(settings), lambda: left_behind(settings)):
+            if splits is None:
+                with in_turn():
+                    splits = _data(settings, kept, reporter, course)
+            if known is None:
+                prepare(settings, outline_of(splits), reporter)
+            course.check()
+            data = identity(splits)
+            check_data(settings, kept, data)
+            return _train(settings, splits, data, kept, reporter, course, callbacks)
 
 
-def _prepared(settings: TrainSettings, kept: Kept | None, reporter: Reporter, course: Course) -> Splits:
-    """Return the data, after saying what is going to be done, and refusing what cannot be, as early as possible."""
+def _announced(settings: TrainSettings, reporter: Reporter) -> Outline | None:
+    """Say what is going to be done, and refuse what cannot be, as early as possible; return what the data are like."""
     _logger(settings)
     known = outlined(settings.data, **_selection(settings))
     prepare(settings, known, reporter)
-    splits = _data(settings, kept, reporter, course)
-    if known is None:
-        prepare(settings, outline_of(splits), reporter)
-    return splits
+    return known
 
 
 def _selection(settings: TrainSettings) -> dict[str, Any]:
@@ -207,21 +211,21 @@ def _train(
     # With save_last in the above, "last" would be the last epoch that was the best so far.
     latest = CheckpointInRun(folder, filename=LAST, enable_version_counter=False)
     usable = UsableNetwork(settings, best, _description(settings, module, splits.train))
-    callbacks = [WithinTime(course), best, latest, usable, Origin(config, data), MetricsTable(settings.out / METRICS)]
+    within = WithinTime(course, alone=settings.devices * settings.nodes == 1 or started_here())
+    callbacks = [within, best, latest, usable, Origin(config, data), MetricsTable(settings.out / METRICS)]
     bar, logger = reporter.interactive, _logger(settings)
     callbacks += [*_callbacks(settings, reporter), *more]
-    trainer = build_trainer(
-        settings, callbacks=callbacks, enable_progress_bar=bar, logger=logger, plugins=[WholeCheckpoints()]
-    )
+    options = {"callbacks": callbacks, "enable_progress_bar": bar, "logger": logger, "plugins": [WholeCheckpoints()]}
+    trainer = build_trainer(settings, **options, **strategy_for(settings, splits))
     if first:
         _claim(settings, config)
         if kept is not None:  # whatever an older version, or one that was killed, has left there
             usable.take(module)
     start = None if kept is None else folder / f"{LAST}.ckpt"
-    device = trainer.strategy.root_device
-    training = batches(settings, splits.train, device, reporter.say)
-    validation = held_out_batches(settings, splits.val, device)
-    with reporter.alive(lambda: _whereabouts(trainer)), alone_at_the_end(trainer):
+    device, share = trainer.strategy.root_device, Share(trainer.global_rank, trainer.world_size)
+    training = batches(settings, splits.train, device, reporter.say, share)
+    validation = held_out_batches(settings, splits.val, device, share)
+    with reporter.alive(lambda: _whereabouts(trainer)):
         trainer.fit(module, training, validation, ckpt_path=start, weights_only=True)
     if trainer.current_epoch < settings.epochs:
         course.where = f"after epoch {trainer.current_epoch} of {settings.epochs}{course.stage}"
@@ -293,9 +297,8 @@ def _claim(settings: TrainSettings, config: Mapping[str, Any]) -> None:
 
 def _callbacks(settings: TrainSettings, reporter: Reporter) -> list[Callback]:
     shown: Callback = RichProgressBar(leave=True) if reporter.interactive else EpochLines(reporter)
-    if (threads := settings.threads) is None:
-        return [shown]
     # Lightning divides the cores among processes on one machine, whatever number was asked for.
+    threads = torch.get_num_threads()
     return [shown, LambdaCallback(on_fit_start=lambda *_: torch.set_num_threads(threads))]
 
 
