@@ -113,3 +113,8 @@ def is_first_process() -> bool:
     """Tell whether this process is the first of those that train together, by what their launcher has told it."""
     ranks = [os.environ.get(name) for name in ("RANK", "SLURM_PROCID", "LOCAL_RANK")]
     return next((rank for rank in ranks if rank), "0") == "0" and os.environ.get("NODE_RANK", "0") == "0"
+
+
+def is_first_here() -> bool:
+    """Tell whether this process is the first of those of this machine that train together."""
+    return next((rank for name in ("LOCAL_RANK", "SLURM_LOCALID") if (rank := os.environ.get(name))), "0") == "0"

@@ -23,6 +23,7 @@ from gradsculpt.models.networks import construct, grid_in_maps
 from gradsculpt.models.smooth import has_corners
 from gradsculpt.objectives import Moment
 from gradsculpt.training.fitting import build_module
+from gradsculpt.training.recordable import strange
 from gradsculpt.training.settings import Optimization, TrainSettings
 
 _LARGEST_SIDE = 224  # larger images are judged by these: what a network holds grows with the number of pixels
@@ -112,7 +113,9 @@ class Trial:
         return Demand(here, fixed * _OVERHEAD, image * _OVERHEAD, batch)
 
     def leaves_out(self) -> bool:
-        """Tell whether a step gives some of the parameters that are trained no gradient."""
+        """Tell whether steps give some of the parameters that are trained no gradient, or may, in code not known."""
+        if strange(self._network):
+            return True
         self._held(_FEW)
         return any(each.grad is None for each in self._network.parameters() if each.requires_grad)
 

@@ -20,7 +20,7 @@ from lightning.pytorch.strategies import DDPStrategy
 from torch import distributed
 
 from gradsculpt.errors import GradsculptError, RunError, first_line
-from gradsculpt.machine import cores
+from gradsculpt.machine import cores, is_first_here
 
 _WAIT = timedelta(minutes=10)
 """How long a process waits for the others in a step, before it takes them for lost."""
@@ -31,6 +31,8 @@ _MOMENT = 0.2
 _PARENT = "GRADSCULPT_PARENT"
 _UNUSED = "Expected to have finished reduction in the prior iteration"
 _LOST = re.compile(r"gloo|nccl|socket|connection|broken pipe|process group|timed out", re.IGNORECASE)
+
+_HOW = re.compile(r"connection [a-z ]+ by peer|timed out[^\n.\[]*", re.IGNORECASE)
 
 
 class _Child(NamedTuple):
@@ -144,7 +146,8 @@ def together(trainer: Trainer, going_on: Callable[[], str]) -> Iterator[None]:
         why = _CHILDREN.why() if lost else _CHILDREN.failure if _CHILDREN.called_off else ""
         _CHILDREN.end()
         if lost and not why:
-            fact = f"another process of this training ended, or cannot be reached ({first_line(error)})"
+            how = _HOW.search(str(error))
+            fact = f"another process of this training ended, or cannot be reached ({how[0] if how else first_line(error)})"
             why = f"{fact}, so it cannot go on"
         elif _UNUSED in str(error):
             why = (
@@ -170,7 +173,7 @@ def _join(trainer: Trainer) -> None:
 @contextmanager
 def in_turn() -> Iterator[None]:
     """Let the first process of each machine do the block first: what it has kept, the others find."""
-    first = os.environ.get("LOCAL_RANK", os.environ.get("SLURM_LOCALID", "0")) == "0"
+    first = is_first_here()
     if distributed.is_initialized() and not first:
         distributed.barrier(_WAITING[0])
     yield
