@@ -19,7 +19,7 @@ ROWS: tuple[frozenset[str], ...] = tuple(
     for row in (
         "errors extensions devices checks inputs files locks machine runs wording numerics process progress "
         "fingerprint configuration graph eager dispatch kernels diagnosis gradients outputs isolation lettering "
-        "drawing notebook randomness",
+        "drawing notebook randomness companions",
         "penalties perturbations",
         "attributions objectives",
         "attacks metrics",

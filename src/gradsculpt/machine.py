@@ -42,6 +42,12 @@ def cores(root: Path = _ROOT) -> Cores:
     return Cores(min(limits.values()), limits)
 
 
+def threads_of_each(processes: int) -> int:
+    """Return the threads of each of some processes that share the machine; OMP_NUM_THREADS is for each already."""
+    here = cores()
+    return here.threads if "OMP_NUM_THREADS" in here.limits else max(1, here.threads // processes)
+
+
 def free_memory(root: Path = _ROOT) -> int | None:
     """Return the bytes of memory that can still be had, by the system and by the control groups; None if not known."""
     known = []

@@ -58,7 +58,8 @@ def train(
 ) -> dict[str, float]:
     """Train a network in place with plain gradient descent, in the order of the images, and return what was logged.
 
-    Of several processes, each calls this. The training goes on where the checkpoint `resume` stopped, and leaves one in `keep`.
+    The training goes on where the checkpoint `resume` stopped, and leaves one in `keep`. Of several processes, each
+    calls this.
     """
     defaults: dict[str, Any] = {"epochs": 1, "batch_size": 4, "device": "cpu", "threads": 1}
     plain = Optimization("sgd", lr=lr, momentum=0.0, weight_decay=0.0, schedule="constant")

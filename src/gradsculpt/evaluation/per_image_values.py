@@ -19,8 +19,7 @@ from gradsculpt.metrics import Score
 from gradsculpt.wording import printable
 
 VALUES = "scorecard.csv"
-_DRAFT = "scorecard.part.csv"
-_NOTE = "scorecard.part.json"
+_DRAFT, _NOTE = "scorecard.part", ".json"
 _IMAGE, _DIGEST = "image", "digest"
 
 
@@ -52,17 +51,22 @@ class PerImageValues:
         folder: Where the rows are written as they come, or `RunError` is raised; None keeps them in memory only.
         key: Digest of what the values depend on besides the images. Rows that an earlier, interrupted evaluation with
             the same key left in the folder are taken over; others are thrown away.
+        part: What the files of a part of the evaluation are told apart by.
+        reading: Whether nothing is written: the rows that are there are wanted alone.
     """
 
-    def __init__(self, folder: Path | None = None, key: str = "") -> None:
+    def __init__(self, folder: Path | None = None, key: str = "", part: str = "", *, reading: bool = False) -> None:
         self._folder, self._key = folder, key
+        self._draft = (folder or Path()) / (f"{_DRAFT}.{part}.csv" if part else f"{_DRAFT}.csv")
+        self._note = self._draft.with_suffix(_NOTE)
         self._headers: dict[str, Header] = {}
         self._rows: list[_Row] = []
         if folder is not None:
             try:
                 folder.mkdir(parents=True, exist_ok=True)
-                self._take_over(folder)
-                self._rewrite()
+                self._take_over()
+                if not reading:
+                    self._rewrite()
             except OSError as error:
                 raise RunError(
                     f"{folder} cannot be written to ({error.strerror or error}), so the values would be lost. "
@@ -96,12 +100,33 @@ class PerImageValues:
             for i, (image, digest) in enumerate(zip(images, digests or [""] * len(images), strict=True))
         ]
         self._rows += rows
-        new = {header.name: header for header in columns if header.name not in self._headers}
+        self._put(rows, {header.name: header for header in columns})
+
+    def _put(self, rows: Sequence[_Row], headers: Mapping[str, Header]) -> None:
+        """Write rows that came last, and the headers that are new with them."""
+        new = {name: header for name, header in headers.items() if name not in self._headers}
         self._headers |= new
         if new:
             self._rewrite()
         elif self._folder is not None:
-            self._write(self._folder / _DRAFT, rows, _IMAGE, _DIGEST, mode="a")
+            self._write(self._draft, rows, _IMAGE, _DIGEST, mode="a")
+
+    def adopt(self, other: "PerImageValues", start: int, digests: Sequence[str]) -> bool:
+        """Add the rows of another table from one on, if they are of images with these digests; tell whether they are.
+
+        Their columns come after those that are there.
+        """
+        rows = other._rows[start : start + len(digests)]
+        if not rows or [row.digest for row in rows] != list(digests):
+            return False
+        self._rows += rows
+        self._put(rows, other._headers)
+        return True
+
+    def remove(self) -> None:
+        """Remove the files of what was written as it came."""
+        self._note.unlink(missing_ok=True)
+        self._draft.unlink(missing_ok=True)
 
     def columns(self) -> dict[Header, Tensor]:
         """Return every column, float64 [N], with NaN for what was not measured."""
@@ -116,8 +141,7 @@ class PerImageValues:
             with whole(self._folder / VALUES) as draft:
                 self._headers = {name: each for name, each in self._headers.items() if not each.yardstick}
                 self._write(draft, self._rows, _IMAGE)
-            (self._folder / _NOTE).unlink()
-            (self._folder / _DRAFT).unlink()
+            self.remove()
 
     def _write(self, path: Path, rows: Sequence[_Row], *first: str, mode: str = "w") -> None:
         with path.open(mode, newline="", encoding="utf-8") as file:
@@ -131,14 +155,14 @@ class PerImageValues:
             return
         headers = {name: {**h._asdict(), "score": asdict(h.score)} for name, h in self._headers.items()}
         # The table goes first: a note without its rows would promise what is not there.
-        self._write(self._folder / _DRAFT, self._rows, _IMAGE, _DIGEST)
-        (self._folder / _NOTE).write_bytes(strict_json({"key": self._key, "headers": headers}))
+        self._write(self._draft, self._rows, _IMAGE, _DIGEST)
+        self._note.write_bytes(strict_json({"key": self._key, "headers": headers}))
 
-    def _take_over(self, folder: Path) -> None:
+    def _take_over(self) -> None:
         """Read what an interrupted evaluation with the same key wrote, up to a line that was cut off."""
         try:
-            note = json.loads((folder / _NOTE).read_text(encoding="utf-8"))
-            text = (folder / _DRAFT).read_text(encoding="utf-8")
+            note = json.loads(self._note.read_text(encoding="utf-8"))
+            text = self._draft.read_text(encoding="utf-8")
             if note["key"] != self._key:
                 return
             headers = {
@@ -156,3 +180,9 @@ class PerImageValues:
                 self._rows, self._headers = rows, headers
         except (FileNotFoundError, ValueError, KeyError, TypeError, AttributeError, csv.Error):
             return
+
+
+def parts_in(folder: Path) -> list[str]:
+    """Return the parts of evaluations that have files in a folder."""
+    names = sorted(path.name for path in folder.glob(f"{_DRAFT}.*{_NOTE}"))
+    return [name.removeprefix(f"{_DRAFT}.").removesuffix(_NOTE) for name in names]

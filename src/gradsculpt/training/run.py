@@ -21,7 +21,7 @@ from gradsculpt.data.batches import Share
 from gradsculpt.errors import Interrupted, RunError
 from gradsculpt.files import sweep
 from gradsculpt.locks import locked
-from gradsculpt.machine import is_first_process
+from gradsculpt.machine import is_first_process, threads_of_each
 from gradsculpt.models import Classifier, load
 from gradsculpt.models.checkpoint import WEIGHTS, describe
 from gradsculpt.progress import Estimate, Progress, Reporter
@@ -45,7 +45,7 @@ from gradsculpt.training.resuming import (
 )
 from gradsculpt.training.settings import TrainSettings
 from gradsculpt.training.stopping import Course, TimeIsUp, WithinTime, left_behind
-from gradsculpt.training.together import in_turn, started_here, threads_of_each, together
+from gradsculpt.training.together import in_turn, started_here, together
 from gradsculpt.wording import counted
 
 _SCORES = "scorecard.json"

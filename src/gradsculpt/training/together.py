@@ -5,22 +5,21 @@ import atexit
 import os
 import re
 import signal
-import subprocess
 import sys
-import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from datetime import timedelta
-from typing import IO, Any, NamedTuple
+from typing import Any
 
 from lightning.pytorch import Trainer
 from lightning.pytorch.strategies import DDPStrategy
 from torch import distributed
 
+from gradsculpt.companions import Companion, end
 from gradsculpt.errors import GradsculptError, RunError, first_line
-from gradsculpt.machine import cores, is_first_here
+from gradsculpt.machine import is_first_here
 
 _WAIT = timedelta(minutes=10)
 """How long a process waits for the others in a step, before it takes them for lost."""
@@ -35,16 +34,11 @@ _LOST = re.compile(r"gloo|nccl|socket|connection|broken pipe|process group|timed
 _HOW = re.compile(r"connection [a-z ]+ by peer|timed out[^\n.\[]*", re.IGNORECASE)
 
 
-class _Child(NamedTuple):
-    process: subprocess.Popen[bytes]
-    said: IO[bytes]
-
-
 class _Children:
     """The other processes of this machine, started by this one; there are none where a launcher starts all."""
 
     def __init__(self) -> None:
-        self._all: list[_Child] = []
+        self._all: list[Companion] = []
         self._ended = threading.Event()
         self.failure, self.called_off = "", False
 
@@ -55,10 +49,7 @@ class _Children:
         here |= {"WORLD_SIZE": trainer.world_size, "LOCAL_RANK": 0}
         os.environ.update({name: str(value) for name, value in here.items()})
         for rank in range(1, processes):
-            said = tempfile.TemporaryFile()  # noqa: SIM115 - for as long as the process lives
-            environment = {**os.environ, "LOCAL_RANK": str(rank), _PARENT: str(os.getpid())}
-            process = subprocess.Popen(_command(), env=environment, stdout=subprocess.DEVNULL, stderr=said)
-            self._all.append(_Child(process, said))
+            self._all.append(Companion.started(sys.argv[1:], {"LOCAL_RANK": str(rank), _PARENT: str(os.getpid())}))
         if self._all:
             threading.Thread(target=self._watch, daemon=True).start()
             atexit.register(self.end, _GRACE)
@@ -68,9 +59,9 @@ class _Children:
 
     def _watch(self) -> None:
         while not self._ended.wait(_MOMENT):
-            for rank, child in enumerate(self._all, 1):
-                if not self.failure and child.process.poll():
-                    self.failure = _told(rank, len(self._all) + 1, child)
+            for rank, each in enumerate(self._all, 1):
+                name = f"process {rank} of the {len(self._all) + 1} that train together"
+                self.failure = self.failure or each.failure(name)
             if self.failure:
                 break
         # This process notices by itself if it is about to hear from the other; or else it is told, and at last ended.
@@ -92,12 +83,7 @@ class _Children:
     def end(self, patience: float = 0.0) -> None:
         """End the others, after they had some seconds to do so by themselves."""
         self._ended.set()
-        until = time.monotonic() + patience
-        for child in self._all:
-            with suppress(subprocess.TimeoutExpired):
-                child.process.wait(max(0.0, until - time.monotonic()))
-            child.process.kill()
-            child.process.wait()
+        end(self._all, patience)
 
     def why(self) -> str:
         """Return what went wrong in one of the others, which may be about to end; nothing if nothing did."""
@@ -116,12 +102,6 @@ def several(**options: Any) -> DDPStrategy:
     # Buffers are put together before they count, at validation, and not at every step.
     chosen: dict[str, Any] = {"broadcast_buffers": False, "gradient_as_bucket_view": True, **options}
     return DDPStrategy(timeout=_WAIT, **chosen)
-
-
-def threads_of_each(devices: int) -> int:
-    """Return the threads of each process of a machine; OMP_NUM_THREADS is for each already."""
-    here = cores()
-    return here.threads if "OMP_NUM_THREADS" in here.limits else max(1, here.threads // devices)
 
 
 @contextmanager
@@ -146,9 +126,9 @@ def together(trainer: Trainer, going_on: Callable[[], str]) -> Iterator[None]:
         why = _CHILDREN.why() if lost else _CHILDREN.failure if _CHILDREN.called_off else ""
         _CHILDREN.end()
         if lost and not why:
-            how = _HOW.search(str(error))
-            fact = f"another process of this training ended, or cannot be reached ({how[0] if how else first_line(error)})"
-            why = f"{fact}, so it cannot go on"
+            found = _HOW.search(str(error))
+            how = found[0] if found else first_line(error)
+            why = f"another process of this training ended, or cannot be reached ({how}), so it cannot go on"
         elif _UNUSED in str(error):
             why = (
                 "not all parameters take part in the loss of every step, so several processes wait for gradients that "
@@ -198,24 +178,3 @@ def _lost(error: BaseException) -> bool:
     if isinstance(error, GradsculptError) or not isinstance(error, RuntimeError):
         return False
     return isinstance(error, distributed.DistError) or bool(_LOST.search(str(error)))
-
-
-def _told(rank: int, count: int, child: _Child) -> str:
-    """Return why a process ended, as it said itself if it did."""
-    child.said.seek(0)
-    lines = child.said.read().decode(errors="replace").strip().splitlines()
-    said = [line.removeprefix("gradsculpt: ") for line in lines if line.startswith("gradsculpt: ")]
-    status = child.process.returncode
-    if said and status == 2:
-        return said[-1].rstrip(".")
-    how = f"by {signal.Signals(-status).name}" if status < 0 else f"with status {status}"
-    last = f" ({lines[-1]})" if lines else ""
-    return f"process {rank} of the {count} that train together ended {how}{last}, so the training cannot go on"
-
-
-def _command() -> list[str]:
-    """Return the command that this process was started with."""
-    flags: list[str] = subprocess._args_from_interpreter_flags()  # type: ignore[attr-defined]
-    spec = getattr(sys.modules["__main__"], "__spec__", None)
-    program = [os.path.abspath(sys.argv[0])] if spec is None else ["-m", spec.name]
-    return [sys.executable, *flags, *program, *sys.argv[1:]]
