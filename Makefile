@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test test-browser lint bench clean
+.PHONY: demo test test-browser lint docs bench clean
 
 demo: .venv/.installed
 	$(BIN)/gradsculpt demo --out demo
@@ -18,6 +18,10 @@ lint: .venv/.installed-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+# The site, in build/docs; a warning is an error. DOCS_URL is where it is published, for the sitemap.
+docs: .venv/.installed-dev
+	$(BIN)/sphinx-build -b html -W --keep-going -n -q docs build/docs
 
 bench: .venv/.installed-dev
 	for script in benchmarks/[!_]*.py; do $(BIN)/python $$script || exit 1; done

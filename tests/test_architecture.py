@@ -18,7 +18,7 @@ ROWS: tuple[frozenset[str], ...] = tuple(
     frozenset(row.split())
     for row in (
         "errors extensions devices checks inputs files locks machine runs wording numerics process progress "
-        "fingerprint configuration graph eager dispatch kernels diagnosis gradients outputs isolation lettering "
+        "accidents fingerprint configuration graph eager dispatch kernels diagnosis gradients outputs isolation lettering "
         "drawing notebook randomness companions",
         "penalties perturbations",
         "attributions objectives",
@@ -33,6 +33,9 @@ ROWS: tuple[frozenset[str], ...] = tuple(
 
 SAME_ROW = frozenset(
     {
+        ("accidents", "errors"),
+        ("accidents", "machine"),
+        ("accidents", "wording"),
         ("checks", "devices"),
         ("checks", "errors"),
         ("configuration", "errors"),

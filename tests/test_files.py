@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from gradsculpt import files
 from gradsculpt.files import whole
 
 
@@ -53,6 +54,29 @@ def test_what_is_written_is_on_the_disk_before_it_has_its_name(tmp_path: Path, m
     with whole(path) as draft:
         draft.write_bytes(b"123")
     assert synced == [(3, False)]
+
+
+@pytest.mark.parametrize("lasting", [True, False])
+def test_a_name_is_on_the_disk_too_unless_another_comes_soon(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lasting: bool
+) -> None:
+    waited = list[tuple[Path, bool]]()
+    monkeypatch.setattr(files, "on_disk", lambda path: waited.append((path, (tmp_path / "x.bin").exists())))
+    with whole(tmp_path / "x.bin", lasting=lasting) as draft:
+        draft.write_bytes(b"123")
+    assert waited == ([(tmp_path, True)] if lasting else [])
+    files.on_disk(tmp_path / "not there")
+
+
+def test_drafts_go_by_the_file_that_they_are_of(tmp_path: Path) -> None:
+    names = {".a.7.png": "a.png", ".a.b.12.csv": "a.b.csv", ".plain.3": "plain"}
+    for name in (*names, "a.7.png", ".a.png", ".a.x.png", ".7.png"):
+        (tmp_path / name).write_bytes(b"")
+    assert files.drafts(tmp_path) == {name: [tmp_path / draft] for draft, name in names.items()}
+    files.sweep(tmp_path / "a.png")
+    assert not (tmp_path / ".a.7.png").exists()
+    assert len(list(tmp_path.iterdir())) == 6
+    assert files.drafts(tmp_path / "not there") == {}
 
 
 def test_writers_that_go_by_the_suffix_find_it(tmp_path: Path) -> None:

@@ -6,16 +6,20 @@ import os
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
+from os import fsync
 from pathlib import Path
 from typing import Any
+
+_DRAFT = re.compile(r"\.(.+)\.[0-9]+(\.[^.]+|)")
 
 
 @contextmanager
 def whole(path: Path, *, lasting: bool = True) -> Iterator[Path]:
     """Yield a draft beside `path`, which takes its name when the block ends and is removed if the block fails.
 
-    Whoever reads `path` meanwhile, or after a crash, finds what was there before. Folders above it are made. One that
-    is not `lasting`, as the next one comes soon, waits for no disk, and may be lost when the machine crashes.
+    Whoever reads `path` meanwhile, or after a crash, also of the machine, finds what was there before or all of the new
+    one. Folders above it are made. Of a file that is not `lasting`, as the next one comes soon or many come at once,
+    the machine's crash may bring back the former.
 
     Raises:
         OSError: If the folder cannot be made, or the draft cannot be written or renamed.
@@ -30,13 +34,28 @@ def whole(path: Path, *, lasting: bool = True) -> Iterator[Path]:
     draft = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
     try:
         yield draft
-        if lasting:
-            # Or a crash of the machine could leave the new name on an empty file.
-            with draft.open("rb") as stream:
-                os.fsync(stream.fileno())
+        # Or a crash of the machine could leave the new name on an empty file.
+        with draft.open("rb") as stream:
+            os.fsync(stream.fileno())
         draft.replace(path)
+        if lasting:
+            on_disk(path.parent)
+    except OSError as error:
+        if error.filename in (None, draft, str(draft)):  # nobody has heard of the draft
+            error.filename = str(path)
+        raise
     finally:
         draft.unlink(missing_ok=True)
+
+
+def on_disk(path: Path) -> None:
+    """Wait until what a file holds, or the names in a folder, are on the disk, if the system lets one wait for it."""
+    with suppress(OSError):
+        descriptor = os.open(path, os.O_RDONLY)
+        try:
+            fsync(descriptor)
+        finally:
+            os.close(descriptor)
 
 
 def sweep(path: Path) -> None:
@@ -50,11 +69,19 @@ def sweep(path: Path) -> None:
         ...     list(Path(folder).iterdir())
         []
     """
-    named = re.compile(rf"\.{re.escape(path.stem)}\.[0-9]+{re.escape(path.suffix)}")
+    for draft in drafts(path.parent).get(path.name, ()):
+        with suppress(OSError):
+            draft.unlink()
+
+
+def drafts(folder: Path) -> dict[str, list[Path]]:
+    """Return the drafts that lie in a folder, of writers who write or were killed, by the name of the file."""
+    there: dict[str, list[Path]] = {}
     with suppress(OSError):
-        for draft in path.parent.iterdir():
-            if named.fullmatch(draft.name):
-                draft.unlink()
+        for path in folder.iterdir():
+            if draft := _DRAFT.fullmatch(path.name):
+                there.setdefault(f"{draft[1]}{draft[2]}", []).append(path)
+    return there
 
 
 def strict_json(value: Any, indent: int | None = None) -> bytes:

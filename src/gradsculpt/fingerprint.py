@@ -1,7 +1,7 @@
 """One digest of everything that decides a result: weights, pixels, labels and settings."""
 
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields, is_dataclass
 from itertools import chain
 from types import CodeType, FunctionType
@@ -58,7 +58,7 @@ def _pieces(part: Any) -> Iterable[bytes]:
         yield f"mapping {len(part)}".encode()
         for key, value in part.items():
             yield from chain(_pieces(key), _pieces(value))
-    elif isinstance(part, tuple | list):
+    elif isinstance(part, Sequence) and not isinstance(part, str | bytes | bytearray | range):
         yield f"sequence {len(part)}".encode()
         for value in part:
             yield from _pieces(value)

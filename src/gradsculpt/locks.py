@@ -92,7 +92,7 @@ def _acquired(place: str, folder: Path, tell: Callable[[str], object]) -> int:
             except OSError as error:
                 if error.errno in _BUSY:
                     raise _refusal(folder, _holder(descriptor)) from None
-                if (holder := _holder(descriptor, patience=1)) and _may_live(holder):
+                if (holder := _holder(descriptor, patience=1)) and may_live(holder):
                     raise _refusal(folder, holder, place) from None
                 tell(
                     f"the file system of {folder} has no locks ({error.strerror}), so another machine could write "
@@ -137,7 +137,8 @@ def _holder(descriptor: int, patience: int = _PATIENCE) -> dict[str, object]:
     return {}
 
 
-def _may_live(holder: dict[str, object]) -> bool:
+def may_live(holder: dict[str, object]) -> bool:
+    """Tell whether what is noted of a process and its host may be alive, as one of another machine always may."""
     process = holder.get("process")
     if holder.get("host") != socket.gethostname() or not isinstance(process, int) or sys.platform == "win32":
         return True
@@ -160,7 +161,7 @@ def writer(folder: Path) -> str | None:
         holder = _holder(descriptor, patience=1)
     finally:
         os.close(descriptor)
-    alive = os.path.realpath(place) in _HELD or (holder and _may_live(holder))
+    alive = os.path.realpath(place) in _HELD or (holder and may_live(holder))
     return _said(holder) if alive else None
 
 

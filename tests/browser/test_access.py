@@ -16,6 +16,13 @@ _UNNAMED = """() => [...document.querySelectorAll('input, textarea, select, butt
     .map(each => each.outerHTML.slice(0, 200))"""
 _UNTOLD = """() => [...document.images].filter(each => each.checkVisibility() && !each.alt.trim()).map(
     each => each.outerHTML.slice(0, 200))"""
+# Names of what is nothing, which are not read; headings that leave out a level.
+_NOTHING = """() => [...document.querySelectorAll('div[aria-label]:not([role]), span[aria-label]:not([role])')]
+    .filter(each => each.checkVisibility()).map(each => each.outerHTML.slice(0, 200))"""
+_JUMPS = """() => {
+  const shown = [...document.querySelectorAll('h1, h2, h3, h4')].filter(each => each.checkVisibility());
+  return shown.filter((each, i) => i && each.tagName[1] > +shown[i - 1].tagName[1] + 1).map(each => each.innerText);
+}"""
 _FITS = "() => document.scrollingElement.scrollWidth <= innerWidth"
 _PALE = """() => {
   const parts = text => text.match(/[\\d.]+/g).map(Number);
@@ -69,12 +76,17 @@ def test_every_tab_fits_is_labelled_and_legible(
         assert page.evaluate(_FITS), f"{tab} is wider than the window"
         assert page.evaluate(_UNNAMED) == []
         assert page.evaluate(_UNTOLD) == []
+        assert page.evaluate(_NOTHING) == []
+        assert page.evaluate(_JUMPS) == []
         assert page.evaluate(_PALE) == []
 
 
 def test_what_is_unlabelled_pale_or_too_wide_would_be_seen(visitor: Visit) -> None:
     spoil = "html => document.querySelector('main').insertAdjacentHTML('beforeend', html)"
     visitor.page.evaluate(spoil, '<input><button></button><img src="data:," width="9" height="9">')
+    visitor.page.evaluate(spoil, '<h3>deep</h3><span aria-label="nobody">.</span>')
+    assert visitor.page.evaluate(_JUMPS) == ["deep"]
+    assert len(visitor.page.evaluate(_NOTHING)) == 1
     visitor.page.evaluate(spoil, '<p style="color: #bbb; background: #fff">pale</p>')
     assert len(visitor.page.evaluate(_UNNAMED)) == 2
     assert len(visitor.page.evaluate(_UNTOLD)) == 1

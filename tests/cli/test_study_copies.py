@@ -7,12 +7,7 @@ import pytest
 from rich.console import Console
 
 from gradsculpt.cli import study
-from gradsculpt.cli.tasks import Spelling
 from gradsculpt.progress import Reporter
-from gradsculpt.studies import study as studies
-from gradsculpt.studies.engine.store import Store
-from gradsculpt.studies.plan import plan
-from gradsculpt.studies.results import StoredResults
 
 
 @pytest.mark.parametrize(
@@ -35,10 +30,3 @@ def test_a_copy_that_nothing_is_trained_on_is_told(
     study.run([*words, "--out", str(tmp_path / "out")], Reporter(Console(file=screen, width=400)))
     lines = [line for line in screen.getvalue().splitlines() if "not used" in line]
     assert lines == ([told] if told else [])
-
-
-def test_the_page_of_a_study_names_the_copies_that_it_is_made_of(tmp_path: Path) -> None:
-    made = plan(studies.read("advgrad-table4", "cpu"), Spelling({}))
-    options = {"only": [], "data": ["cells=folder:somewhere", "cub-gha=folder:elsewhere"]}
-    command = study._command("advgrad-table4", StoredResults(made, Store(tmp_path)), options)
-    assert command.endswith("--scale cpu --only --data cells=folder:PATH")  # nothing of it is done

@@ -26,6 +26,8 @@ class Criterion(ABC):
         floor: A score that nothing is better than: an image that reached it is done.
         flat: Whether the loss has no slope at the clean image, so that a search has to start elsewhere.
 
+    Units: of maps, those of the attribution; a loss and a score have any, as long as less is better.
+
     Example:
         >>> from dataclasses import dataclass
         >>> from gradsculpt.attacks import Manipulation

@@ -7,6 +7,7 @@ from typing import Any
 
 from gradsculpt.cli.known import RECIPES
 from gradsculpt.errors import ArgumentError, first_line
+from gradsculpt.seals import UNSEALED, check
 
 Keys = tuple[str, ...]
 
@@ -48,6 +49,8 @@ def read(path: Path, said: str = "--config") -> tuple[dict[str, Any], Place]:
 
     place = f"{said} {path}"
     try:
+        if path.is_file():  # and no pipe, which can be read only once
+            check(path, f"Copy it again from where it was made, or, if it was changed on purpose, {UNSEALED}.")
         text = path.read_text(encoding="utf-8")
         node = yaml.compose(text, Loader=yaml.SafeLoader)
         lines = dict[Keys, int]()

@@ -81,5 +81,5 @@ def _picture(options: Options, reporter: Reporter) -> None:
         captions=[[in_words(name) for name in names[start : start + columns]] for start in starts],
         note=f"{network.name}: {ascent.output}, {counted(ascent.steps, 'steps')}",
     )
-    (folder.path / "sheet.png").write_bytes(sheet)
+    folder.put_sheet(sheet)
     reporter.say(f"{counted(len(chosen), 'classes')} pictured in {options['out']}", *folder.others())

@@ -5,10 +5,12 @@ from __future__ import annotations
 import csv
 import hashlib
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from gradsculpt.files import drafts, whole
 from gradsculpt.wording import counted
 
 if TYPE_CHECKING:
@@ -16,6 +18,7 @@ if TYPE_CHECKING:
 
     from gradsculpt.visualize.render import Picture
 
+_SHEET = "sheet.png"
 _SIDE = 224  # small pictures are enlarged
 _LONGEST = 64  # bytes of a part of a file's name: three parts, their numbers and a suffix make 255 at most
 _DIGEST = 8
@@ -66,18 +69,17 @@ class ResultFolder:
     """
 
     def __init__(self, path: Path, rows: int = 0, headings: Sequence[str] = ()) -> None:
-        self.path, self._rows, self._labels, self._started = path, rows, list[str](), False
-        self._written = {"sheet.png"}
+        self.path, self._rows, self._labels = path, rows, list[str]()
+        self._written, self._table, self._drafts = {_SHEET}, list[Mapping[str, object]](), drafts(path)
         self._columns: dict[str, list[tuple[Picture, str]]] = {heading: [] for heading in headings}
 
     def index(self, rows: Sequence[Mapping[str, object]]) -> None:
-        """Write rows of the index, at least one and all with the same columns."""
-        with (self.path / "index.csv").open("a" if self._started else "w", newline="", encoding="utf-8") as file:
+        """Write rows of the index, at least one and all with the same columns, after those before."""
+        self._table += rows
+        with self._whole("index.csv") as draft, draft.open("w", newline="", encoding="utf-8") as file:
             table = csv.DictWriter(file, list(rows[0]))
-            if not self._started:
-                table.writeheader()
-            table.writerows(rows)
-        self._started = True
+            table.writeheader()
+            table.writerows(self._table)
 
     def save(self, name: str, picture: Picture, values: Tensor | None = None, *, enlarged: bool = True) -> None:
         """Write a picture, and the map or image [C, S, S] that it shows as an array, by their name without suffix."""
@@ -87,8 +89,10 @@ class ResultFolder:
 
         self._written |= {f"{name}.npy", f"{name}.png"}
         if values is not None:
-            np.save(self.path / f"{name}.npy", values.detach().float().cpu().numpy())
-        (self.path / f"{name}.png").write_bytes(png(picture, _SIDE if enlarged else None))
+            with self._whole(f"{name}.npy") as draft:
+                np.save(draft, values.detach().float().cpu().numpy())
+        with self._whole(f"{name}.png") as draft:
+            draft.write_bytes(png(picture, _SIDE if enlarged else None))
 
     def label(self, labels: Sequence[str]) -> None:
         """Say what further rows of the sheet go by."""
@@ -115,4 +119,17 @@ class ResultFolder:
         pictures, captions = ([tuple(cell[i] for cell in row) for row in rows] for i in (0, 1))
         shown = captions if any(map(any, captions)) else None
         sheet = contact_sheet(pictures, list(self._columns), self._labels, captions=shown, note=note, bar=bar)
-        (self.path / "sheet.png").write_bytes(sheet)
+        self.put_sheet(sheet)
+
+    def put_sheet(self, sheet: bytes) -> None:
+        """Write a sheet that was drawn elsewhere."""
+        with self._whole(_SHEET) as draft:
+            draft.write_bytes(sheet)
+
+    @contextmanager
+    def _whole(self, name: str) -> Iterator[Path]:
+        """Yield the draft of a file, after removing those of a call that was killed."""
+        for left in self._drafts.pop(name, ()):
+            left.unlink(missing_ok=True)
+        with whole(self.path / name, lasting=False) as draft:
+            yield draft

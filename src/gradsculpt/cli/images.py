@@ -90,7 +90,7 @@ def collect(
 
     Paths are those of files, and of folders of files; options those of `add_image_options`, and `out`.
     """
-    from gradsculpt.data.decode import decode
+    from gradsculpt.data.decode import NotReadError, decode
 
     if options["data"]:
         data = getattr(network.data(options, reporter), options["split"])
@@ -105,7 +105,7 @@ def collect(
             pixels = decode(path, network.classifier.image_size)
             images.append(NamedImage(name, pixels, None, printable(str(path))))
         except DataError as error:
-            if options["strict"]:
+            if options["strict"] or isinstance(error, NotReadError):
                 raise
             unreadable.append(str(error))
     if not images:

@@ -6,6 +6,7 @@ import sys
 import traceback
 from typing import NamedTuple
 
+from gradsculpt.cli.endings import flush, stoppable, streams
 from gradsculpt.errors import GradsculptError, did_you_mean
 from gradsculpt.extensions import typed
 
@@ -48,37 +49,49 @@ def main(arguments: list[str] | None = None) -> int:
     words = list(sys.argv[1:] if arguments is None else arguments)
     debug = "--debug" in words
     words = [word for word in words if word != "--debug"]
+    with streams(), stoppable():
+        try:
+            try:
+                _do(words)
+            finally:
+                flush()
+        except KeyboardInterrupt as stopped:
+            told = str(stopped) or f"interrupted. {_find(words[0]).interrupted}"
+            sys.stderr.write(f"gradsculpt: {told}\n")
+            return _SIGNALLED + getattr(stopped, "number", signal.SIGINT)
+        except BrokenPipeError:  # nobody wants to read the rest
+            return 0
+        except Exception as error:
+            from gradsculpt.accidents import told as accident
+
+            line = str(error) if isinstance(error, GradsculptError) else accident(error)
+            if line is None:
+                raise
+            if debug:
+                traceback.print_exc()
+            from gradsculpt.wording import printable
+
+            sys.stderr.write(f"gradsculpt: {printable(' '.join(line.split()))}\n")
+            return 2
+    return 0
+
+
+def _do(words: list[str]) -> None:
+    """Do what the words say; whatever fails is raised."""
     if not words or words[0] in ("-h", "--help", "--help-all") or words == ["help"]:
         sys.stdout.write(_overview())
-        return 0
-    if words[0] in ("--version", "-V"):
+    elif words[0] in ("--version", "-V"):
         from importlib.metadata import version
 
         sys.stdout.write(f"gradsculpt {version('gradsculpt')}\n")
-        return 0
-    try:
-        if words[0] == "help" and words[1] not in COMMANDS:
-            sys.stdout.write(_topic(words[1]))
-            return 0
+    elif words[0] == "help" and words[1] not in COMMANDS:
+        sys.stdout.write(_topic(words[1]))
+    else:
         name, *options = (words[1], "--help") if words[0] == "help" else words
         module = importlib.import_module(_find(name).module)
         process = importlib.import_module("gradsculpt.cli.process")
-        with typed(options), process.stoppable():
+        with typed(options):
             module.run(options, process.reporter())
-    except GradsculptError as error:
-        if debug:
-            traceback.print_exc()
-        from gradsculpt.wording import printable
-
-        sys.stderr.write(f"gradsculpt: {printable(' '.join(str(error).split()))}\n")
-        return 2
-    except KeyboardInterrupt as stopped:
-        told = str(stopped) or f"interrupted. {_find(words[0]).interrupted}"
-        sys.stderr.write(f"gradsculpt: {told}\n")
-        return _SIGNALLED + getattr(stopped, "number", signal.SIGINT)
-    except BrokenPipeError:
-        return 0
-    return 0
 
 
 def _find(name: str) -> Command:

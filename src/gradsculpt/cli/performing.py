@@ -188,7 +188,7 @@ def _get_ready() -> None:
 
 def main() -> None:
     """Do the jobs that come on standard input (see `studies.engine.workers.serve`)."""
-    from gradsculpt.cli.process import stoppable
+    from gradsculpt.cli.endings import stoppable
 
     with suppress(KeyboardInterrupt), stoppable():
         serve(perform, _get_ready)

@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-import signal
 import sys
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
-from types import FrameType
 from typing import TYPE_CHECKING
 
 from rich.console import Console
 
-from gradsculpt.errors import ArgumentError, Interrupted
+from gradsculpt.errors import ArgumentError
 from gradsculpt.machine import cores
 from gradsculpt.progress import Reporter
 
@@ -22,7 +17,6 @@ if TYPE_CHECKING:
 DEVICES = ("auto", "cpu", "cuda", "mps")
 
 _FILE_WIDTH = 160
-_ENDING = ("SIGTERM", "SIGHUP", "SIGXCPU", "SIGUSR1", "SIGUSR2")
 
 
 def prepare() -> None:
@@ -34,30 +28,6 @@ def prepare() -> None:
     prepare_process()
     # PyTorch's own number of threads knows nothing of a container's quota, beyond which threads wait for each other.
     torch.set_num_threads(cores().threads)
-
-
-@contextmanager
-def stoppable() -> Iterator[None]:
-    """Let the signals that end a process stop the work in the block in good order, as Ctrl-C does.
-
-    These are the ones that a system, a terminal or a scheduler sends before it kills. A signal that is ignored or has
-    a handler keeps it, and the same signal sent again ends the process at once.
-    """
-
-    def stop(number: int, frame: FrameType | None) -> None:
-        signal.signal(number, signal.SIG_DFL)
-        raise Interrupted(number=number)
-
-    main = threading.current_thread() is threading.main_thread()
-    names = [name for name in _ENDING if main and hasattr(signal, name)]
-    caught = [number for name in names if signal.getsignal(number := getattr(signal, name)) == signal.SIG_DFL]
-    for number in caught:
-        signal.signal(number, stop)
-    try:
-        yield
-    finally:
-        for number in caught:
-            signal.signal(number, signal.SIG_DFL)
 
 
 def reporter() -> Reporter:

@@ -14,6 +14,7 @@ from gradsculpt.cli.parser import Options, Parser
 from gradsculpt.cli.parts import attribution, check_parts, hints_of, part
 from gradsculpt.cli.sources import value
 from gradsculpt.errors import ArgumentError
+from gradsculpt.files import sweep
 from gradsculpt.progress import Reporter
 from gradsculpt.runs import is_run
 
@@ -204,5 +205,6 @@ def score(
                     scores(Shard(0, devices))
             card = scores(shard)
     if shard is None:
+        sweep(folder / FILE)
         card.save(folder / FILE)
     return card

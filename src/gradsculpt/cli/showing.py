@@ -11,7 +11,7 @@ from gradsculpt.cli.parser import Options
 from gradsculpt.cli.scored_images import ScoredImages
 from gradsculpt.cli.scoring import read_protocol
 from gradsculpt.evaluation import Scorecard
-from gradsculpt.files import whole
+from gradsculpt.files import sweep, whole
 from gradsculpt.models.imagenet import in_words
 from gradsculpt.report import RunView, Sample, choose, read_curve, render, sample_maps, sheet
 from gradsculpt.report.samples import batch
@@ -52,6 +52,8 @@ def write_page(page: Path, views: Sequence[RunView], shown: Sequence[Sample], no
     notes = dict.fromkeys(each for view in views for each in view.card.settings["notes"])
     first = replace(views[0].card, settings={**views[0].card.settings, "notes": list(notes)})
     views = [replace(views[0], card=first), *views[1:]]
+    for each in (page, page.with_suffix(".png")):
+        sweep(each)
     with whole(page) as draft:
         draft.write_text(render(views, shown, note), encoding="utf-8", errors="backslashreplace")
     with whole(page.with_suffix(".png")) as draft:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from gradsculpt.cli.parser import Options, Parser, command_parser
 from gradsculpt.cli.process import result_console
+from gradsculpt.cli.study_pages import StudyPages
 from gradsculpt.cli.tasks import (
     Spelling,
     add_data_copies,
@@ -27,7 +27,6 @@ from gradsculpt.wording import counted
 if TYPE_CHECKING:
     from gradsculpt.studies.engine.job import Executor
     from gradsculpt.studies.plan import Plan
-    from gradsculpt.studies.results import StoredResults
     from gradsculpt.studies.study import Study
 
 _TOLD = (
@@ -112,9 +111,7 @@ def _run(chosen: Mapping[str, Study], options: Options, reporter: Reporter) -> N
 
 def _perform(chosen: Mapping[str, Study], options: Options, reporter: Reporter, executor: Executor | None) -> None:
     from gradsculpt.studies import pages
-    from gradsculpt.studies.engine.store import Store
     from gradsculpt.studies.plan import plan
-    from gradsculpt.studies.results import StoredResults
 
     spelling = Spelling(copies(options["data"]))
     plans = {name: plan(study, spelling, options["only"]) for name, study in chosen.items()}
@@ -127,28 +124,11 @@ def _perform(chosen: Mapping[str, Study], options: Options, reporter: Reporter, 
     for name in sorted(copies(options["data"]).keys() - sets):
         told = f"what is trained at scale {options['scale']} takes {', '.join(sorted(sets)) or 'no images'}"
         reporter.say(f"--data {name} is not used: {told}; name that set, or another scale.")
+    written = StudyPages(plans, whole, options, reporter)
     try:
-        perform_tasks(tasks, options, reporter, executor)
+        perform_tasks(tasks, options, reporter, executor, written)
     finally:
-        store = Store(options["out"].absolute())
-        for name, study in chosen.items():
-            results = StoredResults(whole[name].with_parts(plans[name], store.done), store)
-            if results.rows or not study.run_rows:
-                folder = options["out"] / study.name / study.scale
-                command = _command(name, results, options)
-                written = pages.write(results, folder, command, reporter.say)
-                reporter.say(f"Written to {written[-1]}")
-
-
-def _command(name: str, results: StoredResults, options: Options) -> str:
-    """Return the call that gives what there is of a study, but for where things lie on this machine."""
-    study = results.plan.study
-    rows = [row for row in study.run_rows if row in results.rows]
-    only = ["--only", *rows] if len(rows) < len(study.run_rows) else []
-    sets = {task.data for task in results.plan.tasks().values()}
-    copied = [f"{each}=folder:PATH" for each in copies(options["data"]) if each in sets]
-    words = ["gradsculpt", "study", "run", name, "--scale", study.scale, *only]
-    return shlex.join([*words, *(word for each in copied for word in ("--data", each))])
+        written.close()
 
 
 def _show(study: Study, options: Options) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -137,10 +137,14 @@ def getting_ready(options: Options) -> Iterator[Executor | None]:
 
 
 def perform_tasks(
-    tasks: Mapping[str, Task], options: Options, reporter: Reporter, executor: Executor | None = None
+    tasks: Mapping[str, Task],
+    options: Options,
+    reporter: Reporter,
+    executor: Executor | None,
+    ended: Callable[[Progress], object],
 ) -> None:
     """Do tasks by the options of `add_task_options`; raise a `GradsculptError` if one of them failed."""
-    progress = tried(tasks, options, reporter, executor)
+    progress = tried(tasks, options, reporter, executor, ended)
     if progress.failed:
         key, why = next(iter(progress.failed.items()))
         more = f" {counted(len(progress.failed) - 1, 'others')} failed too." if len(progress.failed) > 1 else ""
@@ -151,9 +155,13 @@ def perform_tasks(
 
 
 def tried(
-    tasks: Mapping[str, Task], options: Options, reporter: Reporter, executor: Executor | None = None
+    tasks: Mapping[str, Task],
+    options: Options,
+    reporter: Reporter,
+    executor: Executor | None = None,
+    ended: Callable[[Progress], object] | None = None,
 ) -> Progress:
-    """Do tasks by the options of `add_task_options`, and return how far they got.
+    """Do tasks by the options of `add_task_options`, and return how far they got, of which `ended` is told each time.
 
     Who does them is what `getting_ready` gave, or made here.
     """
@@ -173,7 +181,7 @@ def tried(
     def job_of(task: Task) -> Job:
         return Job.of(task, machine)
 
-    return perform_all(tasks, Store(root), executor or _executor(options), job_of, reporter)
+    return perform_all(tasks, Store(root), executor or _executor(options), job_of, reporter, ended=ended)
 
 
 def _workers(options: Options) -> Workers:

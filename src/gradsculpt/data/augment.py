@@ -38,6 +38,9 @@ def to_input(images: Tensor, space: InputSpace) -> Tensor:
 
     Shape: [N, C, H, W], the result in channels_last format.
 
+    Units: 8-bit levels to model input.
+    Raises: ArgumentError if the space has another number of channels.
+
     Example:
         >>> space = InputSpace(mean=(0.5,), std=(0.25,))
         >>> to_input(torch.tensor([[[[0, 255]]]], dtype=torch.uint8), space).tolist()
@@ -78,6 +81,8 @@ def pixel_statistics(image_set: ImageSet, limit: int = 4096) -> tuple[tuple[floa
     """Return mean and standard deviation of each channel over at most `limit` >= 1 evenly spaced images.
 
     Units: pixels in [0, 1]. The standard deviation is at least 0.5 / 255.
+
+    Raises: ArgumentError if the limit is below 1.
 
     Example:
         >>> images = np.array([0, 255], np.uint8).repeat(3).reshape(2, 1, 1, 3)

@@ -1,6 +1,7 @@
 """What every source of images becomes: 8-bit arrays of one size, with labels and more; and how they are split."""
 
-from collections.abc import Sequence
+import warnings
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from gradsculpt import checks
+from gradsculpt.data.names import some_of
 from gradsculpt.errors import ArgumentError, DataError
 from gradsculpt.progress import Progress
 
@@ -25,12 +27,12 @@ def unheard(done: int, total: int | None) -> None:
 
 @dataclass(frozen=True)
 class ImageSet:
-    """Labelled images of one size, usually backed by a memory map.
+    """Labelled images of one size, usually on disk and read by rows.
 
     Args:
         images: uint8 [N, H, W, 3]. Rows of channels last, so that a batch becomes a channels_last tensor for free.
         labels: int64 [N], indices into `classes`.
-        names: One name an image, to report it by; unique within a set.
+        names: One name an image, to report it by; unique within a set: a tuple, or `Names` where there are many.
         attention: Maps that accompany the images, [N, H, W], or [N, H, W, C] where they have channels; None for none.
             uint8 says where a human would look, 0 (nowhere) to 255; maps of other types are taken as they are.
     """
@@ -38,7 +40,7 @@ class ImageSet:
     images: Bytes
     labels: npt.NDArray[np.int64]
     classes: tuple[str, ...]
-    names: tuple[str, ...]
+    names: Sequence[str]
     attention: npt.NDArray[Any] | None = None
 
     def __len__(self) -> int:
@@ -50,7 +52,7 @@ class ImageSet:
             self,
             images=_Rows(self.images, indices),  # type: ignore[arg-type]
             labels=self.labels[indices],
-            names=tuple(self.names[i] for i in indices),
+            names=some_of(self.names, indices),
             attention=None if self.attention is None else _Rows(self.attention, indices),  # type: ignore[arg-type]
         )
 
@@ -67,6 +69,7 @@ class Request:
     strict: bool = False
     progress: Progress = unheard
     train_count: int | None = None
+    tell: Callable[[str], object] = warnings.warn
 
 
 @dataclass(frozen=True)
@@ -84,6 +87,8 @@ class Splits:
     Args:
         skipped: Files that were left out.
         notes: What else a user should know about the data, a sentence each.
+
+    Raises: DataError if a part has no images.
     """
 
     train: ImageSet

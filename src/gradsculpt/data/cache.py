@@ -1,52 +1,56 @@
-"""Decoded images on disk: written once, then memory-mapped, so that a set may be larger than the memory."""
+"""Decoded images on disk: written once, then read by rows, so that a set may be larger than the memory.
+
+Every file of a set has checksums: a set whose description, labels or checksums are damaged is made again when it is
+opened, and one with a damaged row when that is first read (see `StoredRows`), after a line that says so.
+"""
 
 import hashlib
 import json
+import os
 import shutil
+import socket
+import sys
 import time
 import uuid
 import warnings
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import ExitStack, suppress
-from dataclasses import asdict, dataclass
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any, BinaryIO, TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 
-from gradsculpt.data.base import Bytes, ImageSet, Skipped
-from gradsculpt.errors import DataError
+from gradsculpt.data.base import ImageSet, Skipped
+from gradsculpt.data.building import Building, Row, is_begun
+from gradsculpt.data.names import Names
+from gradsculpt.data.stored import StoredRows
+from gradsculpt.errors import DataError, RunError
+from gradsculpt.files import on_disk
+from gradsculpt.locks import locked, may_live
 from gradsculpt.machine import cores, free_disk
-from gradsculpt.wording import size_of
+from gradsculpt.seals import is_whole, sealed_json
+from gradsculpt.wording import counted, size_of
 
 # Part of every key: raise it when the files or the way images are decoded change.
-FORMAT = 1
+FORMAT = 2
 
 _TEMPORARY = ".building-"
 _STALE_SECONDS = 7 * 24 * 3600
 _TRIES, _MOMENT = 50, 0.02
 _AT_ONCE = 256  # images that are decoded before the first of them is written
-_BUFFER = 1 << 20  # bytes that are written at once
+_AGAIN = "{} is damaged, so its images are made again"
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 
 @dataclass(frozen=True)
-class Row:
-    """One image on its way into the cache: uint8 [H, W, 3], and uint8 [H, W] of attention if the set has it."""
-
-    image: Bytes
-    label: int
-    name: str
-    attention: Bytes | None = None
-
-
-@dataclass(frozen=True)
 class Cached:
-    """A memory-mapped set and the files that were left out of it."""
+    """A set on disk and the files that were left out of it."""
 
     images: ImageSet
     skipped: tuple[Skipped, ...]
@@ -59,11 +63,14 @@ def cached(
     classes: tuple[str, ...],
     rows: Callable[[], Iterator[Row | Skipped]],
     room: int = 0,
+    tell: Callable[[str], object] = warnings.warn,
+    going_on: Callable[[Sequence[bool]], Iterator[Row | Skipped]] | None = None,
 ) -> Cached:
     """Open the set that `identity` describes, after writing it if it is not there yet.
 
     The set is written to a temporary folder that is renamed when complete: an interrupted build leaves nothing
-    behind that could be taken for a set, and of two processes that build at once the slower one discards its work.
+    behind that could be taken for a set, and the next one goes on with what it finished, where `going_on` tells how. Of
+    two processes that build at once the slower one discards its work.
     Raises `DataError` if the folder cannot be written, or has not enough room.
 
     Args:
@@ -73,36 +80,95 @@ def cached(
         classes: Class names.
         rows: Called when there is something to build; yields every image, or why a file was left out.
         room: The bytes that the set will take at most.
+        tell: Told, in one line, that a set is damaged and made again, now or when its damage is found.
+        going_on: As `rows`, but yields what comes after the items of which it is told whether they gave an image.
     """
     key = hashlib.sha256(json.dumps([FORMAT, classes, identity], sort_keys=True).encode()).hexdigest()
     place = cache_dir / f"{source}-{key[:16]}"
-    if (ready := _open(place, key)) is not None:
+    place = place.resolve() if place.is_symlink() and place.resolve().name == place.name and place.is_dir() else place
+    build = partial(_built, place, key, classes, rows, room, tell, going_on)
+    again = partial(_built_again, place, build, tell)
+    if (ready := _open(place, key, again)) is not None:
         return ready
-    if room > (free := free_disk(cache_dir) or room):
-        raise DataError(
-            f"the decoded images would take {size_of(room)} in {cache_dir}, where {size_of(free)} are free; pass a "
-            "smaller --image-size or --train-count, or another --cache-dir."
-        )
-    # Not tempfile.mkdtemp, whose folders nobody else may read: a cache can be shared.
-    temporary = cache_dir / f"{_TEMPORARY}{uuid.uuid4().hex}"
-    try:
-        temporary.mkdir(parents=True)
-        meta = {"key": key, "classes": classes, **_write(temporary, rows())}
-        (temporary / "meta.json").write_text(json.dumps(meta), encoding="utf-8")
-        _put(temporary, place, key)
-    except OSError as error:
-        raise DataError(
-            f"decoded images cannot be kept in {cache_dir} ({error.strerror or error}); "
-            "free space there or choose another folder for the cache."
-        ) from error
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
-    if (ready := _settled(place, key)) is None:
+    if place.exists():
+        tell(_AGAIN.format(place))
+    build()
+    if (ready := _settled(place, key, again)) is None:
         raise DataError(f"{place} was changed while it was being read; run the command again.")
     # Another process may be tidying up at the same time.
     with suppress(OSError):
         _remove_old(cache_dir, source, keep=place)
     return ready
+
+
+def _built_again(place: Path, build: Callable[[], None], tell: Callable[[str], object]) -> None:
+    """Make a set again, of which a row is damaged; `_put` could not tell."""
+    tell(_AGAIN.format(place))
+    _clear(place)
+    build()
+
+
+def _built(
+    place: Path,
+    key: str,
+    classes: tuple[str, ...],
+    rows: Callable[[], Iterator[Row | Skipped]],
+    room: int,
+    tell: Callable[[str], object],
+    going_on: Callable[[Sequence[bool]], Iterator[Row | Skipped]] | None,
+) -> None:
+    """Write a set, as `cached` says."""
+    cache_dir = place.parent
+    with _alone(place, tell, lasting=going_on is not None) as temporary:
+        there = sum(path.stat().st_size for path in temporary.iterdir()) if temporary.is_dir() else 0
+        if room - there > (free := free_disk(cache_dir) or room):
+            raise DataError(
+                f"the decoded images would take {size_of(room)} in {cache_dir}, where {size_of(free)} are free; pass a "
+                "smaller --image-size or --train-count, or another --cache-dir."
+            )
+        try:
+            temporary.mkdir(parents=True, exist_ok=True)
+            with Building(temporary) as building:
+                if building.done:
+                    tell(f"{counted(sum(building.done), 'images')} had been decoded before the work was interrupted")
+                coming = rows() if going_on is None or not building.done else going_on(building.done)
+                meta = {"key": key, "classes": classes, **_write(building, coming)}
+            (temporary / "meta.json").write_bytes(sealed_json(meta))
+            for path in temporary.iterdir():
+                on_disk(path)
+            on_disk(temporary)
+            _put(temporary, place, key)
+            on_disk(cache_dir)
+        except OSError as error:
+            raise DataError(
+                f"decoded images cannot be kept in {cache_dir} ({error.strerror or error}); "
+                "free space there or choose another folder for the cache."
+            ) from error
+
+
+@contextmanager
+def _alone(place: Path, tell: Callable[[str], object], *, lasting: bool) -> Iterator[Path]:
+    """Yield a folder to build a set in, that nobody else uses; one that is `lasting` stays if the work is interrupted.
+
+    Whoever comes while another process builds the same set builds it elsewhere.
+    """
+    # Not tempfile.mkdtemp, whose folders nobody else may read: a cache can be shared.
+    private = _aside(place)
+    folder, keeps = place.with_name(f"{_TEMPORARY}{place.name}"), False
+    with ExitStack() as stack:
+        if lasting and not folder.is_symlink():
+            with suppress(RunError):
+                stack.enter_context(locked(place.parent, "decode", tell, f"{folder.name}.lock"))
+                keeps = True
+        folder = folder if keeps else private
+        try:
+            yield folder
+        except Exception:
+            keeps = False
+            raise
+        finally:
+            if not keeps or not sys.exc_info()[0] or not is_begun(folder):
+                shutil.rmtree(folder, ignore_errors=True)
 
 
 def _put(temporary: Path, place: Path, key: str) -> None:
@@ -112,23 +178,33 @@ def _put(temporary: Path, place: Path, key: str) -> None:
         return
     if _open(place, key) is not None:
         return
-    # What is in the way is damaged. It goes at once and as a whole: another process, which has just put its own set
-    # there, would otherwise see half of that.
-    with suppress(FileNotFoundError):
-        place.rename(temporary.with_name(f"{temporary.name}-damaged"))
+    _clear(place)  # what is in the way is damaged
     try:
         temporary.rename(place)
     except OSError:
         if _settled(place, key) is None:
             raise
-    finally:
-        shutil.rmtree(temporary.with_name(f"{temporary.name}-damaged"), ignore_errors=True)
 
 
-def _settled(place: Path, key: str) -> Cached | None:
+def _aside(place: Path) -> Path:
+    """Return a folder of this process beside a set, whose name tells whose it is."""
+    return place.with_name(f"{_TEMPORARY}{uuid.uuid4().hex}.{os.getpid()}.{socket.gethostname()}")
+
+
+def _clear(place: Path) -> None:
+    """Remove a damaged set, at once and as a whole: others may be reading it, or putting their own there."""
+    aside = _aside(place)
+    with suppress(FileNotFoundError):
+        place.rename(aside)
+    if aside.is_symlink():
+        aside.unlink()
+    shutil.rmtree(aside, ignore_errors=True)
+
+
+def _settled(place: Path, key: str, again: Callable[[], object] | None = None) -> Cached | None:
     """Open a set that another process may be about to replace by its own."""
     for _ in range(_TRIES):
-        if (ready := _open(place, key)) is not None:
+        if (ready := _open(place, key, again)) is not None:
             return ready
         time.sleep(_MOMENT)
     return None
@@ -163,56 +239,36 @@ def workers() -> int:
     return min(16, cores().threads)
 
 
-def _write(folder: Path, rows: Iterator[Row | Skipped]) -> dict[str, Any]:
-    labels: list[int] = []
-    names: list[str] = []
-    skipped: list[Skipped] = []
-    stacks: dict[str, tuple[BinaryIO, tuple[int, ...]]] = {}
-    with ExitStack() as files, warnings.catch_warnings():
-        files.callback(getattr(rows, "close", tuple))  # of a generator, or its processes would wait for the next row
+def _write(building: Building, rows: Iterator[Row | Skipped]) -> dict[str, Any]:
+    """Write the images that are not there yet, and return what the description of the set says of all."""
+    with ExitStack() as stack, warnings.catch_warnings():
+        stack.callback(getattr(rows, "close", tuple))  # of a generator, or its processes would wait for the next row
         # Pillow warns about odd metadata once a file; what matters is reported through `skipped`.
         warnings.filterwarnings("ignore", module="PIL")
         for row in rows:
-            if isinstance(row, Skipped):
-                skipped.append(row)
-                continue
-            for name, array in (("images", row.image), ("attention", row.attention)):
-                if array is None:
-                    continue
-                if name not in stacks:
-                    stacks[name] = files.enter_context((folder / f"{name}.npy").open("wb", _BUFFER)), array.shape
-                    _header(*stacks[name], 0)
-                # Not a writable memory map, in which a full disk ends the process instead of raising OSError.
-                stacks[name][0].write(np.ascontiguousarray(array).tobytes())
-            labels.append(row.label)
-            names.append(row.name)
-        for file, shape in stacks.values():
-            _header(file, shape, len(names))
-    np.save(folder / "labels.npy", np.asarray(labels, dtype=np.int64))
-    return {"names": names, "skipped": [asdict(item) for item in skipped]}
+            building.add(row)
+    return building.finish()
 
 
-def _header(file: BinaryIO, shape: tuple[int, ...], count: int) -> None:
-    """Begin a .npy file of `count` uint8 arrays; NumPy pads its header so that any other count fits there later."""
-    file.seek(0)
-    np.lib.format.write_array_header_1_0(file, {"descr": "|u1", "fortran_order": False, "shape": (count, *shape)})
-
-
-def _open(place: Path, key: str) -> Cached | None:
-    """Open a set; None if it is not there, is damaged, or has another key."""
+def _open(place: Path, key: str, again: Callable[[], object] | None = None) -> Cached | None:
+    """Open a set, which is made `again` when it turns out to be damaged; None if it is so now, absent or another."""
     try:
-        meta = json.loads((place / "meta.json").read_text(encoding="utf-8"))
-        images = np.load(place / "images.npy", mmap_mode="r")
-        labels = np.load(place / "labels.npy")
-        maps = place / "attention.npy"
-        attention = np.load(maps, mmap_mode="r") if maps.exists() else None
-        names = tuple(meta["names"])
-        lengths = {len(labels), len(names), len(images), len(images if attention is None else attention)}
-        if meta["key"] != key or len(lengths) > 1:
+        content = (place / "meta.json").read_bytes()
+        meta = json.loads(content)
+        if not is_whole(content) or meta["key"] != key:
+            return None
+        arrays = {
+            name: StoredRows(place / f"{name}.npy", digest, again).in_memory()
+            for name, digest in meta["digests"].items()
+        }
+        labels, names = np.asarray(meta["labels"], dtype=np.int64), Names(meta["names"])
+        if {len(labels), len(names)} != {len(array) for array in arrays.values()}:
             return None
         skipped = tuple(Skipped(**item) for item in meta["skipped"])
+        images: Any = arrays["images"]
+        attention: Any = arrays.get("attention")
         return Cached(ImageSet(images, labels, tuple(meta["classes"]), names, attention), skipped)
-    except (OSError, EOFError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return None
 
 
@@ -220,6 +276,17 @@ def _remove_old(cache_dir: Path, source: str, keep: Path) -> None:
     for path in cache_dir.iterdir():
         stem, _, tail = path.name.rpartition("-")
         old = stem == source and len(tail) == len(keep.name.rpartition("-")[2]) and path != keep
-        abandoned = path.name.startswith(_TEMPORARY) and time.time() - path.stat().st_mtime > _STALE_SECONDS
-        if old or abandoned:
-            shutil.rmtree(path, ignore_errors=True)
+        if old or (path.name.startswith(_TEMPORARY) and _is_stale(path)):
+            if path.is_dir():
+                shutil.rmtree(path, ignore_errors=True)
+            else:  # the lock of one that was killed
+                path.unlink(missing_ok=True)
+
+
+def _is_stale(path: Path) -> bool:
+    """Whether a folder is of a process of this machine that has ended, or nobody has written into it for long."""
+    *_, process, host = ("", "", *path.name.split(".", 3))[-2:]
+    if process.isdecimal() and int(process) != os.getpid() and not may_live({"process": int(process), "host": host}):
+        return True
+    newest = max(each.stat().st_mtime for each in (path, *(path.iterdir() if path.is_dir() else ())))
+    return time.time() - newest > _STALE_SECONDS

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import ExifTags, Image, UnidentifiedImageError
 
+from gradsculpt.accidents import OF_THE_MACHINE, told
 from gradsculpt.errors import DataError, first_line
 
 if TYPE_CHECKING:  # processes that decode have no use for PyTorch, which takes seconds to import
@@ -31,13 +32,18 @@ _NAMES = ("FLIP_LEFT_RIGHT", "ROTATE_180", "FLIP_TOP_BOTTOM", "TRANSPOSE", "ROTA
 _TURNS = {orientation: Image.Transpose[name] for orientation, name in enumerate(_NAMES, start=2)}
 
 
+class NotReadError(DataError):
+    """A file could not be read for want of memory or file handles, or as the disk failed: nothing is said of it."""
+
+
 def decode(path: Path, size: int) -> "Bytes":
     """Read an image file, scale its shorter side to `size` and cut the square in the middle: uint8 [size, size, 3].
 
     The first frame of an animation is taken, transparency is laid on white, the EXIF orientation is applied, and
     greyscale values of 16 bits or more are scaled rather than clipped: 16-bit integers from 0...65535,
     floating-point values from 0...1, and anything that does not fit those from its own minimum...maximum. Raises
-    `DataError` if the file is missing, empty, no image, corrupt, truncated or larger than `PIXEL_LIMIT` pixels.
+    `DataError` if the file is missing, empty, no image, corrupt, truncated or larger than `PIXEL_LIMIT` pixels;
+    it is a `NotReadError` where that is the machine's fault, so that the file must not be left out.
     """
     return decode_with_size(path, size)[0]
 
@@ -106,8 +112,13 @@ def _opened(path: Path) -> Iterator[Image.Image]:
             yield image
     except DataError:
         raise
+    except MemoryError as error:
+        raise NotReadError(f"{path} cannot be decoded, as {told(error)}") from error
     # Pillow's decoders raise nearly anything (SyntaxError, struct.error, zlib.error, ...) on broken files.
     except Exception as error:
+        if isinstance(error, OSError) and error.errno in OF_THE_MACHINE:
+            error.filename = error.filename or str(path)
+            raise NotReadError(f"{told(error)}") from error
         reasons = (reason for kind, reason in _REASONS.items() if isinstance(error, kind))
         broken = f"cannot be decoded ({first_line(error, kind=False)}); replace or remove it."
         raise DataError(f"{path} {next(reasons, broken)}") from error

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from gradsculpt.data.decode import decode_with_size
+from gradsculpt.data.decode import NotReadError, decode_with_size
 from gradsculpt.errors import DataError
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ class Decoders:
         self._count = processes if files >= _FEW and processes > 1 else 0
 
     def __call__(self, files: Sequence[Path], size: int) -> "list[tuple[Bytes, tuple[int, int]] | DataError]":
-        """Return what `decode_with_size` returns or raises for each file."""
+        """Return what `decode_with_size` returns or raises for each file; a `NotReadError` is raised."""
         try:
             process = self._idle.get_nowait()
         except queue.Empty:
@@ -92,16 +92,23 @@ def serve() -> None:
     with suppress(EOFError, OSError):
         while True:
             files, size = pickle.load(requests)
-            found = (_decoded(Path(file), size) for file in files)
-            pickle.dump(
-                [None if isinstance(each, DataError) else (each[0].tobytes(), each[1]) for each in found], answers
-            )
+            pickle.dump([_answer(Path(file), size) for file in files], answers)
             answers.flush()
+
+
+def _answer(file: Path, size: int) -> tuple[bytes, tuple[int, int]] | None:
+    try:
+        image, whole = decode_with_size(file, size)
+    except DataError:
+        return None
+    return image.tobytes(), whole
 
 
 def _decoded(file: Path, size: int) -> "tuple[Bytes, tuple[int, int]] | DataError":
     try:
         return decode_with_size(file, size)
+    except NotReadError:
+        raise
     except DataError as error:
         return error
 

@@ -9,14 +9,16 @@ from itertools import chain
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 
 from gradsculpt.data.attention import AttentionFolder, find_attention
 from gradsculpt.data.base import Bytes, ImageSet, Request, Skipped, Splits, cut_parts, wanted
 from gradsculpt.data.cache import Cached, Row, cached, ordered, workers
 from gradsculpt.data.decoders import Decoders
 from gradsculpt.data.gaze import GazeMaps
-from gradsculpt.data.listing import Listing, find_parts, list_images, some
+from gradsculpt.data.listing import Listing, find_parts, list_images, size_and_time, some
 from gradsculpt.errors import DataError
+from gradsculpt.fingerprint import fingerprint
 
 # Enough to see that something is wrong with many; the rest need not be decoded for it.
 _MOST_MISFITS = 10
@@ -137,18 +139,21 @@ def read_images(
     They come from the cache if nothing has changed; each `place` that a list is from has a set of its own there, and
     one more for each `kind` of selection from it.
     """
-    names = [file.relative_to(root).as_posix() for file in listing.files]
-    facts = [(name, *_size_and_time(file)) for name, file in zip(names, listing.files, strict=True)]
-    identity: dict[str, object] = {"files": facts, "labels": listing.labels, "size": request.size}
+    names, facts = listing.names(root), listing.facts
+    if facts is None:
+        facts = np.array([size_and_time(file) for file in listing.files], np.int64).reshape(-1, 2)
+    listing = replace(listing, facts=facts)
+    labels = np.asarray(listing.labels, np.int64)
+    identity: dict[str, object] = {"files": fingerprint(names, facts, labels), "size": request.size}
     if attention is not None:
-        identity["attention"] = [attention.facts(file) for file in listing.files]
+        identity["attention"] = fingerprint(*(attention.facts(file) for file in listing.files))
     # Two folders of one name must not push each other out of the cache.
     mark = hashlib.sha256(str(place.resolve()).encode()).hexdigest()[:8]
     plain = "".join(letter if letter.isalnum() else "_" for letter in place.resolve().name)[:40]
     source = f"{plain}-{mark}-{request.size}{kind}"
     rows = partial(_rows, listing, names, attention, request)
     room = len(names) * request.size**2 * (3 if attention is None else 4)
-    images = cached(request.cache_dir, source, identity, listing.classes, rows, room)
+    images = cached(request.cache_dir, source, identity, listing.classes, rows, room, request.tell, rows)
     if request.strict and images.skipped:
         raise DataError(images.skipped[0].reason)
     stray = (Skipped(file.relative_to(root).as_posix(), "lies outside the class folders") for file in listing.stray)
@@ -156,12 +161,19 @@ def read_images(
 
 
 def _rows(
-    listing: Listing, names: list[str], attention: AttentionMaps | None, request: Request
+    listing: Listing,
+    names: Sequence[str],
+    attention: AttentionMaps | None,
+    request: Request,
+    done: Sequence[bool] = (),
 ) -> Iterator[Row | Skipped]:
-    decoders = Decoders(len(names), workers())
+    """Yield what the files give, after the first ones, of which it is told whether they gave an image."""
+    decoders = Decoders(len(names) - len(done), workers())
 
     def read(places: range) -> list[Row | Skipped | DataError]:
-        found = decoders(listing.files[places.start : places.stop], request.size)
+        files = listing.files[places.start : places.stop]
+        found = decoders(files, request.size)
+        _check_unchanged(files, listing.facts, places)
         return [finished(place, image) for place, image in zip(places, found, strict=True)]
 
     def finished(place: int, found: tuple[Bytes, tuple[int, int]] | DataError) -> Row | Skipped | DataError:
@@ -172,22 +184,39 @@ def _rows(
             looked = None if attention is None else attention.read(listing.files[place], request.size, shape)
         except DataError as error:
             return error
-        return Row(image, listing.labels[place], names[place], looked)
+        return Row(image, int(listing.labels[place]), names[place], looked)
 
     step = min(_MOST_TOGETHER, max(1, _TOGETHER // (3 * request.size**2)))
-    shares = (range(start, min(start + step, len(names))) for start in range(0, len(names), step))
+    shares = (range(start, min(start + step, len(names))) for start in range(len(done), len(names), step))
     # Threads end before the processes that work for them, however this ends.
     with decoders, closing(ordered(read, shares, 2 * workers())) as results:
-        yield from _judged(chain.from_iterable(results), listing, names, request)
+        yield from _judged(chain.from_iterable(results), listing, names, request, done)
+
+
+def _check_unchanged(files: Sequence[Path], facts: npt.NDArray[np.int64] | None, places: range) -> None:
+    """Raise `DataError` if one of the files is not what it was when they were listed, at these places."""
+    then = [] if facts is None else facts[places.start : places.stop].tolist()
+    for file, fact in zip(files, then, strict=False):
+        if size_and_time(file) != tuple(fact):
+            how = "was changed" if file.exists() else "vanished"
+            raise DataError(
+                f"{file} {how} while the images were being read, so it is not known what would be learnt from. Leave "
+                "the folder as it is meanwhile, and call it again."
+            )
 
 
 def _judged(
-    results: Iterator[Row | Skipped | DataError], listing: Listing, names: list[str], request: Request
+    results: Iterator[Row | Skipped | DataError],
+    listing: Listing,
+    names: Sequence[str],
+    request: Request,
+    done: Sequence[bool],
 ) -> Iterator[Row | Skipped]:
     """Yield images and what was left out; raise `DataError` if that is too much, or maps do not fit."""
     bad = np.zeros(len(names), dtype=bool)
+    bad[: len(done)] = ~np.asarray(done, dtype=bool)
     misfits: list[DataError] = []
-    for index, result in enumerate(results):
+    for index, result in enumerate(results, start=len(done)):
         if isinstance(result, DataError):
             misfits.append(result)
             if len(misfits) == _MOST_MISFITS:
@@ -221,11 +250,3 @@ def _check_enough(listing: Listing, bad: np.ndarray[tuple[int], np.dtype[np.bool
             f"no image file of {some(lost)} can be decoded (the first is {first}), so the class has no images; "
             "replace these files or remove the class."
         )
-
-
-def _size_and_time(file: Path) -> tuple[int, int]:
-    try:
-        info = file.stat()
-    except OSError:  # A dangling link: decoding it says so.
-        return -1, -1
-    return info.st_size, info.st_mtime_ns

@@ -1,11 +1,18 @@
 """What a folder of images holds: its parts, its classes, its files."""
 
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, overload
 
+import numpy as np
+import numpy.typing as npt
+
+from gradsculpt.data.names import Names
 from gradsculpt.errors import DataError
+
+Numbers = npt.NDArray[np.int64]
 
 # HEIC is listed although plain Pillow cannot read it: such photographs are then reported, not silently left out.
 SUFFIXES = (
@@ -18,25 +25,73 @@ VALIDATION = ("val", "valid", "validation")
 _PARTS = ("train", *VALIDATION, "test")
 
 
+class Files(Sequence[Path]):
+    """Files below a folder, by their names, each of which becomes a path when it is asked for.
+
+    Args:
+        root: The folder.
+        names: Their paths below it, with slashes.
+
+    Example:
+        >>> files = Files(Path("photos"), Names(["cat/1.png", "dog/2.png"]))
+        >>> files[1].name, len(files.picked([1]))
+        ('2.png', 1)
+    """
+
+    def __init__(self, root: Path, names: Names) -> None:
+        self.root, self.names = root, names
+
+    def picked(self, places: Numbers | Sequence[int]) -> "Files":
+        """Return some of the files, in the order of their places."""
+        return Files(self.root, self.names.picked(places))
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    @overload
+    def __getitem__(self, place: int) -> Path: ...
+    @overload
+    def __getitem__(self, place: slice) -> "list[Path]": ...
+    def __getitem__(self, place: Any) -> Any:
+        if isinstance(place, slice):
+            return [self.root / name for name in self.names[place]]
+        return self.root / self.names[place]
+
+    def __iter__(self) -> Iterator[Path]:
+        return (self.root / name for name in self.names)
+
+
 @dataclass(frozen=True)
 class Listing:
     """The image files below one folder of class folders, by class and then by name.
 
     Args:
         classes: Class names; the index of a class is its label.
+        labels: The label of each file.
         stray: Image files outside the class folders.
+        facts: Size and time [N, 2] of each file when it was listed; None if nobody has looked.
     """
 
     classes: tuple[str, ...]
-    files: tuple[Path, ...]
-    labels: tuple[int, ...]
+    files: Sequence[Path]
+    labels: Sequence[int] | Numbers
     stray: tuple[Path, ...]
+    facts: Numbers | None = None
 
-    def picked(self, indices: Iterable[int]) -> "Listing":
+    def picked(self, indices: Sequence[int] | Numbers) -> "Listing":
         """Return the listing of some of the files alone, in the order of the indices, and nothing astray."""
-        chosen = tuple(indices)
-        files, labels = (tuple(each[i] for i in chosen) for each in (self.files, self.labels))
-        return Listing(self.classes, files, labels, ())  # type: ignore[arg-type]
+        chosen = np.asarray(indices, dtype=np.int64)
+        whole = self.files
+        files = whole.picked(chosen) if isinstance(whole, Files) else tuple(whole[i] for i in chosen.tolist())
+        facts = None if self.facts is None else self.facts[chosen]
+        return Listing(self.classes, files, np.asarray(self.labels, np.int64)[chosen], (), facts)
+
+    def names(self, root: Path) -> Names:
+        """Return the paths of the files below a folder, with slashes."""
+        if not isinstance(self.files, Files):
+            return Names(file.relative_to(root).as_posix() for file in self.files)
+        above = self.files.root.relative_to(root).as_posix()
+        return self.files.names if above == "." else Names(f"{above}/{name}" for name in self.files.names)
 
 
 def find_parts(path: Path) -> tuple[Path, Path | None, Path | None]:
@@ -74,8 +129,11 @@ def list_images(folder: Path, classes: tuple[str, ...] | None = None) -> Listing
     if not present:
         fact = "has images but no class folders" if stray else "has no images and no class folders"
         raise DataError(f"{folder} {fact}; put the images of each class into a folder named after the class.")
-    files = {name: list(files_below(folder / name, is_image)) for name in present}
-    empty = [name for name in present if not files[name]]
+    found, counts = _Found(), dict[str, int]()
+    for name in present if classes is None else [*filter(set(present).__contains__, classes), *present]:
+        if name not in counts:
+            counts[name] = found.add(folder, name)
+    empty = [name for name in present if not counts[name]]
     if len(empty) == len(present):
         raise DataError(f"{folder} has no images in its class folders ({some(present)}); add .jpg or .png files, say.")
     if empty:
@@ -92,8 +150,49 @@ def list_images(folder: Path, classes: tuple[str, ...] | None = None) -> Listing
             f"{folder} has classes that the training images lack ({some(unknown)}), which no network could get "
             "right; add them to the training images or remove them here."
         )
-    labels = tuple(label for label, name in enumerate(classes) for _ in files.get(name, ()))
-    return Listing(classes, tuple(file for name in classes for file in files.get(name, ())), labels, stray)
+    labels = np.repeat(np.arange(len(classes)), [counts.get(name, 0) for name in classes])
+    return Listing(classes, Files(folder, Names(found.names)), labels.astype(np.int64), stray, found.facts())
+
+
+class _Found:
+    """The files of several class folders, as they are listed: bytes rather than objects, as there may be millions."""
+
+    def __init__(self) -> None:
+        self._names, self._facts = [Names()], [np.zeros((0, 2), np.int64)]
+
+    def add(self, folder: Path, name: str) -> int:
+        """List the images of a class; return how many there are."""
+        facts = list[tuple[int, int]]()
+
+        def told() -> Iterator[str]:
+            last, below = "", name
+            for here, file in walked(folder / name, is_image):
+                if here != last:
+                    last, below = here, os.path.relpath(here, folder).replace(os.sep, "/")
+                facts.append(size_and_time(os.path.join(here, file)))
+                yield f"{below}/{file}"
+
+        self._names.append(Names(told()))
+        self._facts.append(np.array(facts, np.int64).reshape(-1, 2))
+        return len(facts)
+
+    @property
+    def names(self) -> Iterator[str]:
+        """Their paths below the folder of class folders."""
+        return (name for names in self._names for name in names)
+
+    def facts(self) -> Numbers:
+        """Return their sizes and times."""
+        return np.concatenate(self._facts)
+
+
+def size_and_time(file: str | Path) -> tuple[int, int]:
+    """Return the size and the time of a file in nanoseconds; -1 of a link that leads nowhere, which cannot be read."""
+    try:
+        info = os.stat(file)
+    except OSError:
+        return -1, -1
+    return info.st_size, info.st_mtime_ns
 
 
 def some(names: list[str]) -> str:
@@ -103,13 +202,18 @@ def some(names: list[str]) -> str:
 
 def files_below(folder: Path, wanted: Callable[[str], bool]) -> Iterator[Path]:
     """Yield the files below a folder whose names are `wanted`, in order of name; nothing hidden."""
+    return (Path(here, name) for here, name in walked(folder, wanted))
+
+
+def walked(folder: Path, wanted: Callable[[str], bool]) -> Iterator[tuple[str, str]]:
+    """Yield the folder and the name of each file that `files_below` does."""
     seen: set[str] = set()
     for here, below, files in os.walk(folder, followlinks=True):
         # A link to a folder above itself would otherwise be followed until the path is too long.
         real = os.path.realpath(here)
         below[:] = [] if real in seen else sorted(name for name in below if not _is_hidden(name))
         if real not in seen:
-            yield from (Path(here, name) for name in sorted(files) if not _is_hidden(name) and wanted(name))
+            yield from ((here, name) for name in sorted(files) if not _is_hidden(name) and wanted(name))
         seen.add(real)
 
 

@@ -1,7 +1,8 @@
 """From a name such as `cells` or `folder:photos` to training, validation and test images."""
 
 import hashlib
-from collections.abc import Callable, Iterator
+import warnings
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -17,7 +18,7 @@ from gradsculpt.data.base import (
     swapped,
     unheard,
 )
-from gradsculpt.data.cache import Row, cached, ordered
+from gradsculpt.data.cache import Row, cached, ordered, workers
 from gradsculpt.data.cub_gha import load_cub_gha
 from gradsculpt.data.factory import load_factory
 from gradsculpt.data.folder import load_folder
@@ -28,6 +29,8 @@ from gradsculpt.wording import alike, printable
 
 # Training cells come from the user's seed, so that this one never meets it.
 CELLS_TEST_SEED = 2**31 - 1
+
+_AHEAD, _WAITING = 256, 1 << 25  # cells, and bytes of them, that are drawn before the first of them is written
 
 
 @dataclass(frozen=True)
@@ -96,13 +99,14 @@ def load_data(
     shuffle_labels: bool = False,
     strict: bool = False,
     progress: Progress | None = None,
+    tell: Callable[[str], object] = warnings.warn,
 ) -> Splits:
     """Read a set of images by name and split it.
 
     Args:
         name: The name of one of `SOURCES`.
         data_dir: Where downloaded sets are or go.
-        cache_dir: Where decoded images are kept, to be memory-mapped.
+        cache_dir: Where decoded images are kept, to be read by rows.
         image_size: Side of the images, in pixels; None for the source's own, or that of the images that it gives.
         val_fraction: Share of each class of the training images to use for validation, 0 to 0.5.
         seed: Chooses the validation images, and the training images of cells; never the test images.
@@ -115,6 +119,7 @@ def load_data(
             likewise, by the seed; images keep their attention, and test images their labels.
         strict: Raise at the first file that cannot be decoded, instead of listing it in `skipped`.
         progress: Called as `progress(done, total)` during long work.
+        tell: Told, in one line, that decoded images were damaged and are made again.
 
     Raises:
         DataError: If the name is not known, or the source cannot be used.
@@ -123,7 +128,8 @@ def load_data(
     kind, _, rest = name.partition(":")
     asked = request_for(name, image_size=image_size, val_fraction=val_fraction, seed=seed, train_count=train_count)
     data_dir, cache_dir = Path(data_dir).expanduser(), Path(cache_dir).expanduser()
-    request = replace(asked, data_dir=data_dir, cache_dir=cache_dir, strict=strict, progress=progress or unheard)
+    told = {"progress": progress or unheard, "tell": tell}
+    request = replace(asked, data_dir=data_dir, cache_dir=cache_dir, strict=strict, **told)
     readers: dict[str, Callable[[], Splits]] = {
         "cells": lambda: _load_cells(request),
         "digits": lambda: load_digits(request),
@@ -166,14 +172,15 @@ def request_for(
 def _worded(source: str, splits: Splits) -> Splits:
     """Return data whose classes and names can be printed and written anywhere; `DataError` if they are then alike."""
     parts = (splits.train, splits.val, splits.test)
-    names = dict.fromkeys(name for images in parts for name in images.names)
+    shown = all(name.isprintable() for images in parts for name in images.names)  # then none looks like another
+    names = dict.fromkeys(() if shown else (name for images in parts for name in images.names))
     for what, texts in (("classes", splits.train.classes), ("images", names)):
         if pairs := alike(texts):
             raise DataError(
                 f"{source} has two {what} of one name, {' and '.join(map(repr, pairs[0]))}, that cannot be told apart "
                 "in print; rename one."
             )
-    if all(text.isprintable() for text in (*splits.train.classes, *names)):
+    if shown and all(text.isprintable() for text in splits.train.classes):
         return splits
     train, val, test = (
         replace(part, classes=tuple(map(printable, part.classes)), names=tuple(map(printable, part.names)))
@@ -191,15 +198,17 @@ def _load_cells(request: Request) -> Splits:
     code = hashlib.sha256(Path(cells.__file__).read_bytes()).hexdigest()
 
     def part(name: str, count: int, seed: int, before: int) -> ImageSet:
-        def rows() -> Iterator[Row]:
-            drawn = ordered(lambda index: cells.draw(index, seed=seed, size=request.size), range(count))
-            for index, cell in enumerate(drawn):
+        def rows(done: Sequence[bool] = ()) -> Iterator[Row]:
+            first, ahead = len(done), max(2 * workers(), min(_AHEAD, _WAITING // (4 * request.size**2)))
+            drawn = ordered(lambda index: cells.draw(index, seed=seed, size=request.size), range(first, count), ahead)
+            for index, cell in enumerate(drawn, start=first):
                 yield Row(cell.image, cell.label, f"cells-s{seed}-{index:05d}", cell.truth)
                 request.progress(before + index + 1, total)
 
         identity = {"count": count, "seed": seed, "size": request.size, "code": code}
         source = f"cells-{name}-{count}-{request.size}"
-        return cached(request.cache_dir, source, identity, cells.CLASSES, rows, count * request.size**2 * 4).images
+        room = count * request.size**2 * 4
+        return cached(request.cache_dir, source, identity, cells.CLASSES, rows, room, request.tell, rows).images
 
     train, val = stratified_cut(part("train", count, request.seed, 0), request.val_fraction, request.seed)
     return Splits(train, val, part("test", count // 4, CELLS_TEST_SEED, count))

@@ -35,14 +35,7 @@ class Photos:
 
     def subset(self, indices: Sequence[int]) -> "Photos":
         """Return the photographs at `indices`, in that order, of the same classes."""
-        files, labels = self.listing.files, self.listing.labels
-        chosen = Listing(
-            self.listing.classes,
-            tuple(files[i] for i in indices),
-            tuple(labels[i] for i in indices),
-            self.listing.stray,
-        )
-        return replace(self, listing=chosen)
+        return replace(self, listing=replace(self.listing.picked(indices), stray=self.listing.stray))
 
 
 def list_photos(path: Path, *, labelled: bool | None = None) -> Photos | None:
@@ -94,7 +87,12 @@ def read_photos(photos: Photos, request: Request) -> tuple[ImageSet, tuple[Skipp
     """
     (attention,), notes = find_attention(photos.root, [(photos.root, photos.listing)])
     read = read_images(photos.root, photos.root, photos.listing, attention, request)
-    names = tuple(map(printable, read.images.names))
-    if pairs := alike(read.images.names):
+    names = read.images.names
+    shown = all(name.isprintable() for name in names)
+    if not shown and (pairs := alike(names)):
         raise DataError(f"{photos.root} has two photos of one name, {' and '.join(map(repr, pairs[0]))}; rename one.")
-    return replace(read.images, classes=photos.classes, names=names), read.skipped, notes
+    return (
+        replace(read.images, classes=photos.classes, names=names if shown else tuple(map(printable, names))),
+        read.skipped,
+        notes,
+    )

@@ -79,7 +79,7 @@ def load_cifar10(request: Request) -> Splits:
 
         kind, identity = ("", {}) if part is None else (f"-{request.train_count}-{part}", {"part": decisive})
         source = f"cifar10-{name}{kind}-{size}"
-        return cached(request.cache_dir, source, {"size": size, **identity}, _CIFAR10, rows).images
+        return cached(request.cache_dir, source, {"size": size, **identity}, _CIFAR10, rows, tell=request.tell).images
 
     if request.train_count is not None:
         return Splits(read("train", 0), read("train", 1), read("test"))

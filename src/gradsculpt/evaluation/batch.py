@@ -21,6 +21,8 @@ class MapAttack:
 
     Args:
         size: How far an image may be moved, in 8-bit levels: every entry, or in L2 the root mean square over entries.
+
+    Raises: ArgumentError if a number is out of range.
     """
 
     kind: type[Manipulation]

@@ -68,6 +68,8 @@ class Retraining:
     Args:
         settings: Model, softplus, objective, epochs, batch size, optimisation, augmentation, device and precision are
             used; data only for its usual augmentation, and the seed is that of the retraining.
+
+    Raises: RunError if the objective wants a teacher, which would have to be trained first.
     """
 
     settings: "TrainSettings"
@@ -138,6 +140,7 @@ def diff_roar(
         GradsculptError: If a level is not in (0, 1), a list is empty, `out` is no table of DiffROAR, or somebody else
             writes to it.
 
+    Shape: accuracies are [levels, seeds].
     Source: Shah et al., NeurIPS 2021; Gong et al., CVPR 2024, section 5.2, B.5.
     """
     checks.one_of("target", target, ("true", "predicted"))

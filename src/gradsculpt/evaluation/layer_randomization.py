@@ -48,6 +48,8 @@ def find_stages(network: nn.Module, x: Tensor) -> tuple[LayerStage, ...]:
     Raises:
         ModelError: If the network has no parameters, or none that can be drawn: if it is TorchScript or quantised, or
             lazy modules of it were never run.
+
+    Shape and units: the images are [2, C, H, W] as the network takes them.
     """
     network = eager(network, "randomisation")
     _check_drawable(network)

@@ -14,8 +14,9 @@ from torch import Tensor
 from gradsculpt.errors import RunError
 from gradsculpt.evaluation.groups.base import Point
 from gradsculpt.evaluation.results import score_of
-from gradsculpt.files import strict_json, whole
+from gradsculpt.files import strict_json, sweep, whole
 from gradsculpt.metrics import Score
+from gradsculpt.seals import OPEN, SEAL, seal
 from gradsculpt.wording import printable
 
 VALUES = "scorecard.csv"
@@ -64,6 +65,9 @@ class PerImageValues:
         if folder is not None:
             try:
                 folder.mkdir(parents=True, exist_ok=True)
+                if not reading:
+                    for path in (folder / VALUES, self._draft, self._note):
+                        sweep(path)
                 self._take_over()
                 if not reading:
                     self._rewrite()
@@ -140,12 +144,13 @@ class PerImageValues:
         if self._folder is not None:
             with whole(self._folder / VALUES) as draft:
                 self._headers = {name: each for name, each in self._headers.items() if not each.yardstick}
-                self._write(draft, self._rows, _IMAGE)
+                self._write(draft, self._rows, _IMAGE, last=(f"{SEAL} {OPEN}",))
+                seal(draft)
             self.remove()
 
-    def _write(self, path: Path, rows: Sequence[_Row], *first: str, mode: str = "w") -> None:
+    def _write(self, path: Path, rows: Sequence[_Row], *first: str, mode: str = "w", last: Sequence[str] = ()) -> None:
         with path.open(mode, newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, [*first, *self._headers], extrasaction="ignore")
+            writer = csv.DictWriter(file, [*first, *self._headers, *last], extrasaction="ignore")
             if mode == "w":
                 writer.writeheader()
             writer.writerows({_IMAGE: row.image, _DIGEST: row.digest, **row.values} for row in rows)
@@ -155,8 +160,10 @@ class PerImageValues:
             return
         headers = {name: {**h._asdict(), "score": asdict(h.score)} for name, h in self._headers.items()}
         # The table goes first: a note without its rows would promise what is not there.
-        self._write(self._draft, self._rows, _IMAGE, _DIGEST)
-        self._note.write_bytes(strict_json({"key": self._key, "headers": headers}))
+        with whole(self._draft) as draft:
+            self._write(draft, self._rows, _IMAGE, _DIGEST)
+        with whole(self._note) as draft:
+            draft.write_bytes(strict_json({"key": self._key, "headers": headers}))
 
     def _take_over(self) -> None:
         """Read what an interrupted evaluation with the same key wrote, up to a line that was cut off."""

@@ -37,6 +37,8 @@ class Protocol:
 
     Raises:
         ArgumentError: If something is no group, two groups have one name, or a choice is not known.
+
+    Shape: images [N, C, H, W] and classes [N]; maps as the attribution gives them.
     """
 
     groups: tuple[ScoreGroup, ...] = (Accuracy(), Sparsity(), RobustnessRandom(), GroundTruth())

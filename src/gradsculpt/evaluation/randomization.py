@@ -71,6 +71,8 @@ class Randomization:
         stages: Names of the S stages, in the order in which they were randomised: from the output to the input.
         values: One value a stage and image, [S, N]: those of `SANITY_SCORES` by name.
         original: Maps of the first images before, [M, C, H, W]; `maps` are theirs at each stage, [S, M, C, H, W].
+
+    Units: those of `SANITY_SCORES`; of maps, those of the attribution.
     """
 
     stages: tuple[str, ...]
@@ -177,6 +179,7 @@ def data_randomization(
     Returns:
         The values of `SANITY_SCORES`, one an image [N].
 
+    Units: those of `SANITY_SCORES`.
     Source: Adebayo et al., NeurIPS 2018 (Sanity checks for saliency maps); Gong et al., CVPR 2024, C.2.6, Fig. 9.
 
     Example:

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 from gradsculpt.errors import ArgumentError, RunError, first_line
 from gradsculpt.evaluation.panels import draw_scores, heading, panels_of
 from gradsculpt.evaluation.results import Curve, Entry, curve_of, entry_of, legend, lines
-from gradsculpt.files import strict_json, whole
+from gradsculpt.files import whole
 from gradsculpt.notebook import table
+from gradsculpt.seals import check, sealed_json
 
 if TYPE_CHECKING:
     import pandas
@@ -117,7 +118,7 @@ class Scorecard:
         }
         try:
             with whole(path) as draft:
-                draft.write_bytes(strict_json(content, indent=2) + b"\n")
+                draft.write_bytes(sealed_json(content))
         except OSError as error:
             raise RunError(
                 f"{path} cannot be written ({error.strerror or error}), so the scorecard is not saved. Name a file in "
@@ -132,6 +133,7 @@ class Scorecard:
         try:
             if path.stat().st_size > _LARGEST:
                 raise ValueError(f"it has more than {_LARGEST // 2**20} MiB")
+            check(path, f"Write it again with `gradsculpt evaluate {path.parent}`.")
             content = json.loads(path.read_text(encoding="utf-8"))
             parts = [content, content["settings"], content["scores"], content.get("curves", {})]
             if not all(isinstance(part, dict) for part in parts) or not isinstance(content["name"], str):

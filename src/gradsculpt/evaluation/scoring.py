@@ -143,8 +143,7 @@ class _Task(NamedTuple):
     def key(self) -> str:
         """Return a digest of what the values depend on besides the images."""
         told = () if self.units.normalized is None else (self.units.normalized,)
-        names = self.names and list(self.names)
-        return fingerprint(self.classifier, self.space, self.protocol, self.noted, self.limit, names, *told)
+        return fingerprint(self.classifier, self.space, self.protocol, self.noted, self.limit, self.names, *told)
 
 
 def _scored(task: _Task, folder: Path | None) -> Scorecard:

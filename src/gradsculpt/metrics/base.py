@@ -78,6 +78,8 @@ class Metric(Generic[P, R]):
         function: Returns one value a sample: [N], or a dict of [N].
         scores: What is returned: one `Score` for a tensor, one a key for a dict, in the same order.
 
+    Raises: ArgumentError if an argument has not its type; in use, what the function raises.
+
     Example:
         >>> @metric(Score("bright_share", low=0.0, high=1.0, better="lower", unit="fraction"))
         ... def bright_share(maps: Tensor, level: float = 0.5) -> Tensor:

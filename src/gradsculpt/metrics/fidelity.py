@@ -91,7 +91,10 @@ def deletion(model: Model, x: Tensor, y: Tensor, maps: Tensor, steps: int = 20, 
 def insertion_curve(
     model: Model, x: Tensor, y: Tensor, maps: Tensor, steps: int = 20, masking: Masking = Masking()
 ) -> Tensor:
-    """Return the curve whose mean is `insertion`: one value for each share 0, 1 / steps, ..., 1, [N, steps + 1]."""
+    """Return the curve whose mean is `insertion`: one value for each share 0, 1 / steps, ..., 1, [N, steps + 1].
+
+    Arguments, units and errors: As of `insertion`; ArgumentError if they do not fit.
+    """
     trial = Trial(model, x, y, maps, masking)
     return trial.curve(shares(trial.total, steps), hide=False)
 
@@ -99,7 +102,10 @@ def insertion_curve(
 def deletion_curve(
     model: Model, x: Tensor, y: Tensor, maps: Tensor, steps: int = 20, masking: Masking = Masking()
 ) -> Tensor:
-    """Return the curve whose mean is `deletion`: one value for each share 0, 1 / steps, ..., 1, [N, steps + 1]."""
+    """Return the curve whose mean is `deletion`: one value for each share 0, 1 / steps, ..., 1, [N, steps + 1].
+
+    Arguments, units and errors: As of `deletion`; ArgumentError if they do not fit.
+    """
     trial = Trial(model, x, y, maps, masking)
     return trial.curve(shares(trial.total, steps), hide=True)
 
@@ -153,6 +159,8 @@ def morf_curve(
     """Return the outputs f(x_k) that `aopc_morf` is made of, for k = 0, ..., L perturbed regions, [N, L + 1].
 
     The AOPC of fewer steps can be read off the beginning of the curve: (curve[:, :1] - curve[:, : k + 1]).mean(dim=1).
+
+    Arguments, units and errors: As of `aopc_morf`; ArgumentError if they do not fit.
     """
     checks.whole("steps", steps, 1)
     trial = Trial(model, x, y, maps, masking, patch=max(1, round(_PATCH * min(x.shape[-2:]) / _SIDE)))

@@ -33,6 +33,8 @@ class Neighbourhood:
     Units: bounds in model units.
     Raises: ArgumentError if a number is out of range.
 
+    Shape: images [N, C, H, W] to as many of the same shape, `draws` times.
+
     Example:
         >>> Neighbourhood(bounds=(-1.0, 1.0)).inside(torch.tensor(9.0))
         tensor(1.)

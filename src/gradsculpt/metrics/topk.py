@@ -94,6 +94,8 @@ def topk_mask(maps: Tensor, k: float, nonzero: bool = False, name: str = "maps")
 
     Raises: ArgumentError if a map is not finite, or k is outside (0, 1].
 
+    Units: None; magnitudes are compared within a map alone.
+
     Example:
         >>> topk_mask(torch.tensor([[[1.0, 2.0], [-2.0, 2.0]]]), k=0.5)
         tensor([[False,  True,  True, False]])

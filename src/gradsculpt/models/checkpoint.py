@@ -4,6 +4,7 @@ import json
 import platform
 import subprocess
 import time
+import zlib
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import asdict
@@ -22,13 +23,16 @@ from gradsculpt.models.classifier import Classifier, found_device
 from gradsculpt.models.networks import build as build_network
 from gradsculpt.models.states import fill
 from gradsculpt.runs import DESCRIPTION, Reached, check_trained
+from gradsculpt.seals import OPEN, SEAL, check, check_content, seal, sealed_json
 from gradsculpt.wording import printable
 
 WEIGHTS = "model.safetensors"
 FORMAT = 1
 
+_RUN = "run"  # by which weights and their description tell that they are of one run
 _TEXTS = "__metadata__"  # where a file of weights has its text entries
 
+_MEND = "Copy the file again from where the run was made, or train again."
 _PATIENCE, _MOMENT = 5, 0.02  # how often files are read that are of two epochs, and after how many seconds
 
 # What a description has to hold, and of which type.
@@ -105,12 +109,15 @@ def write(
     """Write the weights of a network, and what `describe` told of it, as `save` does; `lasting` as of `whole`."""
     told = {name: value for name, value in ({} if reached is None else asdict(reached)).items() if value is not None}
     stamp = {name: str(value) for name, value in told.items() if name != "finished"}
-    weights = _bytes(_storable(network), {"format": "pt", **stamp})
-    text = strict_json({**description, **told}, indent=2) + b"\n"
+    of = _run(description)
+    weights = _bytes(_storable(network), {SEAL: OPEN, "format": "pt", _RUN: of, **stamp})
+    text = sealed_json({**description, **told, _RUN: of})
     for path, content in ((Path(folder) / WEIGHTS, weights), (Path(folder) / DESCRIPTION, text)):
         try:
             with whole(path, lasting=lasting) as draft:
                 draft.write_bytes(content)
+                if content is weights:
+                    seal(draft)
         except OSError as error:
             raise RunError(
                 f"{path} cannot be written ({error.strerror or error}), so the checkpoint is not saved. "
@@ -184,6 +191,12 @@ def _bytes(state: dict[str, Tensor], texts: Mapping[str, str]) -> bytes:
     return b"".join((len(header).to_bytes(8, "little"), header, memoryview(content)[start:]))
 
 
+def _run(description: Mapping[str, Any]) -> str:
+    """Return what tells runs of one description from all others, whatever changes from epoch to epoch."""
+    extra = {key: value for key, value in description["extra"].items() if key != "val_accuracy"}
+    return f"{zlib.crc32(strict_json({**{key: description[key] for key in ('build', *_LISTS)}, 'extra': extra})):08x}"
+
+
 def _versions() -> dict[str, str]:
     versions = {"python": platform.python_version()}
     for package in ("gradsculpt", "torch", "torchvision", "timm"):
@@ -213,17 +226,24 @@ def opened(folder: Path) -> tuple[dict[str, Any], dict[str, Tensor], Reached | N
     for patience in reversed(range(_PATIENCE)):
         content = _content(folder / WEIGHTS)
         description = _description(folder)
-        stamp, said = Reached.read(_stamp(content)), Reached.read(description)
-        if (stamp and stamp.epoch) == (said and said.epoch):
+        texts = _stamp(content)
+        stamp, said = Reached.read(texts), Reached.read(description)
+        apart = _RUN in texts and _RUN in description and texts[_RUN] != description[_RUN]
+        if not apart and (stamp and stamp.epoch) == (said and said.epoch):
             return description, _weights(content, folder / WEIGHTS), stamp and said
         if patience:
             time.sleep(_MOMENT)
+    if apart:
+        raise RunError(
+            f"{folder / WEIGHTS} and {DESCRIPTION} beside it are of two runs, so they do not belong together. {_MEND}"
+        )
     return description, _weights(content, folder / WEIGHTS), stamp
 
 
 def _description(folder: Path) -> dict[str, Any]:
     path = folder / DESCRIPTION
     try:
+        check(path, f"{_MEND} If it was changed on purpose, delete its entry {SEAL}.")
         description = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise RunError(
@@ -263,9 +283,11 @@ def _content(path: Path) -> bytes:
     if not path.is_file():
         raise RunError(f"{path} is missing, so there are no weights to load; copy the whole run directory.")
     try:
-        return path.read_bytes()
+        content = path.read_bytes()
     except OSError as error:
         raise _damaged(path, error) from error
+    check_content(content, path, _MEND)
+    return content
 
 
 def _stamp(content: bytes) -> dict[str, Any]:
@@ -287,7 +309,4 @@ def _weights(content: bytes, path: Path) -> dict[str, Tensor]:
 
 
 def _damaged(path: Path, error: Exception) -> RunError:
-    return RunError(
-        f"{path} is damaged ({first_line(error)}), so its weights cannot be trusted. Copy the file again "
-        "from where the run was made, or train again."
-    )
+    return RunError(f"{path} is damaged ({first_line(error)}), so its weights cannot be trusted. {_MEND}")

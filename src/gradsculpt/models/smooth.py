@@ -39,6 +39,7 @@ def to_softplus(network: nn.Module, beta: float = 3.0, *, example: Tensor | None
         ModelError: If there is nothing to swap, or a ReLU-like function remains; the network is then unchanged.
         ArgumentError: If `beta` is below 0.001.
 
+    Shape and units: the example is a batch [N, C, H, W] as the network takes it.
     Source: Joo et al., "Towards More Robust Interpretation via Local Gradient Alignment", 2023, experiments:
         "We replaced all ReLU activations with Softplus(beta=3)".
     Deviation: The paper's networks have no activation but ReLU; here the other rectifiers are swapped as well.

@@ -8,7 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from gradsculpt.errors import ModelError, first_line
+from gradsculpt.errors import ModelError, RunError, first_line
+from gradsculpt.seals import check
 
 # Where training scripts put the state dict among other things.
 _NESTS = ("state_dict", "model_state_dict", "model", "network")
@@ -32,11 +33,14 @@ def read_state(path: Path) -> dict[str, Tensor]:
             f"there is no file of weights {path}; pass a .safetensors file, or a state dict of torch.save."
         )
     try:
+        check(path)
         content: Any = (
             from_bytes(path.read_bytes())  # by its path, only one in UTF-8 could be read
             if path.suffix == ".safetensors"
             else torch.load(path, "cpu", weights_only=True)
         )
+    except RunError as error:
+        raise ModelError(str(error)) from error
     except Exception as error:
         reason = "it holds code, or is no such file" if isinstance(error, UnpicklingError) else first_line(error)
         raise ModelError(

@@ -157,7 +157,7 @@ class Objective(ABC):  # noqa: B024 - its kinds, not it, have abstract methods
 
 @dataclass(frozen=True)
 class TeacherSpecification:
-    """What an objective wants from another network, its teacher, before it can train one.
+    """What an objective wants from another network, its teacher; `ArgumentError` if a number is out of range.
 
     Args:
         teacher, epochs: What the teacher is trained with, and how long; None is as long as the network itself.
@@ -176,7 +176,7 @@ class TeacherSpecification:
 
 @dataclass(frozen=True)
 class Requirements:
-    """What an objective needs from a training, beyond images and labels.
+    """What an objective needs from a training, beyond images and labels; `ArgumentError` if two contradict each other.
 
     Args:
         teacher: What its teacher has to be trained for; None if no teacher is wanted.

@@ -22,6 +22,8 @@ class Moment:
         epoch: Epochs done, with fractions.
         step: Batches done since the start.
         space: That of the network's inputs; needed by sizes in pixel levels.
+
+    Raises: ArgumentError if a number is negative.
     """
 
     epoch: float = 0.0
@@ -33,7 +35,11 @@ class Moment:
 
 
 class Setting(ABC):
-    """A number of an objective that depends on the moment of the training; `Objective.at` puts its value in."""
+    """A number of an objective that depends on the moment of the training; `Objective.at` puts its value in.
+
+    Shape: a number, or a tensor that broadcasts over [N, C, H, W].
+    Units: those of the number that it stands for; sizes of perturbations are in model units.
+    """
 
     needs_space: ClassVar[bool] = False
     """Whether the moment has to name the space of the network's inputs."""

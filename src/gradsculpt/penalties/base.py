@@ -117,6 +117,7 @@ class ScaledPenalty(Penalty):
         penalty: h*.
         factor: c, at least 0. With 0 nothing is penalised, and no perturbation but 0 is free.
 
+    Raises: ArgumentError if the factor is negative or not finite.
     Source: Rockafellar 1970, theorem 16.1.
 
     Example:

@@ -73,6 +73,7 @@ class ElasticNet(_Entrywise):
         l1: Weight of the absolute values. Units: model input, as it is the size of the sign step.
         l2: Weight of the squares. Units: model input squared per unit of loss.
 
+    Raises: ArgumentError if a weight is negative or not finite.
     Source: Gong et al., CVPR 2024 (AdvGrad), section 4.3, Proposition 3, B.3.
 
     Example:
@@ -97,6 +98,7 @@ class L1(_Entrywise):
     Args:
         weight: Weight of the norm, and radius of the l-infinity ball of perturbations. Units: model input.
 
+    Raises: ArgumentError if a weight is negative or not finite.
     Source: Gong et al., CVPR 2024 (AdvGrad), section 4.1 and B.3.
 
     Example:
@@ -124,6 +126,7 @@ class SquaredL2(_Entrywise):
         weight: Weight of the squares; a tensor gives every entry its own (AdvGrad, Proposition 4).
             Units: model input squared per unit of loss.
 
+    Raises: ArgumentError if a weight is negative or not finite.
     Source: Gong et al., CVPR 2024 (AdvGrad), section 4.3, Proposition 4, C.3.1.
     """
 

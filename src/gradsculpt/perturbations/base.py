@@ -18,7 +18,11 @@ State = dict[str, Any]
 
 @dataclass(frozen=True)
 class InnerLoss:
-    """The loss that a perturbation is to raise: a `LossGradient` that gives `values` without the backward pass."""
+    """The loss that a perturbation is to raise: a `LossGradient` that gives `values` without the backward pass.
+
+    Shape: a batch [N, C, H, W] to losses [N] and gradients like the batch.
+    Units: of the batch, model input.
+    """
 
     gradient: LossGradient
     values: Callable[[Tensor], Tensor]
@@ -41,6 +45,9 @@ class Perturbation(ABC):
         needs_backward: Whether it learns from the backward pass of the training step, from the gradient of the leaf
             x + delta, which is then added to the state as "inputs".
         one_gradient: Whether it trusts the gradient at x over its whole length.
+
+    Shape: x and delta are [N, C, H, W].
+    Units: model input.
 
     Example:
         >>> import torch

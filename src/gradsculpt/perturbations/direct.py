@@ -49,6 +49,7 @@ class Momentum(Perturbation):
         steps: Number of steps, and of gradients.
         decay: What the momentum of a step is multiplied by for the next; 0 forgets it.
 
+    Raises: ArgumentError if there is no step, or the decay is negative.
     Source: Dong et al., CVPR 2018 (MI-FGSM), equations 6 and 7, algorithm 1, with its 10 steps and decay 1; trained
         with in Gong et al., CVPR 2024 (AdvGrad), C.2.3, which gives no settings.
     Deviation: a sample whose gradient is 0 keeps its momentum instead of dividing by 0.
@@ -84,6 +85,7 @@ class Noise(Perturbation):
     Args:
         sigma: Standard deviation; a tensor gives every channel or entry its own. Units: model input.
 
+    Raises: ArgumentError if the deviation is negative.
     Source: Gong et al., CVPR 2024 (AdvGrad), C.2.1; the standard deviation is not given there.
     """
 

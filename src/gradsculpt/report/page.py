@@ -18,6 +18,7 @@ from gradsculpt.report.plots import check_epochs, plots
 from gradsculpt.report.samples import Maps, Sample, batch, grey
 from gradsculpt.report.summary import sentences, shortage
 from gradsculpt.report.table import score_groups
+from gradsculpt.seals import check
 from gradsculpt.visualize import contact_sheet, plain
 from gradsculpt.visualize.render import Picture
 
@@ -44,8 +45,11 @@ def read_curve(run: Path) -> list[dict[str, str]]:
     path = run / "metrics.csv"
     if not path.is_file():
         return []
+    check(path, "Copy it again from where the run was made, or remove it, and nothing is drawn of the training.")
     try:
         rows = list(csv.DictReader(path.read_text(encoding="utf-8").splitlines()))
+        if not rows or "epoch" not in rows[0]:
+            raise ValueError("it holds no epochs")
         check_epochs(rows)
     except (OSError, ValueError, TypeError, KeyError, csv.Error) as error:
         raise RunError(

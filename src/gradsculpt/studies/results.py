@@ -13,6 +13,7 @@ from gradsculpt.errors import ArgumentError, RunError, did_you_mean
 from gradsculpt.evaluation import Entry, Scorecard
 from gradsculpt.evaluation.per_image_values import VALUES
 from gradsculpt.evaluation.scorecard import FILE
+from gradsculpt.seals import check
 from gradsculpt.studies.engine.store import Store
 from gradsculpt.studies.engine.task import Task
 from gradsculpt.studies.experiments.base import ARRAYS
@@ -148,6 +149,7 @@ def _card(folder: Path) -> Scorecard:
 
 def _column(path: Path, name: str) -> dict[str, float]:
     try:
+        check(path, f"Delete the folder {path.parent} and run the study again.")
         with path.open(newline="", encoding="utf-8") as file:
             rows = list(reader := csv.DictReader(file))
         if not reader.fieldnames:

@@ -1,8 +1,10 @@
 """Training in stages: a teacher, its explanations of the training images, and then the network that is wanted."""
 
 import contextlib
+import warnings
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -10,8 +12,9 @@ from torch import Tensor
 
 from gradsculpt.attributions import SmoothGrad
 from gradsculpt.data import ImageSet, Splits, loader, to_input
+from gradsculpt.data.stored import RowsWriter, StoredRows
 from gradsculpt.errors import ArgumentError, DataError
-from gradsculpt.files import whole
+from gradsculpt.files import sweep, whole
 from gradsculpt.fingerprint import fingerprint
 from gradsculpt.inputs import in_precision_of
 from gradsculpt.models import Classifier, load
@@ -59,9 +62,9 @@ def with_teacher(
     reporter.say("second stage: its explanations of the training images")
     teacher.to(build_trainer(settings).strategy.root_device)
     with in_turn(), reporter.work("explaining images", len(splits.train)) as tell:
-        maps = explanations(teacher, splits.train, settings, progress=watched(tell))
+        maps = explanations(teacher, splits.train, settings, watched(tell), lambda line: reporter.say(f"note: {line}"))
     reporter.say("third stage: the network itself")
-    train = replace(splits.train, attention=maps)
+    train = replace(splits.train, attention=maps)  # type: ignore[arg-type]
 
     def ask(x: Tensor) -> Tensor:
         # The teacher follows its input to another device: training decides late where it takes place.
@@ -72,15 +75,20 @@ def with_teacher(
 
 
 def explanations(
-    teacher: Classifier, image_set: ImageSet, settings: TrainSettings, progress: Progress | None = None
-) -> Maps:
+    teacher: Classifier,
+    image_set: ImageSet,
+    settings: TrainSettings,
+    progress: Progress | None = None,
+    tell: Callable[[str], object] = warnings.warn,
+) -> Maps | StoredRows:
     """Return the SmoothGrad maps of the true classes' logits, computed once and then kept in a file.
 
     A change of the teacher, the images, their labels, the noise or its seed is a change of the file's name. The
     settings say how (objective), how many at once (batch size) and where (cache); `DataError` if that cannot be.
+    Who is told hears that a file was damaged, whose maps are then computed again.
 
     Returns:
-        A memory map, float16 [N, H, W, C], in the order of the set. Each map is scaled to a greatest magnitude of 1,
+        Rows of a file, float16 [N, H, W, C], in the order of the set. Each map is scaled to a greatest magnitude of 1,
         or is zero: gradients may be too small for 16 bits, and only their directions are wanted.
     """
     specification = settings.objective.requirements.teacher
@@ -90,25 +98,40 @@ def explanations(
     drawn, sigma, size = specification.samples, specification.sigma, settings.batch_size
     decisive = (teacher, image_set.images, image_set.labels, drawn, sigma, settings.seed)
     place = cache_dir / f"smoothgrad-{fingerprint(*decisive)}.npy"
-    with contextlib.suppress(OSError, EOFError, ValueError):  # what is damaged counts as absent
-        return np.load(place, mmap_mode="r")  # type: ignore[no-any-return]
+    if (ready := _opened(place)) is not None:
+        return ready
+    if place.exists():
+        tell(f"{place} is damaged, so the explanations are computed again")
+    if settings.cache_dir is None:  # a folder of the run, which nobody else writes
+        sweep(place)
     bounds = teacher.space.bounds
     smoothgrad = SmoothGrad(drawn, sigma, seed=settings.seed, batch_size=size, noise_range=bounds)
     try:
         with whole(place) as draft, draft.open("wb") as file:
-            header = {"descr": "<f2", "fortran_order": False, "shape": tuple(image_set.images.shape)}
-            np.lib.format.write_array_header_1_0(file, header)
-            done = 0
+            writer, done = RowsWriter(file, tuple(image_set.images.shape[1:]), "<f2"), 0
             for images, labels, _ in loader(replace(image_set, attention=None), size, shuffle=False):
                 x = in_precision_of(teacher.network, to_input(images.to(teacher.device), teacher.space))
                 maps = unit_peak(smoothgrad(teacher.network, x, labels.to(x.device)))
-                file.write(maps.permute(0, 2, 3, 1).half().cpu().numpy().tobytes())
+                for row in maps.permute(0, 2, 3, 1).half().cpu().numpy():
+                    writer.add(row)
                 done += len(maps)
                 if progress is not None:
                     progress(done, len(image_set))
+            writer.finish()
     except OSError as error:
         raise DataError(
             f"the teacher's explanations cannot be kept in {cache_dir} ({error.strerror or error}); "
             "free space there or pass another --cache-dir."
         ) from error
-    return np.load(place, mmap_mode="r")  # type: ignore[no-any-return]
+    if (ready := _opened(place)) is None:
+        raise DataError(f"{place} is not what was just written; look after the disk, or pass another --cache-dir.")
+    return ready
+
+
+def _opened(place: Path) -> Maps | StoredRows | None:
+    """Open a file of maps, all of which a training reads; None if it is not there, or is damaged."""
+    with contextlib.suppress(OSError, ValueError):
+        rows = StoredRows(place)
+        rows.check()
+        return rows.in_memory()
+    return None

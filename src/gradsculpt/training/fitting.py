@@ -2,6 +2,7 @@
 
 import logging
 import signal
+import threading
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -181,6 +182,7 @@ def finished(module: ClassifierModule, images: ImageSet) -> Classifier:
 @contextmanager
 def quietly() -> Iterator[None]:
     """Keep Lightning from telling about itself inside the block, and from ending the process at a signal."""
+    before = signal.getsignal(signal.SIGINT)
     logs = [logging.getLogger(name) for name in ("lightning.pytorch", "lightning.fabric")]
     levels = [log.level for log in logs]
     for log in logs:
@@ -191,7 +193,8 @@ def quietly() -> Iterator[None]:
             yield
     except SystemExit as stopped:
         # Lightning ends the process at a signal, and leaves that of Ctrl-C switched off.
-        signal.signal(signal.SIGINT, signal.default_int_handler)
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGINT, before)
         if isinstance(stopped, SIGTERMException):
             raise Interrupted(number=signal.SIGTERM) from stopped
         raised = stopped.__context__

@@ -1,9 +1,10 @@
 """What a training keeps at the end of an epoch: a checkpoint to go on from, and a network that can be used at once."""
 
 import csv
+import os
 import shutil
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,17 @@ from gradsculpt.files import whole
 from gradsculpt.machine import is_first_process
 from gradsculpt.models.checkpoint import write
 from gradsculpt.runs import CHECKPOINTS, LAST, Reached
-from gradsculpt.training.resuming import BEST, METRICS, CheckpointInRun
+from gradsculpt.seals import OPEN, SEAL, check, seal
+from gradsculpt.training.resuming import (
+    BEST,
+    METRICS,
+    ROWS,
+    TABLE,
+    CheckpointInRun,
+    check_archive,
+    checkpoint,
+    table_of,
+)
 from gradsculpt.training.settings import TrainSettings
 
 
@@ -52,12 +63,21 @@ class WholeCheckpoints(TorchCheckpointIO):
                 _save(checkpoint, draft)
         self._written = (*moment, path)
 
+    def load_checkpoint(self, path: Any, *args: Any, **options: Any) -> dict[str, Any]:
+        """Read a checkpoint; raise `RunError` if it is not what was written."""
+        check_archive(Path(path))
+        return super().load_checkpoint(path, *args, **options)
+
 
 def _save(content: Any, path: Path) -> None:
     """Write by PyTorch, whose error of a full disk speaks of positions in its archive alone."""
+    comment = f"{SEAL} {OPEN}".encode()
     try:
-        with path.open("wb") as stream:
+        with path.open("w+b") as stream:
             torch.save(content, stream)
+            stream.seek(-2, os.SEEK_END)  # the length of the archive's comment, which is its end
+            stream.write(len(comment).to_bytes(2, "little") + comment)
+        seal(path)
     except RuntimeError as error:
         reason = error.__context__
         while reason is not None and not isinstance(reason, OSError):
@@ -91,11 +111,11 @@ class UsableNetwork(Checkpoint):
         path = folder / f"{BEST}.ckpt"
         if settings.keeps_last or not path.exists():
             path = folder / f"{LAST}.ckpt"
-        content = torch.load(path, map_location="cpu", weights_only=True)
+        content = checkpoint(path)
         module.load_state_dict(content["state_dict"])
         epoch = int(content["epoch"]) + 1
         if settings.keeps_last:
-            score = _in_table(settings.out / METRICS, epoch)
+            score = _in_table(table_of(content) or _rows(settings.out / METRICS), epoch)
         else:
             score = content.get("callbacks", {}).get(self._best.state_key, {}).get("best_model_score")
         return self._put(module, epoch, _number(score), finished=finished)
@@ -112,10 +132,19 @@ class UsableNetwork(Checkpoint):
         return reached
 
 
-def _in_table(path: Path, epoch: int) -> str | None:
-    """Return the validation accuracy of an epoch as it stands in the table of metrics."""
+def _rows(path: Path) -> list[dict[str, str]]:
+    """Return the rows of a table of metrics, without the checksum in its heading; none if it is not there."""
+    if not path.exists():
+        return []
+    check(path)
     with path.open(newline="", encoding="utf-8") as file:
-        return next((row.get("val_accuracy") for row in csv.DictReader(file) if row["epoch"] == str(epoch)), None)
+        rows = list(csv.DictReader(file))
+    return [{name: value for name, value in row.items() if not name.startswith(SEAL)} for row in rows]
+
+
+def _in_table(rows: Sequence[Mapping[str, str]], epoch: int) -> str | None:
+    """Return the validation accuracy of an epoch as it stands in the table of metrics."""
+    return next((row.get("val_accuracy") for row in rows if row["epoch"] == str(epoch)), None)
 
 
 def _number(score: Any) -> float | None:
@@ -123,17 +152,41 @@ def _number(score: Any) -> float | None:
 
 
 class MetricsTable(Callback):
-    """Writes one row an epoch to a CSV file; a resumed run keeps the rows of the epochs it keeps."""
+    """Writes one row an epoch to a CSV file; a resumed run keeps the rows of the epochs it keeps.
 
-    def __init__(self, path: Path) -> None:
-        self._path, self._started = path, 0.0
+    Checkpoints have the rows as well, so that none is lost with the file. `tell` is given what has to be known of that.
+    """
+
+    def __init__(self, path: Path, tell: Callable[[str], None] = lambda note: None) -> None:
+        self._path, self._tell, self._started = path, tell, 0.0
         self._rows: list[dict[str, str]] = []
 
+    @property
+    def state_key(self) -> str:
+        """The key of its state in a checkpoint."""
+        return TABLE
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the rows."""
+        return {ROWS: self._rows}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Take the rows over."""
+        self._rows = [dict(row) for row in state_dict[ROWS]]
+
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Read the rows of the epochs before this one."""
-        if self._path.exists():
-            with self._path.open(newline="", encoding="utf-8") as file:
-                self._rows = [row for row in csv.DictReader(file) if int(row["epoch"]) <= trainer.current_epoch]
+        """Read the rows of the epochs before this one, if no checkpoint had them, or write what the file lacks."""
+        if not trainer.is_global_zero:
+            return
+        done = trainer.current_epoch
+        there, kept = ([row for row in rows if int(row["epoch"]) <= done] for rows in (_rows(self._path), self._rows))
+        if kept and kept != there:
+            self._tell(f"{self._path} lacked epochs, or had others, and is written again from the checkpoint")
+        elif len(there) < done:
+            self._tell(f"{self._path} has {len(there)} of the {done} epochs before; the others are lost")
+        self._rows = kept or there
+        if kept and kept != there:
+            self._write()
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Start the epoch's clock."""
@@ -148,8 +201,13 @@ class MetricsTable(Callback):
         row |= {name: f"{float(value):.6g}" for name, value in sorted(trainer.callback_metrics.items())}
         row["seconds"] = f"{time.monotonic() - self._started:.2f}"
         self._rows.append(row)
+        self._write()
+
+    def _write(self) -> None:
         columns = list(dict.fromkeys(name for row in self._rows for name in row))
-        with in_run(self._path) as draft, draft.open("w", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, columns)
-            writer.writeheader()
-            writer.writerows(self._rows)
+        with in_run(self._path, lasting=False) as draft:
+            with draft.open("w", newline="", encoding="utf-8") as file:
+                writer = csv.DictWriter(file, [*columns, f"{SEAL} {OPEN}"])
+                writer.writeheader()
+                writer.writerows(self._rows)
+            seal(draft)

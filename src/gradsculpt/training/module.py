@@ -46,6 +46,8 @@ class ClassifierModule(LightningModule):
     The network takes what `space` makes of [0, 1] images, `augment` changes training batches, and the schedule is
     `epochs` long. Augmentation and dropout derive their randomness from the seed and the epoch: a resumed training
     repeats what an uninterrupted one would have done.
+
+    Shape: batches of images [N, C, H, W] in 8 bits, and their classes [N].
     """
 
     def __init__(

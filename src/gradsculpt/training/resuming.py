@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
+from zipfile import ZipFile
 
 import torch
 import yaml
@@ -20,11 +21,15 @@ from gradsculpt.data import Splits
 from gradsculpt.errors import RunError, first_line
 from gradsculpt.fingerprint import fingerprint
 from gradsculpt.runs import CHECKPOINTS, CONFIG, DESCRIPTION, LAST, check_free
+from gradsculpt.seals import UNSEALED, check
 from gradsculpt.training.settings import MAY_CHANGE, Optimization, TrainSettings
 from gradsculpt.wording import counted, printable
 
 METRICS = "metrics.csv"
 BEST = "best"
+
+TABLE, ROWS = "MetricsTable", "rows"
+"""Where a checkpoint has the rows of the table of metrics."""
 
 _ORIGIN = "origin"  # what a checkpoint says of the training that it is of
 _NEEDED = ("state_dict", "epoch", "global_step", "loops", "callbacks", "optimizer_states", "lr_schedulers")
@@ -94,9 +99,11 @@ def resumed(settings: TrainSettings) -> Kept | None:
     if not settings.resume or not (config.exists() or trained):
         return None
     written = run_config(config)
+    if (out / METRICS).exists():
+        check(out / METRICS, "Remove it: it is written again from the last checkpoint.")
     kept = _checkpoint(last) if last.exists() or _has_trained(out) else None
     if kept is not None and not settings.keeps_last:
-        _checkpoint(best)  # needed in the end, if no later epoch is better
+        _check_best(best, kept)  # needed in the end, if no later epoch is better
     comparable = kept is not None and kept.data is not None
     begun = (kept and kept.settings) or written
     if changes := _changes(begun, written, comparable=comparable):
@@ -170,7 +177,7 @@ def _has_trained(out: Path) -> bool:
     A training that was stopped while it wrote that may have the best checkpoint of its first epoch, and no last one.
     """
     best = out / CHECKPOINTS / f"{BEST}.ckpt"
-    if (out / DESCRIPTION).exists() or (best.exists() and _content(best)["epoch"] > 0):
+    if (out / DESCRIPTION).exists() or (best.exists() and checkpoint(best)["epoch"] > 0):
         return True
     with suppress(OSError, csv.Error), (out / METRICS).open(newline="", encoding="utf-8") as file:
         return len(list(csv.DictReader(file))) > 1
@@ -180,6 +187,8 @@ def _has_trained(out: Path) -> bool:
 def run_config(path: Path) -> Mapping[str, Any]:
     """Return what stands in a run's file of settings; raise `RunError` if it is missing or damaged."""
     mend = "Restore the file from where the run was made, or train anew with another --out."
+    if path.is_file():
+        check(path, f"Restore it from where the run was made, or, if it was changed on purpose, {UNSEALED}.")
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, yaml.YAMLError) as error:
@@ -191,16 +200,50 @@ def run_config(path: Path) -> Mapping[str, Any]:
 
 
 def _checkpoint(path: Path) -> Kept:
-    content = _content(path)
+    return _kept(checkpoint(path))
+
+
+def _kept(content: Mapping[str, Any]) -> Kept:
     origin = content.get(_ORIGIN, {})
     return Kept(_shapes(content["state_dict"]), origin.get("settings"), origin.get("data"))
 
 
-def _content(path: Path) -> dict[str, Any]:
+def _check_best(path: Path, kept: Kept) -> None:
+    """Raise `RunError` unless the best checkpoint is whole, of the training of the last one, and of its best epoch."""
+    content = checkpoint(path)
+    best = _kept(content)
+    scores = [float(row["val_accuracy"]) for row in table_of(content) if row.get("val_accuracy")]
+    other = kept.settings and best.settings and _changes(best.settings, kept.settings, comparable=True)
+    other = other or (kept.data and best.data and kept.data != best.data)
+    if other or (scores and max(scores[:-1], default=-1.0) >= scores[-1]):
+        raise RunError(
+            f"{path} is not the best checkpoint of the training that {LAST}.ckpt is of, so the training cannot go on. "
+            "Copy it again from where the run was made, or pass another --out to train anew."
+        )
+
+
+def table_of(content: Mapping[str, Any]) -> list[dict[str, str]]:
+    """Return the rows of the table of metrics that a checkpoint has; none if it is an older one."""
+    return list(content.get("callbacks", {}).get(TABLE, {}).get(ROWS, []))
+
+
+def check_archive(path: Path) -> None:
+    """Raise `RunError` if a checkpoint is damaged: by its checksum, or if it is an older one by those of its parts."""
+    mend = "Copy it again from where the run was made, or pass another --out to train anew."
+    check(path, mend)
+    with ZipFile(path) as archive:
+        if not archive.comment and (part := archive.testzip()):
+            raise RunError(f"{path} is damaged (in its part {part}), so the training cannot go on. {mend}")
+
+
+def checkpoint(path: Path) -> dict[str, Any]:
     """Return what a checkpoint holds; raise `RunError` if it is missing or damaged."""
     mend = "Copy it again from where the run was made, or pass another --out to train anew."
     try:
+        check_archive(path)
         content = torch.load(path, map_location="cpu", weights_only=True)
+    except RunError:
+        raise
     except FileNotFoundError as error:
         raise RunError(f"{path} is missing, so the training cannot go on. {mend}") from error
     except Exception as error:  # a damaged file raises nearly anything

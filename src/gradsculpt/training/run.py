@@ -16,16 +16,19 @@ from lightning.pytorch import Callback, LightningModule, Trainer, seed_everythin
 from lightning.pytorch.callbacks import LambdaCallback, RichProgressBar
 from lightning.pytorch.loggers import TensorBoardLogger
 
+from gradsculpt.accidents import told
 from gradsculpt.data import ImageSet, Outline, Splits, load_data, outline_of, outlined
 from gradsculpt.data.batches import Share
-from gradsculpt.errors import Interrupted, RunError
+from gradsculpt.errors import GradsculptError, Interrupted, RunError
 from gradsculpt.files import sweep
+from gradsculpt.fingerprint import fingerprint
 from gradsculpt.locks import locked
 from gradsculpt.machine import is_first_process, threads_of_each
 from gradsculpt.models import Classifier, load
 from gradsculpt.models.checkpoint import WEIGHTS, describe
 from gradsculpt.progress import Estimate, Progress, Reporter
 from gradsculpt.runs import CHECKPOINTS, CONFIG, DESCRIPTION, LAST
+from gradsculpt.seals import OPEN, SEAL, seal
 from gradsculpt.training.distillation import with_teacher
 from gradsculpt.training.fitting import batches, build_module, build_trainer, finished, held_out_batches, quietly
 from gradsculpt.training.keeping import MetricsTable, NotKeptError, UsableNetwork, WholeCheckpoints, in_run
@@ -43,8 +46,8 @@ from gradsculpt.training.resuming import (
     identity,
     resumed,
 )
-from gradsculpt.training.settings import TrainSettings
-from gradsculpt.training.stopping import Course, TimeIsUp, WithinTime, left_behind
+from gradsculpt.training.settings import MAY_CHANGE, TrainSettings
+from gradsculpt.training.stopping import Course, Interruptible, TimeIsUp, WithinTime, left_behind
 from gradsculpt.training.together import in_turn, started_here, together
 from gradsculpt.wording import counted
 
@@ -116,18 +119,24 @@ def fit(
         by = "" if number == signal.SIGINT else f" by {signal.Signals(number).name}"
         raise Interrupted(f"stopped {course.where}{by}; {left_behind(settings)}", number) from stopped
     except TimeIsUp as stopped:
-        told = f"stopped {course.where}, as its time of {settings.max_time} is nearly over; {left_behind(settings)}"
+        stop = f"stopped {course.where}, as its time of {settings.max_time} is nearly over; {left_behind(settings)}"
         try:
             network = load(settings.out)
         except RunError:
-            raise RunError(f"{told}. A longer --max-time gets further.") from stopped
-        reporter.say(told)
+            raise RunError(f"{stop}. A longer --max-time gets further.") from stopped
+        reporter.say(stop)
         return network
     except NotKeptError as error:
         raise RunError(
             f"{error}, so the training stopped {course.where}. Make room there, or let it be written to; "
             f"{left_behind(settings)}."
         ) from error
+    except GradsculptError:
+        raise
+    except Exception as error:
+        if (accident := told(error)) is None:
+            raise
+        raise RunError(f"{accident} The training stopped {course.where}; {left_behind(settings)}.") from error
 
 
 def _fit(
@@ -212,7 +221,8 @@ def _train(
     latest = CheckpointInRun(folder, filename=LAST, enable_version_counter=False)
     usable = UsableNetwork(settings, best, _description(settings, module, splits.train))
     within = WithinTime(course, alone=settings.devices * settings.nodes == 1 or started_here())
-    callbacks = [within, best, latest, usable, Origin(config, data), MetricsTable(settings.out / METRICS)]
+    table = MetricsTable(settings.out / METRICS, lambda note: reporter.say(f"note: {note}"))
+    callbacks = [Interruptible(), within, best, latest, usable, Origin(config, data), table]
     bar, logger = reporter.interactive, _logger(settings)
     callbacks += [*_callbacks(settings, reporter), *more]
     options = {"callbacks": callbacks, "enable_progress_bar": bar, "logger": logger, "plugins": [WholeCheckpoints()]}
@@ -262,6 +272,7 @@ def open_data(
             shuffle_labels=settings.shuffle_labels,
             strict=settings.strict,
             progress=watched(tell),
+            tell=lambda line: reporter.say(f"note: {line}"),
         )
     counts = f"{len(splits.train)} train, {len(splits.val)} val, {counted(len(splits.test), 'test images')}"
     reporter.say(f"{settings.data}: {counts} of {counted(len(splits.train.classes), 'classes')}")
@@ -277,7 +288,8 @@ def _description(settings: TrainSettings, module: ClassifierModule, images: Imag
     classifier = Classifier(module.network, module.space, images.classes, images.images.shape[1])
     build = {"model": settings.model, "softplus": settings.softplus}
     build |= {"num_classes": len(classifier.classes), "image_size": classifier.image_size}
-    extra = {"recipe": settings.recipe, "objective": repr(settings.objective)}
+    lasting = {name: value for name, value in settings.config().items() if name not in MAY_CHANGE}
+    extra = {"recipe": settings.recipe, "objective": repr(settings.objective), "settings": fingerprint(lasting)}
     return describe(classifier, build=build, extra=extra)
 
 
@@ -292,7 +304,8 @@ def _whereabouts(trainer: Trainer) -> str:
 def _claim(settings: TrainSettings, config: Mapping[str, Any]) -> None:
     """Make the folder of the run, with what its training can be started from again."""
     with in_run(settings.out / CONFIG) as draft:
-        draft.write_text(yaml.safe_dump(config, sort_keys=False), encoding="utf-8")
+        draft.write_text(f"# {SEAL} {OPEN}\n{yaml.safe_dump(config, sort_keys=False)}", encoding="utf-8")
+        seal(draft)
 
 
 def _callbacks(settings: TrainSettings, reporter: Reporter) -> list[Callback]:

@@ -40,6 +40,8 @@ class Optimization:
         milestones: Epochs after which a step schedule multiplies the rate by gamma.
         gamma: Factor of a step schedule.
         warmup: Epochs over which the rate grows linearly from a tenth.
+
+    Raises: ArgumentError if a number is out of range.
     """
 
     optimizer: Literal["sgd", "adam", "adamw"] = "adam"

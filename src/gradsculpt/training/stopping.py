@@ -1,6 +1,8 @@
 """How a training ends before its last epoch: by a signal or by its time limit; and what is there then."""
 
 import shlex
+import signal
+import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -113,6 +115,18 @@ class WithinTime(Callback):
         needed = max(self._took[1:][-_EPOCHS:] or self._took)
         last = trainer.current_epoch + 1 == trainer.max_epochs
         trainer.should_stop |= bool(trainer.strategy.broadcast(not last and self._course.left <= needed))
+
+
+class Interruptible(Callback):
+    """Lets a second Ctrl-C end a training that stops because of a first one, in which Lightning would not hear it."""
+
+    def __init__(self) -> None:
+        self._handler = signal.getsignal(signal.SIGINT)
+
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        """Hear it again."""
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGINT, self._handler)
 
 
 def left_behind(settings: TrainSettings) -> str:

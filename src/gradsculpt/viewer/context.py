@@ -61,6 +61,7 @@ class Visitor:
 
     def __init__(self) -> None:
         self.kept: dict[str, Any] = {}
+        self.last_word: dict[Any, object] = {}  # of each line that tells how work goes: by which call of a control
         self._tickets: dict[str, Ticket] = {}
         self._folders: dict[str, list[Any]] = {}  # what removes them, at the latest when nobody knows the visitor
 

@@ -45,6 +45,7 @@ def cascade_sheet(
             "original" map in its row, in which case maps that vanish look blank.
         clip: That percentile; see `heatmap`.
 
+    Raises: ArgumentError if shapes or numbers do not fit.
     Source: Adebayo et al., NeurIPS 2018; Gong et al., CVPR 2024, Fig. 15.
     """
     checks.images("images01", images01)
@@ -86,6 +87,8 @@ def cascade_curve(
         ylabel: What is drawn upwards.
         ticks: Name at most so many stages.
 
+    Units: those of the similarities.
+    Raises: ArgumentError if the curves have not a value for each stage.
     Source: Adebayo et al., NeurIPS 2018; Gong et al., CVPR 2024, Fig. 11.
     """
     from matplotlib.figure import Figure

@@ -55,8 +55,10 @@ class Ascent:
         output: What is raised: the class's logit, probability or log_probability.
         seed: Seed of the first image and of the views.
 
+    Shape: images of N classes are [N, C, H, W].
     Units: The weight is one of outputs; for the total variation see `variation`.
 
+    Raises: ArgumentError if a number is out of range.
     Source: Gong et al., CVPR 2024 (AdvGrad), Fig. 3; Olah et al., Distill 2017 (Feature Visualization).
     Deviation: AdvGrad gives no settings. Jitter and zoom are shares of the side and not numbers of pixels, for they
         serve images of any size.

@@ -108,14 +108,17 @@ def overlay(
 
 
 def plain(images01: Tensor) -> list[Picture]:
-    """Return images [N, C, H, W] in [0, 1] as pictures; a single channel becomes grey."""
+    """Return images [N, C, H, W] in [0, 1] as pictures; a single channel becomes grey.
+
+    Raises: ArgumentError if they are no such images.
+    """
     checks.images("images01", images01)
     pixels = (images01.detach().float().cpu().clamp(0, 1) * 255).round().permute(0, 2, 3, 1).numpy().astype(np.uint8)
     return [np.repeat(picture, 3, axis=2) if picture.shape[2] == 1 else picture for picture in pixels]
 
 
 def difference(images01: Tensor, changed01: Tensor) -> list[Picture]:
-    """Return pictures of what was added to images in [0, 1]: grey where nothing was, scaled for each by itself."""
+    """Return pictures of what was added to images [N, C, H, W] in [0, 1]: grey for nothing, each scaled by itself."""
     change = changed01 - images01
     return plain(0.5 + change * spread(amplification(images01, changed01), change))
 

@@ -10,7 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from gradsculpt.cli.process import stoppable
+from gradsculpt.cli.endings import stoppable
 from gradsculpt.errors import ArgumentError
 from gradsculpt.files import whole
 from gradsculpt.progress import Reporter

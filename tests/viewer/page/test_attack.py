@@ -1,10 +1,8 @@
 """The tab that attacks, called as a browser calls it."""
 
 import re
-from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import gradio as gr
@@ -13,8 +11,8 @@ import pytest
 from gradsculpt.viewer.attack_settings import attacks
 from gradsculpt.viewer.context import Context, Visitor
 from gradsculpt.viewer.page.attack import _Tab
-from gradsculpt.viewer.page.choosing import Chooser
 from gradsculpt.viewer.work import Desk
+from tests.viewer.page.shown import click, merged
 
 USUAL = ("gradient", "targeted", 4.0, 3)
 
@@ -27,17 +25,9 @@ def tab(context: Context) -> _Tab:
     return made
 
 
-def merged(updates: Iterable[dict[Any, Any]]) -> dict[Any, Any]:
-    """Return what the components show in the end."""
-    shown: dict[Any, Any] = {}
-    for update in updates:
-        shown |= update
-    return shown
-
-
 def chosen(tab: _Tab, photo: Path) -> Visitor:
     visitor = Visitor()
-    tab.chooser._uploaded(visitor, str(photo))
+    merged(tab.chooser._uploaded(visitor, str(photo), ["0"]))
     return visitor
 
 
@@ -55,7 +45,7 @@ def test_from_a_picture_to_what_becomes_of_its_maps(tab: _Tab, photo: Path) -> N
         "of 255 levels",
     ):
         assert html.count(said) >= 2, said
-    assert html.index("<h3>one</h3>") < html.index("<h3>two</h3>")
+    assert html.index("<h2>one</h2>") < html.index("<h2>two</h2>")
 
 
 def test_a_picture_is_needed_first(tab: _Tab) -> None:
@@ -110,23 +100,19 @@ def test_what_an_attack_does_and_what_its_size_is_are_told(tab: _Tab) -> None:
 
 def test_pictures_of_the_data_can_be_picked(tab: _Tab) -> None:
     visitor, chooser = Visitor(), tab.chooser
-    assert isinstance(chooser, Chooser)
-    pick: Any = SimpleNamespace(index=3)
     assert "picture" not in visitor.kept
     shown = merged(chooser._pictures(visitor, "0"))
     assert len(shown[chooser.gallery]) == 24
-    picked = chooser._picked(visitor, pick)
-    assert "<figure>" in picked[chooser.chosen]
+    assert "<figure>" in merged(chooser._picked(visitor, ["0"], click(3)))[tab.chosen]
     assert visitor.kept["picture"] is visitor.kept["offered"][3]
     for wrong in (99, -1, "x", None):
-        place: Any = SimpleNamespace(index=wrong)
-        assert chooser.chosen not in chooser._picked(visitor, place)
+        assert merged(chooser._picked(visitor, ["0"], click(wrong))) == {}
 
 
 def test_what_is_no_picture_is_a_sentence_without_a_path(tab: _Tab, tmp_path: Path) -> None:
     path, visitor = tmp_path / "bad.png", Visitor()
     path.write_bytes(b"no picture")
-    shown = tab.chooser._uploaded(visitor, str(path))
+    shown = merged(tab.chooser._uploaded(visitor, str(path), ["0"]))
     assert "gs-failed" in shown[tab.status]
     assert str(tmp_path) not in shown[tab.status]
     assert "picture" not in visitor.kept

@@ -4,7 +4,6 @@ import re
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import gradio as gr
 import pytest
@@ -15,6 +14,7 @@ from gradsculpt.metrics import gini, ssim
 from gradsculpt.viewer.context import Context, Visitor
 from gradsculpt.viewer.page.compare import _Tab
 from gradsculpt.viewer.work import Desk
+from tests.viewer.page.shown import merged
 
 CURVE = Curve("Robustness to noise", "noise", "cosine", (4, 8), (0.9, 0.8), (0.8, 0.7), (1.0, 0.9), "Higher is better.")
 SETTINGS = {"images": 40, "data": "folder:/srv/secret/photos", "split": "test", "notes": ["A note on <b>this</b>."]}
@@ -26,14 +26,6 @@ def tab(context: Context) -> _Tab:
     with gr.Blocks():
         made.lay_out()
     return made
-
-
-def merged(updates: Iterable[dict[Any, Any]]) -> dict[Any, Any]:
-    """Return what the components show in the end."""
-    shown: dict[Any, Any] = {}
-    for update in updates:
-        shown |= update
-    return shown
 
 
 def write(folder: Path, mean: float, name: str = "gini") -> None:

@@ -1,9 +1,7 @@
 """The tab that explains, called as a browser calls it."""
 
 import shutil
-from collections.abc import Iterable
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import gradio as gr
@@ -15,12 +13,12 @@ from gradsculpt.viewer.explaining import PREDICTED
 from gradsculpt.viewer.page.explain import _ABSOLUTE, _ALONE, _OVER, _SIGNED, _Tab
 from gradsculpt.viewer.page.parts import guarded
 from gradsculpt.viewer.subjects import named_subjects
+from tests.viewer.page.shown import click, merged
 
 PLAIN = (_ALONE, 100, 99.0, _ABSOLUTE)
 
 
-@pytest.fixture
-def tab(context: Context) -> _Tab:
+def laid_out(context: Context) -> _Tab:
     made = _Tab(context)
     with gr.Blocks():
         made.lay_out()
@@ -28,16 +26,13 @@ def tab(context: Context) -> _Tab:
     return made
 
 
-def merged(updates: Iterable[dict[Any, Any]]) -> dict[Any, Any]:
-    """Return what the components show in the end."""
-    shown: dict[Any, Any] = {}
-    for update in updates:
-        shown |= update
-    return shown
+@pytest.fixture
+def tab(context: Context) -> _Tab:
+    return laid_out(context)
 
 
 def upload(tab: _Tab, visitor: Visitor, path: Path, keys: list[str]) -> dict[Any, Any]:
-    return merged(tab._uploaded(visitor, str(path), keys))
+    return merged(tab.chooser._uploaded(visitor, str(path), keys))
 
 
 def test_from_a_picture_to_its_maps(tab: _Tab, photo: Path) -> None:
@@ -75,23 +70,39 @@ def test_ways_of_showing_change_the_maps_and_compute_none(tab: _Tab, photo: Path
 
 def test_pictures_of_the_data_can_be_picked(tab: _Tab) -> None:
     visitor = Visitor()
-    assert merged(tab._picked(visitor, ["0"], SimpleNamespace(index=0))) == {}  # type: ignore[arg-type]
-    shown = merged(tab._pictures(visitor, "0"))
-    assert len(shown[tab.gallery]) == 24
-    for picture, caption in shown[tab.gallery]:
+    assert merged(tab.chooser._picked(visitor, ["0"], click(0))) == {}
+    shown = merged(tab.chooser._pictures(visitor, "0"))
+    assert len(shown[tab.chooser.gallery]) == 24
+    for picture, caption in shown[tab.chooser.gallery]:
         assert picture.dtype == np.uint8
         assert caption in map(str, range(10))
-    shown = merged(tab._picked(visitor, ["0"], SimpleNamespace(index=3)))  # type: ignore[arg-type]
+    shown = merged(tab.chooser._picked(visitor, ["0"], click(3)))
     assert "What one sees" in shown[tab.seen]
-    assert merged(tab._picked(visitor, ["0"], SimpleNamespace(index=99))) == {}  # type: ignore[arg-type]
+    assert merged(tab.chooser._picked(visitor, ["0"], click(99))) == {}
 
 
-def test_pictures_that_are_found_late_hide_nothing_that_is_said_meanwhile(tab: _Tab, photo: Path) -> None:
-    visitor = Visitor()
-    merged(tab._uploaded(visitor, str(photo), ["0"]))
-    shown = merged(tab._pictures(visitor, "0"))
-    assert tab.gallery in shown
-    assert tab.status not in shown
+@pytest.mark.parametrize("said", ["looks", "presses too early", "uploads no picture"])
+def test_pictures_that_are_found_late_hide_nothing_that_is_said_meanwhile(
+    said: str, tab: _Tab, photo: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "bad.png").write_bytes(b"no picture")
+    chooser, visitor = tab.chooser, Visitor()
+    meanwhile: dict[str, tuple[Any, ...]] = {
+        "looks": (chooser._uploaded, str(photo), ["0"]),
+        "presses too early": (tab._explain, ["0"], ["gradient"], PREDICTED, *PLAIN),
+        "uploads no picture": (chooser._uploaded, str(tmp_path / "bad.png"), ["0"]),
+    }
+    pictures = guarded(tab.status, chooser._pictures, aside=True)
+    finding = pictures(visitor, "0")
+    assert tab.status in next(finding)
+    does, *given = meanwhile[said]
+    assert tab.status in merged(guarded(tab.status, does)(visitor, *given))
+    late = merged(finding)
+    assert chooser.gallery in late
+    assert tab.status not in late
+    assert tab.status in merged(pictures(visitor, "0"))  # asked for anew, as by the list of networks
+    later = guarded(tab.status, chooser._pictures, aside=True, opening=True)
+    assert tab.status not in merged(later(visitor, "0"))
 
 
 @pytest.mark.parametrize(
@@ -139,13 +150,11 @@ def test_where_the_data_are_gone_there_are_photographs(runs: Path, context: Cont
     shutil.copytree(runs / "one", tmp_path / "lost")
     (tmp_path / "lost" / "config.yaml").write_text("data: folder:/nowhere/photos\n")
     subject = context.subjects.add_run(tmp_path / "lost")
-    tab = _Tab(context)
-    with gr.Blocks():
-        tab.lay_out()
-    shown = merged(tab._pictures(Visitor(), subject.key))
+    tab = laid_out(context)
+    shown = merged(tab.chooser._pictures(Visitor(), subject.key))
     assert "photos is not there" in shown[tab.status]
     assert "/nowhere" not in shown[tab.status]
-    assert isinstance(shown[tab.gallery], list)
+    assert isinstance(shown[tab.chooser.gallery], list)
 
 
 def test_a_file_of_the_data_that_cannot_be_read_is_left_out(context: Context, tmp_path: Path, photo: Path) -> None:
@@ -155,11 +164,9 @@ def test_a_file_of_the_data_that_cannot_be_read_is_left_out(context: Context, tm
     (tmp_path / "photos" / "0" / "b.png").write_bytes(b"no picture")
     options = {**context.subjects._options, "data": f"folder:{tmp_path / 'photos'}"}
     run = next(iter(context.subjects)).run
-    tab = _Tab(Context(named_subjects([str(run)], options), tmp_path, context.desk))
-    with gr.Blocks():
-        tab.lay_out()
+    tab = laid_out(Context(named_subjects([str(run)], options), tmp_path, context.desk))
     visitor = Visitor()
-    assert len(merged(tab._pictures(visitor, "0"))[tab.gallery]) == 3
+    assert len(merged(tab.chooser._pictures(visitor, "0"))[tab.chooser.gallery]) == 3
     assert [each.title for each in visitor.kept["offered"]] == ["0/a.png", "1/c.png", "1/d.png"]
 
 

@@ -1,6 +1,5 @@
 """The tab of class features, called as a browser calls it."""
 
-from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
 
@@ -10,6 +9,7 @@ import pytest
 from gradsculpt.viewer.context import Context, Visitor
 from gradsculpt.viewer.page.features import _Tab
 from gradsculpt.viewer.work import Desk
+from tests.viewer.page.shown import merged
 
 
 @pytest.fixture
@@ -18,14 +18,6 @@ def tab(context: Context) -> _Tab:
     with gr.Blocks():
         made.lay_out()
     return made
-
-
-def merged(updates: Iterable[dict[Any, Any]]) -> dict[Any, Any]:
-    """Return what the components show in the end."""
-    shown: dict[Any, Any] = {}
-    for update in updates:
-        shown |= update
-    return shown
 
 
 def test_classes_are_offered_and_those_that_are_chosen_stay(tab: _Tab) -> None:

@@ -56,8 +56,9 @@ class MoreauGrad(Attribution):
 
     Args:
         penalty: `L1` for sparse maps, `GroupL21` for maps sparse in patches, None for the envelope alone.
-        lambda_: How far delta may go. Units: model input squared per unit of f. The map is Lipschitz continuous with
-            constant 1 / lambda wherever f + |.|^2 / (2 lambda) is convex.
+        lambda_: How far delta may go. Units: model input squared per unit of f. Where f + rho |.|^2 / 2 is convex and
+            lambda rho < 1, the map without a penalty is Lipschitz continuous, with the larger of 1 / lambda and
+            rho / (1 - lambda rho).
         sigma: Standard deviation of the noise, as of `Smoothed`; 0 for none.
         samples, steps: Noisy copies for each gradient, fresh ones every time; most gradients for an image.
         error: An image stops when the standard error of its map, as of `MoreauInfo`, is below this, for which it takes

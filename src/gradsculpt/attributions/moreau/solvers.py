@@ -21,7 +21,10 @@ _TOLD_APART = 4  # gradients from which on the solutions of two halves tell thei
 
 
 class Solver(ABC):
-    """Finds the perturbation at which a Moreau envelope attains its value."""
+    """Finds the perturbation at which a Moreau envelope attains its value.
+
+    Units: perturbations are in model input, and so is the map times lambda.
+    """
 
     @property
     def takes_noise(self) -> bool:
@@ -108,6 +111,7 @@ class DualAveraging(Solver):
         power: Gradient t has a weight proportional to t^power: 0 is the plain mean, the least noisy; more than 0
             forgets gradients taken far from the solution.
 
+    Raises: ArgumentError if the power is negative.
     Source: Xiao, JMLR 2010 (regularised dual averaging, strongly convex regularisation).
     """
 
@@ -161,6 +165,7 @@ class ProximalGradient(Solver):
         step_size: None adapts it for each image to the curvature seen between its last two points.
         average: The answer is the mean of this many last iterates.
 
+    Raises: ArgumentError if the step is not positive, or nothing is averaged.
     Source: Malitsky and Mishchenko 2023 (adaptive proximal steps). The code of MoreauGrad takes 300 plain steps of .1
         and averages the last 101.
     """

@@ -3,6 +3,7 @@
 import platform
 from collections.abc import Sequence
 
+from gradsculpt.accidents import told as accident
 from gradsculpt.errors import GradsculptError
 from gradsculpt.extensions import trusted
 from gradsculpt.progress import Reporter
@@ -61,6 +62,6 @@ def _ended(job: Job, perform: Perform, reporter: Reporter) -> Ended:
         return Ended(job.key, str(error), busy=True)
     except GradsculptError as error:
         return Ended(job.key, " ".join(str(error).split()))
-    except Exception as error:  # of a class of the user's own, or a mistake of ours: the others go on
-        return Ended(job.key, f"{type(error).__name__}: {' '.join(str(error).split())}")
+    except Exception as error:  # of the machine, of a class of the user's own, or a mistake of ours: the others go on
+        return Ended(job.key, " ".join((accident(error) or f"{type(error).__name__}: {error}").split()))
     return Ended(job.key)

@@ -21,6 +21,7 @@ def perform_all(
     reporter: Reporter,
     *,
     retries: int = 2,
+    ended: Callable[[Progress], object] | None = None,
 ) -> Progress:
     """Do tasks, each after those that it needs, and return how far they got.
 
@@ -31,6 +32,7 @@ def perform_all(
         job_of: Makes a job of a task.
         reporter: Told of each start and end.
         retries: How often a task is tried again whose process was lost.
+        ended: Called with what has ended so far, at first and whenever that changes.
     """
     progress, tries = Progress(), dict.fromkeys(tasks, 0)
     waiting = dict(tasks)
@@ -40,8 +42,10 @@ def perform_all(
         del waiting[key]
     if progress.done:
         reporter.say(f"{counted(len(progress.done), 'tasks')} of {len(tasks)} were done before")
+    told_ended = ended or (lambda _: None)
     with watched(Status(tasks, progress, store, time.monotonic()), reporter):
         try:
+            told_ended(progress)
             while waiting or progress.running:
                 _drop(waiting, progress, tasks, reporter)
                 for task in _ready(waiting, progress):
@@ -54,6 +58,8 @@ def perform_all(
                 told = executor.wait(_MOMENT)
                 for each in told:
                     _end(each, tasks, waiting, progress, tries, retries, reporter)
+                if told:
+                    told_ended(progress)
                 if not told and not progress.running and progress.elsewhere:
                     time.sleep(_MOMENT)
         finally:

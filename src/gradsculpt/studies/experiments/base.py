@@ -16,6 +16,7 @@ from gradsculpt.evaluation.scorecard import FILE
 from gradsculpt.files import whole
 from gradsculpt.metrics import Score
 from gradsculpt.progress import Reporter
+from gradsculpt.seals import OPEN, SEAL, seal
 
 if TYPE_CHECKING:
     import numpy as np
@@ -93,10 +94,12 @@ class Given:
             with whole(self.folder / ARRAYS) as draft:
                 np.savez_compressed(draft, **arrays)  # type: ignore[arg-type]
         items = list(dict.fromkeys(item for values in columns.values() for item in values))
-        with whole(self.folder / VALUES) as draft, draft.open("w", newline="", encoding="utf-8") as file:
-            writer = csv.writer(file)
-            writer.writerow(["image", *(score.name for score in columns)])
-            writer.writerows([item, *(values.get(item, "") for values in columns.values())] for item in items)
+        with whole(self.folder / VALUES) as draft:
+            with draft.open("w", newline="", encoding="utf-8") as file:
+                writer = csv.writer(file)
+                writer.writerow(["image", *(score.name for score in columns), f"{SEAL} {OPEN}"])
+                writer.writerows([item, *(values.get(item, "") for values in columns.values()), ""] for item in items)
+            seal(draft)
         Scorecard("experiment", {"notes": notes}, entries, dict(curves or {})).save(self.folder / FILE)
 
 

@@ -9,8 +9,8 @@ from gradsculpt.viewer.attack_settings import AttackSettings, attacks, unit_of
 from gradsculpt.viewer.attacking import AttackedMap, AttackedMaps, AttackMap
 from gradsculpt.viewer.context import Context, Told, Visitor
 from gradsculpt.viewer.explaining import methods
-from gradsculpt.viewer.page.choosing import QUIET, Chooser, Update
-from gradsculpt.viewer.page.parts import Figure, figures, guarded, refreshed, status, visitor
+from gradsculpt.viewer.page.choosing import Chooser, caption, preview
+from gradsculpt.viewer.page.parts import QUIET, Figure, Update, figures, guarded, refreshed, status, visitor
 from gradsculpt.viewer.page.results import beside, section
 from gradsculpt.viewer.pictures import Picture
 from gradsculpt.viewer.told import sentence
@@ -36,6 +36,7 @@ class _Tab:
         with gr.Row():
             with gr.Column(scale=2, min_width=300):
                 self.chooser = Chooser(self.context, self.visitor)
+                self.chosen = gr.HTML()
                 self.networks = gr.CheckboxGroup(self.context.subjects.choices, value=[first], label="Networks")
                 self.method = gr.Dropdown(methods(), value="gradient", label="Attribution whose map is attacked")
                 kinds = attacks()
@@ -49,13 +50,19 @@ class _Tab:
             with gr.Column(scale=3, min_width=300):
                 self.status = gr.HTML(status(_NO_PICTURE))
                 self.results = gr.HTML()
-        self.chooser.connect(self.status)
+        self.chooser.connect(self.status, self._look, self.networks, [self.visitor, self.status, self.chosen])
         chosen = [self.visitor, self.networks, self.method, self.attack, self.eps, self.steps]
         outputs = [self.visitor, self.status, self.results]
         self.attack.change(self._explained, [self.attack], [self.attack, self.eps], **QUIET)
         self.go.click(guarded(self.status, self._attack), chosen, outputs, trigger_mode="multiple", **QUIET)
         self.stop.click(self._cancel, [self.visitor], None, queue=False, show_progress="hidden")
         refreshed(self.context, self.chooser.source, self.networks)
+
+    def _look(self, visitor: Visitor, keys: list[str]) -> Iterator[Update]:
+        """Show the picture that is chosen."""
+        picture: Picture = visitor.kept["picture"]
+        line = " ".join([f"Chosen: {caption(picture)}.", *picture.notes])
+        yield {self.status: status(line), self.chosen: preview(picture), self.visitor: visitor}
 
     def _attack(
         self, visitor: Visitor, keys: list[str], method: str, attack: str, eps: float, steps: float

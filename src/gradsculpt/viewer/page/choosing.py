@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -10,23 +11,15 @@ import gradio as gr
 
 from gradsculpt.models.imagenet import in_words
 from gradsculpt.viewer.context import Context, Told, Visitor
-from gradsculpt.viewer.page.parts import Figure, figures, guarded, status
+from gradsculpt.viewer.page.parts import QUIET, Figure, Update, figures, guarded, status, whole_page
 from gradsculpt.viewer.pictures import Picture, checked, photographs, thumbnails
 from gradsculpt.viewer.told import sentence
 from gradsculpt.viewer.work import Done, Step, Ticket
 
 _THUMBNAIL, _PREVIEW = 112, 224
-_START = "Choose a picture, or upload one."
+START = "Choose a picture, or upload one."
 
-QUIET: dict[str, Any] = {"show_progress": "hidden", "concurrency_limit": None}
-"""How all events of a tab are connected: their progress is told in words, and nothing but the page calls them."""
-
-Update = dict[Any, Any]
-
-
-def around() -> Any:
-    """Return the page that is being built, whose events are those of its opening."""
-    return gr.context.Context.root_block
+Look = Callable[[Visitor, list[str]], Iterator[Update]]
 
 
 class Chooser:
@@ -54,18 +47,23 @@ class Chooser:
             buttons=[],
             elem_classes="gs-gallery",
         )
-        self.chosen = gr.HTML()
 
-    def connect(self, line: gr.HTML) -> None:
-        """Let the controls do what they are for; the line tells how it goes."""
-        self.line = line
-        shown = [self._visitor, line, self.chosen]
-        pictures, uploaded, picked = (guarded(line, each) for each in (self._pictures, self._uploaded, self._picked))
-        offered = [line, self.gallery, self._visitor]
-        around().load(pictures, [self._visitor, self.source], offered, **QUIET)
-        self.source.change(pictures, [self._visitor, self.source], offered, **QUIET)
-        self.upload.upload(uploaded, [self._visitor, self.upload], shown, **QUIET)
-        self.gallery.select(picked, [self._visitor], shown, **QUIET)
+    def connect(self, line: gr.HTML, look: Look, networks: gr.CheckboxGroup, shown: list[Any]) -> None:
+        """Let the controls do what they are for.
+
+        Args:
+            line: Tells how it goes.
+            look: What to do with a new picture, of a visitor and of the networks chosen.
+            networks: Where they are chosen.
+            shown: The components that `look` changes.
+        """
+        self._line, self._look = line, look
+        asked, offered = [self._visitor, self.source], [line, self.gallery, self._visitor]
+        whole_page().load(guarded(line, self._pictures, aside=True, opening=True), asked, offered, **QUIET)
+        self.source.change(guarded(line, self._pictures, aside=True), asked, offered, **QUIET)
+        uploaded, picked = guarded(line, self._uploaded), guarded(line, self._picked)
+        self.upload.upload(uploaded, [self._visitor, self.upload, networks], shown, **QUIET)
+        self.gallery.select(picked, [self._visitor, networks], shown, **QUIET)
 
     def _pictures(self, visitor: Visitor, key: str) -> Iterator[Update]:
         """Show the pictures of a network."""
@@ -75,35 +73,37 @@ class Chooser:
             yield Done(images)
 
         for told in self._context.run(visitor.begin("pictures"), work):
-            chosen = "picture" in visitor.kept  # meanwhile; what is said of it then stays
             if not told.ended:
-                if not chosen:
-                    yield {self.line: status(told), self._visitor: visitor}
+                yield {self._line: status(told), self._visitor: visitor}
                 continue
             read = thumbnails(told.value or photographs(), _THUMBNAIL)
             visitor.kept["offered"] = tuple(each for each, _ in read)
-            shown = [(small, _caption(each)) for each, small in read]
-            line = {} if chosen else {self.line: status(told if told.failed else _START)}
-            yield {**line, self.gallery: shown, self._visitor: visitor}
+            shown = [(small, caption(each)) for each, small in read]
+            yield {self._line: status(told if told.failed else START), self.gallery: shown, self._visitor: visitor}
 
-    def _uploaded(self, visitor: Visitor, path: str) -> Update:
+    def _uploaded(self, visitor: Visitor, path: str, keys: list[str]) -> Iterator[Update]:
         try:
-            return self._chosen(visitor, checked(Path(path)))
+            visitor.kept["picture"] = checked(Path(path))
         except Exception as error:
-            return {self.line: status(Told(sentence(error), ended=True, failed=True)), self._visitor: visitor}
+            yield {self._line: status(Told(sentence(error), ended=True, failed=True)), self._visitor: visitor}
+            return
+        yield from self._look(visitor, keys)
 
-    def _picked(self, visitor: Visitor, event: gr.SelectData) -> Update:
+    def _picked(self, visitor: Visitor, keys: list[str], event: gr.SelectData) -> Iterator[Update]:
         offered: tuple[Picture, ...] = visitor.kept.get("offered", ())
         index = event.index if isinstance(event.index, int) else -1
-        return self._chosen(visitor, offered[index]) if 0 <= index < len(offered) else {self._visitor: visitor}
-
-    def _chosen(self, visitor: Visitor, picture: Picture) -> Update:
-        visitor.kept["picture"] = picture
-        caption = _caption(picture)
-        preview = figures([Figure(picture.at(_PREVIEW), f"The picture: {caption}", caption)], "Picture")
-        line = " ".join([f"Chosen: {caption}.", *picture.notes])
-        return {self.line: status(line), self.chosen: preview, self._visitor: visitor}
+        if 0 <= index < len(offered):
+            visitor.kept["picture"] = offered[index]
+            yield from self._look(visitor, keys)
 
 
-def _caption(picture: Picture) -> str:
+def preview(picture: Picture) -> str:
+    """Return a picture as it is shown beside what is made of it."""
+    title = caption(picture)
+    return figures([Figure(picture.at(_PREVIEW), f"The picture: {title}", title)], "Picture")
+
+
+@lru_cache(maxsize=512)
+def caption(picture: Picture) -> str:
+    """Return the title of a picture: the name of its class, where it is known."""
     return in_words(picture.label) if picture.label else picture.title

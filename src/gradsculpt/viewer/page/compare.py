@@ -7,8 +7,7 @@ import gradio as gr
 
 from gradsculpt.viewer.comparing import IMAGES, Compare, Comparison, Evaluate, evaluated
 from gradsculpt.viewer.context import Context, Told, Visitor
-from gradsculpt.viewer.page.choosing import QUIET, Update, around
-from gradsculpt.viewer.page.parts import guarded, refreshed, status, table, visitor
+from gradsculpt.viewer.page.parts import QUIET, Update, guarded, refreshed, status, table, visitor, whole_page
 from gradsculpt.viewer.page.results import Drawn, drawn, scores, section, warned
 from gradsculpt.viewer.subjects import Subject
 from gradsculpt.viewer.told import sentence
@@ -51,7 +50,7 @@ class _Tab:
         self.there = gr.HTML()
         self.results = gr.HTML()
         outputs = [self.visitor, self.status, self.there, self.results]
-        around().load(self._there, None, [self.there], **QUIET)
+        whole_page().load(self._there, None, [self.there], **QUIET)
         self.go.click(
             guarded(self.status, self._compare),
             [self.visitor, self.networks],

@@ -1,8 +1,6 @@
 """The tab that explains: a picture, what networks see in it, and their maps."""
 
 from collections.abc import Iterator
-from functools import lru_cache
-from pathlib import Path
 from typing import Any
 
 import gradio as gr
@@ -18,7 +16,9 @@ from gradsculpt.viewer.explaining import (
     methods,
     picture_of,
 )
+from gradsculpt.viewer.page.choosing import START, Chooser, preview
 from gradsculpt.viewer.page.parts import (
+    QUIET,
     Figure,
     Update,
     beside,
@@ -28,18 +28,14 @@ from gradsculpt.viewer.page.parts import (
     status,
     table,
     visitor,
-    whole_page,
 )
-from gradsculpt.viewer.pictures import Picture, checked, photographs, thumbnails
+from gradsculpt.viewer.pictures import Picture
 from gradsculpt.viewer.subjects import Subject
 from gradsculpt.viewer.told import sentence
-from gradsculpt.viewer.work import Done, Step, Ticket
 
 _TAB = "explain"
-_THUMBNAIL, _PREVIEW = 112, 224
 _ALONE, _OVER = "The map alone", "The map over the picture"
 _ABSOLUTE, _SIGNED = "Absolute: how much a pixel matters", "Signed: for (red) and against (blue) the class"
-_START = "Choose a picture, or upload one."
 _NEXT = "Choose networks, attributions and a class; then press Explain."
 
 
@@ -59,24 +55,7 @@ class _Tab:
         self.visitor = visitor(self.context)
         with gr.Row():
             with gr.Column(scale=2, min_width=300):
-                self.upload = gr.File(label="Upload a picture", file_count="single", type="filepath", height=110)
-                several = len(self.subjects) > 1
-                self.source = gr.Dropdown(
-                    self.context.subjects.choices,
-                    value=self.subjects[0].key,
-                    label="Pictures of",
-                    visible=several,
-                )
-                self.gallery = gr.Gallery(
-                    label="Or choose a picture",
-                    columns=4,
-                    height=260,
-                    object_fit="cover",
-                    allow_preview=False,
-                    interactive=False,
-                    buttons=[],
-                    elem_classes="gs-gallery",
-                )
+                self.chooser = Chooser(self.context, self.visitor)
                 self.networks = gr.CheckboxGroup(
                     self.context.subjects.choices, value=[self.subjects[0].key], label="Networks"
                 )
@@ -88,7 +67,7 @@ class _Tab:
                     self.go = gr.Button("Explain", variant="primary", min_width=120)
                     self.stop = gr.Button("Cancel", min_width=120)
             with gr.Column(scale=3, min_width=300):
-                self.status = gr.HTML(status(_START))
+                self.status = gr.HTML(status(START))
                 self.seen = gr.HTML()
                 self.maps = gr.HTML()
                 with gr.Group():
@@ -105,65 +84,25 @@ class _Tab:
                 self.files = gr.File(label="Downloads", file_count="multiple", interactive=False)
 
     def connect(self) -> None:
-        quick: dict[str, Any] = {"show_progress": "hidden", "concurrency_limit": None}
         look = [self.visitor, self.status, self.seen, self.target]
-        offered, shown = [self.status, self.gallery], [self.status, self.maps, self.files]
-        pictures, ways = guarded(self.status, self._pictures), self._rendering()
-        whole_page().load(pictures, [self.visitor, self.source], offered, **quick)
-        self.source.change(pictures, [self.visitor, self.source], offered, **quick)
-        uploaded, picked = guarded(self.status, self._uploaded), guarded(self.status, self._picked)
-        self.upload.upload(uploaded, [self.visitor, self.upload, self.networks], look, **quick)
-        self.gallery.select(picked, [self.visitor, self.networks], look, **quick)
-        self.networks.change(guarded(self.status, self._look), [self.visitor, self.networks], look, **quick)
+        shown, ways = [self.status, self.maps, self.files], self._rendering()
+        self.chooser.connect(self.status, self._look, self.networks, look)
+        self.networks.change(guarded(self.status, self._look), [self.visitor, self.networks], look, **QUIET)
         self.go.click(
             guarded(self.status, self._explain),
             [self.visitor, self.networks, self.methods, self.target, *ways],
             [self.visitor, self.seen, *shown],
             trigger_mode="multiple",
-            **quick,
+            **QUIET,
         )
         self.stop.click(self._cancel, [self.visitor], None, queue=False, show_progress="hidden")
         for way in ways:
             draw = guarded(self.status, self._draw)
-            way.change(draw, [self.visitor, *ways], shown, trigger_mode="always_last", **quick)
-        refreshed(self.context, self.source, self.networks)
+            way.change(draw, [self.visitor, *ways], shown, trigger_mode="always_last", **QUIET)
+        refreshed(self.context, self.chooser.source, self.networks)
 
     def _rendering(self) -> list[Any]:
         return [self.way, self.over, self.clip, self.sign]
-
-    def _pictures(self, visitor: Visitor, key: str) -> Iterator[Update]:
-        """Show the pictures of a network."""
-
-        def work(ticket: Ticket) -> Iterator[Step | Done[tuple[Picture, ...]]]:
-            images = yield from self.context.subjects[key].showing(ticket)
-            yield Done(images)
-
-        for told in self.context.run(visitor.begin("pictures"), work):
-            chosen = "picture" in visitor.kept  # meanwhile; what is said of it then stays
-            if not told.ended:
-                if not chosen:
-                    yield {self.status: status(told)}
-                continue
-            shown = thumbnails(told.value or photographs(), _THUMBNAIL)
-            visitor.kept["offered"] = tuple(each for each, _ in shown)
-            gallery = [(small, _caption(each)) for each, small in shown]
-            line = {} if chosen else {self.status: status(told if told.failed else _START)}
-            yield {**line, self.gallery: gallery}
-
-    def _uploaded(self, visitor: Visitor, path: str, keys: list[str]) -> Iterator[Update]:
-        try:
-            visitor.kept["picture"] = checked(Path(path))
-        except Exception as error:
-            yield {self.status: status(Told(sentence(error), ended=True, failed=True)), self.visitor: visitor}
-            return
-        yield from self._look(visitor, keys)
-
-    def _picked(self, visitor: Visitor, keys: list[str], event: gr.SelectData) -> Iterator[Update]:
-        offered: tuple[Picture, ...] = visitor.kept.get("offered", ())
-        index = event.index if isinstance(event.index, int) else -1
-        if 0 <= index < len(offered):
-            visitor.kept["picture"] = offered[index]
-            yield from self._look(visitor, keys)
 
     def _look(self, visitor: Visitor, keys: list[str]) -> Iterator[Update]:
         """Tell what networks see in the picture."""
@@ -186,7 +125,7 @@ class _Tab:
     ) -> Iterator[Update]:
         picture: Picture | None = visitor.kept.get("picture")
         if picture is None:
-            yield {self.status: status(Told(_START, ended=True, failed=True))}
+            yield {self.status: status(Told(START, ended=True, failed=True))}
             return
         most = self.context.limits.maps
         for told in self._run(visitor, keys, lambda each: Explain(picture, each, chosen, target or PREDICTED, most)):
@@ -253,16 +192,8 @@ def _others(subject: Subject, without: set[str]) -> list[tuple[str, str]]:
     return sorted(named)
 
 
-@lru_cache(maxsize=512)
-def _caption(picture: Picture) -> str:
-    from gradsculpt.models.imagenet import in_words
-
-    return in_words(picture.label) if picture.label else picture.title
-
-
 def _seen(explained: Explained, picture: Picture) -> str:
     """Return the picture, and a table of what each network sees in it."""
-    preview = figures([Figure(picture.at(_PREVIEW), f"The picture: {_caption(picture)}", _caption(picture))], "Picture")
     tables = [
         table(
             f"What {seen.network} sees",
@@ -271,4 +202,4 @@ def _seen(explained: Explained, picture: Picture) -> str:
         )
         for seen in explained.seen
     ]
-    return beside(preview, tables)
+    return beside(preview(picture), tables)

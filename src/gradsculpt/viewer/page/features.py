@@ -7,8 +7,7 @@ import gradio as gr
 
 from gradsculpt.viewer.context import Context, Told, Visitor
 from gradsculpt.viewer.maximising import STEPS, Classes, Features, Maximise
-from gradsculpt.viewer.page.choosing import QUIET, Update, around
-from gradsculpt.viewer.page.parts import Figure, figures, guarded, refreshed, status, visitor
+from gradsculpt.viewer.page.parts import QUIET, Figure, Update, figures, guarded, refreshed, status, visitor, whole_page
 from gradsculpt.viewer.page.results import beside, section, warned
 from gradsculpt.viewer.told import sentence
 
@@ -46,10 +45,9 @@ class _Tab:
                 self.status = gr.HTML(status(_START))
                 self.results = gr.HTML()
         known = [self.visitor, self.status, self.classes]
-        around().load(guarded(self.status, self._known), [self.visitor, self.networks, self.classes], known, **QUIET)
-        self.networks.change(
-            guarded(self.status, self._known), [self.visitor, self.networks, self.classes], known, **QUIET
-        )
+        asked = [self.visitor, self.networks, self.classes]
+        whole_page().load(guarded(self.status, self._known, aside=True, opening=True), asked, known, **QUIET)
+        self.networks.change(guarded(self.status, self._known, aside=True), asked, known, **QUIET)
         outputs = [self.visitor, self.status, self.results]
         chosen = [self.visitor, self.networks, self.classes, self.steps]
         self.go.click(guarded(self.status, self._make), chosen, outputs, trigger_mode="multiple", **QUIET)

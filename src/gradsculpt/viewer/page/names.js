@@ -6,6 +6,8 @@
       const read = button.innerText.replace(/\s+/g, " ").trim();
       if (read && button.getAttribute("aria-label") !== read) button.setAttribute("aria-label", read);
     }
+    // What has a name is something: Gradio's places for what there is not yet are nothing.
+    for (const each of document.querySelectorAll("div[aria-label]:not([role])")) each.setAttribute("role", "group");
     // The line that tells how work goes is read aloud when it changes; what is around it stays, and is told to.
     for (const line of document.querySelectorAll(".gs-status")) {
       const around = line.closest(".block");

@@ -16,6 +16,9 @@ from gradsculpt.visualize.render import Picture
 
 _SMALL = 200  # pictures with a shorter side are enlarged in sharp pixels
 
+QUIET: dict[str, Any] = {"show_progress": "hidden", "concurrency_limit": None}
+"""How all events of a tab are connected: their progress is told in words, and nothing but the page calls them."""
+
 Update = dict[Any, Any]
 """What components show next."""
 
@@ -61,21 +64,43 @@ def beside(first: str, others: Sequence[str]) -> str:
     return _macro("seen", first, others)
 
 
-def guarded(line: gr.HTML, function: Callable[..., Iterator[Update] | Update]) -> Callable[..., Iterator[Update]]:
-    """Return what a control calls, so that whatever it raises is a sentence in the line that tells how work goes."""
+def guarded(
+    line: gr.HTML,
+    function: Callable[..., Iterator[Update] | Update],
+    *,
+    aside: bool = False,
+    opening: bool = False,
+) -> Callable[..., Iterator[Update]]:
+    """Return what a control calls, so that whatever it raises is a sentence in the line that tells how work goes.
+
+    What is done `aside`, as it goes on while the visitor does something else, has the line only until another control
+    has said something there; so has what the page does at its `opening`, but not if one has said something before.
+    """
 
     @wraps(function)
     def guard(*given: Any) -> Iterator[Update]:
-        try:
-            made = function(*given)
-            if isinstance(made, dict):
-                yield made
-            else:
-                yield from made
-        except Exception as error:
-            yield {line: status(Told(sentence(error), ended=True, failed=True))}
+        turn, last = object(), given[0].last_word if given and isinstance(given[0], Visitor) else dict[gr.HTML, Any]()
+        if aside and not (opening and line in last):
+            last[line] = turn
+        for update in _sentences(line, function, given):
+            if aside and last[line] is not turn:
+                update.pop(line, None)
+            elif line in update:
+                last[line] = turn
+            yield update
 
     return guard
+
+
+def _sentences(line: gr.HTML, function: Callable[..., Iterator[Update] | Update], given: Any) -> Iterator[Update]:
+    try:
+        made = function(*given)
+        if isinstance(made, dict):
+            yield made
+        else:
+            yield from made
+    except Exception as error:
+        yield {line: status(Told(sentence(error), ended=True, failed=True))}
 
 
 def visitor(context: Context) -> gr.State:

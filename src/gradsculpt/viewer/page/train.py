@@ -13,8 +13,7 @@ from gradsculpt.errors import ArgumentError
 from gradsculpt.report.meaning import percent
 from gradsculpt.viewer.archives import packed
 from gradsculpt.viewer.context import Context, Told, Visitor
-from gradsculpt.viewer.page.choosing import QUIET, Update
-from gradsculpt.viewer.page.parts import Figure, figures, guarded, status, visitor
+from gradsculpt.viewer.page.parts import QUIET, Figure, Update, figures, guarded, status, visitor
 from gradsculpt.viewer.page.results import Drawn, drawn, section, warned
 from gradsculpt.viewer.sculpting import CELLS, EPOCHS, IMAGES, USUAL, Course, Moment, Sculpt, Sculpted, recipes
 from gradsculpt.viewer.told import sentence
