@@ -74,7 +74,6 @@ def cases() -> dict[str, tuple[Objective, dict[str, Any], Callable[[], nn.Sequen
     }
     found |= {
         "a last batch of an odd number": (ALIGNED, {"count": 13, "augment": shifted}, plain),
-        "fewer images to validate than processes": (CrossEntropy(), {"held_out": 1}, plain),
         "a share of the batch": (replace(ALIGNED, share=0.5, every=2), {"shuffle": True}, plain),
         "turned and blurred": (CrossEntropy(), {"augment": Augment(rotation=20.0, blur=(0.1, 1.0))}, plain),
     }

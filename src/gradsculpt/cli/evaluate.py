@@ -13,7 +13,7 @@ from gradsculpt.cli.pages import add_page_options, check_page, scores_folder
 from gradsculpt.cli.parser import Parser, command_parser
 from gradsculpt.cli.process import prepare, result_console
 from gradsculpt.cli.scoring import FILE, VALUES, add_protocol, check_options, check_protocol, score
-from gradsculpt.cli.side_by_side import companions
+from gradsculpt.cli.side_by_side import companions, read_shard
 from gradsculpt.errors import ArgumentError
 from gradsculpt.locks import locked
 from gradsculpt.progress import Reporter
@@ -38,7 +38,8 @@ def run(words: Sequence[str], reporter: Reporter) -> None:
     check_protocol(options, [options["network"], options["model"]])
     if options["out"] is not None:
         check_out(options["out"])
-    if options["shard"] is not None and options["devices"] > 1:
+    part = read_shard(options["shard"])
+    if part is not None and options["devices"] > 1:
         raise ArgumentError("--shard scores a part in one process; leave --devices out.")
     page: Path | None = options["html"]
     if page is not None:
@@ -53,7 +54,7 @@ def run(words: Sequence[str], reporter: Reporter) -> None:
     from gradsculpt.evaluation import Shard
     from gradsculpt.report import table
 
-    shard = None if options["shard"] is None else Shard.read(options["shard"])
+    shard = None if part is None else Shard(*part)
     prepare()
     network = named_network(options, reporter)
     check_options(options, [network])

@@ -1,13 +1,14 @@
 """The `gradsculpt` command: finds the subcommand, and turns every failure into one line."""
 
 import importlib
+import os
 import signal
 import sys
 import traceback
 from typing import NamedTuple
 
 from gradsculpt.cli.endings import flush, stoppable, streams
-from gradsculpt.errors import GradsculptError, did_you_mean
+from gradsculpt.errors import ArgumentError, GradsculptError, did_you_mean
 from gradsculpt.extensions import typed
 
 
@@ -71,7 +72,8 @@ def main(arguments: list[str] | None = None) -> int:
                 traceback.print_exc()
             from gradsculpt.wording import printable
 
-            sys.stderr.write(f"gradsculpt: {printable(' '.join(line.split()))}\n")
+            if (whose := _told_by(words[0], error)) is not None:
+                sys.stderr.write(f"gradsculpt: {whose}{printable(' '.join(line.split()))}\n")
             return 2
     return 0
 
@@ -92,6 +94,14 @@ def _do(words: list[str]) -> None:
         process = importlib.import_module("gradsculpt.cli.process")
         with typed(options):
             module.run(options, process.reporter())
+
+
+def _told_by(command: str, error: Exception) -> str | None:
+    """Return what a message of one of several processes begins with; None for what the first of them tells for all."""
+    rank = os.environ.get("RANK") or os.environ.get("SLURM_PROCID") or "0"
+    if command != "train" or rank == "0":
+        return ""
+    return None if isinstance(error, ArgumentError) else f"process {rank}: "
 
 
 def _find(name: str) -> Command:

@@ -3,15 +3,26 @@
 from __future__ import annotations
 
 import os
+import re
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 from gradsculpt.companions import Companion, end
-from gradsculpt.errors import RunError
+from gradsculpt.errors import ArgumentError, RunError
 from gradsculpt.machine import threads_of_each
 
 _MOMENT = 0.1
+
+
+def read_shard(text: str | None) -> tuple[int, int] | None:
+    """Return what a text such as 0/4 says, None of none; raise `ArgumentError` if it says nothing."""
+    if text is None:
+        return None
+    found = re.fullmatch("([0-9]{1,6})/([0-9]{1,6})", text)
+    if found is None or int(found[1]) >= int(found[2]):
+        raise ArgumentError(f"--shard {text} is no part of several; pass I/N with I from 0 to N - 1, such as 0/4.")
+    return int(found[1]), int(found[2])
 
 
 @contextmanager

@@ -5,29 +5,22 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from gradsculpt.errors import ArgumentError
 from gradsculpt.evaluation.per_image_values import PerImageValues, parts_in
+
+_SHARD = re.compile("[0-9]+-of-[0-9]+")
 
 
 class Shard(NamedTuple):
     """Every `of`-th batch, from that of a number on, which counts from 0.
 
     Example:
-        >>> shard = Shard.read("1/4")
+        >>> shard = Shard(1, of=4)
         >>> [batch for batch in range(10) if shard.has(batch)], shard.part
         ([1, 5, 9], '1-of-4')
     """
 
     number: int
     of: int
-
-    @classmethod
-    def read(cls, text: str) -> "Shard":
-        """Return what a text such as 0/4 says; raise `ArgumentError` if it says nothing."""
-        found = re.fullmatch(r"([0-9]{1,6})/([0-9]{1,6})", text)
-        if found is None or int(found[1]) >= int(found[2]):
-            raise ArgumentError(f"--shard {text} is no part of several; pass I/N with I from 0 to N - 1, such as 0/4.")
-        return cls(int(found[1]), int(found[2]))
 
     @property
     def part(self) -> str:
@@ -61,6 +54,3 @@ class Shards:
         """Remove the files of all shards."""
         for values in self._all.values():
             values.remove()
-
-
-_SHARD = re.compile("[0-9]+-of-[0-9]+")
