@@ -115,7 +115,7 @@ def together(trainer: Trainer, going_on: Callable[[], str]) -> Iterator[None]:
     Raises:
         RunError: If another process failed or is lost.
     """
-    if trainer.world_size == 1 or distributed.is_initialized():
+    if trainer.world_size == 1 or _WAITING:  # which a training has begun that this one is a stage of, or comes after
         yield
         return
     try:
@@ -154,10 +154,10 @@ def _join(trainer: Trainer) -> None:
 def in_turn() -> Iterator[None]:
     """Let the first process of each machine do the block first: what it has kept, the others find."""
     first = is_first_here()
-    if distributed.is_initialized() and not first:
+    if _WAITING and not first:
         distributed.barrier(_WAITING[0])
     yield
-    if distributed.is_initialized() and first:
+    if _WAITING and first:
         distributed.barrier(_WAITING[0])
 
 
