@@ -74,7 +74,8 @@ def wait_for(there: Callable[[], bool]) -> None:
 def table(run: Path) -> list[dict[str, float]]:
     with (run / "metrics.csv").open() as file:
         return [
-            {name: float(value) for name, value in row.items() if name != "seconds"} for row in csv.DictReader(file)
+            {name: float(value) for name, value in row.items() if value and name != "seconds"}
+            for row in csv.DictReader(file)
         ]
 
 

@@ -58,12 +58,15 @@ def test_an_interrupted_training_gives_each_process_what_it_carried(trained: tup
     assert mixed > 1e-4  # with the state of the first process in both
 
 
+def test_steps_exchange_gradients_and_nothing_else(trained: tuple[Path, str]) -> None:
+    few, many = json.loads((trained[0] / "exchanges.json").read_text())
+    assert 0 < few == many  # of 2 steps and of 8
+
+
 def test_the_command_trains_on_two_devices_and_writes_one_run(trained: tuple[Path, str], tmp_path: Path) -> None:
     whole = tmp_path / "whole"
-    assert (
-        main([*COMMAND.replace("--batch-size 64", "--batch-size 128").split(), "--devices", "1", "--out", f"{whole}"])
-        == 0
-    )
+    alone = [*COMMAND.replace("--batch-size 64", "--batch-size 128").split(), "--devices", "1"]
+    assert main([*alone, "--out", str(whole)]) == 0
     run, said = trained[0] / "run", trained[1]
     with (run / "metrics.csv").open() as file:
         rows = list(csv.DictReader(file))
@@ -72,8 +75,8 @@ def test_the_command_trains_on_two_devices_and_writes_one_run(trained: tuple[Pat
     assert sorted(path.name for path in (run / "checkpoints").iterdir()) == ["best.ckpt", "last.ckpt"]
     assert load(run).classes == tuple("0123456789")
     with (whole / "metrics.csv").open() as file:
-        for row, alone in zip(rows, csv.DictReader(file), strict=True):
-            shared = {name: float(value) for name, value in row.items() if name != "seconds"}
-            assert shared == pytest.approx({name: float(alone[name]) for name in shared}, rel=2e-3)
+        for row, other in zip(rows, csv.DictReader(file), strict=True):
+            shared = {name: float(value) for name, value in row.items() if value and name != "seconds"}
+            assert shared == pytest.approx({name: float(other[name]) for name in shared}, rel=2e-3)
     for once in ("The run is in", "epoch 1/2  ", "epoch 2/2  ", "digits: ", "to train: "):
         assert said.count(once) == 1, said

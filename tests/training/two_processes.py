@@ -119,6 +119,28 @@ def resumed(folder: Path) -> list[float]:
     return [(weights(other) - weights(straight)).norm().item() for other in (parts, mixed)]
 
 
+def exchanges(folder: Path, count: int) -> int:
+    """Return how often the processes call each other in an epoch, besides for the mean of gradients."""
+    calls, real = 0, {name: getattr(distributed, name) for name in ("all_reduce", "broadcast", "barrier")}
+
+    def counted(name: str) -> Callable[..., Any]:
+        def call(*args: Any, **options: Any) -> Any:
+            nonlocal calls
+            calls += 1
+            return real[name](*args, **options)
+
+        return call
+
+    try:
+        for name in real:
+            setattr(distributed, name, counted(name))
+        train(folder, ALIGNED, network(), batch_size=4, devices=2, count=count, drop_last=True, validate=True)
+    finally:
+        for name, function in real.items():
+            setattr(distributed, name, function)
+    return calls
+
+
 if __name__ == "__main__":
     torch.set_num_threads(1)
     warnings.simplefilter("ignore")
@@ -126,6 +148,8 @@ if __name__ == "__main__":
     if status := main([*COMMAND.split(), "--out", str(out / "run")]):
         sys.exit(status)
     gaps, interrupted = compare(out / "by hand"), resumed(out / "by hand")
+    calls = [exchanges(out / "by hand", count) for count in (16, 64)]
     if os.environ["LOCAL_RANK"] == "0":
         (out / "gaps.json").write_text(json.dumps(gaps))
+        (out / "exchanges.json").write_text(json.dumps(calls))
         (out / "interrupted.json").write_text(json.dumps(interrupted))
