@@ -27,14 +27,14 @@ pytestmark = pytest.mark.skipif(
 
 def started(words: list[str]) -> subprocess.Popen[str]:
     clean = {name: value for name, value in os.environ.items() if name not in LAUNCHERS}
-    streams = {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE}
     return subprocess.Popen(
         [sys.executable, *words],
         cwd=ROOT,
         env=clean | {"OMP_NUM_THREADS": "1"},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,
-        **streams,
     )
 
 
