@@ -46,6 +46,7 @@ UNTOUCHED: dict[str, Any] = {
     "batch_size": 64,
     "accumulate": 1,
     "clip": None,
+    "on_nan": "stop",
     "optimization": Optimization("adam", lr=1e-3, weight_decay=1e-4, betas=(0.9, 0.999), schedule="cosine", warmup=0),
     "statistics": "data",
     "image_size": None,

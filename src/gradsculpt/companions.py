@@ -27,7 +27,7 @@ class Companion(NamedTuple):
         program = [os.path.abspath(sys.argv[0])] if spec is None else ["-m", spec.name]
         command = [sys.executable, *flags, *program, *words]
         said = tempfile.TemporaryFile()  # noqa: SIM115 - for as long as the process lives
-        process = subprocess.Popen(
+        process = subprocess.Popen(  # noqa: S603 - this program, with words of its own
             command, env={**os.environ, **environment}, stdout=subprocess.DEVNULL, stderr=said, stdin=subprocess.DEVNULL
         )
         return cls(process, said)

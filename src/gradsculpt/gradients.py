@@ -220,6 +220,15 @@ class _Backpropagated(Function):
         return None, None, *gradients
 
 
+def leaf_gradients(value: Tensor, leaves: Sequence[Tensor]) -> list[Tensor]:
+    """Return the gradients of a scalar by those leaves that it depends on; its graph is kept."""
+    if not value.requires_grad:
+        return []
+    with explained():
+        found = torch.autograd.grad(value, leaves, retain_graph=True, allow_unused=True)
+    return [gradient for gradient in found if gradient is not None]
+
+
 def differentiable(t: Tensor) -> Tensor:
     """Return t, or a copy that autograd can record where t was made in inference mode."""
     with torch.inference_mode(False):

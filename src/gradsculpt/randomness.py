@@ -69,13 +69,13 @@ def uniform_like(x: Tensor, generator: Generator | None) -> Tensor:
 
 
 def _like(x: Tensor, fill: Callable[[Tensor, Generator | None], Tensor], generator: Generator | None) -> Tensor:
-    if not isinstance(generator, SharedGenerator):
-        return fill(torch.empty_like(x, requires_grad=False), generator)
+    def draw(shape: Sequence[int], generator: Generator | None) -> Tensor:
+        return fill(torch.empty(shape, dtype=x.dtype, device=x.device), generator)
 
-    def draw(shape: Sequence[int], generator: Generator) -> Tensor:
-        # They are drawn in the order in which they lie in memory, which is to be that of the whole batch.
-        last = x.ndim == 4 and x.is_contiguous(memory_format=torch.channels_last)
-        layout = torch.channels_last if last else torch.contiguous_format
-        return fill(torch.empty(shape, dtype=x.dtype, device=x.device, memory_format=layout), generator)
-
-    return torch.empty_like(x, requires_grad=False).copy_(drawn(draw, x.shape, generator))
+    # Layouts change nothing in what is drawn.
+    numbers = drawn(draw, x.shape, generator)
+    return (
+        numbers
+        if x.is_contiguous() and numbers.is_contiguous()
+        else torch.empty_like(x, requires_grad=False).copy_(numbers)
+    )

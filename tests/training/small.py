@@ -73,6 +73,7 @@ def train(
         epochs=chosen.epochs,
         channels_last=chosen.channels_last,
         graphs=chosen.graphs,
+        on_nan=chosen.on_nan,
         tell=tell,
     )
     if chosen.sync_batchnorm:

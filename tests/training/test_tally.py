@@ -1,14 +1,10 @@
 import math
-from pathlib import Path
 
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from gradsculpt.errors import RunError
-from gradsculpt.objectives import CrossEntropy
-from gradsculpt.training.tally import LOSS, Tally, check_weights
-from tests.training import small
+from gradsculpt.training.tally import LOSS, Tally
 
 CPU = torch.device("cpu")
 
@@ -35,27 +31,16 @@ def test_the_first_step_that_is_not_finite_is_named_with_its_terms(value: float)
         bad, late = (value if step >= first else 0.0 for first in (4, 5))
         tally.add({LOSS: scalar(1 + bad), "good": scalar(1.0), "bad": scalar(bad), "late": scalar(late)}, 8)
         if step == 3:
-            tally.check(2)
-    with pytest.raises(RunError, match=r"in epoch 2 through bad; that was in step 4 of the epoch, .*--lr"):
-        tally.check(2)
+            assert tally.broken() is None
+    step, terms, loss = tally.broken() or (0, [], 0.0)
+    assert (step, terms) == (4, ["bad"])
+    assert not math.isfinite(loss)
     tally.begin()
-    tally.check(3)
+    assert tally.broken() is None
 
 
-class _Steep(nn.Module):
-    """Returns finite logits whose gradient is infinite."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.weight = nn.Parameter(torch.zeros(3))
-
-    def forward(self, x: Tensor) -> Tensor:
-        return x.flatten(1)[:, :3] + self.weight.abs().sqrt()
-
-
-@pytest.mark.filterwarnings("ignore")
-def test_weights_that_are_not_finite_are_told_before_they_are_kept(tmp_path: Path) -> None:
-    check_weights(nn.Linear(2, 2), 1)
-    check_weights(nn.Flatten(), 1)
-    with pytest.raises(RunError, match=r"weights weight became NaN or infinite in epoch 1 .*--clip"):
-        small.train(tmp_path, CrossEntropy(), _Steep(), batch_size=16, epochs=3)
+def test_each_step_tells_whether_all_of_it_is_finite() -> None:
+    tally = Tally(CPU)
+    found = [bool(tally.add({LOSS: scalar(1.0), "a": scalar(value)}, 2)) for value in (1.0, math.inf, 2.0)]
+    assert found == [True, False, True]
+    assert tally.steps == 3

@@ -36,8 +36,6 @@ def run(words: Sequence[str], reporter: Reporter) -> None:
     options = _parser(words).read(words)
     check_named([options["model"], options["network"]], options["data"], options["weights"])
     check_protocol(options, [options["network"], options["model"]])
-    if options["out"] is not None:
-        check_out(options["out"])
     part = read_shard(options["shard"])
     if part is not None and options["devices"] > 1:
         raise ArgumentError("--shard scores a part in one process; leave --devices out.")
@@ -45,6 +43,8 @@ def run(words: Sequence[str], reporter: Reporter) -> None:
     if page is not None:
         check_page(page)
     named = options["network"] or options["model"]
+    if options["out"] is not None or (named and page is None and is_run(named)):
+        check_out(options["out"] or Path(named), (FILE, VALUES))
     if named and page is None and options["out"] is None and not is_run(named):
         raise ArgumentError(
             f"{named} is no run with a folder for its scores; pass --out FOLDER, or --html FILE for a page."

@@ -54,7 +54,7 @@ class ScoredImages:
 
     def batches(self, classifier: Classifier, size: int) -> Iterator[tuple[Any, ...]]:
         """Yield batches whose labels are classes of the network."""
-        for images, labels, attention in loader(self.images, size, shuffle=False):
+        for images, labels, attention, *_ in loader(self.images, size, shuffle=False):
             yield images, self.labels(classifier, images, labels), attention
 
     def labels(self, classifier: Classifier, images: Tensor, labels: Tensor) -> Tensor:
@@ -200,7 +200,7 @@ def _read(
 ) -> tuple[ImageSet, tuple[Skipped, ...]]:
     cache = options["cache_dir"] or options["out"] / "cache"
     with reporter.work("reading images") as tell:
-        told = {"progress": tell, "tell": lambda line: reporter.say(f"note: {line}")}
+        told: Any = {"progress": tell, "tell": lambda line: reporter.say(f"note: {line}")}
         request = Request(network.classifier.image_size, Path(), cache, strict=options["strict"], **told)
         try:
             images, skipped, notes = read_photos(photos, request)

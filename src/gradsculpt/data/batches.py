@@ -27,11 +27,13 @@ class Batch(NamedTuple):
         images: uint8 [N, 3, H, W] in channels_last format.
         labels: int64 [N].
         attention: Maps in the type of the set, [N, 1 or C, H, W], or None if the set has none.
+        places: Where the images stand in the set, an array in the host's memory; None if that is not known.
     """
 
     images: Tensor
     labels: Tensor
     attention: Tensor | None
+    places: npt.NDArray[np.int64] | None = None
 
 
 class ImageSetDataset(Dataset[Batch]):
@@ -50,7 +52,7 @@ class ImageSetDataset(Dataset[Batch]):
         """Return the images at `indices`, in that order."""
         chosen, maps = np.asarray(indices, dtype=np.int64), self.image_set.attention
         images, labels = _gather(self.image_set.images, chosen), torch.from_numpy(self.image_set.labels[chosen])
-        return Batch(images, labels, None if maps is None else _gather(maps, chosen))
+        return Batch(images, labels, None if maps is None else _gather(maps, chosen), chosen)
 
 
 class Share(NamedTuple):
@@ -139,6 +141,11 @@ class BatchLoader(DataLoader[Any]):
     def __init__(self, *args: Any, replays: int = 1, ahead: torch.device | None = None, **options: Any) -> None:
         self.replays, self.ahead = replays, ahead
         super().__init__(*args, **options)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The names of the images of the set."""
+        return getattr(getattr(self.dataset, "image_set", None), "names", ())
 
     @property
     def _index_sampler(self) -> Any:

@@ -26,6 +26,7 @@ class Changed(NamedTuple):
     images: Tensor
     labels: Tensor
     attention: Tensor | None
+    places: npt.NDArray[np.int64] | None = None
 
 
 class ResidentLoader:
@@ -58,6 +59,7 @@ class ResidentLoader:
             raise ArgumentError("images in the order of the set are not augmented. Pass shuffle=True, or no augment.")
         self.batch_size, self.device, self.seed, self.replays, self.augment = batch_size, device, seed, replays, augment
         self.sampler = Shuffle(len(image_set), seed) if shuffle else None
+        self.names = image_set.names
         self._count = (math.floor if drop_last else math.ceil)(len(image_set) / batch_size)
         self._images, self._labels = _copied(image_set.images, device), _copied(image_set.labels, device)
         maps = image_set.attention
@@ -70,7 +72,8 @@ class ResidentLoader:
         # A generator, as a loader is asked for its batches before it is told the epoch, when a training is resumed.
         if self.sampler is None:
             for start in range(0, len(self) * self.batch_size, self.batch_size):
-                yield self._batch(slice(start, start + self.batch_size))
+                places = np.arange(start, min(start + self.batch_size, len(self.names)), dtype=np.int64)
+                yield self._batch(slice(start, start + self.batch_size), places)
             return
         epoch, steps = self.sampler.epoch, len(self)
         order = self.sampler.order(epoch // self.replays)
@@ -88,34 +91,34 @@ class ResidentLoader:
         ends = np.cumsum([len(part) for part in parts]).tolist()
         slices = [slice(end - len(part), end) for part, end in zip(parts, ends, strict=True)]
         if self.augment is None:
-            yield from (self._batch(chosen[each]) for each in slices)
+            yield from (self._batch(chosen[each], part) for each, part in zip(slices, parts, strict=True))
             return
         generators = [torch.Generator().manual_seed(seed_of(self.seed, visit)) for visit in visits]
         if not self.augment.only_moves:
-            for each, generator in zip(slices, generators, strict=True):
-                batch = self._batch(chosen[each])
+            for each, part, generator in zip(slices, parts, generators, strict=True):
+                batch = self._batch(chosen[each], part)
                 images, attention = self.augment(batch.images, batch.attention, generator)
-                yield Changed(images, batch.labels, attention)
+                yield Changed(images, batch.labels, attention, part)
             return
         drawn = [self.augment.draw(len(part), each) for part, each in zip(parts, generators, strict=True)]
         height, width = self._images.shape[1:3]
         rows, columns = self.augment.sources(sent(torch.cat(drawn, dim=1), self.device), height, width)
         rows, labels = (chosen[:, None] * height + rows) * width, self._labels.index_select(0, chosen)
-        for each in slices:
+        for each, part in zip(slices, parts, strict=True):
             # Each pixel is moved once, from its place in the set to that in the batch.
             pixels = rows[each, :, None] + columns[each, None, :]
             images, attention = self._gathered(pixels, self.augment.padding)
-            yield Changed(images, labels[each], attention)
+            yield Changed(images, labels[each], attention, part)
 
-    def _batch(self, chosen: Tensor | slice) -> Batch:
-        """Return images as they are; of a slice, without a copy."""
+    def _batch(self, chosen: Tensor | slice, places: npt.NDArray[np.int64]) -> Batch:
+        """Return images as they are, with their places on the host; of a slice, without a copy."""
 
         def picked(array: Tensor) -> Tensor:
             return array[chosen] if isinstance(chosen, slice) else array.index_select(0, chosen)
 
         maps = self._attention
         attention = None if maps is None else picked(maps).permute(0, 3, 1, 2)
-        return Batch(picked(self._images).permute(0, 3, 1, 2), picked(self._labels), attention)
+        return Batch(picked(self._images).permute(0, 3, 1, 2), picked(self._labels), attention, places)
 
     def _gathered(self, pixels: Tensor, padding: str) -> tuple[Tensor, Tensor | None]:
         """Return images and maps put together from the pixels [N, H, W] of the whole set, counted through."""

@@ -17,6 +17,7 @@ from gradsculpt.errors import ArgumentError, DataError
 from gradsculpt.files import sweep, whole
 from gradsculpt.fingerprint import fingerprint
 from gradsculpt.inputs import in_precision_of
+from gradsculpt.links import inside
 from gradsculpt.models import Classifier, load
 from gradsculpt.numerics import unit_peak
 from gradsculpt.objectives import Objective
@@ -48,7 +49,7 @@ def with_teacher(
     Returns:
         The data, whose training images are accompanied by their explanations, and the objective with its teacher.
     """
-    specification, folder = settings.objective.requirements.teacher, settings.out / TEACHER
+    specification, folder = settings.objective.requirements.teacher, inside(settings.out, TEACHER)
     if specification is None:
         return splits, settings.objective
     epochs = specification.epochs or settings.epochs
@@ -94,7 +95,7 @@ def explanations(
     specification = settings.objective.requirements.teacher
     if specification is None:
         raise ArgumentError(f"{settings.objective!r} wants no teacher; pass settings with an objective that does.")
-    cache_dir = settings.cache_dir or settings.out / "cache"
+    cache_dir = settings.cache_dir or inside(settings.out, "cache")
     drawn, sigma, size = specification.samples, specification.sigma, settings.batch_size
     decisive = (teacher, image_set.images, image_set.labels, drawn, sigma, settings.seed)
     place = cache_dir / f"smoothgrad-{fingerprint(*decisive)}.npy"
@@ -109,7 +110,7 @@ def explanations(
     try:
         with whole(place) as draft, draft.open("wb") as file:
             writer, done = RowsWriter(file, tuple(image_set.images.shape[1:]), "<f2"), 0
-            for images, labels, _ in loader(replace(image_set, attention=None), size, shuffle=False):
+            for images, labels, *_ in loader(replace(image_set, attention=None), size, shuffle=False):
                 x = in_precision_of(teacher.network, to_input(images.to(teacher.device), teacher.space))
                 maps = unit_peak(smoothgrad(teacher.network, x, labels.to(x.device)))
                 for row in maps.permute(0, 2, 3, 1).half().cpu().numpy():

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import Trainer
+from lightning.pytorch.plugins import MixedPrecision
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 from torch.utils.data import DataLoader
 
@@ -18,7 +19,7 @@ from gradsculpt.data import Augment, ImageSet, loader, pixel_statistics
 from gradsculpt.data.batches import WHOLE, Share
 from gradsculpt.data.load import find_source
 from gradsculpt.data.resident import ResidentLoader, fits, size_on_device
-from gradsculpt.errors import ArgumentError, Interrupted, RunError
+from gradsculpt.errors import ArgumentError, Interrupted, RunError, first_line
 from gradsculpt.inputs import InputSpace
 from gradsculpt.models import Classifier, build, freeze, started
 from gradsculpt.training.module import ClassifierModule
@@ -28,6 +29,8 @@ from gradsculpt.training.together import several
 from gradsculpt.wording import counted, size_of
 
 Loader = DataLoader[Any] | ResidentLoader
+
+_HALF = ("16-mixed", "16")
 
 
 def build_module(
@@ -69,6 +72,7 @@ def build_module(
         seed=settings.seed,
         channels_last=settings.channels_last,
         graphs=settings.graphs,
+        on_nan=settings.on_nan,
         tell=tell,
     )
 
@@ -113,12 +117,16 @@ def build_trainer(settings: TrainSettings, **options: Any) -> Trainer:
     }
     if settings.devices * settings.nodes > 1:
         decided["strategy"] = several()
+    if settings.precision in _HALF and settings.device in ("cpu", "auto") and not torch.accelerator.is_available():
+        # Lightning would take bfloat16 in silence, and scale no loss.
+        options["plugins"] = [*options.get("plugins", ()), MixedPrecision("16-mixed", "cpu")]
+        decided["precision"] = None
     try:
         return Trainer(**decided | options)
-    except (MisconfigurationException, ValueError) as error:
+    except (MisconfigurationException, ValueError, ImportError) as error:
         raise RunError(
             f"--device {settings.device} --devices {settings.devices} --precision {settings.precision} cannot be had "
-            f"here: {error}"
+            f"here: {first_line(error, kind=False)}"
         ) from error
 
 

@@ -1,47 +1,44 @@
 """The Lightning module: batches and an objective in, a trained network out. It names no penalty."""
 
-import time
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Mapping
 from typing import Any, Literal
 
 import torch
-import torch.nn.functional as F
 from lightning.pytorch import LightningModule
 from torch import Tensor, distributed, nn
 from torch.optim import Optimizer
 
-from gradsculpt.attributions import Gradient, heatmap
 from gradsculpt.data import Augment, Batch, to_float, to_input
 from gradsculpt.data.augment import seed_of
+from gradsculpt.data.batches import Share
 from gradsculpt.data.resident import Changed
 from gradsculpt.diagnosis import explained
 from gradsculpt.errors import ArgumentError
 from gradsculpt.inputs import InputSpace, in_precision_of
-from gradsculpt.isolation import seeded, sow
-from gradsculpt.metrics import gini
+from gradsculpt.isolation import seeded, sow, undisturbed
 from gradsculpt.objectives import Moment, Objective, State
-from gradsculpt.outputs import logits_at, predicted, two_sided
+from gradsculpt.outputs import predicted
 from gradsculpt.randomness import SharedGenerator
 from gradsculpt.training.graphs import Graphs, Inputs, recorder
 from gradsculpt.training.normalisation import settle_buffers
 from gradsculpt.training.recordable import made_recordable, obstacle, records
 from gradsculpt.training.settings import Optimization
-from gradsculpt.training.tally import LOSS, Tally, check_weights
-
-_MAPS_A_VALIDATION = 128
-_SECONDS = 1.0
-"""How often a device is asked whether all is finite."""
+from gradsculpt.training.steps import Steps
+from gradsculpt.training.tally import LOSS
+from gradsculpt.training.validation import Validated
 
 
 class ClassifierModule(LightningModule):
     """Trains a network with any objective.
 
-    No step waits for the device: whether its loss is finite is asked once a second and at the end of an epoch. On CUDA
-    whole steps may be recorded as graphs, and replayed.
+    No step whose loss or gradients are not finite is taken. Without `skipping` it ends the training; with it, the
+    optimiser step has no effect at all (of `--accumulate`, with all of its batches) and is counted. On CUDA no step
+    waits for that: the optimiser is told on the device, and what was found is asked once a second and at the end of an
+    epoch. There, whole steps may be recorded as graphs, and replayed.
 
     Logs, for every epoch: `train_loss` and its terms, `train_accuracy` (on the inputs that the objective trained on),
-    `val_accuracy` and `val_cross_entropy` on clean images, and `val_gini`, the sparsity of the gradient maps of the
-    first validation images.
+    `val_accuracy` and `val_cross_entropy` on clean images, `val_gini`, the sparsity of the gradient maps of the first
+    validation images, and with `skipping` `train_skipped` and `val_skipped`, batches and images that were left out.
 
     The network takes what `space` makes of [0, 1] images, `augment` changes training batches, and the schedule is
     `epochs` long. Augmentation and dropout derive their randomness from the seed and the epoch: a resumed training
@@ -62,6 +59,7 @@ class ClassifierModule(LightningModule):
         seed: int = 0,
         channels_last: bool = True,
         graphs: Literal["auto", "on", "off"] = "off",
+        on_nan: Literal["stop", "skip"] = "stop",
         tell: Callable[[str], None] = lambda note: None,
     ) -> None:
         super().__init__()
@@ -70,11 +68,11 @@ class ClassifierModule(LightningModule):
         self.space = space
         self._objective, self._augment = objective, augment
         self._optimization, self._epochs, self._seed = optimization, epochs, seed
-        self._gradient = Gradient()
-        self._state = objective.initial_state()
+        self._state = self._state_before = objective.initial_state()
         self._batches, self._asked = 0, 0.0
         self._own = self._images = 0
-        self._tally, self._noise = Tally(torch.device("cpu")), torch.Generator()
+        self._noise, self._places = torch.Generator(), None
+        self._steps = Steps(self.network, skipping=on_nan == "skip", tell=tell)
         self._graphs_wanted, self._tell = graphs, tell
         self._graphs: Graphs | None = None
         self._objectives: dict[Hashable, Objective] = {}
@@ -100,21 +98,30 @@ class ClassifierModule(LightningModule):
     def on_train_start(self) -> None:
         """Find out whether steps are recorded, and prepare the optimiser for the device that it is on now."""
         optimizer, device = self._optimizer, self.device
-        shared = self._processes > 1
-        self._tally, self._noise = Tally(device), SharedGenerator(device) if shared else torch.Generator(device)
+        self._noise = SharedGenerator(device) if self._processes > 1 else torch.Generator(device)
         wanted = self._graphs_wanted
         why = wanted != "off" and obstacle(self.trainer, self.network, self._objective, trusting=wanted == "on")
         recorded = wanted != "off" and not why
         made_recordable(optimizer, device, recorded=recorded)
+        plugin, names = self.trainer.precision_plugin, getattr(self.trainer.train_dataloader, "names", ())
+        scaler = getattr(plugin, "scaler", None)
+        waits = scaler is not None or not (recorded or device.type == "cuda")
+        self._steps.place(device, scaler, waits=waits, precision=str(plugin.precision), names=names)
+        if not self._steps.waits:
+            self._steps.guard.masks(optimizer)
         if recorded:
             self._graphs = Graphs(
                 self._whole_step,
-                self._sow,
+                lambda: self._sow(self._step),
                 recorder(device, [self._noise]),
                 network=self.network,
                 optimizer=optimizer,
-                kept=lambda: [*self._tally.tensors, *(t for t in self._state.values() if isinstance(t, Tensor))],
-                loss=lambda: self._tally.total(LOSS),
+                kept=lambda: [
+                    *self._steps.tally.tensors,
+                    *self._steps.guard.tensors,
+                    *(t for t in self._state.values() if isinstance(t, Tensor)),
+                ],
+                loss=lambda: self._steps.tally.total(LOSS),
                 tell=self._tell,
             )
         elif why and (records(device) or wanted == "on"):
@@ -128,13 +135,13 @@ class ClassifierModule(LightningModule):
             if own and not any(parameter.requires_grad for parameter in own):
                 layer.eval()  # or the running statistics of a frozen normalisation would move
         self._batches = 0
-        self._tally.begin()
+        self._steps.begin_epoch(self.current_epoch + 1)
 
     def on_after_batch_transfer(
         self, batch: Batch | Changed, dataloader_idx: int
     ) -> tuple[Tensor, Tensor, Tensor | None]:
         """Turn 8-bit images into augmented, normalised network input, the whole batch at once."""
-        images, attention = batch.images, batch.attention
+        images, attention, self._places = batch.images, batch.attention, batch.places
         if self.trainer.training and not isinstance(batch, Changed):
             # Steps that want the same batch get it changed in the same way, wherever it is.
             generator = self._generator(self._step // self._objective.requirements.replays, batch)
@@ -153,24 +160,45 @@ class ClassifierModule(LightningModule):
         if phase is not None:
             self._objectives[phase] = objective
         loss = None
+        self._steps.begin(self._places)
+        self._taken = batch, objective, self._step
         if self._graphs is None:
-            self._sow()
+            if batch_idx % self.trainer.accumulate_grad_batches == 0:
+                self._steps.begin_step()
+                self._state_before = self._state
+            self._sow(self._step)
             loss = self._losses(batch, objective)
             if self._uneven:  # gradients are averaged over processes, and not over images
                 loss = loss * (len(batch[1]) * self._processes / self._images)
         else:
             self._graphs.take(batch, objective, phase)
         self._batches += 1
-        if self.device.type == "cpu" or time.monotonic() - self._asked > _SECONDS:
-            self._check()
+        self._steps.check()
         return loss
+
+    def on_after_backward(self) -> None:
+        """Look whether the gradients are finite, unless their loss was scaled and they have to be scaled back first."""
+        scaler, batches = getattr(self.trainer.precision_plugin, "scaler", None), self.trainer.accumulate_grad_batches
+        for carried in self._state.values():
+            if isinstance(carried, Tensor) and carried.grad is not None and (batches > 1 or scaler is not None):
+                # What is carried learns from the gradient of the loss itself, whatever that was multiplied by.
+                carried.grad.mul_(batches / (1.0 if scaler is None else scaler.get_scale()))
+        if scaler is None:
+            self._steps.look(self._terms_again)
+
+    def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
+        """Have a step that is broken leave no trace."""
+        if getattr(self.trainer.precision_plugin, "scaler", None) is not None:
+            self._steps.look(self._terms_again)
+        if self._steps.skipping:
+            after = self._state if self._steps.waits else self._objective.learnt(self._state)
+            self._state = self._steps.leave_out(optimizer, self._state_before, after)
 
     def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
         """Log what the steps of the epoch have added up to."""
         if self.trainer.is_last_batch:
-            self._check()
-            check_weights(self.network, self.current_epoch + 1)
-            means = {f"train_{name}": mean for name, mean in self._tally.means(self._added_up).items()}
+            self._steps.end_epoch()
+            means = {f"train_{name}": mean for name, mean in self._steps.means(self._added_up).items()}
             self.log_dict(means, on_step=False, on_epoch=True, batch_size=1)
 
     def optimizer_step(
@@ -190,20 +218,25 @@ class ClassifierModule(LightningModule):
     def _whole_step(self, batch: Inputs, objective: Objective) -> None:
         """Take a step with everything that belongs to it, on tensors that stay in place."""
         optimizer, before = self._optimizer, self._state
+        self._steps.begin_step()
         optimizer.zero_grad(set_to_none=True)
         loss = self._losses(batch, objective)
         with torch.autocast(loss.device.type, enabled=False):
             self.backward(loss)
+            self._steps.look()
+            after = objective.learnt(self._state)
+            if self._steps.skipping:
+                after = self._steps.leave_out(optimizer, before, after)
             if (most := self.trainer.gradient_clip_val) is not None:
                 nn.utils.clip_grad_norm_([p for group in optimizer.param_groups for p in group["params"]], most)
             optimizer.step()
         # What is carried to the next step is kept in place, as a recording reads it there.
-        self._state = {name: _put(before.get(name), value) for name, value in objective.learnt(self._state).items()}
+        self._state = {name: _put(before.get(name), value) for name, value in after.items()}
 
     def _losses(self, batch: Inputs, objective: Objective) -> Tensor:
         """Return the loss of a batch, once its terms are noted."""
         x, y, attention = batch
-        with seeded(self._seed_of_masks, self._accelerators):
+        with seeded(self._seed_of_masks(self._step), self._accelerators):
             losses = objective(self.network, x, y, attention, generator=self._noise, state=self._state)
         self._state = losses.state
         if taken := losses.terms.keys() & {LOSS, "accuracy"}:
@@ -211,17 +244,23 @@ class ClassifierModule(LightningModule):
                 f"a term of the objective is called {min(taken)!r}, as a column of the metrics is; name it otherwise."
             )
         values = {LOSS: losses.loss, "accuracy": (predicted(losses.logits) == y).float().mean(), **losses.terms}
-        self._tally.add(values, len(y))
+        self._steps.add(values, len(y))
         return losses.loss
 
-    def _sow(self) -> None:
-        """Derive the randomness of a step from the seed and the step alone."""
-        self._begin(self._noise, -1 - self._step)
-        sow(self._seed_of_masks, self._accelerators)
+    def _terms_again(self, part: slice) -> Mapping[str, Tensor]:
+        """Return the terms of a part of the latest batch, as they were but for what the whole has to do with it."""
+        batch, objective, step = self._taken
+        x, y, attention = (None if each is None else each[part] for each in batch)
+        context = self.trainer.precision_plugin.train_step_context()
+        with context, undisturbed(self.network), seeded(self._seed_of_masks(step), self._accelerators):
+            self._begin(self._noise, -1 - step)
+            state = self._state_before or None
+            return objective(self.network, x, y, attention, generator=self._noise, state=state).terms
 
-    def _check(self) -> None:
-        self._tally.check(self.current_epoch + 1)
-        self._asked = time.monotonic()
+    def _sow(self, step: int) -> None:
+        """Derive the randomness of a step from the seed and the step alone."""
+        self._begin(self._noise, -1 - step)
+        sow(self._seed_of_masks(step), self._accelerators)
 
     def backward(self, loss: Tensor, *args: Any, **kwargs: Any) -> None:
         """Propagate the loss back; raise `ModelError` where PyTorch cannot."""
@@ -232,29 +271,19 @@ class ClassifierModule(LightningModule):
         """Begin to count the images, and those that are classified rightly; with one network in all processes."""
         if self._processes > 1:
             settle_buffers(self.network)
-        self._counts = torch.zeros(2, dtype=torch.long, device=self.device)
-        self._lost = torch.zeros((), device=self.device)
+        self._validated = Validated(self.network, self.device, Share(self.global_rank, self._processes))
 
     def validation_step(self, batch: tuple[Tensor, Tensor, Tensor | None], batch_idx: int) -> None:
         """Count, measure the cross entropy and, on the first batch, the sparsity of the gradient maps."""
         x, y, _ = batch
-        logits = two_sided(logits_at(self.network, x))
-        right = (logits.argmax(dim=1) == y).sum()
-        self._counts += torch.stack([right, torch.full_like(right, len(y))])
-        self._lost += F.cross_entropy(logits, y, reduction="sum")
-        if batch_idx == 0:
-            # Those of the first images of all, of which each process has its share.
-            few = slice(len(range(self.global_rank, _MAPS_A_VALIDATION, self._processes)))
-            maps = heatmap(self._gradient(self.network, x[few], y[few]), clip=100.0)
-            self._sparsity = torch.stack([gini(maps).sum(), x.new_tensor(len(maps))])
+        self._validated.add(x, y, self._places)
 
     def on_validation_epoch_end(self) -> None:
-        """Log the accuracy in all processes together; from counts, so that equal ones are equal to the last digit."""
-        right, count = self._added_up(self._counts)
-        total, maps = self._added_up(self._sparsity)
-        self.log("val_gini", total / maps, prog_bar=True)
-        self.log("val_accuracy", right / count, prog_bar=True)
-        self.log("val_cross_entropy", self._added_up(self._lost) / count)
+        """Log the accuracy in all processes together, of the images whose loss is finite."""
+        names = getattr(self.trainer.val_dataloaders, "names", ())
+        values = self._validated.ended(self._added_up, names, self.current_epoch + 1, skipping=self._steps.skipping)
+        for name, value in values.items():
+            self.log(name, value, prog_bar=name in ("val_accuracy", "val_gini"))
 
     @property
     def _optimizer(self) -> Optimizer:
@@ -265,10 +294,9 @@ class ClassifierModule(LightningModule):
     def _accelerators(self) -> list[str]:
         return [str(self.device)] if self.device.type == "cuda" else []
 
-    @property
-    def _seed_of_masks(self) -> int:
-        """The seed of what networks draw by themselves, other than that of the objective's noise."""
-        return self._stream(-1 - self._step) ^ (1 << 62)
+    def _seed_of_masks(self, step: int) -> int:
+        """Return the seed of what networks draw by themselves in a step, other than that of the objective's noise."""
+        return self._stream(-1 - step) ^ (1 << 62)
 
     @property
     def _steps_an_epoch(self) -> int:

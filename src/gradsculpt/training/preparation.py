@@ -9,15 +9,15 @@ from typing import Any
 import torch
 from torch import distributed
 
+from gradsculpt.accidents import check_room
 from gradsculpt.data import Outline, Splits, outline_of
 from gradsculpt.errors import DataError, GradsculptError, RunError
 from gradsculpt.machine import cores, free_memory, is_first_process, resident_memory
 from gradsculpt.progress import Reporter, seconds
-from gradsculpt.runs import CHECKPOINTS, CONFIG
+from gradsculpt.runs import CHECKPOINTS, CONFIG, METRICS
 from gradsculpt.training.demand import Demand, Trial, tried, untouched_randomness
 from gradsculpt.training.fitting import build_trainer
 from gradsculpt.training.recordable import records
-from gradsculpt.training.resuming import METRICS
 from gradsculpt.training.settings import TrainSettings
 from gradsculpt.training.together import several
 from gradsculpt.wording import counted, size_of
@@ -58,6 +58,8 @@ def prepare(settings: TrainSettings, outline: Outline | None, reporter: Reporter
         if (trial := tried(settings, outline)) is None:
             return
         _check_memory(settings, outline, trial[1], device)
+        if not (settings.out / CHECKPOINTS).exists():
+            check_room(settings.out, trial[1].kept, "the network and its two checkpoints")
         if not reporter.console.quiet:
             _announce(settings, outline, *trial, device, reporter)
 

@@ -20,29 +20,32 @@ from gradsculpt.accidents import told
 from gradsculpt.data import ImageSet, Outline, Splits, load_data, outline_of, outlined
 from gradsculpt.data.batches import Share
 from gradsculpt.errors import GradsculptError, Interrupted, RunError
+from gradsculpt.extensions import modules_of, trusted
 from gradsculpt.files import sweep
 from gradsculpt.fingerprint import fingerprint
+from gradsculpt.links import inside
 from gradsculpt.locks import locked
 from gradsculpt.machine import is_first_process, threads_of_each
 from gradsculpt.models import Classifier, load
 from gradsculpt.models.checkpoint import WEIGHTS, describe
 from gradsculpt.progress import Estimate, Progress, Reporter
-from gradsculpt.runs import CHECKPOINTS, CONFIG, DESCRIPTION, LAST
+from gradsculpt.runs import BEST, CHECKPOINTS, CONFIG, DESCRIPTION, LAST, METRICS
 from gradsculpt.seals import OPEN, SEAL, seal
+from gradsculpt.training.broken import BrokenStepError
 from gradsculpt.training.distillation import with_teacher
 from gradsculpt.training.fitting import batches, build_module, build_trainer, finished, held_out_batches, quietly
 from gradsculpt.training.keeping import MetricsTable, NotKeptError, UsableNetwork, WholeCheckpoints, in_run
 from gradsculpt.training.module import ClassifierModule
 from gradsculpt.training.preparation import nothing_left, prepare, strategy_for
+from gradsculpt.training.restoring import Restored, check_progress
 from gradsculpt.training.resuming import (
-    BEST,
-    METRICS,
     CheckpointInRun,
     Kept,
     Origin,
     cache_aside,
     check_data,
     check_fit,
+    checkpoint,
     identity,
     resumed,
 )
@@ -70,8 +73,12 @@ class EpochLines(Callback):
         """Write the epoch's line with an estimate of the time left."""
         done, total = trainer.current_epoch + 1, trainer.max_epochs or 0
         metrics = trainer.callback_metrics
-        shown = (name for name in ("train_loss", "train_accuracy", "val_accuracy", "val_gini") if name in metrics)
-        values = "  ".join(f"{name} {float(metrics[name]):.3f}" for name in shown)
+        shown = [name for name in ("train_loss", "train_accuracy", "val_accuracy", "val_gini") if name in metrics]
+        left_out = [name for name in ("train_skipped", "val_skipped") if metrics.get(name)]
+        values = "  ".join(
+            [f"{name} {float(metrics[name]):.3f}" for name in shown]
+            + [f"{name} {float(metrics[name]):.0f}" for name in left_out]
+        )
         spent, left = self._estimate.spent(), self._estimate.left(done, total)
         self._reporter.say(f"epoch {done}/{total}  {values}  {spent:.0f} s, about {left:.0f} s left")
 
@@ -112,7 +119,7 @@ def fit(
     torch.set_num_threads(settings.threads or threads_of_each(settings.devices))
     course = Course(settings.max_time, started)
     try:
-        with quietly():
+        with quietly(), trusted(modules_of(settings.config())):
             return _fit(settings, None, reporter, course, callbacks)
     except KeyboardInterrupt as stopped:
         number = getattr(stopped, "number", signal.SIGINT)
@@ -121,11 +128,15 @@ def fit(
     except TimeIsUp as stopped:
         stop = f"stopped {course.where}, as its time of {settings.max_time} is nearly over; {left_behind(settings)}"
         try:
-            network = load(settings.out)
+            network = load(settings.out, trust_code=modules_of(settings.config()))
         except RunError:
             raise RunError(f"{stop}. A longer --max-time gets further.") from stopped
         reporter.say(stop)
         return network
+    except BrokenStepError as error:
+        if not any((settings.out / CHECKPOINTS).glob("*.ckpt")):
+            raise
+        raise BrokenStepError(f"{error} Before it, {left_behind(settings)}.") from error
     except NotKeptError as error:
         raise RunError(
             f"{error}, so the training stopped {course.where}. Make room there, or let it be written to; "
@@ -172,7 +183,7 @@ def _fit(
 def _announced(settings: TrainSettings, reporter: Reporter) -> Outline | None:
     """Say what is going to be done, and refuse what cannot be, as early as possible; return what the data are like."""
     _logger(settings)
-    known = outlined(settings.data, **_selection(settings))
+    known = outlined(settings.data, **_selection(settings), cache_dir=settings.cache_dir or settings.out / "cache")
     prepare(settings, known, reporter)
     return known
 
@@ -215,27 +226,28 @@ def _train(
     )
     if kept is not None:
         check_fit(settings, kept, module)
-    folder = settings.out / CHECKPOINTS
+    folder = inside(settings.out, CHECKPOINTS)
     best = CheckpointInRun(folder, filename=BEST, monitor="val_accuracy", mode="max", enable_version_counter=False)
     # With save_last in the above, "last" would be the last epoch that was the best so far.
     latest = CheckpointInRun(folder, filename=LAST, enable_version_counter=False)
     usable = UsableNetwork(settings, best, _description(settings, module, splits.train))
+    start = None if kept is None else folder / f"{LAST}.ckpt"
     within = WithinTime(course, alone=settings.devices * settings.nodes == 1 or started_here())
-    table = MetricsTable(settings.out / METRICS, lambda note: reporter.say(f"note: {note}"))
-    callbacks = [Interruptible(), within, best, latest, usable, Origin(config, data), table]
-    bar, logger = reporter.interactive, _logger(settings)
-    callbacks += [*_callbacks(settings, reporter), *more]
-    options = {"callbacks": callbacks, "enable_progress_bar": bar, "logger": logger, "plugins": [WholeCheckpoints()]}
-    trainer = build_trainer(settings, **options, **strategy_for(settings, splits))
+    restored, ours = Restored(start), (Interruptible(), within, best, latest, usable)
+    callbacks = [restored, *ours, Origin(config, data), *_callbacks(settings, reporter), *more]
+    shown: Any = {"enable_progress_bar": reporter.interactive, "logger": _logger(settings)}
+    shown |= strategy_for(settings, splits)
+    trainer = build_trainer(settings, callbacks=callbacks, plugins=[WholeCheckpoints()], **shown)
+    if start is not None:
+        check_progress(checkpoint(start), start, module.network, settings.optimization, trainer)
     if first:
         _claim(settings, config)
         if kept is not None:  # whatever an older version, or one that was killed, has left there
             usable.take(module)
-    start = None if kept is None else folder / f"{LAST}.ckpt"
     device, share = trainer.strategy.root_device, Share(trainer.global_rank, trainer.world_size)
     training = batches(settings, splits.train, device, reporter.say, share)
     validation = held_out_batches(settings, splits.val, device, share)
-    with reporter.alive(lambda: _whereabouts(trainer)):
+    with reporter.alive(lambda: _whereabouts(trainer)), restored.watched():
         trainer.fit(module, training, validation, ckpt_path=start, weights_only=True)
     if trainer.current_epoch < settings.epochs:
         course.where = f"after epoch {trainer.current_epoch} of {settings.epochs}{course.stage}"
@@ -265,8 +277,8 @@ def open_data(
     with reporter.work("reading images") as tell:
         splits = load_data(
             settings.data,
-            data_dir=settings.data_dir or settings.out / "data",
-            cache_dir=settings.cache_dir or settings.out / "cache",
+            data_dir=settings.data_dir or inside(settings.out, "data"),
+            cache_dir=settings.cache_dir or inside(settings.out, "cache"),
             **_selection(settings),
             swap=settings.swap,
             shuffle_labels=settings.shuffle_labels,
@@ -309,17 +321,18 @@ def _claim(settings: TrainSettings, config: Mapping[str, Any]) -> None:
 
 
 def _callbacks(settings: TrainSettings, reporter: Reporter) -> list[Callback]:
+    table = MetricsTable(settings.out / METRICS, lambda note: reporter.say(f"note: {note}"))
     shown: Callback = RichProgressBar(leave=True) if reporter.interactive else EpochLines(reporter)
     # Lightning divides the cores among processes on one machine, whatever number was asked for.
     threads = torch.get_num_threads()
-    return [shown, LambdaCallback(on_fit_start=lambda *_: torch.set_num_threads(threads))]
+    return [table, shown, LambdaCallback(on_fit_start=lambda *_: torch.set_num_threads(threads))]
 
 
 def _logger(settings: TrainSettings) -> Any:
     if not settings.tensorboard:
         return False
     try:
-        return TensorBoardLogger(settings.out, name="tensorboard", version="")
+        return TensorBoardLogger(inside(settings.out, "tensorboard").parent, name="tensorboard", version="")
     except ModuleNotFoundError as error:
         raise RunError(
             "TensorBoard is not installed, so nothing can be logged for it. Run "

@@ -19,7 +19,18 @@ from gradsculpt.notebook import table
 from gradsculpt.objectives import CrossEntropy, Objective
 from gradsculpt.progress import seconds
 
-MAY_CHANGE = ("epochs", "device", "threads", "data_dir", "cache_dir", "strict", "graphs", "tensorboard", "max_time")
+MAY_CHANGE = (
+    "epochs",
+    "device",
+    "threads",
+    "data_dir",
+    "cache_dir",
+    "strict",
+    "graphs",
+    "tensorboard",
+    "max_time",
+    "on_nan",
+)
 """The settings that a resumed training may have otherwise, epochs only more of them; all others decide what is learnt.
 
 A folder of images may also have moved: the images are compared. The documentation of `resume` names these too.
@@ -57,6 +68,8 @@ class Optimization:
     def __post_init__(self) -> None:
         checks.each_at_least(self, weight_decay=0.0, momentum=0.0, gamma=0.0, warmup=0)
         checks.positive("lr", self.lr)
+        for name in ("lr", "weight_decay"):  # beyond, the optimiser could not write it as a number of 32 bits
+            checks.within(name, getattr(self, name), 0.0, 1e30)
         for beta in self.betas:  # at 1, nothing would ever be forgotten, nor the first steps be divided by what is seen
             checks.within("betas", beta, 0.0, 1.0 - 1e-9)
         for milestone in self.milestones:
@@ -97,7 +110,7 @@ _SCHEDULES: dict[str, Callable[[Optimization, Optimizer, int], LRScheduler]] = {
 
 @dataclass(frozen=True)
 class TrainSettings:
-    """What `gradsculpt train` takes, and, but for `out`, `resume` and `max_time`, what a run's config.yaml holds.
+    """What `gradsculpt train` takes; a run's config.yaml holds it but for folders, `resume` and `max_time`.
 
     Args:
         out: Folder of the run; everything is written inside it.
@@ -115,6 +128,9 @@ class TrainSettings:
         batch_size: Images a batch, on each device.
         accumulate: Batches an optimiser step; their gradients are averaged.
         clip: Largest L2 norm of the gradient of all parameters; a longer one is scaled down to it.
+        on_nan: What becomes of a step whose loss or gradient is not finite: stop, the training ends at it; skip, it is
+            left out, as if its batch were not there (with accumulate, all batches of the step), and counted. A training
+            of which more than half is left out stops.
         optimization: Optimiser and learning-rate schedule.
         statistics: Mean and standard deviation by which inputs are normalised, each one number a channel, of pixels in
             [0, 1]: [[R, G, B], [R, G, B]]; or data, to measure those of the training images. By default those that the
@@ -149,7 +165,7 @@ class TrainSettings:
         max_time: Stop in good order in this time, that of getting ready included: 00:08:00, 1:00:00:00 with days, or
             90s, 8m, 1h30m. It counts from when the command is called. The run can be used, and resumed.
         resume: Go on where the run in `out` stopped, or start it. Other settings than the run's are refused, but for
-            epochs (more of them), device, threads, data_dir, cache_dir, strict, graphs, tensorboard and max_time.
+            epochs (more of them), device, threads, data_dir, cache_dir, strict, graphs, tensorboard, max_time, on_nan.
     """
 
     out: Path
@@ -164,6 +180,7 @@ class TrainSettings:
     batch_size: int = 64
     accumulate: int = 1
     clip: float | None = None
+    on_nan: Literal["stop", "skip"] = "stop"
     optimization: Optimization = field(default_factory=Optimization)
     statistics: Literal["data"] | tuple[tuple[float, ...], tuple[float, ...]] | None = None
     image_size: int | None = None
@@ -230,18 +247,8 @@ class TrainSettings:
         What cannot be written down, such as a lambda in a penalty, is an `ArgumentError`.
         """
         flat = {name: value for name, value in {**vars(self), **vars(self.optimization)}.items() if value is not None}
-        # A run that is moved or copied would look for these where it was, and has its own where it is.
-        inside = [name for name in ("data_dir", "cache_dir") if _is_in_run(flat.get(name), self.out, name)]
-        flat = {name: value for name, value in flat.items() if name not in inside}
         return {name: written(flat[name], name) for name in flat if name not in _OF_A_CALL}
 
 
-_OF_A_CALL = ("out", "resume", "max_time", "optimization")  # the last one stands there by what is in it
-
-
-def _is_in_run(path: Path | None, out: Path, name: str) -> bool:
-    """Tell whether a folder is one that a run does without: the one inside it that it has anyway, or a cache there."""
-    if path is None:
-        return False
-    usual = (out / name.removesuffix("_dir")).resolve()
-    return path.resolve() == usual or (name == "cache_dir" and path.resolve().is_relative_to(out.resolve()))
+# A folder would lead a run that was moved, or a stranger's, to a place of this machine; the last stands by its content.
+_OF_A_CALL = ("out", "resume", "max_time", "data_dir", "cache_dir", "optimization")

@@ -4,10 +4,9 @@ import math
 from collections.abc import Callable, Mapping
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from gradsculpt.devices import at_hand
-from gradsculpt.errors import RunError
 
 
 class Tally:
@@ -17,12 +16,15 @@ class Tally:
 
     Args:
         device: Where the steps are taken.
+
+    Attributes:
+        steps: How many steps there were since `begin`, a scalar on the device.
     """
 
     def __init__(self, device: torch.device) -> None:
         self._device = device
         self._rows: dict[tuple[str, ...], tuple[Tensor, Tensor]] = {}
-        self._images, self._steps = torch.zeros((), device=device), torch.zeros((), device=device)
+        self._images, self.steps = torch.zeros((), device=device), torch.zeros((), device=device)
 
     def begin(self) -> None:
         """Forget the epoch before."""
@@ -32,10 +34,15 @@ class Tally:
     @property
     def tensors(self) -> list[Tensor]:
         """All that is kept."""
-        return [self._images, self._steps, *(tensor for row in self._rows.values() for tensor in row)]
+        return [self.steps, *self.values]
 
-    def add(self, values: Mapping[str, Tensor], images: int) -> None:
-        """Add the values of a step, each a mean over so many images; no value has to be waited for."""
+    @property
+    def values(self) -> list[Tensor]:
+        """All that is kept but the number of steps."""
+        return [self._images, *(tensor for row in self._rows.values() for tensor in row)]
+
+    def add(self, values: Mapping[str, Tensor], images: int) -> Tensor:
+        """Add the values of a step, each a mean over so many images; return whether all are finite. Nothing waits."""
         names = tuple(values)
         if names not in self._rows:
             empty = torch.zeros(len(names), device=self._device)
@@ -43,11 +50,13 @@ class Tally:
         sums, first = self._rows[names]
         with torch.no_grad():
             row = torch.stack([value.detach().to(sums.dtype) for value in values.values()])
-            self._steps.add_(1)
+            self.steps.add_(1)
             self._images.add_(images)
             sums.add_(row * images)
             # The number of the first step at which a value was not finite, 0 for none.
-            first.copy_(torch.where((first == 0) & ~row.isfinite(), self._steps, first))
+            finite = row.isfinite()
+            first.copy_(torch.where((first == 0) & ~finite, self.steps, first))
+            return finite.all()
 
     def total(self, name: str) -> Tensor:
         """Return the sum of a value over all images, without waiting; 0 if there is none of that name."""
@@ -60,40 +69,25 @@ class Tally:
         images, *totals = added_up(torch.cat([self._images[None], *(sums for sums, _ in self._rows.values())])).unbind()
         return {name: total / images for name, total in zip(names, totals, strict=True)}
 
-    def check(self, epoch: int) -> None:
-        """Raise `RunError` if a value was not finite; waits for the device."""
-        broken = {
+    def broken(self) -> tuple[int, list[str], float] | None:
+        """Return the first step with a value that was not finite, the terms of which that holds, and the loss; waits.
+
+        None if all was finite. The loss is a number that is finite where only its terms were not.
+        """
+        found = {
             name: (int(step), float(total))
             for names, row in self._rows.items()
             for name, total, step in zip(names, *map(_read, row), strict=True)
             if step
         }
-        if not broken:
-            return
-        when = min(step for step, _ in broken.values())
-        through = [name for name, (step, _) in broken.items() if step == when and name != LOSS]
-        value = broken.get(LOSS, (when, math.nan))[1]
-        raise RunError(
-            f"the loss became {value} in epoch {epoch} through {', '.join(through) or 'their sum'}; that was in step "
-            f"{when} of the epoch, and training cannot go on. Lower --lr or the weight of the penalty."
-        )
+        if not found:
+            return None
+        when = min(step for step, _ in found.values())
+        terms = [name for name, (step, _) in found.items() if step == when and name != LOSS]
+        return when, terms, found.get(LOSS, (when, math.nan))[1]
 
 
 LOSS = "loss"
-
-
-def check_weights(network: nn.Module, epoch: int) -> None:
-    """Raise `RunError` if a weight is not finite, as gradients can be where the loss is; waits for the device."""
-    weights = {name: weight.detach() for name, weight in network.named_parameters() if weight.numel()}
-    if not weights:
-        return
-    largest = torch.stack([norm.float() for norm in torch._foreach_norm(list(weights.values()), math.inf)])
-    broken = [name for name, size in zip(weights, _read(largest), strict=True) if not math.isfinite(size)]
-    if broken:
-        raise RunError(
-            f"the weights {broken[0]} became NaN or infinite in epoch {epoch} through their gradients, while the loss "
-            "was finite; training cannot go on. Lower --lr or the weight of the penalty, or pass --clip."
-        )
 
 
 def _read(t: Tensor) -> list[float]:

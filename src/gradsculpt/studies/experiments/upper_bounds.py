@@ -82,7 +82,7 @@ class UpperBounds(Experiment):
         found: dict[float, list[Mapping[str, Tensor]]] = {level: [] for level in self.levels}
         done = 0
         with given.reporter.work("bounds of the cosine criterion", count) as tell:
-            for batch, labels, _ in loader(images, self.batch_size, shuffle=False):
+            for batch, labels, *_ in loader(images, self.batch_size, shuffle=False):
                 x = space.normalize(in_precision_of(classifier.network, to_float(batch.to(classifier.device))))
                 y = labels.to(classifier.device)
                 for level, values in found.items():
