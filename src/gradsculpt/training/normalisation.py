@@ -94,7 +94,6 @@ def synchronize(network: nn.Module) -> None:
         # Everything that the layer has: its settings, parameters, buffers, mode and hooks.
         twin.__dict__.update(vars(layer))
         setattr(parent, name, twin)
-    return len(places)
 
 
 def batch_normalised(network: nn.Module) -> bool:
