@@ -5,7 +5,7 @@ from typing import Any, Literal
 
 import torch
 from lightning.pytorch import LightningModule
-from torch import Tensor, distributed, nn
+from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from gradsculpt.data import Augment, Batch, to_float, to_input
@@ -16,9 +16,10 @@ from gradsculpt.diagnosis import explained
 from gradsculpt.errors import ArgumentError
 from gradsculpt.inputs import InputSpace, in_precision_of
 from gradsculpt.isolation import seeded, sow, undisturbed
-from gradsculpt.objectives import Moment, Objective, State
+from gradsculpt.objectives import Moment, Objective
 from gradsculpt.outputs import predicted
 from gradsculpt.randomness import SharedGenerator
+from gradsculpt.training.carried import of_every_process, put
 from gradsculpt.training.graphs import Graphs, Inputs, recorder
 from gradsculpt.training.normalisation import settle_buffers
 from gradsculpt.training.recordable import made_recordable, obstacle, records
@@ -85,7 +86,7 @@ class ClassifierModule(LightningModule):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Keep what the objective carries from step to step in every process, so that a resumed training has it."""
-        checkpoint["states"] = _of_every_process(self._objective.learnt(self._state))
+        checkpoint["states"] = of_every_process(self._objective.learnt(self._state))
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Give each process what it carried; one that the checkpoint does not know starts anew."""
@@ -231,7 +232,7 @@ class ClassifierModule(LightningModule):
                 nn.utils.clip_grad_norm_([p for group in optimizer.param_groups for p in group["params"]], most)
             optimizer.step()
         # What is carried to the next step is kept in place, as a recording reads it there.
-        self._state = {name: _put(before.get(name), value) for name, value in after.items()}
+        self._state = {name: put(before.get(name), value) for name, value in after.items()}
 
     def _losses(self, batch: Inputs, objective: Objective) -> Tensor:
         """Return the loss of a batch, once its terms are noted."""
@@ -350,18 +351,3 @@ class ClassifierModule(LightningModule):
         """Return the sums of values over all processes."""
         total: Tensor = self.trainer.strategy.reduce(values, reduce_op="sum")
         return total
-
-
-def _put(place: Any, value: Any) -> Any:
-    """Return a value in the place of an older one like it, if there is such a place."""
-    alike = isinstance(place, Tensor) and place.shape == value.shape and place.dtype == value.dtype
-    return place.copy_(value) if alike and place.device == value.device else value
-
-
-def _of_every_process(state: State) -> list[State]:
-    """Return the states of all processes that train together, by rank."""
-    if not state or not (distributed.is_available() and distributed.is_initialized()):
-        return [state]
-    states: list[State] = [{}] * distributed.get_world_size()
-    distributed.all_gather_object(states, {name: value.cpu() for name, value in state.items()})
-    return states

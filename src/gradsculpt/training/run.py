@@ -232,8 +232,8 @@ def _train(
     latest = CheckpointInRun(folder, filename=LAST, enable_version_counter=False)
     usable = UsableNetwork(settings, best, _description(settings, module, splits.train))
     start = None if kept is None else folder / f"{LAST}.ckpt"
-    within = WithinTime(course, alone=settings.devices * settings.nodes == 1 or started_here())
-    restored, ours = Restored(start), (Interruptible(), within, best, latest, usable)
+    alone = settings.devices * settings.nodes == 1 or started_here()
+    restored, ours = Restored(start), (Interruptible(), WithinTime(course, alone=alone), best, latest, usable)
     callbacks = [restored, *ours, Origin(config, data), *_callbacks(settings, reporter), *more]
     shown: Any = {"enable_progress_bar": reporter.interactive, "logger": _logger(settings)}
     shown |= strategy_for(settings, splits)
@@ -246,9 +246,10 @@ def _train(
             usable.take(module)
     device, share = trainer.strategy.root_device, Share(trainer.global_rank, trainer.world_size)
     training = batches(settings, splits.train, device, reporter.say, share)
-    validation = held_out_batches(settings, splits.val, device, share)
     with reporter.alive(lambda: _whereabouts(trainer)), restored.watched():
-        trainer.fit(module, training, validation, ckpt_path=start, weights_only=True)
+        trainer.fit(
+            module, training, held_out_batches(settings, splits.val, device, share), ckpt_path=start, weights_only=True
+        )
     if trainer.current_epoch < settings.epochs:
         course.where = f"after epoch {trainer.current_epoch} of {settings.epochs}{course.stage}"
         raise TimeIsUp
