@@ -169,7 +169,7 @@ class ClassifierModule(LightningModule):
                 self._state_before = self._state
             self._sow(self._step)
             loss = self._losses(batch, objective)
-            if self._uneven:  # gradients are averaged over processes, and not over images
+            if self._images != self._own * self._processes:  # gradients are averaged over processes, not over images
                 loss = loss * (len(batch[1]) * self._processes / self._images)
         else:
             self._graphs.take(batch, objective, phase)
@@ -341,11 +341,6 @@ class ClassifierModule(LightningModule):
     @property
     def _processes(self) -> int:
         return int(self.trainer.world_size)
-
-    @property
-    def _uneven(self) -> bool:
-        """Whether some processes have more images of the batch than others."""
-        return self._images != self._own * self._processes
 
     def _added_up(self, values: Tensor) -> Tensor:
         """Return the sums of values over all processes."""

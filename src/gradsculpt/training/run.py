@@ -244,12 +244,9 @@ def _train(
         _claim(settings, config)
         if kept is not None:  # whatever an older version, or one that was killed, has left there
             usable.take(module)
-    device, share = trainer.strategy.root_device, Share(trainer.global_rank, trainer.world_size)
-    training = batches(settings, splits.train, device, reporter.say, share)
+    loaders = _loaders(settings, splits, trainer, reporter.say)
     with reporter.alive(lambda: _whereabouts(trainer)), restored.watched():
-        trainer.fit(
-            module, training, held_out_batches(settings, splits.val, device, share), ckpt_path=start, weights_only=True
-        )
+        trainer.fit(module, *loaders, ckpt_path=start, weights_only=True)
     if trainer.current_epoch < settings.epochs:
         course.where = f"after epoch {trainer.current_epoch} of {settings.epochs}{course.stage}"
         raise TimeIsUp
@@ -258,6 +255,13 @@ def _train(
     if first and kept is not None and (settings.out / _SCORES).exists():
         reporter.say(f"note: {settings.out / _SCORES} is of the network before it was trained further")
     return classifier
+
+
+def _loaders(settings: TrainSettings, splits: Splits, trainer: Trainer, tell: Callable[[str], None]) -> tuple[Any, Any]:
+    """Return the batches of a process to train on, and those to validate on."""
+    device, share = trainer.strategy.root_device, Share(trainer.global_rank, trainer.world_size)
+    training = batches(settings, splits.train, device, tell, share)
+    return training, held_out_batches(settings, splits.val, device, share)
 
 
 def _teach(course: Course, settings: TrainSettings, splits: Splits, reporter: Reporter) -> Classifier:
