@@ -19,7 +19,7 @@ ROWS: tuple[frozenset[str], ...] = tuple(
     for row in (
         "errors extensions devices checks inputs files reading links locks machine runs wording numerics process "
         "progress accidents fingerprint configuration graph eager dispatch kernels diagnosis gradients outputs "
-        "isolation lettering drawing notebook seals",
+        "isolation lettering drawing notebook seals randomness companions",
         "penalties perturbations",
         "attributions objectives",
         "attacks metrics",

@@ -244,7 +244,7 @@ def test_a_recipe_has_the_published_numbers(name: str, tmp_path: Path) -> None:
 def test_the_table_has_every_setting_that_decides_a_training() -> None:
     elsewhere = {"out", "recipe", "objective", "data_dir", "cache_dir", "strict", "tensorboard", "resume", "threads"}
     elsewhere |= {"max_time"}
-    machine = {"device", "devices", "nodes", "channels_last", "graphs"}
+    machine = {"device", "devices", "nodes", "sync_batchnorm", "channels_last", "graphs"}
     assert {field.name for field in fields(TrainSettings)} == set(UNTOUCHED) | elsewhere | machine
 
 

@@ -42,6 +42,12 @@ def cores(root: Path = _ROOT) -> Cores:
     return Cores(min(limits.values()), limits)
 
 
+def threads_of_each(processes: int) -> int:
+    """Return the threads of each of some processes that share the machine; OMP_NUM_THREADS is for each already."""
+    here = cores()
+    return here.threads if "OMP_NUM_THREADS" in here.limits else max(1, here.threads // processes)
+
+
 def free_memory(root: Path = _ROOT) -> int | None:
     """Return the bytes of memory that can still be had, by the system and by the control groups; None if not known."""
     known = []
@@ -113,3 +119,8 @@ def is_first_process() -> bool:
     """Tell whether this process is the first of those that train together, by what their launcher has told it."""
     ranks = [os.environ.get(name) for name in ("RANK", "SLURM_PROCID", "LOCAL_RANK")]
     return next((rank for rank in ranks if rank), "0") == "0" and os.environ.get("NODE_RANK", "0") == "0"
+
+
+def is_first_here() -> bool:
+    """Tell whether this process is the first of those of this machine that train together."""
+    return next((rank for name in ("LOCAL_RANK", "SLURM_LOCALID") if (rank := os.environ.get(name))), "0") == "0"

@@ -1,7 +1,5 @@
 """Arithmetic on batches that is exact at its edges: nothing divides by zero, no square overflows or vanishes."""
 
-from collections.abc import Callable
-
 import torch
 from torch import Tensor
 
@@ -83,10 +81,3 @@ def unit(t: Tensor) -> Tensor:
 def cosine(a: Tensor, b: Tensor) -> Tensor:
     """Return the cosine of each pair of samples, [N] in [-1, 1] up to rounding; 0 if one of them is zero."""
     return divided(dot(a, b), length(a) * length(b))
-
-
-def noise_like(x: Tensor, fill: Callable[[Tensor], object]) -> Tensor:
-    """Return what `fill` draws into a tensor of the shape, type and layout of x, which layout changes nothing in."""
-    noise = torch.empty(x.shape, dtype=x.dtype, device=x.device)
-    fill(noise)
-    return noise if x.is_contiguous() else torch.empty_like(x, requires_grad=False).copy_(noise)

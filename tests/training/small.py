@@ -10,10 +10,12 @@ from torch import Tensor, nn
 
 from gradsculpt.data import Augment, loader
 from gradsculpt.data.base import ImageSet
+from gradsculpt.data.batches import Share
 from gradsculpt.inputs import InputSpace
 from gradsculpt.objectives import Objective
 from gradsculpt.training import ClassifierModule, Optimization, TrainSettings
 from gradsculpt.training.fitting import build_trainer
+from gradsculpt.training.normalisation import synchronize
 
 SIDE, CLASSES = 8, 3
 
@@ -48,11 +50,16 @@ def train(
     keep: Path | None = None,
     optimization: Optimization | None = None,
     tell: Callable[[str], None] = lambda note: None,
+    count: int = 16,
+    shuffle: bool = False,
+    drop_last: bool = False,
+    validate: bool = False,
     **settings: Any,
 ) -> dict[str, float]:
     """Train a network in place with plain gradient descent, in the order of the images, and return what was logged.
 
-    The training goes on where the checkpoint `resume` stopped, and leaves one in `keep`.
+    The training goes on where the checkpoint `resume` stopped, and leaves one in `keep`. Of several processes, each
+    calls this.
     """
     defaults: dict[str, Any] = {"epochs": 1, "batch_size": 4, "device": "cpu", "threads": 1}
     plain = Optimization("sgd", lr=lr, momentum=0.0, weight_decay=0.0, schedule="constant")
@@ -61,7 +68,7 @@ def train(
         model,
         objective,
         InputSpace((0.5,) * 3, (0.25,) * 3),
-        Augment(flip=False, crop=0.0),
+        chosen.augment or Augment(flip=False, crop=0.0),
         chosen.optimization,
         epochs=chosen.epochs,
         channels_last=chosen.channels_last,
@@ -69,8 +76,15 @@ def train(
         on_nan=chosen.on_nan,
         tell=tell,
     )
+    if chosen.sync_batchnorm:
+        synchronize(model)
     trainer = build_trainer(chosen, enable_checkpointing=False)  # two processes may train by themselves side by side
-    trainer.fit(module, loader(images(), chosen.batch_size, shuffle=False), ckpt_path=resume, weights_only=True)
+    share = Share(trainer.global_rank, trainer.world_size)
+    replays = objective.requirements.replays
+    order: dict[str, Any] = {"shuffle": shuffle or replays > 1, "drop_last": drop_last, "replays": replays}
+    batches = loader(images(count), chosen.batch_size, share=share, **order)
+    held_out = loader(images(count), chosen.batch_size, share=share, shuffle=False) if validate else None
+    trainer.fit(module, batches, held_out, ckpt_path=resume, weights_only=True)
     if keep is not None:
         trainer.save_checkpoint(keep)
     return {name: float(value) for name, value in trainer.callback_metrics.items()}

@@ -117,7 +117,7 @@ def test_a_cosine_schedule_can_be_resumed_with_another_length(warmup: int) -> No
 
 
 class _Trainer:
-    num_training_batches, global_rank, current_epoch = 10, 0, 0
+    num_training_batches, global_rank, current_epoch, world_size = 10, 0, 0, 1
 
     def __init__(self, training: bool) -> None:
         self.training = training

@@ -89,6 +89,7 @@ OTHERS: dict[str, Any] = {
     "device": "auto",
     "devices": 2,
     "nodes": 2,
+    "sync_batchnorm": True,
     "precision": "bf16-mixed",
     "threads": 2,
     "channels_last": False,

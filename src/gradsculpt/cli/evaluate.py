@@ -1,16 +1,19 @@
 """`gradsculpt evaluate`."""
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 
 from gradsculpt.cli.folder import file_name
 from gradsculpt.cli.known import check_out
+from gradsculpt.cli.limits import at_least
 from gradsculpt.cli.networks import NamedNetwork, Run, add_network_options, check_named, named_network
 from gradsculpt.cli.pages import add_page_options, check_page, scores_folder
 from gradsculpt.cli.parser import Parser, command_parser
 from gradsculpt.cli.process import prepare, result_console
 from gradsculpt.cli.scoring import FILE, VALUES, add_protocol, check_options, check_protocol, score
+from gradsculpt.cli.side_by_side import companions, read_shard
 from gradsculpt.errors import ArgumentError
 from gradsculpt.locks import locked
 from gradsculpt.progress import Reporter
@@ -33,6 +36,9 @@ def run(words: Sequence[str], reporter: Reporter) -> None:
     options = _parser(words).read(words)
     check_named([options["model"], options["network"]], options["data"], options["weights"])
     check_protocol(options, [options["network"], options["model"]])
+    part = read_shard(options["shard"])
+    if part is not None and options["devices"] > 1:
+        raise ArgumentError("--shard scores a part in one process; leave --devices out.")
     page: Path | None = options["html"]
     if page is not None:
         check_page(page)
@@ -45,15 +51,22 @@ def run(words: Sequence[str], reporter: Reporter) -> None:
         )
     from gradsculpt.cli.scored_images import scored_images
     from gradsculpt.cli.showing import samples, view, write_page
+    from gradsculpt.evaluation import Shard
     from gradsculpt.report import table
 
+    shard = None if part is None else Shard(*part)
     prepare()
     network = named_network(options, reporter)
     check_options(options, [network])
     folder = _folder(network, options["out"], page)
-    with locked(folder, "evaluate", reporter.say, scores_lock(folder)):
+    alone = partial(locked, folder, "evaluate", reporter.say, scores_lock(folder))
+    with alone() if shard is None else nullcontext():
         (scored,) = scored_images([network], options, reporter, folder, partial(check_options, options, [network]))
-        card = score(network, scored, options, reporter, folder)
+        helped = partial(companions, words, options["device"])
+        card = score(network, scored, options, reporter, folder, shard=shard, helped=helped)
+        if shard is not None:
+            reporter.say(f"Part {options['shard']} is in {folder}; the command without --shard puts the parts together")
+            return
         if page is not None:
             write_page(page, [view(network, scored, card, options)], samples(scored, options["count"]))
     result_console().print(table([card]))
@@ -74,6 +87,13 @@ def _parser(words: Sequence[str]) -> Parser:
     parser.add_argument("--out", type=Path | None, help=out)
     add_page_options(parser, "--html", None, "A page with the scores and maps, and a picture of the maps beside it.")
     add_protocol(parser, words)
+    place = "where, and on what"
+    told = "Processes that score side by side, each on a GPU of its own where there are GPUs; scores are the same."
+    parser.add_argument("--devices", type=int, default=1, limit=at_least(1), group=place, help=told)
+    told = (
+        "Score the I-th of N parts alone, as 0/4; called without, the command puts together what the parts have left."
+    )
+    parser.add_argument("--shard", type=str | None, group=place, rare=True, help=told)
     return parser
 
 

@@ -1,13 +1,14 @@
 """The `gradsculpt` command: finds the subcommand, and turns every failure into one line."""
 
 import importlib
+import os
 import signal
 import sys
 import traceback
 from typing import NamedTuple
 
 from gradsculpt.cli.endings import flush, stoppable, streams
-from gradsculpt.errors import GradsculptError, did_you_mean
+from gradsculpt.errors import ArgumentError, GradsculptError, did_you_mean
 from gradsculpt.extensions import trusted, typed
 
 
@@ -72,7 +73,8 @@ def main(arguments: list[str] | None = None) -> int:
                 traceback.print_exc()
             from gradsculpt.wording import one_line
 
-            sys.stderr.write(f"gradsculpt: {one_line(line)}\n")
+            if (whose := _told_by(words[0], error)) is not None:
+                sys.stderr.write(f"gradsculpt: {whose}{one_line(line)}\n")
             return 2
     return 0
 
@@ -93,6 +95,14 @@ def _do(words: list[str], trust: list[str]) -> None:
         process = importlib.import_module("gradsculpt.cli.process")
         with typed(options), trusted(trust):
             module.run(options, process.reporter())
+
+
+def _told_by(command: str, error: Exception) -> str | None:
+    """Return what a message of one of several processes begins with; None for what the first of them tells for all."""
+    rank = os.environ.get("RANK") or os.environ.get("SLURM_PROCID") or "0"
+    if command != "train" or rank == "0":
+        return ""
+    return None if isinstance(error, ArgumentError) else f"process {rank}: "
 
 
 def _without_trust(words: list[str]) -> tuple[list[str], list[str]]:

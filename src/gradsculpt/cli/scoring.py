@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +20,7 @@ from gradsculpt.runs import is_run
 
 if TYPE_CHECKING:
     from gradsculpt.cli.scored_images import ScoredImages
-    from gradsculpt.evaluation import Protocol, Scorecard, ScoreGroup
+    from gradsculpt.evaluation import Protocol, Scorecard, ScoreGroup, Shard
 
 FILE, VALUES = map(value, ("gradsculpt.evaluation.scorecard.FILE", "gradsculpt.evaluation.per_image_values.VALUES"))
 
@@ -157,14 +158,19 @@ def score(
     reporter: Reporter,
     folder: Path,
     others: Sequence[Path] = (),
+    *,
+    shard: Shard | None = None,
+    helped: Callable[[int], AbstractContextManager[None]] = nullcontext,
 ) -> Scorecard:
     """Score a network on images, write scorecard.json and scorecard.csv into a folder, and return the scorecard.
 
     One of the same weights, images and settings is used again, from the folder, the network's run or `others`; one of
     other settings that is in the folder keeps its place under a name of its own. Options are those of `add_protocol`.
+    Of a shard, only its part is written. Where options name several `devices`, the first shard is scored while `helped`
+    sees to the others.
     """
     from gradsculpt.cli.cards import PRINTS, find, keep, prints, put, repeatable
-    from gradsculpt.evaluation import Scorecard, evaluate
+    from gradsculpt.evaluation import Scorecard, Shard, evaluate
     from gradsculpt.evaluation.scoring import TRAINED, trained
 
     protocol = read_protocol(options, network, labelled=scored.labelled)
@@ -175,7 +181,7 @@ def score(
     settings["notes"] = [*unfinished, *protocol.settings()["notes"], *scored.notes(network.name)]
     places = [folder, *([network.path] if isinstance(network, Run) else []), *others]
     there = find(digests, places) if repeatable(network.classifier, protocol) else None
-    aside = keep(folder, digests)
+    aside = keep(folder, digests) if shard is None else None
     if aside is not None:
         reporter.say(f"scores of other settings, weights or images that were there are kept as {aside}")
     if there is not None:
@@ -186,18 +192,19 @@ def score(
         card = Scorecard(network.name, {**before, **settings}, card.entries, card.curves)
     else:
         count = len(scored.images)
+        size = options["batch_size"] or batch_size(network, options["quick"])
         with reporter.work(f"scoring {network.name}", count) as tell:
-            card = evaluate(
-                network.classifier,
-                scored.batches(network.classifier, options["batch_size"] or batch_size(network, options["quick"])),
-                protocol,
-                name=network.name,
-                settings=settings,
-                limit=count,
-                names=scored.images.names,
-                folder=folder,
-                progress=tell,
-            )
-    sweep(folder / FILE)
-    card.save(folder / FILE)
+
+            def scores(of: Shard | None) -> Scorecard:
+                given = {"name": network.name, "settings": settings, "limit": count, "names": scored.images.names}
+                batches = scored.batches(network.classifier, size)
+                return evaluate(network.classifier, batches, protocol, folder=folder, progress=tell, shard=of, **given)
+
+            if (devices := min(options.get("devices", 1), -(-count // size))) > 1:
+                with helped(devices):
+                    scores(Shard(0, devices))
+            card = scores(shard)
+    if shard is None:
+        sweep(folder / FILE)
+        card.save(folder / FILE)
     return card

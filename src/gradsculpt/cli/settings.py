@@ -38,7 +38,7 @@ _GROUPS = {
     ),
     "where, and on what": (
         "out device threads",
-        "data_dir cache_dir devices nodes precision channels_last graphs tensorboard",
+        "data_dir cache_dir devices nodes sync_batchnorm precision channels_last graphs tensorboard",
     ),
     "going on": ("resume max_time", ""),
 }

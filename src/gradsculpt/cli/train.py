@@ -1,5 +1,6 @@
 """`gradsculpt train`."""
 
+import os
 import time
 from collections.abc import Sequence
 
@@ -12,6 +13,8 @@ from gradsculpt.runs import CONFIG
 def run(words: Sequence[str], reporter: Reporter) -> None:
     """Train a classifier and leave a run directory."""
     started = time.monotonic()
+    # What PyTorch's libraries tell of processes that wait for each other, in dozens of lines, is told in one.
+    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
     settings = read_settings(words, new=True)
     from gradsculpt.training import fit
 

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from gradsculpt import checks
+from gradsculpt import checks, randomness
 from gradsculpt.data import moving, sampling
 from gradsculpt.data.base import ImageSet
 from gradsculpt.errors import ArgumentError
@@ -205,7 +205,8 @@ class Augment:
 
     def draw(self, batch: int, generator: torch.Generator) -> Tensor:
         """Return the random numbers [26, batch] in [0, 1) that a batch is changed by, where the generator is."""
-        return torch.rand(_TRIES.stop, batch, generator=generator, device=generator.device)
+        rand = partial(torch.rand, device=generator.device)
+        return randomness.drawn(rand, (_TRIES.stop, batch), generator, at=1)
 
     def sources(self, drawn: Tensor, height: int, width: int) -> tuple[Tensor, Tensor]:
         """Return which row [N, H] and which column [N, W] of its image each place shows, if it `only_moves`.

@@ -15,6 +15,7 @@ from torch.utils.data import BatchSampler, DataLoader, Dataset, Sampler
 from gradsculpt import checks
 from gradsculpt.data.base import ImageSet
 from gradsculpt.errors import ArgumentError
+from gradsculpt.wording import counted
 
 Item = TypeVar("Item")
 
@@ -54,27 +55,40 @@ class ImageSetDataset(Dataset[Batch]):
         return Batch(images, labels, None if maps is None else _gather(maps, chosen), chosen)
 
 
+class Share(NamedTuple):
+    """Which images of each batch a process has: every `of`-th, from that of its rank on."""
+
+    rank: int = 0
+    of: int = 1
+
+
+WHOLE = Share()
+
+
 class Shuffle(Sampler[int]):
     """A random order of `count` indices that depends on the seed and the epoch and on nothing else.
 
+    Of processes that share it, each has every n-th index: what is left after the first `kept` is nobody's.
+
     Example:
-        >>> list(Shuffle(6, seed=0))
-        [3, 2, 5, 4, 0, 1]
+        >>> list(Shuffle(6, seed=0)), list(Shuffle(6, seed=0, share=Share(1, of=2)))
+        ([3, 2, 5, 4, 0, 1], [2, 4, 1])
     """
 
-    def __init__(self, count: int, seed: int) -> None:
+    def __init__(self, count: int, seed: int, *, share: Share = WHOLE, kept: int | None = None) -> None:
         self.count, self.seed, self.epoch = count, seed, 0
+        self.places = slice(share.rank, kept, share.of)
 
     def set_epoch(self, epoch: int) -> None:
         """Choose the order of `epoch`; Lightning calls this before each."""
         self.epoch = epoch
 
     def __len__(self) -> int:
-        return self.count
+        return len(range(self.count)[self.places])
 
     def order(self, epoch: int) -> npt.NDArray[np.int64]:
         """Return the indices in the order of an epoch."""
-        return np.random.default_rng([self.seed, epoch]).permutation(self.count)
+        return np.random.default_rng([self.seed, epoch]).permutation(self.count)[self.places]
 
     def __iter__(self) -> Iterator[int]:
         return iter(self.order(self.epoch).tolist())
@@ -119,7 +133,7 @@ class Replay:
 
 
 class BatchLoader(DataLoader[Any]):
-    """A loader of `Replay`'s batches, with an ordinary sampler that Lightning can share out among processes.
+    """A loader of `Replay`'s batches, with an ordinary sampler, which Lightning tells the epoch.
 
     For a GPU, given as `ahead`, a thread reads the batches to come into memory that is copied there without a wait.
     """
@@ -169,18 +183,31 @@ def loader(
     drop_last: bool = False,
     replays: int = 1,
     ahead: torch.device | None = None,
+    share: Share = WHOLE,
 ) -> DataLoader[Any]:
     """Return a loader of `Batch`es, in the order of the set or else, with `shuffle`, in that of `Shuffle` by the seed.
 
     With `drop_last` a last batch that is not full is left out; with `replays`, each comes as often as `Replay` says;
     with a CUDA device `ahead`, batches are read in advance into memory from which they are sent there without a wait.
-    Raises `ArgumentError` if `batch_size` or `replays` is not positive, or there are replays without `shuffle`.
+    Of processes that have a `share` each, the n-th batches are together the n-th batch of one that has all, of so many
+    times `batch_size` images; with `shuffle` they have equally many, so that a last batch of fewer images than there
+    are processes is left out. Raises `ArgumentError` if `batch_size` or `replays` is not positive, there are replays
+    without `shuffle`, or fewer images than processes.
     """
     check_order(batch_size, replays, shuffle=shuffle)
+    count, whole = len(image_set), batch_size * share.of
+    if count < share.of:
+        raise ArgumentError(
+            f"{counted(count, 'images')} cannot be shared by {share.of} processes, as some would have none; pass fewer "
+            "--devices or more images."
+        )
+    rest = count % whole
+    kept = count - rest if drop_last or rest < share.of else count
+    order = Shuffle(count, seed, share=share, kept=kept if share.of > 1 else None) if shuffle else None
     return BatchLoader(
         ImageSetDataset(image_set),
         batch_size=batch_size,
-        sampler=Shuffle(len(image_set), seed) if shuffle else None,
+        sampler=range(count)[share.rank :: share.of] if order is None and share.of > 1 else order,
         # The data set has already made a batch of what the loader takes for a list of samples.
         collate_fn=Batch._make,
         drop_last=drop_last,

@@ -15,9 +15,10 @@ from gradsculpt.evaluation.randomization import SANITY_SCORES, Randomization, da
 from gradsculpt.evaluation.results import Curve, Entry
 from gradsculpt.evaluation.scorecard import Scorecard
 from gradsculpt.evaluation.scoring import evaluate
+from gradsculpt.evaluation.shards import Shard
 
 __all__ = ["SCORE_GROUPS", "Column", "CurveText", "EvaluationBatch", "MapAttack", "Point", "Protocol", "ScoreGroup"]
 __all__ += ["Accuracy", "Fidelity", "GroundTruth", "MetricGroup", "RobustnessAttack", "RobustnessRandom", "Sanity"]
-__all__ += ["Curve", "Entry", "Scorecard", "Sparsity", "evaluate"]
+__all__ += ["Curve", "Entry", "Scorecard", "Shard", "Sparsity", "evaluate"]
 __all__ += ["SANITY_SCORES", "LayerStage", "Randomization", "data_randomization", "find_stages", "randomization"]
 __all__ += ["DiffRoar", "Retraining", "diff_roar", "masked_images"]

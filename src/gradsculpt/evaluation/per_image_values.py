@@ -22,8 +22,7 @@ from gradsculpt.seals import OPEN, SEAL, seal
 from gradsculpt.wording import printable
 
 VALUES = "scorecard.csv"
-_DRAFT = "scorecard.part.csv"
-_NOTE = "scorecard.part.json"
+_DRAFT, _NOTE = "scorecard.part", ".json"
 _IMAGE, _DIGEST = "image", "digest"
 
 
@@ -76,20 +75,26 @@ class PerImageValues:
         folder: Where the rows are written as they come, or `RunError` is raised; None keeps them in memory only.
         key: Digest of what the values depend on besides the images. Rows that an earlier, interrupted evaluation with
             the same key left in the folder are taken over; others are thrown away.
+        part: What the files of a part of the evaluation are told apart by.
+        reading: Whether nothing is written: the rows that are there are wanted alone.
     """
 
-    def __init__(self, folder: Path | None = None, key: str = "") -> None:
+    def __init__(self, folder: Path | None = None, key: str = "", part: str = "", *, reading: bool = False) -> None:
         self._folder, self._key = folder, key
+        self._draft = (folder or Path()) / (f"{_DRAFT}.{part}.csv" if part else f"{_DRAFT}.csv")
+        self._note = self._draft.with_suffix(_NOTE)
         self._headers: dict[str, Header] = {}
         self._rows: list[_Row] = []
         self._shared: dict[tuple[str, ...], tuple[str, ...]] = {}
         if folder is not None:
             try:
                 folder.mkdir(parents=True, exist_ok=True)
-                for name in (VALUES, _DRAFT, _NOTE):
-                    sweep(folder / name)
-                self._take_over(folder)
-                self._rewrite()
+                if not reading:
+                    for path in (folder / VALUES, self._draft, self._note):
+                        sweep(path)
+                self._take_over()
+                if not reading:
+                    self._rewrite()
             except OSError as error:
                 raise RunError(
                     f"{folder} cannot be written to ({error.strerror or error}), so the values would be lost. "
@@ -123,12 +128,33 @@ class PerImageValues:
             for i, (image, digest) in enumerate(zip(images, digests or [""] * len(images), strict=True))
         ]
         self._rows += rows
-        new = {header.name: header for header in columns if header.name not in self._headers}
+        self._put(rows, {header.name: header for header in columns})
+
+    def _put(self, rows: Sequence[_Row], headers: Mapping[str, Header]) -> None:
+        """Write rows that came last, and the headers that are new with them."""
+        new = {name: header for name, header in headers.items() if name not in self._headers}
         self._headers |= new
         if new:
             self._rewrite()
         elif self._folder is not None:
-            self._write(self._folder / _DRAFT, rows, _IMAGE, _DIGEST, mode="a")
+            self._write(self._draft, rows, _IMAGE, _DIGEST, mode="a")
+
+    def adopt(self, other: "PerImageValues", start: int, digests: Sequence[str]) -> bool:
+        """Add the rows of another table from one on, if they are of images with these digests; tell whether they are.
+
+        Their columns come after those that are there.
+        """
+        rows = other._rows[start : start + len(digests)]
+        if not rows or [row.digest for row in rows] != list(digests):
+            return False
+        self._rows += rows
+        self._put(rows, other._headers)
+        return True
+
+    def remove(self) -> None:
+        """Remove the files of what was written as it came."""
+        self._note.unlink(missing_ok=True)
+        self._draft.unlink(missing_ok=True)
 
     def columns(self) -> dict[Header, Tensor]:
         """Return every column, float64 [N], with NaN for what was not measured."""
@@ -144,8 +170,7 @@ class PerImageValues:
                 self._headers = {name: each for name, each in self._headers.items() if not each.yardstick}
                 self._write(draft, self._rows, _IMAGE, last=(f"{SEAL} {OPEN}",))
                 seal(draft)
-            (self._folder / _NOTE).unlink()
-            (self._folder / _DRAFT).unlink()
+            self.remove()
 
     def _values(self, values: Mapping[str, float]) -> _Values:
         return _Values({name: value for name, value in values.items() if value == value}, self._shared)
@@ -162,16 +187,16 @@ class PerImageValues:
             return
         headers = {name: {**h._asdict(), "score": asdict(h.score)} for name, h in self._headers.items()}
         # The table goes first: a note without its rows would promise what is not there.
-        with whole(self._folder / _DRAFT) as draft:
+        with whole(self._draft) as draft:
             self._write(draft, self._rows, _IMAGE, _DIGEST)
-        with whole(self._folder / _NOTE) as draft:
+        with whole(self._note) as draft:
             draft.write_bytes(strict_json({"key": self._key, "headers": headers}))
 
-    def _take_over(self, folder: Path) -> None:
+    def _take_over(self) -> None:
         """Read what an interrupted evaluation with the same key wrote, up to a line that was cut off."""
         try:
-            note = read_json(folder / _NOTE)
-            text = read_text(folder / _DRAFT)
+            note = read_json(self._note)
+            text = read_text(self._draft)
             if note["key"] != self._key:
                 return
             headers = {
@@ -189,3 +214,9 @@ class PerImageValues:
                 self._rows, self._headers = rows, headers
         except (OSError, ValueError, KeyError, TypeError, AttributeError, csv.Error):
             return
+
+
+def parts_in(folder: Path) -> list[str]:
+    """Return the parts of evaluations that have files in a folder."""
+    names = sorted(path.name for path in folder.glob(f"{_DRAFT}.*{_NOTE}"))
+    return [name.removeprefix(f"{_DRAFT}.").removesuffix(_NOTE) for name in names]

@@ -1,11 +1,11 @@
 """Scoring a classifier and its maps on images."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -19,6 +19,7 @@ from gradsculpt.evaluation.per_image_values import Header, PerImageValues
 from gradsculpt.evaluation.protocol import Protocol
 from gradsculpt.evaluation.results import Curve, Entry, entry
 from gradsculpt.evaluation.scorecard import BLANK, Scorecard
+from gradsculpt.evaluation.shards import Shard, Shards
 from gradsculpt.evaluation.yardsticks import KINDS, TRIALS, guessing, ignorant, trial
 from gradsculpt.fingerprint import fingerprint
 from gradsculpt.inputs import InputSpace
@@ -59,6 +60,7 @@ def evaluate(
     names: Sequence[str] | None = None,
     folder: str | Path | None = None,
     progress: Progress | None = None,
+    shard: Shard | None = None,
 ) -> Scorecard:
     """Score a classifier: accuracy, and sparsity, robustness, fidelity, truth and sanity of its maps.
 
@@ -81,10 +83,14 @@ def evaluate(
             with an image whose pixels, label or truth are not. Nobody else may write there meanwhile.
         progress: Called as `progress(done, total)` after each score of a batch and after each batch; done are the
             images of whole batches, total is `limit`. What it raises ends the evaluation.
+        shard: Measure these batches alone, and keep what is measured in the folder: an evaluation of all takes it from
+            there, whether it was finished or not. Shards may be measured at the same time, in processes or on machines
+            that share the folder, and give the very values of one process.
 
     Returns:
-        Means over the images with 95% bootstrap intervals. Ground-truth scores leave out images without any evidence
-        (the blank cells), for which precision and recall mean nothing; rows that end in `_all` are over all images.
+        Means over the images with 95% bootstrap intervals; of a shard, over its own. Ground-truth scores leave out
+        images without any evidence (the blank cells), for which precision and recall mean nothing; rows that end in
+        `_all` are over all images.
 
     Raises:
         ArgumentError: If there are no images, they are not in the units that were told, labels do not fit the
@@ -105,8 +111,12 @@ def evaluate(
     noted = {**protocol.settings(), **trained(classifier), **dict(settings or {})}
     units = Units.of(classifier, space, normalized)
     folder = None if folder is None else Path(folder)
-    with locked(folder, "evaluate", name=scores_lock(folder)) if folder else nullcontext():
-        return _scored(classifier, data, protocol, space, units, name, noted, limit, names, folder, progress)
+    if folder is None and shard is not None:
+        raise ArgumentError(f"shard={shard} has no folder, so what it measures would be lost; pass folder as well.")
+    given = _Task(classifier, data, protocol, space, units, name, noted, limit, names, progress, shard)
+    lock = "" if folder is None else scores_lock(folder) if shard is None else f".gradsculpt-{shard.part}.lock"
+    with locked(folder, "evaluate", name=lock) if folder else nullcontext():
+        return _scored(given, folder)
 
 
 def trained(classifier: nn.Module) -> dict[str, Any]:
@@ -115,47 +125,71 @@ def trained(classifier: nn.Module) -> dict[str, Any]:
     return {TRAINED: asdict(reached)} if isinstance(reached, Reached) else {}
 
 
-def _scored(
-    classifier: nn.Module,
-    data: Iterable[Any],
-    protocol: Protocol,
-    space: InputSpace | None,
-    units: Units,
-    name: str,
-    noted: Mapping[str, Any],
-    limit: int | None,
-    names: Sequence[str] | None,
-    folder: Path | None,
-    progress: Progress | None,
-) -> Scorecard:
-    """Score a classifier into a folder that nobody else writes to; the arguments are those of `evaluate`."""
-    told = () if units.normalized is None else (units.normalized,)
-    key = fingerprint(classifier, space, protocol, noted, limit, names, *told) if folder else ""
-    values, generator, done, seen = PerImageValues(folder, key), protocol.generator(), 0, list[Tensor]()
-    for images, labels, truth, digests in batches(data, classifier, units, limit, digest=folder is not None):
-        batch = protocol.batch(as_classifier(classifier, space, images), images, labels, truth, generator, done)
+class _Task(NamedTuple):
+    """The arguments of `evaluate`, once they were read."""
+
+    classifier: nn.Module
+    data: Iterable[Any]
+    protocol: Protocol
+    space: InputSpace | None
+    units: Units
+    name: str
+    noted: Mapping[str, Any]
+    limit: int | None
+    names: Sequence[str] | None
+    progress: Progress | None
+    shard: Shard | None
+
+    def key(self) -> str:
+        """Return a digest of what the values depend on besides the images."""
+        told = () if self.units.normalized is None else (self.units.normalized,)
+        return fingerprint(self.classifier, self.space, self.protocol, self.noted, self.limit, self.names, *told)
+
+
+def _scored(task: _Task, folder: Path | None) -> Scorecard:
+    """Score a classifier into a folder that nobody else writes to."""
+    protocol, shard, key = task.protocol, task.shard, task.key() if folder else ""
+    values = PerImageValues(folder, key, "" if shard is None else shard.part)
+    shards = Shards(folder if shard is None else None, key)
+    labels, done = list[Tensor](), 0
+    for number, (batch, names, digests) in enumerate(_batches(task, digest=folder is not None)):
+        labels.append(batch.labels.cpu())
+        if shard is not None and not shard.has(number):
+            continue
         values.keep(done, digests)
-        seen.append(labels.cpu())
-        done += len(labels)
-        if names is not None and len(names) < done:
-            raise ArgumentError(f"names has {len(names)} entries for {done} images or more; pass one for each.")
+        if done == len(values):
+            shards.hand_over(number, values, digests)
+        done += len(batch)
         if done > len(values):
-            before = done - len(labels)
-            tell = (lambda: None) if progress is None else partial(progress, before, limit)
+            tell = (lambda: None) if task.progress is None else partial(task.progress, batch.start, task.limit)
             new = slice(len(values) - done, None)  # those before were measured before an interruption
-            chosen = [str(i) for i in range(done)] if names is None else names[:done]
             columns = {header: column[new] for header, column in _measured(batch, protocol, tell).items()}
-            values.append(chosen[new], columns, digests[new])
-        if progress is not None:
-            progress(done, limit)
-    if not done:
+            values.append(names[new], columns, digests[new])
+        if task.progress is not None:
+            task.progress(batch.start + len(batch), task.limit)
+    if not labels:
         raise ArgumentError("there are no images to score; pass data with at least one batch.")
     values.end(done)  # where an interrupted evaluation had got further, of more images
     columns = values.columns()
-    noted = {"images": done, **noted, "notes": _of_measured(noted["notes"], columns, protocol)}
-    card = Scorecard(name, noted, *_summarised(columns, protocol, torch.cat(seen)))
-    values.finish()
+    noted = {"images": done, **task.noted, "notes": _of_measured(task.noted["notes"], columns, protocol)}
+    card = Scorecard(task.name, noted, *_summarised(columns, protocol, torch.cat(labels)))
+    if shard is None:
+        values.finish()
+        shards.remove()
     return card
+
+
+def _batches(task: _Task, *, digest: bool) -> Iterator[tuple[EvaluationBatch, Sequence[str], list[str]]]:
+    """Yield what is scored, with the names of the images and, if they are wanted, their digests."""
+    generator, done, names = task.protocol.generator(), 0, task.names
+    for images, labels, truth, digests in batches(task.data, task.classifier, task.units, task.limit, digest=digest):
+        classifier = as_classifier(task.classifier, task.space, images)
+        batch = task.protocol.batch(classifier, images, labels, truth, generator, done)
+        done += len(labels)
+        if names is not None and len(names) < done:
+            raise ArgumentError(f"names has {len(names)} entries for {done} images or more; pass one for each.")
+        chosen = list(map(str, range(batch.start, done))) if names is None else names[batch.start : done]
+        yield batch, chosen, digests
 
 
 def _of_measured(notes: Sequence[str], columns: Iterable[Header], protocol: Protocol) -> list[str]:

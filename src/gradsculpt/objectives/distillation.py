@@ -1,7 +1,7 @@
 """Explanation distillation: a teacher's explanation says along which directions a prediction may change."""
 
 from dataclasses import dataclass, field, replace
-from functools import cache
+from functools import cache, partial
 from typing import ClassVar, cast
 
 import torch
@@ -21,6 +21,7 @@ from gradsculpt.objectives.passes import Passes
 from gradsculpt.objectives.schedules import Setting, Weight, check_weights, resolved
 from gradsculpt.outputs import logits_at, two_sided
 from gradsculpt.penalties import Size
+from gradsculpt.randomness import drawn
 
 
 @dataclass(frozen=True)
@@ -112,8 +113,9 @@ class _WithTeacher(ExplanationDistillation):
         maps = self._maps(passes)
         size = checks.broadcast("eps", cast(Size, resolved(self.eps)), maps)
         positions = placed(_in_order(self.positions), maps)
-        drawn = torch.randint(len(positions), (len(maps), 1, 1, 1), generator=passes.generator, device=maps.device)
-        along = passes.x.detach() + positions[drawn] * size * maps
+        place = partial(torch.randint, len(positions), device=maps.device)
+        places = drawn(place, (len(maps), 1, 1, 1), passes.generator)
+        along = passes.x.detach() + positions[places] * size * maps
         across = _without(size * passes.uniform(), maps)
         with undisturbed(self.network), torch.no_grad():
             answer = logits_at(self.network, in_precision_of(self.network, along))

@@ -12,9 +12,9 @@ from gradsculpt import checks
 from gradsculpt.devices import Values, at_hand
 from gradsculpt.errors import ArgumentError
 from gradsculpt.gradients import Model, Recording, differentiable, input_gradient
-from gradsculpt.numerics import noise_like
 from gradsculpt.outputs import class_logits, logits_at, two_sided
 from gradsculpt.perturbations import State
+from gradsculpt.randomness import normal_like, uniform_like
 
 
 @dataclass(frozen=True)
@@ -135,11 +135,11 @@ class Passes:
 
     def uniform(self) -> Tensor:
         """Return noise between -1 and 1, shaped like x."""
-        return noise_like(self.x, lambda noise: noise.uniform_(-1, 1, generator=self.generator))
+        return uniform_like(self.x, self.generator)
 
     def gaussian(self) -> Tensor:
         """Return standard normal noise, shaped like x."""
-        return noise_like(self.x, lambda noise: noise.normal_(generator=self.generator))
+        return normal_like(self.x, self.generator)
 
 
 def check_term(of: object, name: str, value: object) -> None:

@@ -7,10 +7,11 @@ import torch
 from torch import Generator, Tensor
 
 from gradsculpt import checks
-from gradsculpt.numerics import noise_like, per_sample, spread, wide
+from gradsculpt.numerics import per_sample, spread, wide
 from gradsculpt.penalties import Penalty, Size
 from gradsculpt.penalties.base import matching
 from gradsculpt.perturbations.base import LossGradient, Perturbation, State, moved
+from gradsculpt.randomness import normal_like
 
 
 @dataclass(frozen=True)
@@ -99,8 +100,7 @@ class Noise(Perturbation):
         self, state: State, loss_gradient: LossGradient, x: Tensor, penalty: Penalty, generator: Generator | None = None
     ) -> tuple[Tensor, State]:
         """Return fresh noise shaped like x."""
-        noise = noise_like(x, lambda drawn: drawn.normal_(generator=generator))
-        return noise * matching(self.sigma, x), state
+        return normal_like(x, generator) * matching(self.sigma, x), state
 
     def scaled(self, factor: float) -> "Noise":
         """Return noise with the standard deviation times a factor."""

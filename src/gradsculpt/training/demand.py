@@ -23,6 +23,7 @@ from gradsculpt.models.networks import construct, grid_in_maps
 from gradsculpt.models.smooth import has_corners
 from gradsculpt.objectives import Moment
 from gradsculpt.training.fitting import build_module
+from gradsculpt.training.recordable import strange
 from gradsculpt.training.settings import Optimization, TrainSettings
 
 _LARGEST_SIDE = 224  # larger images are judged by these: what a network holds grows with the number of pixels
@@ -113,6 +114,13 @@ class Trial:
         wider = (self._outline.size / self._side) ** 2 * _width(self._settings.precision)
         image = max(0.0, (more - few) / (_MORE - _FEW)) * wider
         return Demand(here, fixed * _OVERHEAD, image * _OVERHEAD, batch, whole * (3 + 2 * _averages(optimization)))
+
+    def leaves_out(self) -> bool:
+        """Tell whether steps give some of the parameters that are trained no gradient, or may, in code not known."""
+        if strange(self._network):
+            return True
+        self._held(_FEW)
+        return any(each.grad is None for each in self._network.parameters() if each.requires_grad)
 
     def seconds(self, steps: int, device: torch.device) -> tuple[float, float]:
         """Return the seconds of a step and of a prediction for a batch, on a device.

@@ -13,7 +13,7 @@ from torch import Tensor
 from gradsculpt.attributions import SmoothGrad
 from gradsculpt.data import ImageSet, Splits, loader, to_input
 from gradsculpt.data.stored import RowsWriter, StoredRows
-from gradsculpt.errors import ArgumentError, DataError, RunError
+from gradsculpt.errors import ArgumentError, DataError
 from gradsculpt.files import sweep, whole
 from gradsculpt.fingerprint import fingerprint
 from gradsculpt.inputs import in_precision_of
@@ -26,6 +26,7 @@ from gradsculpt.runs import is_finished
 from gradsculpt.training.fitting import build_trainer
 from gradsculpt.training.resuming import check_data, identity, resumed
 from gradsculpt.training.settings import TrainSettings
+from gradsculpt.training.together import in_turn
 
 Maps = npt.NDArray[np.float16]
 Fit = Callable[[TrainSettings, Splits, Reporter], Classifier]
@@ -51,11 +52,6 @@ def with_teacher(
     specification, folder = settings.objective.requirements.teacher, inside(settings.out, TEACHER)
     if specification is None:
         return splits, settings.objective
-    if settings.devices * settings.nodes > 1:
-        raise RunError(
-            f"{type(settings.objective).__name__} trains a teacher first, whose maps one process computes; "
-            f"--devices {settings.devices} --nodes {settings.nodes} cannot share them. Leave both at 1."
-        )
     epochs = specification.epochs or settings.epochs
     alone = replace(settings, out=folder, recipe=None, objective=specification.teacher, epochs=epochs)
     if settings.resume and is_finished(folder):
@@ -66,7 +62,7 @@ def with_teacher(
         teacher = fit(alone, splits, reporter)
     reporter.say("second stage: its explanations of the training images")
     teacher.to(build_trainer(settings).strategy.root_device)
-    with reporter.work("explaining images", len(splits.train)) as tell:
+    with in_turn(), reporter.work("explaining images", len(splits.train)) as tell:
         maps = explanations(teacher, splits.train, settings, watched(tell), lambda line: reporter.say(f"note: {line}"))
     reporter.say("third stage: the network itself")
     train = replace(splits.train, attention=maps)  # type: ignore[arg-type]

@@ -16,14 +16,17 @@ from lightning.pytorch.utilities.exceptions import SIGTERMException
 from torch.utils.data import DataLoader
 
 from gradsculpt.data import Augment, ImageSet, loader, pixel_statistics
+from gradsculpt.data.batches import WHOLE, Share
 from gradsculpt.data.load import find_source
 from gradsculpt.data.resident import ResidentLoader, fits, size_on_device
 from gradsculpt.errors import ArgumentError, Interrupted, RunError, first_line
 from gradsculpt.inputs import InputSpace
 from gradsculpt.models import Classifier, build, freeze, started
 from gradsculpt.training.module import ClassifierModule
+from gradsculpt.training.normalisation import batch_normalised, synchronize
 from gradsculpt.training.settings import TrainSettings
-from gradsculpt.wording import size_of
+from gradsculpt.training.together import several
+from gradsculpt.wording import counted, size_of
 
 Loader = DataLoader[Any] | ResidentLoader
 
@@ -51,6 +54,14 @@ def build_module(
         if settings.freeze:
             total = sum(parameter.numel() for parameter in network.parameters())
             tell(f"{left:,} of {total:,} parameters are trained, the others stay as they are")
+    if settings.devices * settings.nodes > 1:
+        if settings.sync_batchnorm:
+            synchronize(network)
+        elif batch_normalised(network):
+            tell(
+                f"batch normalisation takes its statistics from the {counted(settings.batch_size, 'images')} of each "
+                "device; with --sync-batchnorm, from those of all, which takes longer"
+            )
     return ClassifierModule(
         network,
         settings.objective,
@@ -95,6 +106,7 @@ def build_trainer(settings: TrainSettings, **options: Any) -> Trainer:
         "accelerator": {"cuda": "gpu"}.get(settings.device, settings.device),
         "devices": settings.devices,
         "num_nodes": settings.nodes,
+        "use_distributed_sampler": False,  # batches come shared out
         "precision": settings.precision,
         "inference_mode": False,  # gradient maps are read during validation
         "num_sanity_val_steps": 0,
@@ -103,6 +115,8 @@ def build_trainer(settings: TrainSettings, **options: Any) -> Trainer:
         "enable_progress_bar": False,
         "logger": False,
     }
+    if settings.devices * settings.nodes > 1:
+        decided["strategy"] = several()
     if settings.precision in _HALF and settings.device in ("cpu", "auto") and not torch.accelerator.is_available():
         # Lightning would take bfloat16 in silence, and scale no loss.
         options["plugins"] = [*options.get("plugins", ()), MixedPrecision("16-mixed", "cpu")]
@@ -121,22 +135,26 @@ def batches(
     images: ImageSet,
     device: torch.device | None = None,
     tell: Callable[[str], None] = lambda note: None,
+    share: Share = WHOLE,
 ) -> Loader:
-    """Return the training batches of some images, in the order of the seed.
+    """Return the training batches of some images, in the order of the seed; of several processes, the share of one.
 
     Where a single CUDA device trains that has room for them, they stay there, and batches come augmented; `tell` is
     given where they are.
     """
     # A last batch of a few images would make the statistics of BatchNorm jump.
-    drop_last = len(images) >= 2 * settings.batch_size
+    drop_last = len(images) >= 2 * settings.batch_size * share.of
     order = {"shuffle": True, "seed": settings.seed, "drop_last": drop_last}
     order["replays"] = settings.objective.requirements.replays
-    return _loader(settings, images, device, tell, order, augment_of(settings))
+    return _loader(settings, images, device, tell, order, augment_of(settings), share)
 
 
-def held_out_batches(settings: TrainSettings, images: ImageSet, device: torch.device | None = None) -> Loader:
+def held_out_batches(
+    settings: TrainSettings, images: ImageSet, device: torch.device | None = None, share: Share = WHOLE
+) -> Loader:
     """Return the batches of images to validate on, in the order of the set; where they are, as of `batches`."""
-    return _loader(settings, images, device, lambda note: None, {"shuffle": False}, None)
+    share = share if len(images) >= share.of else WHOLE  # sums that all have count as often as each other
+    return _loader(settings, images, device, lambda note: None, {"shuffle": False}, None, share)
 
 
 def augment_of(settings: TrainSettings) -> Augment:
@@ -151,6 +169,7 @@ def _loader(
     tell: Callable[[str], None],
     order: Mapping[str, Any],
     augment: Augment | None,
+    share: Share,
 ) -> Loader:
     device, size, alone = device or torch.device("cpu"), settings.batch_size, settings.devices * settings.nodes == 1
     taken = size_of(size_on_device(images))
@@ -158,9 +177,9 @@ def _loader(
         tell(f"images stay on {device} ({taken})")
         return ResidentLoader(images, size, device, augment=augment, **order)
     if device.type != "cuda":
-        return loader(images, size, **order)
+        return loader(images, size, share=share, **order)
     tell(f"images ({taken}) are sent to {device} batch by batch" + (", where they do not all fit" if alone else ""))
-    return loader(images, size, ahead=device, **order)
+    return loader(images, size, ahead=device, share=share, **order)
 
 
 def finished(module: ClassifierModule, images: ImageSet) -> Classifier:

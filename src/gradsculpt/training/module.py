@@ -5,19 +5,23 @@ from typing import Any, Literal
 
 import torch
 from lightning.pytorch import LightningModule
-from torch import Tensor, distributed, nn
+from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from gradsculpt.data import Augment, Batch, to_float, to_input
 from gradsculpt.data.augment import seed_of
+from gradsculpt.data.batches import Share
 from gradsculpt.data.resident import Changed
 from gradsculpt.diagnosis import explained
 from gradsculpt.errors import ArgumentError
 from gradsculpt.inputs import InputSpace, in_precision_of
 from gradsculpt.isolation import seeded, sow, undisturbed
-from gradsculpt.objectives import Moment, Objective, State
+from gradsculpt.objectives import Moment, Objective
 from gradsculpt.outputs import predicted
+from gradsculpt.randomness import SharedGenerator
+from gradsculpt.training.carried import of_every_process, put
 from gradsculpt.training.graphs import Graphs, Inputs, recorder
+from gradsculpt.training.normalisation import settle_buffers
 from gradsculpt.training.recordable import made_recordable, obstacle, records
 from gradsculpt.training.settings import Optimization
 from gradsculpt.training.steps import Steps
@@ -67,6 +71,7 @@ class ClassifierModule(LightningModule):
         self._optimization, self._epochs, self._seed = optimization, epochs, seed
         self._state = self._state_before = objective.initial_state()
         self._batches, self._asked = 0, 0.0
+        self._own = self._images = 0
         self._noise, self._places = torch.Generator(), None
         self._steps = Steps(self.network, skipping=on_nan == "skip", tell=tell)
         self._graphs_wanted, self._tell = graphs, tell
@@ -81,7 +86,7 @@ class ClassifierModule(LightningModule):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Keep what the objective carries from step to step in every process, so that a resumed training has it."""
-        checkpoint["states"] = _of_every_process(self._objective.learnt(self._state))
+        checkpoint["states"] = of_every_process(self._objective.learnt(self._state))
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Give each process what it carried; one that the checkpoint does not know starts anew."""
@@ -94,7 +99,7 @@ class ClassifierModule(LightningModule):
     def on_train_start(self) -> None:
         """Find out whether steps are recorded, and prepare the optimiser for the device that it is on now."""
         optimizer, device = self._optimizer, self.device
-        self._noise = torch.Generator(device)
+        self._noise = SharedGenerator(device) if self._processes > 1 else torch.Generator(device)
         wanted = self._graphs_wanted
         why = wanted != "off" and obstacle(self.trainer, self.network, self._objective, trusting=wanted == "on")
         recorded = wanted != "off" and not why
@@ -140,7 +145,7 @@ class ClassifierModule(LightningModule):
         images, attention, self._places = batch.images, batch.attention, batch.places
         if self.trainer.training and not isinstance(batch, Changed):
             # Steps that want the same batch get it changed in the same way, wherever it is.
-            generator = self._generator(torch.device("cpu"), self._step // self._objective.requirements.replays)
+            generator = self._generator(self._step // self._objective.requirements.replays, batch)
             # Moving 8-bit pixels is several times cheaper than moving floating-point ones.
             images, attention = self._augment(images, attention, generator)
         if attention is not None:  # 8-bit maps are 0 to 1, others have the values that they have
@@ -164,6 +169,8 @@ class ClassifierModule(LightningModule):
                 self._state_before = self._state
             self._sow(self._step)
             loss = self._losses(batch, objective)
+            if self._images != self._own * self._processes:  # gradients are averaged over processes, not over images
+                loss = loss * (len(batch[1]) * self._processes / self._images)
         else:
             self._graphs.take(batch, objective, phase)
         self._batches += 1
@@ -192,8 +199,8 @@ class ClassifierModule(LightningModule):
         """Log what the steps of the epoch have added up to."""
         if self.trainer.is_last_batch:
             self._steps.end_epoch()
-            means = {f"train_{name}": mean for name, mean in self._steps.means().items()}
-            self.log_dict(means, on_step=False, on_epoch=True, batch_size=1, sync_dist=True)
+            means = {f"train_{name}": mean for name, mean in self._steps.means(self._added_up).items()}
+            self.log_dict(means, on_step=False, on_epoch=True, batch_size=1)
 
     def optimizer_step(
         self, epoch: int, batch_idx: int, optimizer: Any, optimizer_closure: Callable[[], Any] | None = None
@@ -225,7 +232,7 @@ class ClassifierModule(LightningModule):
                 nn.utils.clip_grad_norm_([p for group in optimizer.param_groups for p in group["params"]], most)
             optimizer.step()
         # What is carried to the next step is kept in place, as a recording reads it there.
-        self._state = {name: _put(before.get(name), value) for name, value in after.items()}
+        self._state = {name: put(before.get(name), value) for name, value in after.items()}
 
     def _losses(self, batch: Inputs, objective: Objective) -> Tensor:
         """Return the loss of a batch, once its terms are noted."""
@@ -247,13 +254,13 @@ class ClassifierModule(LightningModule):
         x, y, attention = (None if each is None else each[part] for each in batch)
         context = self.trainer.precision_plugin.train_step_context()
         with context, undisturbed(self.network), seeded(self._seed_of_masks(step), self._accelerators):
-            self._noise.manual_seed(self._stream(-1 - step))
+            self._begin(self._noise, -1 - step)
             state = self._state_before or None
             return objective(self.network, x, y, attention, generator=self._noise, state=state).terms
 
     def _sow(self, step: int) -> None:
         """Derive the randomness of a step from the seed and the step alone."""
-        self._noise.manual_seed(self._stream(-1 - step))
+        self._begin(self._noise, -1 - step)
         sow(self._seed_of_masks(step), self._accelerators)
 
     def backward(self, loss: Tensor, *args: Any, **kwargs: Any) -> None:
@@ -262,26 +269,22 @@ class ClassifierModule(LightningModule):
             super().backward(loss, *args, **kwargs)
 
     def on_validation_epoch_start(self) -> None:
-        """Begin to count the images, and those that are classified rightly."""
-        self._validated = Validated(self.network, self.device)
+        """Begin to count the images, and those that are classified rightly; with one network in all processes."""
+        if self._processes > 1:
+            settle_buffers(self.network)
+        self._validated = Validated(self.network, self.device, Share(self.global_rank, self._processes))
 
     def validation_step(self, batch: tuple[Tensor, Tensor, Tensor | None], batch_idx: int) -> None:
         """Count, measure the cross entropy and, on the first batch, the sparsity of the gradient maps."""
         x, y, _ = batch
-        if (sparsity := self._validated.add(x, y, self._places)) is not None:
-            self.log("val_gini", sparsity, prog_bar=True, batch_size=len(x), sync_dist=True)
+        self._validated.add(x, y, self._places)
 
     def on_validation_epoch_end(self) -> None:
         """Log the accuracy in all processes together, of the images whose loss is finite."""
         names = getattr(self.trainer.val_dataloaders, "names", ())
-        values = self._validated.ended(
-            lambda counts: self.trainer.strategy.reduce(counts, reduce_op="sum"),
-            names,
-            self.current_epoch + 1,
-            skipping=self._steps.skipping,
-        )
+        values = self._validated.ended(self._added_up, names, self.current_epoch + 1, skipping=self._steps.skipping)
         for name, value in values.items():
-            self.log(name, value, prog_bar=name == "val_accuracy", sync_dist=True)
+            self.log(name, value, prog_bar=name in ("val_accuracy", "val_gini"))
 
     @property
     def _optimizer(self) -> Optimizer:
@@ -305,24 +308,41 @@ class ClassifierModule(LightningModule):
         """Batches before this one; not optimiser steps, of which one may take several batches."""
         return self.current_epoch * self._steps_an_epoch + self._batches
 
-    def _generator(self, device: torch.device, counter: int) -> torch.Generator:
-        return torch.Generator(device).manual_seed(self._stream(counter))
+    def _generator(self, counter: int, batch: Batch) -> torch.Generator:
+        """Return what a batch is changed by, on the CPU; of several processes, note how much of it each has."""
+        if self._processes == 1:
+            return torch.Generator().manual_seed(self._stream(counter))
+        self._own = len(batch.labels)
+        self._images = self._own * self._processes
+        if not getattr(self.trainer.train_dataloader, "drop_last", False):  # or all are full
+            self._images = int(self._added_up(torch.tensor(self._own, device=self.device)))
+        generator = SharedGenerator()
+        self._begin(generator, counter)
+        return generator
+
+    def _begin(self, generator: torch.Generator, counter: int) -> None:
+        """Give a generator the randomness of a step."""
+        if isinstance(generator, SharedGenerator):
+            generator.share(
+                seed=seed_of(self._seed, counter),
+                own_seed=self._stream(counter),
+                rank=self.global_rank,
+                of=self._processes,
+                own=self._own,
+                images=self._images,
+            )
+        else:
+            generator.manual_seed(self._stream(counter))
 
     def _stream(self, counter: int) -> int:
         """Return a seed for one epoch or step of this process."""
         return seed_of(self._seed, counter, self.global_rank)
 
+    @property
+    def _processes(self) -> int:
+        return int(self.trainer.world_size)
 
-def _put(place: Any, value: Any) -> Any:
-    """Return a value in the place of an older one like it, if there is such a place."""
-    alike = isinstance(place, Tensor) and place.shape == value.shape and place.dtype == value.dtype
-    return place.copy_(value) if alike and place.device == value.device else value
-
-
-def _of_every_process(state: State) -> list[State]:
-    """Return the states of all processes that train together, by rank."""
-    if not state or not (distributed.is_available() and distributed.is_initialized()):
-        return [state]
-    states: list[State] = [{}] * distributed.get_world_size()
-    distributed.all_gather_object(states, {name: value.cpu() for name, value in state.items()})
-    return states
+    def _added_up(self, values: Tensor) -> Tensor:
+        """Return the sums of values over all processes."""
+        total: Tensor = self.trainer.strategy.reduce(values, reduce_op="sum")
+        return total

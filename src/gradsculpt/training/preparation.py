@@ -4,19 +4,22 @@ import math
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from typing import Any
 
 import torch
+from torch import distributed
 
 from gradsculpt.accidents import check_room
-from gradsculpt.data import Outline
+from gradsculpt.data import Outline, Splits, outline_of
 from gradsculpt.errors import DataError, GradsculptError, RunError
-from gradsculpt.machine import cores, free_memory, resident_memory
+from gradsculpt.machine import cores, free_memory, is_first_process, resident_memory
 from gradsculpt.progress import Reporter, seconds
 from gradsculpt.runs import CHECKPOINTS, CONFIG, METRICS
 from gradsculpt.training.demand import Demand, Trial, tried, untouched_randomness
 from gradsculpt.training.fitting import build_trainer
 from gradsculpt.training.recordable import records
 from gradsculpt.training.settings import TrainSettings
+from gradsculpt.training.together import several
 from gradsculpt.wording import counted, size_of
 
 _UNTRIED = 2**20
@@ -64,10 +67,11 @@ def prepare(settings: TrainSettings, outline: Outline | None, reporter: Reporter
 def _check_memory(settings: TrainSettings, outline: Outline, demand: Demand, device: torch.device) -> None:
     """Raise `RunError` unless the memory suffices, as far as it is known."""
     free = torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else free_memory()
-    needed = demand.memory + _LIBRARIES
+    processes = settings.devices if device.type == "cpu" else 1
+    needed = processes * (demand.memory + _LIBRARIES)
     if free is None or needed <= free:
         return
-    left, advice = free - demand.fixed - _LIBRARIES, list[str]()
+    left, advice = free / processes - demand.fixed - _LIBRARIES, list[str]()
     if (fitting := int(left / max(1.0, demand.image))) >= 2:
         batch = 2 ** int(math.log2(fitting))
         steps = math.ceil(settings.accumulate * demand.batch / batch)
@@ -149,6 +153,20 @@ def _lasting(seconds: float) -> str:
         if seconds >= 2 * unit:
             return f"{seconds / unit:.1f} {name}" if seconds < 10 * unit else f"{seconds / unit:.0f} {name}"
     return f"{seconds:.0f} s" if seconds >= 10 else f"{seconds:.1g} s"
+
+
+def strategy_for(settings: TrainSettings, splits: Splits) -> dict[str, Any]:
+    """Return how several processes train, as `build_trainer` takes it; all decide alike. Nothing for one process."""
+    if settings.devices * settings.nodes == 1:
+        return {}
+    found = [False]
+    if is_first_process():
+        with untouched_randomness([]):
+            trial = tried(settings, outline_of(splits))
+            # Each of several processes waits for all gradients; to look for those that will not come takes its time.
+            found = [trial is None or trial[0].leaves_out()]
+    distributed.broadcast_object_list(found)
+    return {"strategy": several(find_unused_parameters=found[0])}
 
 
 @contextmanager

@@ -33,7 +33,7 @@ def obstacle(trainer: Trainer, network: nn.Module, objective: Objective, *, trus
             decides by Python, at each step anew, a recording would repeat as it was the first time.
     """
     device, plugin = trainer.strategy.root_device, trainer.precision_plugin
-    known = trusting or not (strange := [*_strange(network), *_strange(objective)])
+    known = trusting or not (unknown := [*strange(network), *strange(objective)])
     hooked = not trusting and next((name for name, each in network.named_modules() if _hooks(each)), None)
     reasons = {
         f"on {device} there are none": not records(device),
@@ -44,7 +44,7 @@ def obstacle(trainer: Trainer, network: nn.Module, objective: Objective, *, trus
         f"--precision {plugin.precision} waits for each step to find the scale of the next": (
             getattr(plugin, "scaler", None) is not None
         ),
-        "" if known else f"{strange[0]} is code that is not known; --graphs on trusts it": not known,
+        "" if known else f"{unknown[0]} is code that is not known; --graphs on trusts it": not known,
         f"the hooks of {hooked or 'the network'} may do at each step what is not known; --graphs on trusts them": (
             isinstance(hooked, str)
         ),
@@ -52,7 +52,7 @@ def obstacle(trainer: Trainer, network: nn.Module, objective: Objective, *, trus
     return next((reason for reason, holds in reasons.items() if holds), None)
 
 
-def _strange(part: object) -> list[str]:
+def strange(part: object) -> list[str]:
     """Return the classes of a network's or an objective's parts that no library that is known has."""
     parts: Iterable[Any] = part.modules() if isinstance(part, nn.Module) else _nested(part)
     kinds = dict.fromkeys(type(each) for each in parts)

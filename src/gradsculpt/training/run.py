@@ -17,14 +17,15 @@ from lightning.pytorch.callbacks import LambdaCallback, RichProgressBar
 from lightning.pytorch.loggers import TensorBoardLogger
 
 from gradsculpt.accidents import told
-from gradsculpt.data import ImageSet, Splits, load_data, outline_of, outlined
+from gradsculpt.data import ImageSet, Outline, Splits, load_data, outline_of, outlined
+from gradsculpt.data.batches import Share
 from gradsculpt.errors import GradsculptError, Interrupted, RunError
 from gradsculpt.extensions import modules_of, trusted
 from gradsculpt.files import sweep
 from gradsculpt.fingerprint import fingerprint
 from gradsculpt.links import inside
 from gradsculpt.locks import locked
-from gradsculpt.machine import cores, is_first_process
+from gradsculpt.machine import is_first_process, threads_of_each
 from gradsculpt.models import Classifier, load
 from gradsculpt.models.checkpoint import WEIGHTS, describe
 from gradsculpt.progress import Estimate, Progress, Reporter
@@ -35,7 +36,7 @@ from gradsculpt.training.distillation import with_teacher
 from gradsculpt.training.fitting import batches, build_module, build_trainer, finished, held_out_batches, quietly
 from gradsculpt.training.keeping import MetricsTable, NotKeptError, UsableNetwork, WholeCheckpoints, in_run
 from gradsculpt.training.module import ClassifierModule
-from gradsculpt.training.preparation import nothing_left, prepare
+from gradsculpt.training.preparation import nothing_left, prepare, strategy_for
 from gradsculpt.training.restoring import Restored, check_progress
 from gradsculpt.training.resuming import (
     CheckpointInRun,
@@ -49,7 +50,8 @@ from gradsculpt.training.resuming import (
     resumed,
 )
 from gradsculpt.training.settings import MAY_CHANGE, TrainSettings
-from gradsculpt.training.stopping import Course, Interruptible, TimeIsUp, WithinTime, alone_at_the_end, left_behind
+from gradsculpt.training.stopping import Course, Interruptible, TimeIsUp, WithinTime, left_behind
+from gradsculpt.training.together import in_turn, started_here, together
 from gradsculpt.wording import counted
 
 _SCORES = "scorecard.json"
@@ -114,7 +116,7 @@ def fit(
     """
     reporter = reporter or Reporter()
     reporter.console.quiet |= not is_first_process()
-    torch.set_num_threads(settings.threads or cores().threads)
+    torch.set_num_threads(settings.threads or threads_of_each(settings.devices))
     course = Course(settings.max_time, started)
     try:
         with quietly(), trusted(modules_of(settings.config())):
@@ -165,23 +167,25 @@ def _fit(
         if first:
             for name in _WRITTEN:
                 sweep(settings.out / name)
-        if splits is None:
-            splits = _prepared(settings, kept, reporter, course)
-        course.check()
-        data = identity(splits)
-        check_data(settings, kept, data)
-        return _train(settings, splits, data, kept, reporter, course, callbacks)
+        known = _announced(settings, reporter) if splits is None else outline_of(splits)
+        with together(build_trainer(settings), lambda: left_behind(settings)):
+            if splits is None:
+                with in_turn():
+                    splits = _data(settings, kept, reporter, course)
+            if known is None:
+                prepare(settings, outline_of(splits), reporter)
+            course.check()
+            data = identity(splits)
+            check_data(settings, kept, data)
+            return _train(settings, splits, data, kept, reporter, course, callbacks)
 
 
-def _prepared(settings: TrainSettings, kept: Kept | None, reporter: Reporter, course: Course) -> Splits:
-    """Return the data, after saying what is going to be done, and refusing what cannot be, as early as possible."""
+def _announced(settings: TrainSettings, reporter: Reporter) -> Outline | None:
+    """Say what is going to be done, and refuse what cannot be, as early as possible; return what the data are like."""
     _logger(settings)
     known = outlined(settings.data, **_selection(settings), cache_dir=settings.cache_dir or settings.out / "cache")
     prepare(settings, known, reporter)
-    splits = _data(settings, kept, reporter, course)
-    if known is None:
-        prepare(settings, outline_of(splits), reporter)
-    return splits
+    return known
 
 
 def _selection(settings: TrainSettings) -> dict[str, Any]:
@@ -228,9 +232,11 @@ def _train(
     latest = CheckpointInRun(folder, filename=LAST, enable_version_counter=False)
     usable = UsableNetwork(settings, best, _description(settings, module, splits.train))
     start = None if kept is None else folder / f"{LAST}.ckpt"
-    restored, ours = Restored(start), (Interruptible(), WithinTime(course), best, latest, usable)
+    alone = settings.devices * settings.nodes == 1 or started_here()
+    restored, ours = Restored(start), (Interruptible(), WithinTime(course, alone=alone), best, latest, usable)
     callbacks = [restored, *ours, Origin(config, data), *_callbacks(settings, reporter), *more]
     shown: Any = {"enable_progress_bar": reporter.interactive, "logger": _logger(settings)}
+    shown |= strategy_for(settings, splits)
     trainer = build_trainer(settings, callbacks=callbacks, plugins=[WholeCheckpoints()], **shown)
     if start is not None:
         check_progress(checkpoint(start), start, module.network, settings.optimization, trainer)
@@ -238,9 +244,8 @@ def _train(
         _claim(settings, config)
         if kept is not None:  # whatever an older version, or one that was killed, has left there
             usable.take(module)
-    device = trainer.strategy.root_device
-    loaders = batches(settings, splits.train, device, reporter.say), held_out_batches(settings, splits.val, device)
-    with reporter.alive(lambda: _whereabouts(trainer)), alone_at_the_end(trainer), restored.watched():
+    loaders = _loaders(settings, splits, trainer, reporter.say)
+    with reporter.alive(lambda: _whereabouts(trainer)), restored.watched():
         trainer.fit(module, *loaders, ckpt_path=start, weights_only=True)
     if trainer.current_epoch < settings.epochs:
         course.where = f"after epoch {trainer.current_epoch} of {settings.epochs}{course.stage}"
@@ -250,6 +255,13 @@ def _train(
     if first and kept is not None and (settings.out / _SCORES).exists():
         reporter.say(f"note: {settings.out / _SCORES} is of the network before it was trained further")
     return classifier
+
+
+def _loaders(settings: TrainSettings, splits: Splits, trainer: Trainer, tell: Callable[[str], None]) -> tuple[Any, Any]:
+    """Return the batches of a process to train on, and those to validate on."""
+    device, share = trainer.strategy.root_device, Share(trainer.global_rank, trainer.world_size)
+    training = batches(settings, splits.train, device, tell, share)
+    return training, held_out_batches(settings, splits.val, device, share)
 
 
 def _teach(course: Course, settings: TrainSettings, splits: Splits, reporter: Reporter) -> Classifier:
@@ -316,9 +328,8 @@ def _claim(settings: TrainSettings, config: Mapping[str, Any]) -> None:
 def _callbacks(settings: TrainSettings, reporter: Reporter) -> list[Callback]:
     table = MetricsTable(settings.out / METRICS, lambda note: reporter.say(f"note: {note}"))
     shown: Callback = RichProgressBar(leave=True) if reporter.interactive else EpochLines(reporter)
-    if (threads := settings.threads) is None:
-        return [table, shown]
     # Lightning divides the cores among processes on one machine, whatever number was asked for.
+    threads = torch.get_num_threads()
     return [table, shown, LambdaCallback(on_fit_start=lambda *_: torch.set_num_threads(threads))]
 
 

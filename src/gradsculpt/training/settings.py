@@ -153,6 +153,8 @@ class TrainSettings:
         device: auto, cpu, cuda or mps.
         devices: Number of devices on each machine.
         nodes: Number of machines.
+        sync_batchnorm: Whether batch normalisation takes its statistics from the images of all devices together, as
+            one device with as large a batch does; or else each device from its own.
         precision: Lightning's precision, such as 32-true or bf16-mixed.
         threads: CPU threads; by default OMP_NUM_THREADS, or one for each core that the machine, the
             affinity of the process and the quota of its container leave.
@@ -195,6 +197,7 @@ class TrainSettings:
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
     devices: int = 1
     nodes: int = 1
+    sync_batchnorm: bool = False
     precision: str = "32-true"
     threads: int | None = None
     channels_last: bool = True

@@ -127,10 +127,13 @@ class Steps:
             self._tell(f"left out {count:.0f} of {self._done} batches in epoch {self._epoch}, as they were not finite")
             self._check_share(ended=True)
 
-    def means(self) -> dict[str, Tensor]:
-        """Return the means of all values over the images of the epoch, and how many batches were left out."""
+    def means(self, added_up: Callable[[Tensor], Tensor]) -> dict[str, Tensor]:
+        """Return the means of all values over the images of the epoch, and how many batches were left out.
+
+        `added_up` sums over all processes.
+        """
         skipped = {"skipped": self.guard.left_out.clone()} if self.skipping else {}
-        return self.tally.means() | skipped
+        return self.tally.means(added_up) | skipped
 
     def _ask(self) -> None:
         self._asked = time.monotonic()

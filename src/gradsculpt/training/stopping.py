@@ -4,8 +4,8 @@ import shlex
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
@@ -71,14 +71,14 @@ class WithinTime(Callback):
     """Tells the course which epoch has begun, and stops the training in time.
 
     It stops at the end of an epoch if the next one would not fit, by the times of those before, and in the middle of
-    one if it takes longer than that. Only the clock is asked, never the device. Processes on several machines stop at
-    the ends of epochs alone, as one that stopped in the middle would leave those of the others waiting.
+    one if it takes longer than that. Only the clock is asked, never the device. Processes that do not end with this one
+    stop at the ends of epochs alone: not `alone`, one that stopped in the middle would leave the others waiting.
 
     It comes before what reads metrics: these are gathered from all processes when one of them first asks.
     """
 
-    def __init__(self, course: Course) -> None:
-        self._course, self._took = course, list[float]()
+    def __init__(self, course: Course, *, alone: bool = True) -> None:
+        self._course, self._took, self._alone = course, list[float](), alone
         self._epoch = self._step = course.clock()
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -103,7 +103,7 @@ class WithinTime(Callback):
         self._check(trainer)
 
     def _check(self, trainer: Trainer, needed: float = 0.0) -> None:
-        if trainer.is_global_zero and trainer.num_nodes == 1:
+        if trainer.is_global_zero and self._alone:
             self._course.check(needed)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -127,17 +127,6 @@ class Interruptible(Callback):
         """Hear it again."""
         if threading.current_thread() is threading.main_thread():
             signal.signal(signal.SIGINT, self._handler)
-
-
-@contextmanager
-def alone_at_the_end(trainer: Trainer) -> Iterator[None]:
-    """End the processes that a trainer started when the time is up, as they would wait for this one."""
-    try:
-        yield
-    except TimeIsUp:
-        if (launcher := trainer.strategy.launcher) is not None:
-            launcher.kill(getattr(signal, "SIGKILL", signal.SIGTERM))
-        raise
 
 
 def left_behind(settings: TrainSettings) -> str:

@@ -1,7 +1,7 @@
 """What is noted of the training steps of an epoch, on their device: means, and whether a number was not finite."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import torch
 from torch import Tensor
@@ -63,13 +63,11 @@ class Tally:
         rows = (dict(zip(names, sums.unbind(), strict=True)) for names, (sums, _) in self._rows.items())
         return sum((row[name] for row in rows if name in row), torch.zeros((), device=self._device))
 
-    def means(self) -> dict[str, Tensor]:
-        """Return the mean of each value over all images, without waiting."""
-        return {
-            name: total / self._images
-            for names, (sums, _) in self._rows.items()
-            for name, total in zip(names, sums.unbind(), strict=True)
-        }
+    def means(self, added_up: Callable[[Tensor], Tensor] = lambda sums: sums) -> dict[str, Tensor]:
+        """Return the mean of each value over all images, without waiting; `added_up` sums over several processes."""
+        names = [name for row in self._rows for name in row]
+        images, *totals = added_up(torch.cat([self._images[None], *(sums for sums, _ in self._rows.values())])).unbind()
+        return {name: total / images for name, total in zip(names, totals, strict=True)}
 
     def broken(self) -> tuple[int, list[str], float] | None:
         """Return the first step with a value that was not finite, the terms of which that holds, and the loss; waits.

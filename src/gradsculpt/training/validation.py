@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from gradsculpt.attributions import Gradient, heatmap
+from gradsculpt.data.batches import WHOLE, Share
 from gradsculpt.metrics import gini
 from gradsculpt.outputs import logits_at, two_sided
 from gradsculpt.training import broken
@@ -21,31 +22,34 @@ class Validated:
     Args:
         network: What is validated, in evaluation mode.
         device: Where it is.
+        share: Which images of each batch are here.
     """
 
-    def __init__(self, network: Any, device: torch.device) -> None:
+    def __init__(self, network: Any, device: torch.device, share: Share = WHOLE) -> None:
         self._network, self._gradient = network, Gradient()
         self._counts = torch.zeros(3, dtype=torch.long, device=device)
         self._lost = torch.zeros((), device=device)
+        # The sparsity of maps, and their number: those of the first images of all, of which each process has its share.
+        self._few, self._sparsity = len(range(share.rank, _MAPS_A_VALIDATION, share.of)), torch.zeros(2, device=device)
         self._batches: list[tuple[Tensor, Any]] = []
 
-    def add(self, x: Tensor, y: Tensor, places: Any) -> Tensor | None:
-        """Add a batch; return the sparsity of the gradient maps of its first images, if it is the first batch."""
+    def add(self, x: Tensor, y: Tensor, places: Any) -> None:
+        """Add a batch; of the first one, the sparsity of the gradient maps of its first images too."""
         logits = two_sided(logits_at(self._network, x))
         losses = F.cross_entropy(logits, y, reduction="none")
-        finite, gap = losses.isfinite(), None
+        finite = losses.isfinite()
         if not self._batches:
-            few = slice(_MAPS_A_VALIDATION)
+            few = slice(self._few)
             maps = self._gradient(self._network, x[few], y[few])
             whole = maps.isfinite().flatten(1).all(dim=1)
-            finite = torch.cat([finite[few] & whole, finite[_MAPS_A_VALIDATION:]])
+            finite = torch.cat([finite[few] & whole, finite[self._few :]])
             if len(readable := maps[whole]):
-                gap = gini(heatmap(readable, clip=100.0)).mean()
+                sparsity = gini(heatmap(readable, clip=100.0))
+                self._sparsity += torch.stack([sparsity.sum(), sparsity.new_tensor(len(readable))])
         right = ((logits.argmax(dim=1) == y) & finite).sum()
         self._counts += torch.stack([right, finite.sum(), (~finite).sum()])
         self._lost += torch.where(finite, losses, 0.0).sum()
         self._batches.append((finite, places))
-        return gap
 
     def ended(
         self, reduced: Callable[[Tensor], Tensor], names: Sequence[str], epoch: int, *, skipping: bool
@@ -62,6 +66,9 @@ class Validated:
             else:
                 raise broken.BrokenStepError(self._told(names, epoch, int(odd)))
         more = {"val_skipped": odd.float()} if skipping else {}
+        total, maps = reduced(self._sparsity)
+        if bool(maps):
+            more["val_gini"] = total / maps
         return {"val_accuracy": right / count, "val_cross_entropy": reduced(self._lost) / count} | more
 
     def _told(self, names: Sequence[str], epoch: int, odd: int) -> str:
