@@ -148,6 +148,8 @@ RAISED = {
     "torch": (RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried"), "--image-size"),
     "cuda": (RuntimeError("CUDA out of memory. Tried to allocate 20.00 GiB"), "there is not enough memory"),
     "threads": (RuntimeError("can't start new thread"), "no more threads"),
+    "library": (ImportError("libtorch.so: failed to map segment from shared object"), "there is not enough memory"),
+    "library handles": (ImportError("libtorch.so: cannot open shared object file: Too many open files"), "ulimit -n"),
     "no strerror": (OSError("something"), "something"),
 }
 
@@ -184,6 +186,7 @@ def test_what_a_library_makes_of_a_full_disk_counts_as_that() -> None:
     assert told(caused(KeyError("x"))) is None
     assert told(RuntimeError("shapes do not match")) is None
     assert told(ValueError("x")) is None
+    assert told(ImportError("No module named 'x'")) is None
 
 
 @pytest.mark.parametrize("accident", ["memory", "handles"])
