@@ -3,7 +3,9 @@
 import errno
 import json
 import os
+import select
 import stat
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
@@ -48,6 +50,30 @@ def read_bytes(path: str | Path, most: int = LARGEST) -> bytes:
     return content
 
 
+def read_stream(path: str | Path, most: int = SETTINGS, patience: float = 10.0) -> bytes:
+    """Return what another program sends through a pipe that it opened for this one, as /dev/fd/63, until it ends.
+
+    Raises:
+        OSError: If it does not end in so many seconds of patience.
+        DocumentError: If there are more than `most` bytes.
+    """
+    content, end = b"", time.monotonic() + patience
+    with open(path, "rb", buffering=0) as file:
+        while len(content) <= most:
+            if not select.select([file], [], [], max(0.0, end - time.monotonic()))[0]:
+                raise OSError(errno.ETIMEDOUT, f"it did not end in {patience:g} s", str(path))
+            if not (block := file.read(1 << 16)):
+                return content
+            content += block
+    raise DocumentError(f"it has more than {most / 2**20:.0f} MiB")
+
+
+def is_stream(path: Path) -> bool:
+    """Tell a pipe that a shell opened, as `<(...)` names it, from a pipe in a folder, to which nobody may write."""
+    opened = path.parent in (Path("/dev/fd"), Path("/proc/self/fd")) or path == Path("/dev/stdin")
+    return opened and path.is_fifo()
+
+
 def regular(path: str | Path) -> BinaryIO:
     """Open a regular file; raise `OSError` if it is another kind of file, or cannot be opened."""
     descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
@@ -64,8 +90,13 @@ def read_text(path: str | Path, most: int = LARGEST) -> str:
 
     Raises as `read_bytes`, and `DocumentError` if it is no such text.
     """
+    return text_of(read_bytes(path, most))
+
+
+def text_of(content: bytes) -> str:
+    """Return a text in UTF-8; raises as `read_text`."""
     try:
-        text = read_bytes(path, most).decode("utf-8-sig")
+        text = content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise NotTextError("it is no text in UTF-8") from error
     if "\0" in text:
@@ -132,7 +163,7 @@ def composed(text: str) -> "Node | None":
             depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
             if depth > _DEEPEST or count > 2 * _MOST:
                 fact = "more brackets in brackets" if depth > _DEEPEST else "more values"
-                raise DocumentError(f"{fact} than settings have", event.start_mark.line + 1)
+                raise DocumentError(f"{fact} than settings have", _line(event.start_mark))
         node: Node | None = yaml.compose(text, Loader=loader)
     except (yaml.YAMLError, RecursionError) as error:
         raise _told(error) from error
@@ -158,7 +189,11 @@ def constructed(node: "Node | None", *, typed: bool = True) -> Any:
 
 def _told(error: Exception) -> DocumentError:
     mark, problem = getattr(error, "problem_mark", None), getattr(error, "problem", None)
-    return DocumentError(problem or first_line(error, kind=False), mark and mark.line + 1)
+    return DocumentError(problem or first_line(error, kind=False), _line(mark))
+
+
+def _line(mark: Any) -> int | None:
+    return None if mark is None else mark.line + 1
 
 
 def _size(node: "Node", sizes: dict[int, int]) -> int:
@@ -172,7 +207,7 @@ def _size(node: "Node", sizes: dict[int, int]) -> int:
         parts = [each for item in node.value for each in (item if isinstance(item, tuple) else (item,))]
         sizes[id(node)] = 1 + sum(_size(each, sizes) for each in parts)
     if sizes[id(node)] > _MOST:
-        raise DocumentError("aliases stand for more values than settings have", node.start_mark.line + 1)
+        raise DocumentError("aliases stand for more values than settings have", _line(node.start_mark))
     return sizes[id(node)]
 
 
