@@ -11,6 +11,7 @@ import subprocess
 import sys
 import tempfile
 import tracemalloc
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -62,16 +63,15 @@ def listed(folder: Path) -> tuple[float, float]:
     return now / len(listing.files), most / len(listing.files)
 
 
-def measure(images: int, folder: Path) -> list[tuple[str, dict[str, float], dict[str, float]]]:
-    """Return what each command took with a few images and with many."""
-    rows = []
+def measure(images: int, folder: Path) -> Iterator[tuple[str, dict[str, float], dict[str, float]]]:
+    """Yield what each command took with a few images and with many."""
     sets = [generate(folder / str(count), count) for count in (_FEW, images)]
     train = ["--image-size", "16", "--model", "lenet", "--batch-size", "128", "--epochs", "1", "--threads", "1"]
     runs = [["train", "--data", f"folder:{each}", *train, "--out", f"{each}-run"] for each in sets]
     scores = [["evaluate", f"{each}-run", "--groups", "accuracy", "--split", "train"] for each in sets]
     for name, pair in (("train", runs), ("evaluate", scores)):
-        rows.append((name, *(peak(words) for words in pair)))
-    return rows
+        few, many = (peak(words) for words in pair)
+        yield name, few, many
 
 
 if __name__ == "__main__":
@@ -85,5 +85,6 @@ if __name__ == "__main__":
                     f"{name:<9} {kind:<10} {few[kind]:7.0f} MB of {_FEW:,} images, {many[kind]:7.0f} MB of "
                     f"{options.images:,}: {many[kind] / max(1, few[kind]) - 1:+.1%}\n"
                 )
+            sys.stdout.flush()
         now, most = listed(Path(made) / str(options.images) / "set")
         sys.stdout.write(f"listing   {now:.0f} bytes a file, {most:.0f} while it is made\n")

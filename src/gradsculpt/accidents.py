@@ -27,7 +27,7 @@ _KINDS = {
 }
 """What an error of the system says of a file, and what helps."""
 
-_MEMORY = ("can't allocate memory", "out of memory", "cannot allocate memory", "unable to allocate")
+_MEMORY = ("can't allocate memory", "out of memory", "cannot allocate memory", "unable to allocate", "map segment")
 _THREADS = "can't start new thread"
 
 OF_THE_MACHINE = frozenset(
@@ -47,7 +47,9 @@ def told(error: BaseException) -> str | None:
 another place, and call it again.'
         >>> told(ValueError("negative"))
     """
-    if isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and _speaks_of(error, *_MEMORY)):
+    if isinstance(error, MemoryError) or (
+        isinstance(error, RuntimeError | ImportError) and _speaks_of(error, *_MEMORY)
+    ):
         return (
             f"there is not enough memory to go on ({first_line(error)}). End other programs, or pass a smaller "
             "--batch-size or --image-size."
@@ -96,6 +98,10 @@ def _speaks_of(error: BaseException, *fragments: str) -> bool:
 
 def _of_the_system(error: BaseException) -> OSError | None:
     """Return the error of the system that an exception is, or that one of a library was caused by."""
+    if isinstance(error, ImportError):  # of a library that could not be opened, in words alone
+        reasons = {number: os.strerror(number) for number in OF_THE_MACHINE}
+        number = next((each for each, reason in reasons.items() if _speaks_of(error, reason.lower())), None)
+        return None if number is None else OSError(number, reasons[number], error.name or "a library")
     seen: BaseException | None = error
     if not isinstance(error, OSError | RuntimeError) and not type(error).__module__.startswith("safetensors"):
         return None  # anybody's mistake in dealing with one is no accident

@@ -10,10 +10,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from gradsculpt.data import building, cache
+from gradsculpt.data import building
 from gradsculpt.data.base import Skipped
 from gradsculpt.data.building import Row
 from gradsculpt.data.cache import Cached, cached
+from gradsculpt.errors import DataError
 
 COUNT, EVERY = 40, 7  # images, of which every seventh cannot be read
 
@@ -117,7 +118,7 @@ def test_what_fails_leaves_nothing_to_go_on_from(tmp_path: Path) -> None:
             yield from list(super().__call__(done))[:30]
             raise OSError(28, "No space left on device")
 
-    with pytest.raises(cache.DataError, match="No space left"):
+    with pytest.raises(DataError, match="No space left"):
         read(tmp_path, Full())
     assert list(tmp_path.iterdir()) == []
 

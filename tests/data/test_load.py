@@ -213,3 +213,28 @@ def test_sources() -> None:
     for source in SOURCES:
         assert source.description
         assert "\n" not in source.description
+
+
+@pytest.mark.parametrize("size", [16, 128, 512])
+def test_cells_go_to_the_cache_as_they_are_drawn(size: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from gradsculpt.data import cells
+    from gradsculpt.data.building import Building
+
+    drawn, written, most, add = list[int](), list[int](), list[int](), Building.add
+
+    def draw(index: int, *, seed: int, size: int) -> cells.CellSample:
+        drawn.append(index)
+        blank = np.zeros((size, size, 3), np.uint8)
+        return cells.CellSample(blank, blank[..., 0], index % 10, 0)
+
+    def noted(self: Building, row: object) -> None:
+        most.append(len(drawn) - len(written))
+        written.append(1)
+        add(self, row)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(cells, "draw", draw)
+    monkeypatch.setattr(Building, "add", noted)
+    monkeypatch.setenv("OMP_NUM_THREADS", "2")
+    load_data("cells", data_dir=tmp_path, cache_dir=tmp_path, image_size=size, train_count=400)
+    assert len(written) == 500
+    assert max(most) <= min(256, 2**25 // (4 * size**2)) + 2

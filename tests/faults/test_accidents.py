@@ -18,8 +18,7 @@ from gradsculpt import accidents as told_of
 from gradsculpt.accidents import told
 from gradsculpt.cli.main import COMMANDS, main
 from gradsculpt.data import decode as decoding
-from gradsculpt.data import folder as reading
-from gradsculpt.training import preparation
+from gradsculpt.data.decoders import Decoders
 from tests.faults import accidents
 from tests.faults.accidents import CELLS, DIGITS, SMALL, WRITERS, Ended, attempt, call
 
@@ -148,6 +147,8 @@ RAISED = {
     "torch": (RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried"), "--image-size"),
     "cuda": (RuntimeError("CUDA out of memory. Tried to allocate 20.00 GiB"), "there is not enough memory"),
     "threads": (RuntimeError("can't start new thread"), "no more threads"),
+    "library": (ImportError("libtorch.so: failed to map segment from shared object"), "there is not enough memory"),
+    "library handles": (ImportError("libtorch.so: cannot open shared object file: Too many open files"), "ulimit -n"),
     "no strerror": (OSError("something"), "something"),
 }
 
@@ -184,6 +185,7 @@ def test_what_a_library_makes_of_a_full_disk_counts_as_that() -> None:
     assert told(caused(KeyError("x"))) is None
     assert told(RuntimeError("shapes do not match")) is None
     assert told(ValueError("x")) is None
+    assert told(ImportError("No module named 'x'")) is None
 
 
 @pytest.mark.parametrize("accident", ["memory", "handles"])
@@ -240,7 +242,7 @@ def rename(photos: Path) -> None:
 def test_a_folder_that_changes_while_it_is_read_is_not_learnt_from(
     few: list[str], change: Any, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    decode, done = reading.Decoders.__call__, list[int]()
+    decode, done = Decoders.__call__, list[int]()
 
     def meanwhile(self: Any, files: Any, size: int) -> Any:
         if not done:
@@ -248,7 +250,7 @@ def test_a_folder_that_changes_while_it_is_read_is_not_learnt_from(
             change(photos)
         return decode(self, files, size)
 
-    monkeypatch.setattr(reading.Decoders, "__call__", meanwhile)
+    monkeypatch.setattr(Decoders, "__call__", meanwhile)
     flags = ["--data", f"folder:{photos}", *SMALL, *few, "--epochs", "1", "--out", str(tmp_path / "run")]
     ended = call(["train", *flags])
     if few and change in (lose_few, rewrite) and ended.status == 0:
@@ -288,7 +290,6 @@ def test_a_training_whose_files_have_no_room_is_refused_before_it_begins(
     assert ended.status == 2
     assert "the network and its two checkpoints would take" in ended.said
     assert list(tmp_path.iterdir()) == []
-    assert preparation.check_room is told_of.check_room
 
 
 STREAMS = [

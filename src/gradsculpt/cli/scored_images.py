@@ -126,8 +126,9 @@ def _of(photos: Photos, networks: Sequence[NamedNetwork], options: Options, repo
         images, skipped = _read(photos, network, options, Reporter() if i else reporter)
         if not photos.labelled:
             # Each goes by its own name, as there is no class to call it by.
-            class_map = ClassMap(images.names, class_map.members * len(images), class_map.classes)
-            images = replace(images, labels=np.arange(len(images)), classes=images.names)
+            names = tuple(images.names)
+            class_map = ClassMap(names, class_map.members * len(images), class_map.classes)
+            images = replace(images, labels=np.arange(len(images)), classes=names)
         settings = {"data": options["data"], "skipped_files": len(skipped)}
         scored.append(ScoredImages(images, class_map, photos.labelled, left_out, settings))
     return scored

@@ -52,5 +52,5 @@ def scored(images: ImageSet, classifier: "Classifier") -> Iterator[Scored]:
     size, start = max(1, _ENTRIES // int(np.prod(images.images.shape[1:]))), 0
     for batch in loader(images, size, shuffle=False):
         x = classifier.space.normalize(to_float(batch.images.to(classifier.device)))
-        yield Scored(images.names[start : start + len(x)], x, batch.labels.to(x.device))
+        yield Scored(tuple(images.names[start : start + len(x)]), x, batch.labels.to(x.device))
         start += len(x)

@@ -92,7 +92,7 @@ class UpperBounds(Experiment):
                 tell(done, count)
         names = [score.name for score in upper_bound.scores]
         whole = {name: torch.stack([_whole(each, name) for each in found.values()]) for name in names}
-        self._keep(given, whole, images.names)
+        self._keep(given, whole, tuple(images.names))
 
     def _keep(self, given: Given, values: Mapping[str, Tensor], names: tuple[str, ...]) -> None:
         columns: dict[Score, dict[str, float]] = {}
