@@ -33,7 +33,7 @@ _SEALED = re.compile(rb"sha256:([0-9a-f]{32}):gradsculpt")
 _BROKEN = re.compile(
     rb"checksum\W{1,5}sha256:[0-9a-f]{1,63}(?![0-9a-f])|sha256:.{0,40}:gradsculpt|[0-9a-f]{31,}:gradsculpt", re.DOTALL
 )
-_HEAD, _TAIL = 4096, 128  # bytes among which it stands
+_HEAD, _TAIL = 4096, 512  # bytes among which it stands
 _BLOCK = 1 << 20
 
 

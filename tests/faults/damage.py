@@ -55,7 +55,7 @@ DAMAGES: dict[str, Damage] = {
     "cut after a line": lambda c, r, o: c[: c.rfind(b"\n", 0, len(c) - 2) + 1],
     "zeroed page": lambda c, r, o: _zeroed(c, r.randrange(-(-len(c) // PAGE)) * PAGE, PAGE),
     "zeroed piece": lambda c, r, o: _zeroed(c, r.randrange(len(c)), 16),
-    "more at the end": lambda c, r, o: c + r.randbytes(1 + r.randrange(100)),
+    "more at the end": lambda c, r, o: c + r.randbytes(1 + r.randrange(2000)),
     "swapped blocks": lambda c, r, o: _swapped(c, max(8, min(PAGE, len(c) // 4))),
     "another's content": lambda c, r, o: o,
     "empty": lambda c, r, o: b"",
@@ -235,6 +235,7 @@ if __name__ == "__main__":
         done = run(chosen.caches, chosen.runs, chosen.seed, Path(ground))
     for (file, result), number in sorted(Counter((each.file, each.result[:40]) for each in done).items()):
         sys.stdout.write(f"{file:24} {result:40} {number}\n")
+    sys.stdout.write("".join(f"{each}\n" for each in done if each.result == "harmless"))
     bad = [each for each in done if each.result == "silent" or each.result.startswith("untold")]
     sys.stdout.write("\n".join(map(repr, bad)) + f"\n{len(done)} damages, {len(bad)} not noticed, or not told of\n")
     sys.exit(1 if bad else 0)

@@ -1,5 +1,6 @@
 """What a training goes on from, and what it refuses to go on with, before anything of the run is changed."""
 
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
@@ -32,6 +33,7 @@ TABLE, ROWS = "MetricsTable", "rows"
 
 _ORIGIN = "origin"  # what a checkpoint says of the training that it is of
 _FOLDER = "folder:"
+_END = 22  # bytes of an archive's last record, of which two are the length of the comment after it
 _SCORES = ("best_model_score", "current_score")  # what the state of a checkpoint is asked for
 _LETTERS = 60  # of a value in a message
 
@@ -248,7 +250,10 @@ def check_archive(path: Path) -> None:
     """Raise `RunError` if a checkpoint is damaged: by its checksum, or if it is an older one by those of its parts."""
     mend = "Copy it again from where the run was made, or pass another --out to train anew."
     check(path, mend)
-    with ZipFile(path) as archive:
+    with ZipFile(path) as archive, path.open("rb") as file:
+        file.seek(-len(archive.comment) - _END, os.SEEK_END)
+        if file.read(_END)[-2:] != len(archive.comment).to_bytes(2, "little"):
+            raise RunError(f"{path} is damaged (its end is not where it was), so the training cannot go on. {mend}")
         if SEAL.encode() not in archive.comment and (part := archive.testzip()):
             raise RunError(f"{path} is damaged (in its part {part}), so the training cannot go on. {mend}")
 
