@@ -10,6 +10,7 @@ import os
 import shutil
 import signal
 import struct
+import subprocess
 import sys
 import zipfile
 from collections.abc import Callable, Iterator
@@ -22,6 +23,7 @@ import pytest
 import torch
 import yaml
 
+import gradsculpt
 from gradsculpt.cli.main import main
 
 SECONDS = 60  # for a command on a machine that is busy; what hangs takes for ever
@@ -299,3 +301,42 @@ def at_most(seconds: int) -> Iterator[None]:
     finally:
         signal.alarm(0)
         signal.signal(signal.SIGALRM, before)
+
+
+SHADOWS = ("torch", "yaml", "random", "json", "typing", "enum", "rich", "numpy", "signal", "re", "argparse", "gradio")
+
+
+def test_the_program_imports_nothing_from_the_folder_where_it_is_called(tmp_path: Path) -> None:
+    for name in SHADOWS:
+        (tmp_path / f"{name}.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w').close()\n")
+    environment = {**os.environ, "PYTHONPATH": str(Path(gradsculpt.__file__).parents[1]), "OMP_NUM_THREADS": "1"}
+    training = ["train", "--data", "digits", "--train-count", "40", "--epochs", "1", "--out", "run"]
+    for words in (["--help"], training):
+        done = subprocess.run(
+            [sys.executable, "-m", "gradsculpt", *words],
+            cwd=tmp_path,
+            env=environment,
+            capture_output=True,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr.decode()
+        assert not (tmp_path / "ran").exists()
+
+
+@pytest.mark.parametrize("option", [["--trust-code", PLANTED], [f"--trust-code=other,{PLANTED}"]])
+def test_code_that_is_trusted_runs(place: Path, option: list[str]) -> None:
+    description(model=f"python:{PLANTED}:make")(place / "run", place / "precious")
+    words = [word.format(run=place / "run", out=place / "out") for word in COMMANDS["explain"]]
+    assert main(words) == 2
+    assert not (place / "ran").exists()
+    sys.modules.pop(PLANTED, None)  # of another test
+    assert main([*words, *option]) == 2  # what it makes is no network
+    assert (place / "ran").exists()
+
+
+def test_trust_names_a_module(capfd: pytest.CaptureFixture[str]) -> None:
+    for words in (["list", "--trust-code"], ["list", "--trust-code="], ["list", "--trust-code", "a,,b"]):
+        assert main(words) == 2
+        assert capfd.readouterr().err == (
+            "gradsculpt: --trust-code needs the name of a module of your own; write --trust-code MODULE.\n"
+        )

@@ -81,6 +81,8 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _do(words: list[str], trust: list[str]) -> None:
     """Do what the words say, with modules to trust; whatever fails is raised."""
+    if not all(trust):
+        raise GradsculptError(f"{_TRUST} needs the name of a module of your own; write {_TRUST} MODULE.")
     if not words or words[0] in ("-h", "--help", "--help-all") or words == ["help"]:
         sys.stdout.write(_overview())
     elif words[0] in ("--version", "-V"):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 from collections.abc import Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextvars import copy_context
 from typing import TYPE_CHECKING
 
 from gradsculpt.cli.parser import Options
@@ -61,7 +62,7 @@ class StudyPages:
         if self._writer is None:
             self._write(name, plan)
         else:
-            self._writing.append(self._writer.submit(self._write, name, plan))
+            self._writing.append(self._writer.submit(copy_context().run, self._write, name, plan))
 
     def _write(self, name: str, plan: Plan) -> None:
         from gradsculpt.studies import pages

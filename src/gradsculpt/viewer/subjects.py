@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from gradsculpt.cli.folder import numbered
 from gradsculpt.cli.networks import NamedNetwork, open_classifier, open_run
 from gradsculpt.errors import ArgumentError
+from gradsculpt.extensions import trusted, typed_modules
 from gradsculpt.progress import Reporter
 from gradsculpt.runs import is_run
 from gradsculpt.viewer import work
@@ -37,6 +38,7 @@ class Subject:
     def __init__(self, key: str, title: str, opened: Open, pictures: Pictures, run: Path | None = None) -> None:
         self.key, self.title, self.run = key, title, run
         self._opened, self._pictures, self._lock = opened, pictures, threading.RLock()
+        self._trusted = typed_modules()  # by who opens the page; the threads of visitors know nothing of it
         self._network: NamedNetwork | None = None
         self._images: tuple[Picture, ...] | None = None
 
@@ -71,7 +73,7 @@ class Subject:
         return self.images
 
     def _open(self, reporter: Reporter) -> NamedNetwork:
-        with self._lock:
+        with self._lock, trusted(self._trusted):
             if self._network is None:
                 network = self._opened(reporter)
                 # Whatever runs the network then stops within one pass when its visitor cancels it.
@@ -80,7 +82,7 @@ class Subject:
             return self._network
 
     def _show(self, reporter: Reporter) -> tuple[Picture, ...]:
-        with self._lock:
+        with self._lock, trusted(self._trusted):
             if self._images is None:
                 self._images = tuple(self._pictures(self._open(reporter), reporter))
             return self._images
