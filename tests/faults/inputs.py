@@ -287,9 +287,10 @@ train: {data: cells, model: lenet, epochs: 1, train_count: 20}
 seeds: [0]
 measure:
   scores: {evaluate: {groups: [accuracy], limit: 4}}
+networks: {fast: {lr: 0.01}, slow: {lr: 0.001}}
 rows:
-  standard: {train: {lr: 0.01}}
-  slow: {train: {lr: 0.001}}
+  standard: {network: fast}
+  slow: {network: slow}
 table:
   accuracy: {score: scores.accuracy, scale: 100}
 claims:
