@@ -163,7 +163,7 @@ def composed(text: str) -> "Node | None":
             depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
             if depth > _DEEPEST or count > 2 * _MOST:
                 fact = "more brackets in brackets" if depth > _DEEPEST else "more values"
-                raise DocumentError(f"{fact} than settings have", event.start_mark.line + 1)
+                raise DocumentError(f"{fact} than settings have", _line(event.start_mark))
         node: Node | None = yaml.compose(text, Loader=loader)
     except (yaml.YAMLError, RecursionError) as error:
         raise _told(error) from error
@@ -189,7 +189,11 @@ def constructed(node: "Node | None", *, typed: bool = True) -> Any:
 
 def _told(error: Exception) -> DocumentError:
     mark, problem = getattr(error, "problem_mark", None), getattr(error, "problem", None)
-    return DocumentError(problem or first_line(error, kind=False), mark and mark.line + 1)
+    return DocumentError(problem or first_line(error, kind=False), _line(mark))
+
+
+def _line(mark: Any) -> int | None:
+    return None if mark is None else mark.line + 1
 
 
 def _size(node: "Node", sizes: dict[int, int]) -> int:
@@ -203,7 +207,7 @@ def _size(node: "Node", sizes: dict[int, int]) -> int:
         parts = [each for item in node.value for each in (item if isinstance(item, tuple) else (item,))]
         sizes[id(node)] = 1 + sum(_size(each, sizes) for each in parts)
     if sizes[id(node)] > _MOST:
-        raise DocumentError("aliases stand for more values than settings have", node.start_mark.line + 1)
+        raise DocumentError("aliases stand for more values than settings have", _line(node.start_mark))
     return sizes[id(node)]
 
 

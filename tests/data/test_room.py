@@ -1,6 +1,7 @@
 """Images that are decoded at the same time share one limit of memory."""
 
 import threading
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import numpy as np
@@ -75,8 +76,13 @@ def test_every_way_of_decoding_takes_room(tmp_path: Path, monkeypatch: pytest.Mo
 def test_large_images_are_the_parents(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     Image.fromarray(np.full((3000, 3000), 7, np.uint8)).save(tmp_path / "large.png")
     Image.fromarray(np.full((30, 30), 9, np.uint8)).save(tmp_path / "small.png")
-    asked = list[int]()
-    monkeypatch.setattr(decoding.ROOMS, "taken", lambda size: asked.append(size) or Room().taken(size))
+    asked, room = list[int](), Room()
+
+    def taken(size: int) -> AbstractContextManager[None]:
+        asked.append(size)
+        return room.taken(size)
+
+    monkeypatch.setattr(decoding.ROOMS, "taken", taken)
     with Decoders(10_000, 2) as decoders:
         answers = decoders([tmp_path / "large.png", tmp_path / "small.png"], 4)
     assert [answer[0].max() for answer in answers if not isinstance(answer, DataError)] == [7, 9]
