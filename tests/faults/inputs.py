@@ -386,12 +386,14 @@ def strayed(rng: random.Random) -> Case:
             words[i] = rng.choice(TEXTS)
         else:
             rng.shuffle(words)
-    wide = any(word.startswith("--out") for word in words) and "new" in words
-    return Case("strayed", tuple(words), places=() if wide and words.index("new") else ("",), patient=True)
+    kept = [after for word, after in zip(words, words[1:], strict=False) if word.startswith("--out")]
+    return Case("strayed", tuple(words), places=() if kept in (["new"], ["new/page.html"]) else ("",), patient=True)
 
 
-_KEYS = ("help", "penalty", "penalty.weight", "l2", "flip", "unknown", "sub.unknown", "class_path", "init_args", "")
-_KEYS += ("init_args.penalty", "perturbation.steps", "[0]", "0", "__class__", "a" * 500, "é", "penalty.penalty", "..")
+_KEYS = (
+    *("help", "penalty", "penalty.weight", "l2", "flip", "unknown", "sub.unknown", "class_path", "init_args", ""),
+    *("init_args.penalty", "perturbation.steps", "[0]", "0", "__class__", "a" * 500, "é", "penalty.penalty", ".."),
+)
 
 
 def in_parts(rng: random.Random) -> Case:
