@@ -7,6 +7,7 @@ import struct
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -386,7 +387,7 @@ def strayed(rng: random.Random) -> Case:
             words[i] = rng.choice(TEXTS)
         else:
             rng.shuffle(words)
-    kept = [after for word, after in zip(words, words[1:], strict=False) if word.startswith("--out")]
+    kept = [after for word, after in pairwise(words) if word.startswith("--out")]
     return Case("strayed", tuple(words), places=() if kept in (["new"], ["new/page.html"]) else ("",), patient=True)
 
 
