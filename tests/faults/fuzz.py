@@ -217,7 +217,7 @@ def _keep_to_this_machine() -> None:
     def ended(*args: Any, **kwargs: Any) -> NoReturn:
         raise SystemExit(0)
 
-    socket.socket.connect = closed  # type: ignore[method-assign, assignment]
+    socket.socket.connect = closed  # type: ignore[method-assign]
     places: list[tuple[Any, str, Any]] = [
         (gradsculpt.cli.demo, "_demonstrate", lambda *args: None),
         (gradsculpt.cli.study, "perform_tasks", lambda *args: None),

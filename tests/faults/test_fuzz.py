@@ -8,15 +8,7 @@ from tests.faults import fuzz, inputs
 from tests.faults.inputs import Case
 
 SEED = 20
-LIGHT = {
-    "typed": 30,
-    "strayed": 20,
-    "in parts": 20,
-    "in config": 20,
-    "as config": 20,
-    "in study": 12,
-    "in class map": 12,
-}
+LIGHT = {"typed": 16, "strayed": 8, "in parts": 12, "in config": 10, "as config": 10, "in study": 8, "in class map": 3}
 """Kinds of which most cases end before anything is computed, and how many of each are tried; of others, a few."""
 
 pytestmark = pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="cases are forked, with bounds of Linux")
@@ -30,12 +22,12 @@ def ground(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.parametrize("kind", inputs.KINDS)
 def test_malformed_input_ends_in_one_line(kind: str, ground: Path) -> None:
-    outcomes = fuzz.outcomes(SEED, LIGHT.get(kind, 6), ground, kind)
+    outcomes = fuzz.outcomes(SEED, LIGHT.get(kind, 2), ground, kind)
     faults = {f"{outcome.case.words} {outcome.case.told}": outcome.fault for outcome in outcomes if outcome.fault}
     assert not faults
 
 
-@pytest.mark.parametrize("command", ["train", "evaluate", "study", "sweep", "view"])
+@pytest.mark.parametrize("command", ["train", "evaluate", "study", "sweep"])
 def test_what_is_well_formed_works(command: str, ground: Path, tmp_path: Path) -> None:
     """Or everything could be refused, and nothing be found."""
     outcome = fuzz.tried(Case(command, tuple(inputs.BASES[command])), ground, tmp_path / "case")
