@@ -17,9 +17,9 @@ SOURCE = Path(gradsculpt.__file__).parent
 ROWS: tuple[frozenset[str], ...] = tuple(
     frozenset(row.split())
     for row in (
-        "errors extensions devices checks inputs files locks machine runs wording numerics process progress "
-        "accidents fingerprint configuration graph eager dispatch kernels diagnosis gradients outputs isolation lettering "
-        "drawing notebook",
+        "errors extensions devices checks inputs files reading links locks machine runs wording numerics process "
+        "progress accidents fingerprint configuration graph eager dispatch kernels diagnosis gradients outputs "
+        "isolation lettering drawing notebook seals",
         "penalties perturbations",
         "attributions objectives",
         "attacks metrics",
@@ -44,8 +44,15 @@ SAME_ROW = frozenset(
         ("eager", "errors"),
         ("extensions", "errors"),
         ("locks", "errors"),
+        ("locks", "reading"),
+        ("links", "errors"),
+        ("seals", "errors"),
+        ("seals", "files"),
+        ("seals", "reading"),
         ("runs", "errors"),
         ("runs", "locks"),
+        ("runs", "reading"),
+        ("reading", "errors"),
         ("progress", "errors"),
         ("progress", "wording"),
         ("outputs", "wording"),

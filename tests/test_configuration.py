@@ -32,6 +32,8 @@ from gradsculpt.penalties import L1, ElasticNet, FunctionPenalty, GroupL21, Pena
 from gradsculpt.perturbations import Iterative
 from gradsculpt.training import Optimization, TrainSettings
 
+pytestmark = pytest.mark.usefixtures("trusts_tests")
+
 
 class Colour(Enum):
     RED = 1
@@ -110,7 +112,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "numbers": {"epochs": 3, "clip": 1e-5, "softplus": 1e20, "threads": 2, "shuffle_labels": True, "model": "timm:x"},
     "optimization": {"optimization": Optimization("sgd", lr=1e-8, betas=(0.5, 0.9), milestones=(1, 2, 3))},
     "augmentation": {"augment": Augment(flip=False, zoom=(0.5, 1.5))},
-    "paths": {"data_dir": Path("somewhere"), "cache_dir": Path("/tmp/cache"), "data": "folder:photos"},
+    "a path": {"data": "folder:photos"},
     "composition": {
         "objective": 0.5 * AdversarialTraining(GroupL21(0.1, patch=4), Iterative(steps=3), bounds=PixelBounds())
         + Ramp(0.0, 1.0, 1, 5) * MaxEntropy(0.1)

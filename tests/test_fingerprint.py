@@ -1,5 +1,6 @@
 """A digest changes with everything that decides a result, and with nothing else."""
 
+import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -75,3 +76,29 @@ def test_functions_and_classes_count_by_name_and_code_and_not_by_address() -> No
 
     assert fingerprint(made("2")) == fingerprint(made("2")) != fingerprint(made("3"))
     assert fingerprint(nn.ReLU) == fingerprint(nn.ReLU) != fingerprint(nn.ELU)
+
+
+class Counted:
+    """An array that notes how many bytes are asked for at once."""
+
+    def __init__(self, array: np.ndarray) -> None:
+        self._array, self.shape, self.dtype, self.most = array, array.shape, array.dtype, 0
+
+    def __len__(self) -> int:
+        return len(self._array)
+
+    def __getitem__(self, key: slice) -> np.ndarray:
+        rows = self._array[key]
+        self.most = max(self.most, rows.nbytes)
+        return rows
+
+
+def test_large_rows_are_read_a_few_at_a_time_and_the_digest_is_that_of_256_at_once() -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (300, 128, 128, 3), np.uint8)
+    array = Counted(pixels)
+    digest = hashlib.blake2b(digest_size=16)
+    for piece in (b"array (300, 128, 128, 3) uint8", pixels[:256].tobytes(), pixels[256:].tobytes()):
+        digest.update(len(piece).to_bytes(8, "little"))
+        digest.update(piece)
+    assert fingerprint(array) == fingerprint(pixels) == digest.hexdigest()
+    assert array.most <= 1 << 22

@@ -8,6 +8,14 @@
 Subpackages and the names below are imported when they are first used.
 """
 
+import sys
+
+if sys.argv[:1] == ["-m"] and any(word in ("gradsculpt", "-mgradsculpt") for word in sys.orig_argv):
+    # `python -m gradsculpt` looks into the current folder first, which may hold a stranger's files: before anything
+    # else is imported, that folder goes to the end if the package itself lies there, and away if not.
+    _here = sys.path.pop(0) if sys.path and not sys.flags.safe_path else None
+    sys.path += [_here] if _here is not None and __file__.startswith(f"{_here}/gradsculpt/") else []
+
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 

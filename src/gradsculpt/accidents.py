@@ -2,6 +2,7 @@
 
 import errno
 import os
+from collections.abc import Iterable
 from pathlib import Path
 
 from gradsculpt.errors import RunError, first_line
@@ -59,7 +60,9 @@ another place, and call it again.'
         return told(MemoryError(accident.strerror))
     fact, mend = _KINDS.get(accident.errno or 0, _BROKEN)
     places = (accident.filename2, accident.filename)
-    place = next((os.fsdecode(each) for each in places if isinstance(each, str | bytes | Path)), "a file, or standard output,")
+    place = next(
+        (os.fsdecode(each) for each in places if isinstance(each, str | bytes | Path)), "a file, or standard output,"
+    )
     reason = accident.strerror or first_line(accident, kind=False)
     return f"{printable(place)} {fact} ({printable(reason)}). {mend}, and call it again."
 
@@ -72,6 +75,18 @@ def check_room(folder: Path, needed: float, what: str) -> None:
             f"{what} would take {size_of(needed)} in {folder}, where {size_of(free)} are free, so it would not be "
             "kept whole. Make room there, or pass another --out."
         )
+
+
+def check_kinds(folder: Path, files: Iterable[str], folders: Iterable[str] = ()) -> None:
+    """Raise `RunError` if, in a folder, a folder has the name of a file that is going to be written, or the reverse."""
+    for names, wanted, strange in ((files, Path.is_dir, "folder"), (folders, Path.is_file, "file")):
+        for name in names:
+            if wanted(folder / name):
+                other = {"folder": "file", "file": "folder"}[strange]
+                raise RunError(
+                    f"{folder / name} is a {strange}, and a {other} of this name is going to be written, so the work "
+                    "would be lost. Move it away, or pass another --out."
+                )
 
 
 def _speaks_of(error: BaseException, *fragments: str) -> bool:

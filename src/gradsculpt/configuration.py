@@ -1,6 +1,5 @@
 """Objects as plain data for a YAML file, from which jsonargparse makes them again."""
 
-import importlib
 import inspect
 import sys
 from collections.abc import Mapping
@@ -98,7 +97,7 @@ def defaults(cls: Any) -> dict[str, Any]:
 def completed(value: Any) -> Any:
     """Return what `written` wrote with defaults for what it lacks, as a file of an older version does.
 
-    Two descriptions of one object are then equal. What cannot be imported stays as it is.
+    Two descriptions of one object are then equal. What cannot be imported, or may not, stays as it is.
 
     Example:
         >>> short = {"class_path": "gradsculpt.perturbations.OneStep", "init_args": {}}
@@ -113,7 +112,7 @@ def completed(value: Any) -> Any:
     whole = {key: completed(item) for key, item in value.items()}
     module, _, name = str(whole.get("class_path", "")).rpartition(".")
     try:
-        target = getattr(importlib.import_module(module), name)
+        target = imported(module, name, name, ArgumentError)
         path, lacking = _import_path(target, name), completed(defaults(target))
     except Exception:  # the user's own module may raise anything
         return whole

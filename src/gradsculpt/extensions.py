@@ -15,26 +15,30 @@ from typing import Any
 from gradsculpt.errors import GradsculptError, did_you_mean, first_line
 
 _MODULE = re.compile(r"(?<![\w./-])(?:python:([A-Za-z_]\w*)|([A-Za-z_]\w*)(?=\.[A-Za-z_]))")
-_TYPED: ContextVar[frozenset[str]] = ContextVar("typed", default=frozenset())
+_TYPED: ContextVar[frozenset[str] | None] = ContextVar("typed", default=None)
+_OURS = "gradsculpt"
 _NOTHING = object()
 
 
 @contextmanager
 def typed(words: Sequence[str]) -> Iterator[None]:
-    """Let modules that are named in the words of a command lie in the folder where it was typed.
+    """Let code run of the modules that are named in the words of a command, and of no others.
 
-    Inside the block, `imported` and `called` look there for them, after the installed packages, and for what they
-    import. A module that only a file names, as a run of a stranger's does, is never looked for there.
+    Inside the block, `imported` and `called` look for them in the folder where it was typed too, after the installed
+    packages, and for what they import. A module that only a file names, as a run of a stranger's does, is not imported.
     """
-    texts = [word for word in words if not any(Path(part).exists() for part in (word, word.partition("=")[2]) if part)]
+    texts = [word for word in words if not any(map(os.path.exists, (word, word.partition("=")[2])))]
     with trusted(_modules(texts)):
         yield
 
 
 @contextmanager
 def trusted(modules: Iterable[str]) -> Iterator[None]:
-    """Let these modules too lie in the current folder inside the block, as what names them was typed."""
-    token = _TYPED.set(_TYPED.get() | frozenset(modules))
+    """Let code of these modules run too inside the block, wherever they lie, as what names them was typed.
+
+    Outside of all such blocks a program calls what it likes; inside, what it names itself counts as no better.
+    """
+    token = _TYPED.set(_typed() | frozenset(name.partition(".")[0] for name in modules))
     try:
         yield
     finally:
@@ -42,24 +46,51 @@ def trusted(modules: Iterable[str]) -> Iterator[None]:
 
 
 def typed_modules() -> tuple[str, ...]:
-    """Return the modules that may lie in the current folder."""
-    return tuple(sorted(_TYPED.get()))
+    """Return the modules whose code may run, and that may lie in the current folder."""
+    return tuple(sorted(_typed()))
+
+
+def modules_of(plain: Any) -> Iterator[str]:
+    """Yield the modules that settings in plain data name as code: by a `class_path`, or behind `python:`.
+
+    Example:
+        >>> list(modules_of({"model": "python:nets.own:small", "objective": {"class_path": "mine.Decay"}}))
+        ['nets', 'mine']
+    """
+    if isinstance(plain, Mapping):
+        paths = [each for key, each in plain.items() if key == "class_path" or f"{each}".startswith("python:")]
+        yield from (str(path).removeprefix("python:").partition(".")[0].partition(":")[0] for path in paths)
+    for each in plain.values() if isinstance(plain, Mapping) else plain if isinstance(plain, list | tuple) else ():
+        yield from modules_of(each)
+
+
+def check_trusted(module: str, said: str, error: type[GradsculptError]) -> None:
+    """Raise `error` if a module is not gradsculpt's own and was not typed: a file alone makes no code run."""
+    if (top := module.partition(".")[0]) != _OURS and top not in _typed():
+        raise error(
+            f"{said} is code of the module {top!r}, which only a file names, so it is not run: a stranger may have "
+            f"written it. If you trust that code, pass --trust-code {top}."
+        )
 
 
 def named_in(texts: Iterable[str]) -> tuple[str, ...]:
     """Return the modules that texts name which may lie in the current folder."""
-    return tuple(sorted(_modules(texts) & _TYPED.get()))
+    return tuple(sorted(_modules(texts) & _typed()))
 
 
 def source(module: str) -> Path | None:
     """Return the file of a module that may lie in the current folder; None if there is none, or it is not Python."""
-    if module.partition(".")[0] not in _TYPED.get():
+    if module.partition(".")[0] not in _typed():
         return None
     spec = None
     with _here(module), suppress(ImportError, ValueError):
         spec = importlib.util.find_spec(module.partition(".")[0])
     file = None if spec is None or spec.origin is None else Path(spec.origin)
-    return file if file is not None and file.suffix == ".py" and file.is_file() else None
+    return file if file is not None and file.suffix == ".py" and os.path.isfile(file) else None
+
+
+def _typed() -> frozenset[str]:
+    return _TYPED.get() or frozenset()
 
 
 def _modules(texts: Iterable[str]) -> frozenset[str]:
@@ -69,7 +100,7 @@ def _modules(texts: Iterable[str]) -> frozenset[str]:
 @contextmanager
 def _here(module: str) -> Iterator[None]:
     """Look also in the current folder inside the block, if the module was typed."""
-    here = os.getcwd() if module.partition(".")[0] in _TYPED.get() else None
+    here = os.getcwd() if module.partition(".")[0] in _typed() else None
     if here is not None:
         sys.path.append(here)
         importlib.invalidate_caches()
@@ -84,11 +115,20 @@ def _here(module: str) -> Iterator[None]:
 def imported(module: str, name: str, said: str, error: type[GradsculptError], *, function: bool = False) -> Any:
     """Return what stands under a name in a module, which lies where Python looks.
 
-    That is in the current folder only for modules that were `typed`: a file may have come from a stranger.
+    It is a module of gradsculpt with what is written there, or one that was `typed`, which may lie in the current
+    folder; of no other one is anything imported, as the name may come from a stranger's file.
 
     It raises `error` if there is no such module or name, or the import fails; messages quote what was `said`. With
     `function`, only what can be called will do.
     """
+    check_trusted(module, said, error)
+    value = _looked_up(module, name, said, error, function=function)
+    if module.partition(".")[0] not in _typed():  # what one of our modules has imported is not ours
+        check_trusted(getattr(value, "__module__", None) or type(value).__module__, said, error)
+    return value
+
+
+def _looked_up(module: str, name: str, said: str, error: type[GradsculptError], *, function: bool) -> Any:
     try:
         with _here(module):
             home = importlib.import_module(module)
@@ -110,7 +150,7 @@ def imported(module: str, name: str, said: str, error: type[GradsculptError], *,
 def check_module(target: str, error: type[GradsculptError]) -> None:
     """Raise `error` if what stands behind `python:` names no function, or a module that is not there.
 
-    Nothing is imported.
+    Nothing is imported. A module that only a file names is refused too, but for a program that itself asks for it.
     """
     module, _, name = target.partition(":")
     if module.endswith(".py"):
@@ -119,6 +159,8 @@ def check_module(target: str, error: type[GradsculptError]) -> None:
     if not (module and name):
         raise error(f"python:{target} does not name a function; write python:package.module:function.")
     top = module.partition(".")[0]
+    if _TYPED.get() is not None:
+        check_trusted(top, f"python:{target}", error)
     with _here(module):
         there = top in sys.modules
         with suppress(ValueError, ImportError):
@@ -143,7 +185,8 @@ def called(
     """
     check_module(target, error)
     module, _, name = target.partition(":")
-    function = imported(module, name, f"python:{target}", error, function=True)
+    look_up = _looked_up if _TYPED.get() is None else imported
+    function = look_up(module, name, f"python:{target}", error, function=True)
     takes = set[str]()
     with suppress(TypeError, ValueError):  # some callables written in C have no signature to look at
         takes = set(inspect.signature(function).parameters)

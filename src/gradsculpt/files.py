@@ -11,6 +11,26 @@ from pathlib import Path
 from typing import Any
 
 _DRAFT = re.compile(r"\.(.+)\.[0-9]+(\.[^.]+|)")
+_NAME, _PATH = 255, 4000
+"""Bytes of a name, and of a path of them, that file systems take."""
+
+
+def impossible(path: str | Path) -> str:
+    """Return why no file can be called so, on most systems; empty if one can.
+
+    Example:
+        >>> impossible("runs/en"), impossible("a" * 300)
+        ('', 'a name in it is longer than 255 bytes')
+    """
+    if "\0" in str(path):
+        return "it holds a byte of zeros"
+    try:
+        parts = [os.fsencode(part) for part in Path(path).parts]
+    except UnicodeEncodeError:
+        return "it holds half a character"
+    if any(len(part) > _NAME for part in parts):
+        return f"a name in it is longer than {_NAME} bytes"
+    return f"it is longer than {_PATH} bytes" if sum(map(len, parts)) + len(parts) > _PATH else ""
 
 
 @contextmanager
@@ -32,6 +52,7 @@ def whole(path: Path, *, lasting: bool = True) -> Iterator[Path]:
     path.parent.mkdir(parents=True, exist_ok=True)
     # The suffix stays last, as some writers add or choose theirs by it.
     draft = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
+    draft.unlink(missing_ok=True)  # a link that somebody left there would lead elsewhere
     try:
         yield draft
         # Or a crash of the machine could leave the new name on an empty file.

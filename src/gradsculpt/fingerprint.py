@@ -1,7 +1,8 @@
 """One digest of everything that decides a result: weights, pixels, labels and settings."""
 
 import hashlib
-from collections.abc import Iterable, Mapping, Sequence
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import fields, is_dataclass
 from itertools import chain
 from types import CodeType, FunctionType
@@ -11,7 +12,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-_ROWS = 256  # of an array at once: pixels come from memory maps that may be larger than the memory
+_ROWS = 256  # of an array in one piece
+_AT_ONCE = 1 << 22  # bytes of it in memory: pixels come from files that may be larger than that
 
 
 def fingerprint(*parts: object) -> str:
@@ -30,12 +32,29 @@ def fingerprint(*parts: object) -> str:
     digest = hashlib.blake2b(digest_size=16)
     for part in parts:
         for piece in _pieces(part):
-            digest.update(len(piece).to_bytes(8, "little"))
-            digest.update(piece)
+            rows = [piece] if isinstance(piece, bytes) else piece
+            digest.update((len(piece) if isinstance(piece, bytes) else piece.size).to_bytes(8, "little"))
+            for each in rows:
+                digest.update(each)
     return digest.hexdigest()
 
 
-def _pieces(part: Any) -> Iterable[bytes]:
+class _Rows:
+    """Rows of an array as one piece, of which only a few are in memory at a time."""
+
+    def __init__(self, array: Any, start: int) -> None:
+        self._array, self._places = array, range(start, min(start + _ROWS, len(array)))
+        self._row = math.prod(array.shape[1:]) * np.dtype(array.dtype).itemsize
+        self.size = len(self._places) * self._row
+
+    def __iter__(self) -> Iterator[bytes]:
+        step = max(1, _AT_ONCE // max(1, self._row))
+        for start in range(self._places.start, self._places.stop, step):
+            stop = min(start + step, self._places.stop)
+            yield np.ascontiguousarray(self._array[start:stop]).tobytes()
+
+
+def _pieces(part: Any) -> Iterable[bytes | _Rows]:
     """Yield what tells a value from others, in an order that is always the same."""
     if isinstance(part, nn.Module):
         yield f"{part!r} {part.training} {getattr(part, 'space', None)!r}".encode()
@@ -48,7 +67,7 @@ def _pieces(part: Any) -> Iterable[bytes]:
     elif hasattr(part, "dtype") and hasattr(part, "shape") and hasattr(part, "__getitem__"):
         yield f"array {tuple(part.shape)} {part.dtype}".encode()
         for start in range(0, len(part) if part.shape else 0, _ROWS):
-            yield np.ascontiguousarray(part[start : start + _ROWS]).tobytes()
+            yield _Rows(part, start)
     elif is_dataclass(part) and not isinstance(part, type):
         yield f"{type(part).__module__}.{type(part).__qualname__}".encode()
         for field in fields(part):

@@ -19,6 +19,7 @@ Bounds = tuple[float | Tensor, float | Tensor]
 """The least and the greatest value of an image, as the model takes it: numbers, or one a channel as [1, C, 1, 1]."""
 
 _LEVELS = 10.0  # no mean of images in [0, 1], and none of images in 8 bits, is near it
+_LEAST, _MOST = 1e-6, 1e6  # of a standard deviation: beyond, 8 bits of a pixel are lost, or grow without end
 _BEYOND = 0.5  # so far from [0, 1] no image is, whatever resampled it
 
 
@@ -29,7 +30,7 @@ class InputSpace:
     Args:
         mean, std: Mean and positive standard deviation of each channel. Units: [0, 1] pixels.
 
-    Raises: ArgumentError if the lengths differ or an entry of `std` is not positive.
+    Raises: ArgumentError if the lengths differ or an entry of `std` is not positive, or far from that of pixels.
 
     Example:
         >>> space = InputSpace(mean=(0.5,), std=(0.25,))
@@ -51,6 +52,11 @@ class InputSpace:
             )
         for std in self.std:
             checks.positive("std", std)
+        if any(not _LEAST <= std <= _MOST for std in self.std):
+            raise ArgumentError(
+                f"std={checks.told(self.std)} leaves nothing of images, or makes numbers of them that are not finite; "
+                f"pass the standard deviations of pixels in [0, 1], as 0.25, from {_LEAST:g} to {_MOST:g}."
+            )
         if any(abs(mean) > _LEVELS for mean in self.mean):
             raise ArgumentError(
                 f"mean={checks.told(self.mean)} is of pixels up to 255, while images are taken in [0, 1]; divide mean "

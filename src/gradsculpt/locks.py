@@ -15,12 +15,14 @@ from pathlib import Path
 from typing import NamedTuple
 
 from gradsculpt.errors import RunError
+from gradsculpt.reading import parsed_json
 
 LOCK = ".gradsculpt.lock"
 """The file in a folder that says who writes there; it is gone when the writer has ended as it should."""
 
 _BUSY = (errno.EAGAIN, errno.EACCES, errno.EDEADLK)
 _BEYOND = 1 << 30  # where Windows locks a byte, so that what the file says can still be read
+_NO_LINK = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)  # nor a pipe that nobody writes to
 _PATIENCE, _MOMENT = 20, 0.01
 
 
@@ -51,10 +53,10 @@ def locked(folder: Path, work: str, tell: Callable[[str], object] = warnings.war
     Raises:
         RunError: If another process or thread writes there, or the folder cannot be written to.
     """
-    made = [each for each in (folder, *folder.parents) if not each.exists()]
+    made = [each for each in (folder, *folder.parents) if not os.path.exists(each)]
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        place = os.path.realpath(folder / name)
+        place = os.path.join(os.path.realpath(folder), name)
         held = _HELD.get(place)
         again = held is not None and held.thread == threading.get_ident()
         descriptor = -1 if again else _acquired(place, folder, tell)
@@ -85,7 +87,7 @@ def _acquired(place: str, folder: Path, tell: Callable[[str], object]) -> int:
     """Return the descriptor of the lock file, locked; raise `RunError` if somebody has it."""
     while True:
         folder.mkdir(parents=True, exist_ok=True)  # again, as another writer may have removed it with its lock
-        descriptor = os.open(place, os.O_RDWR | os.O_CREAT, 0o666)
+        descriptor = os.open(place, os.O_RDWR | os.O_CREAT | _NO_LINK, 0o666)
         try:
             try:
                 _lock(descriptor)
@@ -132,7 +134,7 @@ def _holder(descriptor: int, patience: int = _PATIENCE) -> dict[str, object]:
     for _ in range(patience):
         os.lseek(descriptor, 0, os.SEEK_SET)
         with suppress(ValueError):
-            return dict(json.loads(os.read(descriptor, 4096)))
+            return dict(parsed_json(os.read(descriptor, 4096)))
         time.sleep(_MOMENT)
     return {}
 
@@ -154,14 +156,14 @@ def writer(folder: Path) -> str | None:
     """Return who writes into a folder, in words, as far as its lock file tells; None if nobody does."""
     place = folder / LOCK
     try:
-        descriptor = os.open(place, os.O_RDONLY)
+        descriptor = os.open(place, os.O_RDONLY | _NO_LINK)
     except OSError:
         return None
     try:
         holder = _holder(descriptor, patience=1)
     finally:
         os.close(descriptor)
-    alive = os.path.realpath(place) in _HELD or (holder and may_live(holder))
+    alive = os.path.join(os.path.realpath(folder), LOCK) in _HELD or (holder and may_live(holder))
     return _said(holder) if alive else None
 
 

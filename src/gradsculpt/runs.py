@@ -1,6 +1,6 @@
 """A run directory seen from outside: what tells one, how far its training got, and whether it has a network yet."""
 
-import json
+import os
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -9,12 +9,21 @@ from typing import Any
 
 from gradsculpt.errors import RunError
 from gradsculpt.locks import LOCK, writer
+from gradsculpt.reading import LARGEST, read_json
 
 CONFIG, DESCRIPTION = "config.yaml", "model.json"
 """The files that tell a run: what it is trained with, and, from its first epoch on, how its network is built."""
 
-CHECKPOINTS, LAST = "checkpoints", "last"
-"""The folder of the checkpoints, and the name of the last one."""
+CHECKPOINTS, LAST, BEST = "checkpoints", "last", "best"
+"""The folder of the checkpoints, and the names of the last one and of the best."""
+
+METRICS = "metrics.csv"
+"""The table of epochs."""
+
+_MEND = "Copy it again from where the run was made, or train again."
+
+RUN_FILES = (CONFIG, DESCRIPTION, "model.safetensors", "metrics.csv")
+"""The files that a training writes beside its checkpoints."""
 
 _SCORES_LOCK = ".gradsculpt-scores.lock"
 
@@ -61,7 +70,7 @@ class Reached:
 
 def is_run(folder: str | Path) -> bool:
     """Tell a run directory, finished or not."""
-    return any((Path(folder) / name).is_file() for name in (CONFIG, DESCRIPTION))
+    return any(os.path.isfile(Path(folder) / name) for name in (CONFIG, DESCRIPTION))
 
 
 def scores_lock(folder: Path) -> str:
@@ -72,24 +81,35 @@ def scores_lock(folder: Path) -> str:
 def is_finished(folder: Path) -> bool:
     """Tell whether the training of a run has ended; older runs have a description only then, and it says nothing."""
     with suppress(OSError, ValueError, AttributeError):
-        return bool(json.loads((folder / DESCRIPTION).read_text(encoding="utf-8")).get("finished", True))
+        return bool(read_json(folder / DESCRIPTION).get("finished", True))
     return False
 
 
 def check_free(folder: Path) -> None:
     """Raise `RunError` if a folder holds a run, which a new training would overwrite."""
-    if is_run(folder) or (folder / CHECKPOINTS / f"{LAST}.ckpt").exists():
+    if is_run(folder) or os.path.exists(folder / CHECKPOINTS / f"{LAST}.ckpt"):
         mend = "Pass --resume to go on with it, or another --out."
         raise RunError(f"{folder} already holds a run, which would be overwritten. {mend}")
 
 
+def check_files(folder: Path) -> None:
+    """Raise `RunError` if a file of a run is none, such as a pipe, which could be read for ever, or a table is huge."""
+    for name in (CONFIG, DESCRIPTION, METRICS, *(f"{CHECKPOINTS}/{each}.ckpt" for each in (BEST, LAST))):
+        path = folder / name
+        if path.exists() and not path.is_file():
+            raise RunError(f"{path} is a pipe, a device or a folder, and no file, so it cannot be read. {_MEND}")
+        if name == METRICS and path.exists() and path.stat().st_size > LARGEST:
+            raise RunError(f"{path} has more than {LARGEST >> 20} MiB, so it is no table of epochs. {_MEND}")
+
+
 def check_trained(folder: Path) -> None:
     """Raise `RunError` unless a folder is the directory of a training of which one epoch at least is whole."""
-    if folder.is_file():
+    if os.path.isfile(folder):
         raise RunError(f"{folder} is a file; pass the run directory that it lies in.")
-    if not folder.is_dir():
+    if not os.path.isdir(folder):
         raise RunError(f"there is no run directory {folder}; pass the --out of a `gradsculpt train`.")
-    if (folder / DESCRIPTION).is_file():
+    check_files(folder)
+    if os.path.isfile(folder / DESCRIPTION):
         return
     if by := writer(folder):
         raise RunError(

@@ -90,9 +90,13 @@ def is_whole(content: bytes | BinaryIO) -> bool:
 
 
 def check(path: Path, mend: str = "Copy it again from where it was made.") -> None:
-    """Raise `RunError` if a file has a seal that does not fit, and OSError if it cannot be read."""
-    with path.open("rb") as file:
-        check_content(file, path, mend)
+    """Raise `RunError` if a file has a seal that does not fit, and OSError if it cannot be read.
+
+    What is no regular file, such as a pipe, which can be read only once, is left to its reader.
+    """
+    if path.is_file():
+        with path.open("rb") as file:
+            check_content(file, path, mend)
 
 
 def check_content(content: bytes | BinaryIO, path: Path, mend: str = "Copy it again from where it was made.") -> None:

@@ -9,6 +9,10 @@ _TURNS = frozenset("\u200e\u200f\u061c\u202a\u202b\u202c\u202d\u202e\u2066\u2067
 _SHORT = {"\n": r"\n", "\r": r"\r", "\t": r"\t"}
 
 
+_WORD, _LINE = 400, 2000
+"""Letters of a word, and of a message, beyond which nobody reads them."""
+
+
 def printable(text: str) -> str:
     r"""Return a text in one line of valid Unicode: what cannot be shown stands as its escape.
 
@@ -21,6 +25,18 @@ def printable(text: str) -> str:
     if text.isprintable():
         return text
     return "".join(_escaped(letter) for letter in text)
+
+
+def one_line(text: str) -> str:
+    r"""Return a message in one line that can be shown, of which what is very long is shortened in its middle.
+
+    Example:
+        >>> one_line("no\nrecipe " + "a" * 1000).replace("a" * 160, "A").replace("a" * 60, "B")
+        'no recipe A…B'
+    """
+    words = printable(" ".join(text.split())).split(" ")
+    line = " ".join(word if len(word) <= _WORD else f"{word[:160]}…{word[-60:]}" for word in words)
+    return line if len(line) <= _LINE else f"{line[: _LINE // 2]} … {line[-_LINE // 4 :]}"
 
 
 def counted(count: int | str, things: str) -> str:

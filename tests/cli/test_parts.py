@@ -32,6 +32,8 @@ from gradsculpt.penalties import L1, ElasticNet, FunctionPenalty, Penalty
 from gradsculpt.perturbations import Iterative, OneStep, Perturbation
 from tests.extensions import mine
 
+pytestmark = pytest.mark.usefixtures("trusts_tests")
+
 HERE = "tests.cli.test_parts"
 MINE = "tests.extensions.mine"
 
@@ -141,9 +143,9 @@ def test_what_jsonargparse_is_handed() -> None:
         ("smoothed:samples=0", Attribution, "--option smoothed: samples=0 is out of range"),
         ("functionpenalty:square", Penalty, "fn=square cannot be used; it takes a function, as module.function."),
         (
-            "nowhere.Found",
+            "tests.nowhere.Found",
             Penalty,
-            "there is no module 'nowhere' among the installed packages, in PYTHONPATH or, for a module that is typed,",
+            "there is no module 'tests.nowhere' among the installed packages, in PYTHONPATH or, for a module that",
         ),
         (f"{MINE}.Hubert:1", Penalty, "mine.py) has no object 'Hubert'. Did you mean Huber?"),
         (f"{MINE}.Huber", Penalty, f"--option {MINE}.Huber needs weight; write {MINE}.Huber(weight=...)."),

@@ -152,7 +152,7 @@ class Line(Figure):
 
 
 @pytest.mark.parametrize("workers", [[], ["--workers", "2"]], ids=["in turn", "workers"])
-def test_a_study_that_was_typed_may_name_code_of_the_current_folder(
+def test_a_study_may_name_code_of_the_current_folder_that_is_trusted(
     workers: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """An experiment and a figure; when their code changes, what was measured by it is measured again."""
@@ -164,7 +164,10 @@ def test_a_study_that_was_typed_may_name_code_of_the_current_folder(
     table = {"doubled": {"score": "twice.doubled", "published": {"a | b": "1 | 2"}}, "odd": {"score": "twice.doubeld"}}
     figures = {"f": {f"{module}.Line": {"measure": "twice"}}}
     file = write(tmp_path, **own, table=table, figures=figures)
-    assert main(["study", "run", Path(file).name, "--out", "out", *workers]) == 0
+    assert main(["study", "run", Path(file).name, "--out", "out", *workers]) == 2
+    assert f"pass --trust-code {module}" in capsys.readouterr().err
+    trust = ["--trust-code", module]
+    assert main(["study", "run", Path(file).name, "--out", "out", *workers, *trust]) == 0
     assert "twice.doubeld was not measured. Did you mean doubled?" in capsys.readouterr().err
     folder = tmp_path / "out" / "trial" / "smoke"
     text = (folder / "README.md").read_text(encoding="utf-8")
@@ -172,18 +175,21 @@ def test_a_study_that_was_typed_may_name_code_of_the_current_folder(
     assert "| a &lt; b | 10.00 [8.00, 12.00] |  |" in text
     assert "gradsculpt study run trial.yaml --scale smoke" in text
     assert (folder / "f.png").is_file()
-    assert main(["study", "run", Path(file).name, "--out", "out", "--only", "a < b"]) == 0
+    assert main(["study", "run", Path(file).name, "--out", "out", "--only", "a < b", *trust]) == 0
     assert (folder / "README.md").read_text(encoding="utf-8") == text  # what was done before is still there
 
 
-def test_the_module_of_a_stranger_is_not_looked_for_here(
+def test_the_module_of_a_stranger_is_not_imported(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Two studies of one name, and a module that is not there, are a line."""
     monkeypatch.chdir(tmp_path)
     file = write(tmp_path, measure={"twice": {"nowhere_at_all.Twice": {}}}, table={}, rows={"a": {}})
     assert main(["study", "run", file, "--out", "out"]) == 2
-    assert "there is no module 'nowhere_at_all'" in capsys.readouterr().err
+    assert (
+        "nowhere_at_all.Twice is code of the module 'nowhere_at_all', which only a file names"
+        in capsys.readouterr().err
+    )
     (tmp_path / "duality.yaml").write_text(Path(file).read_text(encoding="utf-8"), encoding="utf-8")
     assert main(["study", "run", "duality", "duality.yaml", "--out", "out"]) == 2
     assert "two of the studies are called duality" in capsys.readouterr().err

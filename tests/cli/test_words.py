@@ -103,7 +103,7 @@ def test_a_module_that_is_typed_may_lie_in_the_current_folder(place: Path, word:
     (place / f"{name}.py").write_text(f"from {helper} import make\n")
     (place / f"{helper}.py").write_text("def make(): ...\n")
     for words in ([], [name], [f"runs/{name}.py"], [f"{name}.py"], [f"x{word.format('other')}"]):
-        with typed(words), pytest.raises(ArgumentError, match="for a module that is typed, in the current folder"):
+        with typed(words), pytest.raises(ArgumentError, match=f"--trust-code {name}"):
             imported(name, "make", "this", ArgumentError)
     with typed(["train", word.format(name)]):
         assert callable(imported(name, "make", "this", ArgumentError))

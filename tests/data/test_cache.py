@@ -12,7 +12,8 @@ import pytest
 
 from gradsculpt.data import cache, stored
 from gradsculpt.data.base import Skipped
-from gradsculpt.data.cache import Cached, Row, cached
+from gradsculpt.data.building import Row
+from gradsculpt.data.cache import Cached, cached
 from gradsculpt.data.stored import StoredRows
 from gradsculpt.errors import DataError
 from gradsculpt.seals import sealed_json
@@ -60,12 +61,12 @@ def test_what_was_written_is_read_back(tmp_path: Path, attention: bool) -> None:
 
 
 def test_few_images_are_in_memory_and_many_are_read_by_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    images = read(tmp_path, Source()).images.images
+    images: Any = read(tmp_path, Source()).images.images
     assert isinstance(images, np.ndarray)
     with pytest.raises(ValueError, match="read-only"):
         images[0] = 0
     monkeypatch.setattr(stored, "_SMALL", 0)
-    many = read(tmp_path, Source()).images.images
+    many: Any = read(tmp_path, Source()).images.images
     assert isinstance(many, StoredRows)
     np.testing.assert_array_equal(many, images)
 

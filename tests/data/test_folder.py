@@ -78,10 +78,36 @@ def test_images_may_lie_deeper(make_folder: MakeFolder, load: Load) -> None:
     assert splits.train.classes == ("a", "b")
 
 
-def test_a_link_to_itself_is_followed_once(make_folder: MakeFolder, load: Load) -> None:
+@pytest.mark.parametrize("link", ["a/loop", "a/deep/up", "c"])
+@pytest.mark.parametrize("target", ["a", ".", "..", "/"])
+def test_a_link_to_a_folder_that_it_lies_in_is_refused(
+    make_folder: MakeFolder, load: Load, link: str, target: str
+) -> None:
+    folder = make_folder({"a": 5, "b": 5, "a/deep": 1})
+    above = {"a": folder / "a", ".": folder, "..": Path(os.path.relpath(folder.parent, (folder / link).parent))}
+    (folder / link).symlink_to(above.get(target, Path("/")), target_is_directory=True)
+    if (link, target) == ("c", "a"):  # it leads to no folder that it lies in
+        assert load(folder).train.classes == ("a", "b", "c")
+        return
+    with pytest.raises(DataError, match=rf"^{folder}/{link} is a link to .*, a folder that it lies in, .*remove the"):
+        load(folder)
+
+
+def test_links_to_files_and_to_other_folders_are_followed(make_folder: MakeFolder, load: Load, tmp_path: Path) -> None:
     folder = make_folder({"a": 5, "b": 5})
-    (folder / "a" / "loop").symlink_to(folder / "a", target_is_directory=True)
-    assert sum(sizes(load(folder))) == 10
+    (folder / "b").rename(tmp_path / "elsewhere")
+    (folder / "b").symlink_to(tmp_path / "elsewhere")
+    (folder / "a" / "again.png").symlink_to(tmp_path / "elsewhere" / "000.png")
+    assert sum(sizes(load(folder))) == 11
+
+
+def test_what_is_no_regular_file_is_skipped_at_once(make_folder: MakeFolder, load: Load) -> None:
+    folder = make_folder({"a": 5, "b": 5})
+    os.mkfifo(folder / "a" / "pipe.png")
+    (folder / "b" / "device.jpg").symlink_to("/dev/zero")
+    reasons = [each.reason for each in load(folder).skipped]
+    assert len(reasons) == 2
+    assert all("is a pipe or a device, and no regular file; replace or remove it." in each for each in reasons)
 
 
 def test_files_of_other_kinds_are_passed_over(make_folder: MakeFolder, load: Load) -> None:

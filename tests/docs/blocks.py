@@ -131,10 +131,11 @@ def _run(words: list[str], *, small: bool) -> None:
 
 def _added(words: list[str]) -> list[str]:
     """Return the options that make a command small."""
-    if words[1:3] in (["study", "list"], ["study", "show"]):
-        return []
+    if words[1:3] in (["study", "list"], ["study", "show"]) or (words[1] == "attack" and "--attack" in words):
+        return []  # nothing to make smaller; an attack of the reader's own may take no steps
     few = ["--train-count", "64"] if words[1] in ("train", "sweep") and {*_LARGE} & {*words} else []
-    return [*SMALL[words[1]].split(), *few]
+    drawn = ["--cache-dir", "drawn"] if "cells" in words else []  # once for all
+    return [*SMALL[words[1]].split(), *few, *drawn]
 
 
 def read(words: list[str]) -> None:

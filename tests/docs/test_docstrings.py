@@ -21,7 +21,16 @@ from gradsculpt import errors
 from gradsculpt.evaluation import SCORE_GROUPS
 from gradsculpt.metrics import METRICS, Metric
 
-PACKAGES = ("attacks", "attributions", "data", "evaluation", "metrics", "models", "objectives", "penalties")
+PACKAGES: tuple[str, ...] = (
+    "attacks",
+    "attributions",
+    "data",
+    "evaluation",
+    "metrics",
+    "models",
+    "objectives",
+    "penalties",
+)
 PACKAGES += ("perturbations", "training", "visualize")
 METHODS: set[Any] = {
     *gs.attacks.ATTACKS,

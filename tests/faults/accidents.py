@@ -1,8 +1,8 @@
 """The accidents of a machine, step by step, over every command that writes: a disk that is full, folders to be read.
 
-`python -m tests.faults.accidents --steps 25 --seed 0` tries so many sizes of a disk, as root on a file system of its own
-in memory and else by a limit on the size of files, and every command in a folder that may only be read. It tells what
-did not end with one line and status 2 (or as it should, where there was room), or left half a file under its name.
+`python -m tests.faults.accidents --steps 25 --seed 0` tries so many sizes of a disk, on a file system in memory that it
+mounts, which takes root, and every command in a folder that may only be read. It tells what did not end with one line
+and status 2 (or as it should, where there was room), or left half a file under its name.
 """
 
 import argparse
@@ -28,6 +28,7 @@ from gradsculpt.cli.main import main
 SMALL = ["--image-size", "8", "--batch-size", "64", "--threads", "1"]
 DIGITS = ["--data", "digits", *SMALL, "--train-count", "100"]
 CELLS = ["--data", "cells", "--train-count", "60", *SMALL[2:], "--image-size", "16"]
+JUDGED = ["--best", "gini", "--groups", "accuracy", "sparsity", "--limit", "8"]
 SCORED = ["--limit", "4", "--groups", "accuracy", "sparsity"]
 
 WRITERS = {
@@ -42,8 +43,8 @@ WRITERS = {
     "evaluate page": ["evaluate", "{run}", *SCORED, "--count", "1", "--html", "{out}/page.html"],
     "evaluate run": ["evaluate", "{out}/run", *SCORED],
     "compare": ["compare", "{run}", *SCORED, "--count", "1", "--out", "{out}/page.html"],
-    "sweep": ["sweep", "--out", "{out}/sweep", "--vary", "lr=0.01", "--", *DIGITS, "--epochs", "1"],
-    "study": ["study", "run", "moreau-figure1", "--scale", "smoke", "--out", "{out}/studies"],
+    "sweep": ["sweep", "--out", "{out}/sweep", "--grid", "lr=0.01", *DIGITS, "--epochs", "1", *JUDGED],
+    "study": ["study", "run", "duality", "--scale", "smoke", "--out", "{out}/studies"],
 }
 """Calls that write below {out}; {run} is a whole run elsewhere, {out}/run a copy of it."""
 

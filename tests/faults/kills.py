@@ -14,7 +14,9 @@ import signal
 import sys
 import tempfile
 import time
+import traceback
 from collections.abc import Callable, Sequence
+from importlib import import_module
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -103,6 +105,8 @@ def _process(words: Sequence[str], log: Path, last: int | None = None) -> int:
         moments.watch()
         status = main(list(words))
         log.with_suffix(".count").write_text(str(moments.count))
+    except BaseException:
+        traceback.print_exc()
     finally:
         os._exit(status)
 
@@ -174,6 +178,7 @@ def run(
     tell: Callable[[Outcome], object] = lambda outcome: None,
 ) -> list[Outcome]:
     """Kill trainings so many times in all, one to three times each."""
+    import_module("gradsculpt.training.run")  # once, for all processes that are forked
     draws, outcomes, done = random.Random(seed), list[Outcome](), 0
     alone = {name: train_alone(name, place) for name in names}
     while done < times:

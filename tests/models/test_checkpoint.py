@@ -105,7 +105,9 @@ def test_shared_and_permuted_weights(tmp_path: Path, monkeypatch: pytest.MonkeyP
     linear = classifier.network.get_submodule("4")
     linear.weight = nn.Parameter(torch.randn(3, 2).T)
     save(tmp_path / "run", classifier, build=options)
-    loaded = load(tmp_path / "run")
+    with pytest.raises(ModelError, match=r"run cannot be loaded: .*pass --trust-code someones_tied"):
+        load(tmp_path / "run")
+    loaded = load(tmp_path / "run", trust_code=["someones_tied"])
     for key, value in classifier.state_dict().items():
         assert torch.equal(loaded.state_dict()[key], value), key
     tied = loaded.network.get_submodule("0"), loaded.network.get_submodule("1")
@@ -114,7 +116,7 @@ def test_shared_and_permuted_weights(tmp_path: Path, monkeypatch: pytest.MonkeyP
     (tmp_path / "someones_tied.py").unlink()
     sys.modules.pop("someones_tied")
     with pytest.raises(ModelError, match="run cannot be loaded: python:someones_tied:make cannot be imported"):
-        load(tmp_path / "run")
+        load(tmp_path / "run", trust_code=["someones_tied"])
 
 
 def test_nothing_is_imported_from_the_run_directory(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -122,7 +124,7 @@ def test_nothing_is_imported_from_the_run_directory(run: Path, monkeypatch: pyte
     edit(run, build={"model": "python:planted:make", "softplus": None, "num_classes": 2, "image_size": 32})
     monkeypatch.setattr(sys, "path", [entry for entry in sys.path if entry])
     monkeypatch.chdir(run)
-    with pytest.raises(ModelError, match="there is no module 'planted'"):
+    with pytest.raises(ModelError, match="code of the module 'planted'"):
         load(run)
 
 

@@ -249,7 +249,7 @@ def explain(
     objective = 0.5 * ExplanationDistillation(1.0, 0.1, samples=samples, sigma=sigma)
     settings = TrainSettings(out=folder, cache_dir=folder, objective=objective, batch_size=2, seed=seed)
     teacher = Classifier(network, InputSpace((0.5,) * 3, STD), ("x", "y"), 4).eval()
-    return explanations(teacher, images, settings)
+    return np.asarray(explanations(teacher, images, settings))
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64], ids=str)

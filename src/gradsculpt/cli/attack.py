@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gradsculpt.cli.folder import ResultFolder
+from gradsculpt.cli.folder import WRITTEN, ResultFolder
 from gradsculpt.cli.grammar import canonical
 from gradsculpt.cli.images import (
     NamedImage,
@@ -60,7 +60,7 @@ def run(words: Sequence[str], reporter: Reporter) -> None:
     check_images([*map(Path, others), *paths], options, words)
     check_parts([options["method"]], "Attribution", "--method")
     check_parts([options["attack"]], "Attack", "--attack")
-    check_out(options["out"])
+    check_out(options["out"], WRITTEN)
     prepare()
     with locked(options["out"], "attack", reporter.say):
         _attack(options, words, reporter)

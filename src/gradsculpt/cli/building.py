@@ -2,10 +2,12 @@
 
 import argparse
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import yaml
 
 from gradsculpt.cli.grammar import alternatives
 from gradsculpt.cli.parser import underscored
@@ -49,8 +51,17 @@ class _Builder(ArgumentParser):
         return action
 
 
-def build(files: Sequence[Path], flags: Sequence[str]) -> "TrainSettings":
+class _Quoted(yaml.SafeDumper):
+    """Writes texts in quotes: without, some would be read as numbers."""
+
+
+_Quoted.add_representer(str, lambda dumper, text: dumper.represent_scalar("tag:yaml.org,2002:str", text, style='"'))
+
+
+def build(contents: Sequence[Mapping[str, Any]], flags: Sequence[str]) -> "TrainSettings":
     """Return the settings that files say, each over those before it, and flags over them all.
+
+    Of the files it takes what they hold, so that none is read twice, and by nobody who would follow it everywhere.
 
     What is still wrong, as only the classes themselves can tell it, is an `ArgumentError`.
     """
@@ -60,7 +71,8 @@ def build(files: Sequence[Path], flags: Sequence[str]) -> "TrainSettings":
     builder.add_argument("--config", action="config")
     builder.add_class_arguments(TrainSettings, skip={"optimization"})
     builder.add_class_arguments(Optimization)
-    words = [word for file in files for word in ("--config", str(file))]
+    texts = [yaml.dump(dict(content), Dumper=_Quoted, sort_keys=False) for content in contents]
+    words = [word for text in texts for word in ("--config", text)]
     try:
         values = builder.instantiate(builder.parse_args([*words, *_spelled_out(builder, flags)])).as_dict()
     except ValueError as error:

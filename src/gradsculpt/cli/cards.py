@@ -13,13 +13,14 @@ from typing import Any
 import torch
 
 from gradsculpt.cli.scored_images import ScoredImages
-from gradsculpt.errors import RunError
+from gradsculpt.errors import RunError, first_line
 from gradsculpt.evaluation import Protocol, Scorecard
 from gradsculpt.evaluation.per_image_values import VALUES
 from gradsculpt.evaluation.scorecard import FILE
-from gradsculpt.files import whole
+from gradsculpt.files import sweep, whole
 from gradsculpt.fingerprint import fingerprint
 from gradsculpt.models import Classifier
+from gradsculpt.reading import read_bytes
 
 PRINTS = "fingerprints"
 """What a scorecard's settings say of what it depends on: a digest each of the network, the images and the protocol."""
@@ -71,7 +72,12 @@ def keep(folder: Path, digests: Mapping[str, str]) -> Path | None:
     with suppress(RunError):
         if Scorecard.load(path).settings.get(PRINTS) == digests:
             return None
-    content = path.read_bytes()
+    try:
+        content = read_bytes(path)
+    except (OSError, ValueError) as error:
+        raise RunError(
+            f"{path} is no scorecard ({first_line(error, kind=False)}), and is in the way; remove it."
+        ) from error
     aside = folder / f"{path.stem}-{sha256(content).hexdigest()[:_LETTERS]}{path.suffix}"
     if not aside.is_file():
         with suppress(FileNotFoundError):
@@ -81,6 +87,7 @@ def keep(folder: Path, digests: Mapping[str, str]) -> Path | None:
 
 
 def _copy(source: Path, target: Path) -> None:
+    sweep(target)
     with whole(target) as draft:
         shutil.copyfile(source, draft)
 

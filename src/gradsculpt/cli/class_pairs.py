@@ -1,13 +1,13 @@
 """How a user says which of a network's classes the classes of data stand for: typed, or in a file of pairs."""
 
 import csv
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from gradsculpt.cli.parser import Options, Parser
 from gradsculpt.errors import ArgumentError, first_line
+from gradsculpt.reading import parsed_json, parsed_yaml, read_text
 
 Asked = Mapping[str, tuple[str, ...]]
 """What was asked for: the network's classes, by name or number, that a class of the data stands for."""
@@ -42,22 +42,20 @@ def asked_classes(options: Options) -> tuple[Asked, Asked]:
 
 
 def _from_file(path: Path) -> Asked:
-    import yaml
-
     kinds = {".csv": ",", ".tsv": "\t", ".yaml": "", ".yml": "", ".json": ""}
     if (separator := kinds.get(path.suffix.lower())) is None:
         raise ArgumentError(f"--class-map {path} is of no known kind; pass a {', '.join(kinds)} file.")
     try:
-        text = path.read_text(encoding="utf-8-sig")
+        text = read_text(path)
         if separator:
             first = text.partition("\n")[0]
             separator = ";" if separator == "," and ";" in first and "," not in first else separator
             rows: Any = list(csv.reader(text.splitlines(), delimiter=separator, skipinitialspace=True, strict=True))
         else:
             # Without types: no, 1e3 and 0123 are names.
-            content = json.loads(text) if path.suffix.lower() == ".json" else yaml.load(text, yaml.BaseLoader)
+            content = parsed_json(text) if path.suffix.lower() == ".json" else parsed_yaml(text, typed=False)
             rows = content.items() if isinstance(content, dict) else content
-    except (OSError, ValueError, csv.Error, yaml.YAMLError) as error:
+    except (OSError, ValueError, csv.Error) as error:
         reason = error.strerror if isinstance(error, OSError) and error.strerror else first_line(error, kind=False)
         raise ArgumentError(f"--class-map {path} cannot be read ({reason}); pass a file of pairs.") from error
     return _pairs(path, rows)

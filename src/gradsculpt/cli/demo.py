@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from gradsculpt.cli.comparison import compare, comparison_options
 from gradsculpt.cli.known import check_out
 from gradsculpt.cli.limits import at_least
+from gradsculpt.cli.pages import check_page
 from gradsculpt.cli.parser import command_parser
 from gradsculpt.cli.process import prepare, result_console
 from gradsculpt.cli.settings import read_settings
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 # and 0.05: a training of a few hundred steps on small images needs a stronger hand than one of 200 epochs to change its
 # maps, and 0.05 costs it too much accuracy.
 _COMMON = "--data cells --train-count 5600 --model convnet --epochs 7 --batch-size 64 --lr 0.005"
+_PAGE = "report.html"
 _RUNS = {"standard": "--recipe standard", "elastic-net": "--recipe elastic-net --objective.penalty.l1 0.03"}
 _SHOWN = ("accuracy", "gini", "binary_precision", "topk_intersection")
 _NOTE = (
@@ -39,7 +41,8 @@ def run(words: Sequence[str], reporter: Reporter) -> None:
     parser.add_argument("--out", type=Path, default=Path("demo"), help="Folder of the two runs and report.html.")
     parser.add_argument("--seed", type=int, default=0, limit=at_least(0), help="Seed of everything.")
     options = parser.read(words)
-    check_out(options["out"])
+    check_out(options["out"], [_PAGE], [*_RUNS, "cache"])
+    check_page(options["out"] / _PAGE)
     prepare()
     with locked(options["out"], "demo", reporter.say):
         _demonstrate(options["out"], options["seed"], reporter)
@@ -61,7 +64,7 @@ def _demonstrate(out: Path, seed: int, reporter: Reporter) -> None:
         console.rule(f"training {name}")
         fit(each, reporter)
     console.rule("scoring")
-    page, folders = out / "report.html", [str(each.out) for each in settings]
+    page, folders = out / _PAGE, [str(each.out) for each in settings]
     scoring = comparison_options([*folders, "--out", str(page), "--count", "10", "--seed", str(seed)])
     cards = compare(scoring, reporter, _NOTE)
     result_console().print(table(cards, _SHOWN))

@@ -111,7 +111,7 @@ def _machine(folder: Path) -> Iterator[tuple[str, str]]:
 
 def _held(folder: Path) -> int | None:
     """Return the bytes of the files below a folder; None if there is none."""
-    if not folder.is_dir():
+    if not os.path.isdir(folder):
         return None
     total = 0
     for here, _, files in os.walk(folder):

@@ -1,13 +1,26 @@
 """Files of settings, read with the line that each key stands on."""
 
 import difflib
+import os
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from gradsculpt.cli.known import RECIPES
-from gradsculpt.errors import ArgumentError, first_line
-from gradsculpt.seals import UNSEALED, check
+from gradsculpt.errors import ArgumentError
+from gradsculpt.reading import (
+    SETTINGS,
+    DocumentError,
+    NotTextError,
+    composed,
+    constructed,
+    is_stream,
+    parsed_yaml,
+    read_bytes,
+    read_stream,
+    text_of,
+)
+from gradsculpt.seals import UNSEALED, check_content
 
 Keys = tuple[str, ...]
 
@@ -45,42 +58,34 @@ def read(path: Path, said: str = "--config") -> tuple[dict[str, Any], Place]:
 
     The option that named it is for messages.
     """
-    import yaml
-
-    place = f"{said} {path}"
+    place, lines = f"{said} {path}", dict[Keys, int]()
     try:
-        if path.is_file():  # and no pipe, which can be read only once
-            check(path, f"Copy it again from where it was made, or, if it was changed on purpose, {UNSEALED}.")
-        text = path.read_text(encoding="utf-8")
-        node = yaml.compose(text, Loader=yaml.SafeLoader)
-        lines = dict[Keys, int]()
+        content = read_stream(path) if is_stream(path) else read_bytes(path, SETTINGS)
+        mend = f"Copy it again from where it was made, or, if it was changed on purpose, {UNSEALED}."
+        check_content(content, path, mend)
+        node = composed(text_of(content))
         _walk(node, (), lines, str(path))
-        content = yaml.safe_load(text)
+        settings = constructed(node)
     except OSError as error:
         raise ArgumentError(f"{place} cannot be read ({error.strerror}); {_instead(path)}") from error
-    except UnicodeDecodeError as error:
+    except NotTextError as error:
         raise ArgumentError(f"{place} is no text, so it holds no settings; pass a YAML file of settings.") from error
-    except yaml.MarkedYAMLError as error:
-        mark, problem = error.problem_mark, error.problem or error.context
-        where = f"{path}, line {mark.line + 1}" if mark else str(path)
-        raise ArgumentError(f"{where} is not valid YAML: {problem}; write `key: value`, indented by spaces.") from error
-    except ArgumentError:
-        raise
-    except (yaml.YAMLError, RecursionError, ValueError) as error:
-        raise ArgumentError(f"{place} is not valid YAML: {first_line(error)}; write `key: value`.") from error
-    if not isinstance(content, dict):
-        fact = "is empty, so it holds" if content is None else f"holds {_kind(content)}, and"
+    except DocumentError as error:
+        where = f"{path}, line {error.line}" if error.line else str(path)
+        raise ArgumentError(
+            f"{where} is not valid YAML: {error.problem}; write `key: value`, indented by spaces."
+        ) from error
+    if not isinstance(settings, dict):
+        fact = "is empty, so it holds" if settings is None else f"holds {_kind(settings)}, and"
         raise ArgumentError(f"{place} {fact} no settings; write them as `key: value`, such as `epochs: 20`.")
-    return content, Place(str(path), (), lines)
+    return settings, Place(str(path), (), lines)
 
 
 def flow(text: str, said: str) -> Any:
     """Return what is typed as `{key: value}`; raise `ArgumentError` if it is no such thing."""
-    import yaml
-
     try:
-        return yaml.safe_load(text)
-    except (yaml.YAMLError, ValueError) as error:
+        return parsed_yaml(text)
+    except ValueError as error:
         raise ArgumentError(f"{said} cannot be used, as it is not closed or no YAML; write {{key: value}}.") from error
 
 
@@ -106,14 +111,14 @@ def _walk(node: Any, keys: Keys, lines: dict[Keys, int], file: str) -> None:
 
 def _instead(path: Path) -> str:
     """Return what to pass instead of a path that is no file."""
-    if path.is_dir():
+    if os.path.isdir(path):
         inside = sorted(file.name for file in path.glob("*.y*ml"))
         return (
             f"it is a folder; pass {path / inside[0]}." if inside else "it is a folder; pass a YAML file of settings."
         )
-    if (RECIPES / f"{path.stem}.yaml").is_file():
+    if os.path.isfile(RECIPES / f"{path.stem}.yaml"):
         return f"{path.stem} is a recipe; pass --recipe {path.stem}."
-    there = [file.name for file in path.parent.glob("*") if file.is_file()] if path.parent.is_dir() else []
+    there = [file.name for file in path.parent.glob("*") if os.path.isfile(file)]
     near = difflib.get_close_matches(path.name, there, n=1)
     return f"pass a YAML file of settings.{f' Did you mean {path.with_name(near[0])}?' if near else ''}"
 

@@ -33,12 +33,12 @@ def run(words: Sequence[str], reporter: Reporter) -> None:
     options = _parser(words).read(words)
     check_named([options["model"], options["network"]], options["data"], options["weights"])
     check_protocol(options, [options["network"], options["model"]])
-    if options["out"] is not None:
-        check_out(options["out"])
     page: Path | None = options["html"]
     if page is not None:
         check_page(page)
     named = options["network"] or options["model"]
+    if options["out"] is not None or (named and page is None and is_run(named)):
+        check_out(options["out"] or Path(named), (FILE, VALUES))
     if named and page is None and options["out"] is None and not is_run(named):
         raise ArgumentError(
             f"{named} is no run with a folder for its scores; pass --out FOLDER, or --html FILE for a page."

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gradsculpt.cli.folder import ResultFolder, file_name
+from gradsculpt.cli.folder import WRITTEN, ResultFolder, file_name
 from gradsculpt.cli.grammar import canonical
 from gradsculpt.cli.images import (
     NamedImage,
@@ -59,7 +59,7 @@ def run(words: Sequence[str], reporter: Reporter) -> None:
     check_named(names, options["data"], options["weights"])
     check_images(paths, options, words)
     check_parts(options["method"], "Attribution", "--method")
-    check_out(options["out"])
+    check_out(options["out"], WRITTEN)
     prepare()
     with locked(options["out"], "explain", reporter.say):
         _explain(options, words, reporter)

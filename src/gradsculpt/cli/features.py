@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from gradsculpt.cli.folder import ResultFolder, file_name
+from gradsculpt.cli.folder import WRITTEN, ResultFolder, file_name
 from gradsculpt.cli.images import class_index, evenly_spaced, pixels01
 from gradsculpt.cli.known import check_out
 from gradsculpt.cli.limits import at_least
@@ -39,7 +39,7 @@ def run(words: Sequence[str], reporter: Reporter) -> None:
     check_named([options["model"], options["network"]], options["data"], options["weights"])
     if options["colours"] != "data":
         without_effect(words, ("data", "data_dir", "cache_dir"), "without --colours data")
-    check_out(options["out"])
+    check_out(options["out"], WRITTEN)
     prepare()
     with locked(options["out"], "features", reporter.say):
         _picture(options, reporter)

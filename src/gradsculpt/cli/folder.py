@@ -4,21 +4,26 @@ from __future__ import annotations
 
 import csv
 import hashlib
+import io
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from gradsculpt.files import drafts, whole
 from gradsculpt.wording import counted
 
 if TYPE_CHECKING:
+    import numpy.typing as npt
     from torch import Tensor
 
     from gradsculpt.visualize.render import Picture
 
 _SHEET = "sheet.png"
+WRITTEN = ("index.csv", _SHEET)
+"""The files of a folder of results that are there whatever its images are called."""
+
 _SIDE = 224  # small pictures are enlarged
 _LONGEST = 64  # bytes of a part of a file's name: three parts, their numbers and a suffix make 255 at most
 _DIGEST = 8
@@ -62,6 +67,21 @@ def numbered(names: Iterable[str]) -> list[str]:
     return list(taken.values())
 
 
+def array_file(values: npt.NDArray[Any]) -> bytes:
+    r"""Return an array as a .npy file. NumPy, which writes files by itself, does not notice that a disk is full.
+
+    Example:
+        >>> import numpy as np
+        >>> array_file(np.zeros(2))[:6]
+        b'\x93NUMPY'
+    """
+    import numpy as np
+
+    stream = io.BytesIO()
+    np.save(stream, values)
+    return stream.getvalue()
+
+
 class ResultFolder:
     """What a command writes, as it comes; the sheet has at most so many rows, and columns after those of `headings`.
 
@@ -83,14 +103,12 @@ class ResultFolder:
 
     def save(self, name: str, picture: Picture, values: Tensor | None = None, *, enlarged: bool = True) -> None:
         """Write a picture, and the map or image [C, S, S] that it shows as an array, by their name without suffix."""
-        import numpy as np
-
         from gradsculpt.visualize import png
 
         self._written |= {f"{name}.npy", f"{name}.png"}
         if values is not None:
             with self._whole(f"{name}.npy") as draft:
-                np.save(draft, values.detach().float().cpu().numpy())
+                draft.write_bytes(array_file(values.detach().float().cpu().numpy()))
         with self._whole(f"{name}.png") as draft:
             draft.write_bytes(png(picture, _SIDE if enlarged else None))
 

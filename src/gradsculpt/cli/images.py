@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -79,7 +81,7 @@ def check_images(paths: Sequence[Path], options: Options, words: Sequence[str]) 
     if paths:
         without_effect(words, ("count", "split", "data_dir", "cache_dir"), "on image files, only with --data")
     for path in paths:
-        if not path.exists():
+        if not os.path.exists(path):
             raise DataError(f"there is no file or folder {path}; mind the spelling.")
 
 
@@ -102,7 +104,9 @@ def collect(
     images, unreadable = [], []
     for path, name in _files(paths):
         try:
-            pixels = decode(path, network.classifier.image_size)
+            with warnings.catch_warnings():
+                warnings.filterwarnings("ignore", module="PIL")  # what matters is raised, or told of below
+                pixels = decode(path, network.classifier.image_size)
             images.append(NamedImage(name, pixels, None, printable(str(path))))
         except DataError as error:
             if options["strict"] or isinstance(error, NotReadError):
@@ -162,7 +166,7 @@ def _files(paths: Sequence[Path]) -> list[tuple[Path, str]]:
     files, names = list[Path](), list[str]()
     for path in paths:
         root, inside = path.parent, [path]
-        if path.is_dir():
+        if os.path.isdir(path):
             root, inside = path, [file for file in sorted(path.rglob("*")) if file.suffix.lower() in SUFFIXES]
         names += [file_name(str(file.relative_to(root))) for file in inside]
         files += inside

@@ -9,9 +9,11 @@ from importlib.util import find_spec
 from itertools import islice
 from pathlib import Path
 
+from gradsculpt.accidents import check_kinds
 from gradsculpt.cli.sources import value
 from gradsculpt.errors import DataError, ModelError, RunError, did_you_mean
 from gradsculpt.extensions import check_module
+from gradsculpt.files import impossible
 from gradsculpt.runs import is_run
 
 RECIPES = Path(__file__).parent.parent / "recipes"
@@ -29,12 +31,12 @@ def likely_option(word: str, options: Sequence[str]) -> str:
     data = [source.arguments["name"] for source in value("gradsculpt.data.SOURCES")]
     readings = {
         name: name in options,
-        f"--recipe {word}": (RECIPES / f"{word}.yaml").is_file(),
+        f"--recipe {word}": os.path.isfile(RECIPES / f"{word}.yaml"),
         f"--config {word}": word.endswith((".yaml", ".yml")),
         f"--data {word}": word in data or word.startswith("folder:"),
         f"--model {word}": word in kinds or word.partition(":")[0] in ("torchvision", "timm", "pretrained"),
         f"--resume --out {word}": is_run(word),
-        f"--data folder:{word}": Path(word).is_dir(),
+        f"--data folder:{word}": os.path.isdir(word),
     }
     meant = [text for text, holds in readings.items() if holds and text.partition(" ")[0] in options]
     return f" Did you mean {meant[0]}?" if meant else ""
@@ -49,17 +51,17 @@ def is_network(word: str) -> bool:
 def other_than_a_run(word: str) -> str | None:
     """Return what to say of a path that stands for a network, and is an image, a folder of images, or weights."""
     path, suffixes = Path(word), value("gradsculpt.data.listing.SUFFIXES")
-    if path.is_file() and path.suffix.lower() in _WEIGHTS:
+    if os.path.isfile(path) and path.suffix.lower() in _WEIGHTS:
         return (
             f"{word} holds weights, and not how their network is built; name the network before them: "
             f"torchvision:NAME --weights {word}, timm:NAME or python:MODULE:FACTORY likewise."
         )
-    if path.is_file() and path.suffix.lower() in suffixes:
+    if os.path.isfile(path) and path.suffix.lower() in suffixes:
         return (
             f"no network is named, and {word} is an image; name a run directory too, RUN {word}, or a network such as "
             "pretrained:efficientnet-lite0."
         )
-    if path.is_dir() and any(file.suffix.lower() in suffixes for file in islice(path.rglob("*"), _LOOKED_AT)):
+    if os.path.isdir(path) and any(file.suffix.lower() in suffixes for file in islice(path.rglob("*"), _LOOKED_AT)):
         return (
             f"{word} is a folder of images and no run directory; name the network, a run directory for instance, and "
             f"pass the images as --data folder:{word}, or as {word} after the network to explain or attack them."
@@ -74,7 +76,7 @@ def check_data(name: str, where: str) -> None:
     if (name in kinds and not colon) or (colon and any(kind.startswith(f"{prefix}:") for kind in kinds) and rest):
         return
     hint = did_you_mean(name.lower(), kinds)
-    if not hint and Path(name).is_dir():
+    if not hint and os.path.isdir(name):
         hint = f" Did you mean folder:{name}?"
     raise DataError(f"{where} {name} is not known, so there is nothing to read; choose from {', '.join(kinds)}.{hint}")
 
@@ -82,7 +84,7 @@ def check_data(name: str, where: str) -> None:
 def _beside(path: Path) -> str:
     """Return the name of a folder that may be meant by a path, in words."""
     with suppress(OSError):
-        near = did_you_mean(path.name, {each.name: str(each) for each in path.parent.iterdir() if each.is_dir()})
+        near = did_you_mean(path.name, {each.name: str(each) for each in path.parent.iterdir() if os.path.isdir(each)})
         return near.replace(" Did you mean", ", perhaps").removesuffix("?")
     return ""
 
@@ -115,8 +117,8 @@ def check_data_there(name: str) -> None:
     prefix, _, rest = name.partition(":")
     if prefix == "python":
         check_module(rest, DataError)
-    if prefix == "folder" and not (path := Path(rest).expanduser()).is_dir():
-        fact = "is no folder" if path.exists() else "does not exist"
+    if prefix == "folder" and not os.path.isdir(path := Path(os.path.expanduser(rest))):
+        fact = "is no folder" if os.path.exists(path) else "does not exist"
         raise DataError(f"{path} {fact}; give the folder that holds one folder of images a class{_beside(path)}.")
 
 
@@ -130,19 +132,22 @@ def check_model_there(name: str) -> None:
 def check_weights_there(name: str | None) -> None:
     """Raise `ModelError` if weights that are typed are a file that is not there."""
     default = str(value("gradsculpt.models.weights.DEFAULT"))
-    if name not in (None, default) and not Path(name).exists():
+    if name not in (None, default) and not os.path.exists(name):
         raise ModelError(
             f"there is no file of weights {name}; pass a .safetensors file, a state dict of torch.save, a run "
             f"directory, or {default} for the published ones.{did_you_mean(name, [default])}"
         )
 
 
-def check_out(folder: Path) -> None:
-    """Raise `RunError` if a folder cannot be made, or not be written to."""
-    there = next((path for path in (folder, *folder.absolute().parents) if path.exists()), folder)
-    if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
-        fact = "may not be written to" if there.is_dir() else "is a file"
+def check_out(folder: Path, files: Sequence[str] = (), folders: Sequence[str] = ()) -> None:
+    """Raise `RunError` if a folder cannot be made, or not be written to, or its files and folders are the reverse."""
+    if why := impossible(folder):
+        raise RunError(f"{folder} cannot be a folder, as {why}, so nothing could be kept; pass another --out.")
+    there = next((path for path in (folder, *folder.absolute().parents) if os.path.exists(path)), folder)
+    if not os.path.isdir(there) or not os.access(there, os.W_OK | os.X_OK):
+        fact = "may not be written to" if os.path.isdir(there) else "is a file"
         raise RunError(f"{folder} cannot be a folder: {there} {fact}, so nothing could be kept; pass another --out.")
+    check_kinds(folder, files, folders)
 
 
 @cache

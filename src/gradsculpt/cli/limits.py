@@ -10,6 +10,7 @@ from gradsculpt.cli.grammar import alternatives
 from gradsculpt.cli.sources import Standin
 from gradsculpt.errors import ArgumentError
 
+_ENDLESS = 2**63  # the first whole number that PyTorch has no place for
 _WHOLE, _FINITE = "a whole number", "a finite value"
 
 
@@ -23,6 +24,8 @@ class Limit(NamedTuple):
 
     def holds(self, value: float) -> bool:
         """Tell whether a number is within."""
+        if isinstance(value, int) and abs(value) >= _ENDLESS:
+            return False
         return math.isfinite(value) and (self.low < value if self.open else self.low <= value) and value <= self.high
 
 

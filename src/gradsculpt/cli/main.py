@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from gradsculpt.cli.endings import flush, stoppable, streams
 from gradsculpt.errors import GradsculptError, did_you_mean
-from gradsculpt.extensions import typed
+from gradsculpt.extensions import trusted, typed
 
 
 class Command(NamedTuple):
@@ -40,6 +40,7 @@ COMMANDS = {
     "completion": Command("gradsculpt.cli.completion", "print the script that completes commands in bash, zsh or fish"),
 }
 
+_TRUST = "--trust-code"
 _SIGNALLED = 128
 INTERRUPTED = _SIGNALLED + signal.SIGINT
 
@@ -48,11 +49,11 @@ def main(arguments: list[str] | None = None) -> int:
     """Run one command and return its exit status: 0, 2 for bad input, 128 and its number when a signal stopped it."""
     words = list(sys.argv[1:] if arguments is None else arguments)
     debug = "--debug" in words
-    words = [word for word in words if word != "--debug"]
+    words, trust = _without_trust([word for word in words if word != "--debug"])
     with streams(), stoppable():
         try:
             try:
-                _do(words)
+                _do(words, trust)
             finally:
                 flush()
         except KeyboardInterrupt as stopped:
@@ -69,15 +70,15 @@ def main(arguments: list[str] | None = None) -> int:
                 raise
             if debug:
                 traceback.print_exc()
-            from gradsculpt.wording import printable
+            from gradsculpt.wording import one_line
 
-            sys.stderr.write(f"gradsculpt: {printable(' '.join(line.split()))}\n")
+            sys.stderr.write(f"gradsculpt: {one_line(line)}\n")
             return 2
     return 0
 
 
-def _do(words: list[str]) -> None:
-    """Do what the words say; whatever fails is raised."""
+def _do(words: list[str], trust: list[str]) -> None:
+    """Do what the words say, with modules to trust; whatever fails is raised."""
     if not words or words[0] in ("-h", "--help", "--help-all") or words == ["help"]:
         sys.stdout.write(_overview())
     elif words[0] in ("--version", "-V"):
@@ -90,8 +91,20 @@ def _do(words: list[str]) -> None:
         name, *options = (words[1], "--help") if words[0] == "help" else words
         module = importlib.import_module(_find(name).module)
         process = importlib.import_module("gradsculpt.cli.process")
-        with typed(options):
+        with typed(options), trusted(trust):
             module.run(options, process.reporter())
+
+
+def _without_trust(words: list[str]) -> tuple[list[str], list[str]]:
+    """Return words without --trust-code, and the modules that it names."""
+    kept, modules, coming = list[str](), list[str](), iter(words)
+    for word in coming:
+        option, equals, text = word.partition("=")
+        if option.replace("_", "-") == _TRUST:
+            modules += (text if equals else next(coming, "")).split(",")
+        else:
+            kept.append(word)
+    return kept, modules
 
 
 def _find(name: str) -> Command:
@@ -123,4 +136,5 @@ def _overview() -> str:
         f"usage: gradsculpt COMMAND [options]\n\ncommands:\n{rows}\n\n"
         "gradsculpt help COMMAND, or COMMAND --help, tells a command's options, --help-all all of them;\n"
         "gradsculpt help NAME, what a part, a metric or a recipe is; --debug shows the traceback of an error.\n"
+        "--trust-code MODULE,... lets code of one's own run that a run or a file names, and nobody typed.\n"
     )

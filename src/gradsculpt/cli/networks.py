@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -12,7 +13,7 @@ from gradsculpt.cli.folder import numbered
 from gradsculpt.cli.limits import at_least
 from gradsculpt.cli.parser import Options, Parser
 from gradsculpt.cli.process import DEVICES, find_device
-from gradsculpt.cli.settings import read_settings
+from gradsculpt.cli.settings import read_settings, unused_places
 from gradsculpt.cli.sized import bounds_of
 from gradsculpt.cli.sources import value
 from gradsculpt.errors import ArgumentError, RunError, did_you_mean
@@ -88,10 +89,8 @@ class Run(NamedNetwork):
         """Return the run's own data, or those that are named, whatever their classes, at its size or another."""
         from gradsculpt.training import open_data
 
-        kept = {name: getattr(self.settings, name) for name in ("data_dir", "cache_dir")}
-        # What the training named may be a place of another machine, or of before the run was moved.
-        there = {name: path if path is not None and path.exists() else None for name, path in kept.items()}
-        places: dict[str, Any] = {name: options[name] or path for name, path in there.items()}
+        places: dict[str, Any] = {name: options[name] for name in ("data_dir", "cache_dir")}
+        reporter.say(*unused_places(self.path, options))
         settings = replace(self.settings, **places, image_size=image_size or self.classifier.image_size)
         settings = replace(settings, strict=settings.strict or options.get("strict", False))
         if options["data"] not in (None, settings.data):
@@ -216,7 +215,7 @@ def _check_there(name: str) -> None:
         return
     if (other := known.other_than_a_run(name)) is not None:
         raise RunError(other)
-    if Path(name).exists():
+    if os.path.exists(name):
         check_trained(Path(name))
     names = {key: f"torchvision:{key}" for key in known.torchvision_names()}
     names |= {key: f"pretrained:{key}" for key, _ in value("gradsculpt.models.PRETRAINED")}

@@ -3,6 +3,7 @@
 import os
 from pathlib import Path
 
+from gradsculpt.accidents import check_kinds
 from gradsculpt.cli.limits import at_least
 from gradsculpt.cli.parser import Parser
 from gradsculpt.errors import ArgumentError, RunError
@@ -20,7 +21,7 @@ def check_page(page: Path) -> None:
     """Raise `ArgumentError` or `RunError` if no page can be written there."""
     kind = page.suffix.lower()
     fact = ""
-    if page.is_dir():
+    if os.path.isdir(page):
         fact = "a folder"
     elif kind == ".png":
         fact = "the name of the picture beside it"
@@ -28,9 +29,10 @@ def check_page(page: Path) -> None:
         fact = f"the name of a {kind} file"
     if fact:
         raise ArgumentError(f"{page} is {fact}, so no page can be written there; pass the name of a file, .html.")
-    above = next(folder for folder in page.absolute().parents if folder.exists())
-    if not (above.is_dir() and os.access(above, os.W_OK)):
-        fact = "may not be written to" if above.is_dir() else "is no folder"
+    check_kinds(page.parent, [f"{page.stem}.png"], [scores_folder(page).name])
+    above = next(folder for folder in page.absolute().parents if os.path.exists(folder))
+    if not (os.path.isdir(above) and os.access(above, os.W_OK)):
+        fact = "may not be written to" if os.path.isdir(above) else "is no folder"
         raise RunError(f"the page {page} cannot be written, as {above} {fact}; pass the name of another file.")
 
 

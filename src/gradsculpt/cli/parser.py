@@ -15,6 +15,7 @@ from gradsculpt.cli.limits import Limit
 from gradsculpt.cli.parts import as_value
 from gradsculpt.cli.screen import HELP_WORDS, metavar, option_name, page
 from gradsculpt.errors import ArgumentError, did_you_mean
+from gradsculpt.files import impossible
 
 Options = Mapping[str, Any]
 """The values of a command line, by name."""
@@ -244,9 +245,11 @@ def typed_value(text: str, hint: Any, where: str) -> Any:
     kinds = alternatives(hint)
     if str in kinds:
         return text
-    if text.lstrip().startswith("{"):
+    if text.lstrip().startswith("{") and any(isinstance(kind, sources.Standin) for kind in kinds):
         return documents.flow(text, where)
     if Path in kinds:
+        if why := impossible(text):
+            raise ArgumentError(f"{where} can be no file or folder, as {why}; write the path of one.")
         return None if text == "null" and type(None) in kinds else Path(text)
     return as_value(text, hint, where)
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 
 from gradsculpt.errors import ArgumentError
+from gradsculpt.links import unlinked
 from gradsculpt.progress import Reporter
 from gradsculpt.studies.engine.job import Job
 from gradsculpt.studies.engine.store import CACHE, LOG, RUN, Store
@@ -100,7 +101,7 @@ def perform(job: Job, reporter: Reporter) -> None:
     told = {name: getattr(job, name) for name in ("kind", "name", "settings", "networks")}
     with ExitStack() as stack:
         folder = stack.enter_context(store.work(job.key, {**told, "command": " ".join(command_of(job))}))
-        with (folder / LOG).open("a", encoding="utf-8", errors="backslashreplace") as log, redirect_stdout(log):
+        with unlinked(folder / LOG).open("a", encoding="utf-8", errors="backslashreplace") as log, redirect_stdout(log):
             console = Console(file=log, soft_wrap=True, width=160)
             from gradsculpt.cli.process import prepare
 
@@ -173,6 +174,7 @@ def _experiment(job: Job, store: Store, folder: Path, reporter: Reporter) -> Non
 
     def settings(run: Path) -> Any:
         places = ["--cache-dir", str(store.root / CACHE / "runs")]
+        places += [] if job.machine.data_dir is None else ["--data-dir", job.machine.data_dir]
         return read_settings(["--config", str(run / "config.yaml"), "--out", str(run), *places])
 
     device = str(find_device(job.machine.device))

@@ -16,6 +16,8 @@ from gradsculpt.cli.grammar import SEVERAL, alternatives, described, inner_types
 from gradsculpt.cli.parts import as_value, class_at, family, hints_of, is_family, names, settings_of, takes_any
 from gradsculpt.cli.sources import Made, Standin
 from gradsculpt.errors import ArgumentError, did_you_mean, first_line
+from gradsculpt.files import impossible
+from gradsculpt.reading import parsed_yaml
 
 _KEYS = ("class_path", "init_args")
 _SEARCHED = ("Objective", "Penalty", "Perturbation", "Setting")
@@ -192,6 +194,8 @@ def _text(text: str, hint: Any, place: Place) -> Any:
     if any(map(is_family, families)):
         value = _mapping(text, place) if text.lstrip().startswith("{") else as_value(text, hint, str(place))
         return checked(value, hint, place) if isinstance(value, dict | list | tuple) else value
+    if Path in kinds and (why := impossible(text)):
+        raise ArgumentError(f"{place}={_told(text)} can be no file or folder, as {why}; write the path of one.")
     if str in kinds or Path in kinds or not all(map(_understood, kinds)):
         return text
     return as_value(text, hint, f"{place}={text}")
@@ -199,11 +203,9 @@ def _text(text: str, hint: Any, place: Place) -> Any:
 
 def _mapping(text: str, place: Place) -> Any:
     """Return a part that is typed as it stands in files, in braces."""
-    import yaml
-
     try:
-        return yaml.safe_load(text)
-    except yaml.YAMLError as error:
+        return parsed_yaml(text)
+    except ValueError as error:
         raise ArgumentError(
             f"{place}={_told(text)} cannot be read ({first_line(error, kind=False)}); write name(setting=value), or "
             "the braces of JSON."

@@ -200,7 +200,7 @@ def _read(
 ) -> tuple[ImageSet, tuple[Skipped, ...]]:
     cache = options["cache_dir"] or options["out"] / "cache"
     with reporter.work("reading images") as tell:
-        told = {"progress": tell, "tell": lambda line: reporter.say(f"note: {line}")}
+        told: Any = {"progress": tell, "tell": lambda line: reporter.say(f"note: {line}")}
         request = Request(network.classifier.image_size, Path(), cache, strict=options["strict"], **told)
         try:
             images, skipped, notes = read_photos(photos, request)

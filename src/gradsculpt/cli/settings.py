@@ -12,11 +12,14 @@ from gradsculpt.cli.parts import settings_of
 from gradsculpt.cli.screen import option_name
 from gradsculpt.cli.sources import value
 from gradsculpt.errors import ArgumentError, did_you_mean
+from gradsculpt.extensions import check_trusted, modules_of, trusted
 from gradsculpt.machine import is_first_process
-from gradsculpt.runs import CONFIG, check_free
+from gradsculpt.runs import CHECKPOINTS, CONFIG, RUN_FILES, check_free, is_run
 
 if TYPE_CHECKING:
     from gradsculpt.training import TrainSettings
+
+Document = tuple[dict[str, Any], Place]
 
 SETTINGS, OPTIMIZATION = "gradsculpt.training.settings.TrainSettings", "gradsculpt.training.settings.Optimization"
 
@@ -48,6 +51,9 @@ _EXAMPLES = (
     "gradsculpt train --resume --epochs 40 --max-time 08:00:00 --out runs/en",
 )
 
+_PLACES = ("out", "data_dir", "cache_dir", "resume")
+"""Settings by which a file would say where something is written, and what is overwritten."""
+
 _NAMED = {"data": known.check_data, "model": known.check_model}
 """Settings that name something outside; the check of each."""
 
@@ -60,25 +66,30 @@ def read_settings(words: Sequence[str], *, new: bool = False) -> "TrainSettings"
     A recipe, or several joined by +, comes first, then a configuration file, then the flags, in whatever order they are
     typed; --resume starts from the run's own file. For a new training, what it names has to be there.
     """
+    with trusted(()):
+        return _settings(words, new)
+
+
+def _settings(words: Sequence[str], new: bool) -> "TrainSettings":
     given = train_parser().read(words)
-    contents = [documents.read(path) for path in given["config"] or ()]
-    files = [*_recipes(given["recipe"], contents), *(given["config"] or ())]
+    typed_files = [_read(path) for path in given["config"] or ()]
+    files = [*_recipes(given["recipe"], typed_files), *typed_files]
     resumed = given["out"] / CONFIG if given["resume"] else None
     if resumed is not None and resumed.is_file():
         from gradsculpt.training.resuming import run_config
 
         run_config(resumed)
-        files = [resumed, *files]
+        files = [_read(resumed), *files]
     state = _check(files, given, words)
     if new:
-        known.check_out(given["out"])
+        known.check_out(given["out"], RUN_FILES, (CHECKPOINTS, "cache"))
         if not given["resume"] and is_first_process():  # others are started when it has begun
             check_free(given["out"])
         for name, check in _THERE.items() if resumed is None else ():
             check(state.get(name, _takes()[name][1].default))
     from gradsculpt.cli.building import build
 
-    settings = build(files, _without_config(words))
+    settings = build([content for content, _ in files], _without_config(words))
     chosen = settings.optimization
     for name, (setting, needed) in _ONLY_WITH.items():
         if getattr(chosen, setting) != needed:
@@ -95,10 +106,25 @@ def resolved_settings(words: Sequence[str]) -> dict[str, Any]:
     defaults that are not told are left out. Nothing is imported; mistakes are an `ArgumentError`.
     """
     given = train_parser().read(words)
-    contents = [documents.read(path) for path in given["config"] or ()]
-    files = [*_recipes(given["recipe"], contents), *(given["config"] or ())]
+    typed_files = [_read(path) for path in given["config"] or ()]
+    files = [*_recipes(given["recipe"], typed_files), *typed_files]
     state = _check(files, given, words)
     return {name: each for name, each in state.items() if name not in ("recipe", "out")}
+
+
+def unused_places(run: Path, options: Mapping[str, Any]) -> list[str]:
+    """Return what is to be said of the folders that a run's own settings name, and that are none of the options.
+
+    A run may come from a stranger, who would choose with them where files are written on this machine.
+    """
+    from gradsculpt.training.resuming import run_config
+
+    named = {name: each for name, each in run_config(run / CONFIG).items() if name in _PLACES}
+    return [
+        f"note: {run / CONFIG} names {option_name(f'--{name}')} {each}, which is used only where it is typed"
+        for name, each in named.items()
+        if each is not None and options.get(name) is None
+    ]
 
 
 def train_parser() -> Parser:
@@ -115,14 +141,20 @@ def train_parser() -> Parser:
     return parser
 
 
+def _read(path: Path) -> Document:
+    """Return what a file holds; of a run's own one, without the folders that it names."""
+    content, place = documents.read(path)
+    return {name: each for name, each in content.items() if name not in _PLACES or not is_run(path.parent)}, place
+
+
 def _takes() -> dict[str, tuple[Any, Parameter]]:
     """Return what a file of settings may hold: of which class each is, and its type and default."""
     classes = [value(SETTINGS), value(OPTIMIZATION)]
     return {name: (cls, each) for cls in classes for name, each in settings_of(cls).items() if name != "optimization"}
 
 
-def _recipes(recipe: str | None, contents: Sequence[tuple[dict[str, Any], Place]]) -> list[Path]:
-    """Return the files of the recipe that is typed, or else of that which the last file names."""
+def _recipes(recipe: str | None, contents: Sequence[Document]) -> list[Document]:
+    """Return what the recipe holds that is typed, or else that which the last file names."""
     said = "--recipe"
     if recipe is None:
         named = [(content["recipe"], place.at("recipe")) for content, place in contents if content.get("recipe")]
@@ -131,14 +163,13 @@ def _recipes(recipe: str | None, contents: Sequence[tuple[dict[str, Any], Place]
         return []  # what else a file holds there is refused with its other settings
     if recipe.endswith((".yaml", ".yml")):
         raise ArgumentError(f"{said} {recipe} is a file, and recipes go by their names; pass --config {recipe}.")
-    return [recipe_path(name, said) for name in recipe.split("+")]
+    return [documents.read(recipe_path(name, said)) for name in recipe.split("+")]
 
 
-def _check(files: Sequence[Path], given: Mapping[str, Any], words: Sequence[str]) -> dict[str, Any]:
+def _check(files: Sequence[Document], given: Mapping[str, Any], words: Sequence[str]) -> dict[str, Any]:
     """Return what files and flags say, by setting; what can be told before classes are imported is an error."""
     takes, state, places = _takes(), dict[str, Any](), dict[str, Place]()
-    for path in files:
-        content, place = documents.read(path)
+    for content, place in files:
         for name in content:
             if name not in takes:
                 raise _unknown(str(name), content, state, place)
@@ -163,6 +194,8 @@ def _check(files: Sequence[Path], given: Mapping[str, Any], words: Sequence[str]
         schema.check_complete(each, Place(str(places[name]), (name,)))
         if name in _NAMED:
             _NAMED[name](each, str(places[name]))
+            for module in modules_of({name: each}) if places[name].lines is not None else ():
+                check_trusted(module, f"{places[name]}={each}", ArgumentError)
     return state
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
+from gradsculpt.cli.known import check_out
 from gradsculpt.cli.parser import Options, Parser, command_parser
 from gradsculpt.cli.process import result_console
 from gradsculpt.cli.study_pages import StudyPages
@@ -19,7 +20,6 @@ from gradsculpt.cli.tasks import (
     perform_tasks,
 )
 from gradsculpt.errors import ArgumentError, did_you_mean
-from gradsculpt.extensions import typed
 from gradsculpt.progress import Reporter
 from gradsculpt.studies.schema import SCALES
 from gradsculpt.wording import counted
@@ -65,14 +65,11 @@ def run(words: Sequence[str], reporter: Reporter) -> None:
     called = [study.name for study in chosen.values()]
     if twice := next((name for name in called if called.count(name) > 1), None):
         raise ArgumentError(f"two of the studies are called {twice}, and one would replace the other; run one of them.")
-    # A file that was typed may name code in the current folder, as the command line may.
-    texts = [text for name, study in chosen.items() if studies.is_own(name) for text in study.texts]
-    with typed([*words, *texts]):
-        if action == "run":
-            _run(chosen, options, reporter)
-            return
-        for study in chosen.values():
-            _show(study, options)
+    if action == "run":
+        _run(chosen, options, reporter)
+        return
+    for study in chosen.values():
+        _show(study, options)
 
 
 def _parser() -> Parser:
@@ -119,6 +116,7 @@ def _perform(chosen: Mapping[str, Study], options: Options, reporter: Reporter, 
     tasks = {key: task for each in plans.values() for key, task in each.tasks().items()}
     for study in chosen.values():
         pages.check_figures(study)
+        check_out(options["out"] / study.name / study.scale, (pages.PAGE, pages.TABLE, pages.NUMBERS))
     reporter.say(f"{counted(len(chosen), 'studies')} at scale {options['scale']}: {counted(len(tasks), 'tasks')}")
     sets = {task.data for task in tasks.values() if task.data is not None}
     for name in sorted(copies(options["data"]).keys() - sets):

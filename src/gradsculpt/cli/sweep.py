@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -127,7 +128,7 @@ def _anywhere(name: str, value: Any) -> Any:
     kind, colon, path = str(value).partition(":")
     if name == "data" and colon and kind == "folder":
         return f"folder:{Path(path).absolute()}"
-    return str(Path(value).absolute()) if name == "weights" and Path(str(value)).exists() else value
+    return str(Path(value).absolute()) if name == "weights" and os.path.exists(str(value)) else value
 
 
 class _Sweep:

@@ -75,15 +75,15 @@ class Spelling:
         place = self._copies.get(name, name)
         if command == "train" and place.startswith("folder:"):
             folder = Path(place.partition(":")[2])
-            known = folder.is_dir() or not self._planning
+            known = os.path.isdir(folder) or not self._planning
             plain |= {"data": name.partition(":")[0], "images": listing(folder) if known else None}
         return typed, plain, code
 
 
 def listing(folder: Path) -> str:
     """Return a digest of the names and sizes of all files in a folder; raise `ArgumentError` if there is none."""
-    folder = folder.expanduser()
-    if not folder.is_dir():
+    folder = Path(os.path.expanduser(folder))
+    if not os.path.isdir(folder):
         raise ArgumentError(f"there is no folder {folder} of images; pass --data NAME=folder:PATH.")
     digest = hashlib.blake2b(digest_size=16)
     for place, folders, files in os.walk(folder):
@@ -115,7 +115,7 @@ def copies(texts: Sequence[str] | None) -> dict[str, str]:
 
 def check_place(options: Options) -> None:
     """Raise an error if results cannot be written where they are to go, or there is no such device here."""
-    check_out(options["out"])
+    check_out(options["out"], folders=("tasks", "cache"))
     if options["ray"] is None:
         from gradsculpt.cli.process import find_device
 
@@ -192,7 +192,7 @@ def _workers(options: Options) -> Workers:
 
 def _absolute(where: str) -> str:
     kind, colon, path = where.partition(":")
-    return f"{kind}:{Path(path).expanduser().absolute()}" if colon and kind == "folder" else where
+    return f"{kind}:{Path(os.path.expanduser(path)).absolute()}" if colon and kind == "folder" else where
 
 
 def _executor(options: Options) -> Executor:

@@ -1,6 +1,7 @@
 """`gradsculpt help NAME`: what a part is and which settings it takes, and what is in a recipe."""
 
 import inspect
+import os
 import textwrap
 from collections.abc import Iterator
 
@@ -33,7 +34,7 @@ def _pieces(name: str) -> Iterator[str]:
     for metric in value("gradsculpt.metrics.METRICS"):
         if metric.__name__ == name:
             yield f"{name}: a metric\n\n{inspect.cleandoc(metric.__doc__)}\n"
-    if (recipe := RECIPES / f"{name}.yaml").is_file():
+    if os.path.isfile(recipe := RECIPES / f"{name}.yaml"):
         yield f"{name}: a recipe, gradsculpt train --recipe {name}\n\n{recipe.read_text(encoding='utf-8')}"
 
 

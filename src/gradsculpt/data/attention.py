@@ -12,6 +12,7 @@ from gradsculpt.data.base import Bytes
 from gradsculpt.data.decode import cut_square, decode_grey, middle_square
 from gradsculpt.data.listing import ATTENTION, Listing, files_below, is_image
 from gradsculpt.errors import DataError
+from gradsculpt.reading import read_text
 from gradsculpt.wording import counted
 
 Box = tuple[float, float, float, float]
@@ -95,7 +96,7 @@ def read_boxes(path: Path, shape: tuple[int, int]) -> list[Box]:
     Raises `DataError` if a line is not four numbers that make a box within the image.
     """
     try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
+        lines = read_text(path).splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"{path} cannot be read as text ({error}); write lines `left top right bottom`.") from error
     return [_box(path, number, line, shape) for number, line in enumerate(lines, start=1) if line.strip()]

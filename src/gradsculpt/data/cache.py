@@ -32,6 +32,7 @@ from gradsculpt.errors import DataError, RunError
 from gradsculpt.files import on_disk
 from gradsculpt.locks import locked, may_live
 from gradsculpt.machine import cores, free_disk
+from gradsculpt.reading import parsed_json, read_bytes
 from gradsculpt.seals import is_whole, sealed_json
 from gradsculpt.wording import counted, size_of
 
@@ -43,6 +44,7 @@ _STALE_SECONDS = 7 * 24 * 3600
 _TRIES, _MOMENT = 50, 0.02
 _AT_ONCE = 256  # images that are decoded before the first of them is written
 _AGAIN = "{} is damaged, so its images are made again"
+_META = 1 << 30  # bytes that the names of a set may take
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -253,8 +255,8 @@ def _write(building: Building, rows: Iterator[Row | Skipped]) -> dict[str, Any]:
 def _open(place: Path, key: str, again: Callable[[], object] | None = None) -> Cached | None:
     """Open a set, which is made `again` when it turns out to be damaged; None if it is so now, absent or another."""
     try:
-        content = (place / "meta.json").read_bytes()
-        meta = json.loads(content)
+        content = read_bytes(place / "meta.json", _META)
+        meta = parsed_json(content)
         if not is_whole(content) or meta["key"] != key:
             return None
         arrays = {
@@ -289,4 +291,4 @@ def _is_stale(path: Path) -> bool:
     if process.isdecimal() and int(process) != os.getpid() and not may_live({"process": int(process), "host": host}):
         return True
     newest = max(each.stat().st_mtime for each in (path, *(path.iterdir() if path.is_dir() else ())))
-    return time.time() - newest > _STALE_SECONDS
+    return bool(time.time() - newest > _STALE_SECONDS)

@@ -1,6 +1,7 @@
 """One image file, of whatever kind, to an 8-bit RGB square; one map file to 8-bit grey."""
 
 import os
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,6 +12,7 @@ import numpy.typing as npt
 from PIL import ExifTags, Image, UnidentifiedImageError
 
 from gradsculpt.accidents import OF_THE_MACHINE, told
+from gradsculpt.data.room import Room, size_of
 from gradsculpt.errors import DataError, first_line
 
 if TYPE_CHECKING:  # processes that decode have no use for PyTorch, which takes seconds to import
@@ -24,6 +26,9 @@ _REASONS = {
     Image.DecompressionBombError: f"has more than {PIXEL_LIMIT:,} pixels, too many to decode safely; "
     "make it smaller or remove it.",
 }
+_PROGRAMS = ("EPS", "WMF")  # whatever their names are; Pillow would let other programs draw them
+ROOMS = Room()
+"""The memory that all threads of this process share."""
 _BUFFER = 1 << 16  # bytes that are read from a file at once
 # Lossy compression tints grey pixels a little.
 _GREY_TOLERANCE = 16
@@ -50,11 +55,8 @@ def decode(path: Path, size: int) -> "Bytes":
 
 def decode_with_size(path: Path, size: int) -> "tuple[Bytes, tuple[int, int]]":
     """Return what `decode` does, with the width and height of the whole image as it is displayed."""
-    with _opened(path) as image:
-        width, height = image.size
-        # A JPEG can be decoded at 1/2, 1/4 or 1/8 of its size; twice the target leaves the resampling enough.
-        image.draft(None, (2 * size, 2 * size))
-        image.load()
+    # Twice the target leaves the resampling enough.
+    with _loaded(path, 2 * size) as (image, (width, height)):
         square = _square(_rgb(path, image), size, image.size)
         whole = (height, width) if _orientation(image) in range(5, 9) else (width, height)
         return np.array(_upright(square, image), dtype=np.uint8), whole
@@ -65,9 +67,7 @@ def decode_whole(path: Path, most: int) -> "Bytes":
 
     A smaller image stays as it is. Raises as `decode` does.
     """
-    with _opened(path) as image:
-        image.draft(None, (most, most))
-        image.load()
+    with _loaded(path, most) as (image, _):
         pixels = _rgb(path, image)
         pixels.thumbnail((most, most), Image.Resampling.BICUBIC)
         return np.array(_upright(pixels, image), dtype=np.uint8)
@@ -80,8 +80,7 @@ def decode_grey(path: Path) -> "Bytes":
     as 0...65535 and floating-point values as 0...1. Where the map is transparent it is 0. Raises `DataError` if the
     file is coloured, or cannot be read as an image.
     """
-    with _opened(path) as image:
-        image.load()
+    with _loaded(path) as (image, _):
         grey = np.asarray(_upright(Image.fromarray(_grey(path, image)), image))
         return np.where(grey > 0, np.uint8(255), grey) if grey.max() == 1 else grey
 
@@ -102,11 +101,26 @@ def middle_square(width: int, height: int) -> tuple[float, float, int]:
 
 
 @contextmanager
+def _loaded(path: Path, least: int | None = None) -> Iterator[tuple[Image.Image, tuple[int, int]]]:
+    """Decode an image, and tell its width and height in the file; `DataError` as of `_opened`.
+
+    A JPEG is decoded at 1/2, 1/4 or 1/8 of its size if that leaves it `least` pixels wide and high.
+    """
+    with _opened(path) as image:
+        whole = image.size
+        if least is not None:
+            image.draft(None, (least, least))
+        with ROOMS.taken(size_of(image, whole)):
+            image.load()
+            yield image, whole
+
+
+@contextmanager
 def _opened(path: Path) -> Iterator[Image.Image]:
     """Open an image; whatever goes wrong until it is closed is a `DataError` that names the file."""
     try:
         # One read for a small file: Pillow alone asks the system for it piece by piece.
-        with path.open("rb", buffering=_BUFFER) as file, _image(path, file) as image:
+        with open(path, "rb", buffering=_BUFFER, opener=_without_waiting) as file, _image(path, file) as image:
             if image.width * image.height > PIXEL_LIMIT:
                 raise Image.DecompressionBombError
             yield image
@@ -125,9 +139,20 @@ def _opened(path: Path) -> Iterator[Image.Image]:
 
 
 def _image(path: Path, file: BinaryIO) -> Image.Image:
-    if os.fstat(file.fileno()).st_size == 0:
+    status = os.fstat(file.fileno())
+    if not stat.S_ISREG(status.st_mode):
+        raise DataError(f"{path} is a pipe or a device, and no regular file; replace or remove it.")
+    if status.st_size == 0:
         raise DataError(f"{path} is empty (0 bytes); replace or remove it.")
-    return Image.open(file)
+    image = Image.open(file)
+    if image.format in _PROGRAMS:
+        raise DataError(f"{path} is a program that draws ({image.format}), which is not run; save it as PNG.")
+    return image
+
+
+def _without_waiting(path: str, flags: int) -> int:
+    """Open a file; a pipe too, that nobody writes to."""
+    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
 
 
 def _square(image: Image.Image, size: int, like: tuple[int, int]) -> Image.Image:

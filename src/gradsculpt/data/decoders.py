@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from gradsculpt.data.decode import NotReadError, decode_with_size
+from gradsculpt.data.decode import ROOMS, NotReadError, decode_with_size
 from gradsculpt.errors import DataError
 
 if TYPE_CHECKING:
@@ -87,11 +87,12 @@ def serve() -> None:
     """Answer requests on standard input until it ends; for each file, bytes and size of the whole, or None."""
     # Ctrl-C reaches all processes of a terminal: the parent decides.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    ROOMS.total = 0  # images that take much memory are the parent's, whose threads share a limit
     requests, answers = sys.stdin.buffer, os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # what a library prints is no answer
     with suppress(EOFError, OSError):
         while True:
-            files, size = pickle.load(requests)
+            files, size = pickle.load(requests)  # noqa: S301 - of the parent
             pickle.dump([_answer(Path(file), size) for file in files], answers)
             answers.flush()
 
@@ -117,7 +118,8 @@ def _started() -> "subprocess.Popen[bytes]":
     pipe, nowhere = subprocess.PIPE, subprocess.DEVNULL
     command = [sys.executable or "", "-c", _START.format(path=sys.path)]
     one = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
-    return subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=nowhere, env={**os.environ, **one})
+    environment = {**os.environ, **one}
+    return subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=nowhere, env=environment)  # noqa: S603 - this code
 
 
 def _asked(process: "subprocess.Popen[bytes]", request: object) -> Any:
@@ -125,7 +127,7 @@ def _asked(process: "subprocess.Popen[bytes]", request: object) -> Any:
         raise EOFError
     pickle.dump(request, process.stdin)
     process.stdin.flush()
-    return pickle.load(process.stdout)
+    return pickle.load(process.stdout)  # noqa: S301 - of our own process
 
 
 def _end(process: "subprocess.Popen[bytes]") -> None:

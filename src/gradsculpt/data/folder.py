@@ -1,6 +1,7 @@
 """A folder of images, sorted into one folder a class."""
 
 import hashlib
+import os
 from collections.abc import Iterator, Sequence
 from contextlib import closing, suppress
 from dataclasses import dataclass, replace
@@ -13,10 +14,12 @@ import numpy.typing as npt
 
 from gradsculpt.data.attention import AttentionFolder, find_attention
 from gradsculpt.data.base import Bytes, ImageSet, Request, Skipped, Splits, cut_parts, wanted
-from gradsculpt.data.cache import Cached, Row, cached, ordered, workers
+from gradsculpt.data.building import Row
+from gradsculpt.data.cache import Cached, cached, ordered, workers
 from gradsculpt.data.decoders import Decoders
 from gradsculpt.data.gaze import GazeMaps
-from gradsculpt.data.listing import Listing, find_parts, list_images, size_and_time, some
+from gradsculpt.data.known_listing import remembered
+from gradsculpt.data.listing import Listing, find_parts, size_and_time, some
 from gradsculpt.errors import DataError
 from gradsculpt.fingerprint import fingerprint
 
@@ -38,7 +41,7 @@ def load_folder(path: Path, request: Request) -> Splits:
     and a note says how many there are. Raises `DataError` if the folders are not as above, too many files cannot be
     decoded, or attention does not fit.
     """
-    folder = find_folder(path)
+    folder = find_folder(path, request.cache_dir)
     train, val, test, skipped = read_parts(folder.root, folder.listed, folder.attention, request)
     return Splits(train, val, test, skipped, folder.notes)
 
@@ -59,16 +62,19 @@ class Folder:
     notes: tuple[str, ...]
 
 
-def find_folder(path: Path) -> Folder:
-    """List a folder of images as `load_folder` reads it; what it raises is raised here."""
-    path = path.expanduser()
-    if not path.is_dir():
-        fact = "is not a folder" if path.exists() else "does not exist"
+def find_folder(path: Path, store: Path | None = None) -> Folder:
+    """List a folder of images as `load_folder` reads it; what it raises is raised here.
+
+    The listing of many files is kept in the `store`, and used again as `remembered` says.
+    """
+    path = Path(os.path.expanduser(path))
+    if not os.path.isdir(path):
+        fact = "is not a folder" if os.path.exists(path) else "does not exist"
         raise DataError(f"{path} {fact}; give the folder that holds one folder of images a class.")
     first, *others = find_parts(path)
     # Every folder is listed before any is decoded: what is wrong with test/ should not wait for train/.
-    listed = [(first, list_images(first))]
-    listed += [(part, list_images(part, listed[0][1].classes)) for part in others if part]
+    listed = [(first, remembered(first, None, store))]
+    listed += [(part, remembered(part, listed[0][1].classes, store)) for part in others if part]
     attention, notes = find_attention(path, listed)
     return Folder(path, listed, attention, notes)
 

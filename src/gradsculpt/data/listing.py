@@ -70,6 +70,7 @@ class Listing:
         labels: The label of each file.
         stray: Image files outside the class folders.
         facts: Size and time [N, 2] of each file when it was listed; None if nobody has looked.
+        folders: The folders that were looked into, below the one that was listed, each with its time.
     """
 
     classes: tuple[str, ...]
@@ -77,6 +78,7 @@ class Listing:
     labels: Sequence[int] | Numbers
     stray: tuple[Path, ...]
     facts: Numbers | None = None
+    folders: tuple[tuple[str, int], ...] = ()
 
     def picked(self, indices: Sequence[int] | Numbers) -> "Listing":
         """Return the listing of some of the files alone, in the order of the indices, and nothing astray."""
@@ -124,15 +126,15 @@ def list_images(folder: Path, classes: tuple[str, ...] | None = None) -> Listing
     else the classes that there are here. Raises `DataError` if there are no images, no class folders, an empty one, a
     single class, or one not in `classes`.
     """
+    found, counts = _Found(folder), dict[str, int]()
     present = _subfolders(folder)
     stray = tuple(sorted(Path(entry) for entry in os.scandir(folder) if not entry.is_dir() and is_image(entry.name)))
     if not present:
         fact = "has images but no class folders" if stray else "has no images and no class folders"
         raise DataError(f"{folder} {fact}; put the images of each class into a folder named after the class.")
-    found, counts = _Found(), dict[str, int]()
     for name in present if classes is None else [*filter(set(present).__contains__, classes), *present]:
         if name not in counts:
-            counts[name] = found.add(folder, name)
+            counts[name] = found.add(name)
     empty = [name for name in present if not counts[name]]
     if len(empty) == len(present):
         raise DataError(f"{folder} has no images in its class folders ({some(present)}); add .jpg or .png files, say.")
@@ -151,24 +153,28 @@ def list_images(folder: Path, classes: tuple[str, ...] | None = None) -> Listing
             "right; add them to the training images or remove them here."
         )
     labels = np.repeat(np.arange(len(classes)), [counts.get(name, 0) for name in classes])
-    return Listing(classes, Files(folder, Names(found.names)), labels.astype(np.int64), stray, found.facts())
+    files, facts, folders = found.files()
+    return Listing(classes, files, labels.astype(np.int64), stray, facts, folders)
 
 
 class _Found:
     """The files of several class folders, as they are listed: bytes rather than objects, as there may be millions."""
 
-    def __init__(self) -> None:
+    def __init__(self, folder: Path) -> None:
+        self._folder, self._folders = folder, [("", size_and_time(folder)[1])]
         self._names, self._facts = [Names()], [np.zeros((0, 2), np.int64)]
 
-    def add(self, folder: Path, name: str) -> int:
+    def add(self, name: str) -> int:
         """List the images of a class; return how many there are."""
-        facts = list[tuple[int, int]]()
+        facts, below = list[tuple[int, int]](), name
+
+        def visited(here: str) -> None:
+            nonlocal below
+            below = os.path.relpath(here, self._folder).replace(os.sep, "/")
+            self._folders.append((below, size_and_time(here)[1]))
 
         def told() -> Iterator[str]:
-            last, below = "", name
-            for here, file in walked(folder / name, is_image):
-                if here != last:
-                    last, below = here, os.path.relpath(here, folder).replace(os.sep, "/")
+            for here, file in walked(self._folder / name, is_image, visited):
                 facts.append(size_and_time(os.path.join(here, file)))
                 yield f"{below}/{file}"
 
@@ -176,14 +182,10 @@ class _Found:
         self._facts.append(np.array(facts, np.int64).reshape(-1, 2))
         return len(facts)
 
-    @property
-    def names(self) -> Iterator[str]:
-        """Their paths below the folder of class folders."""
-        return (name for names in self._names for name in names)
-
-    def facts(self) -> Numbers:
-        """Return their sizes and times."""
-        return np.concatenate(self._facts)
+    def files(self) -> tuple[Files, Numbers, tuple[tuple[str, int], ...]]:
+        """Return the files, their sizes and times, and the folders with theirs."""
+        names = Names(name for names in self._names for name in names)
+        return Files(self._folder, names), np.concatenate(self._facts), tuple(self._folders)
 
 
 def size_and_time(file: str | Path) -> tuple[int, int]:
@@ -205,14 +207,17 @@ def files_below(folder: Path, wanted: Callable[[str], bool]) -> Iterator[Path]:
     return (Path(here, name) for here, name in walked(folder, wanted))
 
 
-def walked(folder: Path, wanted: Callable[[str], bool]) -> Iterator[tuple[str, str]]:
-    """Yield the folder and the name of each file that `files_below` does."""
+def walked(
+    folder: Path, wanted: Callable[[str], bool], visited: Callable[[str], object] = lambda here: None
+) -> Iterator[tuple[str, str]]:
+    """Yield the folder and the name of each file that `files_below` does; `visited` is told of each folder first."""
     seen: set[str] = set()
     for here, below, files in os.walk(folder, followlinks=True):
         # A link to a folder above itself would otherwise be followed until the path is too long.
-        real = os.path.realpath(here)
+        real = _followed(here)
         below[:] = [] if real in seen else sorted(name for name in below if not _is_hidden(name))
         if real not in seen:
+            visited(here)
             yield from ((here, name) for name in sorted(files) if not _is_hidden(name) and wanted(name))
         seen.add(real)
 
@@ -227,5 +232,23 @@ def _is_hidden(name: str) -> bool:
 
 
 def _subfolders(folder: Path) -> list[str]:
-    names = sorted(entry.name for entry in os.scandir(folder) if entry.is_dir() and not _is_hidden(entry.name))
-    return [name for name in names if name != ATTENTION]
+    folders = [entry for entry in os.scandir(folder) if entry.is_dir() and not _is_hidden(entry.name)]
+    for entry in folders:
+        if entry.is_symlink():
+            _followed(entry.path)
+    return [name for name in sorted(entry.name for entry in folders) if name != ATTENTION]
+
+
+def _followed(folder: str) -> str:
+    """Return where a folder really is; raise `DataError` if it is a link to one that it lies in.
+
+    Links to other folders, and to files, are followed: sets of images are made of them.
+    """
+    real = os.path.realpath(folder)
+    above = os.path.realpath(os.path.dirname(folder) or ".")
+    if os.path.islink(folder) and f"{above}{os.sep}".startswith(f"{real.rstrip(os.sep)}{os.sep}"):
+        raise DataError(
+            f"{folder} is a link to {real}, a folder that it lies in, whose images would be taken again for another "
+            "class; remove the link."
+        )
+    return real

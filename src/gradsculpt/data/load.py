@@ -1,10 +1,12 @@
 """From a name such as `cells` or `folder:photos` to training, validation and test images."""
 
 import hashlib
+import os
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from gradsculpt import checks
 from gradsculpt.data.augment import Augment
@@ -18,7 +20,8 @@ from gradsculpt.data.base import (
     swapped,
     unheard,
 )
-from gradsculpt.data.cache import Row, cached, ordered, workers
+from gradsculpt.data.building import Row
+from gradsculpt.data.cache import cached, ordered, workers
 from gradsculpt.data.cub_gha import load_cub_gha
 from gradsculpt.data.factory import load_factory
 from gradsculpt.data.folder import load_folder
@@ -127,8 +130,8 @@ def load_data(
     """
     kind, _, rest = name.partition(":")
     asked = request_for(name, image_size=image_size, val_fraction=val_fraction, seed=seed, train_count=train_count)
-    data_dir, cache_dir = Path(data_dir).expanduser(), Path(cache_dir).expanduser()
-    told = {"progress": progress or unheard, "tell": tell}
+    data_dir, cache_dir = (Path(os.path.expanduser(each)) for each in (data_dir, cache_dir))
+    told: Any = {"progress": progress or unheard, "tell": tell}
     request = replace(asked, data_dir=data_dir, cache_dir=cache_dir, strict=strict, **told)
     readers: dict[str, Callable[[], Splits]] = {
         "cells": lambda: _load_cells(request),

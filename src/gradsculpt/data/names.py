@@ -41,6 +41,18 @@ class Names(Sequence[str]):
         some._content, some._spans = self._content, self._spans[np.asarray(places, np.int64)]
         return some
 
+    def packed(self) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64]]:
+        """Return the bytes of all names, and how many each has: what `unpacked` takes."""
+        own = Names(self) if len(self._content) != int(np.diff(self._spans).sum()) else self
+        return np.frombuffer(own._content, np.uint8), np.diff(own._spans, axis=1)[:, 0]
+
+    @classmethod
+    def unpacked(cls, content: npt.NDArray[np.uint8], lengths: npt.NDArray[np.int64]) -> "Names":
+        """Return the names of which `packed` has returned these bytes and lengths."""
+        names, ends = object.__new__(cls), lengths.cumsum()
+        names._content, names._spans = content.tobytes(), np.stack([ends - lengths, ends], axis=1)
+        return names
+
     def __len__(self) -> int:
         return len(self._spans)
 

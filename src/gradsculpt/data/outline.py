@@ -33,6 +33,7 @@ def outlined(
     val_fraction: float = 0.1,
     seed: int = 0,
     train_count: int | None = None,
+    cache_dir: Path | None = None,
 ) -> Outline | None:
     """Return the outline of what `load_data` would read, whose arguments these are; None if that has to be read first.
 
@@ -43,7 +44,7 @@ def outlined(
     if kind == "python":
         return None
     if kind == "folder":
-        folder = find_folder(Path(rest))
+        folder = find_folder(Path(rest), cache_dir)
         train, val, test = cut_listings([listing for _, listing in folder.listed], request)
         counts = _counts(Splits(train, val, test))
         return Outline(len(train.classes), request.size, folder.attention[0] is not None, counts)

@@ -1,5 +1,6 @@
 """A folder of photographs that nothing is trained on, as a whole: sorted into classes, or as they lie there."""
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -51,9 +52,9 @@ def list_photos(path: Path, *, labelled: bool | None = None) -> Photos | None:
         DataError: If there is no such folder or nothing in it, two classes look the same in print, or none is sorted
             where classes are wanted.
     """
-    path = path.expanduser()
-    if not path.is_dir():
-        fact = "is not a folder" if path.exists() else "does not exist"
+    path = Path(os.path.expanduser(path))
+    if not os.path.isdir(path):
+        fact = "is not a folder" if os.path.exists(path) else "does not exist"
         raise DataError(f"{path} {fact}; give the folder that the photos are in.")
     inside = {entry.name for entry in path.iterdir() if entry.is_dir()} - {ATTENTION}
     if inside and inside <= {*_HELD_OUT}:
@@ -91,4 +92,8 @@ def read_photos(photos: Photos, request: Request) -> tuple[ImageSet, tuple[Skipp
     shown = all(name.isprintable() for name in names)
     if not shown and (pairs := alike(names)):
         raise DataError(f"{photos.root} has two photos of one name, {' and '.join(map(repr, pairs[0]))}; rename one.")
-    return replace(read.images, classes=photos.classes, names=names if shown else tuple(map(printable, names))), read.skipped, notes
+    return (
+        replace(read.images, classes=photos.classes, names=names if shown else tuple(map(printable, names))),
+        read.skipped,
+        notes,
+    )

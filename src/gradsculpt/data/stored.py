@@ -103,7 +103,8 @@ class _Opened(NamedTuple):
         result, size = np.empty((len(rows), *self.shape[1:]), self.dtype), self.size
         if not result.size:
             return result
-        view, first = memoryview(result.reshape(-1).view(np.uint8)), 0
+        pixels: Any = result.reshape(-1).view(np.uint8)
+        view, first = memoryview(pixels), 0
         for last in (*(np.flatnonzero(np.diff(rows) != 1) + 1).tolist(), len(rows)):  # neighbours are read together
             place = self.start + int(rows[first]) * size
             if not _filled(self.descriptor, view[first * size : last * size], place):

@@ -140,6 +140,31 @@ def curve_of(fields: Mapping[str, Any]) -> Curve:
     return replace(curve, x=x, mean=mean, low=low, high=high)
 
 
+def settings_of(fields: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return settings from what a file holds of them; raise `ValueError` or `TypeError` if one is of another kind."""
+    images, notes = fields.get("images", 1), fields.get("notes", [])
+    if not isinstance(images, int) or isinstance(images, bool) or images < 1:
+        raise ValueError(f"images is {told(images)}")
+    for name in ("told", "groups", "fingerprints"):
+        if not isinstance(fields.get(name, {}), Mapping):
+            raise TypeError(f"{name} is {told(fields[name])}, no mapping")
+    for name, each in fields.get("groups", {}).items():
+        if not isinstance(each, Mapping):
+            raise TypeError(f"groups.{name} is {told(each)}, no mapping")
+    for name, texts in fields.get("told", {}).items():
+        if not isinstance(texts, list | tuple) or len(texts) != 2:
+            raise TypeError(f"told.{name} is {told(texts)}, no pair of texts")
+        _texts(**{f"told.{name}": texts[0], f"told.{name}, second": texts[1]})
+    if not isinstance(notes, Mapping | list | tuple):
+        raise TypeError(f"notes is {told(notes)}, no list of texts")
+    for i, note in enumerate(() if isinstance(notes, Mapping) else notes):
+        _texts(**{f"notes[{i}]": note})
+    for name in ("data", "split", "attribution", "target"):
+        if fields.get(name) is not None:
+            _texts(**{name: fields[name]})
+    return fields
+
+
 def _texts(**values: object) -> None:
     for name, value in values.items():
         if not isinstance(value, str):

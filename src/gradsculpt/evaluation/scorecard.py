@@ -1,6 +1,5 @@
 """The scorecard: what a classifier and its maps scored, with intervals."""
 
-import json
 import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -9,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 from gradsculpt.errors import ArgumentError, RunError, first_line
 from gradsculpt.evaluation.panels import draw_scores, heading, panels_of
-from gradsculpt.evaluation.results import Curve, Entry, curve_of, entry_of, legend, lines
+from gradsculpt.evaluation.results import Curve, Entry, curve_of, entry_of, legend, lines, settings_of
 from gradsculpt.files import whole
 from gradsculpt.notebook import table
+from gradsculpt.reading import read_json
 from gradsculpt.seals import check, sealed_json
 
 if TYPE_CHECKING:
@@ -152,23 +152,21 @@ class Scorecard:
         path = Path(path)
         path = path / FILE if path.is_dir() else path
         try:
-            if path.stat().st_size > _LARGEST:
-                raise ValueError(f"it has more than {_LARGEST // 2**20} MiB")
             check(path, f"Write it again with `gradsculpt evaluate {path.parent}`.")
-            content = json.loads(path.read_text(encoding="utf-8"))
+            content = read_json(path, _LARGEST)
             parts = [content, content["settings"], content["scores"], content.get("curves", {})]
             if not all(isinstance(part, dict) for part in parts) or not isinstance(content["name"], str):
                 raise TypeError("a part of it is of another kind")
             entries = {key: entry_of(value) for key, value in content["scores"].items()}
             curves = {key: curve_of(value) for key, value in content.get("curves", {}).items()}
-            return cls(content["name"], content["settings"], entries, curves)
+            return cls(content["name"], settings_of(content["settings"]), entries, curves)
         except FileNotFoundError as error:
             raise RunError(f"there is no {path}; write it with `gradsculpt evaluate {path.parent}`.") from error
         except OSError as error:
             raise RunError(
                 f"{path} cannot be read ({error.strerror or error}), so there are no scores; see to it that it may be."
             ) from error
-        except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
+        except (ArithmeticError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
             raise RunError(
                 f"{path} is no scorecard ({first_line(error)}); write it again with `gradsculpt evaluate "
                 f"{path.parent}`."

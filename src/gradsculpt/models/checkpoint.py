@@ -5,7 +5,7 @@ import platform
 import subprocess
 import time
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import asdict
 from importlib import metadata
@@ -16,12 +16,15 @@ import torch
 from torch import Tensor, nn
 
 from gradsculpt.errors import ArgumentError, GradsculptError, ModelError, RunError, first_line
+from gradsculpt.extensions import trusted
 from gradsculpt.files import strict_json, whole
 from gradsculpt.inputs import InputSpace
 from gradsculpt.isolation import own_randomness
+from gradsculpt.machine import free_memory
 from gradsculpt.models.classifier import Classifier, found_device
 from gradsculpt.models.networks import build as build_network
-from gradsculpt.models.states import fill
+from gradsculpt.models.states import LARGEST_WEIGHTS, fill
+from gradsculpt.reading import parsed_json, read_bytes, read_json
 from gradsculpt.runs import DESCRIPTION, Reached, check_trained
 from gradsculpt.seals import OPEN, SEAL, check, check_content, seal, sealed_json
 from gradsculpt.wording import printable
@@ -33,6 +36,7 @@ _RUN = "run"  # by which weights and their description tell that they are of one
 _TEXTS = "__metadata__"  # where a file of weights has its text entries
 
 _MEND = "Copy the file again from where the run was made, or train again."
+_WIDEST = 4096  # pixels of a side: the network is run once on an image of that size
 _PATIENCE, _MOMENT = 5, 0.02  # how often files are read that are of two epochs, and after how many seconds
 
 # What a description has to hold, and of which type.
@@ -125,17 +129,18 @@ def write(
             ) from error
 
 
-def load(run: str | Path, device: str | int | torch.device = "cpu") -> Classifier:
+def load(run: str | Path, device: str | int | torch.device = "cpu", *, trust_code: Iterable[str] = ()) -> Classifier:
     """Load the classifier of a run directory, as `gradsculpt train --out` wrote it, in eval mode.
 
-    No pickle is read, so a run from a stranger can be opened. A run whose model is `python:MODULE:FACTORY` imports and
-    calls that function, which is the user's own code: it must be importable here, and nothing is ever imported from
-    the run directory on its account.
+    No pickle is read and no code run, so a run from a stranger can be opened. A run whose model is
+    `python:MODULE:FACTORY` needs that function, which is the user's own code: it is called only if its module is among
+    those to trust, and nothing is ever imported from the run directory on its account.
 
     Args:
         run: The run directory.
         device: Where the network shall be: "cpu", "cuda", "cuda:1", a number of PyTorch's or one of its devices; "auto"
             takes the first accelerator, or else the CPU.
+        trust_code: Modules of the user's own that the run may name.
 
     A training may be going on in the run, or have been stopped: its network is then that of the best epoch so far, or
     of the last whole one if it keeps that, and the classifier's `reached` says of which.
@@ -154,7 +159,7 @@ def load(run: str | Path, device: str | int | torch.device = "cpu") -> Classifie
     name = options.pop("model")
     try:
         space = InputSpace(mean=description["mean"], std=description["std"])
-        with own_randomness():
+        with own_randomness(), trusted(trust_code):
             network = build_network(name, **options)
     except GradsculptError as error:
         raise ModelError(f"{folder} cannot be loaded: {error}") from error
@@ -208,7 +213,8 @@ def _versions() -> dict[str, str]:
 def _git_revision() -> str | None:
     command = ["git", "rev-parse", "--verify", "HEAD"]
     try:
-        answer = subprocess.run(command, capture_output=True, text=True, timeout=10, check=False)
+        # A constant command, of which nothing is anybody's.
+        answer = subprocess.run(command, capture_output=True, text=True, timeout=10, check=False)  # noqa: S603
     except (OSError, subprocess.SubprocessError):
         return None
     return answer.stdout.strip() if answer.returncode == 0 else None
@@ -244,7 +250,7 @@ def _description(folder: Path) -> dict[str, Any]:
     path = folder / DESCRIPTION
     try:
         check(path, f"{_MEND} If it was changed on purpose, delete its entry {SEAL}.")
-        description = json.loads(path.read_text(encoding="utf-8"))
+        description = read_json(path)
     except (OSError, ValueError) as error:
         raise RunError(
             f"{path} cannot be read ({first_line(error)}), so nothing is known about the network. "
@@ -272,6 +278,8 @@ def _problem(description: Any) -> str | None:
         entries = description.get(key)
         if not isinstance(entries, list) or not entries or not all(isinstance(entry, kind) for entry in entries):
             unusable.append(key)
+    if not unusable and not 1 <= build["image_size"] <= _WIDEST:
+        unusable.append(f"build.image_size (from 1 to {_WIDEST})")
     if unusable:
         return f"has no usable entry {unusable[0]}"
     if len(description["classes"]) != build["num_classes"]:
@@ -283,8 +291,8 @@ def _content(path: Path) -> bytes:
     if not path.is_file():
         raise RunError(f"{path} is missing, so there are no weights to load; copy the whole run directory.")
     try:
-        content = path.read_bytes()
-    except OSError as error:
+        content = read_bytes(path, free_memory() or LARGEST_WEIGHTS)
+    except (OSError, ValueError) as error:
         raise _damaged(path, error) from error
     check_content(content, path, _MEND)
     return content
@@ -294,7 +302,7 @@ def _stamp(content: bytes) -> dict[str, Any]:
     """Return the text entries of a file of weights; nothing if it is damaged."""
     with suppress(ValueError, KeyError, TypeError):
         length = int.from_bytes(content[:8], "little")
-        return dict(json.loads(content[8 : 8 + length])[_TEXTS])
+        return dict(parsed_json(content[8 : 8 + length])[_TEXTS])
     return {}
 
 

@@ -1,5 +1,6 @@
 """Where a training starts: a network of other weights, with a head for new classes."""
 
+import os
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -120,7 +121,7 @@ def _source(name: str, weights: str | Path) -> _Source:
             return _Source(None, None, None)
         return _Source(state, habits.space, imagenet_classes(), habits.terms)
     path = Path(weights)
-    if path.is_dir():
+    if os.path.isdir(path):
         description, state, reached = opened(path)
         model = description["build"]["model"]
         if model != name:

@@ -1,5 +1,6 @@
 """Weights of networks as files hold them: read without running their code, and put into a network that they fit."""
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from pickle import UnpicklingError
@@ -9,12 +10,15 @@ import torch
 from torch import Tensor, nn
 
 from gradsculpt.errors import ModelError, RunError, first_line
+from gradsculpt.machine import free_memory
+from gradsculpt.reading import check_unpacked, read_bytes
 from gradsculpt.seals import check
 
 # Where training scripts put the state dict among other things.
 _NESTS = ("state_dict", "model_state_dict", "model", "network")
 # nn.DataParallel and DistributedDataParallel, torch.compile.
 _WRAPPERS = ("module.", "_orig_mod.")
+LARGEST_WEIGHTS = 64 << 30  # bytes of a file of weights, where nobody knows how much memory there is
 # Heads that only training uses, and that networks are built without here.
 _AUXILIARY = ("aux1.", "aux2.", "AuxLogits.")
 
@@ -28,14 +32,16 @@ def read_state(path: Path) -> dict[str, Tensor]:
     """
     from safetensors.torch import load as from_bytes
 
-    if not path.is_file():
+    if not os.path.isfile(path):
         raise ModelError(
             f"there is no file of weights {path}; pass a .safetensors file, or a state dict of torch.save."
         )
     try:
+        most = free_memory() or LARGEST_WEIGHTS
+        check_unpacked(path, most)
         check(path)
         content: Any = (
-            from_bytes(path.read_bytes())  # by its path, only one in UTF-8 could be read
+            from_bytes(read_bytes(path, most))  # by its path, only one in UTF-8 could be read
             if path.suffix == ".safetensors"
             else torch.load(path, "cpu", weights_only=True)
         )

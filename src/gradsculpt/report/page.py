@@ -13,6 +13,7 @@ from typing import Any
 from gradsculpt.errors import RunError, first_line
 from gradsculpt.evaluation import Scorecard
 from gradsculpt.evaluation.results import COLOURS
+from gradsculpt.reading import read_text
 from gradsculpt.report.pictures import colour_bar, data_uri, fitted
 from gradsculpt.report.plots import check_epochs, plots
 from gradsculpt.report.samples import Maps, Sample, batch, grey
@@ -47,7 +48,7 @@ def read_curve(run: Path) -> list[dict[str, str]]:
         return []
     check(path, "Copy it again from where the run was made, or remove it, and nothing is drawn of the training.")
     try:
-        rows = list(csv.DictReader(path.read_text(encoding="utf-8").splitlines()))
+        rows = list(csv.DictReader(read_text(path).splitlines()))
         if not rows or "epoch" not in rows[0]:
             raise ValueError("it holds no epochs")
         check_epochs(rows)

@@ -6,7 +6,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from gradsculpt.errors import ArgumentError, did_you_mean, first_line
+from gradsculpt.errors import ArgumentError, did_you_mean
+from gradsculpt.reading import SETTINGS, composed, constructed, read_text
 from gradsculpt.studies.schema import SCALES, START, check, check_plain, rows_of, scores_of
 
 SHIPPED = Path(__file__).with_name("shipped")
@@ -103,11 +104,6 @@ class Study:
         return tuple(name for name in self.rows if only is None or name in only)
 
     @property
-    def texts(self) -> list[str]:
-        """All texts among settings of trainings, measures, rows and figures, which may name code."""
-        return [text for part in ("train", "networks", "measure", "rows", "figures") for text in _texts(self, part)]
-
-    @property
     def columns(self) -> dict[str, Column]:
         """The columns of the table, by heading."""
         return {heading: _column(each) for heading, each in self.content.get("table", {}).items()}
@@ -188,17 +184,13 @@ def merged(old: Any, new: Any) -> Any:
 
 
 def _read(path: Path) -> dict[str, Any]:
-    import yaml
-
     try:
-        loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)(path.read_text(encoding="utf-8"))
-        node = loader.get_single_node()
-        twice, content = _twice(node, set()), None if node is None else loader.construct_document(node)
+        node = composed(read_text(path, SETTINGS))
+        twice, content = _twice(node, set()), constructed(node)
     except OSError as error:
         raise ArgumentError(f"{path} cannot be read ({error.strerror or error}); pass the file of a study.") from error
-    except (ValueError, yaml.YAMLError, RecursionError) as error:
-        told = " ".join(str(error).split())
-        raise ArgumentError(f"{path} is no YAML of a study ({told or first_line(error)}); mend it there.") from error
+    except ValueError as error:
+        raise ArgumentError(f"{path} is no YAML of a study ({error}); mend it there.") from error
     if not isinstance(content, dict):
         raise ArgumentError(f"{path} holds no study; a study has a title, a source and what is measured.")
     if twice:
@@ -261,19 +253,6 @@ def _check_names(study: Study, place: str) -> None:
             find("row", name, rows, f"claims: {claim['says']}")
         for score in scores_of(claim):
             find("measure", score.partition(".")[0], measures, f"claims: {claim['says']}")
-
-
-def _texts(study: Study, part: str) -> list[str]:
-    waiting, found = [study.content.get(part)], list[str]()
-    while waiting:
-        value = waiting.pop()
-        if isinstance(value, Mapping):
-            waiting += [*value, *value.values()]
-        elif isinstance(value, list):
-            waiting += value
-        elif isinstance(value, str):
-            found.append(value)
-    return found
 
 
 def _listed(settings: Any, key: str) -> list[Any]:

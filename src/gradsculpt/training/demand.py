@@ -43,12 +43,14 @@ class Demand:
         fixed: Bytes of weights, gradients and the optimiser's averages.
         image: Bytes for each image of a batch.
         batch: Images a batch.
+        kept: Bytes on the disk of the network and of two checkpoints, with what the optimiser keeps.
     """
 
     parameters: int
     fixed: float
     image: float
     batch: int
+    kept: float = 0.0
 
     @property
     def memory(self) -> float:
@@ -106,10 +108,11 @@ class Trial:
         parameters = sum(tensor.numel() for tensor in self._network.parameters())
         here = self._parameters_there() or parameters
         step = max(0.0, 2 * few - more) * here / max(1, parameters)
-        fixed = weights * here / max(1, parameters) * (1 + _averages(optimization)) + step
+        whole = weights * here / max(1, parameters)
+        fixed = whole * (1 + _averages(optimization)) + step
         wider = (self._outline.size / self._side) ** 2 * _width(self._settings.precision)
         image = max(0.0, (more - few) / (_MORE - _FEW)) * wider
-        return Demand(here, fixed * _OVERHEAD, image * _OVERHEAD, batch)
+        return Demand(here, fixed * _OVERHEAD, image * _OVERHEAD, batch, whole * (3 + 2 * _averages(optimization)))
 
     def seconds(self, steps: int, device: torch.device) -> tuple[float, float]:
         """Return the seconds of a step and of a prediction for a batch, on a device.

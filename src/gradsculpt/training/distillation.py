@@ -17,6 +17,7 @@ from gradsculpt.errors import ArgumentError, DataError, RunError
 from gradsculpt.files import sweep, whole
 from gradsculpt.fingerprint import fingerprint
 from gradsculpt.inputs import in_precision_of
+from gradsculpt.links import inside
 from gradsculpt.models import Classifier, load
 from gradsculpt.numerics import unit_peak
 from gradsculpt.objectives import Objective
@@ -47,7 +48,7 @@ def with_teacher(
     Returns:
         The data, whose training images are accompanied by their explanations, and the objective with its teacher.
     """
-    specification, folder = settings.objective.requirements.teacher, settings.out / TEACHER
+    specification, folder = settings.objective.requirements.teacher, inside(settings.out, TEACHER)
     if specification is None:
         return splits, settings.objective
     if settings.devices * settings.nodes > 1:
@@ -98,7 +99,7 @@ def explanations(
     specification = settings.objective.requirements.teacher
     if specification is None:
         raise ArgumentError(f"{settings.objective!r} wants no teacher; pass settings with an objective that does.")
-    cache_dir = settings.cache_dir or settings.out / "cache"
+    cache_dir = settings.cache_dir or inside(settings.out, "cache")
     drawn, sigma, size = specification.samples, specification.sigma, settings.batch_size
     decisive = (teacher, image_set.images, image_set.labels, drawn, sigma, settings.seed)
     place = cache_dir / f"smoothgrad-{fingerprint(*decisive)}.npy"

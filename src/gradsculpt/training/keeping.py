@@ -18,18 +18,10 @@ from gradsculpt.errors import RunError, first_line
 from gradsculpt.files import whole
 from gradsculpt.machine import is_first_process
 from gradsculpt.models.checkpoint import write
-from gradsculpt.runs import CHECKPOINTS, LAST, Reached
-from gradsculpt.seals import OPEN, SEAL, check, seal
-from gradsculpt.training.resuming import (
-    BEST,
-    METRICS,
-    ROWS,
-    TABLE,
-    CheckpointInRun,
-    check_archive,
-    checkpoint,
-    table_of,
-)
+from gradsculpt.runs import BEST, CHECKPOINTS, LAST, METRICS, Reached
+from gradsculpt.seals import OPEN, SEAL, seal
+from gradsculpt.training import table
+from gradsculpt.training.resuming import ROWS, TABLE, CheckpointInRun, check_archive, checkpoint, table_of
 from gradsculpt.training.settings import TrainSettings
 
 
@@ -115,7 +107,7 @@ class UsableNetwork(Checkpoint):
         module.load_state_dict(content["state_dict"])
         epoch = int(content["epoch"]) + 1
         if settings.keeps_last:
-            score = _in_table(table_of(content) or _rows(settings.out / METRICS), epoch)
+            score = _in_table(table_of(content) or table.rows(settings.out / METRICS), epoch)
         else:
             score = content.get("callbacks", {}).get(self._best.state_key, {}).get("best_model_score")
         return self._put(module, epoch, _number(score), finished=finished)
@@ -132,19 +124,9 @@ class UsableNetwork(Checkpoint):
         return reached
 
 
-def _rows(path: Path) -> list[dict[str, str]]:
-    """Return the rows of a table of metrics, without the checksum in its heading; none if it is not there."""
-    if not path.exists():
-        return []
-    check(path)
-    with path.open(newline="", encoding="utf-8") as file:
-        rows = list(csv.DictReader(file))
-    return [{name: value for name, value in row.items() if not name.startswith(SEAL)} for row in rows]
-
-
 def _in_table(rows: Sequence[Mapping[str, str]], epoch: int) -> str | None:
     """Return the validation accuracy of an epoch as it stands in the table of metrics."""
-    return next((row.get("val_accuracy") for row in rows if row["epoch"] == str(epoch)), None)
+    return next((row.get("val_accuracy") for row in rows if table.reached(row) == epoch), None)
 
 
 def _number(score: Any) -> float | None:
@@ -178,8 +160,8 @@ class MetricsTable(Callback):
         """Read the rows of the epochs before this one, if no checkpoint had them, or write what the file lacks."""
         if not trainer.is_global_zero:
             return
-        done = trainer.current_epoch
-        there, kept = ([row for row in rows if int(row["epoch"]) <= done] for rows in (_rows(self._path), self._rows))
+        done, both = trainer.current_epoch, (table.rows(self._path), self._rows)
+        there, kept = ([row for row in rows if table.reached(row) <= done] for rows in both)
         if kept and kept != there:
             self._tell(f"{self._path} lacked epochs, or had others, and is written again from the checkpoint")
         elif len(there) < done:

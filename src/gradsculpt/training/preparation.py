@@ -7,15 +7,15 @@ from contextlib import contextmanager, suppress
 
 import torch
 
+from gradsculpt.accidents import check_room
 from gradsculpt.data import Outline
 from gradsculpt.errors import DataError, GradsculptError, RunError
 from gradsculpt.machine import cores, free_memory, resident_memory
 from gradsculpt.progress import Reporter, seconds
-from gradsculpt.runs import CHECKPOINTS, CONFIG
+from gradsculpt.runs import CHECKPOINTS, CONFIG, METRICS
 from gradsculpt.training.demand import Demand, Trial, tried, untouched_randomness
 from gradsculpt.training.fitting import build_trainer
 from gradsculpt.training.recordable import records
-from gradsculpt.training.resuming import METRICS
 from gradsculpt.training.settings import TrainSettings
 from gradsculpt.wording import counted, size_of
 
@@ -55,6 +55,8 @@ def prepare(settings: TrainSettings, outline: Outline | None, reporter: Reporter
         if (trial := tried(settings, outline)) is None:
             return
         _check_memory(settings, outline, trial[1], device)
+        if not (settings.out / CHECKPOINTS).exists():
+            check_room(settings.out, trial[1].kept, "the network and its two checkpoints")
         if not reporter.console.quiet:
             _announce(settings, outline, *trial, device, reporter)
 

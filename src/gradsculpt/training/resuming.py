@@ -1,7 +1,5 @@
 """What a training goes on from, and what it refuses to go on with, before anything of the run is changed."""
 
-import csv
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
@@ -11,7 +9,6 @@ from typing import Any, NamedTuple
 from zipfile import ZipFile
 
 import torch
-import yaml
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 from torch import nn
@@ -20,33 +17,43 @@ from gradsculpt.configuration import completed, defaults
 from gradsculpt.data import Splits
 from gradsculpt.errors import RunError, first_line
 from gradsculpt.fingerprint import fingerprint
-from gradsculpt.runs import CHECKPOINTS, CONFIG, DESCRIPTION, LAST, check_free
-from gradsculpt.seals import UNSEALED, check
+from gradsculpt.machine import free_memory
+from gradsculpt.models.states import LARGEST_WEIGHTS
+from gradsculpt.reading import check_unpacked, read_json, read_yaml
+from gradsculpt.runs import BEST, CHECKPOINTS, CONFIG, DESCRIPTION, LAST, METRICS, check_files, check_free
+from gradsculpt.seals import SEAL, UNSEALED, check
+from gradsculpt.training import table
+from gradsculpt.training.restoring import check_form, damaged
 from gradsculpt.training.settings import MAY_CHANGE, Optimization, TrainSettings
 from gradsculpt.wording import counted, printable
-
-METRICS = "metrics.csv"
-BEST = "best"
 
 TABLE, ROWS = "MetricsTable", "rows"
 """Where a checkpoint has the rows of the table of metrics."""
 
 _ORIGIN = "origin"  # what a checkpoint says of the training that it is of
-_NEEDED = ("state_dict", "epoch", "global_step", "loops", "callbacks", "optimizer_states", "lr_schedulers")
 _FOLDER = "folder:"
+_SCORES = ("best_model_score", "current_score")  # what the state of a checkpoint is asked for
 _LETTERS = 60  # of a value in a message
 
 
 class Kept(NamedTuple):
-    """What a checkpoint says: of the network's tensors, their shapes; of the training, what `Origin` wrote."""
+    """What a checkpoint says: of the network's tensors, their shapes; of the training, what `Origin` wrote.
+
+    Where the best epoch's checkpoint is needed too, `best` has the shapes of its tensors.
+    """
 
     shapes: Mapping[str, Any]
     settings: Mapping[str, Any] | None
     data: Mapping[str, Any] | None
+    best: Mapping[str, Any] | None = None
 
 
 class CheckpointInRun(ModelCheckpoint):
-    """A checkpoint that knows its siblings by name alone, so that they are found wherever the run is now."""
+    """A checkpoint of one file in the run's folder, which takes scores from its state and no path.
+
+    It is the folder and the name that say where that file is: a path in a checkpoint could lead anywhere, and what is
+    there would be deleted when a better epoch comes.
+    """
 
     @property
     def state_key(self) -> str:
@@ -54,21 +61,27 @@ class CheckpointInRun(ModelCheckpoint):
         return super().state_key.replace(type(self).__qualname__, ModelCheckpoint.__qualname__, 1)
 
     def state_dict(self) -> dict[str, Any]:
-        """Return what is kept, without the folder."""
-        return self._placed(super().state_dict(), Path())
+        """Return the scores that are kept."""
+        return {name: value for name, value in super().state_dict().items() if name in _SCORES}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Take over what was kept, in this run's folder whatever folder it was kept in."""
-        super().load_state_dict({**self._placed(state_dict, Path(self.dirpath or "")), "dirpath": self.dirpath})
+        """Take over the scores that were kept, of the file that is this run's; raise `RunError` if they are none."""
+        scores = [state_dict.get(name) for name in _SCORES]
+        if not all(each is None or isinstance(each, float) or _is_number(each) for each in scores):
+            raise RunError(
+                f"{self.dirpath} has a checkpoint whose scores are no numbers, so the training cannot go on. Copy it "
+                "again from where the run was made, or pass another --out to train anew."
+            )
+        self.best_model_score, self.current_score = scores
+        if self.best_model_score is not None or self.monitor is None:
+            self.best_model_path = self.format_checkpoint_name({})
+        if self.best_model_score is not None:
+            self.kth_best_model_path, self.kth_value = self.best_model_path, self.best_model_score
+            self.best_k_models = {self.best_model_path: self.best_model_score}
 
-    @staticmethod
-    def _placed(state: Mapping[str, Any], folder: Path) -> dict[str, Any]:
-        def here(path: str) -> str:
-            return path and str(folder / Path(path).name)
 
-        paths = {name: here(value) for name, value in state.items() if name.endswith("_path")}
-        best = {here(path): score for path, score in state.get("best_k_models", {}).items()}
-        return {**state, **paths, "best_k_models": best, "dirpath": str(folder)}
+def _is_number(score: Any) -> bool:
+    return isinstance(score, torch.Tensor) and score.numel() == 1
 
 
 class Origin(Callback):
@@ -98,12 +111,12 @@ def resumed(settings: TrainSettings) -> Kept | None:
         check_free(out)
     if not settings.resume or not (config.exists() or trained):
         return None
+    check_files(out)
     written = run_config(config)
-    if (out / METRICS).exists():
-        check(out / METRICS, "Remove it: it is written again from the last checkpoint.")
+    table.rows(out / METRICS)
     kept = _checkpoint(last) if last.exists() or _has_trained(out) else None
     if kept is not None and not settings.keeps_last:
-        _check_best(best, kept)  # needed in the end, if no later epoch is better
+        kept = kept._replace(best=_best(best, kept))  # it is needed in the end, if no later epoch is better
     comparable = kept is not None and kept.data is not None
     begun = (kept and kept.settings) or written
     if changes := _changes(begun, written, comparable=comparable):
@@ -119,11 +132,11 @@ def resumed(settings: TrainSettings) -> Kept | None:
 def check_data(settings: TrainSettings, kept: Kept | None, data: Mapping[str, Any]) -> None:
     """Raise `RunError` unless the data are those that a checkpoint was trained on, as far as it tells."""
     then = (kept and kept.data) or _classes(settings.out, kept)
-    changed = [name for name in then if data[name] != then[name]]
+    changed = [name for name in then if data.get(name) != then[name]]
     if not changed:
         return
     name = changed[0]
-    old, new = (_shown(value) for value in (then[name], data[name]))
+    old, new = (_shown(value) for value in (then[name], data.get(name)))
     fact = f"{name} {old} became {new}" if name != "digest" else "pixels or labels are not what they were"
     raise RunError(
         f"--data {settings.data} is not what {settings.out} was trained on ({fact}), so its training cannot go on. "
@@ -141,6 +154,8 @@ def check_fit(settings: TrainSettings, kept: Kept, module: nn.Module) -> None:
             f"tensors differ, the first is {strange[0]}), so its training cannot go on. Use the code that it was begun "
             "with, or pass another --out to train anew."
         )
+    if kept.best not in (None, kept.shapes):
+        raise damaged(settings.out / CHECKPOINTS / f"{BEST}.ckpt", f"it is of another network than {LAST}.ckpt")
 
 
 def identity(splits: Splits) -> dict[str, Any]:
@@ -166,7 +181,7 @@ def _classes(out: Path, kept: Kept | None) -> dict[str, Any]:
     """Return the classes of a run whose checkpoint says nothing of its data, as those of older versions do not."""
     with suppress(OSError, ValueError, KeyError, TypeError):
         if kept is not None:
-            description = json.loads((out / DESCRIPTION).read_text(encoding="utf-8"))
+            description = read_json(out / DESCRIPTION)
             return {"classes": [printable(name) for name in description["classes"]]}
     return {}
 
@@ -179,9 +194,7 @@ def _has_trained(out: Path) -> bool:
     best = out / CHECKPOINTS / f"{BEST}.ckpt"
     if (out / DESCRIPTION).exists() or (best.exists() and checkpoint(best)["epoch"] > 0):
         return True
-    with suppress(OSError, csv.Error), (out / METRICS).open(newline="", encoding="utf-8") as file:
-        return len(list(csv.DictReader(file))) > 1
-    return False
+    return len(table.rows(out / METRICS)) > 1
 
 
 def run_config(path: Path) -> Mapping[str, Any]:
@@ -190,8 +203,8 @@ def run_config(path: Path) -> Mapping[str, Any]:
     if path.is_file():
         check(path, f"Restore it from where the run was made, or, if it was changed on purpose, {UNSEALED}.")
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, yaml.YAMLError) as error:
+        content = read_yaml(path)
+    except (OSError, ValueError) as error:
         fact = "is missing" if isinstance(error, FileNotFoundError) else f"cannot be read ({first_line(error)})"
         raise RunError(f"{path} {fact}, so it is not known what the run was trained with. {mend}") from error
     if not isinstance(content, dict):
@@ -208,18 +221,22 @@ def _kept(content: Mapping[str, Any]) -> Kept:
     return Kept(_shapes(content["state_dict"]), origin.get("settings"), origin.get("data"))
 
 
-def _check_best(path: Path, kept: Kept) -> None:
-    """Raise `RunError` unless the best checkpoint is whole, of the training of the last one, and of its best epoch."""
+def _best(path: Path, kept: Kept) -> Mapping[str, Any]:
+    """Return the shapes of the best checkpoint's tensors.
+
+    Raises `RunError` unless it is whole, of the training of the last one, and of its best epoch.
+    """
     content = checkpoint(path)
     best = _kept(content)
     scores = [float(row["val_accuracy"]) for row in table_of(content) if row.get("val_accuracy")]
     other = kept.settings and best.settings and _changes(best.settings, kept.settings, comparable=True)
-    other = other or (kept.data and best.data and kept.data != best.data)
-    if other or (scores and max(scores[:-1], default=-1.0) >= scores[-1]):
+    moved = kept.data and best.data and kept.data != best.data
+    if other or moved or (scores and max(scores[:-1], default=-1.0) >= scores[-1]):
         raise RunError(
             f"{path} is not the best checkpoint of the training that {LAST}.ckpt is of, so the training cannot go on. "
             "Copy it again from where the run was made, or pass another --out to train anew."
         )
+    return best.shapes
 
 
 def table_of(content: Mapping[str, Any]) -> list[dict[str, str]]:
@@ -232,26 +249,31 @@ def check_archive(path: Path) -> None:
     mend = "Copy it again from where the run was made, or pass another --out to train anew."
     check(path, mend)
     with ZipFile(path) as archive:
-        if not archive.comment and (part := archive.testzip()):
+        if SEAL.encode() not in archive.comment and (part := archive.testzip()):
             raise RunError(f"{path} is damaged (in its part {part}), so the training cannot go on. {mend}")
 
 
 def checkpoint(path: Path) -> dict[str, Any]:
     """Return what a checkpoint holds; raise `RunError` if it is missing or damaged."""
-    mend = "Copy it again from where the run was made, or pass another --out to train anew."
     try:
+        check_unpacked(path, free_memory() or LARGEST_WEIGHTS)
         check_archive(path)
         content = torch.load(path, map_location="cpu", weights_only=True)
     except RunError:
         raise
     except FileNotFoundError as error:
-        raise RunError(f"{path} is missing, so the training cannot go on. {mend}") from error
+        raise RunError(
+            f"{path} is missing, so the training cannot go on. Copy it again from where the run was made, or pass "
+            "another --out to train anew."
+        ) from error
     except Exception as error:  # a damaged file raises nearly anything
-        raise RunError(f"{path} is damaged ({first_line(error)}), so the training cannot go on. {mend}") from error
-    if not isinstance(content, dict) or (lacking := [name for name in _NEEDED if name not in content]):
-        fact = f"it lacks {lacking[0]}" if isinstance(content, dict) else "it holds no dictionary"
-        raise RunError(f"{path} is damaged ({fact}), so the training cannot go on. {mend}")
-    return content
+        # PyTorch advises to read what it does not know as code.
+        fact = (
+            "it is no file of PyTorch's with nothing but numbers" if "weights_only" in str(error) else first_line(error)
+        )
+        raise damaged(path, fact) from error
+    check_form(content, path)
+    return dict(content)
 
 
 def _refuse_changes(settings: TrainSettings, begun: Mapping[str, Any], *, comparable: bool) -> None:

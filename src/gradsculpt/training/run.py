@@ -19,14 +19,16 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from gradsculpt.accidents import told
 from gradsculpt.data import ImageSet, Splits, load_data, outline_of, outlined
 from gradsculpt.errors import GradsculptError, Interrupted, RunError
+from gradsculpt.extensions import modules_of, trusted
 from gradsculpt.files import sweep
 from gradsculpt.fingerprint import fingerprint
+from gradsculpt.links import inside
 from gradsculpt.locks import locked
 from gradsculpt.machine import cores, is_first_process
 from gradsculpt.models import Classifier, load
 from gradsculpt.models.checkpoint import WEIGHTS, describe
 from gradsculpt.progress import Estimate, Progress, Reporter
-from gradsculpt.runs import CHECKPOINTS, CONFIG, DESCRIPTION, LAST
+from gradsculpt.runs import BEST, CHECKPOINTS, CONFIG, DESCRIPTION, LAST, METRICS
 from gradsculpt.seals import OPEN, SEAL, seal
 from gradsculpt.training.broken import BrokenStepError
 from gradsculpt.training.distillation import with_teacher
@@ -34,15 +36,15 @@ from gradsculpt.training.fitting import batches, build_module, build_trainer, fi
 from gradsculpt.training.keeping import MetricsTable, NotKeptError, UsableNetwork, WholeCheckpoints, in_run
 from gradsculpt.training.module import ClassifierModule
 from gradsculpt.training.preparation import nothing_left, prepare
+from gradsculpt.training.restoring import Restored, check_progress
 from gradsculpt.training.resuming import (
-    BEST,
-    METRICS,
     CheckpointInRun,
     Kept,
     Origin,
     cache_aside,
     check_data,
     check_fit,
+    checkpoint,
     identity,
     resumed,
 )
@@ -115,7 +117,7 @@ def fit(
     torch.set_num_threads(settings.threads or cores().threads)
     course = Course(settings.max_time, started)
     try:
-        with quietly():
+        with quietly(), trusted(modules_of(settings.config())):
             return _fit(settings, None, reporter, course, callbacks)
     except KeyboardInterrupt as stopped:
         number = getattr(stopped, "number", signal.SIGINT)
@@ -124,7 +126,7 @@ def fit(
     except TimeIsUp as stopped:
         stop = f"stopped {course.where}, as its time of {settings.max_time} is nearly over; {left_behind(settings)}"
         try:
-            network = load(settings.out)
+            network = load(settings.out, trust_code=modules_of(settings.config()))
         except RunError:
             raise RunError(f"{stop}. A longer --max-time gets further.") from stopped
         reporter.say(stop)
@@ -174,7 +176,7 @@ def _fit(
 def _prepared(settings: TrainSettings, kept: Kept | None, reporter: Reporter, course: Course) -> Splits:
     """Return the data, after saying what is going to be done, and refusing what cannot be, as early as possible."""
     _logger(settings)
-    known = outlined(settings.data, **_selection(settings))
+    known = outlined(settings.data, **_selection(settings), cache_dir=settings.cache_dir or settings.out / "cache")
     prepare(settings, known, reporter)
     splits = _data(settings, kept, reporter, course)
     if known is None:
@@ -220,28 +222,26 @@ def _train(
     )
     if kept is not None:
         check_fit(settings, kept, module)
-    folder = settings.out / CHECKPOINTS
+    folder = inside(settings.out, CHECKPOINTS)
     best = CheckpointInRun(folder, filename=BEST, monitor="val_accuracy", mode="max", enable_version_counter=False)
     # With save_last in the above, "last" would be the last epoch that was the best so far.
     latest = CheckpointInRun(folder, filename=LAST, enable_version_counter=False)
     usable = UsableNetwork(settings, best, _description(settings, module, splits.train))
-    table = MetricsTable(settings.out / METRICS, lambda note: reporter.say(f"note: {note}"))
-    callbacks = [Interruptible(), WithinTime(course), best, latest, usable, Origin(config, data), table]
-    bar, logger = reporter.interactive, _logger(settings)
-    callbacks += [*_callbacks(settings, reporter), *more]
-    trainer = build_trainer(
-        settings, callbacks=callbacks, enable_progress_bar=bar, logger=logger, plugins=[WholeCheckpoints()]
-    )
+    start = None if kept is None else folder / f"{LAST}.ckpt"
+    restored, ours = Restored(start), (Interruptible(), WithinTime(course), best, latest, usable)
+    callbacks = [restored, *ours, Origin(config, data), *_callbacks(settings, reporter), *more]
+    shown: Any = {"enable_progress_bar": reporter.interactive, "logger": _logger(settings)}
+    trainer = build_trainer(settings, callbacks=callbacks, plugins=[WholeCheckpoints()], **shown)
+    if start is not None:
+        check_progress(checkpoint(start), start, module.network, settings.optimization, trainer)
     if first:
         _claim(settings, config)
         if kept is not None:  # whatever an older version, or one that was killed, has left there
             usable.take(module)
-    start = None if kept is None else folder / f"{LAST}.ckpt"
     device = trainer.strategy.root_device
-    training = batches(settings, splits.train, device, reporter.say)
-    validation = held_out_batches(settings, splits.val, device)
-    with reporter.alive(lambda: _whereabouts(trainer)), alone_at_the_end(trainer):
-        trainer.fit(module, training, validation, ckpt_path=start, weights_only=True)
+    loaders = batches(settings, splits.train, device, reporter.say), held_out_batches(settings, splits.val, device)
+    with reporter.alive(lambda: _whereabouts(trainer)), alone_at_the_end(trainer), restored.watched():
+        trainer.fit(module, *loaders, ckpt_path=start, weights_only=True)
     if trainer.current_epoch < settings.epochs:
         course.where = f"after epoch {trainer.current_epoch} of {settings.epochs}{course.stage}"
         raise TimeIsUp
@@ -270,8 +270,8 @@ def open_data(
     with reporter.work("reading images") as tell:
         splits = load_data(
             settings.data,
-            data_dir=settings.data_dir or settings.out / "data",
-            cache_dir=settings.cache_dir or settings.out / "cache",
+            data_dir=settings.data_dir or inside(settings.out, "data"),
+            cache_dir=settings.cache_dir or inside(settings.out, "cache"),
             **_selection(settings),
             swap=settings.swap,
             shuffle_labels=settings.shuffle_labels,
@@ -314,18 +314,19 @@ def _claim(settings: TrainSettings, config: Mapping[str, Any]) -> None:
 
 
 def _callbacks(settings: TrainSettings, reporter: Reporter) -> list[Callback]:
+    table = MetricsTable(settings.out / METRICS, lambda note: reporter.say(f"note: {note}"))
     shown: Callback = RichProgressBar(leave=True) if reporter.interactive else EpochLines(reporter)
     if (threads := settings.threads) is None:
-        return [shown]
+        return [table, shown]
     # Lightning divides the cores among processes on one machine, whatever number was asked for.
-    return [shown, LambdaCallback(on_fit_start=lambda *_: torch.set_num_threads(threads))]
+    return [table, shown, LambdaCallback(on_fit_start=lambda *_: torch.set_num_threads(threads))]
 
 
 def _logger(settings: TrainSettings) -> Any:
     if not settings.tensorboard:
         return False
     try:
-        return TensorBoardLogger(settings.out, name="tensorboard", version="")
+        return TensorBoardLogger(inside(settings.out, "tensorboard").parent, name="tensorboard", version="")
     except ModuleNotFoundError as error:
         raise RunError(
             "TensorBoard is not installed, so nothing can be logged for it. Run "

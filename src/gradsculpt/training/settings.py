@@ -110,7 +110,7 @@ _SCHEDULES: dict[str, Callable[[Optimization, Optimizer, int], LRScheduler]] = {
 
 @dataclass(frozen=True)
 class TrainSettings:
-    """What `gradsculpt train` takes, and, but for `out`, `resume` and `max_time`, what a run's config.yaml holds.
+    """What `gradsculpt train` takes; a run's config.yaml holds it but for folders, `resume` and `max_time`.
 
     Args:
         out: Folder of the run; everything is written inside it.
@@ -244,18 +244,8 @@ class TrainSettings:
         What cannot be written down, such as a lambda in a penalty, is an `ArgumentError`.
         """
         flat = {name: value for name, value in {**vars(self), **vars(self.optimization)}.items() if value is not None}
-        # A run that is moved or copied would look for these where it was, and has its own where it is.
-        inside = [name for name in ("data_dir", "cache_dir") if _is_in_run(flat.get(name), self.out, name)]
-        flat = {name: value for name, value in flat.items() if name not in inside}
         return {name: written(flat[name], name) for name in flat if name not in _OF_A_CALL}
 
 
-_OF_A_CALL = ("out", "resume", "max_time", "optimization")  # the last one stands there by what is in it
-
-
-def _is_in_run(path: Path | None, out: Path, name: str) -> bool:
-    """Tell whether a folder is one that a run does without: the one inside it that it has anyway, or a cache there."""
-    if path is None:
-        return False
-    usual = (out / name.removesuffix("_dir")).resolve()
-    return path.resolve() == usual or (name == "cache_dir" and path.resolve().is_relative_to(out.resolve()))
+# A folder would lead a run that was moved, or a stranger's, to a place of this machine; the last stands by its content.
+_OF_A_CALL = ("out", "resume", "max_time", "data_dir", "cache_dir", "optimization")

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from gradsculpt.cli.folder import file_name, numbered
+from gradsculpt.cli.folder import array_file, file_name, numbered
 from gradsculpt.cli.grammar import canonical
 from gradsculpt.cli.images import class_index, pixels01
 from gradsculpt.cli.parts import family, names
@@ -216,7 +216,7 @@ def files_of(explained: Explained, rendering: Rendering, folder: Path) -> list[P
     stems = numbered(f"{image}.{_in_file(each.network)}.{_in_file(each.method)}" for each in explained.maps)
     written = []
     for each, stem in zip(explained.maps, stems, strict=True):
-        np.save(folder / f"{stem}.npy", each.values)
+        (folder / f"{stem}.npy").write_bytes(array_file(each.values))
         (folder / f"{stem}.png").write_bytes(png(picture_of(each, rendering), _SIDE))
         written += [folder / f"{stem}.png", folder / f"{stem}.npy"]
     return written

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -102,7 +103,10 @@ def pictures_of(network: NamedNetwork, options: Mapping[str, Any], reporter: Rep
     if data is None:
         raise ArgumentError(f"{network.name} has no pictures of its own; upload one.")
     kind, _, place = data.partition(":")
-    if kind == "folder" and (listed := _listed(Path(place).expanduser(), own=options["data"] is None)) is not None:
+    if (
+        kind == "folder"
+        and (listed := _listed(Path(os.path.expanduser(place)), own=options["data"] is None)) is not None
+    ):
         return _of_files(*listed)
     return _of_set(network.data(options, reporter).test)
 

@@ -1,6 +1,5 @@
 """Results on disk: a folder a task, which counts once it says that it is done."""
 
-import json
 import platform
 import sys
 import threading
@@ -12,9 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from gradsculpt.errors import RunError
-from gradsculpt.files import strict_json, sweep, whole
+from gradsculpt.files import drafts, strict_json, sweep, whole
+from gradsculpt.links import inside
 from gradsculpt.locks import LOCK, locked, writer
 from gradsculpt.machine import cores
+from gradsculpt.reading import read_json
 
 TASKS, CACHE, RUN = "tasks", "cache", "run"
 """In the folder of all results: that of tasks, and that of decoded images; and in the folder of a training, its run."""
@@ -79,7 +80,8 @@ class Store:
             BusyError: If another process works on it, or has done it meanwhile.
             RunError: If the folder cannot be written to.
         """
-        folder = self.folder(key)
+        folder = inside(self.root / TASKS, key)
+        inside(self.root, TASKS), inside(self.root, CACHE)
         with ExitStack() as stack:
             try:
                 stack.enter_context(locked(folder, "study", lambda line: None, LOCK))
@@ -87,7 +89,7 @@ class Store:
                 raise BusyError(str(error)) if writer(folder) else error from error
             if self.done(key) is not None:
                 raise BusyError(f"{folder} was done by another process meanwhile; read it there.")
-            for name in (_DONE, _FAILED, _TOLD):
+            for name in drafts(folder):
                 sweep(folder / name)
             before = float((_read(folder / _TOLD) or {}).get(_SPENT, 0.0))
             with suppress(OSError):
@@ -152,7 +154,7 @@ def _version(package: str) -> str | None:
 
 def _read(path: Path) -> dict[str, Any] | None:
     with suppress(OSError, ValueError):
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = read_json(path)
         return content if isinstance(content, dict) else None
     return None
 

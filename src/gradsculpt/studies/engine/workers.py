@@ -88,9 +88,9 @@ class Workers:
         self._workers = []
 
     def _start(self) -> _Worker:
-        path = os.pathsep.join(dict.fromkeys(place or os.getcwd() for place in sys.path))
+        path = os.pathsep.join(dict.fromkeys(place for place in sys.path if place))
         environment = {**os.environ, "OMP_NUM_THREADS": str(self._threads), "PYTHONPATH": path}
-        process = subprocess.Popen(
+        process = subprocess.Popen(  # noqa: S603 - it is this program again
             [sys.executable, "-P", "-m", self._module],  # a module in the current folder is nobody's own
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,

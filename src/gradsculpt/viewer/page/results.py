@@ -29,12 +29,12 @@ class Drawn:
 
 def section(title: str, lines: Sequence[str], inner: str) -> str:
     """Return what is shown under a heading, lines of text after it."""
-    return _macro("section", title, lines, Markup(inner))
+    return _macro("section", title, lines, Markup(inner))  # noqa: S704 - what other macros have escaped
 
 
 def beside(sections: Sequence[str]) -> str:
     """Return sections beside each other, where there is room."""
-    return _macro("beside", Markup("".join(sections)))
+    return _macro("beside", Markup("".join(sections)))  # noqa: S704 - what `section` has escaped
 
 
 def drawn(cells: Sequence[Drawn], label: str) -> str:
