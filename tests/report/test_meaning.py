@@ -10,6 +10,7 @@ import torch
 
 from gradsculpt.errors import ArgumentError
 from gradsculpt.evaluation import SANITY_SCORES, Entry, MetricGroup
+from gradsculpt.evaluation.readable import ODD_SCORE
 from gradsculpt.evaluation.scoring import BLANK_MAPS
 from gradsculpt.metrics import METRICS, Score, gini, half_weight, metric, topk_intersection
 from gradsculpt.report.meaning import called, direction, of_entry, of_map, of_network, percent, sentence, sureness
@@ -25,7 +26,7 @@ def _offered() -> list[Score]:
     of_metrics = [score for each in METRICS for score in each.scores]
     # As a group of its own, a metric of several scores puts its name before theirs.
     own = [replace(s, name=f"{each.name}_{s.name}") for each in METRICS if len(each.scores) > 1 for s in each.scores]
-    return [*measured, *of_metrics, *own, *SANITY_SCORES.values(), BLANK_MAPS.score]
+    return [*measured, *of_metrics, *own, *SANITY_SCORES.values(), BLANK_MAPS.score, ODD_SCORE]
 
 
 OFFERED = _offered()

@@ -17,6 +17,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from gradsculpt.errors import RunError
+from gradsculpt.models import networks
 from gradsculpt.objectives import (
     AdversarialTraining,
     CrossEntropy,
@@ -72,11 +73,11 @@ class Breaks(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         bad, logits = _is_bad(x), self.inner(x)
         if self.how == "loss":
-            return logits + torch.where(bad > 0, torch.nan, 0.0)  # type: ignore[no-any-return]
+            return logits + torch.where(bad > 0, torch.nan, 0.0)
         if self.how == "infinite":
-            return logits * torch.where(bad > 0, torch.inf, 1.0)  # type: ignore[no-any-return]
+            return logits * torch.where(bad > 0, torch.inf, 1.0)
         weight = self.inner[0].weight.sum()
-        return logits + bad * _kink(weight, bad)  # type: ignore[no-any-return]
+        return logits + bad * _kink(weight, bad)
 
 
 @dataclass(frozen=True)
@@ -176,7 +177,7 @@ def test_a_training_of_which_most_is_left_out_stops(tmp_path: Path) -> None:
             self.inner = plain()
 
         def forward(self, x: Tensor) -> Tensor:
-            return self.inner(x) * math.nan  # type: ignore[no-any-return]
+            return self.inner(x) * math.nan
 
     with pytest.raises(RunError, match="4 of 4 batches in epoch 1 were left out"):
         train(tmp_path, CrossEntropy(), Always(), on_nan="skip")
@@ -192,7 +193,7 @@ class Large(nn.Module):
         self.inner = plain()
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.inner(x) * 1e12  # type: ignore[no-any-return]
+        return self.inner(x) * 1e12
 
 
 def test_weights_that_an_optimiser_step_breaks_are_told_before_they_are_kept(tmp_path: Path) -> None:
@@ -214,7 +215,7 @@ def on_device(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -
         monkeypatch.setattr(recordable, "ON", ("cpu", "cuda"))
         monkeypatch.setattr(module, "recorder", tape.recorder)
     else:
-        made, place = module.made_recordable, Steps.place
+        made, place = recordable.made_recordable, Steps.place
         monkeypatch.setattr(module, "made_recordable", lambda *args, recorded: made(*args, recorded=True))
         monkeypatch.setattr(Steps, "place", lambda *args, **options: place(*args, **{**options, "waits": False}))
     monkeypatch.setattr(steps, "_SECONDS", math.inf)
@@ -304,7 +305,7 @@ class AtTimes(nn.Module):
 @pytest.fixture
 def breaking(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
     """Have networks of runs break."""
-    build = fitting.build
+    build = networks.build
 
     def made(steps: Sequence[int] = (), validated: Sequence[int] = ()) -> None:
         monkeypatch.setattr(

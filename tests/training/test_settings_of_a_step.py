@@ -150,7 +150,7 @@ def test_a_scale_that_is_too_large_is_lowered_and_breaks_nothing(
             self.inner = network(norm=False)
 
         def forward(self, x: Tensor) -> Tensor:
-            return self.inner(x) * 30.0  # type: ignore[no-any-return]
+            return self.inner(x) * 30.0
 
     monkeypatch.setattr(fitting, "MixedPrecision", MixedPrecision)
     for on_nan in ("stop", "skip"):
@@ -170,7 +170,7 @@ def test_in_float16_too_a_broken_loss_ends_the_training_or_is_left_out(tmp_path:
 
         def forward(self, x: Tensor) -> Tensor:
             self.steps += 1
-            return self.inner(x) * (torch.nan if self.steps == 2 else 1.0)  # type: ignore[no-any-return]
+            return self.inner(x) * (torch.nan if self.steps == 2 else 1.0)
 
     with pytest.raises(RunError, match=r"nan in epoch 1 .*step 2 .*--precision 32-true in place of 16-mixed"):
         train(tmp_path / "stop", CrossEntropy(), Broken(), precision="16-mixed", batch_size=2)

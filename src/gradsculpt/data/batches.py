@@ -143,9 +143,9 @@ class BatchLoader(DataLoader[Any]):
         super().__init__(*args, **options)
 
     @property
-    def names(self) -> tuple[str, ...]:
+    def names(self) -> Sequence[str]:
         """The names of the images of the set."""
-        return getattr(getattr(self.dataset, "image_set", None), "names", ())
+        return self.dataset.image_set.names if isinstance(self.dataset, ImageSetDataset) else ()
 
     @property
     def _index_sampler(self) -> Any:

@@ -72,8 +72,8 @@ class ResidentLoader:
         # A generator, as a loader is asked for its batches before it is told the epoch, when a training is resumed.
         if self.sampler is None:
             for start in range(0, len(self) * self.batch_size, self.batch_size):
-                places = np.arange(start, min(start + self.batch_size, len(self.names)), dtype=np.int64)
-                yield self._batch(slice(start, start + self.batch_size), places)
+                here = np.arange(start, min(start + self.batch_size, len(self.names)), dtype=np.int64)
+                yield self._batch(slice(start, start + self.batch_size), here)
             return
         epoch, steps = self.sampler.epoch, len(self)
         order = self.sampler.order(epoch // self.replays)

@@ -48,6 +48,7 @@ class EvaluationBatch:
         ground_truth: Truth or attention maps [N, 1, H, W] in [0, 1], if known.
         noise: Noise of half-width 1, [N, C, H, W], for the images that are disturbed.
         start: Number of images in the batches before.
+        places: Where the images stood in their batch, if some were left out.
     """
 
     classifier: Classifier
@@ -60,6 +61,7 @@ class EvaluationBatch:
     ground_truth: Tensor | None
     noise: Tensor
     start: int
+    places: tuple[int, ...] | None = None
     _kept: dict[float | MapAttack, Tensor] = field(default_factory=dict, init=False, repr=False)
 
     def __len__(self) -> int:
@@ -113,6 +115,8 @@ class EvaluationBatch:
 
     def first(self, count: int) -> int:
         """Return how many images of the batch are among the first `count` of all."""
+        if self.places is not None:
+            return sum(place < count - self.start for place in self.places[: len(self)])
         return max(0, min(len(self), count - self.start))
 
     def maps_of(self, x: Tensor) -> Tensor:

@@ -156,6 +156,10 @@ class PerImageValues:
         self._note.unlink(missing_ok=True)
         self._draft.unlink(missing_ok=True)
 
+    def images(self) -> list[str]:
+        """Return the names of the images."""
+        return [row.image for row in self._rows]
+
     def columns(self) -> dict[Header, Tensor]:
         """Return every column, float64 [N], with NaN for what was not measured."""
         return {

@@ -23,8 +23,14 @@ FILE = "scorecard.json"
 BLANK = "zero_map"
 """The score that says how many maps are zero everywhere; a scorecard has it only if there are any."""
 
+ODD = "not_finite"
+"""The score that says of how many images nothing finite was found; a scorecard has it only if there are any."""
+
+LEFT_OUT = "left_out"
+"""What the settings say of them: their names."""
+
 _LINE, _AXIS, _CURVE, _MARGIN = 0.26, 0.62, 2.6, 0.3  # heights in inches
-_TITLE_LETTERS = 44
+_TITLE_LETTERS, _NAMED = 44, 10
 
 _LARGEST = 64 * 2**20  # bytes of a file, of which thousands of curves do not fill a tenth
 
@@ -57,7 +63,22 @@ class Scorecard:
 
     @property
     def warning(self) -> str:
-        """What has to be known before any score is believed: how many maps are zero everywhere; empty if none is."""
+        """What has to be known before any score is believed: how many maps are zero everywhere, or not finite.
+
+        It is empty if none is.
+        """
+        return "; ".join(filter(None, (self._of_odd(), self._of_blank())))
+
+    def _of_odd(self) -> str:
+        odd = self.entries.get(ODD)
+        if odd is None:
+            return ""
+        names = [str(name) for name in self.settings.get(LEFT_OUT, ())]
+        which = f" ({', '.join(names[:_NAMED])}{', ...' if len(names) > _NAMED else ''})" if names else ""
+        count = round(odd.mean * odd.images)
+        return f"{count} OF {odd.images} IMAGES HAVE NO FINITE LOGITS OR MAP{which}, and are left out of every score"
+
+    def _of_blank(self) -> str:
         blank = self.entries.get(BLANK)
         if blank is None:
             return ""

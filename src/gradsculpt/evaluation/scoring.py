@@ -17,8 +17,9 @@ from gradsculpt.evaluation.given import Units, as_classifier, batches
 from gradsculpt.evaluation.groups.base import Column, ScoreGroup
 from gradsculpt.evaluation.per_image_values import Header, PerImageValues
 from gradsculpt.evaluation.protocol import Protocol
+from gradsculpt.evaluation.readable import ODD_SCORE, measured_apart, named
 from gradsculpt.evaluation.results import Curve, Entry, entry
-from gradsculpt.evaluation.scorecard import BLANK, Scorecard
+from gradsculpt.evaluation.scorecard import BLANK, LEFT_OUT, Scorecard
 from gradsculpt.evaluation.shards import Shard, Shards
 from gradsculpt.evaluation.yardsticks import KINDS, TRIALS, guessing, ignorant, trial
 from gradsculpt.fingerprint import fingerprint
@@ -45,6 +46,10 @@ BLANK_MAPS = Header(
     None,
 )
 """Whether a map is zero everywhere; in the table only where one is, as nothing else there could then be believed."""
+
+
+_ODD_IMAGES = Header("maps", ODD_SCORE, None)
+"""Whether an image was left out; in the table only where one is."""
 
 
 def evaluate(
@@ -88,9 +93,10 @@ def evaluate(
             that share the folder, and give the very values of one process.
 
     Returns:
-        Means over the images with 95% bootstrap intervals; of a shard, over its own. Ground-truth scores leave out
-        images without any evidence (the blank cells), for which precision and recall mean nothing; rows that end in
-        `_all` are over all images.
+        Means over the images with 95% bootstrap intervals; of a shard, over its own. Images whose logits or maps are
+        not finite are left out, counted as `not_finite` and named in the settings as `left_out`. Ground-truth scores
+        leave out images without any evidence (the blank cells), for which precision and recall mean nothing; rows that
+        end in `_all` are over all images.
 
     Raises:
         ArgumentError: If there are no images, they are not in the units that were told, labels do not fit the
@@ -163,7 +169,8 @@ def _scored(task: _Task, folder: Path | None) -> Scorecard:
         if done > len(values):
             tell = (lambda: None) if task.progress is None else partial(task.progress, batch.start, task.limit)
             new = slice(len(values) - done, None)  # those before were measured before an interruption
-            columns = {header: column[new] for header, column in _measured(batch, protocol, tell).items()}
+            found = measured_apart(batch, partial(_measured, protocol=protocol, tell=tell), _ODD_IMAGES)
+            columns = {header: column[new] for header, column in found.items()}
             values.append(names[new], columns, digests[new])
         if task.progress is not None:
             task.progress(batch.start + len(batch), task.limit)
@@ -172,6 +179,8 @@ def _scored(task: _Task, folder: Path | None) -> Scorecard:
     values.end(done)  # where an interrupted evaluation had got further, of more images
     columns = values.columns()
     noted = {"images": done, **task.noted, "notes": _of_measured(task.noted["notes"], columns, protocol)}
+    if _ODD_IMAGES in columns:
+        noted[LEFT_OUT] = named(values.images(), columns[_ODD_IMAGES])
     card = Scorecard(task.name, noted, *_summarised(columns, protocol, torch.cat(labels)))
     if shard is None:
         values.finish()
@@ -261,6 +270,9 @@ def _summarised(
     entries: dict[str, Entry] = {}
     curves: dict[str, Curve] = {}
     guessed = {name: {"chance": value} for name, value in guessing(labels).items()}
+    if _ODD_IMAGES in values:
+        odd = entry(_ODD_IMAGES.group, ODD_SCORE, values[_ODD_IMAGES].nan_to_num(nan=0.0), protocol.seed)
+        entries[ODD_SCORE.name] = odd
     if BLANK_MAPS in values:
         blank = values[BLANK_MAPS][values[BLANK_MAPS].isfinite()]  # of images whose map was read
         if bool(blank.any()):

@@ -106,6 +106,9 @@ _WORDS: Mapping[str, Words] = {
         unit="count",
     ),
     "zero_map": Words("empty maps (zero maps)", "{value} of the maps are zero everywhere", counts=True),
+    "not_finite": Words(
+        "images without finite numbers (not finite)", "{value} of the images have no finite logits or map", counts=True
+    ),
     **{name: likeness(name, other="the other map") for name in ALIKE},
     # The map and the truth
     "pixel_accuracy": Words(

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, distributed, nn
@@ -116,9 +117,9 @@ class Guard:
         return int(number), [name for name, size in names if not math.isfinite(size)]
 
 
-def blended(off: Tensor, before: object, after: object) -> object:
+def blended(off: Tensor, before: Any, after: Any) -> Any:
     """Return what is carried after a step, or what was before it if `off` says that the step was left out."""
     if not isinstance(after, Tensor):
         return after
     alike = isinstance(before, Tensor) and before.shape == after.shape and before.dtype == after.dtype
-    return torch.where(off, before if alike else torch.zeros_like(after), after)  # type: ignore[arg-type]
+    return torch.where(off, before if alike else torch.zeros_like(after), after)

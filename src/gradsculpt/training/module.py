@@ -72,7 +72,8 @@ class ClassifierModule(LightningModule):
         self._state = self._state_before = objective.initial_state()
         self._batches, self._asked = 0, 0.0
         self._own = self._images = 0
-        self._noise, self._places = torch.Generator(), None
+        self._noise = torch.Generator()
+        self._places: Any = None
         self._steps = Steps(self.network, skipping=on_nan == "skip", tell=tell)
         self._graphs_wanted, self._tell = graphs, tell
         self._graphs: Graphs | None = None
@@ -250,8 +251,8 @@ class ClassifierModule(LightningModule):
 
     def _terms_again(self, part: slice) -> Mapping[str, Tensor]:
         """Return the terms of a part of the latest batch, as they were but for what the whole has to do with it."""
-        batch, objective, step = self._taken
-        x, y, attention = (None if each is None else each[part] for each in batch)
+        (x, y, attention), objective, step = self._taken
+        x, y, attention = x[part], y[part], None if attention is None else attention[part]
         context = self.trainer.precision_plugin.train_step_context()
         with context, undisturbed(self.network), seeded(self._seed_of_masks(step), self._accelerators):
             self._begin(self._noise, -1 - step)
