@@ -23,7 +23,6 @@ extensions = [
     "generation",
 ]
 exclude_patterns = ["_static/**"]
-suppress_warnings = ["toc.empty_glob"]
 
 # Pages
 myst_enable_extensions = ["dollarmath", "amsmath", "deflist", "colon_fence", "attrs_block", "fieldlist"]

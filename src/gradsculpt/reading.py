@@ -3,7 +3,9 @@
 import errno
 import json
 import os
+import select
 import stat
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
@@ -48,6 +50,30 @@ def read_bytes(path: str | Path, most: int = LARGEST) -> bytes:
     return content
 
 
+def read_stream(path: str | Path, most: int = SETTINGS, patience: float = 10.0) -> bytes:
+    """Return what another program sends through a pipe that it opened for this one, as /dev/fd/63, until it ends.
+
+    Raises:
+        OSError: If it does not end in so many seconds of patience.
+        DocumentError: If there are more than `most` bytes.
+    """
+    content, end = b"", time.monotonic() + patience
+    with open(path, "rb", buffering=0) as file:
+        while len(content) <= most:
+            if not select.select([file], [], [], max(0.0, end - time.monotonic()))[0]:
+                raise OSError(errno.ETIMEDOUT, f"it did not end in {patience:g} s", str(path))
+            if not (block := file.read(1 << 16)):
+                return content
+            content += block
+    raise DocumentError(f"it has more than {most / 2**20:.0f} MiB")
+
+
+def is_stream(path: Path) -> bool:
+    """Tell a pipe that a shell opened, as `<(...)` names it, from a pipe in a folder, to which nobody may write."""
+    opened = path.parent in (Path("/dev/fd"), Path("/proc/self/fd")) or path == Path("/dev/stdin")
+    return opened and path.is_fifo()
+
+
 def regular(path: str | Path) -> BinaryIO:
     """Open a regular file; raise `OSError` if it is another kind of file, or cannot be opened."""
     descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
@@ -64,8 +90,13 @@ def read_text(path: str | Path, most: int = LARGEST) -> str:
 
     Raises as `read_bytes`, and `DocumentError` if it is no such text.
     """
+    return text_of(read_bytes(path, most))
+
+
+def text_of(content: bytes) -> str:
+    """Return a text in UTF-8; raises as `read_text`."""
     try:
-        text = read_bytes(path, most).decode("utf-8-sig")
+        text = content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise NotTextError("it is no text in UTF-8") from error
     if "\0" in text:

@@ -12,7 +12,8 @@ import pytest
 
 from gradsculpt.data import cache, stored
 from gradsculpt.data.base import Skipped
-from gradsculpt.data.cache import Cached, Row, cached
+from gradsculpt.data.building import Row
+from gradsculpt.data.cache import Cached, cached
 from gradsculpt.data.stored import StoredRows
 from gradsculpt.errors import DataError
 from gradsculpt.seals import sealed_json

@@ -14,6 +14,7 @@ from gradsculpt.attributions import Attribution, Gradient
 from gradsculpt.data import Augment, ImageSet
 from gradsculpt.errors import ArgumentError, GradsculptError, RunError
 from gradsculpt.evaluation import DiffRoar, Retraining, diff_roar, masked_images
+from gradsculpt.evaluation.masked import ranks_of
 from gradsculpt.gradients import Model
 from gradsculpt.inputs import InputSpace
 from gradsculpt.locks import locked
@@ -131,6 +132,12 @@ def test_ties_are_broken_at_random_and_repeatably() -> None:
     share = first.mean(dim=(0, 1))
     assert share.min() > 0.35
     assert share.max() < 0.65
+
+
+def test_every_pixel_of_a_large_image_has_a_place_of_its_own() -> None:
+    side = 260  # more pixels than 16 bits count
+    ranks = ranks_of(torch.arange(float(side**2)).reshape(1, 1, side, side), None)
+    np.testing.assert_array_equal(ranks[0], np.arange(side**2)[::-1])
 
 
 def test_a_colour_has_one_value_a_channel_and_bytes_stay_bytes() -> None:

@@ -311,3 +311,18 @@ def test_files_are_strict_json_and_those_of_before_are_read(classifier: Classifi
     assert any(entry.score.high == float("inf") for entry in again.entries.values())
     (tmp_path / "older.json").write_text(text.replace('"high": null', '"high": Infinity'))
     assert Scorecard.load(tmp_path / "older.json").entries == card.entries
+
+
+def test_a_row_takes_little_memory() -> None:
+    import tracemalloc
+
+    values = PerImageValues()
+    scores = [Score(f"score {i}", 0.0, 1.0, None) for i in range(20)]
+    tracemalloc.start()
+    for start in range(0, 2000, 100):
+        columns = {Header("group", score, None): torch.rand(100) for score in scores}
+        values.append([f"image {start + i}" for i in range(100)], columns)
+    taken = tracemalloc.get_traced_memory()[0]
+    tracemalloc.stop()
+    assert taken < 700 * len(values)
+    assert len(values.columns()) == 20

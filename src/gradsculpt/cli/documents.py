@@ -8,8 +8,19 @@ from typing import Any
 
 from gradsculpt.cli.known import RECIPES
 from gradsculpt.errors import ArgumentError
-from gradsculpt.reading import SETTINGS, DocumentError, NotTextError, composed, constructed, parsed_yaml, read_text
-from gradsculpt.seals import UNSEALED, check
+from gradsculpt.reading import (
+    SETTINGS,
+    DocumentError,
+    NotTextError,
+    composed,
+    constructed,
+    is_stream,
+    parsed_yaml,
+    read_bytes,
+    read_stream,
+    text_of,
+)
+from gradsculpt.seals import UNSEALED, check_content
 
 Keys = tuple[str, ...]
 
@@ -49,10 +60,12 @@ def read(path: Path, said: str = "--config") -> tuple[dict[str, Any], Place]:
     """
     place, lines = f"{said} {path}", dict[Keys, int]()
     try:
-        check(path, f"Copy it again from where it was made, or, if it was changed on purpose, {UNSEALED}.")
-        node = composed(read_text(path, SETTINGS))
+        content = read_stream(path) if is_stream(path) else read_bytes(path, SETTINGS)
+        mend = f"Copy it again from where it was made, or, if it was changed on purpose, {UNSEALED}."
+        check_content(content, path, mend)
+        node = composed(text_of(content))
         _walk(node, (), lines, str(path))
-        content = constructed(node)
+        settings = constructed(node)
     except OSError as error:
         raise ArgumentError(f"{place} cannot be read ({error.strerror}); {_instead(path)}") from error
     except NotTextError as error:
@@ -62,10 +75,10 @@ def read(path: Path, said: str = "--config") -> tuple[dict[str, Any], Place]:
         raise ArgumentError(
             f"{where} is not valid YAML: {error.problem}; write `key: value`, indented by spaces."
         ) from error
-    if not isinstance(content, dict):
-        fact = "is empty, so it holds" if content is None else f"holds {_kind(content)}, and"
+    if not isinstance(settings, dict):
+        fact = "is empty, so it holds" if settings is None else f"holds {_kind(settings)}, and"
         raise ArgumentError(f"{place} {fact} no settings; write them as `key: value`, such as `epochs: 20`.")
-    return content, Place(str(path), (), lines)
+    return settings, Place(str(path), (), lines)
 
 
 def flow(text: str, said: str) -> Any:

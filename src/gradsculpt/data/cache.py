@@ -291,4 +291,4 @@ def _is_stale(path: Path) -> bool:
     if process.isdecimal() and int(process) != os.getpid() and not may_live({"process": int(process), "host": host}):
         return True
     newest = max(each.stat().st_mtime for each in (path, *(path.iterdir() if path.is_dir() else ())))
-    return time.time() - newest > _STALE_SECONDS
+    return bool(time.time() - newest > _STALE_SECONDS)

@@ -14,7 +14,8 @@ import numpy.typing as npt
 
 from gradsculpt.data.attention import AttentionFolder, find_attention
 from gradsculpt.data.base import Bytes, ImageSet, Request, Skipped, Splits, cut_parts, wanted
-from gradsculpt.data.cache import Cached, Row, cached, ordered, workers
+from gradsculpt.data.building import Row
+from gradsculpt.data.cache import Cached, cached, ordered, workers
 from gradsculpt.data.decoders import Decoders
 from gradsculpt.data.gaze import GazeMaps
 from gradsculpt.data.known_listing import remembered

@@ -20,7 +20,8 @@ from gradsculpt.data.base import (
     swapped,
     unheard,
 )
-from gradsculpt.data.cache import Row, cached, ordered, workers
+from gradsculpt.data.building import Row
+from gradsculpt.data.cache import cached, ordered, workers
 from gradsculpt.data.cub_gha import load_cub_gha
 from gradsculpt.data.factory import load_factory
 from gradsculpt.data.folder import load_folder

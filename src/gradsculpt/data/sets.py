@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 
 from gradsculpt.data.base import TEST_SEED, ImageSet, Request, Splits, cut_parts, stratified_cut, wanted
-from gradsculpt.data.cache import Row, cached
+from gradsculpt.data.building import Row
+from gradsculpt.data.cache import cached
 from gradsculpt.data.decode import cut_square
 from gradsculpt.data.folder import load_folder
 from gradsculpt.errors import DataError, first_line

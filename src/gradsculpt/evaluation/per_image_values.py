@@ -2,7 +2,8 @@
 
 import csv
 import io
-from collections.abc import Mapping, Sequence
+from array import array
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import NamedTuple
@@ -47,6 +48,27 @@ class _Row(NamedTuple):
     values: Mapping[str, float]
 
 
+class _Values(Mapping[str, float]):
+    """Numbers by name, in a fifth of the memory of a dictionary: rows share the names, of which there are few sets."""
+
+    __slots__ = ("_names", "_numbers")
+
+    def __init__(self, values: Mapping[str, float], shared: dict[tuple[str, ...], tuple[str, ...]]) -> None:
+        names = tuple(values)
+        self._names, self._numbers = shared.setdefault(names, names), array("d", values.values())
+
+    def __getitem__(self, name: str) -> float:
+        if name not in self._names:
+            raise KeyError(name)
+        return self._numbers[self._names.index(name)]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._names)
+
+    def __len__(self) -> int:
+        return len(self._names)
+
+
 class PerImageValues:
     """A table with a row an image and a column a score; an empty field stands for what was not measured.
 
@@ -60,6 +82,7 @@ class PerImageValues:
         self._folder, self._key = folder, key
         self._headers: dict[str, Header] = {}
         self._rows: list[_Row] = []
+        self._shared: dict[tuple[str, ...], tuple[str, ...]] = {}
         if folder is not None:
             try:
                 folder.mkdir(parents=True, exist_ok=True)
@@ -96,7 +119,7 @@ class PerImageValues:
         """Add some images by name, given as columns of as many values, and write them down."""
         lists = {header.name: values.double().cpu().tolist() for header, values in columns.items()}
         rows = [
-            _Row(printable(image), digest, {key: values[i] for key, values in lists.items() if values[i] == values[i]})
+            _Row(printable(image), digest, self._values({key: values[i] for key, values in lists.items()}))
             for i, (image, digest) in enumerate(zip(images, digests or [""] * len(images), strict=True))
         ]
         self._rows += rows
@@ -123,6 +146,9 @@ class PerImageValues:
                 seal(draft)
             (self._folder / _NOTE).unlink()
             (self._folder / _DRAFT).unlink()
+
+    def _values(self, values: Mapping[str, float]) -> _Values:
+        return _Values({name: value for name, value in values.items() if value == value}, self._shared)
 
     def _write(self, path: Path, rows: Sequence[_Row], *first: str, mode: str = "w", last: Sequence[str] = ()) -> None:
         with unlinked(path).open(mode, newline="", encoding="utf-8") as file:
@@ -156,7 +182,7 @@ class PerImageValues:
             }
             # A row that was cut off in the middle of the file has fields that are no numbers.
             rows = [
-                _Row(line.pop(_IMAGE), line.pop(_DIGEST), {name: float(value) for name, value in line.items() if value})
+                _Row(line.pop(_IMAGE), line.pop(_DIGEST), self._values({k: float(v) for k, v in line.items() if v}))
                 for line in csv.DictReader(io.StringIO(text[: text.rfind("\n") + 1]), restval="missing")
             ]
             if all(row.values.keys() <= headers.keys() for row in rows):

@@ -239,10 +239,9 @@ def _train(
         if kept is not None:  # whatever an older version, or one that was killed, has left there
             usable.take(module)
     device = trainer.strategy.root_device
-    training = batches(settings, splits.train, device, reporter.say)
-    validation = held_out_batches(settings, splits.val, device)
+    loaders = batches(settings, splits.train, device, reporter.say), held_out_batches(settings, splits.val, device)
     with reporter.alive(lambda: _whereabouts(trainer)), alone_at_the_end(trainer), restored.watched():
-        trainer.fit(module, training, validation, ckpt_path=start, weights_only=True)
+        trainer.fit(module, *loaders, ckpt_path=start, weights_only=True)
     if trainer.current_epoch < settings.epochs:
         course.where = f"after epoch {trainer.current_epoch} of {settings.epochs}{course.stage}"
         raise TimeIsUp
