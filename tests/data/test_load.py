@@ -150,10 +150,10 @@ def test_swapped_images(load: "partial[Splits]", name: str, options: dict[str, i
         assert {after.names[i] for i in moved} < set(rest.names)
         rows = np.arange(len(after))
         for images in (after.images[rows], after.images[:], [after.images[i] for i in rows]):
-            for i in rows:
+            for i in range(len(after)):
                 part, place = everything[after.names[i]]
                 np.testing.assert_array_equal(images[i], part.images[place])
-        for i in rows:
+        for i in range(len(after)):
             part, place = everything[after.names[i]]
             assert after.labels[i] == part.labels[place]
             if part.attention is not None and after.attention is not None:

@@ -18,7 +18,8 @@ import torch
 from gradsculpt.cli.main import main
 from gradsculpt.data import stored
 from gradsculpt.data.base import Skipped
-from gradsculpt.data.cache import Cached, Row, cached
+from gradsculpt.data.building import Row
+from gradsculpt.data.cache import Cached, cached
 from gradsculpt.errors import GradsculptError
 from gradsculpt.evaluation import Scorecard
 from gradsculpt.fingerprint import fingerprint

@@ -201,7 +201,9 @@ def test_what_fails_after_the_images_were_read_leaves_nothing(
 )
 def test_an_outline_is_that_of_what_is_read(tmp_path: Path, photos: Path, words: list[str]) -> None:
     name = f"folder:{photos}" if words[0] == "folder" else words[0]
-    count = {"train_count": 12} if "train_count" in words else {"train_count": 80} if name == "cells" else {}
+    count: dict[str, Any] = (
+        {"train_count": 12} if "train_count" in words else {"train_count": 80} if name == "cells" else {}
+    )
     read = open_data(replace(settings(out=tmp_path), data=name, train_count=count.get("train_count"), image_size=16))
     found = outlined(name, image_size=16, **count)
     assert found is not None

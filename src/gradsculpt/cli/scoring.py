@@ -160,7 +160,7 @@ def score(
     others: Sequence[Path] = (),
     *,
     shard: Shard | None = None,
-    helped: Callable[[int], AbstractContextManager[None]] = nullcontext,
+    helped: Callable[[int], AbstractContextManager[None]] = lambda _: nullcontext(),
 ) -> Scorecard:
     """Score a network on images, write scorecard.json and scorecard.csv into a folder, and return the scorecard.
 
@@ -196,7 +196,12 @@ def score(
         with reporter.work(f"scoring {network.name}", count) as tell:
 
             def scores(of: Shard | None) -> Scorecard:
-                given = {"name": network.name, "settings": settings, "limit": count, "names": scored.images.names}
+                given: dict[str, Any] = {
+                    "name": network.name,
+                    "settings": settings,
+                    "limit": count,
+                    "names": scored.images.names,
+                }
                 batches = scored.batches(network.classifier, size)
                 return evaluate(network.classifier, batches, protocol, folder=folder, progress=tell, shard=of, **given)
 

@@ -89,8 +89,7 @@ def evaluate(
         progress: Called as `progress(done, total)` after each score of a batch and after each batch; done are the
             images of whole batches, total is `limit`. What it raises ends the evaluation.
         shard: Measure these batches alone, and keep what is measured in the folder: an evaluation of all takes it from
-            there, whether it was finished or not. Shards may be measured at the same time, in processes or on machines
-            that share the folder, and give the very values of one process.
+            there, finished or not. Several may run at once if they share the folder; values are those of one process.
 
     Returns:
         Means over the images with 95% bootstrap intervals; of a shard, over its own. Images whose logits or maps are
