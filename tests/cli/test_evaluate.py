@@ -226,11 +226,11 @@ def test_an_interrupted_evaluation_says_how_to_go_on_and_gives_the_same_files(
     assert main([*words, "--out", str(tmp_path / "whole")]) == 0
     measured, calls = scoring._measured, list[int]()
 
-    def interrupted(batch: EvaluationBatch, protocol: Protocol, *tell: Any) -> dict[Header, torch.Tensor]:
+    def interrupted(batch: EvaluationBatch, **given: Any) -> dict[Header, torch.Tensor]:
         calls.append(len(batch))
         if len(calls) == 2:
             raise KeyboardInterrupt
-        return measured(batch, protocol, *tell)
+        return measured(batch, **given)
 
     monkeypatch.setattr(scoring, "_measured", interrupted)
     capfd.readouterr()

@@ -14,8 +14,9 @@ from lightning import LightningModule, Trainer
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from gradsculpt.data import Augment, Batch, ImageSet, loader, resident, to_input
+from gradsculpt.data import Augment, ImageSet, loader, resident, to_input
 from gradsculpt.data.augment import seed_of, sent
+from gradsculpt.data.batches import PlacedBatch
 from gradsculpt.data.resident import Changed, ResidentLoader, fits, size_on_device
 from gradsculpt.errors import ArgumentError
 from gradsculpt.inputs import InputSpace
@@ -50,7 +51,7 @@ def image_set(count: int, height: int, width: int, maps: str = "none") -> ImageS
 
 def expected(images: ImageSet, augment: Augment | None, epoch: int, **options: Any) -> list[Any]:
     """Return the batches of an epoch by the loader, changed one by one as the module does."""
-    batches = loader(images, **options)
+    batches = loader(images, placed=True, **options)
     if not options["shuffle"]:
         return list(batches)
     batches.sampler.set_epoch(epoch)  # type: ignore[attr-defined]
@@ -199,9 +200,9 @@ def test_no_batch_waits_for_the_device(augment: Augment | None) -> None:
 @pytest.mark.parametrize("zoom", [(1.0, 1.0), (0.8, 1.2)])
 def test_batches_read_ahead_are_sent_without_a_wait(zoom: tuple[float, float]) -> None:
     device, images, augment = torch.device("cuda", 0), image_set(400, 16, 16, "bytes"), Augment(zoom=zoom)
-    batches = loader(images, 32, shuffle=True, ahead=device)
+    batches = loader(images, 32, shuffle=True, ahead=device, placed=True)
 
-    def sent_and_changed(batch: Batch) -> Tensor:
+    def sent_and_changed(batch: PlacedBatch) -> Tensor:
         assert batch.images.is_pinned()
         here, maps = (None if t is None else t.to(device, non_blocking=True) for t in (batch.images, batch.attention))
         assert here is not None
@@ -256,8 +257,8 @@ class Recorder(LightningModule):
         self.seen.append(batch.images.cpu())
         return self.weight * batch.images.float().mean()
 
-    def validation_step(self, batch: Batch, batch_idx: int) -> None:
-        assert isinstance(batch, Batch)
+    def validation_step(self, batch: PlacedBatch, batch_idx: int) -> None:
+        assert isinstance(batch, PlacedBatch)
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         return torch.optim.SGD(self.parameters(), lr=0.1)

@@ -133,7 +133,7 @@ def test_whatever_stands_anywhere_is_taken_or_refused_in_a_line(tmp_path: Path) 
             path.write_text(yaml.dump(_changed(FULL, keys, odd), Dumper=yaml.CSafeDumper), encoding="utf-8")
             try:
                 study = studies.read(str(path), "smoke")
-                for part in ("networks", "measures", "rows", "run_rows", "columns", "claims", "departures", "texts"):
+                for part in ("networks", "measures", "rows", "run_rows", "columns", "claims", "departures"):
                     getattr(study, part)
             except ArgumentError as error:
                 told = str(error)

@@ -2,6 +2,7 @@
 
 import io
 import math
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from gradsculpt.objectives import CrossEntropy, Losses
 from gradsculpt.progress import Reporter
 from gradsculpt.training import ClassifierModule, Optimization, TrainSettings, fit, open_data
 from gradsculpt.training.fitting import build_trainer
+from gradsculpt.training.validation import Validated
 
 DIGITS = ["--data", "digits", "--image-size", "8", "--batch-size", "64", "--threads", "1"]
 
@@ -48,10 +50,11 @@ def test_flags_reach_the_data(tmp_path: Path) -> None:
 @pytest.mark.parametrize("shuffle", [False, True])
 def test_shuffled_labels_keep_the_last_epoch(tmp_path: Path, shuffle: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     # A validation accuracy that falls from epoch to epoch.
-    def worse(self: ClassifierModule, batch: object, batch_idx: int) -> None:
-        self.log("val_accuracy", 1.0 - self.current_epoch / 10, batch_size=1)
+    def worse(self: Validated, *_: Any, skipping: bool) -> dict[str, torch.Tensor]:
+        return {"val_accuracy": torch.tensor(1.0 - next(epochs) / 10)}
 
-    monkeypatch.setattr(ClassifierModule, "validation_step", worse)
+    epochs = count()
+    monkeypatch.setattr(Validated, "ended", worse)
     flags = ["--shuffle-labels"] if shuffle else []
     train(*DIGITS, "--train-count", "64", "--epochs", "3", "--out", str(tmp_path), *flags)
     saved = load_file(tmp_path / "model.safetensors")

@@ -229,7 +229,7 @@ def test_the_same_network_twice_is_told(tmp_path: Path, scored: tuple[Path, Comp
 def test_settings_that_are_none_are_a_sentence(
     tmp_path: Path, scored: tuple[Path, Comparison], change: Mapping[str, Any]
 ) -> None:
-    with pytest.raises(RunError, match="does not say what was scored") as caught:
+    with pytest.raises(RunError, match="is no scorecard") as caught:
         done(Compare(left(tmp_path, scored, change), tmp_path, 4))
     assert str(tmp_path) not in sentence(caught.value)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -170,7 +170,7 @@ def score(
     sees to the others.
     """
     from gradsculpt.cli.cards import PRINTS, find, keep, prints, put, repeatable
-    from gradsculpt.evaluation import Scorecard, Shard, evaluate
+    from gradsculpt.evaluation import Scorecard, Shard
     from gradsculpt.evaluation.scoring import TRAINED, trained
 
     protocol = read_protocol(options, network, labelled=scored.labelled)
@@ -193,23 +193,22 @@ def score(
     else:
         count = len(scored.images)
         size = options["batch_size"] or batch_size(network, options["quick"])
+        given: dict[str, Any] = {"name": network.name, "settings": settings, "limit": count, "folder": folder}
         with reporter.work(f"scoring {network.name}", count) as tell:
-
-            def scores(of: Shard | None) -> Scorecard:
-                given: dict[str, Any] = {
-                    "name": network.name,
-                    "settings": settings,
-                    "limit": count,
-                    "names": scored.images.names,
-                }
-                batches = scored.batches(network.classifier, size)
-                return evaluate(network.classifier, batches, protocol, folder=folder, progress=tell, shard=of, **given)
-
+            given |= {"names": scored.images.names, "progress": tell}
             if (devices := min(options.get("devices", 1), -(-count // size))) > 1:
                 with helped(devices):
-                    scores(Shard(0, devices))
-            card = scores(shard)
+                    _evaluate(network, scored, size, protocol, {**given, "shard": Shard(0, devices)})
+            card = _evaluate(network, scored, size, protocol, {**given, "shard": shard})
     if shard is None:
         sweep(folder / FILE)
         card.save(folder / FILE)
     return card
+
+
+def _evaluate(
+    network: NamedNetwork, scored: ScoredImages, size: int, protocol: Protocol, given: Mapping[str, Any]
+) -> Scorecard:
+    from gradsculpt.evaluation import evaluate
+
+    return evaluate(network.classifier, scored.batches(network.classifier, size), protocol, **given)

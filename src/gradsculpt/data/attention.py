@@ -97,7 +97,7 @@ def read_boxes(path: Path, shape: tuple[int, int]) -> list[Box]:
     """
     try:
         lines = read_text(path).splitlines()
-    except (OSError, UnicodeDecodeError) as error:
+    except (OSError, ValueError) as error:
         raise DataError(f"{path} cannot be read as text ({error}); write lines `left top right bottom`.") from error
     return [_box(path, number, line, shape) for number, line in enumerate(lines, start=1) if line.strip()]
 

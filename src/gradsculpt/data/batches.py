@@ -27,32 +27,45 @@ class Batch(NamedTuple):
         images: uint8 [N, 3, H, W] in channels_last format.
         labels: int64 [N].
         attention: Maps in the type of the set, [N, 1 or C, H, W], or None if the set has none.
-        places: Where the images stand in the set, an array in the host's memory; None if that is not known.
     """
 
     images: Tensor
     labels: Tensor
     attention: Tensor | None
-    places: npt.NDArray[np.int64] | None = None
 
 
-class ImageSetDataset(Dataset[Batch]):
-    """An image set for a `DataLoader`, which reads a batch at once rather than image by image."""
+class PlacedBatch(NamedTuple):
+    """A `Batch` that knows where its images stand in the set, by an array in the host's memory, so as to name them."""
 
-    def __init__(self, image_set: ImageSet) -> None:
-        self.image_set = image_set
+    images: Tensor
+    labels: Tensor
+    attention: Tensor | None
+    places: npt.NDArray[np.int64]
+
+
+class ImageSetDataset(Dataset[Batch | PlacedBatch]):
+    """An image set for a `DataLoader`, which reads a batch at once rather than image by image.
+
+    Args:
+        image_set: What is read.
+        placed: Whether batches know where their images stand.
+    """
+
+    def __init__(self, image_set: ImageSet, *, placed: bool = False) -> None:
+        self.image_set, self._placed = image_set, placed
 
     def __len__(self) -> int:
         return len(self.image_set)
 
-    def __getitem__(self, index: int) -> Batch:
+    def __getitem__(self, index: int) -> Batch | PlacedBatch:
         return self.__getitems__([index])
 
-    def __getitems__(self, indices: Sequence[int]) -> Batch:
+    def __getitems__(self, indices: Sequence[int]) -> Batch | PlacedBatch:
         """Return the images at `indices`, in that order."""
         chosen, maps = np.asarray(indices, dtype=np.int64), self.image_set.attention
         images, labels = _gather(self.image_set.images, chosen), torch.from_numpy(self.image_set.labels[chosen])
-        return Batch(images, labels, None if maps is None else _gather(maps, chosen), chosen)
+        attention = None if maps is None else _gather(maps, chosen)
+        return PlacedBatch(images, labels, attention, chosen) if self._placed else Batch(images, labels, attention)
 
 
 class Share(NamedTuple):
@@ -184,9 +197,11 @@ def loader(
     replays: int = 1,
     ahead: torch.device | None = None,
     share: Share = WHOLE,
+    placed: bool = False,
 ) -> DataLoader[Any]:
     """Return a loader of `Batch`es, in the order of the set or else, with `shuffle`, in that of `Shuffle` by the seed.
 
+    If they are to be `placed`, they are `PlacedBatch`es.
     With `drop_last` a last batch that is not full is left out; with `replays`, each comes as often as `Replay` says;
     with a CUDA device `ahead`, batches are read in advance into memory from which they are sent there without a wait.
     Of processes that have a `share` each, the n-th batches are together the n-th batch of one that has all, of so many
@@ -205,11 +220,11 @@ def loader(
     kept = count - rest if drop_last or rest < share.of else count
     order = Shuffle(count, seed, share=share, kept=kept if share.of > 1 else None) if shuffle else None
     return BatchLoader(
-        ImageSetDataset(image_set),
+        ImageSetDataset(image_set, placed=placed),
         batch_size=batch_size,
         sampler=range(count)[share.rank :: share.of] if order is None and share.of > 1 else order,
         # The data set has already made a batch of what the loader takes for a list of samples.
-        collate_fn=Batch._make,
+        collate_fn=PlacedBatch._make if placed else Batch._make,
         drop_last=drop_last,
         replays=replays,
         ahead=ahead,

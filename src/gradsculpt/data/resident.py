@@ -11,7 +11,7 @@ from torch import Tensor
 
 from gradsculpt.data.augment import Augment, seed_of, sent
 from gradsculpt.data.base import ImageSet
-from gradsculpt.data.batches import Batch, Shuffle, check_order
+from gradsculpt.data.batches import PlacedBatch, Shuffle, check_order
 from gradsculpt.data.moving import gathered
 from gradsculpt.errors import ArgumentError
 
@@ -68,7 +68,7 @@ class ResidentLoader:
     def __len__(self) -> int:
         return self._count
 
-    def __iter__(self) -> Iterator[Batch | Changed]:
+    def __iter__(self) -> Iterator[PlacedBatch | Changed]:
         # A generator, as a loader is asked for its batches before it is told the epoch, when a training is resumed.
         if self.sampler is None:
             for start in range(0, len(self) * self.batch_size, self.batch_size):
@@ -85,7 +85,7 @@ class ResidentLoader:
             places = [(visit - before) * self.batch_size for visit in block]
             yield from self._block([order[place : place + self.batch_size] for place in places], block)
 
-    def _block(self, parts: Sequence[npt.NDArray[np.int64]], visits: Sequence[int]) -> Iterator[Batch | Changed]:
+    def _block(self, parts: Sequence[npt.NDArray[np.int64]], visits: Sequence[int]) -> Iterator[PlacedBatch | Changed]:
         """Yield batches of given images, whose numbers go to the device together."""
         chosen = sent(torch.from_numpy(np.concatenate(parts)), self.device)
         ends = np.cumsum([len(part) for part in parts]).tolist()
@@ -110,7 +110,7 @@ class ResidentLoader:
             images, attention = self._gathered(pixels, self.augment.padding)
             yield Changed(images, labels[each], attention, part)
 
-    def _batch(self, chosen: Tensor | slice, places: npt.NDArray[np.int64]) -> Batch:
+    def _batch(self, chosen: Tensor | slice, places: npt.NDArray[np.int64]) -> PlacedBatch:
         """Return images as they are, with their places on the host; of a slice, without a copy."""
 
         def picked(array: Tensor) -> Tensor:
@@ -118,7 +118,7 @@ class ResidentLoader:
 
         maps = self._attention
         attention = None if maps is None else picked(maps).permute(0, 3, 1, 2)
-        return Batch(picked(self._images).permute(0, 3, 1, 2), picked(self._labels), attention, places)
+        return PlacedBatch(picked(self._images).permute(0, 3, 1, 2), picked(self._labels), attention, places)
 
     def _gathered(self, pixels: Tensor, padding: str) -> tuple[Tensor, Tensor | None]:
         """Return images and maps put together from the pixels [N, H, W] of the whole set, counted through."""

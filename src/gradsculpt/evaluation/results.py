@@ -145,10 +145,15 @@ def settings_of(fields: Mapping[str, Any]) -> Mapping[str, Any]:
     images, notes = fields.get("images", 1), fields.get("notes", [])
     if not isinstance(images, int) or isinstance(images, bool) or images < 1:
         raise ValueError(f"images is {told(images)}")
-    for name in ("told", "groups", "fingerprints"):
-        if not isinstance(fields.get(name, {}), Mapping):
-            raise TypeError(f"{name} is {told(fields[name])}, no mapping")
-    for name, each in fields.get("groups", {}).items():
+    groups, prints = fields.get("groups", {}), fields.get("fingerprints")
+    if isinstance(groups, list):  # their names alone, as earlier versions wrote
+        _texts(**{f"groups[{i}]": each for i, each in enumerate(groups)})
+        groups = {name: {} for name in groups}
+    mappings = {"told": fields.get("told", {}), "groups": groups, "fingerprints": {} if prints is None else prints}
+    for name, each in mappings.items():
+        if not isinstance(each, Mapping):
+            raise TypeError(f"{name} is {told(each)}, no mapping")
+    for name, each in groups.items():
         if not isinstance(each, Mapping):
             raise TypeError(f"groups.{name} is {told(each)}, no mapping")
     for name, texts in fields.get("told", {}).items():

@@ -107,7 +107,7 @@ _WORDS: Mapping[str, Words] = {
     ),
     "zero_map": Words("empty maps (zero maps)", "{value} of the maps are zero everywhere", counts=True),
     "not_finite": Words(
-        "images without finite numbers (not finite)", "{value} of the images have no finite logits or map", counts=True
+        "images without finite numbers (not finite)", "{value} of the images have no finite answer or map", counts=True
     ),
     **{name: likeness(name, other="the other map") for name in ALIKE},
     # The map and the truth

@@ -177,9 +177,9 @@ def _loader(
         tell(f"images stay on {device} ({taken})")
         return ResidentLoader(images, size, device, augment=augment, **order)
     if device.type != "cuda":
-        return loader(images, size, share=share, **order)
+        return loader(images, size, share=share, placed=True, **order)
     tell(f"images ({taken}) are sent to {device} batch by batch" + (", where they do not all fit" if alone else ""))
-    return loader(images, size, ahead=device, share=share, **order)
+    return loader(images, size, ahead=device, share=share, placed=True, **order)
 
 
 def finished(module: ClassifierModule, images: ImageSet) -> Classifier:

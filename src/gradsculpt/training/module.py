@@ -143,7 +143,7 @@ class ClassifierModule(LightningModule):
         self, batch: Batch | Changed, dataloader_idx: int
     ) -> tuple[Tensor, Tensor, Tensor | None]:
         """Turn 8-bit images into augmented, normalised network input, the whole batch at once."""
-        images, attention, self._places = batch.images, batch.attention, batch.places
+        images, attention, self._places = batch.images, batch.attention, getattr(batch, "places", None)
         if self.trainer.training and not isinstance(batch, Changed):
             # Steps that want the same batch get it changed in the same way, wherever it is.
             generator = self._generator(self._step // self._objective.requirements.replays, batch)

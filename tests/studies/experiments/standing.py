@@ -56,4 +56,6 @@ def values(folder: Path) -> dict[str, dict[str, float]]:
     """Return the score of every image by name of the image."""
     with (folder / "scorecard.csv").open() as file:
         rows = list(csv.DictReader(file))
-    return {row["image"]: {name: float(value) for name, value in row.items() if name != "image"} for row in rows}
+    return {
+        row["image"]: {name: float(value) for name, value in row.items() if name != "image" and value} for row in rows
+    }
