@@ -92,7 +92,7 @@ def _write(example: Example) -> None:
     """Write a file of the reader's, and forget what an earlier one of its name held."""
     name, body = example.parsed
     if name.endswith((".yaml", ".yml")):
-        yaml.safe_load(body)
+        list(yaml.safe_load_all(body))
     Path(name).write_text(body, encoding="utf-8")
     sys.modules.pop(Path(name).stem, None)
     importlib.invalidate_caches()

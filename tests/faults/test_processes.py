@@ -104,7 +104,7 @@ def test_a_training_on_two_machines_of_which_one_dies_goes_on(tmp_path: Path) ->
     said = "".join(text for _, text in results)
     (line,) = [line for line in said.splitlines() if line.startswith("gradsculpt: ")]
     assert "another process of this training ended, or cannot be reached" in line
-    assert "can be used as it is, and `gradsculpt train" in line
+    assert "and `gradsculpt train" in line  # of its first epoch, the network may not be whole yet
     results = [ended(agent) for agent in on_two_machines(run, "--resume")]
     assert [status for status, _ in results] == [0, 0], results
     assert main([*TRAIN.split(), "--batch-size", "32", "--out", str(whole)]) == 0

@@ -54,6 +54,7 @@ def train(
     shuffle: bool = False,
     drop_last: bool = False,
     validate: bool = False,
+    replays: int | None = None,
     **settings: Any,
 ) -> dict[str, float]:
     """Train a network in place with plain gradient descent, in the order of the images, and return what was logged.
@@ -80,10 +81,10 @@ def train(
         synchronize(model)
     trainer = build_trainer(chosen, enable_checkpointing=False)  # two processes may train by themselves side by side
     share = Share(trainer.global_rank, trainer.world_size)
-    replays = objective.requirements.replays
+    replays = objective.requirements.replays if replays is None else replays
     order: dict[str, Any] = {"shuffle": shuffle or replays > 1, "drop_last": drop_last, "replays": replays}
-    batches = loader(images(count), chosen.batch_size, share=share, **order)
-    held_out = loader(images(count), chosen.batch_size, share=share, shuffle=False) if validate else None
+    batches = loader(images(count), chosen.batch_size, share=share, placed=True, **order)
+    held_out = loader(images(count), chosen.batch_size, share=share, placed=True, shuffle=False) if validate else None
     trainer.fit(module, batches, held_out, ckpt_path=resume, weights_only=True)
     if keep is not None:
         trainer.save_checkpoint(keep)

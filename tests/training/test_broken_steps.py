@@ -6,6 +6,7 @@ import math
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -33,13 +34,15 @@ from gradsculpt.progress import Reporter
 from gradsculpt.training import Optimization, TrainSettings, fit, fitting, module, recordable, steps
 from gradsculpt.training.steps import Steps
 from tests.training import small, tape
-from tests.training.small import train, weights
+from tests.training.small import weights
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:.*does not have many workers.*"),
     pytest.mark.filterwarnings("ignore:.*no `val_dataloader`.*"),
     pytest.mark.filterwarnings("ignore:.*LeafSpec.*"),
 ]
+
+train = partial(small.train, replays=1)  # in the order of the images
 
 BAD = 6
 """The image that breaks steps; batches of four have it in the second."""
@@ -116,7 +119,7 @@ def test_the_training_stops_at_the_step_and_says_where_and_why(name: str, kind: 
     assert ("gradient of inner.0.weight" in said) == (kind == "gradient")
     # The weights are those after the only step before it.
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(small, "images", lambda: _some(slice(0, 4)))
+        patched.setattr(small, "images", lambda *_: _some(slice(0, 4)))
         train(tmp_path, OBJECTIVES[name], exact)
     assert torch.equal(weights(model), weights(exact))
 
@@ -147,7 +150,7 @@ def test_a_batch_that_is_left_out_leaves_no_trace(kind: str, optimizer: Any, tmp
     broken, exact, told = Breaks(kind), plain(), list[str]()
     logged = train(tmp_path / "a", CrossEntropy(), broken, tell=told.append, **settings)
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(small, "images", lambda: _some([0, 1, 2, 3, 8, 9, 10, 11, 12, 13, 14, 15]))
+        patched.setattr(small, "images", lambda *_: _some([0, 1, 2, 3, 8, 9, 10, 11, 12, 13, 14, 15]))
         other = train(tmp_path / "b", CrossEntropy(), exact, **settings)
     assert torch.equal(weights(broken), weights(exact))
     for a, b in zip(broken.buffers(), exact.buffers(), strict=True):
@@ -164,7 +167,7 @@ def test_of_accumulated_batches_the_whole_step_is_left_out(kind: str, tmp_path: 
     broken, exact = Breaks(kind), plain()
     logged = train(tmp_path / "a", CrossEntropy(), broken, accumulate=2, on_nan="skip")
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(small, "images", lambda: _some(slice(8, 16)))
+        patched.setattr(small, "images", lambda *_: _some(slice(8, 16)))
         train(tmp_path / "b", CrossEntropy(), exact, accumulate=2, on_nan="skip")
     assert logged["train_skipped"] == 2
     assert torch.equal(weights(broken), weights(exact))
@@ -231,7 +234,7 @@ def test_a_device_takes_no_step_from_a_broken_one_on(name: str, kind: str, on_de
         train(tmp_path, OBJECTIVES[name], model, graphs="on" if on_device == "recorded" else "off")
     assert ("gradient of inner.0.weight" in str(caught.value)) == (kind == "gradient")
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(small, "images", lambda: _some(slice(0, 4)))
+        patched.setattr(small, "images", lambda *_: _some(slice(0, 4)))
         train(tmp_path, OBJECTIVES[name], before)
     assert model.inner[0].weight.isfinite().all()
     torch.testing.assert_close(weights(model), weights(before), rtol=1e-5, atol=1e-6)
@@ -262,7 +265,7 @@ def test_a_device_leaves_out_what_the_host_does(
 
 
 def test_the_first_step_of_all_may_be_left_out(on_device: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(small, "images", lambda: _some([6, 5, 4, 7, *range(8, 16)]))
+    monkeypatch.setattr(small, "images", lambda *_: _some([6, 5, 4, 7, *range(8, 16)]))
     settings: dict[str, Any] = {"optimization": Optimization("sgd", 0.01, schedule="constant"), "on_nan": "skip"}
     there, here = Breaks("loss"), Breaks("loss")
     train(tmp_path / "a", CrossEntropy(), there, graphs="on" if on_device == "recorded" else "off", **settings)

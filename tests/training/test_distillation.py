@@ -319,11 +319,6 @@ def test_an_objective_without_a_teacher_explains_nothing(tmp_path: Path) -> None
         explanations(Classifier(Square(), InputSpace((0.5,) * 3, STD), ("x", "y"), 4), pictures(), settings)
 
 
-def test_several_devices_cannot_share_a_teacher(config: Path, tmp_path: Path) -> None:
-    with pytest.raises(RunError, match="--devices 2 --nodes 1 cannot share them"):
-        train(tmp_path / "run", config, "--devices", "2")
-
-
 def test_the_stages_say_where_they_are(config: Path, tmp_path: Path) -> None:
     text = io.StringIO()
     words = [*FLAGS, "--epochs", "1", "--train-count", "256", "--config", str(config), "--out", str(tmp_path)]

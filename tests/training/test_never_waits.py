@@ -82,6 +82,7 @@ def never() -> Iterator[None]:
 
 class _Trainer:
     num_training_batches, current_epoch, accumulate_grad_batches, precision_plugin = 4, 0, 1, None
+    world_size, global_rank = 1, 0
 
 
 @pytest.fixture

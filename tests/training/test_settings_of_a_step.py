@@ -46,7 +46,7 @@ Beside the rounding of 8 or 11 bits there are choices: the entry of a pool, the 
 """
 
 
-def _eight() -> ImageSet:
+def _eight(*_: int) -> ImageSet:
     return _whole.subset(np.arange(8))
 
 

@@ -89,7 +89,7 @@ def _parser(words: Sequence[str]) -> Parser:
     add_protocol(parser, words)
     place = "where, and on what"
     told = "Processes that score side by side, each on a GPU of its own where there are GPUs; scores are the same."
-    parser.add_argument("--devices", type=int, default=1, limit=at_least(1), group=place, help=told)
+    parser.add_argument("--devices", type=int, default=1, limit=at_least(1), group=place, rare=True, help=told)
     told = (
         "Score the I-th of N parts alone, as 0/4; called without, the command puts together what the parts have left."
     )
