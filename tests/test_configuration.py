@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from gradsculpt.cli.known import RECIPES
 from gradsculpt.cli.settings import read_settings
-from gradsculpt.configuration import made, written
+from gradsculpt.configuration import completed, made, written
 from gradsculpt.data import Augment
 from gradsculpt.errors import ArgumentError
 from gradsculpt.objectives import (
@@ -206,3 +206,9 @@ def test_what_cannot_be_made_is_told_in_a_line(plain: dict[str, Any], said: str)
     with pytest.raises(ArgumentError, match=said) as raised:
         made({"objective": plain}, "it")
     assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize("given", [7, "text", [1], True])
+def test_what_is_no_description_stays_as_it_is(given: object) -> None:
+    odd = {"class_path": "gradsculpt.perturbations.OneStep", "init_args": given}
+    assert completed(odd) == odd

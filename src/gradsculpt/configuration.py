@@ -97,7 +97,8 @@ def defaults(cls: Any) -> dict[str, Any]:
 def completed(value: Any) -> Any:
     """Return what `written` wrote with defaults for what it lacks, as a file of an older version does.
 
-    Two descriptions of one object are then equal. What cannot be imported, or may not, stays as it is.
+    Two descriptions of one object are then equal. What cannot be imported, or may not, or is no description at all,
+    stays as it is.
 
     Example:
         >>> short = {"class_path": "gradsculpt.perturbations.OneStep", "init_args": {}}
@@ -110,13 +111,16 @@ def completed(value: Any) -> Any:
     if not isinstance(value, Mapping):
         return value
     whole = {key: completed(item) for key, item in value.items()}
+    given = whole.get("init_args") or {}
+    if not isinstance(given, Mapping):
+        return whole
     module, _, name = str(whole.get("class_path", "")).rpartition(".")
     try:
         target = imported(module, name, name, ArgumentError)
         path, lacking = _import_path(target, name), completed(defaults(target))
     except Exception:  # the user's own module may raise anything
         return whole
-    return {"class_path": path, "init_args": {**lacking, **(whole.get("init_args") or {})}}
+    return {"class_path": path, "init_args": {**lacking, **given}}
 
 
 def _arguments(part: Any, name: str) -> dict[str, Any]:
