@@ -124,10 +124,10 @@ def test_of_two_evaluations_of_a_run_one_goes_on(
     copy, measured, calls = shutil.copytree(run, tmp_path / "run"), scoring._measured, list[int]()
     words = ["evaluate", str(copy), "--limit", "81", "--groups", "accuracy", "--batch-size", "20"]
 
-    def together(*given: Any) -> Any:
+    def together(*given: Any, **named: Any) -> Any:
         if not calls:
             calls.append(aside(lambda: main(words)))
-        return measured(*given)
+        return measured(*given, **named)
 
     monkeypatch.setattr(scoring, "_measured", together)
     assert main(words) == 0

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 import torch
 
-from gradsculpt.data import Augment, Batch
-from gradsculpt.data.batches import BatchLoader
+from gradsculpt.data import Augment
+from gradsculpt.data.batches import BatchLoader, PlacedBatch
 from gradsculpt.data.load import find_source
 from gradsculpt.data.resident import Changed, ResidentLoader
 from gradsculpt.errors import RunError
@@ -132,7 +132,7 @@ def test_a_training_is_the_same_wherever_its_images_are(
     change = ClassifierModule.on_after_batch_transfer
     monkeypatch.setattr(ClassifierModule, "on_after_batch_transfer", noted)
     expected = train("read")
-    assert kinds == {Batch}
+    assert kinds == {PlacedBatch}
     monkeypatch.setattr(fitting, "fits", lambda images, device: True)
     assert train("resident") == expected
     assert kinds == {Batch, Changed}

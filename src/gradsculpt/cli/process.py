@@ -30,14 +30,20 @@ def prepare() -> None:
     torch.set_num_threads(cores().threads)
 
 
+class _Console(Console):
+    def on_broken_pipe(self) -> None:
+        """Raise what Python does, as it is no fault if nobody wants to read the rest; Rich would end with status 1."""
+        raise BrokenPipeError
+
+
 def reporter() -> Reporter:
     """Return what tells of work, on standard error, as that is not the result."""
-    return Reporter(Console(file=sys.stderr, soft_wrap=True))
+    return Reporter(_Console(file=sys.stderr, soft_wrap=True))
 
 
 def result_console() -> Console:
     """Return a console on standard output, for the result; in a file, tables are as wide as they need to be."""
-    return Console(file=sys.stdout, width=None if sys.stdout.isatty() else _FILE_WIDTH)
+    return _Console(file=sys.stdout, width=None if sys.stdout.isatty() else _FILE_WIDTH)
 
 
 def find_device(name: str) -> torch.device:

@@ -62,9 +62,9 @@ class Store:
     def writer(self, key: str) -> str | None:
         """Return who works on a task at the moment, in words; None if nobody does but this very thread."""
         told = writer(self.folder(key))
-        if told is not None:
+        if (self.folder(key) / LOCK).exists():
             # It may have been killed, on another machine, or its number may be another process's by now: whoever is
-            # alive has the lock.
+            # alive has the lock, and one that nobody has goes.
             with suppress(RunError), locked(self.folder(key), "study", lambda line: None, LOCK):
                 return None
         return told
