@@ -135,7 +135,7 @@ def test_a_training_is_the_same_wherever_its_images_are(
     assert kinds == {PlacedBatch}
     monkeypatch.setattr(fitting, "fits", lambda images, device: True)
     assert train("resident") == expected
-    assert kinds == {Batch, Changed}
+    assert kinds == {PlacedBatch, Changed}
 
 
 def test_images_stay_on_a_gpu_that_is_alone_and_has_the_room(monkeypatch: pytest.MonkeyPatch) -> None:
