@@ -19,13 +19,13 @@ ROWS: tuple[frozenset[str], ...] = tuple(
     for row in (
         "errors extensions devices checks inputs files reading links locks machine runs wording numerics process "
         "progress accidents fingerprint configuration graph eager dispatch kernels diagnosis gradients outputs "
-        "isolation lettering drawing notebook seals randomness companions",
+        "isolation lettering drawing notebook seals randomness companions hub",
         "penalties perturbations",
         "attributions objectives",
         "attacks metrics",
         "data models training",
         "evaluation visualize",
-        "studies report",
+        "studies report sharing",
         "viewer cli",
     )
 )
@@ -43,6 +43,12 @@ SAME_ROW = frozenset(
         ("drawing", "lettering"),
         ("eager", "errors"),
         ("extensions", "errors"),
+        ("hub", "accidents"),
+        ("hub", "errors"),
+        ("hub", "machine"),
+        ("hub", "reading"),
+        ("hub", "runs"),
+        ("hub", "wording"),
         ("locks", "errors"),
         ("locks", "reading"),
         ("links", "errors"),
@@ -82,6 +88,7 @@ SAME_ROW = frozenset(
         ("attacks", "metrics"),  # an attack is judged by a metric
         ("training", "data"),
         ("training", "models"),
+        ("sharing", "report"),  # a card says what a page says
         ("viewer", "cli"),  # a page in the browser is opened by a command, and shares its console
     }
 )

@@ -11,8 +11,11 @@ from gradsculpt.errors import RunError
 from gradsculpt.locks import LOCK, writer
 from gradsculpt.reading import LARGEST, read_json
 
-CONFIG, DESCRIPTION = "config.yaml", "model.json"
-"""The files that tell a run: what it is trained with, and, from its first epoch on, how its network is built."""
+CONFIG, DESCRIPTION, WEIGHTS = "config.yaml", "model.json", "model.safetensors"
+"""The files of a run: what it is trained with, and, from its first epoch on, how its network is built, and weights."""
+
+PUBLISHED = "config.json"
+"""What stands in the place of the description in a run that was shared, as the Hugging Face Hub wants it."""
 
 CHECKPOINTS, LAST, BEST = "checkpoints", "last", "best"
 """The folder of the checkpoints, and the names of the last one and of the best."""
@@ -22,7 +25,7 @@ METRICS = "metrics.csv"
 
 _MEND = "Copy it again from where the run was made, or train again."
 
-RUN_FILES = (CONFIG, DESCRIPTION, "model.safetensors", "metrics.csv")
+RUN_FILES = (CONFIG, DESCRIPTION, WEIGHTS, METRICS)
 """The files that a training writes beside its checkpoints."""
 
 _SCORES_LOCK = ".gradsculpt-scores.lock"
@@ -73,6 +76,12 @@ def is_run(folder: str | Path) -> bool:
     return any(os.path.isfile(Path(folder) / name) for name in (CONFIG, DESCRIPTION))
 
 
+def described(folder: Path) -> Path:
+    """Return the file that says how the network of a run is built, wherever it is there: of a shared run, another."""
+    own, shared = folder / DESCRIPTION, folder / PUBLISHED
+    return shared if os.path.isfile(shared) and not os.path.lexists(own) else own
+
+
 def scores_lock(folder: Path) -> str:
     """Return the name of the lock of scores in a folder: a run has one for them, as it may be trained meanwhile."""
     return _SCORES_LOCK if is_run(folder) else LOCK
@@ -81,7 +90,7 @@ def scores_lock(folder: Path) -> str:
 def is_finished(folder: Path) -> bool:
     """Tell whether the training of a run has ended; older runs have a description only then, and it says nothing."""
     with suppress(OSError, ValueError, AttributeError):
-        return bool(read_json(folder / DESCRIPTION).get("finished", True))
+        return bool(read_json(described(folder)).get("finished", True))
     return False
 
 
@@ -94,7 +103,7 @@ def check_free(folder: Path) -> None:
 
 def check_files(folder: Path) -> None:
     """Raise `RunError` if a file of a run is none, such as a pipe, which could be read for ever, or a table is huge."""
-    for name in (CONFIG, DESCRIPTION, METRICS, *(f"{CHECKPOINTS}/{each}.ckpt" for each in (BEST, LAST))):
+    for name in (CONFIG, DESCRIPTION, PUBLISHED, METRICS, *(f"{CHECKPOINTS}/{each}.ckpt" for each in (BEST, LAST))):
         path = folder / name
         if path.exists() and not path.is_file():
             raise RunError(f"{path} is a pipe, a device or a folder, and no file, so it cannot be read. {_MEND}")
@@ -109,7 +118,7 @@ def check_trained(folder: Path) -> None:
     if not os.path.isdir(folder):
         raise RunError(f"there is no run directory {folder}; pass the --out of a `gradsculpt train`.")
     check_files(folder)
-    if os.path.isfile(folder / DESCRIPTION):
+    if os.path.isfile(described(folder)):
         return
     if by := writer(folder):
         raise RunError(

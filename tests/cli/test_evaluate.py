@@ -17,7 +17,7 @@ from torchvision.models import shufflenet_v2_x0_5
 
 from gradsculpt.attributions import SmoothGrad
 from gradsculpt.cli.main import main
-from gradsculpt.cli.networks import NamedNetwork
+from gradsculpt.cli.opened import NamedNetwork
 from gradsculpt.cli.parser import command_parser
 from gradsculpt.cli.scoring import add_protocol, batch_size, read_protocol
 from gradsculpt.errors import ArgumentError

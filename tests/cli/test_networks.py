@@ -13,7 +13,8 @@ from torchvision.models import shufflenet_v2_x0_5
 from gradsculpt.cli.explain import _parser
 from gradsculpt.cli.folder import ResultFolder, numbered
 from gradsculpt.cli.images import batches, collect, predictions, target_classes
-from gradsculpt.cli.networks import Run, named_network, named_networks, networks_and_images, read_words
+from gradsculpt.cli.networks import named_network, named_networks, networks_and_images, read_words
+from gradsculpt.cli.opened import Run
 from gradsculpt.errors import ArgumentError
 from gradsculpt.inputs import InputSpace
 from gradsculpt.models import Classifier, build, save

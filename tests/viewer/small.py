@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from gradsculpt.cli.networks import NamedNetwork
+from gradsculpt.cli.opened import NamedNetwork
 from gradsculpt.inputs import InputSpace
 from gradsculpt.models import Classifier
 from gradsculpt.viewer.pictures import Picture

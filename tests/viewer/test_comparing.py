@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 
 from gradsculpt.cli.main import main
-from gradsculpt.cli.networks import open_run
+from gradsculpt.cli.opened import open_run
 from gradsculpt.errors import ArgumentError, RunError
 from gradsculpt.evaluation import Scorecard
 from gradsculpt.inputs import InputSpace

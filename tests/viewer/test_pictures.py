@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from gradsculpt.cli.images import collect
-from gradsculpt.cli.networks import NamedNetwork, open_run
+from gradsculpt.cli.opened import NamedNetwork, open_run
 from gradsculpt.data.decode import decode
 from gradsculpt.errors import ArgumentError, DataError, GradsculptError
 from gradsculpt.progress import Reporter

@@ -23,13 +23,13 @@ from gradsculpt.cli.images import (
 from gradsculpt.cli.known import check_out
 from gradsculpt.cli.limits import SHARE, at_least
 from gradsculpt.cli.networks import (
-    NamedNetwork,
     add_network_options,
     check_named,
     named_network,
     networks_and_images,
     read_words,
 )
+from gradsculpt.cli.opened import NamedNetwork
 from gradsculpt.cli.parser import Parser, command_parser
 from gradsculpt.cli.parts import attack_of, attribution, check_parts, family, is_typed, names
 from gradsculpt.cli.process import prepare

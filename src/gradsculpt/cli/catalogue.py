@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from gradsculpt.cli.known import RECIPES
 from gradsculpt.cli.parts import family, names
 from gradsculpt.cli.sources import summary, value
+from gradsculpt.hub.names import FORM
 
 Rows = Iterable[tuple[str, str]]
 
@@ -16,7 +17,10 @@ def sections() -> dict[str, Rows]:
     return {
         "data": ((source["name"], source["description"]) for source in sources),
         "models": value("gradsculpt.models.MODELS"),
-        "networks with weights": ((f"pretrained:{name}", told) for name, told in value("gradsculpt.models.PRETRAINED")),
+        "networks with weights": (
+            *((f"pretrained:{name}", told) for name, told in value("gradsculpt.models.PRETRAINED")),
+            (FORM, "one that somebody shares on the Hugging Face Hub; pip install 'gradsculpt[hub]'"),
+        ),
         "recipes": ((path.stem, path.read_text().splitlines()[0].lstrip("# ")) for path in recipes),
         "objectives": _classes("Objective"),
         "schedules and sizes": _classes("Setting"),

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gradsculpt.cli.folder import file_name, numbered
-from gradsculpt.cli.networks import NETWORKS, NamedNetwork, add_weight_options, check_named, named_networks
+from gradsculpt.cli.networks import NETWORKS, add_weight_options, check_named, named_networks
+from gradsculpt.cli.opened import NamedNetwork
 from gradsculpt.cli.pages import add_page_options, check_page, scores_folder
 from gradsculpt.cli.parser import Options, command_parser
 from gradsculpt.cli.scoring import add_protocol, check_options, check_protocol, score

@@ -23,6 +23,7 @@ _EXTRAS = {
     "ray": ("ray", "study --ray", "gradsculpt[ray]"),
     "pandas": ("pandas", "Scorecard.to_pandas()", "gradsculpt[pandas]"),
     "optuna": ("optuna", "sweep --search", "gradsculpt[sweep]"),
+    "huggingface_hub": ("huggingface_hub", "push, and networks hf:NAMESPACE/NAME", "gradsculpt[hub]"),
     "efficientnet_lite_pytorch": (
         "efficientnet-lite-pytorch",
         "pretrained:efficientnet-lite0",

@@ -8,7 +8,8 @@ from pathlib import Path
 from gradsculpt.cli.folder import file_name
 from gradsculpt.cli.known import check_out
 from gradsculpt.cli.limits import at_least
-from gradsculpt.cli.networks import NamedNetwork, Run, add_network_options, check_named, named_network
+from gradsculpt.cli.networks import add_network_options, check_named, named_network
+from gradsculpt.cli.opened import NamedNetwork
 from gradsculpt.cli.pages import add_page_options, check_page, scores_folder
 from gradsculpt.cli.parser import Parser, command_parser
 from gradsculpt.cli.process import prepare, result_console
@@ -99,6 +100,6 @@ def _parser(words: Sequence[str]) -> Parser:
 
 def _folder(network: NamedNetwork, folder: Path | None, page: Path | None) -> Path:
     """Return the folder of a network's scores: the one that is given, the run directory, or one beside the page."""
-    if folder is None and isinstance(network, Run):
-        return network.path
+    if folder is None and network.home is not None:
+        return network.home
     return folder or scores_folder(page or Path()) / file_name(network.name)

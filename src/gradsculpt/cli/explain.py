@@ -22,13 +22,13 @@ from gradsculpt.cli.images import (
 from gradsculpt.cli.known import check_out
 from gradsculpt.cli.limits import SHARE, at_least
 from gradsculpt.cli.networks import (
-    NamedNetwork,
     add_network_options,
     check_named,
     named_networks,
     networks_and_images,
     read_words,
 )
+from gradsculpt.cli.opened import NamedNetwork
 from gradsculpt.cli.parser import Options, Parser, command_parser
 from gradsculpt.cli.parts import attribution, check_parts
 from gradsculpt.cli.process import prepare

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from gradsculpt.cli.folder import file_name, numbered
 from gradsculpt.cli.limits import at_least
-from gradsculpt.cli.networks import NamedNetwork, add_data_options
+from gradsculpt.cli.networks import add_data_options
+from gradsculpt.cli.opened import NamedNetwork
 from gradsculpt.cli.parser import Options, Parser, without_effect
 from gradsculpt.cli.parts import hints_of
 from gradsculpt.cli.sources import value

@@ -14,6 +14,8 @@ from gradsculpt.cli.sources import value
 from gradsculpt.errors import DataError, ModelError, RunError, did_you_mean
 from gradsculpt.extensions import check_module
 from gradsculpt.files import impossible
+from gradsculpt.hub import is_hub, parse
+from gradsculpt.hub.names import check_installed, likely
 from gradsculpt.runs import is_run
 
 RECIPES = Path(__file__).parent.parent / "recipes"
@@ -35,6 +37,7 @@ def likely_option(word: str, options: Sequence[str]) -> str:
         f"--config {word}": word.endswith((".yaml", ".yml")),
         f"--data {word}": word in data or word.startswith("folder:"),
         f"--model {word}": word in kinds or word.partition(":")[0] in ("torchvision", "timm", "pretrained"),
+        f"--weights {word}": is_hub(word),
         f"--resume --out {word}": is_run(word),
         f"--data folder:{word}": os.path.isdir(word),
     }
@@ -45,7 +48,7 @@ def likely_option(word: str, options: Sequence[str]) -> str:
 def is_network(word: str) -> bool:
     """Tell a run directory, or the name of a network, from other words."""
     prefix, _, rest = word.partition(":")
-    return is_run(word) or (bool(rest) and prefix in ("torchvision", "timm", "python", "pretrained"))
+    return is_run(word) or is_hub(word) or (bool(rest) and prefix in ("torchvision", "timm", "python", "pretrained"))
 
 
 def other_than_a_run(word: str) -> str | None:
@@ -97,6 +100,11 @@ def check_model(name: str, where: str) -> None:
     open_ended = {kind.partition(":")[0] for kind in kinds if ":" in kind}
     if (not colon and name in kinds) or (rest and prefix in open_ended - {"torchvision", "timm", "pretrained"}):
         return
+    if is_hub(name):
+        raise ModelError(
+            f"{where} {name} is a trained network, and not how one is built; to start from it, pass --weights {name}, "
+            "and --model with what it is of."
+        )
     there = {"torchvision": _in_torchvision, "timm": _in_timm, "pretrained": weighted.__contains__}
     listed = {"torchvision": torchvision_names(), "timm": [], "pretrained": weighted}
     if rest and prefix in there:
@@ -131,11 +139,16 @@ def check_model_there(name: str) -> None:
 
 def check_weights_there(name: str | None) -> None:
     """Raise `ModelError` if weights that are typed are a file that is not there."""
+    if name is not None and is_hub(name):
+        parse(name, "the weights")
+        check_installed(name)
+        return
     default = str(value("gradsculpt.models.weights.DEFAULT"))
     if name not in (None, default) and not os.path.exists(name):
+        near = likely(name) or did_you_mean(name, [default])
         raise ModelError(
             f"there is no file of weights {name}; pass a .safetensors file, a state dict of torch.save, a run "
-            f"directory, or {default} for the published ones.{did_you_mean(name, [default])}"
+            f"directory, hf:NAMESPACE/NAME, or {default} for the published ones.{near}"
         )
 
 

@@ -1,112 +1,35 @@
-"""The networks that a command line names, by the path of a run or by name, with their data; a run brings its own."""
+"""The networks that a command line names: by the path of a run, by name, or by that of the Hub."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from gradsculpt.cli import known
 from gradsculpt.cli.folder import numbered
 from gradsculpt.cli.limits import at_least
+from gradsculpt.cli.opened import NamedNetwork, Run, open_published, open_run
 from gradsculpt.cli.parser import Options, Parser
 from gradsculpt.cli.process import DEVICES, find_device
-from gradsculpt.cli.settings import read_settings, unused_places
-from gradsculpt.cli.sized import bounds_of
 from gradsculpt.cli.sources import value
 from gradsculpt.errors import ArgumentError, RunError, did_you_mean
+from gradsculpt.hub import is_hub, parse
+from gradsculpt.hub.names import PREFIX, check_installed, likely
 from gradsculpt.progress import Reporter
-from gradsculpt.runs import CONFIG, check_trained, is_run
+from gradsculpt.runs import check_trained, is_run
 from gradsculpt.wording import counted, printable
 
-if TYPE_CHECKING:
-    from torch import Tensor
-
-    from gradsculpt.data import Splits
-    from gradsculpt.models import Classifier
-    from gradsculpt.training import TrainSettings
-
-NETWORKS = "torchvision:NAME, timm:NAME or python:MODULE:FACTORY (with --weights, or NAME=FILE), or pretrained:NAME"
+NETWORKS = (
+    "torchvision:NAME, timm:NAME or python:MODULE:FACTORY (with --weights, or NAME=FILE), pretrained:NAME, or "
+    "hf:NAMESPACE/NAME of the Hugging Face Hub"
+)
 
 _DEFAULT = "gradsculpt.models.weights.DEFAULT"
 _WEIGHTLESS = ("torchvision", "timm", "python")
-
-
-@dataclass(frozen=True)
-class NamedNetwork:
-    """A classifier that a command works on, in eval mode and on the device that was asked for."""
-
-    name: str
-    """A short one: that of the run directory, or the last part of the network's."""
-    classifier: Classifier
-    about: str = field(default="", kw_only=True)
-    """What it is, in a line: its name and weights, or what it was trained with."""
-
-    @property
-    def bounds(self) -> tuple[Tensor, Tensor]:
-        """The network's input for black and for white, [1, C, 1, 1] each."""
-        return bounds_of(self.classifier)
-
-    def probabilities(self, images01: Tensor) -> Tensor:
-        """Return the probability of every class, [N, K], of images [N, 3, S, S] in [0, 1]."""
-        return self.classifier.probabilities(images01)
-
-    def data(self, options: Options, reporter: Reporter) -> Splits:
-        """Return images at the size of the classifier; the classes are those of the data.
-
-        Options are those of `add_data_options`, and `out`, where downloads and decoded images go by default.
-        """
-        from gradsculpt.training import TrainSettings, open_data
-
-        if options["data"] is None:
-            raise ArgumentError(f"{self.name} is no run with data of its own; pass --data.")
-        given = {name: options[name] for name in ("out", "data", "data_dir", "cache_dir")}
-        given["strict"] = options.get("strict", False)
-        return open_data(TrainSettings(**given, image_size=self.classifier.image_size), reporter)
-
-
-@dataclass(frozen=True)
-class Run(NamedNetwork):
-    """The network of a training, of which one epoch at least is whole, with the run directory and its settings."""
-
-    path: Path
-    settings: TrainSettings
-
-    def data(self, options: Options, reporter: Reporter) -> Splits:
-        """Return the run's own data, or those that are named; raise `ArgumentError` if their classes are others."""
-        splits = self.splits(options, reporter)
-        if splits.test.classes != self.classifier.classes:
-            raise ArgumentError(
-                f"{options['data'] or self.settings.data} has the classes {', '.join(splits.test.classes[:5])}... but "
-                f"{self.path} was trained on {', '.join(self.classifier.classes[:5])}...; pass --data with the classes "
-                "of the run."
-            )
-        return splits
-
-    def splits(self, options: Options, reporter: Reporter, image_size: int | None = None) -> Splits:
-        """Return the run's own data, or those that are named, whatever their classes, at its size or another."""
-        from gradsculpt.training import open_data
-
-        places: dict[str, Any] = {name: options[name] for name in ("data_dir", "cache_dir")}
-        reporter.say(*unused_places(self.path, options))
-        settings = replace(self.settings, **places, image_size=image_size or self.classifier.image_size)
-        settings = replace(settings, strict=settings.strict or options.get("strict", False))
-        if options["data"] not in (None, settings.data):
-            settings = replace(settings, data=options["data"], train_count=None, swap=0, shuffle_labels=False)
-        return open_data(settings, reporter)
-
-
-def open_run(path: Path, device: str = "cpu") -> Run:
-    """Open a run, finished or not, on a device; raise as `load` and `find_device` do."""
-    from gradsculpt.models import load
-    from gradsculpt.training.resuming import run_config
-
-    classifier = load(path).to(find_device(device))
-    run_config(path / CONFIG)
-    settings = read_settings(["--config", str(path / CONFIG), "--out", str(path)])
-    return Run(printable(path.resolve().name), classifier, path, settings, about=repr(settings.objective))
+_NAMED = (*_WEIGHTLESS, "pretrained", PREFIX)
 
 
 def add_network_options(parser: Parser) -> None:
@@ -175,7 +98,7 @@ def networks_and_images(options: Options) -> tuple[list[str], list[Path]]:
     return words[:last], [Path(word) for word in words[last:]]
 
 
-def _by_name(word: str, prefixes: Sequence[str] = (*_WEIGHTLESS, "pretrained")) -> bool:
+def _by_name(word: str, prefixes: Sequence[str] = _NAMED) -> bool:
     """Tell the name of a network from a path."""
     prefix, _, rest = word.partition(":")
     return bool(rest) and prefix in prefixes
@@ -194,19 +117,28 @@ def check_named(names: Iterable[str | None], data: str | None = None, weights: I
     """
     given = list(filter(None, names))
     for each in weights if weights and any(_by_name(name, _WEIGHTLESS) for name in given) else ():
-        known.check_weights_there(each)
+        _check_weights(each)
     for name in given:
         _check_there(name)
-        if _by_name(name):
+        if is_hub(name):
+            parse(name)
+            check_installed(name)
+        elif _by_name(name):
             network, own = _apart(name)
             known.check_model(network, "the network")
             known.check_model_there(network)
-            known.check_weights_there(own)
+            _check_weights(own)
         elif is_run(name):
             check_trained(Path(name))
     if data is not None:
         known.check_data(data, "--data")
         known.check_data_there(data)
+
+
+def _check_weights(name: str | None) -> None:
+    if name is not None and is_hub(name):
+        raise ArgumentError(f"{name} is a network with its weights, and not weights alone; name it by itself.")
+    known.check_weights_there(name)
 
 
 def _check_there(name: str) -> None:
@@ -219,9 +151,10 @@ def _check_there(name: str) -> None:
         check_trained(Path(name))
     names = {key: f"torchvision:{key}" for key in known.torchvision_names()}
     names |= {key: f"pretrained:{key}" for key, _ in value("gradsculpt.models.PRETRAINED")}
+    near = likely(name) or did_you_mean(Path(name).name, names, 3)
     raise RunError(
         f"there is no run directory {name}; pass the --out of a `gradsculpt train`, or the name of a network: "
-        f"{NETWORKS}.{did_you_mean(Path(name).name, names, 3)}"
+        f"{NETWORKS}.{near}"
     )
 
 
@@ -233,9 +166,11 @@ def open_classifier(
     std: Sequence[float] = (),
     image_size: int | None = None,
     device: str = "cpu",
+    tell: Callable[[str], object] = lambda line: None,
 ) -> NamedNetwork:
     """Open the network of a run, or one by name; the arguments are the options of `add_network_options`.
 
+    Who is to `tell` hears what takes long.
     Options that do not suit are an `ArgumentError`, a run without a network a `RunError`, other failures a
     `ModelError`.
     """
@@ -267,6 +202,8 @@ def open_classifier(
             f"{name} has its own weights, mean, std and image size; leave --weights, --mean, --std and --image-size "
             "away, or name a network that has none."
         )
+    if is_hub(name):
+        return open_published(parse(name), device, tell)
     if _by_name(name):
         return NamedNetwork(short, pretrained(short).to(find_device(device)), about=f"{name}, its published weights")
     return open_run(Path(name), device)
@@ -281,11 +218,12 @@ def named_network(options: Options, reporter: Reporter | None = None) -> NamedNe
     if len(names) != 1:
         told = f"two networks are named, {' and '.join(names)}" if names else "no network is named"
         raise ArgumentError(f"{told}; pass one: a run directory, or {NETWORKS}.")
-    weights = options["weights"] or [None]
+    weights, tell = options["weights"] or [None], reporter or Reporter()
     if len(weights) > 1:
         raise ArgumentError(f"there are {len(weights)} --weights for one network; pass one.")
-    network = open_classifier(names[0], weights=weights[0], **_input_settings(options), device=options["device"])
-    _tell_of_unfinished([network], reporter or Reporter())
+    its = _input_settings(options)
+    network = open_classifier(names[0], weights=weights[0], **its, device=options["device"], tell=tell.say)
+    _tell_of_unfinished([network], tell)
     return network
 
 
@@ -320,8 +258,12 @@ def named_networks(names: Sequence[str], options: Options, reporter: Reporter | 
     It is told of each whose training is unfinished.
     """
     given = check_weights_fit(names, options)
-    opened = [open_classifier(name, **its, device=options["device"]) for name, its in zip(names, given, strict=True)]
-    _tell_of_unfinished(opened, reporter or Reporter())
+    tell = reporter or Reporter()
+    opened = [
+        open_classifier(name, **its, device=options["device"], tell=tell.say)
+        for name, its in zip(names, given, strict=True)
+    ]
+    _tell_of_unfinished(opened, tell)
     unlike = numbered(network.name for network in opened)
     return [replace(network, name=name) for network, name in zip(opened, unlike, strict=True)]
 
@@ -330,7 +272,7 @@ def _tell_of_unfinished(networks: Iterable[NamedNetwork], reporter: Reporter) ->
     for network in networks:
         reached = network.classifier.reached
         if isinstance(network, Run) and reached is not None and not reached.finished:
-            reporter.say(f"note: {network.path} is unfinished: this is {reached}")
+            reporter.say(f"note: {network.where} is unfinished: this is {reached}")
 
 
 def _input_settings(options: Options) -> dict[str, Any]:

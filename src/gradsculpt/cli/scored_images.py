@@ -12,7 +12,7 @@ from torch import Tensor
 
 from gradsculpt.cli.class_pairs import asked_classes
 from gradsculpt.cli.classes import ClassMap, class_maps, unlabelled
-from gradsculpt.cli.networks import NamedNetwork, Run
+from gradsculpt.cli.opened import NamedNetwork, Run
 from gradsculpt.cli.parser import Options
 from gradsculpt.data import ImageSet, Skipped, loader, to_float
 from gradsculpt.data.base import Request
@@ -104,9 +104,9 @@ def scored_images(
     there are no such images, or classes do not suit.
     """
     runs = [network for network in networks if isinstance(network, Run)]
-    data = options["data"] or (runs[0].settings.data if runs else None)
+    data = options["data"] or next(filter(None, (network.own_data for network in runs)), None)
     if data is None:
-        raise ArgumentError(f"{networks[0].name} is no run with data of its own; pass --data, as folder:PHOTOS.")
+        raise ArgumentError((runs or networks)[0].without_data)
     options = {**options, "data": data, "out": folder}
     photos = _photos(data, options, bool(runs))
     check(photos is None or photos.labelled)

@@ -9,12 +9,14 @@ from typing import TYPE_CHECKING, Any
 
 from gradsculpt.cli.class_pairs import add_class_options, asked_classes
 from gradsculpt.cli.limits import at_least
-from gradsculpt.cli.networks import NamedNetwork, Run, add_data_options
+from gradsculpt.cli.networks import add_data_options
+from gradsculpt.cli.opened import NamedNetwork
 from gradsculpt.cli.parser import Options, Parser
 from gradsculpt.cli.parts import attribution, check_parts, hints_of, part
 from gradsculpt.cli.sources import value
 from gradsculpt.errors import ArgumentError
 from gradsculpt.files import sweep
+from gradsculpt.hub import is_hub
 from gradsculpt.progress import Reporter
 from gradsculpt.runs import is_run
 
@@ -84,7 +86,7 @@ def check_protocol(options: Options, networks: Iterable[str | None]) -> None:
     """Raise an error if the options of `add_protocol` name what is not known, or want data; nothing is imported."""
     _check_parts(options)
     names = [name for name in networks if name]
-    if names and options["data"] is None and not any(map(is_run, names)):
+    if names and options["data"] is None and not any(is_run(name) or is_hub(name) for name in names):
         raise ArgumentError(f"{names[0]} is no run with data of its own; pass --data, as folder:PHOTOS.")
     asked_classes(options)
 
@@ -179,7 +181,7 @@ def score(
     unfinished = [f"{network.name} is unfinished: {reached}."] if reached and not reached.finished else []
     settings = {**scored.settings, PRINTS: digests, **trained(network.classifier)}
     settings["notes"] = [*unfinished, *protocol.settings()["notes"], *scored.notes(network.name)]
-    places = [folder, *([network.path] if isinstance(network, Run) else []), *others]
+    places = [folder, *filter(None, [network.home]), *others]
     there = find(digests, places) if repeatable(network.classifier, protocol) else None
     aside = keep(folder, digests) if shard is None else None
     if aside is not None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import torch
 
-from gradsculpt.cli.networks import NamedNetwork, Run
+from gradsculpt.cli.opened import NamedNetwork, Run
 from gradsculpt.cli.parser import Options
 from gradsculpt.cli.scored_images import ScoredImages
 from gradsculpt.cli.scoring import read_protocol

@@ -18,6 +18,8 @@ from torch import Tensor, nn
 from gradsculpt.errors import ArgumentError, GradsculptError, ModelError, RunError, first_line
 from gradsculpt.extensions import trusted
 from gradsculpt.files import strict_json, whole
+from gradsculpt.hub import is_hub, parse
+from gradsculpt.hub.fetching import fetch
 from gradsculpt.inputs import InputSpace
 from gradsculpt.isolation import own_randomness
 from gradsculpt.machine import free_memory
@@ -25,11 +27,10 @@ from gradsculpt.models.classifier import Classifier, found_device
 from gradsculpt.models.networks import build as build_network
 from gradsculpt.models.states import LARGEST_WEIGHTS, fill
 from gradsculpt.reading import parsed_json, read_bytes, read_json
-from gradsculpt.runs import DESCRIPTION, Reached, check_trained
+from gradsculpt.runs import DESCRIPTION, WEIGHTS, Reached, check_trained, described
 from gradsculpt.seals import OPEN, SEAL, check, check_content, seal, sealed_json
 from gradsculpt.wording import printable
 
-WEIGHTS = "model.safetensors"
 FORMAT = 1
 
 _RUN = "run"  # by which weights and their description tell that they are of one run
@@ -130,14 +131,15 @@ def write(
 
 
 def load(run: str | Path, device: str | int | torch.device = "cpu", *, trust_code: Iterable[str] = ()) -> Classifier:
-    """Load the classifier of a run directory, as `gradsculpt train --out` wrote it, in eval mode.
+    """Load the classifier of a run directory, as `gradsculpt train --out` wrote it, or of the Hub, in eval mode.
 
     No pickle is read and no code run, so a run from a stranger can be opened. A run whose model is
     `python:MODULE:FACTORY` needs that function, which is the user's own code: it is called only if its module is among
     those to trust, and nothing is ever imported from the run directory on its account.
 
     Args:
-        run: The run directory.
+        run: The run directory; or hf:NAMESPACE/NAME, with @REVISION after it, a network that `gradsculpt push` has put
+            on the Hugging Face Hub, which is fetched into its cache unless it is there.
         device: Where the network shall be: "cpu", "cuda", "cuda:1", a number of PyTorch's or one of its devices; "auto"
             takes the first accelerator, or else the CPU.
         trust_code: Modules of the user's own that the run may name.
@@ -151,9 +153,10 @@ def load(run: str | Path, device: str | int | torch.device = "cpu", *, trust_cod
     Raises:
         ArgumentError: If the device cannot be had.
         RunError: If the run is missing, none of its epochs is whole yet, or a file of it is damaged.
-        ModelError: If the network cannot be built here, or the weights do not fit it.
+        ModelError: If the network cannot be built here, the weights do not fit it, or the Hub does not hand it out.
     """
-    folder, place = Path(run), found_device(device)
+    place = found_device(device)
+    folder = fetch(parse(str(run))) if is_hub(str(run)) else Path(run)
     description, weights, reached = opened(folder)
     options = {key: description["build"][key] for key in _BUILD}
     name = options.pop("model")
@@ -223,6 +226,15 @@ def _git_revision() -> str | None:
 def opened(folder: Path) -> tuple[dict[str, Any], dict[str, Tensor], Reached | None]:
     """Return the description and the weights of a run directory, and which epoch they are of, where that is known.
 
+    Raises as `stored` does.
+    """
+    description, content, reached = stored(folder)
+    return description, _weights(content, folder / WEIGHTS), reached
+
+
+def stored(folder: Path) -> tuple[dict[str, Any], bytes, Reached | None]:
+    """Return the description and the file of weights of a run directory, and of which epoch they are, if that is known.
+
     While they are read, a training may put those of another epoch in their place, one file after the other, and it may
     have been killed between the two. The weights themselves say which epoch they are of; no other entry of the
     description changes from epoch to epoch that decides what the network is. Raises `RunError` if a file is missing or
@@ -236,18 +248,19 @@ def opened(folder: Path) -> tuple[dict[str, Any], dict[str, Tensor], Reached | N
         stamp, said = Reached.read(texts), Reached.read(description)
         apart = _RUN in texts and _RUN in description and texts[_RUN] != description[_RUN]
         if not apart and (stamp and stamp.epoch) == (said and said.epoch):
-            return description, _weights(content, folder / WEIGHTS), stamp and said
+            return description, content, stamp and said
         if patience:
             time.sleep(_MOMENT)
     if apart:
         raise RunError(
-            f"{folder / WEIGHTS} and {DESCRIPTION} beside it are of two runs, so they do not belong together. {_MEND}"
+            f"{folder / WEIGHTS} and {described(folder).name} beside it are of two runs, so they do not belong together. "
+            f"{_MEND}"
         )
-    return description, _weights(content, folder / WEIGHTS), stamp
+    return description, content, stamp
 
 
 def _description(folder: Path) -> dict[str, Any]:
-    path = folder / DESCRIPTION
+    path = described(folder)
     try:
         check(path, f"{_MEND} If it was changed on purpose, delete its entry {SEAL}.")
         description = read_json(path)

@@ -8,6 +8,8 @@ from pathlib import Path
 from torch import Tensor, nn
 
 from gradsculpt.errors import ModelError, did_you_mean
+from gradsculpt.hub import is_hub, parse
+from gradsculpt.hub.fetching import fetch
 from gradsculpt.inputs import InputSpace
 from gradsculpt.isolation import own_randomness
 from gradsculpt.models.checkpoint import opened
@@ -47,7 +49,7 @@ def started(
 
     Args:
         name: A name that `build` takes.
-        weights: A run directory, a file or "default", as of `with_weights`.
+        weights: A run directory, hf:NAMESPACE/NAME, or a file or "default", as of `with_weights`.
         classes: The names of the classes.
         image_size: Height and width of the images.
         softplus: As of `build`.
@@ -120,12 +122,14 @@ def _source(name: str, weights: str | Path) -> _Source:
         if state is None:
             return _Source(None, None, None)
         return _Source(state, habits.space, imagenet_classes(), habits.terms)
-    path = Path(weights)
+    path = fetch(parse(str(weights))) if is_hub(str(weights)) else Path(weights)
     if os.path.isdir(path):
         description, state, reached = opened(path)
         model = description["build"]["model"]
         if model != name:
-            raise ModelError(f"{path} is a run of the network {model}, and its weights fit no {name}; name that one.")
+            raise ModelError(
+                f"{weights} is a run of the network {model}, and its weights fit no {name}; name that one."
+            )
         space = InputSpace(mean=description["mean"], std=description["std"])
         unfinished = f"the weights are of an unfinished training: {reached}" if reached and not reached.finished else ""
         return _Source(state, space, tuple(description["classes"]), unfinished)

@@ -27,9 +27,9 @@ from gradsculpt.links import inside
 from gradsculpt.locks import locked
 from gradsculpt.machine import is_first_process, threads_of_each
 from gradsculpt.models import Classifier, load
-from gradsculpt.models.checkpoint import WEIGHTS, describe
+from gradsculpt.models.checkpoint import describe
 from gradsculpt.progress import Estimate, Progress, Reporter
-from gradsculpt.runs import BEST, CHECKPOINTS, CONFIG, DESCRIPTION, LAST, METRICS
+from gradsculpt.runs import BEST, CHECKPOINTS, CONFIG, DESCRIPTION, LAST, METRICS, WEIGHTS
 from gradsculpt.seals import OPEN, SEAL, seal
 from gradsculpt.training.broken import BrokenStepError
 from gradsculpt.training.distillation import with_teacher

@@ -119,8 +119,8 @@ class TrainSettings:
         objective: What training minimises.
         model: Network by name: see `gradsculpt list`.
         weights: What the network starts from instead of random weights, for fine-tuning: default for those that are
-            published for it (and what a pretrained:NAME has anyway), a .safetensors or .pth file, or a run directory.
-            Its head is drawn anew, unless the weights are for the same classes.
+            published for it (and what a pretrained:NAME has anyway), a .safetensors or .pth file, a run directory, or
+            hf:NAMESPACE/NAME of the Hub. Its head is drawn anew, unless the weights are for the same classes.
         freeze: Parts of the network that keep the weights they start with, by what the names of their parameters begin
             with, such as features.0; or backbone for all but the head.
         softplus: Swap every ReLU-like activation for Softplus with this beta.

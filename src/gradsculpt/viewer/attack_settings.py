@@ -16,7 +16,7 @@ from gradsculpt.wording import printable
 
 if TYPE_CHECKING:
     from gradsculpt.attacks import Attack
-    from gradsculpt.cli.networks import NamedNetwork
+    from gradsculpt.cli.opened import NamedNetwork
 
 
 @dataclass(frozen=True)

@@ -28,7 +28,7 @@ from gradsculpt.viewer.work import Done, Step, Ticket, heard
 from gradsculpt.wording import counted
 
 if TYPE_CHECKING:
-    from gradsculpt.cli.networks import NamedNetwork
+    from gradsculpt.cli.opened import NamedNetwork
     from gradsculpt.cli.scored_images import ScoredImages
     from gradsculpt.viewer.subjects import Subject
 

@@ -17,7 +17,7 @@ from gradsculpt.progress import Reporter
 from gradsculpt.wording import printable
 
 if TYPE_CHECKING:
-    from gradsculpt.cli.networks import NamedNetwork
+    from gradsculpt.cli.opened import NamedNetwork
     from gradsculpt.data.base import Bytes, ImageSet
     from gradsculpt.data.listing import Listing
 
@@ -97,9 +97,7 @@ def pictures_of(network: NamedNetwork, options: Mapping[str, Any], reporter: Rep
 
     Raises: GradsculptError if the data cannot be had, or there are none.
     """
-    from gradsculpt.cli.networks import Run
-
-    data = options["data"] or (network.settings.data if isinstance(network, Run) else None)
+    data = options["data"] or network.own_data
     if data is None:
         raise ArgumentError(f"{network.name} has no pictures of its own; upload one.")
     kind, _, place = data.partition(":")

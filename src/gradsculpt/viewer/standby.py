@@ -7,7 +7,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from gradsculpt.cli.networks import NamedNetwork, open_classifier, open_run
+from gradsculpt.cli.networks import open_classifier
+from gradsculpt.cli.opened import NamedNetwork, open_run
 from gradsculpt.locks import locked
 from gradsculpt.progress import Reporter
 from gradsculpt.runs import is_finished

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gradsculpt.cli.folder import numbered
-from gradsculpt.cli.networks import NamedNetwork, open_classifier, open_run
+from gradsculpt.cli.networks import open_classifier
+from gradsculpt.cli.opened import NamedNetwork, open_run
 from gradsculpt.errors import ArgumentError
 from gradsculpt.extensions import trusted, typed_modules
 from gradsculpt.progress import Reporter
