@@ -31,6 +31,7 @@ if TYPE_CHECKING:
         objectives,
         penalties,
         perturbations,
+        sharing,
         training,
         visualize,
     )
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
     from gradsculpt.inputs import InputSpace
     from gradsculpt.models import Classifier, load
     from gradsculpt.process import ProcessSettings, prepare_process
+    from gradsculpt.sharing import push
 
 _HOMES = {
     "Classifier": "gradsculpt.models",
@@ -47,6 +49,7 @@ _HOMES = {
     "evaluate": "gradsculpt.evaluation",
     "load": "gradsculpt.models",
     "prepare_process": "gradsculpt.process",
+    "push": "gradsculpt.sharing",
 }
 
 __all__ = [
@@ -67,6 +70,8 @@ __all__ = [
     "penalties",
     "perturbations",
     "prepare_process",
+    "push",
+    "sharing",
     "training",
     "visualize",
 ]

@@ -67,7 +67,17 @@ def sealed_json(content: Mapping[str, Any]) -> bytes:
         >>> is_whole(sealed_json({"a": 1})), is_whole(sealed_json({"a": 1}).replace(b"1", b"2", 1))
         (True, False)
     """
-    file = io.BytesIO(strict_json({**content, SEAL: OPEN}, indent=2) + b"\n")
+    return sealed(strict_json({**content, SEAL: OPEN}, indent=2) + b"\n")
+
+
+def sealed(content: bytes) -> bytes:
+    r"""Return what a file is to hold with its seal, an `OPEN` one, filled in.
+
+    Example:
+        >>> is_whole(sealed(f"# checksum {OPEN}\na: 1".encode()))
+        True
+    """
+    file = io.BytesIO(content)
     place = _place(file) or 0
     digest = _digest(file, place)
     file.seek(place)

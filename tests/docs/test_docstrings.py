@@ -31,7 +31,7 @@ PACKAGES: tuple[str, ...] = (
     "objectives",
     "penalties",
 )
-PACKAGES += ("perturbations", "training", "visualize")
+PACKAGES += ("perturbations", "sharing", "training", "visualize")
 METHODS: set[Any] = {
     *gs.attacks.ATTACKS,
     *gs.attributions.ATTRIBUTIONS,

@@ -4,7 +4,7 @@ import re
 from dataclasses import dataclass
 from importlib.util import find_spec
 
-from gradsculpt.errors import ArgumentError, ModelError
+from gradsculpt.errors import ArgumentError, ModelError, did_you_mean
 
 PREFIX = "hf"
 
@@ -15,6 +15,8 @@ _NAME = re.compile(rf"({_PART}/{_PART})(?:@(.*))?", re.DOTALL)
 _REVISION = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9_./+-]{0,198}[A-Za-z0-9_+-])?")
 _ADDRESS = re.compile(rf"(?:https?://)?(?:www\.)?(?:huggingface\.co|hf\.co)/({_PART}/{_PART})(?:/.*)?")
 _OTHERS = re.compile(rf"hf[_-]hub:({_PART}/{_PART})(?:@.*)?")
+_LICENSE = re.compile(r"[a-z0-9](?:[a-z0-9.-]{0,48}[a-z0-9])?")
+_LICENSES = ("mit", "apache-2.0", "cc-by-4.0", "cc-by-nc-4.0", "cc-by-sa-4.0", "cc0-1.0", "bsd-3-clause", "gpl-3.0")
 
 
 @dataclass(frozen=True)
@@ -102,4 +104,18 @@ def check_installed(what: str) -> None:
         raise ModelError(
             f"{what} needs the package huggingface_hub, which is not installed; install it with: "
             "pip install 'gradsculpt[hub]'"
+        )
+
+
+def check_license(text: str) -> None:
+    """Raise `ArgumentError` if terms go by no such name on the Hub.
+
+    Example:
+        >>> check_license("cc-by-4.0")
+    """
+    if not _LICENSE.fullmatch(text):
+        near = did_you_mean(text.lower().replace(" ", "-"), _LICENSES, 2)
+        raise ArgumentError(
+            f"--license {text} is no name that the Hub has for terms: those are small letters, digits, - and ., such as "
+            f"{', '.join(_LICENSES[:4])}, or other.{near}"
         )
