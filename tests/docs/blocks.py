@@ -41,6 +41,7 @@ SMALL = {
     "attack": "--steps 2",
     "study": "--scale smoke",
     "explain": "",
+    "push": "",
     "list": "",
     "help": "",
     "doctor": "",
@@ -50,7 +51,7 @@ SMALL = {
 _LARGE = ("cells", "digits")
 """The data of which trainings that run small take 64 images."""
 
-_OTHERS = ("pip", "make", "python", "cd", "export", "ray", "sbatch", "kubectl")
+_OTHERS = ("pip", "make", "python", "cd", "export", "ray", "sbatch", "kubectl", "hf")
 """The programs of others that a page may name, which are not run."""
 
 
@@ -122,11 +123,16 @@ def _run(words: list[str], *, small: bool) -> None:
     """Run a command of ours; one that is not made small, and has to be, is read, and those of others are known."""
     if words[0] != "gradsculpt":
         assert words[0] in _OTHERS, f"{words[0]} is no program that a page may name"
-    elif small and (words[1] not in SMALL or "--devices" in words):  # several processes start this one's program again
+    elif small and (words[1] not in SMALL or "--devices" in words or _of_the_hub(words)):
+        # Several processes start this one's program again, and here is nothing to be fetched or sent.
         read(words[1:])
     else:
         status = main([*words[1:], *(_added(words) if small else [])])
         assert status == 0, f"{shlex.join(words)} ended with status {status}"
+
+
+def _of_the_hub(words: list[str]) -> bool:
+    return any(word.startswith("hf:") for word in words) or (words[1] == "push" and "--out" not in words)
 
 
 def _added(words: list[str]) -> list[str]:

@@ -101,8 +101,8 @@ class Run(NamedNetwork):
         if splits.test.classes != self.classifier.classes:
             raise ArgumentError(
                 f"{options['data'] or self.settings.data} has the classes {', '.join(splits.test.classes[:5])}... but "
-                f"{self.where} was trained on {', '.join(self.classifier.classes[:5])}...; pass --data with the classes "
-                "of the run."
+                f"{self.where} was trained on {', '.join(self.classifier.classes[:5])}...; pass --data with the "
+                "classes of the run."
             )
         return splits
 

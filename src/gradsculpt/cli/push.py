@@ -28,8 +28,8 @@ if TYPE_CHECKING:
 
 _SHOWN = 4
 _TOLD = (
-    "Share a run on the Hugging Face Hub: its weights, how the network is built and was trained, its scores, and a card "
-    "written from them. Nothing else leaves this machine, and the list is told before. Others open it as "
+    "Share a run on the Hugging Face Hub: its weights, how the network is built and was trained, its scores, and a "
+    "card written from them. Nothing else leaves this machine, and the list is told before. Others open it as "
     "hf:NAMESPACE/NAME."
 )
 _EXAMPLES = (
@@ -134,8 +134,8 @@ def _images(network: Run, options: Options, reporter: Reporter) -> Tensor | None
     own, count = ":" in network.settings.data, options["count"]
     if count is None and own:
         reporter.say(
-            f"note: the card shows no maps, as everybody would see the images, which are your own; --count {_SHOWN} shows "
-            "some"
+            f"note: the card shows no maps, as everybody would see the images, which are your own; --count {_SHOWN} "
+            "shows some"
         )
     count = (0 if own else _SHOWN) if count is None else count
     if not count:
@@ -149,4 +149,4 @@ def _images(network: Run, options: Options, reporter: Reporter) -> Tensor | None
 
 
 def _size(count: int) -> str:
-    return f"{count / 1000:.0f} kB" if count < 1_000_000 else size_of(count)
+    return f"{max(1, round(count / 1000))} kB" if count < 1_000_000 else size_of(count)

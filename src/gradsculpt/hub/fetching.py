@@ -84,9 +84,7 @@ def _stranger(name: HubName, content: Mapping[str, Any]) -> str:
     )
 
 
-def _file(
-    name: HubName, file: str, revision: str | None, most: int, tell: Callable[[str], object]
-) -> Path:
+def _file(name: HubName, file: str, revision: str | None, most: int, tell: Callable[[str], object]) -> Path:
     """Return a file of a revision in the cache, where it is put if need be; `AbsentError` if there is none."""
     from huggingface_hub import get_hf_file_metadata, hf_hub_download, hf_hub_url, try_to_load_from_cache
 

@@ -116,6 +116,6 @@ def check_license(text: str) -> None:
     if not _LICENSE.fullmatch(text):
         near = did_you_mean(text.lower().replace(" ", "-"), _LICENSES, 2)
         raise ArgumentError(
-            f"--license {text} is no name that the Hub has for terms: those are small letters, digits, - and ., such as "
-            f"{', '.join(_LICENSES[:4])}, or other.{near}"
+            f"--license {text} is no name that the Hub has for terms: those are small letters, digits, - and ., "
+            f"such as {', '.join(_LICENSES[:4])}, or other.{near}"
         )

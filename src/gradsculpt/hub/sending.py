@@ -25,14 +25,14 @@ def check_may_send() -> None:
         from huggingface_hub import constants, get_token
 
         if constants.HF_HUB_OFFLINE:
-            raise RunError(f"HF_HUB_OFFLINE is set, so {_FAILED}; unset it, or pass --out FOLDER to keep the files here.")
+            raise RunError(
+                f"HF_HUB_OFFLINE is set, so {_FAILED}; unset it, or pass --out FOLDER to keep the files here."
+            )
         if not get_token():
             raise RunError(f"nobody is logged in to {endpoint()}, so {_FAILED}; log in: {LOG_IN}.")
 
 
-def send(
-    files: Mapping[str, bytes], target: HubName, *, private: bool, replaces: Collection[str], message: str
-) -> str:
+def send(files: Mapping[str, bytes], target: HubName, *, private: bool, replaces: Collection[str], message: str) -> str:
     """Put files into a repository, which is made if need be, as one commit on a branch, and return its address.
 
     Args:

@@ -253,8 +253,8 @@ def stored(folder: Path) -> tuple[dict[str, Any], bytes, Reached | None]:
             time.sleep(_MOMENT)
     if apart:
         raise RunError(
-            f"{folder / WEIGHTS} and {described(folder).name} beside it are of two runs, so they do not belong together. "
-            f"{_MEND}"
+            f"{folder / WEIGHTS} and {described(folder).name} beside it are of two runs, so they do not belong "
+            f"together. {_MEND}"
         )
     return description, content, stamp
 

@@ -9,7 +9,7 @@ import yaml
 from torch import Tensor
 
 from gradsculpt import checks
-from gradsculpt.errors import ArgumentError, RunError
+from gradsculpt.errors import RunError
 from gradsculpt.evaluation import Scorecard
 from gradsculpt.evaluation.scorecard import FILE
 from gradsculpt.files import whole
@@ -67,8 +67,8 @@ def check_vacant(folder: Path) -> None:
     if there and not (PUBLISHED in there and set(there) <= {*FILES}):
         strange = next((name for name in there if name not in FILES), there[0])
         raise RunError(
-            f"{folder} holds other files ({strange}), beside which nothing is written that is to be shared; pass a folder "
-            "that is empty, or not there yet."
+            f"{folder} holds other files ({strange}), beside which nothing is written that is to be shared; pass a "
+            "folder that is empty, or not there yet."
         )
 
 
@@ -77,7 +77,7 @@ def bundle(
     name: str,
     *,
     images: Tensor | None = None,
-    license: str | None = None,  # noqa: A002 - what the Hub calls it
+    license: str | None = None,
     trust_code: Iterable[str] = (),
 ) -> Bundle:
     """Return what is to be shared of a run; nothing is sent, and nothing written.
@@ -122,9 +122,7 @@ def bundle(
         shown = Scorecard(scores.name, content["settings"], scores.entries, scores.curves)
     if images is not None and len(images):
         files[MAPS] = maps.picture_of(classifier, images)
-    facts = card.Facts(
-        target, description, settings, reached, shown, why, MAPS if MAPS in files else "", license
-    )
+    facts = card.Facts(target, description, settings, reached, shown, why, MAPS if MAPS in files else "", license)
     files[CARD] = card.written(facts).encode("utf-8", "backslashreplace")
     return Bundle(target, {each: files[each] for each in FILES if each in files}, tuple(_notes(why, license, files)))
 
@@ -140,7 +138,7 @@ def _scores(run: Path, classifier: Classifier) -> tuple[Scorecard | None, str]:
     return scores, ""
 
 
-def _notes(why: str, license: str | None, files: Mapping[str, Any]) -> Iterable[str]:  # noqa: A002
+def _notes(why: str, license: str | None, files: Mapping[str, Any]) -> Iterable[str]:
     if why:
         yield f"{why}, so the card says that nothing was measured; `gradsculpt evaluate RUN` measures it"
     if license is None:

@@ -8,9 +8,7 @@ from typing import Any
 from gradsculpt.hub import is_hub
 
 _PART = r"[^\s\\/'\"`<>|:;,()\[\]{}]+"
-_PATH = re.compile(
-    rf"(?<![\w.~/\\-])(?:~[\w.-]*(?:[\\/]{_PART})+|(?:[A-Za-z]:)?(?:[\\/](?![\\/]){_PART}){{2,}})[\\/]?"
-)
+_PATH = re.compile(rf"(?<![\w.~/\\-])(?:~[\w.-]*(?:[\\/]{_PART})+|(?:[A-Za-z]:)?(?:[\\/](?![\\/]){_PART}){{2,}})[\\/]?")
 _NAMELESS = ("", ".", "..", "~")
 _LEFT_OUT = "left_out"
 

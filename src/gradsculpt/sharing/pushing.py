@@ -16,7 +16,7 @@ def push(
     *,
     private: bool = False,
     images: Tensor | None = None,
-    license: str | None = None,  # noqa: A002 - what the Hub calls it
+    license: str | None = None,
     trust_code: Iterable[str] = (),
 ) -> str:
     """Share a run on the Hugging Face Hub, and return the address; others open it as hf:NAMESPACE/NAME.
@@ -34,8 +34,8 @@ def push(
         trust_code: As of `load`.
 
     Shape: images [N, 3, S, S].
-    Raises: ArgumentError, RunError and ModelError as of `gradsculpt.sharing.bundle`; RunError if nobody is logged in, or
-        the Hub takes nothing; ModelError if its library is not installed.
+    Raises: ArgumentError, RunError and ModelError as of `gradsculpt.sharing.bundle`; RunError if nobody is logged in,
+        or the Hub takes nothing; ModelError if its library is not installed.
     """
     parse(name)
     check_may_send()
