@@ -210,3 +210,60 @@ def test_a_process_of_its_own_fetches_and_explains(hub: Hub, run: Path, tmp_path
     assert (tmp_path / "maps" / "sheet.png").is_file()
     assert "Warning" not in done.stderr
     assert (tmp_path / "elsewhere" / "hub" / "models--me--digits").is_dir()
+
+
+def test_settings_that_cannot_be_read_here_keep_nobody_from_the_network(
+    hub: Hub, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    run = make_run(tmp_path / "run")
+    assert main(["push", str(run), "me/net", "--count", "0"]) == 0
+    files = hub.files("me/net")
+    for text in (
+        b"data: python:planted:images\n",
+        b"objective: planted.Own\n",
+        b"a_setting_of_tomorrow: 3\n",
+        b"- [\n",
+    ):
+        hub.put("me/net", {**files, "config.yaml": text})
+        capfd.readouterr()
+        words = ["--data", "digits", "--count", "1", "--device", "cpu", "--out", str(tmp_path / "maps")]
+        assert main(["explain", "hf:me/net", *words]) == 0
+        assert "cannot be read here, so it brings no data of its own" in capfd.readouterr().err
+        assert main(["evaluate", "hf:me/net", "--out", str(tmp_path / "scores")]) == 2
+        assert "net is no run with data of its own; pass --data" in capfd.readouterr().err
+    hub.put("me/net", {name: content for name, content in files.items() if name != "config.yaml"})
+    assert main(["explain", "hf:me/net", *words]) == 0
+
+
+COMMANDS = {
+    "attack": ["attack", "hf:me/digits", "--data", "digits", "--count", "1", "--steps", "1", "--out", "{tmp}/out"],
+    "features": ["features", "hf:me/digits", "--classes", "3", "--steps", "1", "--out", "{tmp}/out"],
+    "compare": ["compare", "hf:me/digits", "{run}", *SCORED, "--count", "1", "--out", "{tmp}/page.html"],
+    "evaluate": ["evaluate", "hf:me/digits", *SCORED, "--count", "1", "--html", "{tmp}/page.html"],
+    "train": [
+        *("train", "--data", "digits", "--model", "lenet", "--image-size", "16", "--weights", "hf:me/digits"),
+        *("--train-count", "40", "--epochs", "1", "--out", "{tmp}/out"),
+    ],
+}
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_it_is_named_wherever_a_run_is(command: str, hub: Hub, run: Path, tmp_path: Path) -> None:
+    assert main(["push", str(run), "me/digits", "--count", "0"]) == 0
+    home = tmp_path / "home"
+    assert main(["explain", "hf:me/digits", "--data", "digits", "--count", "1", "--out", str(tmp_path / "m")]) == 0
+    before = sorted(path for path in home.rglob("*") if path.suffix != ".lock")
+    assert main([word.format(run=run, tmp=tmp_path) for word in COMMANDS[command]]) == 0
+    assert sorted(path for path in home.rglob("*") if path.suffix != ".lock") == before
+
+
+def test_the_page_offers_it(hub: Hub, run: Path, tmp_path: Path) -> None:
+    from gradsculpt.viewer.subjects import named_subjects
+
+    assert main(["push", str(run), "me/digits", "--count", "0"]) == 0
+    places = {"out": tmp_path, "cache_dir": tmp_path / "cache", "data_dir": None, "data": "digits", "device": "cpu"}
+    given = {"weights": None, "mean": [], "std": [], "image_size": None}
+    (subject,) = named_subjects(["hf:me/digits"], {**places, **given})
+    assert subject.title == "me/digits"
+    assert subject.network.classifier.classes == tuple("0123456789")
+    assert len(subject.images) > 0

@@ -43,6 +43,7 @@ WRITERS = {
     "evaluate page": ["evaluate", "{run}", *SCORED, "--count", "1", "--html", "{out}/page.html"],
     "evaluate run": ["evaluate", "{out}/run", *SCORED],
     "compare": ["compare", "{run}", *SCORED, "--count", "1", "--out", "{out}/page.html"],
+    "push": ["push", "{run}", "me/net", "--count", "1", "--out", "{out}/shared"],
     "sweep": ["sweep", "--out", "{out}/sweep", "--grid", "lr=0.01", *DIGITS, "--epochs", "1", *JUDGED],
     "study": ["study", "run", "duality", "--scale", "smoke", "--out", "{out}/studies"],
 }

@@ -174,6 +174,7 @@ def _run(words: list[str], folder: Path, errors: int, limit: float) -> NoReturn:
         os.dup2(nothing, 1)
         sys.stdout = open(1, "w", encoding="utf-8", errors="backslashreplace", closefd=False)  # noqa: SIM115
         sys.stderr = open(2, "w", encoding="utf-8", errors="backslashreplace", closefd=False)  # noqa: SIM115
+        os.environ |= {"HF_HOME": "nowhere", "HF_TOKEN": ""}
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
         signal.signal(signal.SIGINT, signal.default_int_handler)
         faulthandler.enable()

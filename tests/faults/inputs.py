@@ -116,6 +116,12 @@ TEXTS = (
     "timm:[",
     "pretrained:",
     "pretrained:x",
+    "hf:",
+    "hf:me/net",
+    "hf:me/net@..",
+    "hf:a/b/c",
+    "hf:\x00/x",
+    "me/net",
     "~nobody/x",
     "folder:~nobody",
     "cells:1",
@@ -277,6 +283,7 @@ BASES: dict[str, list[str]] = {
     "demo": ["demo", "--out", "new"],
     "list": ["list"],
     "doctor": ["doctor", "--out", "new"],
+    "push": ["push", "run", "me/net", "--out", "new", *_COMMON],
     "completion": ["completion", "bash"],
 }
 """A call of each command that works on the ground, on which something is then wrong."""

@@ -106,6 +106,8 @@ IN_THE_WAY = [
     ("compare", "page.html", True),
     ("compare", "page.png", True),
     ("compare", "page-scores", False),
+    ("push", "shared", False),
+    ("push", "shared/README.md", True),
     ("study", "studies/tasks", False),
     ("study", "studies", False),
 ]

@@ -40,6 +40,7 @@ COMMANDS: dict[str, list[str]] = {
     "resume": ["train", "--resume", "--epochs", "2", "--out", "{run}"],
     "config": ["train", "--config", "{run}/config.yaml", "--out", "{out}"],
     "weights": ["train", "--data", "digits", "--weights", "{run}", "--epochs", "1", "--out", "{out}"],
+    "push": ["push", "{run}", "me/net", "--count", "1", "--out", "{out}"],
     "list": ["list"],
     "doctor": ["doctor"],
 }

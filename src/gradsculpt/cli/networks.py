@@ -23,8 +23,8 @@ from gradsculpt.runs import check_trained, is_run
 from gradsculpt.wording import counted, printable
 
 NETWORKS = (
-    "torchvision:NAME, timm:NAME or python:MODULE:FACTORY (with --weights, or NAME=FILE), pretrained:NAME, or "
-    "hf:NAMESPACE/NAME of the Hugging Face Hub"
+    "torchvision:NAME, timm:NAME or python:MODULE:FACTORY (with --weights, or NAME=FILE), pretrained:NAME or "
+    "hf:NAMESPACE/NAME"
 )
 
 _DEFAULT = "gradsculpt.models.weights.DEFAULT"

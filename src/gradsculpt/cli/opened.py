@@ -11,7 +11,7 @@ from gradsculpt.cli.parser import Options
 from gradsculpt.cli.process import find_device
 from gradsculpt.cli.settings import read_settings, unused_places
 from gradsculpt.cli.sized import bounds_of
-from gradsculpt.errors import ArgumentError
+from gradsculpt.errors import ArgumentError, GradsculptError
 from gradsculpt.hub import HubName
 from gradsculpt.progress import Reporter
 from gradsculpt.runs import CONFIG
@@ -163,20 +163,35 @@ class Published(Run):
 def open_run(path: Path, device: str = "cpu") -> Run:
     """Open a run, finished or not, on a device; raise as `load` and `find_device` do."""
     from gradsculpt.models import load
-    from gradsculpt.training.resuming import run_config
 
     classifier = load(path).to(find_device(device))
-    run_config(path / CONFIG)
-    settings = read_settings(["--config", str(path / CONFIG), "--out", str(path)])
+    settings = _settings(path)
     return Run(printable(path.resolve().name), classifier, path, settings, about=repr(settings.objective))
 
 
-def open_published(name: HubName, device: str = "cpu", tell: Callable[[str], object] = lambda line: None) -> Published:
-    """Open a network of the Hub, as a stranger's run is opened; raise as `fetch` and `open_run` do.
+def open_published(
+    name: HubName, device: str = "cpu", tell: Callable[[str], object] = lambda line: None
+) -> NamedNetwork:
+    """Open a network of the Hub, as a stranger's run is opened; raise as `fetch` and `load` do.
 
-    Who is to `tell` hears what takes long.
+    Settings that cannot be read here, as they name code of somebody's own for instance, keep nobody from the network:
+    it then brings no data. Who is to `tell` hears of that, and what takes long.
     """
     from gradsculpt.hub.fetching import fetch
+    from gradsculpt.models import load
 
-    run = open_run(fetch(name, tell), device)
-    return Published(name.name, run.classifier, run.path, run.settings, name, about=f"{name}, {run.about}")
+    path = fetch(name, tell)
+    classifier = load(path).to(find_device(device))
+    try:
+        settings = _settings(path)
+    except GradsculptError as error:
+        tell(f"note: what {name} was trained with cannot be read here, so it brings no data of its own: {error}")
+        return NamedNetwork(name.name, classifier, about=str(name))
+    return Published(name.name, classifier, path, settings, name, about=f"{name}, {settings.objective!r}")
+
+
+def _settings(path: Path) -> TrainSettings:
+    from gradsculpt.training.resuming import run_config
+
+    run_config(path / CONFIG)
+    return read_settings(["--config", str(path / CONFIG), "--out", str(path)])

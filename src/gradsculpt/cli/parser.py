@@ -198,13 +198,13 @@ class Parser(argparse.ArgumentParser):
         for action in (each for each in self._rest() if not each.option_strings):
             if action.nargs in _MANY:
                 if not left and action.nargs == "+":
-                    raise ArgumentError(
-                        f"{self.prog} needs {action.dest}: {action.help.partition(';')[0].rstrip('.')}."
-                    )
+                    raise ArgumentError(self._lacks(action))
                 taken, left = left, []
                 values[action.dest] = [self._checked(action.dest, action, text) for text in taken]
             elif left:
                 values[action.dest] = self._checked(action.dest, action, left.pop(0))
+            elif action.nargs is None:
+                raise ArgumentError(self._lacks(action))
         if left:
             near = likely_option(left[0], [option_name(each) for each in self.options])
             raise ArgumentError(
@@ -212,6 +212,10 @@ class Parser(argparse.ArgumentParser):
                 f"write its option before it.{near or f' {self.prog} --help tells the options.'}"
             )
         return values
+
+    def _lacks(self, action: Any) -> str:
+        """Return what to say of a word that has to be there, and is not."""
+        return f"{self.prog} needs {action.dest}: {action.help.partition(';')[0].rstrip('.')}."
 
     def _check_repeated(self, options: Sequence[str]) -> None:
         """Raise `ArgumentError` if an option that takes several values is given twice: only the last would count."""
