@@ -567,6 +567,7 @@ _READERS = (
     ("train", "--out", "new", *TRAINED, "--weights", "run"),
     ("view", "run", "--out", "new"),
     ("doctor", "--out", "run"),
+    ("push", "run", "me/net", "--out", "new"),
 )
 
 
@@ -701,7 +702,9 @@ def in_card(rng: random.Random) -> Case:
         content, _ = changed(json.loads(path.read_bytes()), random.Random(drawn))
         path.write_text(json.dumps(content))
 
-    words = rng.choice([_READERS[4], _READERS[1], ("evaluate", "run", "--groups", "accuracy", "--limit", "4")])
+    words = rng.choice(
+        [_READERS[4], _READERS[1], _READERS[-1], ("evaluate", "run", "--groups", "accuracy", "--limit", "4")]
+    )
     return Case("in scorecard", (*words, *_COMMON), str(drawn), spoil, ("run",))
 
 

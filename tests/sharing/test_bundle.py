@@ -139,3 +139,32 @@ def test_an_unfinished_run_says_so(tmp_path: Path) -> None:
 
     run = make_run(tmp_path / "run", reached=replace(ENDED, epoch=1, finished=False))
     assert b"**The training has not ended**: this is epoch 1 of 2" in bundle(run, "me/net").files["README.md"]
+
+
+def test_what_a_link_leads_to_stays_here(run: Path, tmp_path: Path) -> None:
+    (tmp_path / "secret.yaml").write_text("data: digits\npassword: hunter2\n")
+    assert b"hunter2" not in bundle(run, "me/net").files["config.yaml"]
+    (run / "config.yaml").write_text("data: digits\npassword: hunter2\n")
+    assert not [name for name, content in bundle(run, "me/net").files.items() if b"hunter2" in content]
+    for name in ("config.yaml", "model.json", "model.safetensors"):
+        kept = (run / name).read_bytes()
+        (run / name).unlink()
+        (tmp_path / name).write_bytes(kept)
+        (run / name).symlink_to(tmp_path / name)
+        with pytest.raises(RunError, match=f"{name} is a link to"):
+            bundle(run, "me/net")
+        (run / name).unlink()
+        (run / name).write_bytes(kept)
+
+
+@pytest.mark.parametrize("value", [None, [], "x", 3, {"a": [1]}])
+def test_notes_of_another_form_are_no_fault(run: Path, value: object) -> None:
+    description = json.loads((run / "model.json").read_text())
+    del description["checksum"]
+    (run / "model.json").write_text(json.dumps({**description, "extra": value, "versions": value}))
+    score(run)
+    card = json.loads((run / "scorecard.json").read_text())
+    del card["checksum"]
+    card["settings"] = {"notes": {"a": value}, "split": "test"}
+    (run / "scorecard.json").write_text(json.dumps(card))
+    assert b"## Limits" in bundle(run, "me/net").files["README.md"]

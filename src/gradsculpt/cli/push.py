@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from gradsculpt.cli.opened import Run
 
-_SHOWN = 4
+_SHOWN, _MOST = 4, 24
 _TOLD = (
     "Share a run on the Hugging Face Hub: its weights, how the network is built and was trained, its scores, and a "
     "card written from them. Nothing else leaves this machine, and the list is told before. Others open it as "
@@ -69,7 +69,7 @@ def _parser() -> Parser:
     parser.add_argument("--license", type=str | None, help=told)
     told = f"Held-out images that the card shows with their maps; default {_SHOWN}, or none where the images are your "
     told += "own (a folder or a function): everybody would see them."
-    parser.add_argument("--count", type=int | None, limit=at_least(0), help=told)
+    parser.add_argument("--count", type=int | None, limit=at_least(0, _MOST), help=told)
     told = "Write the files into this folder instead, and send nothing."
     parser.add_argument("--out", type=Path | None, help=told)
     parser.add_argument("--dry_run", action="store_true", help="Tell what would be sent, and send nothing.")

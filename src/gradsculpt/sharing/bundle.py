@@ -1,7 +1,7 @@
 """The files of a run as the Hub wants them, made in memory: these and no others leave the machine."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -20,17 +20,20 @@ from gradsculpt.hub.names import check_license
 from gradsculpt.models import Classifier, load
 from gradsculpt.models.checkpoint import stored
 from gradsculpt.reading import read_json
-from gradsculpt.runs import CONFIG, PUBLISHED, WEIGHTS
+from gradsculpt.runs import CONFIG, PUBLISHED, WEIGHTS, check_trained, described
 from gradsculpt.seals import OPEN, SEAL, sealed, sealed_json
 from gradsculpt.sharing import card, maps
 from gradsculpt.sharing.privacy import Veil, shared_data
+from gradsculpt.training import Optimization, TrainSettings
 from gradsculpt.training.resuming import run_config
 
 CARD, MAPS = "README.md", "maps.png"
 FILES = (CARD, PUBLISHED, WEIGHTS, CONFIG, FILE, MAPS)
 """All files that a bundle may have."""
 
-_MACHINE = ("out", "data_dir", "cache_dir", "resume", "device", "threads", "max_time", "tensorboard")
+_MACHINE = ("out", "data_dir", "cache_dir", "resume", "device", "threads", "max_time", "tensorboard", "optimization")
+_SETTINGS = {each.name for cls in (TrainSettings, Optimization) for each in fields(cls)} - {*_MACHINE}
+_SCORES = ("name", "settings", "scores", "curves")
 _PRINTS = "fingerprints"
 
 
@@ -101,11 +104,13 @@ def bundle(
         check_license(license)
     if images is not None:
         checks.images("images", images)
+    check_trained(run)
+    _check_own(run)
     classifier = load(run, trust_code=trust_code)
     description, weights, reached = stored(run)
     config = run_config(run / CONFIG)
     veil = Veil(run, config)
-    settings = {key: each for key, each in config.items() if key not in _MACHINE}
+    settings = {key: each for key, each in config.items() if key in _SETTINGS}
     settings = veil.over(settings | {key: shared_data(str(settings[key])) for key in ("data",) if key in settings})
     classes = description["classes"]
     description = {**veil.over({key: each for key, each in description.items() if key != SEAL}), "classes": classes}
@@ -117,14 +122,26 @@ def bundle(
     }
     shown = None
     if scores is not None:
-        content = veil.over({key: each for key, each in read_json(run / FILE).items() if key != SEAL})
+        content = read_json(run / FILE)
+        content = veil.over({key: content[key] for key in _SCORES if key in content})
         files[FILE] = sealed_json(content)
-        shown = Scorecard(scores.name, content["settings"], scores.entries, scores.curves)
+        most = max((entry.images for entry in scores.entries.values()), default=1)
+        shown = Scorecard(scores.name, {"images": most, **content["settings"]}, scores.entries, scores.curves)
     if images is not None and len(images):
         files[MAPS] = maps.picture_of(classifier, images)
     facts = card.Facts(target, description, settings, reached, shown, why, MAPS if MAPS in files else "", license)
     files[CARD] = card.written(facts).encode("utf-8", "backslashreplace")
     return Bundle(target, {each: files[each] for each in FILES if each in files}, tuple(_notes(why, license, files)))
+
+
+def _check_own(run: Path) -> None:
+    """Raise `RunError` if a file that would be shared is a link: what it leads to may be nobody's business."""
+    for path in (described(run), *(run / name for name in (WEIGHTS, CONFIG, FILE))):
+        if path.is_symlink():
+            raise RunError(
+                f"{path} is a link to {path.resolve()}, and what is shared has to lie in the run, so that "
+                "nothing goes out unseen; put a copy of the file in its place."
+            )
 
 
 def _scores(run: Path, classifier: Classifier) -> tuple[Scorecard | None, str]:

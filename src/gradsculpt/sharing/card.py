@@ -61,7 +61,7 @@ def written(facts: Facts) -> str:
     )
     environment.filters |= {"code": code, "block": block, "ready": Ready, "of_random": _random}
     description, config, reached = facts.description, facts.config, facts.reached
-    build, extra = description["build"], description.get("extra") or {}
+    build, extra, versions = (_mapping(description.get(key)) for key in ("build", "extra", "versions"))
     own = str(build["model"]).partition(":")
     module = own[2].partition(":")[0].partition(".")[0] if own[0] == "python" else ""
     softplus = f", Softplus of beta {build['softplus']:g} for ReLU" if build["softplus"] else ""
@@ -85,7 +85,7 @@ def written(facts: Facts) -> str:
         recipe=extra.get("recipe") or config.get("recipe"),
         kept="not known" if reached is None else str(reached),
         seed=config.get("seed", 0),
-        versions=", ".join(f"{name} {number}" for name, number in (description.get("versions") or {}).items()),
+        versions=", ".join(f"{name} {number}" for name, number in versions.items()),
         settings=dict(config),
         license=facts.license,
     )
@@ -144,6 +144,10 @@ def _scores(name: str, card: Scorecard) -> dict[str, Any]:
 
 def _random(yardsticks: Sequence[tuple[str, str]]) -> str:
     return next((value for name, value in yardsticks if name == "random map"), "")
+
+
+def _mapping(value: Any) -> Mapping[str, Any]:
+    return value if isinstance(value, Mapping) else {}
 
 
 def _numbers(values: Sequence[float]) -> str:
