@@ -1,5 +1,6 @@
 """What a project has beside its code says what is so."""
 
+import re
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,14 @@ def test_versions_with_malware_are_not_installed() -> None:
     (lightning,) = (each for each in PROJECT["dependencies"] if each.startswith("lightning"))
     assert "!=2.6.2" in lightning
     assert "!=2.6.3" in lightning
+
+
+def test_each_package_and_extra_of_an_installation_is_explained() -> None:
+    page = (ROOT / "docs/how-to/install.md").read_text(encoding="utf-8")
+    rows = {line.split("|")[1].strip().strip("`") for line in page.splitlines() if line.startswith("| ")}
+    names = {re.split(r"[<>=!\[;]", each)[0] for each in PROJECT["dependencies"]}
+    assert names - {"torch", "torchvision"} <= rows
+    assert set(PROJECT["optional-dependencies"]) - {"mutants"} <= rows
 
 
 def test_the_changelog_goes_by_kinds() -> None:
