@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -262,7 +263,7 @@ def test_the_page_offers_it(hub: Hub, run: Path, tmp_path: Path) -> None:
 
     assert main(["push", str(run), "me/digits", "--count", "0"]) == 0
     places = {"out": tmp_path, "cache_dir": tmp_path / "cache", "data_dir": None, "data": "digits", "device": "cpu"}
-    given = {"weights": None, "mean": [], "std": [], "image_size": None}
+    given: dict[str, Any] = {"weights": None, "mean": [], "std": [], "image_size": None}
     (subject,) = named_subjects(["hf:me/digits"], {**places, **given})
     assert subject.title == "me/digits"
     assert subject.network.classifier.classes == tuple("0123456789")

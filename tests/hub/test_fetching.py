@@ -181,7 +181,7 @@ def test_the_library_is_left_as_it_was(hub: Hub, files: dict[str, bytes]) -> Non
     import logging
 
     from huggingface_hub import get_session
-    from huggingface_hub.utils import are_progress_bars_disabled
+    from huggingface_hub.utils.tqdm import are_progress_bars_disabled
 
     hub.put(NAME, files)
     before = are_progress_bars_disabled(), get_session().timeout, logging.getLogger("huggingface_hub").level

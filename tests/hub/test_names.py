@@ -79,7 +79,7 @@ def test_addresses_are_understood(text: str) -> None:
 
 @given(st.text(max_size=40))
 def test_whatever_is_read_is_a_name_that_the_library_takes(text: str) -> None:
-    from huggingface_hub.utils import validate_repo_id
+    from huggingface_hub.utils._validators import validate_repo_id
 
     try:
         name = parse(text)
@@ -90,7 +90,7 @@ def test_whatever_is_read_is_a_name_that_the_library_takes(text: str) -> None:
 
 @pytest.mark.parametrize(("text", "repository", "revision"), RIGHT)
 def test_the_library_takes_what_is_right(text: str, repository: str, revision: str | None) -> None:
-    from huggingface_hub.utils import validate_repo_id
+    from huggingface_hub.utils._validators import validate_repo_id
 
     validate_repo_id(repository)
 

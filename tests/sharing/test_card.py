@@ -43,7 +43,7 @@ def test_the_header_is_what_the_hub_reads(run: Path) -> None:
     assert (header["license"], header["datasets"]) == ("apache-2.0", ["uoft-cs/cifar10"])
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        data = ModelCard(text).data
+        data: Any = ModelCard(text).data
     results = {each.metric_type: each.metric_value for each in data.eval_results or ()}
     assert results == {"gini": 0.5, "accuracy": 0.91}
     assert {each.dataset_split for each in data.eval_results or ()} == {"test"}

@@ -20,12 +20,8 @@ def quietly() -> Iterator[None]:
     Raises: ModelError if the library cannot be imported.
     """
     try:
-        from huggingface_hub.utils import (
-            are_progress_bars_disabled,
-            disable_progress_bars,
-            enable_progress_bars,
-            get_session,
-        )
+        from huggingface_hub import get_session
+        from huggingface_hub.utils.tqdm import are_progress_bars_disabled, disable_progress_bars, enable_progress_bars
     except ImportError as error:
         raise ModelError(
             f"the package huggingface_hub cannot be used ({error}); install it again: pip install -U 'gradsculpt[hub]'"

@@ -42,7 +42,7 @@ def fitted(picture: bytes, most: int = MOST) -> bytes:
     """Return a PNG made smaller until it has so many bytes at most."""
     while len(picture) > most:
         image, stream = Image.open(io.BytesIO(picture)), io.BytesIO()
-        size = (max(1, round(_SMALLER * side)) for side in image.size)
-        image.resize((*size,), Image.Resampling.LANCZOS).save(stream, "PNG", optimize=True)
+        width, height = (max(1, round(_SMALLER * side)) for side in image.size)
+        image.resize((width, height), Image.Resampling.LANCZOS).save(stream, "PNG", optimize=True)
         picture = stream.getvalue()
     return picture
