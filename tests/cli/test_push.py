@@ -131,9 +131,20 @@ def test_a_network_of_images_that_are_not_shared_asks_for_data(
 ) -> None:
     run = make_run(tmp_path / "run", classes=("cat", "dog"), data=f"folder:{tmp_path / 'photos'}")
     assert main(["push", str(run), "me/net", "--count", "0"]) == 0
-    capfd.readouterr()
-    assert main(["evaluate", "hf:me/net", "--out", str(tmp_path / "scores")]) == 2
-    assert "was trained on images of somebody's own (folder:photos)" in capfd.readouterr().err
+    for words in (["evaluate", "hf:me/net"], ["features", "hf:me/net", "--colours", "data"]):
+        capfd.readouterr()
+        assert main([*words, "--out", str(tmp_path / "out")]) == 2
+        assert "was trained on images of somebody's own (folder:photos)" in capfd.readouterr().err
+
+
+def test_images_are_decoded_into_ones_own_folder(hub: Hub, tmp_path: Path) -> None:
+    from gradsculpt.data.cells import CLASSES
+
+    run = make_run(tmp_path / "run", classes=CLASSES, data="cells")
+    assert main(["push", str(run), "me/net", "--count", "0"]) == 0
+    assert main(["evaluate", "hf:me/net", *SCORED, "--out", str(tmp_path / "scores")]) == 0
+    assert not [path for path in (tmp_path / "home").rglob("*") if "cache" in path.name.lower() and path.is_dir()]
+    assert (tmp_path / "scores" / "cache").is_dir()
 
 
 REFUSED = {

@@ -106,7 +106,8 @@ class _Handler(BaseHTTPRequestHandler):
         path, self.body = unquote(urlsplit(self.path).path), self._read()
         self.server.asked.append(f"{self.command} {path}")
         if self.server.down is not None:
-            self._answer(self.server.down, {"error": "out of order"})
+            told = f"out of order for {self.headers.get('Authorization')}"
+            self._refuse(self.server.down, "", told)
             return
         for name, pattern in _ROUTES.items():
             if found := pattern.fullmatch(path):

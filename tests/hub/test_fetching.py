@@ -102,6 +102,7 @@ CASES: dict[str, tuple[Any, str, str]] = {
     "gated": (gated, NAME, "you/digits is open to those alone who have accepted its terms.*accept them at http"),
     "no revision": (lambda hub, files: hub.put(NAME, files), f"{NAME}@v9", "you/digits has no revision v9"),
     "out of order": (lambda hub, files: setattr(hub, "down", 503), NAME, "the Hub is out of order .status 503"),
+    "indiscreet": (lambda hub, files: setattr(hub, "down", 422), NAME, "refuses it .*out of order for Bearer [*]{3}"),
     "too many": (lambda hub, files: setattr(hub, "down", 429), NAME, "too many requests"),
     "empty": (lambda hub, files: hub.put(NAME, {"README.md": b""}), NAME, "as it has no config.json"),
     "transformers": (

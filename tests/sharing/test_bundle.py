@@ -14,7 +14,7 @@ from gradsculpt.evaluation import Scorecard
 from gradsculpt.models import load
 from gradsculpt.sharing import bundle
 from gradsculpt.sharing.maps import MOST, fitted
-from tests.sharing.small import ENDED, make_run, score
+from tests.sharing.small import DIGITS, ENDED, make_run, score
 
 
 @pytest.fixture
@@ -168,3 +168,9 @@ def test_notes_of_another_form_are_no_fault(run: Path, value: object) -> None:
     card["settings"] = {"notes": {"a": value}, "split": "test"}
     (run / "scorecard.json").write_text(json.dumps(card))
     assert b"## Limits" in bundle(run, "me/net").files["README.md"]
+
+
+def test_a_run_is_described_by_its_own_file(run: Path) -> None:
+    (run / "config.json").write_text('{"model_type": "vit"}')
+    assert load(run).classes == DIGITS
+    assert json.loads(bundle(run, "me/net").files["config.json"])["classes"] == list(DIGITS)

@@ -67,6 +67,16 @@ def test_scores_stand_with_interval_direction_and_unit(run: Path) -> None:
     assert re.search(f"Not measured: .*{re.escape(missing[0])}", text)
 
 
+def test_a_score_that_is_no_number_is_no_result(run: Path) -> None:
+    score(run, None, {"accuracy": Entry("accuracy", ACCURACY, math.nan, math.nan, math.nan, 32)})
+    text = card_of(run)
+    header = header_of(text)
+    (result,) = header["model-index"][0]["results"]
+    assert [each["type"] for each in result["metrics"]] == ["gini"]
+    assert header["metrics"] == []
+    assert "| accuracy | nan" in text
+
+
 def test_without_scores_it_says_so(run: Path) -> None:
     text = card_of(run)
     assert "**Not measured**: there is no scorecard" in text
