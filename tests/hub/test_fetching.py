@@ -1,6 +1,7 @@
 """Networks are fetched from a stand-in of the Hub: the right files, once, and one line for whatever else is there."""
 
 import json
+import socket
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -165,7 +166,7 @@ def test_what_was_damaged_on_the_way_is_not_used(file: str, hub: Hub, files: dic
     content = bytearray(files[file])
     content[len(content) // 2] ^= 1
     hub.put(NAME, {**files, file: bytes(content)})
-    with pytest.raises((RunError, ModelError), match=r"damaged|cannot be read"):
+    with pytest.raises((RunError, ModelError), match=r"(damaged.* delete .*models--you--digits, and|cannot be read)"):
         load(f"hf:{NAME}")
 
 
@@ -206,3 +207,14 @@ def test_without_the_library_one_line_says_what_to_install(monkeypatch: pytest.M
     monkeypatch.setattr("gradsculpt.hub.names.find_spec", lambda name: None)
     with pytest.raises(ModelError, match=r"hf:you/digits needs the package huggingface_hub.*gradsculpt\[hub\]"):
         load(f"hf:{NAME}")
+
+
+def test_a_hub_that_says_nothing_is_not_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gradsculpt.hub.fetching.PATIENCE", 0.3)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        address = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        with standin.told(standin.environment(address, tmp_path)):
+            started = time.monotonic()
+            with pytest.raises(ModelError, match=f"{address} cannot be reached"):
+                fetch(parse(NAME))
+            assert time.monotonic() - started < 5

@@ -73,7 +73,7 @@ def test_a_score_that_is_no_number_is_no_result(run: Path) -> None:
     header = header_of(text)
     (result,) = header["model-index"][0]["results"]
     assert [each["type"] for each in result["metrics"]] == ["gini"]
-    assert header["metrics"] == []
+    assert "metrics" not in header
     assert "| accuracy | nan" in text
 
 

@@ -177,11 +177,11 @@ def open_published(
     Settings that cannot be read here, as they name code of somebody's own for instance, keep nobody from the network:
     it then brings no data. Who is to `tell` hears of that, and what takes long.
     """
-    from gradsculpt.hub.fetching import fetch
+    from gradsculpt.hub.fetching import fetched
     from gradsculpt.models import load
 
-    path = fetch(name, tell)
-    classifier = load(path).to(find_device(device))
+    with fetched(name, tell) as path:
+        classifier = load(path).to(find_device(device))
     try:
         settings = _settings(path)
     except GradsculptError as error:

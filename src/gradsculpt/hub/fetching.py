@@ -1,11 +1,11 @@
 """A network of the Hub in a folder of this machine: a stranger's run, of which the named files alone are fetched."""
 
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from gradsculpt.errors import ModelError, first_line
+from gradsculpt.errors import ModelError, RunError, first_line
 from gradsculpt.hub.faults import AbsentError, is_away, refusal
 from gradsculpt.hub.names import HubName, check_installed
 from gradsculpt.hub.quiet import PATIENCE, quietly
@@ -51,6 +51,19 @@ def fetch(name: HubName, tell: Callable[[str], object] = lambda line: None) -> P
         with suppress(AbsentError):
             _file(name, CONFIG, folder.name, SETTINGS, tell)
     return folder
+
+
+@contextmanager
+def fetched(name: HubName, tell: Callable[[str], object] = lambda line: None) -> Iterator[Path]:
+    """Yield the folder that `fetch` returns; a `RunError` of what is in it, while the block lasts, says where it is."""
+    folder = fetch(name, tell)
+    try:
+        yield folder
+    except RunError as error:
+        raise RunError(
+            f"{error} It is what was fetched of {name}: delete {folder.parents[1]}, and it is fetched again; what is "
+            "damaged on the Hub as well, its owner has to push again."
+        ) from error
 
 
 def check_ours(name: HubName, path: Path) -> None:

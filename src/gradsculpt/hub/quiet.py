@@ -10,7 +10,7 @@ from gradsculpt.errors import ModelError
 PATIENCE = 10.0
 """Seconds that an answer may take."""
 
-_ANSWER = 120.0  # seconds of silence while files are sent, of which the largest are put together there
+_ANSWER = 60.0  # seconds of silence while files are sent, of which the largest are put together there
 
 
 @contextmanager

@@ -6,7 +6,7 @@ import subprocess
 import time
 import zlib
 from collections.abc import Iterable, Mapping
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from dataclasses import asdict
 from importlib import metadata
 from pathlib import Path
@@ -19,7 +19,7 @@ from gradsculpt.errors import ArgumentError, GradsculptError, ModelError, RunErr
 from gradsculpt.extensions import trusted
 from gradsculpt.files import strict_json, whole
 from gradsculpt.hub import is_hub, parse
-from gradsculpt.hub.fetching import fetch
+from gradsculpt.hub.fetching import fetched
 from gradsculpt.inputs import InputSpace
 from gradsculpt.isolation import own_randomness
 from gradsculpt.machine import free_memory
@@ -155,8 +155,12 @@ def load(run: str | Path, device: str | int | torch.device = "cpu", *, trust_cod
         RunError: If the run is missing, none of its epochs is whole yet, or a file of it is damaged.
         ModelError: If the network cannot be built here, the weights do not fit it, or the Hub does not hand it out.
     """
-    place = found_device(device)
-    folder = fetch(parse(str(run))) if is_hub(str(run)) else Path(run)
+    place, text = found_device(device), str(run)
+    with fetched(parse(text)) if is_hub(text) else nullcontext(Path(run)) as folder:
+        return _loaded(folder, trust_code).to(place)
+
+
+def _loaded(folder: Path, trust_code: Iterable[str]) -> Classifier:
     description, weights, reached = opened(folder)
     options = {key: description["build"][key] for key in _BUILD}
     name = options.pop("model")
@@ -172,7 +176,7 @@ def load(run: str | Path, device: str | int | torch.device = "cpu", *, trust_cod
     )
     fill(network, weights, what=f"the weights do not fit the network {name} of {folder}", remedy=remedy)
     classes = tuple(map(printable, description["classes"]))
-    return Classifier(network, space, classes, options["image_size"], reached).eval().to(place)
+    return Classifier(network, space, classes, options["image_size"], reached).eval()
 
 
 def _storable(network: nn.Module) -> dict[str, Tensor]:
