@@ -218,3 +218,12 @@ def test_a_hub_that_says_nothing_is_not_waited_for(tmp_path: Path, monkeypatch: 
             with pytest.raises(ModelError, match=f"{address} cannot be reached"):
                 fetch(parse(NAME))
             assert time.monotonic() - started < 5
+
+
+def test_a_cache_that_cannot_be_written_is_named(hub: Hub, files: dict[str, bytes], tmp_path: Path) -> None:
+    hub.put(NAME, files)
+    (tmp_path / "home").write_text("a file")
+    with pytest.raises(
+        ModelError, match=f"does not get into the Hub's cache {tmp_path / 'home' / 'hub'}: .*HF_HOME puts"
+    ):
+        fetch(parse(NAME))

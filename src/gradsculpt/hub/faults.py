@@ -48,7 +48,7 @@ def refusal(error: Exception, name: HubName, failed: str, kind: type[GradsculptE
             "if it is set, and call it again."
         )
     if isinstance(error, OSError) and error.errno is not None and (accident := told(error)) is not None:
-        return kind(accident)
+        return kind(f"{name} does not get into the Hub's cache {_cache()}: {accident} HF_HOME puts it elsewhere.")
     return kind(f"the Hub's library failed at {name} ({_reason(error)}), so {failed}; call it again.")
 
 
@@ -57,6 +57,12 @@ def endpoint() -> str:
     from huggingface_hub import constants
 
     return str(constants.ENDPOINT)
+
+
+def _cache() -> str:
+    from huggingface_hub import constants
+
+    return str(constants.HF_HUB_CACHE)
 
 
 def _of_gated(name: HubName, failed: str) -> str:

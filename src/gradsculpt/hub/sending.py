@@ -63,7 +63,7 @@ def send(files: Mapping[str, bytes], target: HubName, *, private: bool, replaces
         except GradsculptError:
             raise
         except Exception as error:
-            raise refusal(error, target, "not all was sent, and the repository is as it was", RunError) from error
+            raise refusal(error, target, "no commit was made there", RunError) from error
     return f"{endpoint()}/{repository}" + (f"/tree/{target.revision}" if target.revision else "")
 
 
