@@ -41,6 +41,7 @@ SMALL = {
     "attack": "--steps 2",
     "study": "--scale smoke",
     "explain": "",
+    "export": "",
     "list": "",
     "help": "",
     "doctor": "",

@@ -106,6 +106,8 @@ IN_THE_WAY = [
     ("compare", "page.html", True),
     ("compare", "page.png", True),
     ("compare", "page-scores", False),
+    ("export", "net.pt", True),
+    ("export", "net.pt", False),
     ("study", "studies/tasks", False),
     ("study", "studies", False),
 ]

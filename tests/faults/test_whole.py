@@ -55,6 +55,7 @@ def test_no_command_writes_a_file_under_its_own_name(out: Path) -> None:
         ["explain", run, "--data", "digits", "--count", "2", "--out", str(out / "maps")],
         ["attack", run, "--data", "digits", "--count", "2", "--steps", "1", "--out", str(out / "attacked")],
         ["features", run, "--classes", "3", "--steps", "1", "--out", str(out / "pictures")],
+        ["export", run, "--torchscript", str(out / "net.pt")],
         ["evaluate", run, *SCORE, "--html", str(out / "page.html"), "--count", "1"],
     ]
     for words in commands:

@@ -23,6 +23,9 @@ _EXTRAS = {
     "ray": ("ray", "study --ray", "gradsculpt[ray]"),
     "pandas": ("pandas", "Scorecard.to_pandas()", "gradsculpt[pandas]"),
     "optuna": ("optuna", "sweep --search", "gradsculpt[sweep]"),
+    "onnx": ("onnx", "export --onnx", "gradsculpt[onnx]"),
+    "onnxscript": ("onnxscript", "export --onnx", "gradsculpt[onnx]"),
+    "onnxruntime": ("onnxruntime", "export --onnx", "gradsculpt[onnx]"),
     "efficientnet_lite_pytorch": (
         "efficientnet-lite-pytorch",
         "pretrained:efficientnet-lite0",
