@@ -105,6 +105,7 @@ def export_onnx(
         gradsculpt.errors.ArgumentError: cats.txt does not end in .onnx, by which others know ONNX; pass such a name, \
 for instance cats.onnx.
     """
+    checks.whole("opset", opset, LOWEST_OPSET)
     checks.within("opset", opset, LOWEST_OPSET, HIGHEST_OPSET)
     check_new(Path(path), ONNX_ENDINGS, "ONNX")
     check_packages()
