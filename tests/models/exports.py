@@ -67,6 +67,8 @@ def classifier(name: str, size: int, *, softplus: float | None = None, classes: 
                 assert module.running_var is not None
                 module.running_mean.uniform_(-0.1, 0.1)
                 module.running_var.uniform_(0.5, 1.5)
+            elif isinstance(module, nn.Linear) and not module.weight.any():  # heads of which some begin at 0
+                nn.init.normal_(module.weight)
     return Classifier(network, SPACE, tuple(f"class {i}" for i in range(classes)), size)
 
 

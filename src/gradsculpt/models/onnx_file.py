@@ -1,6 +1,9 @@
 """Networks as ONNX: written by PyTorch's exporter, and read again by ONNX Runtime."""
 
+import io
+import re
 from collections.abc import Callable, Mapping
+from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 from typing import Any
 
@@ -33,24 +36,25 @@ def written(network: nn.Module, example: Tensor, texts: Mapping[str, str], opset
             "which has no such limit."
         )
     batch = torch.export.Dim(_BATCH)
+    names: dict[str, Any] = {"input_names": [INPUT], "output_names": [OUTPUT]}
     try:
-        program = torch.export.export(network, (example,), dynamic_shapes=({0: batch},))
-        converted: Any = torch.onnx.export(
-            program, opset_version=opset, input_names=[INPUT], output_names=[OUTPUT], verbose=False
-        )
+        with redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):  # on which PyTorch prints what it refuses
+            program = torch.export.export(network, (example,), dynamic_shapes=({0: batch},))
+            converted: Any = torch.onnx.export(program, opset_version=opset, dynamo=True, verbose=False, **names)
     except Exception as error:
         raise ModelError(
             f"the network cannot be written as ONNX ({_reason(error)}). Write TorchScript, or let the network compute "
             "with operations of PyTorch that do not depend on values or on the number of images."
         ) from error
-    model = converted.model
-    if model.opset_imports.get("") != opset:
-        raise ArgumentError(
-            f"opset={opset} cannot be had for this network, which stays at {model.opset_imports.get('')}; pass that."
-        )
-    _clean(model)
-    model.metadata_props.update(texts)
-    return bytes(converted.model_proto.SerializeToString())
+    proto = converted.model_proto
+    version = next(each.version for each in proto.opset_import if not each.domain)
+    if version != opset:
+        raise ArgumentError(f"opset={opset} cannot be had for this network, which stays at {version}; pass that.")
+    _clean(proto.graph, proto.graph.input[0].type.tensor_type.shape.dim[0].dim_param)
+    proto.ClearField("metadata_props")
+    for key, text in texts.items():
+        proto.metadata_props.add(key=key, value=text)
+    return bytes(proto.SerializeToString())
 
 
 def opened(path: Path) -> Callable[[Tensor], Tensor]:
@@ -68,15 +72,22 @@ def opened(path: Path) -> Callable[[Tensor], Tensor]:
     return run
 
 
-def _clean(model: Any) -> None:
-    """Take out what the exporter notes of where each operation comes from: paths of files of this machine."""
-    for graph in (model.graph, *(function.graph for function in model.functions.values())):
-        for node in graph.all_nodes():
-            for each in (node, *node.outputs):
-                each.metadata_props.clear()
-        for value in (*graph.inputs, *graph.initializers.values()):
-            value.metadata_props.clear()
-        graph.metadata_props.clear()
+def _clean(graph: Any, axis: str) -> None:
+    """Take out where each operation comes from, paths of files of this machine, and call an axis by its name."""
+    for node in graph.node:
+        node.ClearField("metadata_props")
+        node.ClearField("doc_string")
+        for attribute in node.attribute:
+            for inner in (*([attribute.g] if attribute.HasField("g") else []), *attribute.graphs):
+                _clean(inner, axis)
+    for value in (*graph.input, *graph.output, *graph.value_info):
+        value.ClearField("metadata_props")
+        for dim in value.type.tensor_type.shape.dim:
+            if dim.HasField("dim_param"):
+                dim.dim_param = re.sub(rf"\b{axis}\b", _BATCH, dim.dim_param)
+    for tensor in graph.initializer:
+        tensor.ClearField("metadata_props")
+    graph.ClearField("metadata_props")
 
 
 def _reason(error: BaseException) -> str:
