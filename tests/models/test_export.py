@@ -211,9 +211,7 @@ def test_a_chosen_output_is_written(kind: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", FORMATS)
-def test_nothing_is_changed_and_nothing_is_said(
-    kind: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
-) -> None:
+def test_nothing_is_changed_and_nothing_is_said(kind: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     its = classifier("convnet", 16, softplus=3.0).train()
     its.network.to(torch.bfloat16)
     before = {key: value.clone() for key, value in its.state_dict().items()}
@@ -294,7 +292,7 @@ WRONG: dict[str, tuple[Callable[[], nn.Module], tuple[str, ...], str]] = {
     "its calls count": (Cross, ("onnx", "torchscript"), "differ by"),
     "chance": (Drawn, ("onnx", "torchscript"), "differ by|cannot be written"),
     "branches": (Branching, ("onnx", "torchscript"), "cannot be written|differ by"),
-    "number of images": (Fixed, ("onnx", "torchscript"), "cannot be written|cannot be run again|gives logits"),
+    "number of images": (Fixed, ("onnx", "torchscript"), "cannot be written|cannot be run on|gives logits"),
     "not finite": (Blind, ("onnx", "torchscript"), "logits are not finite"),
     "by hand": (ByHand, ("torchscript",), "cannot be written as TorchScript"),
     "computed": (Kept, ("onnx", "torchscript"), "cannot be copied"),
@@ -371,10 +369,10 @@ def test_an_opset_that_is_none_is_told(opset: Any, tmp_path: Path) -> None:
         export_onnx(classifier("lenet", 8), tmp_path / "net.onnx", opset=opset)
 
 
-@pytest.mark.parametrize(("name", "error"), [("net.txt", ArgumentError), ("net", ArgumentError), ("x" * 300, ArgumentError)])
-def test_a_name_that_says_something_else_is_told(name: str, error: type[Exception], tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["net.txt", "net", "x" * 300])
+def test_a_name_that_says_something_else_is_told(name: str, tmp_path: Path) -> None:
     for _, export_as in FORMATS.values():
-        with pytest.raises(error):
+        with pytest.raises(ArgumentError):
             export_as(classifier("lenet", 8), tmp_path / name)
 
 
@@ -424,7 +422,7 @@ def test_a_copy_is_what_its_original_is() -> None:
 def test_what_was_found_is_told_in_a_line(tmp_path: Path) -> None:
     exported = export_torchscript(classifier("lenet", 8), tmp_path / "net.pt")
     assert re.fullmatch(
-        r"the logits of .*net\.pt differ from the network's by \S+ at most, on 8 images in batches of 1, 2 and 5, where "
-        r"the largest is \S+",
+        r"the logits of .*net\.pt differ from the network's by \S+ at most, on 8 images in batches of 1, 2 and 5, "
+        r"where the largest is \S+",
         str(exported),
     )

@@ -17,8 +17,8 @@ from gradsculpt.progress import Reporter
 
 _HOME = "gradsculpt.models.export"
 _TOLD = (
-    "Write a network for those who do not have gradsculpt: it takes images in [0, 1], normalises them itself, and gives "
-    "logits. The file is read again, and kept only if its logits are those of the network but for rounding."
+    "Write a network for those who do not have gradsculpt: it takes images in [0, 1], normalises them itself, and "
+    "gives logits. The file is read again, and kept only if its logits are those of the network but for rounding."
 )
 _EXAMPLES = (
     "gradsculpt export runs/en --onnx en.onnx",
@@ -76,9 +76,7 @@ def _export(path: Path, options: Options, reporter: Reporter) -> None:
     network = named_network({**options, "image_size": size if built else None, "device": "cpu"}, reporter)
     reporter.say(f"writing {network.about or network.name}, and comparing it: this may take a minute")
     if options["onnx"] is not None:
-        exported = export_onnx(
-            network.classifier, path, opset=options["opset"], image_size=size, source=network.about
-        )
+        exported = export_onnx(network.classifier, path, opset=options["opset"], image_size=size, source=network.about)
     else:
         exported = export_torchscript(network.classifier, path, image_size=size, source=network.about)
     shape = f"[N, 3, {exported.image_size}, {exported.image_size}]"

@@ -212,7 +212,7 @@ def _read(opened: Callable[[Path], Callable[[Tensor], Tensor]], path: Path, batc
         raise
     except Exception as error:
         raise ModelError(
-            f"what was written cannot be run again on batches of {', '.join(str(len(each)) for each in batches)} images "
+            f"what was written cannot be run on batches of {', '.join(str(len(each)) for each in batches)} images "
             f"({first_line(error)}), so it is not kept. {_MEND}"
         ) from error
 
@@ -234,8 +234,8 @@ def _compared(path: Path, size: int, ours: Sequence[Tensor], theirs: Sequence[Te
     difference = max(float((a - b).abs().nan_to_num(nan=torch.inf).max()) for a, b in zip(ours, theirs, strict=True))
     if difference > TOLERANCE * largest:
         raise ModelError(
-            f"what was written gives logits that differ by {difference:.2g} from the network's, of which the largest is "
-            f"{largest:.3g}, so it is not kept. {_MEND}"
+            f"what was written gives logits that differ by {difference:.2g} from the network's, the largest of which "
+            f"is {largest:.3g}, so it is not kept. {_MEND}"
         )
     return Exported(path, size, difference, largest, sum(map(len, ours)))
 

@@ -32,8 +32,8 @@ def written(network: nn.Module, example: Tensor, texts: Mapping[str, str], opset
     weights = sum(tensor.numel() * tensor.element_size() for tensor in network.state_dict().values())
     if weights > MOST:
         raise ModelError(
-            f"the network's weights take {size_of(weights)}, and a file of ONNX holds less than 2 GiB. Write TorchScript, "
-            "which has no such limit."
+            f"the network's weights take {size_of(weights)}, and a file of ONNX holds less than 2 GiB. Write "
+            "TorchScript, which has no such limit."
         )
     batch = torch.export.Dim(_BATCH)
     names: dict[str, Any] = {"input_names": [INPUT], "output_names": [OUTPUT]}

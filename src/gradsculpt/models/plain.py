@@ -1,7 +1,6 @@
 """A classifier as plain operations of PyTorch: what is written down for those who do not have this package."""
 
 import copy
-import json
 from contextlib import suppress
 from importlib import metadata
 from typing import Any
@@ -12,6 +11,7 @@ from torch import Tensor, nn
 from gradsculpt import kernels
 from gradsculpt.eager import eager
 from gradsculpt.errors import ModelError, first_line
+from gradsculpt.files import strict_json
 from gradsculpt.models.classifier import Classifier
 from gradsculpt.outputs import logits_of, two_sided
 
@@ -90,6 +90,6 @@ def description(classifier: Classifier, size: int, source: str) -> dict[str, str
     for package in ("gradsculpt", "torch"):
         with suppress(metadata.PackageNotFoundError):
             texts[f"{package}_version"] = metadata.version(package)
+    plain = {key: text if isinstance(text, str) else strict_json(text).decode() for key, text in texts.items()}
     # Half a character, as of a folder's name that is not UTF-8, could not be kept.
-    texts = {key: text if isinstance(text, str) else json.dumps(text, ensure_ascii=False) for key, text in texts.items()}
-    return {key: text.encode("utf-8", "backslashreplace").decode() for key, text in texts.items()}
+    return {key: text.encode("utf-8", "backslashreplace").decode() for key, text in plain.items()}

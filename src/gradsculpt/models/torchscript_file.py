@@ -34,11 +34,8 @@ class Checked(nn.Module):
         """Return the logits."""
         right = images.dim() == 4 and images.dtype == torch.float32
         if not right or images.shape[1:] != [self.channels, self.size, self.size]:
-            raise ValueError(
-                "images have shape {} and dtype {}; this network takes float32 [N, {}, {}, {}] in [0, 1]".format(
-                    images.shape, images.dtype, self.channels, self.size, self.size
-                )
-            )
+            shape = f"[N, {self.channels}, {self.size}, {self.size}]"
+            raise ValueError(f"images are {images.dtype} {images.shape}; this network takes float32 {shape} in [0, 1]")
         return self.network(images)  # type: ignore[no-any-return]
 
 
@@ -54,8 +51,8 @@ def written(network: nn.Module, example: Tensor, texts: Mapping[str, str]) -> by
         torch.jit.save(checked, content, _extra_files={TEXTS: json.dumps(texts, ensure_ascii=False).encode()})
     except Exception as error:
         raise ModelError(
-            f"the network cannot be written as TorchScript ({first_line(error)}). Write ONNX, or let the network compute "
-            "with operations of PyTorch alone."
+            f"the network cannot be written as TorchScript ({first_line(error)}). Write ONNX, or let the network "
+            "compute with operations of PyTorch alone."
         ) from error
     return _clean(content.getvalue())
 
