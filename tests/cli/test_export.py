@@ -60,6 +60,8 @@ def test_a_run_is_written_and_told_of(
     texts = session.get_modelmeta().custom_metadata_map
     assert json.loads(texts["classes"]) == list(gs.load(folder).classes)
     assert "epoch 1 of 1" in texts["trained"]
+    assert texts["source"].startswith(f"{folder.name}: ")
+    assert str(folder.parent) not in "".join(texts.values())
     torch.testing.assert_close(torch.jit.load(tmp_path / "net.pt")(images), ours, rtol=1e-4, atol=1e-5)
 
 

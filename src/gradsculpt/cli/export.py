@@ -74,10 +74,11 @@ def _export(path: Path, options: Options, reporter: Reporter) -> None:
     # A network that is built by its name is built for that size; of one that has its own, the same weights take it.
     built = is_built(the_name(options))
     network = named_network({**options, "image_size": size if built else None, "device": "cpu"}, reporter)
-    reporter.say(f"writing {network.about or network.name}, and comparing it: this may take a minute")
+    source = ": ".join(filter(None, (network.name, network.about)))
+    reporter.say(f"writing {network.name} and comparing what was written, which may take a minute")
     if options["onnx"] is not None:
-        exported = export_onnx(network.classifier, path, opset=options["opset"], image_size=size, source=network.about)
+        exported = export_onnx(network.classifier, path, opset=options["opset"], image_size=size, source=source)
     else:
-        exported = export_torchscript(network.classifier, path, image_size=size, source=network.about)
+        exported = export_torchscript(network.classifier, path, image_size=size, source=source)
     shape = f"[N, 3, {exported.image_size}, {exported.image_size}]"
     reporter.say(f"{exported}", f"{path} takes images {shape} in [0, 1], float32, and gives logits")
