@@ -32,8 +32,8 @@ class Checked(nn.Module):
     # What stands here is compiled by TorchScript.
     def forward(self, images: Tensor) -> Tensor:
         """Return the logits."""
-        right = images.dim() == 4 and images.dtype == torch.float32
-        if not right or images.shape[1:] != [self.channels, self.size, self.size]:
+        right = images.dim() == 4 and images.dtype == torch.float32 and images.shape[1] == self.channels
+        if not right or images.shape[2] != self.size or images.shape[3] != self.size:
             shape = f"[N, {self.channels}, {self.size}, {self.size}]"
             raise ValueError(f"images are {images.dtype} {images.shape}; this network takes float32 {shape} in [0, 1]")
         return self.network(images)  # type: ignore[no-any-return]
