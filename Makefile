@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test test-browser coverage mutants lint audit docs bench clean
+.PHONY: demo test test-browser coverage mutants lint audit docs package bench clean
 
 demo: .venv/.installed
 	$(BIN)/gradsculpt demo --out demo
@@ -39,6 +39,11 @@ audit: .venv/.installed-dev
 # The site, in build/docs; a warning is an error. DOCS_URL is where it is published, for the sitemap.
 docs: .venv/.installed-dev
 	$(BIN)/sphinx-build -b html -W --keep-going -n -q docs build/docs
+
+# The wheel and the source distribution, in dist.
+package: .venv/.installed-dev
+	rm -rf dist
+	$(BIN)/python -m build --outdir dist .
 
 bench: .venv/.installed-dev
 	for script in benchmarks/[!_]*.py; do $(BIN)/python $$script || exit 1; done

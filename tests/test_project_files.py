@@ -1,5 +1,6 @@
 """What a project has beside its code says what is so."""
 
+import re
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,14 @@ def test_versions_with_malware_are_not_installed() -> None:
     assert "!=2.6.3" in lightning
 
 
+def test_each_package_and_extra_of_an_installation_is_explained() -> None:
+    page = (ROOT / "docs/how-to/install.md").read_text(encoding="utf-8")
+    rows = {line.split("|")[1].strip().strip("`") for line in page.splitlines() if line.startswith("| ")}
+    names = {re.split(r"[<>=!\[;]", each)[0] for each in PROJECT["dependencies"]}
+    assert names - {"torch", "torchvision"} <= rows
+    assert set(PROJECT["optional-dependencies"]) - {"mutants"} <= rows
+
+
 def test_the_changelog_goes_by_kinds() -> None:
     kinds = {"Added", "Changed", "Deprecated", "Removed", "Fixed", "Security"}
     for version in (ROOT / "CHANGELOG.md").read_text(encoding="utf-8").split("\n## ")[1:]:
@@ -44,13 +53,15 @@ def test_files_of_the_forge_are_yaml(path: Path) -> None:
 
 def test_the_forge_runs_what_the_makefile_has() -> None:
     workflow = yaml.safe_load((ROOT / ".github/workflows/test.yml").read_text(encoding="utf-8"))
+    matrix = workflow["jobs"]["make"]["strategy"]["matrix"]
     steps = [step["run"] for job in workflow["jobs"].values() for step in job["steps"] if "run" in step]
     made = {line.partition(":")[0] for line in (ROOT / "Makefile").read_text().splitlines() if line[:1].isalpha()}
-    called = {step.removeprefix("make ") for step in steps if step.startswith("make ")}
+    called = {step.removeprefix("make ") for step in steps if step.startswith("make ")} - {"${{ matrix.target }}"}
+    called |= set(matrix["target"])
     assert called <= made
-    assert {"test", "test-browser"} <= called
-    lowest = PROJECT["requires-python"].removeprefix(">=")
-    assert workflow["jobs"]["test"]["strategy"]["matrix"]["python"][0] == lowest
+    assert {"test", "docs", "test-browser", "audit", "package"} <= called
+    assert matrix["python"] == ["3.11", "3.12", "3.13", "3.14"]
+    assert matrix["python"][0] == PROJECT["requires-python"].removeprefix(">=")
 
 
 @pytest.mark.parametrize("name", ["README.md", "CONTRIBUTING.md", "SECURITY.md", "CODE_OF_CONDUCT.md"])

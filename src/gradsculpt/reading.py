@@ -1,11 +1,14 @@
 """Documents that may come from anybody: read only so far as they can be, and never for longer than a moment."""
 
 import errno
+import gzip
+import io
 import json
 import os
 import select
 import stat
 import time
+import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
@@ -91,6 +94,23 @@ def read_text(path: str | Path, most: int = LARGEST) -> str:
     Raises as `read_bytes`, and `DocumentError` if it is no such text.
     """
     return text_of(read_bytes(path, most))
+
+
+def read_packed_text(path: Path, most: int = LARGEST) -> str:
+    """Return the text of a file, which may be packed as .gz, and then unpacks to no more than `most` bytes.
+
+    Raises as `read_text`.
+    """
+    content = read_bytes(path, most)
+    if path.suffix == ".gz":
+        with gzip.open(io.BytesIO(content)) as file:
+            try:
+                content = file.read(most + 1)
+            except (EOFError, OSError, zlib.error) as error:
+                raise DocumentError(f"it cannot be unpacked ({first_line(error, kind=False)})") from error
+        if len(content) > most:
+            raise DocumentError(f"it unpacks to more than {most / 2**20:.0f} MiB")
+    return text_of(content)
 
 
 def text_of(content: bytes) -> str:

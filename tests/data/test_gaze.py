@@ -111,6 +111,23 @@ def test_a_file_that_is_cut_off(tmp_path: Path) -> None:
         read_recordings(tmp_path / "none.txt")
 
 
+def test_a_file_that_unpacks_to_gigabytes(tmp_path: Path) -> None:
+    (tmp_path / "run.txt.gz").write_bytes(gzip.compress(b"1" * (65 << 20), compresslevel=1))
+    with pytest.raises(DataError, match="unpacks to more than 64 MiB"):
+        read_recordings(tmp_path / "run.txt.gz")
+
+
+@pytest.mark.parametrize("name", ["run.txt", "run.txt.gz"])
+def test_a_file_that_is_no_text_or_no_file(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_bytes(b"\xff\xfe1,50")
+    with pytest.raises(DataError, match="cannot be read"):
+        read_recordings(tmp_path / name)
+    (tmp_path / name).unlink()
+    os.mkfifo(tmp_path / name)
+    with pytest.raises(DataError, match="cannot be read"):
+        read_recordings(tmp_path / name)
+
+
 def recording(x: float, y: float, magnification: float = 10.0, size: tuple[int, int] = (60, 40)) -> Recording:
     return Recording(3, size, magnification, np.array([[x, y, 100.0]]))
 

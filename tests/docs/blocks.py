@@ -51,7 +51,7 @@ SMALL = {
 _LARGE = ("cells", "digits")
 """The data of which trainings that run small take 64 images."""
 
-_OTHERS = ("pip", "make", "python", "cd", "export", "ray", "sbatch", "kubectl")
+_OTHERS = ("pip", "make", "python", "python3", "source", "cd", "export", "ray", "sbatch", "kubectl")
 """The programs of others that a page may name, which are not run."""
 
 

@@ -259,12 +259,15 @@ def test_bad_masks_are_refused() -> None:
             masked_images(images, *arguments)
 
 
-def test_a_file_that_is_something_else_is_kept(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "text", [b"a,b\n1,2\n", b"key,k,which,seed,accuracy\na,.1,top,0,hig", b"\xff\xfe", b'key,"k\n', b"key\x00\n1\n"]
+)
+def test_a_file_that_is_something_else_is_kept(tmp_path: Path, text: bytes) -> None:
     out = tmp_path / "notes.csv"
-    out.write_text("a,b\n1,2\n")
+    out.write_bytes(text)
     with pytest.raises(GradsculptError, match="is no table of DiffROAR"):
         score("first", out=out)
-    assert out.read_text() == "a,b\n1,2\n"
+    assert out.read_bytes() == text
 
 
 def test_a_table_has_one_writer(tmp_path: Path) -> None:

@@ -68,6 +68,18 @@ def test_diagonal_neighbours() -> None:
     assert connectedness(maps, k=0.1, connectivity=4)["components"].item() == 10
 
 
+@pytest.mark.parametrize("connectivity", [4, 8])
+@pytest.mark.parametrize("turned", range(4))
+def test_a_long_winding_line_is_one(turned: int, connectivity: Neighbours) -> None:
+    marks = np.ones((41, 41))
+    marks[1::4, :-1] = 0
+    marks[3::4, 1:] = 0
+    maps = torch.from_numpy(np.rot90(marks, turned).copy())[None]
+    size = int(marks.sum())
+    values = [value.item() for value in connectedness(maps, size / marks.size, connectivity).values()]
+    assert values == [1, 1, size]
+
+
 def test_one_patch_is_more_connected_than_scattered_pixels() -> None:
     patch, scattered = torch.zeros(2, 1, 20, 20)
     patch[:, :5, :8] = 1

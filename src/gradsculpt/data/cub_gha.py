@@ -1,14 +1,16 @@
 """CUB-GHA: photographs of 200 kinds of birds, with maps of where experts looked."""
 
 import csv
+import io
 import re
 from pathlib import Path
 
 from gradsculpt.data.base import Request, Splits
 from gradsculpt.data.folder import read_parts
-from gradsculpt.data.gaze import GazeMaps, by_image, opened, read_recordings
+from gradsculpt.data.gaze import GazeMaps, by_image, read_recordings
 from gradsculpt.data.listing import Listing
 from gradsculpt.errors import DataError
+from gradsculpt.reading import read_packed_text
 
 _IMAGES, _GAZE = "CUB_200_2011", "cub_gha"
 _RECORDING = re.compile(r"fixation.*\.txt(\.gz)?", re.IGNORECASE)
@@ -57,14 +59,13 @@ def read_list(path: Path, root: Path) -> tuple[Listing, list[int]]:
     Raises `DataError` if the list is in another format, or lacks whole classes.
     """
     try:
-        with opened(path) as file:
-            rows = list(csv.DictReader(file))
+        rows = list(csv.DictReader(io.StringIO(read_packed_text(path), newline="")))
         if not rows:
             raise ValueError("no lines")
         files = tuple(root / row["img"] for row in rows)
         labels = tuple(int(row["label"]) for row in rows)
         numbers = [int(Path(row["gaze"]).stem) for row in rows]
-    except (OSError, EOFError, csv.Error, KeyError, ValueError, TypeError) as error:
+    except (OSError, csv.Error, KeyError, ValueError, TypeError) as error:
         raise DataError(f"{path} is no list of images with the columns img, label and gaze ({error!r}).") from error
     birds = [file.parent.name.partition(".")[2].replace("_", " ") for file in files]
     named = dict(zip(labels, birds, strict=True))

@@ -1,11 +1,9 @@
 """From where people's eyes rested on an image to a map of it."""
 
-import gzip
 import hashlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TextIO
 
 import numpy as np
 import numpy.typing as npt
@@ -15,6 +13,7 @@ from gradsculpt.data.attention import check_fit
 from gradsculpt.data.base import Bytes
 from gradsculpt.data.decode import cut_square
 from gradsculpt.errors import ArgumentError, DataError
+from gradsculpt.reading import DocumentError, read_packed_text
 from gradsculpt.wording import counted
 
 Floats = npt.NDArray[np.float64]
@@ -53,15 +52,10 @@ def read_recordings(path: Path) -> list[Recording]:
     Deviation: The last fixation of a line, which the public script leaves out, is kept.
     """
     try:
-        with opened(path) as file:
-            return [_recording(path, number, line) for number, line in enumerate(file, start=1) if line.strip()]
-    except (OSError, EOFError, UnicodeDecodeError) as error:
+        lines = read_packed_text(path).splitlines()
+    except (OSError, DocumentError) as error:
         raise DataError(f"{path} cannot be read ({error}); check that it was copied completely.") from error
-
-
-def opened(path: Path) -> TextIO:
-    """Open a text file, which may be packed as .gz."""
-    return gzip.open(path, "rt", newline="") if path.suffix == ".gz" else path.open(newline="")
+    return [_recording(path, number, line) for number, line in enumerate(lines, start=1) if line.strip()]
 
 
 def gaze_map(fixations: Floats, size: tuple[int, int], sigma: float | Floats) -> Floats:

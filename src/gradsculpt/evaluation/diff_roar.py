@@ -1,6 +1,7 @@
 """DiffROAR: whether the pixels that a map marks teach a new network more than those that it does not."""
 
 import csv
+import io
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, is_dataclass, replace
@@ -14,7 +15,7 @@ from torch import Tensor, nn
 from gradsculpt import checks
 from gradsculpt.attributions import Attribution
 from gradsculpt.data import Batch, ImageSet, loader, pixel_statistics, to_float
-from gradsculpt.errors import ArgumentError, RunError
+from gradsculpt.errors import ArgumentError, RunError, first_line
 from gradsculpt.evaluation.masked import Masked, Ranks, ranks_of
 from gradsculpt.files import whole
 from gradsculpt.fingerprint import fingerprint
@@ -23,6 +24,7 @@ from gradsculpt.isolation import own_randomness
 from gradsculpt.locks import locked
 from gradsculpt.models import Classifier
 from gradsculpt.outputs import logits_at, predicted
+from gradsculpt.reading import read_text
 
 if TYPE_CHECKING:  # Lightning takes seconds to import
     from gradsculpt.training import TrainSettings
@@ -224,11 +226,19 @@ def _accuracy(model: Model, image_set: ImageSet, batch_size: int) -> float:
 def _rows(out: Path | None) -> list[dict[str, str]]:
     if out is None or not out.exists():
         return []
-    with out.open(newline="") as file:
-        reader = csv.DictReader(file)
-        if tuple(reader.fieldnames or ()) != _COLUMNS:
-            raise RunError(f"{out} is no table of DiffROAR, and would be overwritten; pass another file as out.")
-        return list(reader)
+    try:
+        reader = csv.DictReader(io.StringIO(read_text(out), newline=""), strict=True)
+        rows = list(reader)
+        for row in rows:
+            _ = float(row["k"]), int(row["seed"]), float(row["accuracy"])
+    except (OSError, ValueError, KeyError, TypeError, csv.Error) as error:
+        told = first_line(error, kind=False)
+        raise RunError(
+            f"{out} is no table of DiffROAR ({told}), and would be overwritten; pass another file."
+        ) from error
+    if tuple(reader.fieldnames or ()) != _COLUMNS:
+        raise RunError(f"{out} is no table of DiffROAR, and would be lost; pass another file as out.")
+    return rows
 
 
 def _append(out: Path, *values: object) -> None:

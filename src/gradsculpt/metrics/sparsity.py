@@ -2,7 +2,6 @@
 
 from typing import Literal
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -137,11 +136,44 @@ def connectedness(maps: Tensor, k: float = 0.1, connectivity: Literal[4, 8] = 8)
     """
     if connectivity not in (4, 8):
         raise ArgumentError(f"connectivity={connectivity!r} is not known; choose 4 or 8 neighbours.")
-    from scipy import ndimage
+    marks = top_pixels(pixel_values(maps), k)
+    image, sizes = _components(marks, connectivity)
+    parts = torch.bincount(image, minlength=len(maps)).double()
+    largest = torch.zeros_like(parts).scatter_reduce(0, image, sizes.double(), "amax")
+    marked = marks.flatten(1).sum(dim=1).double()
+    columns = [parts, largest / marked.clamp(min=1), marked / parts.clamp(min=1)]
+    return {score.name: column.to(maps.dtype) for score, column in zip(connectedness.scores, columns, strict=True)}
 
-    neighbours = ndimage.generate_binary_structure(2, connectivity // 4)
-    marks = top_pixels(pixel_values(maps), k).cpu().numpy()
-    sizes = [np.bincount(ndimage.label(mask, structure=neighbours)[0].ravel())[1:] for mask in marks]
-    table = [(len(size), size.max() / size.sum(), size.mean()) if len(size) else (0.0, 0.0, 0.0) for size in sizes]
-    columns = torch.tensor(table, dtype=torch.float64).view(-1, 3).to(maps.device, maps.dtype).unbind(dim=1)
-    return dict(zip((score.name for score in connectedness.scores), columns, strict=True))
+
+def _components(marks: Tensor, connectivity: int) -> tuple[Tensor, Tensor]:
+    """Return the image and the number of pixels of each component of [N, H, W], two [components].
+
+    Each marked pixel points to one of its component with a number at least as great, at first to itself. In a round,
+    of two neighbours that point to different ones the lower of these is pointed to the greatest that it meets, and
+    pointers are followed to their ends. Whatever is not the greatest around it joins another, so that a round leaves at
+    most half of the groups that touch others.
+    """
+    image = marks.nonzero()[:, 0]
+    ends = torch.arange(len(image), device=marks.device)
+    numbers = torch.full(marks.shape, -1, device=marks.device).masked_scatter(marks, ends)
+    lower, upper = _neighbours(numbers, connectivity)
+    while len(lower):
+        ends = ends.scatter_reduce(0, lower, upper, "amax")
+        while not torch.equal(followed := ends[ends], ends):
+            ends = followed
+        one, other = ends[lower], ends[upper]
+        apart = one != other
+        lower, upper = torch.minimum(one, other)[apart], torch.maximum(one, other)[apart]
+    sizes = torch.bincount(ends, minlength=len(ends))
+    return image[sizes > 0], sizes[sizes > 0]
+
+
+def _neighbours(numbers: Tensor, connectivity: int) -> tuple[Tensor, Tensor]:
+    """Return the numbers, those above -1, of all pairs of neighbouring pixels of [N, H, W], in rising order."""
+    pairs = [(numbers[:, :, :-1], numbers[:, :, 1:]), (numbers[:, :-1], numbers[:, 1:])]
+    if connectivity == 8:
+        pairs += [(numbers[:, :-1, :-1], numbers[:, 1:, 1:]), (numbers[:, :-1, 1:], numbers[:, 1:, :-1])]
+    both = [(first >= 0) & (second >= 0) for first, second in pairs]
+    lower = torch.cat([first[marked] for (first, _), marked in zip(pairs, both, strict=True)])
+    upper = torch.cat([second[marked] for (_, second), marked in zip(pairs, both, strict=True)])
+    return lower, upper
