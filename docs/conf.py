@@ -15,7 +15,7 @@ release = version = installed("gradsculpt")
 language = "en-GB"
 
 extensions = [
-    "myst_parser",
+    "myst_nb",
     "sphinx.ext.autodoc",
     "sphinx.ext.napoleon",
     "sphinx_copybutton",
@@ -23,6 +23,14 @@ extensions = [
     "generation",
 ]
 exclude_patterns = ["_static/**"]
+
+# Notebooks are run when one of them has changed, in a folder of their own; what they gave is kept between builds.
+nb_execution_mode = "cache"
+nb_execution_cache_path = str(HERE.parent / "build" / "notebooks")
+nb_execution_in_temp = True
+nb_execution_timeout = 300
+nb_execution_raise_on_error = True
+nb_merge_streams = True
 
 # Pages
 myst_enable_extensions = ["dollarmath", "amsmath", "deflist", "colon_fence", "attrs_block", "fieldlist"]

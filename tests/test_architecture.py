@@ -34,6 +34,7 @@ ROWS: tuple[frozenset[str], ...] = tuple(
 SAME_ROW = frozenset(
     {
         ("accidents", "errors"),
+        ("accidents", "files"),
         ("accidents", "machine"),
         ("accidents", "wording"),
         ("checks", "devices"),

@@ -2,10 +2,11 @@
 
 import errno
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from gradsculpt.errors import RunError, first_line
+from gradsculpt.errors import ArgumentError, RunError, first_line
+from gradsculpt.files import impossible
 from gradsculpt.machine import free_disk
 from gradsculpt.wording import printable, size_of
 
@@ -89,6 +90,25 @@ def check_kinds(folder: Path, files: Iterable[str], folders: Iterable[str] = ())
                     f"{folder / name} is a {strange}, and a {other} of this name is going to be written, so the work "
                     "would be lost. Move it away, or pass another --out."
                 )
+
+
+def check_new(path: Path, endings: Sequence[str], what: str) -> None:
+    """Raise `ArgumentError` or `RunError` unless a file of one of the endings may be made there, where none is yet."""
+    if why := impossible(path):
+        raise ArgumentError(f"{printable(str(path))} can be no file, as {why}; write the path of one.")
+    if path.suffix.lower() not in endings:
+        raise ArgumentError(
+            f"{path} does not end in {' or '.join(endings)}, by which others know {what}; pass such a name, for "
+            f"instance {path.stem}{endings[0]}."
+        )
+    if os.path.lexists(path):
+        raise RunError(
+            f"{path} is there already, and would be lost; move it away, or pass the name of a file that is not there."
+        )
+    above = next(folder for folder in path.absolute().parents if os.path.lexists(folder))
+    if not (os.path.isdir(above) and os.access(above, os.W_OK | os.X_OK)):
+        fact = "may not be written to" if os.path.isdir(above) else "is no folder"
+        raise RunError(f"{path} cannot be written, as {above} {fact}; pass the name of another file.")
 
 
 def _speaks_of(error: BaseException, *fragments: str) -> bool:

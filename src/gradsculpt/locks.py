@@ -36,7 +36,13 @@ _HELD: dict[str, _Held] = {}
 
 
 @contextmanager
-def locked(folder: Path, work: str, tell: Callable[[str], object] = warnings.warn, name: str = LOCK) -> Iterator[None]:
+def locked(
+    folder: Path,
+    work: str,
+    tell: Callable[[str], object] = warnings.warn,
+    name: str = LOCK,
+    mend: str = "pass another --out",
+) -> Iterator[None]:
     """Keep everybody else from writing into a folder while the block lasts.
 
     The folder is made if need be, and removed again if nothing was written. The same thread may lock it again inside.
@@ -49,6 +55,7 @@ def locked(folder: Path, work: str, tell: Callable[[str], object] = warnings.war
         work: What is done there, in a word, for those who come too late.
         tell: Told, in one line, where there are no locks.
         name: Of the lock file; another than the usual one locks one file in the folder rather than all of it.
+        mend: What else whoever comes too late may do than wait.
 
     Raises:
         RunError: If another process or thread writes there, or the folder cannot be written to.
@@ -59,11 +66,11 @@ def locked(folder: Path, work: str, tell: Callable[[str], object] = warnings.war
         place = os.path.join(os.path.realpath(folder), name)
         held = _HELD.get(place)
         again = held is not None and held.thread == threading.get_ident()
-        descriptor = -1 if again else _acquired(place, folder, tell)
+        descriptor = -1 if again else _acquired(place, folder, tell, mend)
     except OSError as error:
         raise RunError(
             f"{folder} cannot be made a folder, or cannot be written to ({error.strerror or error}), so nothing could "
-            "be kept; pass another --out."
+            f"be kept; {mend}."
         ) from error
     if again:
         yield
@@ -83,7 +90,7 @@ def locked(folder: Path, work: str, tell: Callable[[str], object] = warnings.war
                 each.rmdir()
 
 
-def _acquired(place: str, folder: Path, tell: Callable[[str], object]) -> int:
+def _acquired(place: str, folder: Path, tell: Callable[[str], object], mend: str) -> int:
     """Return the descriptor of the lock file, locked; raise `RunError` if somebody has it."""
     while True:
         folder.mkdir(parents=True, exist_ok=True)  # again, as another writer may have removed it with its lock
@@ -93,9 +100,9 @@ def _acquired(place: str, folder: Path, tell: Callable[[str], object]) -> int:
                 _lock(descriptor)
             except OSError as error:
                 if error.errno in _BUSY:
-                    raise _refusal(folder, _holder(descriptor)) from None
+                    raise _refusal(folder, _holder(descriptor), mend) from None
                 if (holder := _holder(descriptor, patience=1)) and may_live(holder):
-                    raise _refusal(folder, holder, place) from None
+                    raise _refusal(folder, holder, mend, place) from None
                 tell(
                     f"the file system of {folder} has no locks ({error.strerror}), so another machine could write "
                     "there at the same time; let only one do so."
@@ -171,12 +178,12 @@ def _said(holder: dict[str, object]) -> str:
     return "{work} by process {process} on {host} since {since}".format_map(holder) if holder else "another process"
 
 
-def _refusal(folder: Path, holder: dict[str, object], place: str = "") -> RunError:
+def _refusal(folder: Path, holder: dict[str, object], mend: str, place: str = "") -> RunError:
     said = _said(holder)
     gone = f", or, if that process has ended, delete {place}" if place else ""
     return RunError(
         f"{folder} is being written to ({said}), and two writers would mix their files. Wait until it has ended"
-        f"{gone}, or pass another --out."
+        f"{gone}, or {mend}."
     )
 
 

@@ -52,7 +52,7 @@ def logits_of(output: object, images: int, key: Key | None = None) -> Tensor:
         torch.Size([2, 3])
     """
     if key is None and isinstance(output, Tensor):
-        if (output.ndim == 2 or output.ndim == 1) and len(output) == images and output.numel():
+        if (output.ndim == 2 or output.ndim == 1) and output.shape[0] == images and output.numel():
             if not output.is_floating_point():
                 raise _unreadable(output, images, f"has dtype {output.dtype}, which is no logit")
             return output if output.ndim == 2 else output[:, None]
@@ -110,7 +110,7 @@ def _distinct(entries: Mapping[Key, object]) -> list[object]:
 
 
 def _is_logits(value: object, images: int) -> bool:
-    return isinstance(value, Tensor) and value.ndim == 2 and len(value) == images > 0 and value.is_floating_point()
+    return isinstance(value, Tensor) and value.ndim == 2 and value.shape[0] == images > 0 and value.is_floating_point()
 
 
 def _unreadable(output: object, images: int, fact: str) -> ModelError:

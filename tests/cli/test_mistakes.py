@@ -283,6 +283,26 @@ MISTAKES: list[tuple[Sequence[str], str]] = [
     (["push", "run", "me/net", "--public"], "no option --public"),
     (["push", "run", "me/net", "--count", "-1"], "--count=-1 is out of range"),
     (["push", "run", "me/net", "--out", "cat.png"], "cat.png cannot be a folder"),
+    (["export", "run"], "not said what to write.*--onnx FILE and --torchscript FILE"),
+    (["export", "--onnx", "net.onnx"], "no network is named"),
+    (["export", "run", "--onnx", "a.onnx", "--torchscript", "a.pt"], "two files are named"),
+    (["export", "run", "--onnx", "net.pt"], "net.pt does not end in .onnx.*net.onnx"),
+    (["export", "run", "--torchscript", "net.onnx"], "net.onnx does not end in .pt or .pth or .ts"),
+    (["export", "run", "--onnx", "net"], "net does not end in .onnx"),
+    (["export", "run", "--onnx", ""], "--onnx needs a value"),
+    (["export", "run", "--torchscript", "there.pt"], "there.pt is there already"),
+    (["export", "run", "--torchscript", "cat.png/net.pt"], "cat.png is no folder"),
+    (["export", "run", "--torchscript", f"{'x' * 300}.pt"], "longer than 255 bytes"),
+    (["export", "run", "--torchscript", "net.pt", "--opset", "18"], "--opset has no effect without --onnx"),
+    (["export", "run", "--onnx", "net.onnx", "--opset", "17"], "--opset=17 is out of range.*from 18 to 23"),
+    (["export", "run", "--onnx", "net.onnx", "--opset", "new"], "--opset=new cannot be used.*a whole number"),
+    (["export", "run", "--onnx", "net.onnx", "--image-size", "0"], "--image-size=0 is out of range"),
+    (["export", "runs/nope", "--onnx", "net.onnx"], "no run directory runs/nope"),
+    (["export", "run", "torchvision:resnet18", "--onnx", "net.onnx"], "no use for"),
+    (["export", "torchvision:resnet18=nowhere.pth", "--onnx", "net.onnx"], "no file of weights nowhere.pth"),
+    (["export", "empty", "--onnx", "net.onnx"], "empty has no model.json"),
+    (["export", "run", "--out", "net.onnx"], "no option --out"),
+    (["export", "run", "--onx", "net.onnx"], "no option --onx.*mean --onnx"),
     (["demo", "--sed", "1"], "no option --sed.*mean --seed"),
     (["list", "models"], "no use for 'models'"),
 ]
@@ -296,6 +316,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for name in ("run", "empty"):
         (tmp_path / name).mkdir()
     (tmp_path / "run" / "model.json").write_text("{}")
+    (tmp_path / "there.pt").touch()
     (tmp_path / "cat.png").write_bytes(bytes(range(128, 256)))
     monkeypatch.chdir(tmp_path)
     return tmp_path

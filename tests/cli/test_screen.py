@@ -68,7 +68,7 @@ class _ReadError(Exception):
     """The words were understood, and the work would begin."""
 
 
-@pytest.mark.parametrize("name", ["train", "explain", "attack", "features", "evaluate", "compare", "demo"])
+@pytest.mark.parametrize("name", ["train", "explain", "attack", "features", "evaluate", "compare", "export", "demo"])
 def test_the_examples_of_the_help_are_understood(
     name: str, capfd: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -73,6 +73,7 @@ COMMANDS = {
     "explain": ["explain", "{run}", "{image}", "--out", "{out}"],
     "attack": ["attack", "{run}", "{image}", "--steps", "1", "--out", "{out}"],
     "features": ["features", "{run}", "--classes", "3", "--steps", "1", "--out", "{out}"],
+    "export": ["export", "{run}", "--torchscript", "{out}.pt"],
     "evaluate": ["evaluate", "{run}", "--limit", "2", "--groups", "accuracy"],
     "compare": ["compare", "{run}", "--limit", "2", "--groups", "accuracy", "--out", "{out}.html"],
     "train": ["train", *FLAGS, "--epochs", "1", "--weights", "{run}", "--out", "{out}"],

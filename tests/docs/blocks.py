@@ -42,6 +42,7 @@ SMALL = {
     "study": "--scale smoke",
     "explain": "",
     "push": "",
+    "export": "",
     "list": "",
     "help": "",
     "doctor": "",

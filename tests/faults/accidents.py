@@ -44,6 +44,7 @@ WRITERS = {
     "evaluate run": ["evaluate", "{out}/run", *SCORED],
     "compare": ["compare", "{run}", *SCORED, "--count", "1", "--out", "{out}/page.html"],
     "push": ["push", "{run}", "me/net", "--count", "1", "--out", "{out}/shared"],
+    "export": ["export", "{run}", "--torchscript", "{out}/net.pt"],
     "sweep": ["sweep", "--out", "{out}/sweep", "--grid", "lr=0.01", *DIGITS, "--epochs", "1", *JUDGED],
     "study": ["study", "run", "duality", "--scale", "smoke", "--out", "{out}/studies"],
 }
@@ -103,6 +104,10 @@ def _read(path: Path) -> None:
         from safetensors.numpy import load_file
 
         load_file(path)
+    elif path.suffix == ".pt":
+        import torch
+
+        torch.jit.load(path)
     elif path.suffix == ".html" and not path.read_bytes().rstrip().endswith(b"</html>"):
         raise ValueError("no end")
     elif path.suffix == ".csv" and path.name != "scorecard.part.csv":

@@ -277,6 +277,7 @@ BASES: dict[str, list[str]] = {
     "attack": ["attack", "run", "cat.png", "--out", "new", "--steps", "1", *_COMMON],
     "evaluate": ["evaluate", "run", "--out", "new", "--groups", "accuracy", "--limit", "4", *_COMMON],
     "compare": ["compare", "run", "--out", "new/page.html", "--groups", "accuracy", "--limit", "4", *_COMMON],
+    "export": ["export", "run", "--torchscript", "new/net.pt"],
     "study": ["study", "run", "study.yaml", "--out", "new", *_COMMON],
     "sweep": ["sweep", "--out", "new", "--grid", "lr=1e-3", "--data", "folder:photos", "--epochs", "1", *_COMMON],
     "view": ["view", "run", "--out", "new", *_COMMON],
@@ -565,6 +566,7 @@ _READERS = (
     ("compare", "run", "--out", "new/page.html", "--groups", "accuracy", "--limit", "4"),
     ("train", "--resume", "--out", "run", "--epochs", "2"),
     ("train", "--out", "new", *TRAINED, "--weights", "run"),
+    ("export", "run", "--torchscript", "new/net.pt"),
     ("view", "run", "--out", "new"),
     ("doctor", "--out", "run"),
     ("push", "run", "me/net", "--out", "new"),
@@ -574,7 +576,7 @@ _READERS = (
 def _read_run(rng: random.Random, kind: str, told: str, spoil: Callable[[Path], None]) -> Case:
     words = rng.choice(_READERS)
     places = ("run",) if words[0] in ("compare", "train") else ()
-    return Case(kind, (*words, *(() if words[0] == "doctor" else _COMMON)), told, spoil, places)
+    return Case(kind, (*words, *(() if words[0] in ("doctor", "export") else _COMMON)), told, spoil, places)
 
 
 def in_description(rng: random.Random) -> Case:

@@ -108,6 +108,8 @@ IN_THE_WAY = [
     ("compare", "page-scores", False),
     ("push", "shared", False),
     ("push", "shared/README.md", True),
+    ("export", "net.pt", True),
+    ("export", "net.pt", False),
     ("study", "studies/tasks", False),
     ("study", "studies", False),
 ]

@@ -37,6 +37,7 @@ COMMANDS: dict[str, list[str]] = {
     "features": ["features", "{run}", "--steps", "1", "--classes", "0", "--out", "{out}"],
     "evaluate": ["evaluate", "{run}", "--limit", "4", "--groups", "accuracy"],
     "compare": ["compare", "{run}", "{run}", "--limit", "4", "--out", "{out}/page.html"],
+    "export": ["export", "{run}", "--torchscript", "{out}/net.pt"],
     "resume": ["train", "--resume", "--epochs", "2", "--out", "{run}"],
     "config": ["train", "--config", "{run}/config.yaml", "--out", "{out}"],
     "weights": ["train", "--data", "digits", "--weights", "{run}", "--epochs", "1", "--out", "{out}"],

@@ -12,7 +12,7 @@ from gradsculpt.cli.main import main
 from gradsculpt.files import _DRAFT
 from gradsculpt.locks import LOCK
 
-GROWING = {"scorecard.part.csv", LOCK, ".gradsculpt-scores.lock"}
+GROWING = {"scorecard.part.csv", LOCK, ".gradsculpt-scores.lock", ".net.pt.lock"}
 """What is no result: rows that are added as they come, read back up to the last whole one; and locks."""
 
 TRAIN = ["--data", "digits", "--image-size", "8", "--train-count", "64", "--batch-size", "32", "--threads", "1"]
@@ -55,12 +55,13 @@ def test_no_command_writes_a_file_under_its_own_name(out: Path) -> None:
         ["explain", run, "--data", "digits", "--count", "2", "--out", str(out / "maps")],
         ["attack", run, "--data", "digits", "--count", "2", "--steps", "1", "--out", str(out / "attacked")],
         ["features", run, "--classes", "3", "--steps", "1", "--out", str(out / "pictures")],
+        ["export", run, "--torchscript", str(out / "net.pt")],
         ["evaluate", run, *SCORE, "--html", str(out / "page.html"), "--count", "1"],
     ]
     for words in commands:
         assert main(words) == 0, words
     assert openly(out) == []
-    suffixes = {".safetensors", ".ckpt", ".yaml", ".csv", ".json", ".npy", ".png", ".html"}
+    suffixes = {".safetensors", ".ckpt", ".yaml", ".csv", ".json", ".npy", ".png", ".html", ".pt"}
     assert {path.suffix for path in opened} >= suffixes
     assert [path for path in out.rglob(".*") if path.is_file()] == []
 

@@ -24,6 +24,9 @@ _EXTRAS = {
     "pandas": ("pandas", "Scorecard.to_pandas()", "gradsculpt[pandas]"),
     "optuna": ("optuna", "sweep --search", "gradsculpt[sweep]"),
     "huggingface_hub": ("huggingface_hub", "push, and networks hf:NAMESPACE/NAME", "gradsculpt[hub]"),
+    "onnx": ("onnx", "export --onnx", "gradsculpt[onnx]"),
+    "onnxscript": ("onnxscript", "export --onnx", "gradsculpt[onnx]"),
+    "onnxruntime": ("onnxruntime", "export --onnx", "gradsculpt[onnx]"),
     "efficientnet_lite_pytorch": (
         "efficientnet-lite-pytorch",
         "pretrained:efficientnet-lite0",

@@ -34,6 +34,7 @@ COMMANDS = {
     "compare": Command("gradsculpt.cli.compare", "put any number of runs on one self-contained page", _GOES_ON),
     "study": Command("gradsculpt.cli.study", "re-make the tables and figures of the papers, at four scales", _GOES_ON),
     "sweep": Command("gradsculpt.cli.sweep", "train under many settings, and choose the best by a rule", _GOES_ON),
+    "export": Command("gradsculpt.cli.export", "write a network as ONNX or TorchScript, for those without gradsculpt"),
     "view": Command("gradsculpt.viewer.command", "look at maps in the browser, on this machine", "The page is closed."),
     "push": Command("gradsculpt.cli.push", "share a run on the Hugging Face Hub, with a card of its maps and scores"),
     "demo": Command("gradsculpt.cli.demo", "train, explain and compare two small networks in about three minutes"),

@@ -104,6 +104,11 @@ def _by_name(word: str, prefixes: Sequence[str] = _NAMED) -> bool:
     return bool(rest) and prefix in prefixes
 
 
+def is_built(name: str) -> bool:
+    """Tell a network that is built by its name, for images of any size, from one that has its weights and its own."""
+    return _by_name(name, _WEIGHTLESS)
+
+
 def _apart(name: str) -> tuple[str, str | None]:
     """Tell a network by name from the weights that it is given, as NAME=WEIGHTS."""
     network, equals, weights = name.partition("=")
@@ -209,20 +214,26 @@ def open_classifier(
     return open_run(Path(name), device)
 
 
+def the_name(options: Options) -> str:
+    """Return the name of the one network that a command takes, of `network` and `model`."""
+    names: list[str] = [name for name in (options["network"], options["model"]) if name is not None]
+    if len(names) != 1:
+        told = f"two networks are named, {' and '.join(names)}" if names else "no network is named"
+        raise ArgumentError(f"{told}; pass one: a run directory, or {NETWORKS}.")
+    return names[0]
+
+
 def named_network(options: Options, reporter: Reporter | None = None) -> NamedNetwork:
     """Open the one network that a command names, by `network` or `model`, with the options of networks by name.
 
     It is told if its training is unfinished.
     """
-    names = [name for name in (options["network"], options["model"]) if name is not None]
-    if len(names) != 1:
-        told = f"two networks are named, {' and '.join(names)}" if names else "no network is named"
-        raise ArgumentError(f"{told}; pass one: a run directory, or {NETWORKS}.")
+    name = the_name(options)
     weights, tell = options["weights"] or [None], reporter or Reporter()
     if len(weights) > 1:
         raise ArgumentError(f"there are {len(weights)} --weights for one network; pass one.")
     its = _input_settings(options)
-    network = open_classifier(names[0], weights=weights[0], **its, device=options["device"], tell=tell.say)
+    network = open_classifier(name, weights=weights[0], **its, device=options["device"], tell=tell.say)
     _tell_of_unfinished([network], tell)
     return network
 

@@ -119,7 +119,7 @@ class OutputOf(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the logits."""
-        return logits_of(self.network(x), len(x), self.output_key)
+        return logits_of(self.network(x), x.shape[0], self.output_key)  # which an export keeps open, unlike len(x)
 
 
 @contextmanager
