@@ -36,7 +36,11 @@ COMMANDS = {
     "sweep": Command("gradsculpt.cli.sweep", "train under many settings, and choose the best by a rule", _GOES_ON),
     "export": Command("gradsculpt.cli.export", "write a network as ONNX or TorchScript, for those without gradsculpt"),
     "view": Command("gradsculpt.viewer.command", "look at maps in the browser, on this machine", "The page is closed."),
-    "push": Command("gradsculpt.cli.push", "share a run on the Hugging Face Hub, with a card of its maps and scores"),
+    "push": Command(
+        "gradsculpt.cli.push",
+        "share a run on the Hugging Face Hub, with a card of its maps and scores",
+        "No commit is made there before all files are.",
+    ),
     "demo": Command("gradsculpt.cli.demo", "train, explain and compare two small networks in about three minutes"),
     "list": Command("gradsculpt.cli.listing", "list data, models, recipes, attributions, attacks and metrics"),
     "doctor": Command("gradsculpt.cli.doctor", "tell versions, devices, extras and limits, and what is missing"),
