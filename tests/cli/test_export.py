@@ -97,6 +97,19 @@ def test_what_the_network_does_not_take_is_one_line(
     assert list(tmp_path.iterdir()) == []
 
 
+def test_ctrl_c_leaves_nothing(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    def interrupted(path: Path) -> None:
+        assert [each.name for each in tmp_path.glob(".net.*.pt")] == [path.name]  # what was written and has no name yet
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("gradsculpt.models.torchscript_file.opened", interrupted)
+    assert main(["export", str(run), "--torchscript", str(tmp_path / "net.pt")]) == 130
+    assert list(tmp_path.iterdir()) == []
+    assert "gradsculpt: interrupted." in capfd.readouterr().err
+
+
 def test_what_a_call_that_was_killed_left_is_gone(run: Path, tmp_path: Path) -> None:
     (tmp_path / ".net.4194000.pt").write_text("half of")
     assert main(["export", str(run), "--torchscript", str(tmp_path / "net.pt")]) == 0

@@ -18,7 +18,7 @@ FOLDER = Path(__file__).parents[2] / "docs" / "notebooks"
 BOOKS = {path.stem: path for path in sorted(FOLDER.glob("*.ipynb"))}
 
 SMALL = {
-    "train": "epochs, count = 1, 200",
+    "train": "epochs, count = 1, 80",
     "audit": "epochs, count, steps = 1, 64, 2",
     "compare": "epochs, count, seeds = 1, 64, (0,)",
 }

@@ -110,7 +110,7 @@ for instance cats.onnx.
     checks.within("opset", opset, LOWEST_OPSET, HIGHEST_OPSET)
     check_new(Path(path), ONNX_ENDINGS, "ONNX")
     check_packages()
-    write = partial(onnx_file.written, opset=opset)
+    write = partial(onnx_file.written, opset=int(opset))
     return _export(classifier, Path(path), image_size, source, write, onnx_file.opened)
 
 
@@ -168,9 +168,11 @@ def _export(
 ) -> Exported:
     """Write a file under a name of its own, compare, and give it its name."""
     checks.of_type("classifier", classifier, Classifier)
+    checks.of_type("source", source, str)
     size = classifier.image_size if image_size is None else image_size
     checks.whole("image_size", size, 1)
     checks.within("image_size", size, 1, _WIDEST)
+    size = int(size)
     with _quietly():
         copied, batches = detached(classifier), trial(len(classifier.space.mean), size)
         ours = _logits(copied, batches)
@@ -219,8 +221,8 @@ def _read(opened: Callable[[Path], Callable[[Tensor], Tensor]], path: Path, batc
 
 
 _MEND = (
-    "Let the network compute the same for an image whatever else is in its batch and whatever was drawn, or write the "
-    "other of ONNX and TorchScript."
+    "Let the network compute the same for an image whatever else is in its batch and whatever was drawn, and take the "
+    "number of images from x.shape[0] instead of len(x); or write the other of ONNX and TorchScript."
 )
 
 

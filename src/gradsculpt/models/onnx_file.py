@@ -3,7 +3,7 @@
 import io
 import re
 from collections.abc import Callable, Mapping
-from contextlib import redirect_stderr, redirect_stdout
+from contextlib import redirect_stderr, redirect_stdout, suppress
 from pathlib import Path
 from typing import Any
 
@@ -35,16 +35,15 @@ def written(network: nn.Module, example: Tensor, texts: Mapping[str, str], opset
             f"the network's weights take {size_of(weights)}, and a file of ONNX holds less than 2 GiB. Write "
             "TorchScript, which has no such limit."
         )
-    batch = torch.export.Dim(_BATCH)
     names: dict[str, Any] = {"input_names": [INPUT], "output_names": [OUTPUT]}
     try:
         with redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):  # on which PyTorch prints what it refuses
-            program = torch.export.export(network, (example,), dynamic_shapes=({0: batch},))
+            program = _program(network, example)
             converted: Any = torch.onnx.export(program, opset_version=opset, dynamo=True, verbose=False, **names)
     except Exception as error:
         raise ModelError(
             f"the network cannot be written as ONNX ({_reason(error)}). Write TorchScript, or let the network compute "
-            "with operations of PyTorch that do not depend on values or on the number of images."
+            "with operations of PyTorch that depend neither on values nor on the number of images."
         ) from error
     proto = converted.model_proto
     version = next(each.version for each in proto.opset_import if not each.domain)
@@ -70,6 +69,18 @@ def opened(path: Path) -> Callable[[Tensor], Tensor]:
         return torch.from_numpy(session.run([OUTPUT], {INPUT: images.numpy()})[0])
 
     return run
+
+
+def _program(network: nn.Module, example: Tensor) -> torch.export.ExportedProgram:
+    """Return the operations of a network for any number of images; raise what PyTorch does if there are none."""
+    shapes = ({0: torch.export.Dim(_BATCH)},)
+    try:
+        return torch.export.export(network, (example,), dynamic_shapes=shapes, strict=False)
+    except Exception as error:
+        # A network that takes len(x), a number of Python's, is open to other numbers only where its code is read.
+        with suppress(Exception):
+            return torch.export.export(network, (example,), dynamic_shapes=shapes, strict=True)
+        raise error from error.__cause__
 
 
 def _clean(graph: Any, axis: str) -> None:
