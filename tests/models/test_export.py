@@ -16,11 +16,12 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from gradsculpt.errors import ArgumentError, ModelError, RunError
+from gradsculpt.errors import ArgumentError, GradsculptError, ModelError, RunError
 from gradsculpt.inputs import InputSpace
 from gradsculpt.models import Classifier, OutputOf, export, export_onnx, export_torchscript, onnx_file
 from gradsculpt.models.plain import Plain, detached, trial
 from tests.models.exports import FORMATS, OTHERS, OWN, SPACE, classifier
+from tests.odd import RETURNED, SAME, SEVERED, SIDE, UNREADABLE, Returning, plain
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*torch.jit.load.* is deprecated:FutureWarning")
 
@@ -253,6 +254,47 @@ def test_nothing_is_changed_and_nothing_is_said(kind: str, tmp_path: Path, capfd
     assert [path.name for path in tmp_path.iterdir()] == [f"net{FORMATS[kind][0]}"]
 
 
+ODD = {
+    **{f"returns {name}": way for name, way in (RETURNED | UNREADABLE).items()},
+    **{f"goes by {name}": way for table in (SEVERED, SAME) for name, (way, _) in table.items()},
+}
+"""Networks that nobody tests with and everybody has."""
+
+NOT_TRACED = {"goes by numpy", "goes by data", "goes by list", "goes by checkpointed, reentrant"}
+
+
+def told_or_right(name: str, kind: str, folder: Path) -> str:
+    """Return how an odd network was refused, in a line and without a file; "" if its file is right."""
+    path = folder / f"net{FORMATS[kind][0]}"
+    its, refused = Classifier(Returning(plain(), ODD[name]), SPACE, tuple("abc"), SIDE), ""
+    try:
+        FORMATS[kind][1](its, path)
+    except GradsculptError as error:
+        refused = str(error)
+    if refused:
+        assert "\n" not in refused
+        assert list(folder.iterdir()) == []
+    else:
+        agrees(its.float(), path, SIDE)
+    return refused
+
+
+@pytest.mark.parametrize("name", [name for name in ODD if name.removeprefix("returns ") not in UNREADABLE])
+def test_odd_networks_are_written_or_refused(name: str, tmp_path: Path) -> None:
+    refused = told_or_right(name, "torchscript", tmp_path)
+    assert bool(refused) == (name in NOT_TRACED), refused
+
+
+@pytest.mark.parametrize("name", ["checkpointed", "branching", "by batch"])
+def test_odd_networks_are_written_as_onnx(name: str, tmp_path: Path) -> None:
+    assert told_or_right(f"goes by {name}", "onnx", tmp_path) == ""
+
+
+@pytest.mark.parametrize("name", UNREADABLE)
+def test_networks_without_logits_are_told_as_everywhere(name: str, tmp_path: Path) -> None:
+    assert re.match("the model returns", told_or_right(f"returns {name}", "torchscript", tmp_path))
+
+
 class Cross(nn.Module):
     """Answers that depend on the rest of the batch."""
 
@@ -348,9 +390,9 @@ def test_what_would_give_other_answers_is_one_line_and_no_file(
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize(("network", "factor"), [(ByHand(), 2), (Counting(), 1)])
-def test_what_a_trace_does_not_take_is_written_as_onnx(network: nn.Module, factor: int, tmp_path: Path) -> None:
-    export_onnx(Classifier(network, SPACE, tuple("abc"), 4), tmp_path / "net.onnx")
+@pytest.mark.parametrize(("network", "factor"), [(ByHand, 2), (Counting, 1)])
+def test_what_a_trace_does_not_take_is_written_as_onnx(network: type[nn.Module], factor: int, tmp_path: Path) -> None:
+    export_onnx(Classifier(network(), SPACE, tuple("abc"), 4), tmp_path / "net.onnx")
     images = torch.rand(3, 3, 4, 4)
     expected = SPACE.normalize(images).mean(dim=(2, 3)) * factor
     torch.testing.assert_close(logits_of_file(tmp_path / "net.onnx", images), expected)
@@ -418,7 +460,8 @@ def test_what_is_no_classifier_is_told(given: Any, tmp_path: Path) -> None:
 
 def test_what_was_compiled_is_written_as_what_it_was_made_from(tmp_path: Path) -> None:
     its = classifier("lenet", 8).eval()
-    compiled = Classifier(torch.compile(its.network), SPACE, its.classes, 8)
+    network: Any = torch.compile(its.network)
+    compiled = Classifier(network, SPACE, its.classes, 8)
     export_torchscript(compiled, tmp_path / "net.pt")
     agrees(its, tmp_path / "net.pt", 8)
 
