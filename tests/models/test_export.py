@@ -25,11 +25,8 @@ from tests.odd import RETURNED, SAME, SEVERED, SIDE, UNREADABLE, Returning, plai
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*torch.jit.load.* is deprecated:FutureWarning")
 
-QUICK = (
-    *("lenet", "convnet", "resnet18-cifar", "torchvision:squeezenet1_1", "torchvision:mobilenet_v3_small"),
-    *("timm:vit_tiny_patch16_224", "timm:convnext_atto", "timm:resnet10t"),
-)
-"""Those of the script that TorchScript takes no time for; as ONNX, which takes seconds, two of them."""
+QUICK = ("lenet", "convnet", "resnet18-cifar", "torchvision:mobilenet_v3_small", "timm:vit_tiny_patch16_224")
+"""Those of the script that TorchScript takes no time for; as ONNX, which takes seconds, one of them."""
 
 WITHOUT_US = """
 import importlib.abc, json, sys
@@ -94,13 +91,13 @@ def test_networks_are_written_as_torchscript(name: str, tmp_path: Path) -> None:
     agrees(its, tmp_path / "net.pt", size)
 
 
-@pytest.mark.parametrize("name", ["convnet", "torchvision:squeezenet1_1"])
-def test_small_networks_are_written_as_onnx(name: str, tmp_path: Path) -> None:
-    size = (OWN | OTHERS)[name]
-    its = classifier(name, size)
-    exported = export_onnx(its, tmp_path / "net.onnx")
+def test_a_network_is_written_as_onnx_of_the_version_that_was_asked_for(tmp_path: Path) -> None:
+    its = classifier("convnet", 16)
+    exported = export_onnx(its, tmp_path / "net.onnx", opset=23)
     assert exported.difference <= 1e-4 * exported.largest
-    agrees(its, tmp_path / "net.onnx", size)
+    agrees(its, tmp_path / "net.onnx", 16)
+    versions = {each.domain: each.version for each in onnx.load(tmp_path / "net.onnx").opset_import}
+    assert versions[""] == 23
 
 
 class Attentive(nn.Module):
@@ -183,14 +180,6 @@ def test_of_the_layers_of_ours_nothing_is_left(smooth: Smooth) -> None:
     assert "^" not in graph  # a function of Python's
 
 
-@pytest.mark.parametrize("opset", [23])
-def test_the_operators_are_of_the_version_that_was_asked_for(opset: int, tmp_path: Path) -> None:
-    its = classifier("lenet", 8)
-    export_onnx(its, tmp_path / "net.onnx", opset=opset)
-    versions = {each.domain: each.version for each in onnx.load(tmp_path / "net.onnx").opset_import}
-    assert versions[""] == opset
-
-
 class Odd(nn.Module):
     """Logits of the mean colours, in many forms."""
 
@@ -211,9 +200,7 @@ FORMS: dict[str, Callable[[Tensor], Any]] = {
 }
 
 
-@pytest.mark.parametrize(
-    ("form", "kind"), [*((form, "torchscript") for form in FORMS), ("mapping", "onnx"), ("single", "onnx")]
-)
+@pytest.mark.parametrize(("form", "kind"), [*((form, "torchscript") for form in FORMS), ("single", "onnx")])
 def test_logits_are_found_wherever_they_are(form: str, kind: str, tmp_path: Path) -> None:
     path, network = tmp_path / f"net{FORMATS[kind][0]}", Odd(FORMS[form])
     classes = ("no", "yes") if form.startswith("single") else tuple("abcd")
@@ -285,7 +272,7 @@ def test_odd_networks_are_written_or_refused(name: str, tmp_path: Path) -> None:
     assert bool(refused) == (name in NOT_TRACED), refused
 
 
-@pytest.mark.parametrize("name", ["checkpointed", "branching", "by batch"])
+@pytest.mark.parametrize("name", ["branching", "by batch"])
 def test_odd_networks_are_written_as_onnx(name: str, tmp_path: Path) -> None:
     assert told_or_right(f"goes by {name}", "onnx", tmp_path) == ""
 
@@ -363,7 +350,7 @@ class Kept(nn.Module):
 
 
 WRONG: dict[str, tuple[Callable[[], nn.Module], tuple[str, ...], str]] = {
-    "its calls count": (Cross, ("onnx", "torchscript"), "differ by"),
+    "its calls count": (Cross, ("torchscript",), "differ by"),
     "chance": (Drawn, ("onnx", "torchscript"), "differ by|cannot be written"),
     "branches": (Branching, ("onnx", "torchscript"), "cannot be written|differ by"),
     "number of images": (Fixed, ("onnx", "torchscript"), "cannot be written|cannot be run on|gives logits"),
