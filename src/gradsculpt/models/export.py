@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from gradsculpt import checks
 from gradsculpt.accidents import check_new
-from gradsculpt.errors import ModelError, RunError, first_line
+from gradsculpt.errors import GradsculptError, ModelError, RunError, first_line
 from gradsculpt.files import whole
 from gradsculpt.isolation import own_randomness
 from gradsculpt.models import onnx_file, torchscript_file
@@ -195,6 +195,8 @@ def _logits(classifier: Classifier, batches: Sequence[Tensor]) -> list[Tensor]:
     try:
         logits = [two_sided(classifier(images)) for images in batches]
     except Exception as error:
+        if isinstance(error, GradsculptError) and size == classifier.image_size:
+            raise
         raise ModelError(
             f"the network cannot take {size} x {size} images ({first_line(error)}). Pass the image size that it was "
             f"built for, {classifier.image_size}."
