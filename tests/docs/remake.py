@@ -32,7 +32,7 @@ def keep(made: Path, shown: Path) -> None:
     picture, scale = Image.open(made), 1.0
     while shown.stat().st_size >= MOST and made.suffix == ".png":
         size = (round(picture.width * scale), round(picture.height * scale))
-        picture.convert("RGB").resize(size).quantize(256).save(shown, optimize=True)
+        picture.convert("RGB").resize(size).quantize(256, kmeans=5, dither=Image.Dither.NONE).save(shown, optimize=True)
         scale *= 0.85
 
 
