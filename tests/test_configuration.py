@@ -86,6 +86,14 @@ class Forgetful(Theirs):
         super().__init__((strength,))
 
 
+class Nameless(Theirs):
+    """Its argument can only be given by its place, as those of classes that are not written in Python."""
+
+    def __init__(self, strength: float, /) -> None:
+        super().__init__((strength,))
+        self.__dict__.update(strength=strength)
+
+
 class Many(Theirs):
     """Its arguments have no names."""
 
@@ -169,6 +177,7 @@ def test_class_paths_are_short_and_arguments_are_those_of_init() -> None:
         (type("Local", (), {})(), "no module has it under its name"),
         (Forgetful(1.0), "does not keep what it was given as strength. Make its class a dataclass"),
         (Many(1.0), "does not keep what it was given as strengths"),
+        (Nameless(1.0), "is not known"),
         (functools.partial(squares), "is not known"),
         ({1, 2}, "is not known"),
         (np.zeros(2), "holds numbers of its own"),

@@ -128,8 +128,11 @@ def _arguments(part: Any, name: str) -> dict[str, Any]:
         raise _refused(name, part, "it holds numbers of its own. Pass plain numbers, or a part that makes it from them")
     try:
         parameters = inspect.signature(type(part)).parameters
-    except (TypeError, ValueError):  # of a class that is not written in Python
-        raise _refused(name, part, "what it was made from is not known. Pass numbers, texts or lists") from None
+        known = all(each.kind != each.POSITIONAL_ONLY for each in parameters.values())
+    except (TypeError, ValueError):
+        known = False
+    if not known:  # of a class that is not written in Python, of some of which newer Pythons tell nameless arguments
+        raise _refused(name, part, "what it was made from is not known. Pass numbers, texts or lists")
     named = (name for name, each in parameters.items() if each.kind not in (each.VAR_POSITIONAL, each.VAR_KEYWORD))
     if len(arguments := {each: getattr(part, each) for each in named if hasattr(part, each)}) < len(parameters):
         missing = ", ".join(parameters.keys() - arguments.keys())
