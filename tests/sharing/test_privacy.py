@@ -19,12 +19,12 @@ def texts(content: Any) -> list[str]:
 @pytest.mark.parametrize("place", PLACES)
 def test_places_of_data_and_weights_are_names(place: str) -> None:
     config = {"data": f"folder:{place}", "weights": f"{place}.pth", "objective": {"init_args": {"a": [f"{place}/x"]}}}
-    veil = Veil(Path("/work/runs/en"), config)
-    shared = veil.over({**config, "note": f"trained on {place}, and on /work/runs/en", "left_out": [f"{place}/1.png"]})
+    veil = Veil(Path("/mnt/runs/en"), config)
+    shared = veil.over({**config, "note": f"trained on {place}, and on /mnt/runs/en", "left_out": [f"{place}/1.png"]})
     assert shared["data"] == "folder:photos"
     assert shared["weights"] == "photos.pth"
     for text in texts(shared):
-        for part in ("me/", "me\\", "disk", "Users", "/work", "runs", "1.png"):
+        for part in ("me/", "me\\", "disk", "Users", "/mnt", "runs", "1.png"):
             assert part not in text
 
 
