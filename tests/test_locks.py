@@ -102,15 +102,19 @@ def test_a_link_to_a_folder_is_the_folder(tmp_path: Path) -> None:
         assert taken(tmp_path / "link")
 
 
+def tell_and_sleep(writer: int) -> None:
+    os.write(writer, str(os.getpid()).encode())
+    time.sleep(30)
+
+
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="nothing is forked here")
 def test_a_process_that_was_forked_does_not_keep_what_its_parent_held(tmp_path: Path) -> None:
     reader, writer = os.pipe()
     parent = os.fork()
     if parent == 0:  # holds the folder, forks a worker that outlives it, and is killed
         with locked(tmp_path, "train"):
-            worker = multiprocessing.get_context("fork").Process(target=time.sleep, args=(30,))
-            worker.start()
-            os.write(writer, str(worker.pid).encode())
+            # The worker itself tells that it runs: before, it may not have let go yet of what it got by the fork.
+            multiprocessing.get_context("fork").Process(target=tell_and_sleep, args=(writer,)).start()
             time.sleep(30)
         os._exit(1)
     worker_id = int(os.read(reader, 20))

@@ -101,7 +101,10 @@ def test_what_another_process_does_is_waited_for(tmp_path: Path, monkeypatch: py
     def other() -> None:
         with Store(tmp_path).work(a.key, {}):
             working.set()
-            time.sleep(0.3)
+            end = time.monotonic() + 10
+            while "is doing it" not in said(console) and time.monotonic() < end:
+                time.sleep(0.02)
+            time.sleep(0.1)  # it is told once, however often it was looked at
 
     thread = threading.Thread(target=other)
     thread.start()

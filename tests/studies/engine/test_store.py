@@ -136,13 +136,16 @@ def test_the_time_of_tries_adds_up_even_of_those_that_were_killed(
         raise KeyboardInterrupt
     told = store.folder("k-1") / "task.json"
     with store.work("k-1", {"name": "one"}):
-        time.sleep(0.15)
-        so_far = json.loads(told.read_text())  # as a killed try would leave it
+        before = so_far = json.loads(told.read_text())
+        end = time.monotonic() + 10
+        while so_far == before and time.monotonic() < end:
+            time.sleep(0.02)
+            so_far = json.loads(told.read_text())  # as a killed try would leave it
         assert so_far["name"] == "one"
-        assert so_far["seconds_spent"] > 0.15
+        assert so_far["seconds_spent"] > before["seconds_spent"] >= 0.1
     done = store.done("k-1")
     assert done is not None
-    assert 0.25 <= done["seconds"] < 10
+    assert so_far["seconds_spent"] <= done["seconds"] < 20
 
 
 def test_a_folder_that_cannot_be_written_to_is_told_in_a_line(tmp_path: Path) -> None:
