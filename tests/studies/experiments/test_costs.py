@@ -23,7 +23,7 @@ from gradsculpt.objectives import (
 from gradsculpt.penalties import L1, ElasticNet, Harmonization
 from gradsculpt.perturbations import Iterative
 from gradsculpt.studies.experiments.costs import RECIPES, Costs, recipe_settings
-from gradsculpt.studies.experiments.counting import Peak
+from gradsculpt.studies.experiments.counting import Peak, Work
 from gradsculpt.studies.experiments.plain import plain, with_stock_layers
 from gradsculpt.studies.experiments.training_step import TrainingStep
 from tests.studies.experiments.trained import given, named_by
@@ -156,6 +156,26 @@ def test_a_step_moves_the_network() -> None:
     # A matrix product forwards, and one for its weights: 2 * 4 * 12 * 2 operations each.
     assert step.work() == 2 * 192
     assert step.peak() >= layer.weight.numel() * 4
+
+
+@pytest.mark.parametrize(
+    ("layer", "multiplications"),
+    [
+        (nn.Conv2d(4, 6, 3), 6 * 6 * 6 * 4 * 9),
+        (nn.Conv2d(4, 4, 3, groups=4), 6 * 6 * 4 * 1 * 9),
+        (nn.Conv2d(4, 8, 3, groups=2, padding=1, stride=2), 4 * 4 * 8 * 2 * 9),
+        (nn.ConvTranspose2d(4, 6, 3, stride=2), 8 * 8 * 4 * 6 * 9),
+        (nn.ConvTranspose2d(4, 4, 3, groups=4), 8 * 8 * 4 * 1 * 9),
+    ],
+    ids=repr,
+)
+def test_the_gradients_of_a_convolution_take_what_it_takes(layer: nn.Module, multiplications: int) -> None:
+    x = torch.randn(2, 4, 8, 8, requires_grad=True)
+    for wanted in ([x], [*layer.parameters()], [x, *layer.parameters()]):
+        with Work() as work:
+            torch.autograd.grad(layer(x).sum(), wanted)
+        gradients = (x in {*wanted}) + (len(wanted) > 1)
+        assert work.total == 2 * 2 * multiplications * (1 + gradients)
 
 
 @pytest.mark.parametrize(
