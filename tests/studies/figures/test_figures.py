@@ -12,7 +12,18 @@ from PIL import Image
 import gradsculpt.studies.figures as package
 from gradsculpt.errors import ArgumentError
 from gradsculpt.evaluation.results import look
-from gradsculpt.studies.figures import FIGURES, Bars, Contours, Curves, Figure, Gallery, Lines, Pictures, Scatter
+from gradsculpt.studies.figures import (
+    FIGURES,
+    Bars,
+    Contours,
+    Curves,
+    Figure,
+    Gallery,
+    Lines,
+    Measured,
+    Pictures,
+    Scatter,
+)
 from gradsculpt.studies.figures.compact import LIMIT, Compact, smallest
 from gradsculpt.studies.figures.curves import pooled
 from gradsculpt.studies.figures.scatter import unbeaten
@@ -111,6 +122,15 @@ def test_bars_keep_places_for_what_was_not_measured() -> None:
         Bars(())
     with pytest.raises(ArgumentError, match="was measured"):
         Bars(("scores.nothing",)).draw(results)
+
+
+def test_the_same_score_of_two_measures_is_told_apart(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(StandIn, "measured", lambda *_: Measured(0.3, 0.2, 0.4, 1))
+    monkeypatch.setattr(StandIn, "heading", lambda self, score: score.partition(".")[2])
+    drawn = texts(Bars(("small.time", "large.time")).draw(scored(2)))
+    assert [text for text in drawn if "time" in text] == ["small: time", "large: time"]
+    drawn = texts(Bars(("small.time", "small.floor")).draw(scored(2)))
+    assert {"time", "floor"} <= {*drawn}
 
 
 def test_the_front_are_the_rows_that_none_beats() -> None:

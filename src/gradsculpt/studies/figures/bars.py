@@ -52,6 +52,9 @@ class Bars(Figure):
                 f"none of the scores {', '.join(self.scores)} was measured, so there is nothing to draw; run the "
                 "measure, or name other scores."
             )
+        headings = [results.heading(score) for score in shown]
+        if len({*headings}) < len(headings):  # the same score of several measures
+            headings = [f"{score.partition('.')[0]}: {told}" for score, told in zip(shown, headings, strict=True)]
         figure, axes = panels(len(shown), _WIDTH, _ROW * len(rows) + _FRAME, _COLUMNS)
         for i, (axis, score) in enumerate(zip(axes, shown, strict=True)):
             ends = [0.0]
@@ -75,5 +78,5 @@ class Bars(Figure):
             axis.xaxis.get_offset_text().set_fontsize(SMALL)  # a power of ten, where numbers are tiny
             axis.axvline(0, color="grey", linewidth=0.8)
             axis.grid(axis="x", alpha=0.3)
-            title(axis, results.heading(score))
+            title(axis, headings[i])
         return light(figure)
